@@ -1,0 +1,29 @@
+"""Turn a competition's images into a scored, validated submission.
+
+Two sentences generate the house:
+
+- A stage is a file; an extension point is a folder.
+- Every model turns images into `Predictions`; everything after only combines `Predictions`.
+
+The pipeline, in the order in which ``./run.sh all`` walks it; every stage leaves files that the next one reads::
+
+    competition.toml          facts and runs                    competition.py  (new.py writes a first one)
+      -> image table          id, path, label, split            images.py
+      -> audit                broken files, duplicates          check.py
+      -> folds/NAME.csv       the only split there is           folds.py
+      -> store, features      decode once, encode once          store.py, encoders.py, features.py, prompts.py
+      -> runs x folds         oof, test, unlabeled Predictions  models/, training.py, crossval.py
+      -> pseudo-label rounds  per fold, from models that        pseudo.py
+                              never saw the fold
+      -> ensemble             temperatures and weights on oof   ensemble.py
+      -> submissions/NAME/    one validated CSV, a ledger row   submission.py
+      -> leaderboard          CV +- SE, paired tests            leaderboard.py
+      -> verify               re-derives all of it; a leak      verify.py
+                              is named, exit code 1
+
+Imports go one way (tests/test_architecture.py holds the order). What a model may see is an `Images`
+selection: ids, pixels, features, and the labels of the training folds alone. Everything computed lies under
+``runs/NAME/``, keyed by what it was made from: re-used when the key matches, made anew when it does not.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,52 @@
+"""What went wrong, in one sentence for a person: the file, the row, the cause, the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Say what is wrong with what the user gave; the command line prints it and exits with 2."""
+
+
+class MissingWeights(InputError):
+    """Say which weights cannot be reached and how to bring them; `all` skips such a run."""
+
+
+class LeakFound(Exception):
+    """Say which artefact saw labels it must not have seen; the command line exits with 1."""
+
+
+class TimeIsUp(Exception):
+    """Say that ``--time-limit`` was reached; what was computed is kept and the next call goes on."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a hint naming the valid names closest to `name`, for the end of an error message.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    names
+        What would have been valid.
+
+    Returns
+    -------
+    str
+        ``"did you mean 'x'?"`` where something is close, else the valid names.
+    """
+    names = sorted({str(valid) for valid in names})
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(valid) for valid in close) + "?"
+    shown = ", ".join(repr(valid) for valid in names[:20])
+    return f"valid: {shown}{', ...' if len(names) > 20 else ''}" if names else "there are none"
+
+
+def some(items: Iterable[object], n: int = 5) -> str:
+    """Return the first `n` items for a message, and how many more there are."""
+    items = [str(item) for item in items]
+    more = f" and {len(items) - n} more" if len(items) > n else ""
+    return ", ".join(items[:n]) + more

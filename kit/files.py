@@ -1,0 +1,246 @@
+"""Files as the interface between stages: written atomically, keyed by content, locked against a second run.
+
+Every file of the kit is written under a temporary name beside its place, flushed to the disk and renamed, so a
+reader sees the old file or the whole one, whatever kills the writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from kit.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KEY_LENGTH = 16  # hexadecimal digits of a key: 64 bits
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Name the folders of one workspace: data/, runs/, folds/ and submissions/ below `root`.
+
+    Parameters
+    ----------
+    root
+        The folder; the repository by default.
+    """
+
+    root: Path
+
+    def runs(self, competition: str) -> Path:
+        """Return the folder of everything computed for a competition."""
+        return self.root / "runs" / competition
+
+    def cache(self, competition: str) -> Path:
+        """Return the folder of decoded images and features."""
+        return self.runs(competition) / "cache"
+
+    def folds(self, competition: str) -> Path:
+        """Return the fold file."""
+        return self.root / "folds" / f"{competition}.csv"
+
+    def submissions(self, competition: str) -> Path:
+        """Return the folder of the submissions and their ledger."""
+        return self.root / "submissions" / competition
+
+
+@contextlib.contextmanager
+def write_atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file that takes the place of `path` when the block ends well.
+
+    Parameters
+    ----------
+    path
+        Where the file shall be; its folder is made.
+    mode
+        ``"wb"``, or ``"w"`` for UTF-8 text with line ends left alone.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or the folder cannot be written; `path` is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with open(temporary, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with write_atomic(path, "w") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False, default=str)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of the kit's own; None where there is none or a foreign hand broke it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def key_of(*parts: object) -> str:
+    """Return a short hash of JSON-like values: the key of what is made from them."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fill_array(
+    path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray, int, int], None], block: int = 256
+) -> np.ndarray:
+    """Return the memory-mapped array at `path`, computing the rows that are not there yet.
+
+    Rows are computed in blocks into a ``.part`` file beside `path`, with a note of how many are safe on the disk, so
+    that a killed run goes on where it stopped. The disk space is reserved first: a full disk is an error here, not a
+    bus error in the middle of a write.
+
+    Parameters
+    ----------
+    path
+        The ``.npy`` file; its name holds the key of its content.
+    shape
+        Shape, rows first.
+    dtype
+        A numpy dtype name.
+    fill
+        ``fill(rows, start, stop)`` writes rows start..stop into `rows` (stop - start, ...).
+    block
+        Rows per block.
+
+    Raises
+    ------
+    OSError
+        When the disk is full.
+    """
+    import numpy as np
+
+    if not path.exists():
+        part, note = path.with_suffix(".part"), path.with_suffix(".rows")
+        rows, done = _open_part(part, note, shape, dtype)
+        for start in range(done, shape[0], block):
+            stop = min(start + block, shape[0])
+            fill(rows[start:stop], start, stop)
+            rows.flush()
+            write_json(note, stop)
+        del rows
+        os.replace(part, path)
+        note.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _open_part(part: Path, note: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.ndarray, int]:
+    """Open the half-made array, or reserve a new one."""
+    import numpy as np
+
+    done = read_json(note)
+    if isinstance(done, int) and part.exists():
+        with contextlib.suppress(ValueError):
+            rows = np.lib.format.open_memmap(part, mode="r+")
+            if rows.shape == shape and rows.dtype == np.dtype(dtype):
+                return rows, done
+    part.parent.mkdir(parents=True, exist_ok=True)
+    note.unlink(missing_ok=True)
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize + 256
+    try:
+        with open(part, "wb") as file:
+            if n_bytes:
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    # open_memmap would truncate and so give the reserved space back: write the header into it instead.
+    with open(part, "r+b") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + n_bytes - 256)
+    return np.lib.format.open_memmap(part, mode="r+"), 0
+
+
+@contextlib.contextmanager
+def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a workspace folder alone; wait, saying who holds it, while another run does.
+
+    The lock is the operating system's (flock), so a killed run leaves none behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting:
+                    file.seek(0)
+                    say(f"{folder} is held by {file.read().strip() or 'another run'}; waiting for it to end")
+                waiting = True
+                time.sleep(POLL_SECONDS)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def extract_archive(archive: Path, folder: Path) -> Path:
+    """Unpack a zip or tar archive into `folder`, once; refuse members that would land outside it.
+
+    Raises
+    ------
+    InputError
+        When the file is no archive or a member has an absolute path, a ``..`` or a link out.
+    """
+    if folder.exists():
+        return folder
+    import tarfile
+    import zipfile
+
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as members:
+                for name in members.namelist():
+                    if not (temporary / name).resolve().is_relative_to(temporary.resolve()):
+                        raise InputError(f"{archive}: member {name!r} would land outside the folder; refused")
+                members.extractall(temporary)
+        else:
+            with tarfile.open(archive) as members:
+                members.extractall(temporary, filter="data")
+        os.replace(temporary, folder)
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise InputError(f"{archive}: cannot be unpacked ({error}); fetch it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder

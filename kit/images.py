@@ -1,0 +1,212 @@
+"""What a model may see: the pool of readable images, and selections of it with the labels it may know.
+
+`Pool` holds no labels at all; `Images` is a selection with the labels of the training folds and nothing else, so a
+model cannot reach a label it was not given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.files import key_of
+
+if TYPE_CHECKING:
+    import torch
+
+UNKNOWN = -1  # the code of a label that is not known, as in scikit-learn's semi_supervised
+MIN_BYTES = 32  # nothing shorter is an image
+PNG_SIGNATURE = b"\x89PNG"
+PNG_DEPTH, PNG_COLOUR_TYPE, PNG_PALETTE = 24, 25, 3  # byte offsets in the header; the palette's colour type
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Hold every readable image of a competition: what models may know of it.
+
+    Parameters
+    ----------
+    ids, splits, paths, digests
+        (n_images,) text: id, one of labeled / unlabeled / test, file, SHA-256 of the file.
+    groups
+        (n_images,) whole numbers; images of one group never straddle folds.
+    classes
+        Class names in the order of all probabilities.
+    cache
+        Folder for decoded images and features.
+    prompts
+        Folder of the prompt lists.
+    lookup
+        Folders in which a relative path to weights is looked up.
+    embeddings
+        (n_images, n_dims) float32 features given by the organisers, or None.
+    """
+
+    ids: np.ndarray
+    splits: np.ndarray
+    paths: np.ndarray
+    digests: np.ndarray
+    groups: np.ndarray
+    classes: tuple[str, ...]
+    cache: Path
+    prompts: Path
+    lookup: tuple[Path, ...] = ()
+    embeddings: np.ndarray | None = None
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", key_of(list(self.splits), list(self.ids), list(self.digests)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: np.ndarray, labels: np.ndarray | None = None) -> Images:
+        """Return the images at `rows`, with `labels` (class codes), or none known."""
+        rows = np.asarray(rows, dtype=np.int64)
+        labels = np.full(len(rows), UNKNOWN) if labels is None else np.asarray(labels, dtype=np.int64)
+        return Images(self, rows, labels, np.ones(len(rows), dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Images:
+    """Hold a selection of the pool, as one model sees it.
+
+    Parameters
+    ----------
+    pool
+        All images.
+    rows
+        (n_images,) positions in the pool.
+    labels
+        (n_images,) class codes; -1 where this model must not know it.
+    weights
+        (n_images,) training weight, above 0; 1 for a real label.
+    """
+
+    pool: Pool
+    rows: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Return the ids (n_images,)."""
+        return self.pool.ids[self.rows]
+
+    @property
+    def paths(self) -> np.ndarray:
+        """Return the files (n_images,)."""
+        return self.pool.paths[self.rows]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Return the groups (n_images,)."""
+        return self.pool.groups[self.rows]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names."""
+        return self.pool.classes
+
+    @property
+    def n_classes(self) -> int:
+        """Return the number of classes."""
+        return len(self.pool.classes)
+
+    def take(self, positions: np.ndarray) -> Images:
+        """Return the images at `positions` of this selection."""
+        return replace(
+            self, rows=self.rows[positions], labels=self.labels[positions], weights=self.weights[positions]
+        )
+
+    def join(self, other: Images) -> Images:
+        """Return these images followed by `other`."""
+        return Images(
+            self.pool,
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.weights, other.weights]),
+        )
+
+
+def decode_image(path: str | Path) -> torch.Tensor:
+    """Return an image as RGB, EXIF rotation applied.
+
+    Files are recognised by their content, never by their name. torchvision decodes JPEG, PNG, WebP and GIF; what it
+    cannot (CMYK, BMP, TIFF, ...) Pillow does, with transparency laid on white.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    torch.Tensor
+        (3, height, width) uint8.
+
+    Raises
+    ------
+    OSError
+        When the file is no image or is truncated.
+    """
+    pixels = _decode_with_torchvision(path)
+    return _decode_with_pillow(path) if pixels is None else pixels
+
+
+def _decode_with_torchvision(path: str | Path) -> torch.Tensor | None:
+    """Decode the usual files fast; None for what torchvision refuses, or reads wrongly (PNG palettes, not 8 bits)."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_image, read_file
+
+    try:
+        data = read_file(str(path))
+        if len(data) < MIN_BYTES:
+            return None
+        if bytes(data[:4].numpy()) == PNG_SIGNATURE and (data[PNG_DEPTH] != 8 or data[PNG_COLOUR_TYPE] == PNG_PALETTE):
+            return None
+        pixels = decode_image(data, mode=ImageReadMode.RGB_ALPHA, apply_exif_orientation=True)
+    except RuntimeError:
+        return None
+    if pixels.ndim != 3 or pixels.dtype != torch.uint8 or pixels.shape[0] != 4:
+        return None
+    return _lay_on_white(pixels)
+
+
+def _lay_on_white(pixels: torch.Tensor) -> torch.Tensor:
+    """Blend (4, h, w) over white; fully opaque images pass unchanged."""
+    import torch
+
+    rgb, alpha = pixels[:3], pixels[3:]
+    if bool((alpha == 255).all()):
+        return rgb
+    share = alpha.to(torch.float32) / 255
+    return (rgb * share + 255 * (1 - share)).round().to(torch.uint8)
+
+
+def _decode_with_pillow(path: str | Path) -> torch.Tensor:
+    """Decode odd formats; 16-bit greys are scaled to 8 bits instead of clipped."""
+    import torch
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.seek(0)
+            if image.mode.startswith(("I", "F")):
+                grey = np.asarray(image, dtype=np.float64)
+                span = 65535.0 if grey.max() > 255 else 255.0
+                image = Image.fromarray((np.clip(grey / span, 0, 1) * 255).round().astype(np.uint8))
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
+            pixels = np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
+        raise OSError(f"{path}: not a readable image ({error})") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
