@@ -232,7 +232,9 @@ def list_competitions(workspace: Workspace) -> dict[str, Path]:
     return found
 
 
-def read_competition(name: str, workspace: Workspace, changes: tuple[str, ...] = (), seed: int | None = None) -> Competition:
+def read_competition(
+    name: str, workspace: Workspace, changes: tuple[str, ...] = (), seed: int | None = None
+) -> Competition:
     """Read a competition by name or by the path of its folder.
 
     Parameters

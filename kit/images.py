@@ -121,9 +121,7 @@ class Images:
 
     def take(self, positions: np.ndarray) -> Images:
         """Return the images at `positions` of this selection."""
-        return replace(
-            self, rows=self.rows[positions], labels=self.labels[positions], weights=self.weights[positions]
-        )
+        return replace(self, rows=self.rows[positions], labels=self.labels[positions], weights=self.weights[positions])
 
     def join(self, other: Images) -> Images:
         """Return these images followed by `other`."""

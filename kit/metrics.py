@@ -73,7 +73,9 @@ def balanced_accuracy(labels: np.ndarray, proba: np.ndarray) -> float:
 
 METRICS = {
     "accuracy": Metric(lambda labels, proba: float(hits(labels, proba).mean()), hits),
-    "log_loss": Metric(lambda labels, proba: float(negative_log_proba(labels, proba).mean()), negative_log_proba, False),
+    "log_loss": Metric(
+        lambda labels, proba: float(negative_log_proba(labels, proba).mean()), negative_log_proba, False
+    ),
     "macro_f1": Metric(macro_f1),
     "balanced_accuracy": Metric(balanced_accuracy),
 }

@@ -52,7 +52,9 @@ class Predictions:
             raise ValueError(f"probabilities of {ids[row]!r} are not finite: {proba[row][:5]}")
         if len(ids) and (proba.min() < -SUM_TOLERANCE or np.abs(proba.sum(axis=1) - 1).max() > SUM_TOLERANCE):
             row = int(np.abs(proba.sum(axis=1) - 1).argmax())
-            raise ValueError(f"probabilities must be 0..1 and sum to 1; those of {ids[row]!r} sum to {proba[row].sum():.4f}")
+            raise ValueError(
+                f"probabilities must be 0..1 and sum to 1; those of {ids[row]!r} sum to {proba[row].sum():.4f}"
+            )
         object.__setattr__(self, "proba", proba.astype(np.float32))
 
     def __len__(self) -> int:

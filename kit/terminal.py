@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from rich import progress as bars
 from rich.console import Console
+from rich.markup import escape as rich_escape
 
 Item = TypeVar("Item")
 
 out = Console(soft_wrap=False)
 err = Console(stderr=True)
-REFRESH_PER_SECOND = 4
 
 
 def stage(name: str, detail: str = "") -> None:
@@ -41,18 +42,48 @@ def print_json(value: object) -> None:
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Yield `items` under a progress bar with rate and time left; nothing but silence in a pipe."""
-    from rich.progress import track as rich_track
-
-    if not err.is_terminal or err.quiet:
-        return iter(items)
-    return rich_track(
-        items, f"{label:<11}", total=total, console=err, transient=True, refresh_per_second=REFRESH_PER_SECOND
-    )
+    """Yield `items` under a progress bar; nothing but silence in a pipe."""
+    with Progress(label, len(items) if total is None else total) as progress:
+        for item in items:
+            yield item
+            progress.advance()
 
 
 def escape(text: Any) -> str:
     """Return `text` with Rich's markup made harmless: class names and ids are data."""
-    from rich.markup import escape as rich_escape
-
     return rich_escape(str(text))
+
+
+class Progress:
+    """Show a progress bar once work is really done: nothing appears when all of it is re-used."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self._bar, self._task = label, total, None, None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def advance(self, n: int = 1, detail: str = "") -> None:
+        """Move on by `n` items."""
+        if self._bar is None:
+            self._open()
+        if self._bar is not None:
+            self._bar.update(self._task, advance=n, description=f"{self.label:<11} {detail}")
+
+    def _open(self) -> None:
+        if not err.is_terminal or err.quiet:
+            return
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TaskProgressColumn(show_speed=True),
+            bars.TimeRemainingColumn(),
+        )
+        self._bar = bars.Progress(*columns, console=err, transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(self.label, total=self.total)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,173 @@
+"""Batches: which images, in which order, read from the store; and prediction batch by batch.
+
+Batches are read in the process: loader workers on decoded images were 3 to 4 times slower. Reads `kit.store`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torchvision.transforms import v2 as transforms
+
+from kit.encoders import Preprocessing
+from kit.images import Images
+from kit.store import BLOCK, read_store
+
+WINDOW = 8192  # images shuffled together; a larger set is read window by window, block by block
+PREDICTED = 64  # images per forward pass without gradients
+
+Forward = Callable[[nn.Module, Tensor], Tensor]
+
+
+@contextlib.contextmanager
+def reproducible(seed: int, device: str) -> Iterator[None]:
+    """Seed torch's own generators and prefer deterministic kernels inside the block; leave both as they were."""
+    is_cuda = device.startswith("cuda")
+    if is_cuda:  # read by cuBLAS when it starts; without it, its sums differ from run to run
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if is_cuda else []):
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """Return a seed for one epoch, unlike that of any neighbour."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def draw_batches(rows: np.ndarray, batch_size: int, generator: Generator) -> list[np.ndarray]:
+    """Draw the order of an epoch.
+
+    Parameters
+    ----------
+    rows
+        (n_images,) rows of the store.
+    batch_size
+        Images per batch, at most; one more where a batch of a single image would be left, which batch norm cannot
+        take.
+    generator
+        A CPU generator.
+
+    Returns
+    -------
+    list of np.ndarray
+        Positions in `rows`, every one once; all batches equally large, to one image.
+    """
+    n_images = len(rows)
+    if n_images <= WINDOW:
+        order = torch.randperm(n_images, generator=generator).numpy()
+    else:
+        order = _shuffle_windows(rows, generator)
+    n_batches = max(1, min(math.ceil(n_images / batch_size), n_images // 2))
+    return np.array_split(order, n_batches)
+
+
+def read_rows(store: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Return images of the store in the order of `rows`, read in the order of the disk; (n_rows, 3, h, w) uint8."""
+    order = np.argsort(rows, kind="stable")
+    pixels = np.empty((len(rows), *store.shape[1:]), dtype=np.uint8)
+    pixels[order] = store[rows[order]]
+    return torch.from_numpy(pixels)
+
+
+def weighted_targets(images: Images, positions: np.ndarray, label_smoothing: float) -> Tensor:
+    """Return the smoothed labels times the image's weight through the mean weight of all, (n_positions, n_classes).
+
+    Cross entropy is linear in its targets, so that weights in them weigh the loss, also after mixup.
+    """
+    labels, weights = torch.from_numpy(images.labels[positions]), torch.from_numpy(images.weights[positions])
+    certain = functional.one_hot(labels, images.n_classes) * (1 - label_smoothing)
+    return (certain + label_smoothing / images.n_classes) * (weights / float(images.weights.mean()))[:, None]
+
+
+def mix(pixels: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
+    """Blend each image with its neighbour in the batch, or paste a part of it; draws from torch's own generator.
+
+    Parameters
+    ----------
+    pixels, targets
+        (n_images, 3, h, w) and (n_images, n_classes).
+    mixup, cutmix
+        Alpha of the Beta distribution; 0 for none. With both, the batch draws one.
+    """
+    mixers = [kind(alpha=alpha) for kind, alpha in ((transforms.MixUp, mixup), (transforms.CutMix, cutmix)) if alpha]
+    return transforms.RandomChoice(mixers)(pixels, targets) if mixers else (pixels, targets)
+
+
+@torch.no_grad()  # inference_mode with autocast is 3 to 10 times slower on CPUs
+def predict_network(
+    network: nn.Module,
+    images: Images,
+    preprocessing: Preprocessing,
+    device: str,
+    precision: str,
+    forward: Forward = nn.Module.__call__,
+    tta: bool = False,
+) -> np.ndarray:
+    """Return probabilities, batch by batch from the store: memory does not grow with the images.
+
+    Parameters
+    ----------
+    network
+        On `device`; it is left in evaluation mode.
+    images
+        The images.
+    preprocessing
+        Of the network.
+    device, precision
+        From `kit.device`.
+    forward
+        ``forward(network, pixels)`` gives logits.
+    tta
+        Average over the image and its mirror image: not for digits and letters.
+
+    Returns
+    -------
+    np.ndarray
+        (n_images, n_classes) float32, rows in the order of `images`.
+    """
+    store = read_store(images.pool, preprocessing.geometry)
+    proba = np.empty((len(images), images.n_classes), dtype=np.float32)
+    network.eval()
+    order = np.argsort(images.rows, kind="stable")
+    for positions in np.split(order, range(PREDICTED, len(order), PREDICTED)):
+        pixels = preprocessing.normalise(torch.from_numpy(store[images.rows[positions]]).to(device))
+        views = [pixels, pixels.flip(3)] if tta else [pixels]
+        proba[positions] = torch.stack([_proba(network, view, forward, precision) for view in views]).mean(0).cpu()
+    return proba
+
+
+def _proba(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
+    """Return the probabilities of one batch."""
+    with half_precision(pixels.device.type, precision):
+        logits = forward(network, pixels.contiguous(memory_format=torch.channels_last))
+    return logits.float().softmax(dim=1)
+
+
+def half_precision(device_type: str, precision: str) -> torch.autocast:
+    """Return the autocast context of a precision; with float32 it does nothing."""
+    is_half = precision != "float32"
+    return torch.autocast(device_type, getattr(torch, precision) if is_half else None, enabled=is_half)
+
+
+def _shuffle_windows(rows: np.ndarray, generator: Generator) -> np.ndarray:
+    """Shuffle blocks of neighbouring rows, then the images within windows of many blocks.
+
+    A block alone would do for the disk, but folders are read class by class: its images are often of one class.
+    """
+    blocks = np.array_split(np.argsort(rows, kind="stable"), math.ceil(len(rows) / BLOCK))
+    order = np.concatenate([blocks[i] for i in torch.randperm(len(blocks), generator=generator).tolist()])
+    windows = np.split(order, range(WINDOW, len(order), WINDOW))
+    return np.concatenate([own[torch.randperm(len(own), generator=generator).numpy()] for own in windows])

@@ -1,0 +1,268 @@
+"""Cross-validation: every run x every fold -> oof, test and unlabeled Predictions.
+
+Writes ``runs/NAME/RUN/KEY/``: a folder per fold with its predictions, what it was fitted on (provenance.json), its
+pseudo labels and its weights; then oof.parquet, test.parquet, unlabeled.parquet and run.json. KEY is the hash of all
+that decides the result, so another setting is another folder and nothing is ever overwritten. A killed run goes on at
+the last fold, networks at the last epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.competition import Run
+from kit.deadline import check_deadline
+from kit.files import read_json, write_atomic, write_json
+from kit.images import Images
+from kit.metrics import METRICS, negative_log_proba, score_with_error
+from kit.models import Kept, Model, Resumable, Swept, build_model
+from kit.predictions import Predictions, concatenate, mean_predictions, read_predictions, write_predictions
+from kit.prepare import Prepared
+from kit.prompts import prompts_of
+from kit.pseudo import PseudoLabels, choose_pseudo_labels
+from kit.runs import (
+    SPLITS,
+    Result,
+    describe_run,
+    find_run,
+    fold_folder,
+    is_worse,
+    pool_predictions,
+    rounds_of,
+    run_folder,
+    run_key,
+    teachers_of,
+)
+from kit.terminal import Progress, note, stage
+from kit.weights import find_weights, parse_encoder
+
+CHUNK = 16_384  # images predicted at a time: memory stays flat in the size of the pool
+
+
+def crossval(prepared: Prepared, name: str) -> Result:
+    """Fit a run on every fold, or re-use what is there; with rounds of pseudo labels, all rounds.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    name
+        The run.
+
+    Returns
+    -------
+    Result
+        The finished run; with rounds, the last round that was kept.
+
+    Raises
+    ------
+    InputError
+        When an option is refused or a teacher has not been trained.
+    MissingWeights
+        When the run's weights cannot be had.
+    TimeIsUp
+        When the time limit is reached; the next call goes on.
+    """
+    kept = None
+    for run in rounds_of(prepared.competition.run(name)):
+        result = find_run(prepared, run) or _crossval_once(prepared, run)
+        if kept is not None and is_worse(prepared, result, kept):
+            note(f"round {run.name} is worse than {kept.name} by more than one standard error: dropped, rounds end")
+            break
+        kept = result
+    return kept
+
+
+def check_run(prepared: Prepared, name: str) -> None:
+    """Check a run's options, prompt list and weights, before any work.
+
+    Raises
+    ------
+    InputError
+        When an option or a prompt list is refused.
+    MissingWeights
+        When its weights cannot be had.
+    """
+    model = build_model(prepared.competition, prepared.competition.run(name))
+    encoder = getattr(model, "encoder", None)
+    if getattr(model, "prompts", None) is not None:
+        prompts_of(prepared.pool, model.prompts)
+    if encoder is not None and encoder != "given" and getattr(model, "pretrained", True):
+        find_weights(parse_encoder(encoder, model.encoder_args, prepared.pool.lookup))
+
+
+def _crossval_once(prepared: Prepared, run: Run) -> Result:
+    """Fit all folds of one run and gather their predictions."""
+    started = time.perf_counter()
+    key = run_key(prepared, run)
+    folder = run_folder(prepared, run, key)
+    with Progress(f"train {run.name}", len(prepared.scored)) as progress:
+        for fold in prepared.scored:
+            check_deadline()
+            fit_fold(prepared, run, fold, folder)
+            progress.advance()
+    chosen = _settle_folds(prepared, run, folder)
+    parts = {
+        split: [read_predictions(fold_folder(folder, fold) / f"{split}.parquet") for fold in prepared.scored]
+        for split in SPLITS
+    }
+    write_predictions(folder / "oof.parquet", concatenate(parts["oof"]))
+    for split in ("test", "unlabeled"):
+        write_predictions(folder / f"{split}.parquet", mean_predictions(parts[split]))
+    facts = describe_run(prepared, run.name, concatenate(parts["oof"])) | {
+        "key": key,
+        "model": run.model,
+        "options": dataclasses.asdict(build_model(prepared.competition, run)),
+        "pseudo": run.pseudo.model_dump() if run.pseudo else None,
+        "teachers": {teacher.name: teacher.facts["key"] for teacher in teachers_of(prepared, run)}
+        if run.pseudo
+        else {},
+        "use_test_images": run.use_test_images,
+        "chosen": chosen,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    write_json(folder / "run.json", facts)
+    stage("train", f"{run.name}: CV {facts['cv']:.4f} +- {facts['se']:.4f}, {facts['seconds']:.0f} s")
+    return Result(run.name, folder, facts)
+
+
+def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
+    """Fit one fold's model on the other folds and write what it says; nothing to do where that was done."""
+    mine = fold_folder(folder, fold)
+    if (mine / "fitted.json").exists():
+        return
+    started = time.perf_counter()
+    labeled, pseudo = prepared.training(fold), None
+    if run.pseudo is not None:
+        labeled, pseudo = _add_pseudo_labels(prepared, run, fold, labeled)
+    unlabeled = prepared.unlabeled(fold, run.use_test_images)
+    model = build_model(prepared.competition, run, seed=1000 * run.seed + fold)
+    if isinstance(model, Resumable):
+        model.checkpoint_at(mine / "checkpoint.pt")
+    model.fit(labeled, unlabeled)
+    _write_provenance(mine, fold, prepared.training(fold), pseudo)
+    if isinstance(model, Kept):
+        _write_tensors(mine / "model.safetensors", model.tensors())
+    if isinstance(model, Swept):
+        sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
+        with write_atomic(mine / "sweep.npy") as file:
+            np.save(file, sweep)  # (n_values, n_images, n_classes)
+    else:
+        _write_fold_predictions(prepared, model, fold, mine)
+    write_json(mine / "fitted.json", {"fold": fold, "seconds": round(time.perf_counter() - started, 2)})
+    (mine / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def _add_pseudo_labels(
+    prepared: Prepared, run: Run, fold: int, labeled: Images
+) -> tuple[Images, tuple[PseudoLabels, list[Result]]]:
+    """Join the labels that the teachers' models of this same fold give."""
+    teachers = teachers_of(prepared, run)
+    said = [pool_predictions(teacher, fold, run.use_test_images) for teacher in teachers]
+    chosen = choose_pseudo_labels(said, run.pseudo)
+    pool = prepared.unlabeled(fold, run.use_test_images)
+    position = {image_id: row for row, image_id in zip(pool.rows, pool.ids, strict=True)}
+    rows = np.array([position[image_id] for image_id in chosen.ids], dtype=np.int64)
+    weights = np.full(len(rows), run.pseudo.weight, dtype=np.float32)
+    joined = labeled.join(dataclasses.replace(prepared.pool.select(rows, chosen.codes), weights=weights))
+    return joined, (chosen, teachers)
+
+
+def _write_provenance(mine: Path, fold: int, labeled: Images, pseudo: tuple[PseudoLabels, list[Result]] | None) -> None:
+    """Write down what the fold's model was fitted on: the leak ledger."""
+    ledger: dict[str, Any] = {"fold": fold, "labeled": list(labeled.ids)}
+    if pseudo is not None:
+        chosen, teachers = pseudo
+        ledger["teachers"] = [{"name": teacher.name, "key": teacher.facts["key"], "fold": fold} for teacher in teachers]
+        ledger["diary"] = chosen.diary
+        ledger["pseudo"] = {"ids": list(chosen.ids), "codes": chosen.codes.tolist()}
+    write_json(mine / "provenance.json", ledger)
+
+
+def _write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Path) -> None:
+    """Write what a fold's model says of the fold, the test images and the unlabelled ones."""
+    selections = {
+        "oof": prepared.held_out(fold),
+        "test": prepared.pool.select(prepared.split("test")),
+        "unlabeled": prepared.pool.select(prepared.split("unlabeled")),
+    }
+    for split, images in selections.items():
+        write_predictions(mine / f"{split}.parquet", predict(model, images))
+
+
+def predict(model: Model, images: Images) -> Predictions:
+    """Return a fitted model's predictions, computed in chunks."""
+    starts = range(0, len(images), CHUNK)
+    parts = [model.predict_proba(images.take(np.arange(start, min(start + CHUNK, len(images))))) for start in starts]
+    proba = np.concatenate(parts) if parts else np.zeros((0, images.n_classes))
+    return Predictions(images.ids, images.classes, proba)
+
+
+def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
+    """Choose a swept setting for each fold on the other folds' oof rows; write the folds' predictions with it."""
+    model = build_model(prepared.competition, run)
+    if not isinstance(model, Swept):
+        return {}
+    values = model.sweep_values()
+    sweeps = {fold: np.load(fold_folder(folder, fold) / "sweep.npy") for fold in prepared.scored}
+    labels = {fold: prepared.labels[prepared.folds == fold] for fold in prepared.scored}
+    chosen = {}
+    for fold in prepared.scored:
+        others = [other for other in prepared.scored if other != fold]
+        best = _best_value(prepared.competition.facts.metric, others, sweeps, labels)
+        chosen[fold] = model.sweep_default if best is None else values[best]
+        mine = fold_folder(folder, fold)
+        if read_json(mine / "settled.json") == chosen[fold] and (mine / "unlabeled.parquet").exists():
+            continue
+        settled = build_model(prepared.competition, run, seed=1000 * run.seed + fold)
+        settled.restore(_read_tensors(mine / "model.safetensors"), prepared.classes)
+        settled.settle(chosen[fold])
+        _write_fold_predictions(prepared, settled, fold, mine)
+        write_json(mine / "settled.json", chosen[fold])
+    curve = [
+        score_with_error(
+            prepared.competition.facts.metric,
+            np.concatenate(list(labels.values())),
+            np.concatenate([sweep[i] for sweep in sweeps.values()]),
+        )[0]
+        for i in range(len(values))
+    ]
+    return {"name": model.sweep_name, "per_fold": chosen, "values": values, "curve": curve}
+
+
+def _best_value(
+    metric: str, folds: list[int], sweeps: dict[int, np.ndarray], labels: dict[int, np.ndarray]
+) -> int | None:
+    """Return the position of the value with the best score on `folds`; log-loss, then order, breaks ties.
+
+    With a single hold-out there are no other rows: None, the model's default is taken.
+    """
+    if not folds:
+        return None
+    together = np.concatenate([labels[fold] for fold in folds])
+
+    def merit(i: int) -> tuple[float, float, int]:
+        proba = np.concatenate([sweeps[fold][i] for fold in folds])
+        score = METRICS[metric].sign * METRICS[metric].score(together, proba)
+        return round(score, 9), -round(float(negative_log_proba(together, proba).mean()), 9), -i
+
+    return max(range(len(sweeps[folds[0]])), key=merit)
+
+
+def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write learned weights as safetensors, atomically."""
+    from safetensors.numpy import save
+
+    with write_atomic(path) as file:
+        file.write(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)

@@ -1,0 +1,50 @@
+"""The time limit of one call: set once by the command line, checked where what was computed is safe on the disk."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from kit.errors import InputError, TimeIsUp
+
+DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?")
+
+_deadline: float | None = None  # seconds on the monotonic clock
+
+
+def set_deadline(seconds: float | None) -> None:
+    """Let the time be up `seconds` from now; None for no limit."""
+    global _deadline
+    _deadline = None if seconds is None else time.monotonic() + seconds
+
+
+def time_is_up() -> bool:
+    """Return whether the limit is reached."""
+    return _deadline is not None and time.monotonic() >= _deadline
+
+
+def check_deadline() -> None:
+    """Stop when the limit is reached; call it only where a later call can go on.
+
+    Raises
+    ------
+    TimeIsUp
+        When the limit is reached.
+    """
+    if time_is_up():
+        raise TimeIsUp("the time limit is reached; what was computed is kept, the same command goes on from there")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration such as ``9h``, ``1h30m``, ``45s`` or ``600``.
+
+    Raises
+    ------
+    InputError
+        When it is not a duration.
+    """
+    found = DURATION.fullmatch(text.strip())
+    if not text.strip() or not found:
+        raise InputError(f"--time-limit {text!r}: write 9h, 1h30m, 45m, 30s or a number of seconds")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds

@@ -1,0 +1,70 @@
+"""Import: predictions made elsewhere become a member of the ensemble, after the same checks.
+
+Reads CSV or parquet files with an id column and one column per class; writes ``runs/NAME/RUN/imported/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.competition import ENSEMBLE, RUN_NAME
+from kit.errors import InputError, some
+from kit.files import hash_file, key_of, write_json
+from kit.predictions import Predictions, write_predictions
+from kit.prepare import Prepared
+from kit.runs import IMPORTED, Result, describe_run
+from kit.table import read_csv
+
+
+def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> Result:
+    """Take oof and test predictions made elsewhere.
+
+    The oof must have been made on the folds of the fold file; the kit cannot see how, and says so.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    name
+        The member's name, not one of the competition's runs.
+    oof, test
+        CSV or parquet files: an id column, then one column per class, in any order.
+
+    Raises
+    ------
+    InputError
+        When the name is taken, ids are missing or unknown, classes differ, or a row is not a distribution.
+    """
+    if not RUN_NAME.fullmatch(name) or name == ENSEMBLE or name in prepared.competition.runs:
+        raise InputError(f"import {name!r}: choose a name of letters, digits, _ and - that no run has")
+    rows = prepared.labeled[prepared.scored_rows]
+    oof_predictions = _read(oof, prepared, prepared.pool.ids[rows])
+    test_predictions = _read(test, prepared, prepared.pool.ids[prepared.split("test")])
+    folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
+    write_predictions(folder / "oof.parquet", oof_predictions)
+    write_predictions(folder / "test.parquet", test_predictions)
+    facts = describe_run(prepared, name, oof_predictions)
+    facts |= {"key": key_of(hash_file(oof), hash_file(test)), "model": IMPORTED, "teachers": {}, "seconds": None}
+    write_json(folder / "run.json", facts)
+    return Result(name, folder, facts)
+
+
+def _read(path: Path, prepared: Prepared, wanted: np.ndarray) -> Predictions:
+    """Read one file and bring rows and columns into the kit's order."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
+    ids = table.iloc[:, 0].astype(str)
+    columns = {str(name).removeprefix("class:"): name for name in table.columns[1:]}
+    if set(columns) != set(prepared.classes):
+        raise InputError(f"{path}: columns are not the classes: {some(sorted(set(columns) ^ set(prepared.classes)))}")
+    if odd := sorted(set(ids) ^ set(wanted)):
+        raise InputError(f"{path}: {len(odd)} ids are missing or not the competition's: {some(odd)}")
+    try:
+        proba = table[[columns[name] for name in prepared.classes]].to_numpy(dtype=np.float64)
+        return Predictions(ids.to_numpy(dtype=object), prepared.classes, proba).at(wanted)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error

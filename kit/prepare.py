@@ -1,0 +1,165 @@
+"""Prepare a competition: from its files to what runs need - the table of usable images, the folds, the pool.
+
+Reads the data folder, the audit's cache and the fold file (written where there is none); every command that computes
+begins here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.check import audit_files, near_duplicates
+from kit.competition import HOME, Competition
+from kit.errors import InputError, some
+from kit.files import key_of
+from kit.folds import fold_groups, read_folds
+from kit.images import Images, Pool
+from kit.table import read_classes, read_embeddings, read_table
+from kit.terminal import escape, warn
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Hold a competition made ready: the pool without labels, and apart from it the labels and folds.
+
+    Parameters
+    ----------
+    competition
+        Its facts and runs.
+    pool
+        All usable images.
+    labeled
+        (n_labeled,) positions of the labelled images in the pool.
+    labels
+        (n_labeled,) their class codes.
+    folds
+        (n_labeled,) their folds.
+    scored
+        The folds that are scored.
+    broken_test
+        Ids of test images that cannot be read; the submission gives them the class prior.
+    """
+
+    competition: Competition
+    pool: Pool
+    labeled: np.ndarray
+    labels: np.ndarray
+    folds: np.ndarray
+    scored: tuple[int, ...]
+    broken_test: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names."""
+        return self.pool.classes
+
+    @property
+    def fold_key(self) -> str:
+        """Return the key of labels, folds and which of them are scored."""
+        ids = self.pool.ids[self.labeled]
+        return key_of(list(ids), self.labels.tolist(), self.folds.tolist(), self.scored, self.classes)
+
+    @property
+    def scored_rows(self) -> np.ndarray:
+        """Return the positions, within the labelled images, of those that are scored."""
+        return np.flatnonzero(np.isin(self.folds, self.scored))
+
+    def split(self, name: str) -> np.ndarray:
+        """Return the pool's positions of one split."""
+        return np.flatnonzero(self.pool.splits == name)
+
+    def training(self, fold: int) -> Images:
+        """Return the labelled images outside a fold, with their labels."""
+        mine = self.folds != fold
+        return self.pool.select(self.labeled[mine], self.labels[mine])
+
+    def held_out(self, fold: int) -> Images:
+        """Return a fold's images, labels withheld."""
+        return self.pool.select(self.labeled[self.folds == fold])
+
+    def unlabeled(self, fold: int, use_test_images: bool) -> Images:
+        """Return the images whose labels are not known in a fold; the test's, and then the fold's own, on request."""
+        rows = self.split("unlabeled")
+        if use_test_images:
+            rows = np.concatenate([rows, self.split("test"), self.labeled[self.folds == fold]])
+        return self.pool.select(rows)
+
+
+def prepare(competition: Competition) -> Prepared:
+    """Read the files of a competition, leave out what is broken, and read or assign its folds.
+
+    Raises
+    ------
+    InputError
+        When files, labels, ids or the fold file are not in order; names the file and the row.
+    """
+    make_data(competition)
+    table = read_table(competition)
+    cache = competition.workspace.cache(competition.name)
+    facts = audit_files(table, cache)
+    broken = facts["problem"].notna().to_numpy()
+    _report_broken(table[broken], facts[broken])
+    clusters = near_duplicates(table, facts)
+    groups = fold_groups(table, clusters)
+    usable = table[~broken].reset_index(drop=True)
+    groups = groups[~broken]
+    classes = read_classes(table)
+    is_labeled = (usable["split"] == "labeled").to_numpy()
+    codes = pd.Categorical(usable["label"][is_labeled], categories=classes).codes.astype(np.int64)
+    folds = read_folds(
+        competition,
+        usable[is_labeled],
+        groups[is_labeled],
+        committed=_committed_folds(competition),
+        broken=set(table["id"][broken & (table["split"] == "labeled").to_numpy()]),
+    )
+    embeddings = read_embeddings(competition, table)
+    pool = Pool(
+        ids=usable["id"].to_numpy(dtype=object),
+        splits=usable["split"].to_numpy(dtype=object),
+        paths=usable["path"].to_numpy(dtype=object),
+        digests=facts["digest"][~broken].to_numpy(dtype=object),
+        groups=groups,
+        classes=classes,
+        cache=cache,
+        prompts=competition.folder / "prompts",
+        lookup=competition.lookup,
+        embeddings=None if embeddings is None else embeddings[~broken],
+    )
+    use = competition.folds.use
+    return Prepared(
+        competition,
+        pool,
+        np.flatnonzero(is_labeled),
+        codes,
+        folds,
+        tuple(range(int(folds.max()) + 1)) if use is None else tuple(use),
+        tuple(table["id"][broken & (table["split"] == "test").to_numpy()]),
+    )
+
+
+def make_data(competition: Competition) -> None:
+    """Write the data of an embedded competition, once."""
+    if competition.data.embedded == "digits":
+        from kit.digits import write_digits
+
+        write_digits(competition.root)
+
+
+def _committed_folds(competition: Competition) -> Path | None:
+    """Return the fold file that came with the kit, for competitions that came with it."""
+    return HOME.parents[1] / "folds" / f"{competition.name}.csv" if competition.folder.parent == HOME else None
+
+
+def _report_broken(table: pd.DataFrame, facts: pd.DataFrame) -> None:
+    """Name the images that are left out."""
+    for split, rows in table.groupby("split"):
+        named = [f"{row.path} ({facts.problem[row.Index]})" for row in rows.head(5).itertuples()]
+        fate = "they get the class prior in the submission" if split == "test" else "left out"
+        warn(f"{len(rows)} broken {split} images, {fate}: {escape(some(named))}")
+    if len(table) and (table["split"] == "labeled").all() and not len(facts):
+        raise InputError("every labelled image is broken")

@@ -1,0 +1,228 @@
+"""Runs on disk: what decides a run, where it lies, which of its rounds was kept.
+
+A run lies in ``runs/NAME/RUN/KEY/``, where KEY is the hash of all that decides its predictions: another setting is
+another folder, nothing is overwritten, and a setting that was tried before is re-used. Rounds of pseudo labels are
+runs of their own, ``RUN.1``, ``RUN.2``. Predictions made elsewhere lie in ``runs/NAME/RUN/imported/``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import inspect
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit import __version__
+from kit.competition import Run
+from kit.errors import InputError
+from kit.files import key_of, read_json
+from kit.metrics import paired_difference, score_with_error
+from kit.models import build_model
+from kit.predictions import Predictions, concatenate, read_predictions
+from kit.prepare import Prepared
+from kit.prompts import prompts_of
+from kit.weights import parse_encoder
+
+SPLITS = ("oof", "test", "unlabeled")
+IMPORTED = "imported"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Point to a finished run.
+
+    Parameters
+    ----------
+    name
+        The run.
+    folder
+        Where its files lie.
+    facts
+        The content of run.json.
+    """
+
+    name: str
+    folder: Path
+    facts: dict[str, Any]
+
+    def predictions(self, split: str) -> Predictions:
+        """Read the run's ``"oof"``, ``"test"`` or ``"unlabeled"`` predictions."""
+        return read_predictions(self.folder / f"{split}.parquet")
+
+    def fold_predictions(self, fold: int, split: str) -> Predictions:
+        """Read what one fold's model said."""
+        return read_predictions(fold_folder(self.folder, fold) / f"{split}.parquet")
+
+
+def fold_folder(folder: Path, fold: int) -> Path:
+    """Return the folder of one fold of a run."""
+    return folder / f"fold_{fold}"
+
+
+def find_result(prepared: Prepared, name: str) -> Result | None:
+    """Return a finished run, or None; imported predictions are found by their name."""
+    if name not in prepared.competition.runs:
+        folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
+        facts = read_json(folder / "run.json")
+        return Result(name, folder, facts) if facts else None
+    kept = None
+    for run in rounds_of(prepared.competition.run(name)):
+        try:
+            result = find_run(prepared, run)
+        except InputError:  # a teacher is missing: so is this run
+            return kept
+        if result is None or (kept is not None and is_worse(prepared, result, kept)):
+            return kept
+        kept = result
+    return kept
+
+
+def run_key(prepared: Prepared, run: Run) -> str:
+    """Return the key of everything that decides a run's predictions.
+
+    Raises
+    ------
+    InputError
+        When a teacher has not been trained.
+    """
+    model = build_model(prepared.competition, run)
+    options = dataclasses.asdict(model)
+    parts: list[object] = [__version__, run.model, options, prepared.pool.key, prepared.fold_key, run.use_test_images]
+    parts.append(hashlib.sha256(inspect.getsource(type(model)).encode()).hexdigest())
+    if options.get("encoder") not in (None, "given"):
+        parts.append(parse_encoder(options["encoder"], options["encoder_args"], prepared.pool.lookup).identity)
+    if options.get("prompts") is not None:
+        parts.append(prompts_of(prepared.pool, options["prompts"]).key)
+    if run.pseudo is not None:
+        parts.append(run.pseudo.model_dump(exclude={"rounds"}))
+        parts.extend(teacher.facts["key"] for teacher in teachers_of(prepared, run))
+    return key_of(parts)
+
+
+def rounds_of(run: Run) -> Iterator[Run]:
+    """Give each round as a run of its own: ``NAME.1``, then ``NAME.2`` taught by ``NAME.1`` too."""
+    if run.pseudo is None:
+        yield run
+        return
+    for number in range(1, run.pseudo.rounds + 1):
+        teachers = [*run.pseudo.teachers, *([f"{run.name}.{number - 1}"] if number > 1 else [])]
+        plan = run.pseudo.model_copy(update={"teachers": teachers, "rounds": 1})
+        yield run.model_copy(update={"name": f"{run.name}.{number}", "pseudo": plan})
+
+
+def find_run(prepared: Prepared, run: Run) -> Result | None:
+    """Return the finished run of exactly these settings."""
+    folder = run_folder(prepared, run, run_key(prepared, run))
+    facts = read_json(folder / "run.json")
+    return Result(run.name, folder, facts) if facts else None
+
+
+def run_folder(prepared: Prepared, run: Run, key: str) -> Path:
+    return prepared.competition.workspace.runs(prepared.competition.name) / run.name / key
+
+
+def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
+    """Return the finished teachers of a run."""
+    found = []
+    for teacher in run.pseudo.teachers:
+        result = find_result(prepared, teacher) or _find_round(prepared, run, teacher)
+        if result is None:
+            raise InputError(f"run {run.name}: its teacher {teacher} has not been trained; ./run.sh train {teacher}")
+        found.append(result)
+    return found
+
+
+def _find_round(prepared: Prepared, run: Run, teacher: str) -> Result | None:
+    """Return the round before this one, by its name ``NAME.N``."""
+    name, dot, number = teacher.rpartition(".")
+    if not dot or name not in prepared.competition.runs:
+        return None
+    rounds = list(rounds_of(prepared.competition.run(name)))
+    return find_run(prepared, rounds[int(number) - 1])
+
+
+def list_imported(prepared: Prepared) -> list[str]:
+    """Return the names of imported predictions."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    return sorted(file.parents[1].name for file in home.glob(f"*/{IMPORTED}/run.json"))
+
+
+def result_at(prepared: Prepared, name: str, key: str) -> Result:
+    """Return the finished run with a key.
+
+    Raises
+    ------
+    InputError
+        When it is not there.
+    """
+    folder = prepared.competition.workspace.runs(prepared.competition.name) / name / key
+    facts = read_json(folder / "run.json")
+    if not facts:
+        raise InputError(f"{folder}: the run is not there or not finished; ./run.sh train makes it")
+    return Result(name, folder, facts)
+
+
+def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predictions:
+    """Return what a teacher's model of this fold says of the images it may label."""
+    splits = ("unlabeled", "test", "oof") if use_test_images else ("unlabeled",)
+    return concatenate([teacher.fold_predictions(fold, split) for split in splits])
+
+
+def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, Any]:
+    """Return what every run's run.json says: score, standard error, versions, commit, time."""
+    cv, error = score_with_error(prepared.competition.facts.metric, *oof_rows(prepared, oof))
+    return {
+        "name": name,
+        "cv": cv,
+        "se": error,
+        "metric": prepared.competition.facts.metric,
+        "classes": prepared.classes,
+        "fold_key": prepared.fold_key,
+        "pool_key": prepared.pool.key,
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "scikit-learn", "numpy")},
+        "kit": __version__,
+        "commit": commit(),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and oof probabilities in the order of the scored images.
+
+    Raises
+    ------
+    InputError
+        When a scored image has no oof prediction.
+    """
+    rows = prepared.scored_rows
+    return prepared.labels[rows], oof.at(prepared.pool.ids[prepared.labeled[rows]]).proba
+
+
+@functools.cache
+def commit() -> str:
+    """Return the commit of the kit's checkout, with ``+`` when it was edited since; empty outside git."""
+    home = Path(__file__).parent
+    git = ["git", "-C", str(home)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else ""
+
+
+def is_worse(prepared: Prepared, ours: Result, theirs: Result) -> bool:
+    """Return whether a round is worse than the one before by more than one paired standard error."""
+    labels, our_proba = oof_rows(prepared, ours.predictions("oof"))
+    _, their_proba = oof_rows(prepared, theirs.predictions("oof"))
+    difference, error = paired_difference(prepared.competition.facts.metric, labels, our_proba, their_proba)
+    return difference < -error

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Set up .venv when needed, then run the kit: ./run.sh all | test | COMMAND --help
+set -euo pipefail
+
+home=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+venv="$home/.venv"
+stamp="$venv/requirements.installed"
+
+say() { printf '%s\n' "$*" >&2; }
+
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+    if [ -n "$candidate" ] && "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s' "$candidate"
+      return
+    fi
+  done
+  say "error: Python 3.11 or newer with the venv module is needed and was not found."
+  say "Install it (Debian: apt install python3 python3-venv), or name one: PYTHON=/path/to/python3.12 ./run.sh $*"
+  exit 2
+}
+
+install_requirements() {
+  local python
+  python=$(find_python "$@")
+  say "setting up $venv (once; a few minutes, about 5 GB)"
+  if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    rm -rf -- "$venv"
+    "$python" -m venv "$venv"
+  fi
+  rm -f -- "$stamp"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$home/requirements.txt" >&2
+  cp -- "$home/requirements.txt" "$stamp"
+}
+
+set_up() {
+  cmp -s "$home/requirements.txt" "$stamp" && return
+  mkdir -p -- "$venv"
+  if command -v flock >/dev/null; then # two first runs at once: the second waits, then finds it done
+    exec 9>"$home/.venv.lock"
+    flock 9
+    cmp -s "$home/requirements.txt" "$stamp" || install_requirements "$@"
+    exec 9>&-
+  else
+    install_requirements "$@"
+  fi
+}
+
+set_up "$@"
+export PYTHONPATH="$home${PYTHONPATH:+:$PYTHONPATH}" OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
+if [ "${1:-}" = test ]; then
+  shift
+  cd -- "$home"
+  "$venv/bin/ruff" check .
+  "$venv/bin/ruff" format --check .
+  exec "$venv/bin/python" -m pytest "$@"
+fi
+exec "$venv/bin/python" -m kit "$@"

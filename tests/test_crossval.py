@@ -1,0 +1,259 @@
+"""Cross-validation: a memoriser scores at chance, oof covers each image once, nothing is done twice."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from kit.crossval import crossval
+from kit.errors import InputError, MissingWeights
+from kit.files import read_json
+from kit.images import Images
+from kit.metrics import METRICS
+from kit.models import MODELS, build_model
+from kit.predictions import Predictions, write_predictions
+from kit.prepare import prepare
+from kit.runs import find_result, fold_folder, oof_rows, run_key
+from kit.verify import verify
+
+MEMORISER = """
+[runs.memoriser]
+model = "memoriser"
+
+[runs.student]
+model = "memoriser"
+use_test_images = true
+pseudo = { teachers = ["memoriser"], keep_rate = 1.0, rounds = 2 }
+"""
+
+
+@dataclass
+class Memoriser:
+    """Return the remembered label of any image it was fitted on, else the uniform distribution."""
+
+    bias: float = 0.0
+    seed: int = 0
+    memory: dict[str, int] = field(default_factory=dict, init=False)
+
+    fits: ClassVar[list[int]] = []
+
+    def fit(self, labeled: Images, unlabeled: Images) -> Memoriser:
+        self.fits.append(self.seed)
+        self.memory = dict(
+            zip(zip(labeled.pool.splits[labeled.rows], labeled.ids, strict=True), labeled.labels, strict=True)
+        )
+        return self
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        proba = np.full((len(images), images.n_classes), 1 / images.n_classes)
+        for row, key in enumerate(zip(images.pool.splits[images.rows], images.ids, strict=True)):
+            if key in self.memory:
+                proba[row] = np.eye(images.n_classes)[self.memory[key]]
+        return proba
+
+
+@dataclass
+class Dialled:
+    """A swept model whose one setting says how much of the true colour it believes."""
+
+    sweep_name: ClassVar[str] = "dial"
+    sweep_default: ClassVar[float] = 0.5
+
+    dial: float | None = None
+    seed: int = 0
+
+    def fit(self, labeled: Images, unlabeled: Images) -> Dialled:
+        return self
+
+    def sweep_values(self) -> list[float]:
+        return [0.0, 0.5, 1.0] if self.dial is None else [self.dial]
+
+    def predict_sweep(self, images: Images) -> np.ndarray:
+        return np.stack([self._at(images, value) for value in self.sweep_values()])
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        return self._at(images, self.dial)
+
+    def settle(self, value: float) -> None:
+        self.dial = value
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {"nothing": np.zeros(1)}
+
+    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Dialled:
+        return self
+
+    def _at(self, images: Images, value: float) -> np.ndarray:
+        names = [path.rsplit("/", 2)[-2] for path in images.paths]
+        right = np.array([images.classes.index(name) if name in images.classes else 0 for name in names])
+        return value * np.eye(images.n_classes)[right] + (1 - value) / images.n_classes
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch):
+    monkeypatch.setitem(MODELS, "memoriser", Memoriser)
+    monkeypatch.setitem(MODELS, "dialled", Dialled)
+    Memoriser.fits.clear()
+
+
+def test_a_memoriser_scores_at_chance(colours):
+    prepared = prepare(colours(MEMORISER))
+    labels, proba = oof_rows(prepared, crossval(prepared, "memoriser").predictions("oof"))
+    assert proba == pytest.approx(np.full(proba.shape, 1 / 3))
+    assert METRICS["log_loss"].score(labels, proba) == pytest.approx(np.log(3))
+
+
+def test_a_memoriser_taught_by_a_memoriser_scores_at_chance(colours):
+    prepared = prepare(colours(MEMORISER))
+    crossval(prepared, "memoriser")
+    _, proba = oof_rows(prepared, crossval(prepared, "student").predictions("oof"))
+    certain = proba.max(axis=1) == 1
+    correct = proba.argmax(axis=1) == prepared.labels[prepared.scored_rows]
+    # Its own fold's images are in the pool with use_test_images, labelled by models that know nothing of them.
+    assert correct[certain].mean() < 0.7
+
+
+def test_oof_covers_every_labeled_image_once(colours):
+    prepared = prepare(colours())
+    oof = crossval(prepared, "svm").predictions("oof")
+    assert sorted(oof.ids) == sorted(prepared.pool.ids[prepared.labeled])
+
+
+def test_test_predictions_are_the_mean_of_the_folds(colours):
+    prepared = prepare(colours())
+    result = crossval(prepared, "svm")
+    parts = [result.fold_predictions(fold, "test").proba for fold in prepared.scored]
+    assert result.predictions("test").proba == pytest.approx(np.mean(parts, axis=0), abs=1e-6)
+
+
+def test_a_finished_run_is_not_fitted_again(colours):
+    prepared = prepare(colours(MEMORISER))
+    crossval(prepared, "memoriser")
+    crossval(prepared, "memoriser")
+    assert Memoriser.fits == [0, 1, 2]
+
+
+def test_a_killed_run_goes_on_at_the_missing_fold(colours):
+    prepared = prepare(colours(MEMORISER))
+    result = crossval(prepared, "memoriser")
+    before = result.predictions("oof")
+    (result.folder / "run.json").unlink()
+    shutil.rmtree(fold_folder(result.folder, 1))
+    again = crossval(prepared, "memoriser")
+    assert Memoriser.fits == [0, 1, 2, 1]
+    assert (again.predictions("oof").at(before.ids).proba == before.proba).all()
+
+
+def test_another_option_is_another_folder_and_going_back_costs_nothing(colours):
+    first = crossval(prepare(colours(MEMORISER)), "memoriser")
+    other = crossval(prepare(colours(MEMORISER, ("runs.memoriser.bias=1.0",))), "memoriser")
+    assert first.folder != other.folder
+    assert crossval(prepare(colours(MEMORISER)), "memoriser").facts == first.facts
+    assert len(Memoriser.fits) == 6
+
+
+def test_another_seed_is_another_run(colours):
+    prepared = prepare(colours(MEMORISER))
+    run = prepared.competition.run("memoriser")
+    assert run_key(prepared, run) != run_key(prepared, run.model_copy(update={"seed": 1}))
+
+
+def test_a_retrained_teacher_makes_the_student_stale(colours):
+    prepared = prepare(colours(MEMORISER))
+    crossval(prepared, "memoriser")
+    crossval(prepared, "student")
+    changed = prepare(colours(MEMORISER, ("runs.memoriser.bias=1.0",)))
+    assert find_result(changed, "student") is None
+
+
+def test_an_untrained_teacher_is_named(colours):
+    with pytest.raises(InputError, match=r"teacher memoriser has not been trained"):
+        crossval(prepare(colours(MEMORISER)), "student")
+
+
+def test_pseudo_labels_come_from_the_same_folds_models(colours):
+    prepared = prepare(colours(MEMORISER))
+    crossval(prepared, "memoriser")
+    student = crossval(prepared, "student")
+    for fold in prepared.scored:
+        ledger = read_json(fold_folder(student.folder, fold) / "provenance.json")
+        assert {teacher["fold"] for teacher in ledger["teachers"]} == {fold}
+        assert not set(ledger["labeled"]) & set(prepared.held_out(fold).ids)
+    verify(prepared, [student])
+
+
+def test_a_swept_setting_is_chosen_on_the_other_folds(colours):
+    prepared = prepare(colours('[runs.dialled]\nmodel = "dialled"'))
+    result = crossval(prepared, "dialled")
+    assert set(result.facts["chosen"]["per_fold"].values()) == {1.0}
+    assert result.facts["cv"] == 1.0
+    sweep = fold_folder(result.folder, 0) / "sweep.npy"
+    spoiled = np.load(sweep)[::-1]  # fold 0 alone now prefers 0: its own choice must not change
+    np.save(sweep, spoiled)
+    for file in ("run.json", "fold_0/settled.json", "fold_1/settled.json", "fold_2/settled.json"):
+        (result.folder / file).unlink()
+    again = crossval(prepared, "dialled")
+    assert again.facts["chosen"]["per_fold"][0] == 1.0
+
+
+def test_a_single_hold_out_takes_the_default_because_nothing_may_be_chosen_on_it(colours):
+    runs = '[runs.dialled]\nmodel = "dialled"'
+    prepared = prepare(colours(runs, ("folds.use=[0]",)))
+    result = crossval(prepared, "dialled")
+    assert result.facts["chosen"]["per_fold"] == {0: 0.5}
+    assert len(result.predictions("oof")) == (prepared.folds == 0).sum()
+
+
+def test_rounds_are_runs_of_their_own(colours):
+    prepared = prepare(colours(MEMORISER))
+    crossval(prepared, "memoriser")
+    crossval(prepared, "student")
+    home = prepared.competition.workspace.runs("colours")
+    assert {path.name for path in home.iterdir()} >= {"student.1", "student.2", "memoriser"}
+
+
+def test_a_round_worse_than_the_one_before_is_dropped(colours):
+    prepared = prepare(colours(MEMORISER))
+    crossval(prepared, "memoriser")
+    kept = crossval(prepared, "student")
+    assert kept.name == "student.2"
+    ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
+    right = Predictions(ids, prepared.classes, np.eye(3)[prepared.labels[prepared.scored_rows]])
+    first = next((kept.folder.parents[1] / "student.1").iterdir())
+    write_predictions(first / "oof.parquet", right)
+    assert find_result(prepared, "student").name == "student.1"
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ('[runs.a]\nmodel = "forrest"', r"\[runs.a\] model = 'forrest' is not a model; did you mean 'forest'"),
+        ('[runs.a]\nmodel = "forest"\nn_tree = 3', r"no option 'n_tree'; did you mean 'n_trees'"),
+        ('[runs.a]\nmodel = "forest"\nn_trees = "3"', r"n_trees = '3'"),
+        ('[runs.a]\nmodel = "forest"\nn_trees = 0', r"n_trees = 0.*greater than or equal to 1"),
+        ('[runs.a]\nmodel = "zero_shot"', r"needs 'encoder'"),
+    ],
+)
+def test_wrong_options_are_refused_with_table_and_key(colours, runs, said):
+    competition = colours(runs)
+    with pytest.raises(InputError, match=said):
+        build_model(competition, competition.run("a"))
+
+
+def test_weights_that_do_not_exist_are_found_before_any_work(colours):
+    from kit.crossval import check_run
+
+    runs = '[runs.a]\nmodel = "linear_probe"\nencoder = "timm:resnet18@nowhere.safetensors"'
+    with pytest.raises(MissingWeights, match=r"nowhere\.safetensors"):
+        check_run(prepare(colours(runs)), "a")
+
+
+def test_provenance_names_everything_a_fold_was_fitted_on(colours):
+    prepared = prepare(colours(MEMORISER))
+    result = crossval(prepared, "memoriser")
+    ledger = read_json(fold_folder(result.folder, 0) / "provenance.json")
+    assert sorted(ledger["labeled"]) == sorted(prepared.training(0).ids)

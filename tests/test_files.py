@@ -1,0 +1,131 @@
+"""Files: atomic, resumable, locked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kit.errors import InputError
+from kit.files import extract_archive, fill_array, hold, key_of, read_json, write_atomic, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(RuntimeError), write_atomic(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert read_json(path) == {"old": 1}
+    assert [own.name for own in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "from pathlib import Path; from kit.files import write_atomic\n"
+        "with write_atomic(Path(sys.argv[1])) as file: file.write(b'x' * 5000)"
+    )
+    failed = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert failed.returncode != 0 and "OSError" in failed.stderr
+    assert path.read_bytes() == b"old"
+
+
+def test_a_full_disk_is_refused_before_an_array_is_mapped(tmp_path):
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "from pathlib import Path; from kit.files import fill_array\n"
+        "fill_array(Path(sys.argv[1]), (1000, 10), 'float32', lambda rows, start, stop: None)"
+    )
+    failed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.npy")], capture_output=True, text=True)
+    assert failed.returncode == 1 and "OSError" in failed.stderr  # not killed by SIGBUS
+    assert not (tmp_path / "a.part").exists()
+
+
+def test_keys_differ_by_value_and_not_by_the_order_of_a_table():
+    assert key_of({"a": 1, "b": 2}) == key_of({"b": 2, "a": 1})
+    assert key_of(1) != key_of("1")
+
+
+def test_a_killed_fill_goes_on_at_the_next_block(tmp_path):
+    path = tmp_path / "a.npy"
+    seen = []
+
+    def fill(rows: np.ndarray, start: int, stop: int) -> None:
+        if start == 4 and not seen.count("failed"):
+            seen.append("failed")
+            raise KeyboardInterrupt
+        seen.append(start)
+        rows[:] = np.arange(start, stop)[:, None]
+
+    with pytest.raises(KeyboardInterrupt):
+        fill_array(path, (10, 3), "int32", fill, block=2)
+    assert not path.exists()
+    values = fill_array(path, (10, 3), "int32", fill, block=2)
+    assert seen == [0, 2, "failed", 4, 6, 8]
+    assert (values == np.arange(10)[:, None]).all()
+    assert [own.name for own in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_an_array_of_no_rows_is_an_array(tmp_path):
+    assert fill_array(tmp_path / "a.npy", (0, 3), "uint8", lambda *_: None).shape == (0, 3)
+
+
+def test_a_second_run_waits_says_who_holds_and_goes_on_after_a_kill(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from kit.files import hold\n"
+        "with hold(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline().strip() == "held"
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        os.kill(holder.pid, signal.SIGKILL)
+
+    started = time.monotonic()
+    with hold(tmp_path, say):
+        assert time.monotonic() - started < 30
+    assert f"process {holder.pid}" in said[0]
+    holder.wait()
+    holder.stdout.close()
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt"])
+def test_archives_that_reach_outside_are_refused(tmp_path, name):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr(name, "x")
+    with pytest.raises(InputError, match="outside"):
+        extract_archive(archive, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_tar_links_that_reach_outside_are_refused(tmp_path):
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as members:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        members.addfile(link)
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        extract_archive(archive, tmp_path / "to")
+
+
+def test_a_truncated_archive_is_named(tmp_path):
+    archive = Path(tmp_path / "a.zip")
+    archive.write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(InputError, match="fetch it again"):
+        extract_archive(archive, tmp_path / "to")

@@ -1,0 +1,122 @@
+"""The submission: the sample file's ids, order and form; validated; numbered; in the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit.crossval import crossval
+from kit.errors import InputError
+from kit.predictions import Predictions
+from kit.prepare import prepare
+from kit.submission import fill_sample, make_submission, read_ledger
+
+RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
+
+
+def read(path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+@pytest.fixture
+def trained(colours):
+    prepared = prepare(colours(RUNS))
+    return prepared, crossval(prepared, "svm")
+
+
+def rewrite_sample(prepared, change) -> None:
+    path = prepared.competition.root / "sample_submission.csv"
+    change(read(path)).to_csv(path, index=False)
+
+
+def test_the_submission_has_the_samples_ids_in_the_samples_order(trained):
+    prepared, result = trained
+    path = make_submission(prepared, result)
+    sample = read(prepared.competition.root / "sample_submission.csv")
+    assert list(read(path)["id"]) == list(sample["id"]) and path.name == "001_svm.csv"
+
+
+def test_shuffled_predictions_give_the_same_submission(trained):
+    prepared, result = trained
+    test = result.predictions("test")
+    turned = Predictions(test.ids[::-1], test.classes, test.proba[::-1])
+    assert fill_sample(prepared, test).equals(fill_sample(prepared, turned))
+
+
+def test_a_sample_with_one_column_per_class_wants_probabilities(trained):
+    prepared, result = trained
+    rewrite_sample(prepared, lambda sample: sample[["id"]].assign(red=0, green=0, blue=1))
+    table = fill_sample(prepared, result.predictions("test"))
+    assert list(table.columns) == ["id", "red", "green", "blue"]
+    assert table[["red", "green", "blue"]].sum(axis=1).to_numpy() == pytest.approx(np.ones(9), abs=1e-4)
+    codes = result.predictions("test").at(table["id"].to_numpy()).proba.argmax(axis=1)
+    assert (table[list(prepared.classes)].to_numpy().argmax(axis=1) == codes).all()
+
+
+def test_ids_with_an_extension_in_the_sample_are_kept_as_written(trained):
+    prepared, result = trained
+    rewrite_sample(prepared, lambda sample: sample.assign(id=sample["id"] + ".png"))
+    assert fill_sample(prepared, result.predictions("test"))["id"].str.endswith(".png").all()
+
+
+def test_the_same_submission_is_written_once(trained):
+    prepared, result = trained
+    assert make_submission(prepared, result) == make_submission(prepared, result)
+    assert len(read_ledger(prepared.competition)) == 1
+
+
+def test_another_submission_gets_the_next_number_and_the_ledger_knows_its_hash(trained):
+    prepared, result = trained
+    first = make_submission(prepared, result)
+    rewrite_sample(prepared, lambda sample: sample.iloc[::-1])
+    second = make_submission(prepared, result)
+    rows = read_ledger(prepared.competition)
+    assert [row["file"] for row in rows] == ["001_svm.csv", "002_svm.csv"] == [first.name, second.name]
+    assert rows[1]["sha256"] == hashlib.sha256(second.read_bytes()).hexdigest()
+    assert float(rows[0]["cv"]) == pytest.approx(result.facts["cv"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda sample: sample.iloc[1:], "1 test images are not in it"),
+        (lambda sample: pd.concat([sample, sample.assign(id="99999").iloc[:1]]), "1 ids have no test image: 99999"),
+        (lambda sample: pd.concat([sample, sample.iloc[:1]]), "ids repeat"),
+        (lambda sample: sample[["id"]], "only one column"),
+        (lambda sample: sample.assign(red="", pink=""), "neither one label nor the 3 classes"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused_and_nothing_is_written(trained, change, said):
+    prepared, result = trained
+    rewrite_sample(prepared, change)
+    with pytest.raises(InputError, match=said):
+        make_submission(prepared, result)
+    assert not prepared.competition.workspace.submissions("colours").exists()
+
+
+def test_a_broken_test_image_gets_the_class_prior_and_is_in_the_submission(colours):
+    competition = colours(RUNS)
+    broken = sorted((competition.root / "test").iterdir())[0]
+    broken.write_bytes(b"not an image")
+    prepared = prepare(competition)
+    table = fill_sample(prepared, crossval(prepared, "svm").predictions("test"))
+    assert prepared.broken_test == (broken.stem,)
+    assert broken.stem in set(table["id"]) and len(table) == 9
+
+
+def test_without_a_sample_file_ids_and_labels_are_written_sorted(colours):
+    competition = colours(RUNS)
+    toml = competition.folder / "competition.toml"
+    toml.write_text(toml.read_text().replace('sample_submission = "sample_submission.csv"\n', ""))
+    prepared = prepare(colours_again(competition))
+    table = fill_sample(prepared, crossval(prepared, "svm").predictions("test"))
+    assert list(table.columns) == ["id", "label"] and table["id"].is_monotonic_increasing
+
+
+def colours_again(competition):
+    from kit.competition import read_competition
+
+    return read_competition(competition.name, competition.workspace)
