@@ -55,6 +55,7 @@ MIN_SIDE = 32  # pixels; below, hashes chain half of a set of digits into one cl
 MAX_DISTANCE = 6  # bits of 64
 N_BANDS, N_INTACT = 9, 3  # of 9 bands, 6 flipped bits leave 3 intact: 84 look-ups find every pair
 WINDOW = 64  # images compared within one bucket of equal bands: bounds the work where all images look alike
+MIN_PAIRS, PAIRS_PER_IMAGE = 500_000, 5  # where the search ends if all images look alike
 MIN_BITS = 4  # set or unset bits of a hash that says anything: flat images have fewer
 MIN_CONTRAST = 4.0  # grey levels, standard deviation of a thumbnail that says anything
 MIN_CORRELATION = 0.9  # of the thumbnails' gradients, which a shared background cannot feign
@@ -138,7 +139,13 @@ def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
     Difference hash: N. Krawetz, "Kind of Like That", hackerfactor.com, 2013. Multi-index hashing: M. Norouzi et al.,
     "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012.
     """
-    return _cluster(table, facts)[0]
+    clusters, refused = _cluster(table, facts)
+    for members in refused:
+        images = _as_records(table.iloc[members][["id", "split", "label"]])
+        terminal.warn(
+            terminal.escape(f"{len(images)} images look alike, too many to be grouped: {_name_cluster(images)}")
+        )
+    return clusters
 
 
 @dataclass(frozen=True)
@@ -485,14 +492,14 @@ def _refuse_hopeless(table: pd.DataFrame, facts: pd.DataFrame) -> None:
 
 def _cluster(table: pd.DataFrame, facts: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the cluster of each image, and the positions of the images of each cluster that was too large."""
+    import pandas as pd
+
     rows = np.arange(len(facts))
     usable = facts["problem"].isna().to_numpy()
     exact = rows.copy()  # (n_images,) position of the first file of equal bytes
     if usable.any():
-        _, first, code = np.unique(
-            facts["digest"].to_numpy(dtype="U64")[usable], return_index=True, return_inverse=True
-        )
-        exact[usable] = rows[usable][first][code]
+        code, _ = pd.factorize(facts["digest"].to_numpy(dtype=object)[usable])
+        exact[usable] = rows[usable][np.unique(code, return_index=True)[1]][code]
     large = facts[["width", "height"]].min(axis=1).to_numpy() >= MIN_SIDE
     candidates = np.flatnonzero((exact == rows) & usable & large)
     joined = rows.copy()
@@ -529,28 +536,33 @@ def _find_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions (n_pairs,) and (n_pairs,) of hashes at most MAX_DISTANCE bits apart."""
     n_set = np.bitwise_count(hashes)
     telling = np.flatnonzero((n_set >= MIN_BITS) & (n_set <= 64 - MIN_BITS))
+    most = max(MIN_PAIRS, PAIRS_PER_IMAGE * len(hashes))
     edges = np.linspace(0, 64, N_BANDS + 1).astype(int)
     bands = [(1 << int(stop)) - (1 << int(start)) for start, stop in itertools.pairwise(edges)]
     found = np.empty(0, dtype=np.int64)  # first * n_images + second
     for intact in itertools.combinations(bands, N_INTACT):
-        pairs = _find_pairs_in_buckets(hashes[telling], np.uint64(sum(intact)))
+        pairs = _find_pairs_in_buckets(hashes[telling], np.uint64(sum(intact)), most)
         found = np.union1d(found, telling[pairs[0]] * len(hashes) + telling[pairs[1]])
+        if len(found) >= most:
+            terminal.note("the images look so alike that near-duplicates were searched for in part only")
+            break
     return found // max(len(hashes), 1), found % max(len(hashes), 1)
 
 
-def _find_pairs_in_buckets(hashes: np.ndarray, mask: np.uint64) -> tuple[np.ndarray, np.ndarray]:
-    """Return the near pairs (first < second) among hashes that are equal under `mask`."""
+def _find_pairs_in_buckets(hashes: np.ndarray, mask: np.uint64, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the near pairs (first < second) among hashes that are equal under `mask`; stop soon after `most`."""
     keys = hashes & mask
     order = np.argsort(keys)
     keys, hashes = keys[order], hashes[order]
-    at, found = np.arange(len(keys)), []
+    at, found, n_found = np.arange(len(keys)), [], 0
     for step in range(1, WINDOW + 1):
         at = at[at + step < len(keys)]
         at = at[keys[at] == keys[at + step]]
-        if not len(at):
+        if not len(at) or n_found >= most:
             break
         near = at[np.bitwise_count(hashes[at] ^ hashes[at + step]) <= MAX_DISTANCE]
         found.append(np.stack([order[near], order[near + step]]))
+        n_found += len(near)
     pairs = np.concatenate(found, axis=1) if found else np.empty((2, 0), dtype=np.int64)
     return pairs.min(axis=0), pairs.max(axis=0)
 
@@ -631,7 +643,7 @@ def _probe(table: pd.DataFrame, facts: pd.DataFrame) -> Probe:
         return Probe(None, None, n_labeled, n_test, f"train against test: not asked, {cause}")
     rows = draw.permutation(np.concatenate(sides))
     is_test = np.isin(rows, sides[1])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, max_iter=1000))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, solver="newton-cholesky"))
     aucs = cross_val_score(probe, _describe(facts.iloc[rows]), is_test, cv=N_PROBE_FOLDS, scoring="roc_auc")
     auc, error = float(aucs.mean()), _auc_error(float(aucs.mean()), n_labeled, n_test)
     return Probe(auc, error, n_labeled, n_test, _name_verdict(auc, error))

@@ -89,17 +89,18 @@ def new(
 ) -> None:
     """Infer the layout of a folder of images; write competition.toml and a first prompt list."""
     from kit import terminal
-    from kit.competition import HOME
+    from kit.competition import FILE, HOME
     from kit.files import Workspace
-    from kit.new import describe, infer_layout, write_competition
+    from kit.layout import infer_layout
+    from kit.new import check_name, describe, write_competition
 
-    own = options.workspace == REPOSITORY
-    home = HOME if own else options.workspace / "competitions"
+    home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
+    check_name(name, home)
     layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
     terminal.err.print(describe(layout))
-    path = write_competition(name, layout, home / name, slug, Workspace(options.workspace))
-    terminal.note(f"next: look through {path}, then ./run.sh all {name}")
-    _print(str(path), {"competition": name, "file": str(path)})
+    folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
+    terminal.note(f"next: look through {terminal.escape(folder)}, then ./run.sh all {name}")
+    _print(str(folder), {"competition": name, "file": str(folder / FILE)})
 
 
 @app.command()
@@ -411,6 +412,7 @@ def _print_board(
     """Print the leaderboard."""
     from dataclasses import asdict
 
+    from kit import terminal
     from kit.leaderboard import leaderboard, render
 
     rows: list[Row] = leaderboard(prepared, results, skipped)
@@ -419,7 +421,9 @@ def _print_board(
         "metric": prepared.competition.facts.metric,
         "runs": [asdict(row) for row in rows],
     }
-    _print(render(prepared, rows), document | ({"submission": str(submission)} if submission else {}))
+    _print(
+        render(prepared, rows, terminal.out.width), document | ({"submission": str(submission)} if submission else {})
+    )
 
 
 def hoist(arguments: list[str]) -> list[str]:

@@ -9,14 +9,20 @@ the last fold, networks at the last epoch.
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kit.competition import Run
-from kit.deadline import check_deadline
+from kit.deadline import check_deadline, seconds_left, set_deadline
+from kit.device import list_devices
 from kit.files import read_json, write_atomic, write_json
 from kit.images import Images
 from kit.metrics import METRICS, negative_log_proba, score_with_error
@@ -37,6 +43,7 @@ from kit.runs import (
     run_folder,
     run_key,
     teachers_of,
+    write_result,
 )
 from kit.terminal import Progress, note, stage
 from kit.weights import find_weights, parse_encoder
@@ -101,11 +108,7 @@ def _crossval_once(prepared: Prepared, run: Run) -> Result:
     started = time.perf_counter()
     key = run_key(prepared, run)
     folder = run_folder(prepared, run, key)
-    with Progress(f"train {run.name}", len(prepared.scored)) as progress:
-        for fold in prepared.scored:
-            check_deadline()
-            fit_fold(prepared, run, fold, folder)
-            progress.advance()
+    _fit_folds(prepared, run, folder)
     chosen = _settle_folds(prepared, run, folder)
     parts = {
         split: [read_predictions(fold_folder(folder, fold) / f"{split}.parquet") for fold in prepared.scored]
@@ -126,9 +129,46 @@ def _crossval_once(prepared: Prepared, run: Run) -> Result:
         "chosen": chosen,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    write_json(folder / "run.json", facts)
     stage("train", f"{run.name}: CV {facts['cv']:.4f} +- {facts['se']:.4f}, {facts['seconds']:.0f} s")
-    return Result(run.name, folder, facts)
+    return write_result(run.name, folder, facts)
+
+
+def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:
+    """Fit the folds one after the other; networks on as many devices as there are side by side."""
+    waiting = [fold for fold in prepared.scored if not (fold_folder(folder, fold) / "fitted.json").exists()]
+    is_network = isinstance(build_model(prepared.competition, run), Resumable)
+    with Progress(f"train {run.name}", len(waiting)) as progress:
+        spread = is_network and len(waiting) > 1 and len(list_devices()) > 1
+        for _ in (_spread_folds if spread else _fit_in_turn)(prepared, run, folder, waiting):
+            progress.advance()
+
+
+def _fit_in_turn(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
+    """Fit folds in this process; give their numbers as they finish."""
+    for fold in folds:
+        check_deadline()
+        fit_fold(prepared, run, fold, folder)
+        yield fold
+
+
+def _spread_folds(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
+    """Fit folds in one process per device; give their numbers as they finish."""
+    devices = list_devices()
+    context = multiprocessing.get_context("spawn")
+    free = context.SimpleQueue()
+    for device in devices:
+        free.put(device)
+    with ProcessPoolExecutor(len(devices), context, _take_device, (free, seconds_left())) as processes:
+        jobs = {processes.submit(fit_fold, prepared, run, fold, folder): fold for fold in folds}
+        for job in as_completed(jobs):
+            job.result()
+            yield jobs[job]
+
+
+def _take_device(free: SimpleQueue, seconds: float | None) -> None:
+    """Give a worker process its own device and the time that is left."""
+    os.environ["KIT_DEVICE"] = free.get()
+    set_deadline(seconds)
 
 
 def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:

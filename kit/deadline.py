@@ -23,6 +23,11 @@ def time_is_up() -> bool:
     return _deadline is not None and time.monotonic() >= _deadline
 
 
+def seconds_left() -> float | None:
+    """Return the seconds until the limit, or None without one."""
+    return None if _deadline is None else _deadline - time.monotonic()
+
+
 def check_deadline() -> None:
     """Stop when the limit is reached; call it only where a later call can go on.
 

@@ -15,15 +15,23 @@ MIN_AUTOCAST_PIXELS = 128  # side of the image from which half precision pays on
 
 
 @functools.cache
-def device_name() -> str:
-    """Return ``"cuda"`` where there is one, else ``"mps"``, else ``"cpu"``; KIT_DEVICE overrides it."""
+def list_devices() -> tuple[str, ...]:
+    """Return the devices over which folds are spread: all GPUs, else ``"mps"``, else ``"cpu"``.
+
+    KIT_DEVICE overrides it: one device, or several separated by commas.
+    """
     import torch
 
     if os.environ.get("KIT_DEVICE"):
-        return os.environ["KIT_DEVICE"]
+        return tuple(os.environ["KIT_DEVICE"].split(","))
     if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+        return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    return ("mps",) if torch.backends.mps.is_available() else ("cpu",)
+
+
+def device_name() -> str:
+    """Return the device of this process."""
+    return list_devices()[0]
 
 
 def choose_precision(spec: EncoderSpec, device: str) -> str:

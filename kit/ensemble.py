@@ -17,12 +17,12 @@ import numpy as np
 
 from kit.competition import ENSEMBLE
 from kit.errors import InputError, some
-from kit.files import key_of, read_json, write_json
+from kit.files import key_of, read_json
 from kit.folds import assign_folds
 from kit.metrics import METRICS
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
-from kit.runs import Result, describe_run, oof_rows
+from kit.runs import Result, describe_run, oof_rows, write_result
 
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of the learned weights; 0 is uniform
 FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
@@ -167,8 +167,7 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     _write(folder, oof, test)
     facts = describe_run(prepared, ENSEMBLE, oof) | facts | {"key": key, "model": f"ensemble ({method})"}
     facts |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
-    write_json(folder / "run.json", facts)
-    return Result(ENSEMBLE, folder, facts)
+    return write_result(ENSEMBLE, folder, facts)
 
 
 def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
@@ -280,7 +279,7 @@ def _blocks(prepared: Prepared, labels: np.ndarray) -> np.ndarray:
     if len(prepared.scored) > 1:
         return prepared.folds[rows]
     images = prepared.labeled[rows]
-    return assign_folds(labels, prepared.pool.groups[images], N_HOLD_OUT_BLOCKS, 0, prepared.pool.ids[images])
+    return assign_folds(prepared.pool.ids[images], labels, prepared.pool.groups[images], N_HOLD_OUT_BLOCKS, 0)
 
 
 def _log(proba: np.ndarray) -> np.ndarray:

@@ -11,14 +11,11 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-
-from kit.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,37 +207,3 @@ def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
-
-
-def extract_archive(archive: Path, folder: Path) -> Path:
-    """Unpack a zip or tar archive into `folder`, once; refuse members that would land outside it.
-
-    Raises
-    ------
-    InputError
-        When the file is no archive or a member has an absolute path, a ``..`` or a link out.
-    """
-    if folder.exists():
-        return folder
-    import tarfile
-    import zipfile
-
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as members:
-                for name in members.namelist():
-                    if not (temporary / name).resolve().is_relative_to(temporary.resolve()):
-                        raise InputError(f"{archive}: member {name!r} would land outside the folder; refused")
-                members.extractall(temporary)
-        else:
-            with tarfile.open(archive) as members:
-                members.extractall(temporary, filter="data")
-        os.replace(temporary, folder)
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
-        raise InputError(f"{archive}: cannot be unpacked ({error}); fetch it again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder

@@ -12,11 +12,11 @@ import pandas as pd
 
 from kit.competition import ENSEMBLE, RUN_NAME
 from kit.errors import InputError, some
-from kit.files import hash_file, key_of, write_json
+from kit.files import hash_file, key_of
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
-from kit.runs import IMPORTED, Result, describe_run
-from kit.table import read_csv
+from kit.runs import IMPORTED, Result, describe_run, write_result
+from kit.scan import read_csv
 
 
 def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> Result:
@@ -48,8 +48,7 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
     write_predictions(folder / "test.parquet", test_predictions)
     facts = describe_run(prepared, name, oof_predictions)
     facts |= {"key": key_of(hash_file(oof), hash_file(test)), "model": IMPORTED, "teachers": {}, "seconds": None}
-    write_json(folder / "run.json", facts)
-    return Result(name, folder, facts)
+    return write_result(name, folder, facts)
 
 
 def _read(path: Path, prepared: Prepared, wanted: np.ndarray) -> Predictions:

@@ -6,10 +6,11 @@ solution file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
 from kit.competition import ENSEMBLE, Competition
@@ -18,8 +19,8 @@ from kit.metrics import METRICS, distinguishable, paired_difference, score_with_
 from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.runs import Result, oof_rows
+from kit.scan import read_csv
 from kit.submission import read_ledger
-from kit.table import read_csv
 from kit.terminal import escape
 
 SAME = "not distinguishable"
@@ -101,32 +102,36 @@ def local_score(competition: Competition, solution: dict[str, int], test: Predic
     return score_with_error(competition.facts.metric, labels, test.proba)
 
 
-def render(prepared: Prepared, rows: Sequence[Row]) -> Table:
-    """Return the leaderboard as a Rich table; columns that would be empty are left out."""
+def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
+    """Return the leaderboard as a Rich table that fits `width` characters.
+
+    Columns that would be empty are left out; encoder and model are left out where there is no room.
+    """
     facts = prepared.competition.facts
-    table = Table(title=f"{escape(facts.title)}: {facts.metric}", title_justify="left", header_style="bold")
-    known = {name for name in Row.__dataclass_fields__ if any(asdict(row)[name] is not None for row in rows)}
-    columns = {
-        "run": lambda row: escape(row.run),
-        "model": lambda row: escape(row.model),
-        "encoder": lambda row: escape(_short(row.encoder)),
-        "round": lambda row: "" if row.round is None else str(row.round),
-        "CV +- SE": lambda row: _with_error(row.cv, row.se),
-        "against the best": lambda row: escape(row.verdict),
-        "local": lambda row: _with_error(row.local, row.local_se),
-        "public": lambda row: row.public or "",
-        "private": lambda row: row.private or "",
-        "seconds": lambda row: "" if row.seconds is None else f"{row.seconds:.0f}",
-    }
-    for name in columns:
-        if name in ("run", "model", "CV +- SE", "against the best", "seconds") or name in known:
-            right = name in ("round", "CV +- SE", "local", "public", "private", "seconds")
-            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
-    shown = [column.header for column in table.columns]
+    known = {name for name in Row.__dataclass_fields__ if any(getattr(row, name) is not None for row in rows)}
+    known |= {"run", "model", "cv", "verdict"}
+    columns = {name: column for name, column in COLUMNS.items() if name in known}
+    for spare in ("encoder", "model", "round", "seconds"):
+        if _width(columns, rows) > width:
+            columns.pop(spare, None)
+    table = Table(
+        title=f"{escape(facts.title)} ({facts.metric})",
+        caption=f"= {SAME} from the best at 95 % (paired on the same images)",
+        title_justify="left", caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    for name, (header, _) in columns.items():
+        table.add_column(
+            header, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=name != "run", overflow="fold"
+        )
     for row in rows:
         style = "bold" if row.run == ENSEMBLE else "dim" if row.cv is None else None
-        table.add_row(*[columns[name](row) for name in shown], style=style)
+        table.add_row(*[escape(cell(row)) for _, cell in columns.values()], style=style)
     return table
+
+
+def _width(columns: dict[str, tuple[str, Callable[[Row], str]]], rows: Sequence[Row]) -> int:
+    """Return how many characters the columns need side by side."""
+    return sum(2 + max(len(header), *(len(cell(row)) for row in rows)) for header, cell in columns.values())
 
 
 def _row(
@@ -165,20 +170,32 @@ def _verdict(is_best: bool, difference: float, error: float) -> str:
     """Say whether a run can be told from the best."""
     if is_best:
         return "best"
-    return f"{difference:+.4f} +- {error:.4f}" if distinguishable(difference, error) else SAME
+    return f"{difference:+.3f} ± {error:.3f}" if distinguishable(difference, error) else SAME
 
 
 def _with_error(value: float | None, error: float | None) -> str:
-    return "" if value is None else f"{value:.4f} +- {error:.4f}"
+    return "" if value is None else f"{value:.3f} ± {error:.3f}"
 
 
 def _short(encoder: str | None) -> str:
-    """Leave out an encoder's folders: its name says enough in a table."""
-    if encoder is None:
-        return ""
-    head, slash, tail = encoder.rpartition("/")
+    """Leave out an encoder's library and folders: its name says enough in a table."""
     return (
-        f"{head.partition('@')[0] if '@' in head else head.split(':')[0]}:{tail}"
-        if slash and ("@" in head or "local-dir" in head)
-        else encoder
+        ""
+        if encoder is None
+        else encoder.removeprefix("open_clip:").removeprefix("timm:").rpartition("local-dir:")[2].partition("@")[0]
     )
+
+
+TEXT_COLUMNS = ("run", "model", "encoder", "verdict")
+COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
+    "run": ("run", lambda row: row.run),
+    "model": ("model", lambda row: row.model),
+    "encoder": ("encoder", lambda row: _short(row.encoder)),
+    "round": ("round", lambda row: "" if row.round is None else str(row.round)),
+    "cv": ("CV ± SE", lambda row: _with_error(row.cv, row.se)),
+    "verdict": ("against best", lambda row: "=" if row.verdict == SAME else row.verdict.partition(":")[0]),
+    "local": ("local ± SE", lambda row: _with_error(row.local, row.local_se)),
+    "public": ("public", lambda row: row.public or ""),
+    "private": ("private", lambda row: row.private or ""),
+    "seconds": ("s", lambda row: "" if row.seconds is None else f"{row.seconds:.0f}"),
+}

@@ -14,11 +14,12 @@ import pandas as pd
 
 from kit.check import audit_files, near_duplicates
 from kit.competition import HOME, Competition
-from kit.errors import InputError, some
+from kit.embeddings import read_embeddings
+from kit.errors import some
 from kit.files import key_of
-from kit.folds import fold_groups, read_folds
+from kit.folds import fold_groups, read_folds, scored_folds
 from kit.images import Images, Pool
-from kit.table import read_classes, read_embeddings, read_table
+from kit.table import read_classes, read_table
 from kit.terminal import escape, warn
 
 
@@ -103,41 +104,33 @@ def prepare(competition: Competition) -> Prepared:
     facts = audit_files(table, cache)
     broken = facts["problem"].notna().to_numpy()
     _report_broken(table[broken], facts[broken])
-    clusters = near_duplicates(table, facts)
-    groups = fold_groups(table, clusters)
     usable = table[~broken].reset_index(drop=True)
-    groups = groups[~broken]
-    classes = read_classes(table)
+    clusters = near_duplicates(table, facts)[~broken]
     is_labeled = (usable["split"] == "labeled").to_numpy()
+    classes = read_classes(table)
     codes = pd.Categorical(usable["label"][is_labeled], categories=classes).codes.astype(np.int64)
-    folds = read_folds(
-        competition,
-        usable[is_labeled],
-        groups[is_labeled],
-        committed=_committed_folds(competition),
-        broken=set(table["id"][broken & (table["split"] == "labeled").to_numpy()]),
-    )
+    broken_labeled = set(table["id"][broken & (table["split"] == "labeled").to_numpy()])
+    folds = read_folds(competition, usable, clusters, _committed_folds(competition), broken_labeled)[is_labeled]
     embeddings = read_embeddings(competition, table)
     pool = Pool(
         ids=usable["id"].to_numpy(dtype=object),
         splits=usable["split"].to_numpy(dtype=object),
         paths=usable["path"].to_numpy(dtype=object),
         digests=facts["digest"][~broken].to_numpy(dtype=object),
-        groups=groups,
+        groups=fold_groups(usable, clusters),
         classes=classes,
         cache=cache,
         prompts=competition.folder / "prompts",
         lookup=competition.lookup,
         embeddings=None if embeddings is None else embeddings[~broken],
     )
-    use = competition.folds.use
     return Prepared(
         competition,
         pool,
         np.flatnonzero(is_labeled),
         codes,
         folds,
-        tuple(range(int(folds.max()) + 1)) if use is None else tuple(use),
+        scored_folds(competition, folds),
         tuple(table["id"][broken & (table["split"] == "test").to_numpy()]),
     )
 
@@ -161,5 +154,3 @@ def _report_broken(table: pd.DataFrame, facts: pd.DataFrame) -> None:
         named = [f"{row.path} ({facts.problem[row.Index]})" for row in rows.head(5).itertuples()]
         fate = "they get the class prior in the submission" if split == "test" else "left out"
         warn(f"{len(rows)} broken {split} images, {fate}: {escape(some(named))}")
-    if len(table) and (table["split"] == "labeled").all() and not len(facts):
-        raise InputError("every labelled image is broken")

@@ -24,7 +24,7 @@ import numpy as np
 from kit import __version__
 from kit.competition import Run
 from kit.errors import InputError
-from kit.files import key_of, read_json
+from kit.files import key_of, read_json, write_json
 from kit.metrics import paired_difference, score_with_error
 from kit.models import build_model
 from kit.predictions import Predictions, concatenate, read_predictions
@@ -175,6 +175,12 @@ def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predi
     """Return what a teacher's model of this fold says of the images it may label."""
     splits = ("unlabeled", "test", "oof") if use_test_images else ("unlabeled",)
     return concatenate([teacher.fold_predictions(fold, split) for split in splits])
+
+
+def write_result(name: str, folder: Path, facts: dict[str, Any]) -> Result:
+    """Write run.json, last of a run's files: with it the run is finished."""
+    write_json(folder / "run.json", facts)
+    return Result(name, folder, read_json(folder / "run.json"))  # as every later call will read it
 
 
 def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, Any]:

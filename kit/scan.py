@@ -26,8 +26,15 @@ from kit.errors import InputError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff")
 ARCHIVE_SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.xz)\Z", re.IGNORECASE)
-ARCHIVE_ERRORS = (  # RuntimeError: encrypted, or packed by a method that zipfile does not know
-    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError),
+BLOCK_BYTES = 2**20
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # encrypted, or packed by a method that zipfile does not know
 )
 
 
@@ -189,6 +196,8 @@ def _extract(archive: Path, folder: Path) -> None:
     if not zipfile.is_zipfile(archive):
         with tarfile.open(archive) as members:
             members.extractall(folder, filter="data")
+            while members.fileobj.read(BLOCK_BYTES):  # a broken header ends a tar quietly: the checksum comes last
+                pass
         return
     with zipfile.ZipFile(archive) as members:
         for name in members.namelist():

@@ -46,7 +46,7 @@ def find_folder(competition: Competition, key: str, text: str) -> Path:
         name = f"{path.name}-{key_of(status.st_size, status.st_mtime_ns)}"  # another archive, another folder
         return extract_archive(path, competition.workspace.runs(competition.name) / "unpacked" / name)
     remedy = f' ({key} = {{ csv = "{text}", images = "..." }} reads a CSV)' if text.endswith(".csv") else ""
-    raise InputError(f"{name_key(competition, key)} = {text!r} is a file, not a folder or an archive{remedy}")
+    raise InputError(f"{name_key(competition, key)} = {text!r} is a file; name a folder or an archive{remedy}")
 
 
 def find_file(competition: Competition, key: str, text: str) -> Path:

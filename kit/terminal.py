@@ -17,7 +17,9 @@ from rich.markup import escape as rich_escape
 
 Item = TypeVar("Item")
 
-out = Console(soft_wrap=False)
+PIPE_WIDTH = 120  # characters, where there is no terminal to ask
+
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True)
 
 

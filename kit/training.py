@@ -95,9 +95,13 @@ def fit_network(
     ------
     InputError
         When the loss is no longer finite, or the optimiser is unknown.
+    ValueError
+        When `recipe` has frozen epochs and there is no `head`.
     TimeIsUp
         When the time limit is reached; the checkpoint is written before.
     """
+    if recipe.frozen_epochs and head is None:
+        raise ValueError("frozen epochs need a head that learns in them")
     network.to(device=device, memory_format=torch.channels_last)
     with reproducible(seed, device):
         loop = _Loop(network, recipe, labeled, preprocessing, head, forward, seed, device, precision)

@@ -111,10 +111,9 @@ def test_a_memoriser_taught_by_a_memoriser_scores_at_chance(colours):
     prepared = prepare(colours(MEMORISER))
     crossval(prepared, "memoriser")
     _, proba = oof_rows(prepared, crossval(prepared, "student").predictions("oof"))
-    certain = proba.max(axis=1) == 1
-    correct = proba.argmax(axis=1) == prepared.labels[prepared.scored_rows]
-    # Its own fold's images are in the pool with use_test_images, labelled by models that know nothing of them.
-    assert correct[certain].mean() < 0.7
+    # With use_test_images its own fold's images are in the pool, labelled by models that know nothing of them:
+    # every one as the first class.
+    assert set(proba.argmax(axis=1)) == {0}
 
 
 def test_oof_covers_every_labeled_image_once(colours):
@@ -152,7 +151,7 @@ def test_another_option_is_another_folder_and_going_back_costs_nothing(colours):
     first = crossval(prepare(colours(MEMORISER)), "memoriser")
     other = crossval(prepare(colours(MEMORISER, ("runs.memoriser.bias=1.0",))), "memoriser")
     assert first.folder != other.folder
-    assert crossval(prepare(colours(MEMORISER)), "memoriser").facts == first.facts
+    assert crossval(prepare(colours(MEMORISER)), "memoriser") == first
     assert len(Memoriser.fits) == 6
 
 
@@ -197,14 +196,14 @@ def test_a_swept_setting_is_chosen_on_the_other_folds(colours):
     for file in ("run.json", "fold_0/settled.json", "fold_1/settled.json", "fold_2/settled.json"):
         (result.folder / file).unlink()
     again = crossval(prepared, "dialled")
-    assert again.facts["chosen"]["per_fold"][0] == 1.0
+    assert again.facts["chosen"]["per_fold"]["0"] == 1.0
 
 
 def test_a_single_hold_out_takes_the_default_because_nothing_may_be_chosen_on_it(colours):
     runs = '[runs.dialled]\nmodel = "dialled"'
     prepared = prepare(colours(runs, ("folds.use=[0]",)))
     result = crossval(prepared, "dialled")
-    assert result.facts["chosen"]["per_fold"] == {0: 0.5}
+    assert result.facts["chosen"]["per_fold"] == {"0": 0.5}
     assert len(result.predictions("oof")) == (prepared.folds == 0).sum()
 
 

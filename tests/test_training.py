@@ -149,7 +149,7 @@ def test_the_schedule_is_counted_in_steps_and_ends_at_zero(steps_per_epoch, froz
         rates.append([group["lr"] for group in optimizer.param_groups])
     rates = np.array(rates)
     top = rates.argmax(axis=0)[0]
-    assert sorted(set(rates.max(axis=0).round(3))) == [0.1, 0.4]
+    assert sorted(set(rates.max(axis=0))) == pytest.approx([0.1, 0.4], rel=0.07)
     assert (rates[0] > 0).all() and (np.diff(rates[top:], axis=0) < 0).all()
     assert top <= max(1, 0.1 * len(rates))
     assert (rates[-1] < (0.1 if steps_per_epoch == 1 else 0.01) * rates.max(axis=0)).all()
@@ -202,9 +202,10 @@ def test_labels_of_images_without_weight_have_no_influence(labeled):
     weights = np.where(np.arange(36) < 18, 1, 1e-9).astype(np.float32)
     wrong = np.where(np.arange(36) < 18, labeled.labels, (labeled.labels + 1) % 3)
     right, spoiled = replace(labeled, weights=weights), replace(labeled, weights=weights, labels=wrong)
-    first, second = train(right), train(spoiled)
+    recipe = replace(QUICK, optimizer="sgd", lr=0.1)  # Adam would blow up the rounding errors of a gradient of zero
+    first, second, full = (train(images, recipe) for images in (right, spoiled, replace(labeled, labels=wrong)))
     assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
-    assert not torch.allclose(first["6.weight"], train(replace(labeled, labels=wrong))["6.weight"], atol=1e-2)
+    assert not torch.allclose(first["6.weight"], full["6.weight"], atol=1e-2)
 
 
 def test_a_weight_of_two_is_the_image_twice(pool):
@@ -291,13 +292,18 @@ def test_early_stopping_stops_and_restores_the_best_weights(labeled):
 
 def test_scoring_varies_nothing(labeled):
     """Under training augmentation, two scores of the same weights would differ."""
-    recipe = replace(RICH, lr=0, head_lr=0, freeze_batch_norm=True, patience=50)
+    recipe = replace(RICH, frozen_epochs=0, lr=0, freeze_batch_norm=True, patience=50)
     diary = fit_network(make_network(), recipe, labeled, PREPROCESSING)
     assert len({entry["inner_loss"] for entry in diary}) == 1
 
 
+def test_frozen_epochs_need_a_head(labeled):
+    with pytest.raises(ValueError, match="head"):
+        fit_network(make_network(), RICH, labeled, PREPROCESSING)
+
+
 def test_a_diverging_run_says_so(labeled):
-    with pytest.raises(InputError, match="training diverged in epoch .* lower lr"):
+    with pytest.raises(InputError, match=r"training diverged in epoch .* lower lr"):
         train(labeled, replace(QUICK, optimizer="sgd", lr=1e30))
 
 
@@ -347,7 +353,7 @@ calls = 0
 def forward(network, pixels):
     global calls
     calls += network.training
-    if calls == 4 * 3 + 2:  # the second step of the fifth epoch
+    if calls == 4 * 4 + 2:  # the second step of the fifth epoch
         os.kill(os.getpid(), signal.SIGKILL)
     return network(pixels)
 
@@ -368,7 +374,7 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(tmp_p
     labeled = select(make_pool(tmp_path / "pool", 45, SIZE, n_labeled=36), np.arange(36))
     resumed: list[int] = []
     assert same(train(labeled, RICH, checkpoint=checkpoint, forward=counting(resumed)), train(labeled, RICH))
-    assert sum(resumed) == 2 * 3  # two epochs of three steps were left
+    assert sum(resumed) == 2 * 4  # two epochs of four steps were left
 
 
 def counting(calls: list[int]) -> Callable[[nn.Module, torch.Tensor], torch.Tensor]:

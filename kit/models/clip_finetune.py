@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from kit.errors import InputError
 from kit.images import Images, Pool
-from kit.prompts import prompts_of, text_weights
+from kit.prompts import prompts_of, read_text_weights
 from kit.weights import parse_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ALPHAS = [step / 10 for step in range(11)]  # 0 first: in a tie the model that saw no label is preferred
-UNSETTLED = 0.5  # the authors' advice where no validation data choose alpha (section 4)
 
 
 @dataclass
@@ -63,6 +63,7 @@ class ClipFinetune:
     """
 
     sweep_name: ClassVar[str] = "alpha"
+    sweep_default: ClassVar[float] = 0.5  # the authors' advice where no validation data can choose
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class ClipFinetune:
         Raises
         ------
         InputError
-            When the encoder has no text tower, a prompt list does not fit, or training diverges.
+            When the encoder is not open_clip's, the prompt list does not fit, or training diverges.
         MissingWeights
             When the weights cannot be had.
         TimeIsUp
@@ -123,7 +124,7 @@ class ClipFinetune:
 
     def predict_proba(self, images: Images) -> np.ndarray:
         """Return probabilities at the settled alpha, one half where none was, (n_images, n_classes)."""
-        return self._predict(images, UNSETTLED if self.alpha is None else self.alpha)
+        return self._predict(images, self.sweep_default if self.alpha is None else self.alpha)
 
     def sweep_values(self) -> list[float]:
         """Return the alphas to try."""
@@ -171,12 +172,13 @@ class ClipFinetune:
         from kit.encoders import load_encoder
 
         spec = parse_encoder(self.encoder, self.encoder_args, pool.lookup)
-        prompts = prompts_of(pool, self.prompts)
-        encoder = load_encoder(spec)
-        words = torch.from_numpy(text_weights(encoder, prompts))  # (n_classes, n_dims)
+        if spec.library != "open_clip":
+            raise InputError(f"encoder {spec.text!r}: clip_finetune trains open_clip models; fine_tune trains timm's")
+        text = read_text_weights(pool, self.encoder, self.encoder_args, self.prompts)
+        encoder, words = load_encoder(spec), torch.from_numpy(text.values)  # (n_classes, n_dims)
         head = nn.Linear(*words.T.shape, bias=False)
         head.weight = nn.Parameter(words, requires_grad=self.train_head)
-        self._forward = partial(cosine_logits, logit_scale=encoder.logit_scale)
+        self._forward = partial(cosine_logits, logit_scale=text.logit_scale)
         self._preprocessing, self._device = encoder.preprocessing, device_name()
         geometry = self._preprocessing.geometry
         rule = choose_training(encoder.image_tower, min(geometry.height, geometry.width), self._device)
@@ -184,7 +186,7 @@ class ClipFinetune:
         self._network = nn.ModuleDict({"tower": encoder.image_tower, "head": head})
         self._network.to(device=self._device, memory_format=torch.channels_last)
         self._theta_0 = copy_state(self._network)
-        self._made_from = [asdict(self), spec.identity, prompts.key]
+        self._made_from = [asdict(self), spec.identity, prompts_of(pool, self.prompts).key]
 
 
 def interpolate(theta_0: dict[str, Tensor], theta_1: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
