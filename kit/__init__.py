@@ -7,8 +7,8 @@ Two sentences generate the house:
 
 The pipeline, in the order in which ``./run.sh all`` walks it; every stage leaves files that the next one reads::
 
-    competition.toml          facts and runs                    competition.py  (new.py writes a first one)
-      -> image table          id, path, label, split            images.py
+    competition.toml          facts and runs                    competition_file.py  (new.py writes a first one)
+      -> image table          id, path, label, split            table.py
       -> audit                broken files, duplicates          check.py
       -> folds/NAME.csv       the only split there is           folds.py
       -> store, features      decode once, encode once          store.py, encoders.py, features.py, prompts.py

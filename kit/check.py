@@ -458,7 +458,7 @@ def _name_problem(error: Exception, path: str) -> str:
         return "unreadable: not an image in any known format"
     if isinstance(error, Image.DecompressionBombError):
         return f"decompression bomb: {text}"
-    if "truncated" in text or isinstance(error, EOFError):
+    if "truncated" in text.lower() or isinstance(error, EOFError):
         return f"truncated: {text or 'the file ends too early'}"
     return f"unreadable: {text or type(error).__name__}"
 

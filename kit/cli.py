@@ -28,7 +28,7 @@ DEFAULT = "digits"
 REPOSITORY = Path(__file__).parents[1]
 WITH_VALUE = ("--workspace", "--set", "--seed")
 FLAGS = ("--strict", "--quiet", "--json")
-PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG)
+PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR)
 
 app = typer.Typer(
     help="From a folder of images with few labels to a scored, valid submission.csv.",
@@ -361,7 +361,7 @@ def _members(prepared: Prepared) -> list[Result]:
 
 
 def _read(comp: str) -> Competition:
-    from kit.competition import read_competition
+    from kit.competition_file import read_competition
     from kit.files import Workspace
 
     return read_competition(comp, Workspace(options.workspace), options.changes, options.seed)

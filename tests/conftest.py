@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kit.competition import Competition, read_competition
+from kit.competition import Competition
+from kit.competition_file import read_competition
 from kit.files import Workspace
 
 os.environ["HF_HUB_OFFLINE"] = "1"

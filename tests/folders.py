@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from kit.competition import read_competition
+from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
 from kit.table import read_table

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
+import shutil
 import struct
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,9 @@ from PIL import Image
 
 from kit import check, terminal
 from kit.check import audit, audit_files, near_duplicates
-from kit.competition import read_competition
+from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
-
-HOME = Path(__file__).parents[1]
 
 
 def texture(seed: int, size: tuple[int, int] = (96, 80), detail: int = 7) -> Image.Image:
@@ -210,36 +207,29 @@ def test_a_cache_that_a_foreign_hand_broke_is_made_anew(tmp_path):
     pd.testing.assert_frame_equal(audit_files(table, cache), first)
 
 
-CHILD = """
-import sys, pandas as pd
-from pathlib import Path
-from kit import check
-check.SAVE_EVERY = 4
-check.audit_files(pd.read_json(sys.argv[1], dtype=False), Path(sys.argv[2]))
-"""
-
-
-def test_a_killed_audit_resumes_and_says_the_same(tmp_path):
+def test_an_audit_goes_on_from_what_a_killed_one_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(check, "SAVE_EVERY", 4)
     paths, cache = [tmp_path / f"{i:02d}.png" for i in range(12)], tmp_path / "cache"
     for i, path in enumerate(paths[:-1]):
         texture(i).save(path)
-    os.mkfifo(paths[-1])  # reading it waits for ever: the audit hangs in its last block
+    os.mkfifo(paths[-1])  # who reads it waits: the audit hangs in its last block
     table = tabulate(paths)
-    table.to_json(tmp_path / "table.json")
-    command = [sys.executable, "-c", CHILD, str(tmp_path / "table.json"), str(cache)]
-    with subprocess.Popen(command, cwd=HOME) as child:
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(audit_files, table, cache)
         patience = time.monotonic() + 60
         while len(list(cache.glob(check.PARTS))) < 2 and time.monotonic() < patience:
-            time.sleep(0.02)
-        child.send_signal(signal.SIGKILL)
-    assert len(list(cache.glob(check.PARTS))) == 2
+            time.sleep(0.01)
+        shutil.copytree(cache, tmp_path / "left")  # what SIGKILL would leave now
+        paths[-1].write_bytes(b"")  # lets it end
+        hanging.result()
     paths[-1].unlink()
     texture(11).save(paths[-1])
-    os.utime(paths[0], ns=(0, 0))  # changed since: measured again
-    kept = {path: path.stat().st_mtime_ns for path in cache.glob(check.PARTS)}
-    assert len(kept) == 2
-    pd.testing.assert_frame_equal(audit_files(table, cache), audit_files(table, tmp_path / "fresh"))
-    assert [path.name for path in cache.iterdir()] == [check.FILE]
+    fresh = audit_files(table, tmp_path / "fresh")
+    stamp = paths[0].stat()
+    paths[0].write_bytes(bytes(stamp.st_size))
+    os.utime(paths[0], ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as if unchanged: whoever reads it again, fails
+    pd.testing.assert_frame_equal(audit_files(table, tmp_path / "left"), fresh)
+    assert [path.name for path in (tmp_path / "left").iterdir()] == [check.FILE]
 
 
 def cluster(paths: list[Path], cache: Path, **columns: object) -> list[int]:
@@ -344,8 +334,8 @@ def report(tmp_path: Path) -> check.Audit:
             image.save(path, quality=90 if split == "labeled" else 40)
     texture(0).save(paths["test"][0], quality=50)  # of labelled 00
     texture(1).save(paths["labeled"][13], quality=90)  # equal to 01, another class
-    paths["labeled"][5].write_bytes(paths["labeled"][5].read_bytes()[:400])
-    paths["test"][7].touch()
+    paths["labeled"][5].write_bytes(paths["labeled"][5].read_bytes()[:900])
+    paths["test"][7].write_bytes(b"")
     texture(9).convert("CMYK").save(paths["labeled"][9])
     table = tabulate([*paths["labeled"], *paths["test"]], ["a"] * 12 + ["b"] * 36, ["labeled"] * 24 + ["test"] * 24)
     home = tmp_path / "one[bold]"

@@ -121,9 +121,9 @@ def test_the_words_learn_where_they_are_let(labeled):
 
 
 def test_fine_tuning_brings_images_closer_to_their_words(labeled):
-    sweep = fit(labeled, epochs=10).predict_sweep(labeled)
+    sweep = fit(labeled, encoder="open_clip:local-dir:transformer", epochs=5).predict_sweep(labeled)
     of_label = sweep[:, np.arange(24), labeled.labels]
-    assert np.log(of_label[-1]).mean() > np.log(of_label[0]).mean() + 0.1
+    assert np.log(of_label[-1]).mean() > np.log(of_label[0]).mean() + 0.3
 
 
 def test_a_fixed_alpha_is_the_only_one_tried(labeled, others):

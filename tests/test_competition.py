@@ -2,7 +2,8 @@
 
 import pytest
 
-from kit.competition import HOME, list_competitions, order_runs, read_competition
+from kit.competition import HOME, order_runs
+from kit.competition_file import list_competitions, read_competition
 from kit.errors import InputError
 from kit.files import Workspace
 
@@ -144,19 +145,16 @@ def test_an_unknown_key_of_the_data_names_the_nearest(refusal):
     assert "[data] unknown key 'tests'; did you mean 'test'" in refusal('tests = "test"')
 
 
-@pytest.mark.xfail(strict=True, reason="the nearest name is looked for in the outer table")
 def test_an_unknown_key_of_a_pseudo_plan_names_the_nearest(refusal):
     text = refusal('[runs.a]\nmodel = "svm"\npseudo = { teachers = ["b"], keep = 1 }')
     assert "[runs.a] unknown key 'pseudo.keep'; did you mean 'keep_rate'" in text
 
 
-@pytest.mark.xfail(strict=True, reason="the complaint is that of the first type of the union")
 def test_an_unknown_key_of_a_listing_names_the_nearest(refusal):
     text = refusal(text=FACTS + '[data]\nroot = "r"\nlabeled = { csv = "train.csv", lable = "y" }\n')
     assert "[data] unknown key 'labeled.lable'; did you mean 'label'" in text
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="only other tables are checked to be tables")
 def test_runs_that_are_no_table_are_refused(refusal):
     assert "runs" in refusal(text="runs = 3\n" + FACTS + DATA)
 

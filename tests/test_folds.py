@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from kit.competition import Competition, read_competition
+from kit.competition import Competition
+from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
 from kit.folds import NO_FOLD, assign_folds, fold_groups, inner, read_folds, scored_folds

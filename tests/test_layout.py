@@ -6,7 +6,8 @@ import tarfile
 import pytest
 from folders import touch, zip_files
 
-from kit.competition import Listing, read_competition
+from kit.competition import Listing
+from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
 from kit.layout import infer_layout

@@ -8,7 +8,7 @@ import pytest
 from folders import touch
 from rich.console import Console
 
-from kit.competition import read_competition
+from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
 from kit.layout import infer_layout

@@ -117,6 +117,6 @@ def test_without_a_sample_file_ids_and_labels_are_written_sorted(colours):
 
 
 def colours_again(competition):
-    from kit.competition import read_competition
+    from kit.competition_file import read_competition
 
     return read_competition(competition.name, competition.workspace)

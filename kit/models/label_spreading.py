@@ -28,8 +28,10 @@ class LabelSpreading:
         Neighbours of each image in the graph.
     alpha
         Share of its label that an image takes from its neighbours, above 0 and below 1.
+    max_unlabeled
+        Unlabelled images in the graph at most; a larger pool is sampled, since the graph grows with its square.
     seed
-        Unused: the fit draws nothing.
+        Seed of that sample.
     """
 
     encoder: str | None = None
@@ -37,12 +39,16 @@ class LabelSpreading:
     pixels: Annotated[int, Field(ge=2, le=256)] = 16
     n_neighbors: Annotated[int, Field(ge=1)] = 7
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    max_unlabeled: Annotated[int, Field(ge=0)] = 20_000
     seed: int = 0
 
     def fit(self, labeled: Images, unlabeled: Images) -> LabelSpreading:
         """Build the graph of labelled and unlabelled images and spread the labels."""
         from sklearn import semi_supervised
 
+        if len(unlabeled) > self.max_unlabeled:
+            drawn = np.random.default_rng(self.seed).choice(len(unlabeled), self.max_unlabeled, replace=False)
+            unlabeled = unlabeled.take(np.sort(drawn))
         both = labeled.join(unlabeled)
         spreading = semi_supervised.LabelSpreading(
             kernel="knn", n_neighbors=min(self.n_neighbors, len(both)), alpha=self.alpha, max_iter=200
