@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,7 @@ def load_timm(spec: EncoderSpec, n_classes: int, pretrained: bool = True, **args
 
     from_hub = pretrained and spec.file is None
     try:
-        network = timm.create_model(spec.name, pretrained=from_hub, num_classes=n_classes, **spec.args, **args)
+        network = timm.create_model(spec.name, pretrained=from_hub, num_classes=n_classes, **deepcopy(spec.args), **args)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         known = spec.name.partition(".")[0] in timm.list_models()
         hint = str(error) if known else nearest(spec.name, timm.list_models())
@@ -206,7 +207,7 @@ def _create_clip(spec: EncoderSpec, name: str, **args: Any) -> nn.Module:
 
     logging.disable(logging.WARNING)
     try:
-        return open_clip.create_model(name, **args, **spec.args)
+        return open_clip.create_model(name, **args, **deepcopy(spec.args))
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise InputError(f"encoder {spec.text!r}: open_clip cannot build it ({error})") from error
     finally:

@@ -263,9 +263,10 @@ def upsample(images: Tensor, size: int) -> Tensor:
     Tensor
         (n, 3, size, size), 0..1: 8-bit gray read as RGB, bicubic.
     """
-    gray = (images.unsqueeze(1) * 255 / LEVELS).round()
+    # In whole numbers, as Pillow: it clips between its two passes, and floats would differ by 10 levels.
+    gray = (images.unsqueeze(1) * 255 / LEVELS).round().to(torch.uint8)
     larger = F.interpolate(gray, size=(size, size), mode="bicubic", antialias=True)
-    return (larger.round().clamp(0, 255) / 255).expand(-1, 3, -1, -1)
+    return (larger / 255).expand(-1, 3, -1, -1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Glyphs and the encoders pretrained on them: same seed, same pixels; small files; words that fit pictures."""
+"""Glyphs and the encoders pretrained on them: same seed, same pixels; small files; words fit pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from kit import pretrain
+from kit import glyphs, pretrain
 from kit.glyphs import KINDS, LEVELS, SYMBOLS, WEIGHTS, Glyphs, draw, trace_handwriting, upsample
 from kit.handwriting import SKELETONS
 
@@ -75,6 +75,15 @@ def test_drawn_glyphs_are_whole_counts_of_ink_on_a_dark_ground():
     assert images.max() <= LEVELS
     assert images.amax((1, 2)).min() > 0
     assert images.mean() < LEVELS / 2
+
+
+def test_fonts_render_every_symbol_and_bold_has_the_wider_stroke(monkeypatch):
+    monkeypatch.setattr(glyphs, "FONTS", ("DejaVuSans", "DejaVuSans-BoldOblique"))
+    printed = glyphs.render_fonts()
+    regular, bold = printed.half_widths.view(2, len(SYMBOLS))
+    assert printed.symbols.tolist() == 2 * list(range(len(SYMBOLS)))
+    assert {KINDS[kind] for kind in printed.kinds.tolist()} == {"printed", "italic"}
+    assert (bold > regular).float().mean() > 0.9
 
 
 def test_every_digit_has_several_skeletons_inside_the_box():

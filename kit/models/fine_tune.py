@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -150,10 +150,13 @@ class FineTune:
 
         if spec.library != "timm":
             raise InputError(f"encoder {spec.text!r}: fine_tune trains timm networks; clip_finetune trains open_clip's")
-        args: dict[str, Any] = {} if self.drop_rate is None else {"drop_rate": self.drop_rate}
+        args = dict(spec.args)
+        if self.drop_rate is not None:
+            args["drop_rate"] = self.drop_rate
         if self.image_size is not None:
-            args["pretrained_cfg_overlay"] = {"input_size": (3, self.image_size, self.image_size)}
-        network = load_timm(spec, n_classes, pretrained, **args)
+            own = {"input_size": (3, self.image_size, self.image_size)}
+            args["pretrained_cfg_overlay"] = {**args.get("pretrained_cfg_overlay", {}), **own}
+        network = load_timm(replace(spec, args=args), n_classes, pretrained)
         self._preprocessing, self._device = timm_preprocessing(network), device_name()
         geometry = self._preprocessing.geometry
         rule = choose_training(network, min(geometry.height, geometry.width), self._device)
