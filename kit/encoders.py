@@ -141,7 +141,8 @@ def load_timm(spec: EncoderSpec, n_classes: int, pretrained: bool = True, **args
 
     from_hub = pretrained and spec.file is None
     try:
-        network = timm.create_model(spec.name, pretrained=from_hub, num_classes=n_classes, **deepcopy(spec.args), **args)
+        given = deepcopy(spec.args)  # timm writes into what it is given
+        network = timm.create_model(spec.name, pretrained=from_hub, num_classes=n_classes, **given, **args)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         known = spec.name.partition(".")[0] in timm.list_models()
         hint = str(error) if known else nearest(spec.name, timm.list_models())

@@ -131,7 +131,7 @@ def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
 
 def _width(columns: dict[str, tuple[str, Callable[[Row], str]]], rows: Sequence[Row]) -> int:
     """Return how many characters the columns need side by side."""
-    return sum(2 + max(len(header), *(len(cell(row)) for row in rows)) for header, cell in columns.values())
+    return sum(3 + max(len(header), *(len(cell(row)) for row in rows)) for header, cell in columns.values())
 
 
 def _row(

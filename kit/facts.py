@@ -1,0 +1,189 @@
+"""The facts of all files, each read once: what it is, what is wrong with it, what it looks like in small.
+
+Reads every image once; writes ``audit.parquet`` into the cache, keyed by path, size and time of change, so that the
+next call only asks the file system what changed. Broken images are left out of everything that follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kit import terminal
+from kit.errors import InputError
+from kit.files import write_atomic
+from kit.image_file import SIDE, measure_file, read_stamp
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+FILE = "audit.parquet"
+PARTS = "audit.part-*.parquet"  # what a killed audit leaves, and the next one goes on from
+VERSION = "2"  # of what is measured; another one in the cache is measured anew
+SAVE_EVERY = 1024  # files: what a killed audit loses at most
+N_STAT_THREADS = 8
+STAT_BLOCK = 4096  # files one thread asks the file system about at a time
+
+
+def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
+    """Read every file once and say what it is.
+
+    Parameters
+    ----------
+    table
+        The image table, (n_images,) rows with `path`, `split` and `label`.
+    cache
+        Folder of ``audit.parquet``; what it knows of unchanged files is not measured again.
+
+    Returns
+    -------
+    DataFrame
+        (n_images,) facts on the table's index, with the columns of `kit.image_file.measure_file` but for `path` and
+        `mtime_ns`. A missing `problem` says that the image can be used.
+
+    Raises
+    ------
+    InputError
+        When no image, or none of a class, can be read.
+    """
+    import pyarrow as pa
+
+    known = _read_known(cache)
+    todo = _list_changed(list(dict.fromkeys(table["path"])), known)
+    if todo:
+        known = pa.concat_tables([known, *_measure_files(todo, cache)])
+        known = known.combine_chunks().take(sorted(_find_rows(known).values()))
+        _write_known(known, cache)
+    row_of = _find_rows(known)
+    rows = pa.array([row_of[path] for path in table["path"]], pa.int64())
+    facts = known.drop_columns(["path", "mtime_ns"]).take(rows).to_pandas().set_axis(table.index)
+    _refuse_hopeless(table, facts)
+    return facts
+
+
+def _schema() -> pa.Schema:
+    """Return the columns of audit.parquet."""
+    import pyarrow as pa
+
+    columns = {
+        "path": pa.string(),
+        "mtime_ns": pa.int64(),
+        "n_bytes": pa.int64(),
+        "digest": pa.string(),
+        "format": pa.string(),
+        "mode": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "n_frames": pa.int32(),
+        "problem": pa.string(),
+        "remark": pa.string(),
+        "dhash": pa.uint64(),
+        "thumbnail": pa.binary(SIDE * SIDE * 3),
+    }
+    return pa.schema(list(columns.items()), metadata={"version": VERSION})
+
+
+def _find_rows(known: pa.Table) -> dict[str, int]:
+    """Return the row of each path: its last, for a changed file has an older one before it."""
+    return {path: row for row, path in enumerate(known.column("path").to_pylist())}
+
+
+def _list_changed(paths: list[str], known: pa.Table) -> list[str]:
+    """Return the paths of which nothing is known, or that changed since."""
+    columns = (known.column(name).to_pylist() for name in ("path", "n_bytes", "mtime_ns"))
+    stamps = {path: (n_bytes, mtime_ns) for path, n_bytes, mtime_ns in zip(*columns, strict=True)}
+    return [path for path, stamp in zip(paths, _read_stamps(paths), strict=True) if stamps.get(path) != stamp]
+
+
+def _read_stamps(paths: list[str]) -> list[tuple[int, int]]:
+    """Return (bytes, time of change) of each file, asked in threads: a cold disk answers slowly."""
+    blocks = (paths[start : start + STAT_BLOCK] for start in range(0, len(paths), STAT_BLOCK))
+    with ThreadPoolExecutor(N_STAT_THREADS) as threads:
+        stamps = threads.map(lambda block: [read_stamp(path) for path in block], blocks)
+        return list(itertools.chain.from_iterable(stamps))
+
+
+def _measure_files(paths: list[str], cache: Path) -> list[pa.Table]:
+    """Measure files, saving every few as a part."""
+    import pyarrow as pa
+
+    n_parts, tables = len(list(cache.glob(PARTS))), []
+    with _decoding_threads() as threads, terminal.Progress("audit", len(paths)) as progress:
+        for start in range(0, len(paths), SAVE_EVERY):
+            part = []
+            for fact in threads.map(measure_file, paths[start : start + SAVE_EVERY]):
+                part.append(fact)
+                progress.advance()
+            tables.append(pa.Table.from_pylist(part, schema=_schema()))
+            _write_parquet(tables[-1], cache / PARTS.replace("*", f"{n_parts + len(tables):05d}"))
+    return tables
+
+
+@contextlib.contextmanager
+def _decoding_threads() -> Iterator[ThreadPoolExecutor]:
+    """Open a thread per core (decoding and hashing release the GIL), within which torch shall not open more."""
+    import torch
+    from PIL import Image
+
+    Image.init()  # registers all formats, which threads must not do at once
+    n_threads = torch.get_num_threads()
+    threads = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what the report says
+            yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
+        torch.set_num_threads(n_threads)
+
+
+def _read_known(cache: Path) -> pa.Table:
+    """Read what earlier audits measured, killed ones included; files of another version say nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [_schema().empty_table()]
+    for file in [cache / FILE, *sorted(cache.glob(PARTS))]:
+        with contextlib.suppress(OSError, pa.ArrowInvalid):
+            rows = pq.read_table(file)
+            if rows.schema.equals(_schema(), check_metadata=True):
+                tables.append(rows)
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _write_known(known: pa.Table, cache: Path) -> None:
+    """Write the whole audit; the parts of it are then superfluous."""
+    parts = sorted(cache.glob(PARTS))
+    _write_parquet(known, cache / FILE)
+    for part in parts:
+        part.unlink(missing_ok=True)
+
+
+def _write_parquet(rows: pa.Table, file: Path) -> None:
+    """Write a table atomically."""
+    import pyarrow.parquet as pq
+
+    with write_atomic(file) as out:
+        pq.write_table(rows, out, compression="zstd")
+
+
+def _refuse_hopeless(table: pd.DataFrame, facts: pd.DataFrame) -> None:
+    """Refuse images of which none, or none of a class, can be used."""
+    broken = facts["problem"].notna()
+    if len(table) and broken.all():
+        first = f"{table['path'].iloc[0]}: {facts['problem'].iloc[0]}"
+        raise InputError(f"none of the {len(table)} images can be read (first: {first}); fetch the data again")
+    labels = table.loc[table["split"] == "labeled", "label"]
+    for label in sorted(set(labels) - set(labels[~broken[labels.index]])):
+        first = labels.index[labels == label][0]
+        raise InputError(
+            f"class {label!r}: none of its images can be read (first: {table['path'][first]}: "
+            f"{facts['problem'][first]}); fetch them again or take the class out"
+        )
