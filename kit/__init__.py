@@ -9,8 +9,8 @@ The pipeline, in the order in which ``./run.sh all`` walks it; every stage leave
 
     competition.toml          facts and runs                    competition_file.py  (new.py writes a first one)
       -> image table          id, path, label, split            table.py
-      -> audit                broken files, duplicates          check.py
-      -> folds/NAME.csv       the only split there is           folds.py
+      -> audit                broken files, duplicates          facts.py, duplicates.py, check.py
+      -> folds/NAME.csv       the only split there is           folds.py, fold_file.py
       -> store, features      decode once, encode once          store.py, encoders.py, features.py, prompts.py
       -> runs x folds         oof, test, unlabeled Predictions  models/, training.py, crossval.py
       -> pseudo-label rounds  per fold, from models that        pseudo.py

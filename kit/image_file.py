@@ -27,7 +27,7 @@ GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pil
 EXIF_ORIENTATION = 0x0112
 
 
-def measure_file(path: str) -> dict[str, Any]:
+def measure_file(path: str | Path) -> dict[str, Any]:
     """Read one file and say what it is; no broken file is an error.
 
     Parameters
@@ -62,7 +62,7 @@ def measure_file(path: str) -> dict[str, Any]:
         return fact | {"problem": _name_problem(error, path), "remark": None}
 
 
-def read_stamp(path: str) -> tuple[int, int]:
+def read_stamp(path: str | Path) -> tuple[int, int]:
     """Return (bytes, time of change in nanoseconds) of a file; MISSING where there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - making a Path takes as long as asking
@@ -76,7 +76,7 @@ def as_thumbnails(column: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(column), dtype=np.uint8).reshape(-1, SIDE, SIDE, 3).astype(np.float32)
 
 
-def _read_header(data: bytes, path: str) -> dict[str, Any]:
+def _read_header(data: bytes, path: str | Path) -> dict[str, Any]:
     """Return what a file says of itself, without decoding it; Pillow refuses more than 178 million pixels here."""
     from PIL import Image
 
@@ -88,7 +88,7 @@ def _read_header(data: bytes, path: str) -> dict[str, Any]:
     return fact | {"remark": remarks or None}
 
 
-def _list_remarks(image: Image.Image, fact: dict[str, Any], data: bytes, path: str) -> Iterator[str]:
+def _list_remarks(image: Image.Image, fact: dict[str, Any], data: bytes, path: str | Path) -> Iterator[str]:
     """Yield what is odd about a readable file."""
     from PIL import Image
 
@@ -111,7 +111,7 @@ def _list_remarks(image: Image.Image, fact: dict[str, Any], data: bytes, path: s
         yield "EXIF rotation applied"
 
 
-def _name_problem(error: Exception, path: str) -> str:
+def _name_problem(error: Exception, path: str | Path) -> str:
     """Say in one sentence why a file cannot be used."""
     from PIL import Image
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNKNOWN = -1  # the code of a label that is not known, as in scikit-learn's semi_supervised
 MIN_BYTES = 32  # nothing shorter is an image
 PNG_SIGNATURE = b"\x89PNG"
+WEBP_SIGNATURE = b"WEBP"  # after RIFF and the size
 PNG_DEPTH, PNG_COLOUR_TYPE, PNG_PALETTE = 24, 25, 3  # byte offsets in the header; the palette's colour type
 
 
@@ -159,15 +160,13 @@ def decode_image(path: str | Path) -> torch.Tensor:
 
 
 def _decode_with_torchvision(path: str | Path) -> torch.Tensor | None:
-    """Decode the usual files fast; None for what torchvision refuses, or reads wrongly (PNG palettes, not 8 bits)."""
+    """Decode the usual files fast; None for what torchvision refuses or reads wrongly."""
     import torch
     from torchvision.io import ImageReadMode, decode_image, read_file
 
     try:
         data = read_file(str(path))
-        if len(data) < MIN_BYTES:
-            return None
-        if bytes(data[:4].numpy()) == PNG_SIGNATURE and (data[PNG_DEPTH] != 8 or data[PNG_COLOUR_TYPE] == PNG_PALETTE):
+        if len(data) < MIN_BYTES or _is_read_wrongly(data.numpy()):
             return None
         pixels = decode_image(data, mode=ImageReadMode.RGB_ALPHA, apply_exif_orientation=True)
     except RuntimeError:
@@ -175,6 +174,13 @@ def _decode_with_torchvision(path: str | Path) -> torch.Tensor | None:
     if pixels.ndim != 3 or pixels.dtype != torch.uint8 or pixels.shape[0] != 4:
         return None
     return _lay_on_white(pixels)
+
+
+def _is_read_wrongly(data: np.ndarray) -> bool:
+    """Tell the files that torchvision reads otherwise than they are meant: PNG palettes and depths, EXIF in WebP."""
+    if data[:4].tobytes() == PNG_SIGNATURE:
+        return bool(data[PNG_DEPTH] != 8 or data[PNG_COLOUR_TYPE] == PNG_PALETTE)
+    return data[8:12].tobytes() == WEBP_SIGNATURE and b"EXIF" in data.tobytes()
 
 
 def _lay_on_white(pixels: torch.Tensor) -> torch.Tensor:

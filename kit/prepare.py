@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.check import audit_files, near_duplicates
 from kit.competition import HOME, Competition
+from kit.duplicates import near_duplicates
 from kit.embeddings import read_embeddings
 from kit.errors import some
+from kit.facts import audit_files
 from kit.files import key_of
-from kit.folds import fold_groups, read_folds, scored_folds
+from kit.fold_file import read_folds
+from kit.folds import fold_groups, scored_folds
 from kit.images import Images, Pool
 from kit.table import read_classes, read_table
 from kit.terminal import escape, warn

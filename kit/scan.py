@@ -69,7 +69,9 @@ def read_csv(file: Path) -> pd.DataFrame:
 def scan_files(folder: Path) -> list[str]:
     """Return the path of every file below a folder, relative and with slashes, in no order.
 
-    Hidden files and folders and macOS's ``__MACOSX`` are left out; links are followed, a link back up is not.
+    Hidden files and folders and macOS's ``__MACOSX`` are left out, and so is what is no plain file: to read a named
+    pipe is to wait for its writer. Links are followed, a link back up is not; one that leads nowhere counts as a file,
+    so that whoever reads it can name it.
 
     Raises
     ------
@@ -178,7 +180,7 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
                 continue
             if entry.is_dir():
                 yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
-            else:
+            elif entry.is_file() or not Path(entry).exists():
                 yield prefix + entry.name
 
 

@@ -152,10 +152,12 @@ class _Loop:
             while self.epoch < self.recipe.epochs and not self._is_stale():
                 self._run_epoch()
                 progress.advance(detail=f"loss {self.diary[-1]['loss']:.3f}")
-                if checkpoint is not None and (time_is_up() or time.monotonic() - saved >= CHECKPOINT_SECONDS):
+                is_late = time_is_up()
+                if checkpoint is not None and (is_late or time.monotonic() - saved >= CHECKPOINT_SECONDS):
                     self._save(checkpoint, key)
                     saved = time.monotonic()
-                check_deadline()
+                if is_late:
+                    check_deadline()
         set_mode(self.network, self.head, self.optimizer, self.recipe, frozen=False)
         if self.best or self.ema:
             self.network.load_state_dict(self.best["weights"] if self.best else self.averaged.state_dict())
@@ -208,15 +210,17 @@ class _Loop:
 
     def _step(self, pixels: Tensor, targets: Tensor) -> Tensor:
         """Take one step of the optimiser; in parts, from the first time that the GPU's memory did not suffice."""
-        try:
-            loss = self._backward(pixels, targets)
-        except torch.OutOfMemoryError:
-            if len(pixels) < 4 * self.parts:  # batch norm needs two images
-                raise
-            self.parts *= 2
-            note(f"out of GPU memory: batches go through the network in {self.parts} parts from now on")
-            torch.cuda.empty_cache()
-            return self._step(pixels, targets)
+        loss = None
+        while loss is None:
+            try:
+                loss = self._backward(pixels, targets)
+            except torch.OutOfMemoryError:
+                if len(pixels) < 4 * self.parts:  # batch norm needs two images
+                    raise
+            if loss is None:  # only here, outside the except block, is the failed pass's memory free
+                self.parts *= 2
+                torch.cuda.empty_cache()
+                note(f"out of GPU memory: batches go through the network in {self.parts} parts from now on")
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss

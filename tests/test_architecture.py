@@ -10,9 +10,9 @@ from pathlib import Path
 HOME = Path(__file__).parents[1]
 ORDER = (
     "errors files deadline terminal metrics predictions competition competition_file scan sources table embeddings "
-    "images check hints "
-    "layout new digits folds prepare store weights device encoders features prompts augment recipe batches training "
-    "models pseudo runs crossval importing ensemble submission leaderboard verify clean handwriting glyphs "
+    "images image_file facts duplicates probe check hints "
+    "layout new digits folds fold_file prepare store weights device encoders features prompts augment recipe batches "
+    "training models pseudo runs crossval importing ensemble submission leaderboard verify clean handwriting glyphs "
     "pretrain cli __main__"
 ).split()
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

@@ -12,6 +12,7 @@ import open_clip
 import pytest
 import torch
 from pools import labels_of, make_pool
+from safetensors.numpy import load, save
 from safetensors.torch import save_file
 
 from kit.batches import predict_network
@@ -139,7 +140,7 @@ def test_a_fixed_alpha_is_the_only_one_tried(labeled, others):
 
 def test_kept_tensors_give_the_same_model_back(labeled, others):
     model = fit(labeled)
-    restored = ClipFinetune(encoder=ENCODER).restore(model.tensors(), labeled.classes)
+    restored = ClipFinetune(encoder=ENCODER).restore(load(save(model.tensors())), labeled.classes)
     assert np.array_equal(restored.predict_sweep(others), model.predict_sweep(others))
 
 
@@ -177,3 +178,10 @@ def test_an_alpha_out_of_bounds_is_refused(colours):
     competition = colours(f'[runs.clip]\nmodel = "clip_finetune"\nencoder = "{ENCODER}"\nalpha = 1.5')
     with pytest.raises(InputError, match="alpha"):
         build_model(competition, competition.run("clip"))
+
+
+def test_the_callers_random_numbers_are_left_alone(labeled, others):
+    before = torch.get_rng_state()
+    model = fit(labeled)
+    model.restore(model.tensors(), labeled.classes).predict_proba(others)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from pools import labels_of, make_pool
+from safetensors.numpy import load, save
 from safetensors.torch import save_file
 
 from kit import training
@@ -91,7 +92,7 @@ def test_kept_tensors_give_the_same_model_back_without_the_pretrained_weights(po
     options = {**QUICK, "pretrained": True, "encoder": "timm:test_efficientnet@weights.safetensors"}
     model = fit(labeled, **options)
     file.unlink()
-    restored = FineTune(**options).restore(model.tensors(), labeled.classes)
+    restored = FineTune(**options).restore(load(save(model.tensors())), labeled.classes)
     assert isinstance(model, Kept)
     assert np.array_equal(restored.predict_proba(others), model.predict_proba(others))
 
@@ -105,6 +106,11 @@ def test_pretrained_weights_from_a_file_are_the_start(pool, labeled):
     body = [name for name in start if not name.startswith("classifier")]
     assert all(np.array_equal(tensors[name], start[name].numpy()) for name in body)  # its only epoch was frozen
     assert tensors["classifier.weight"].shape[0] == 3
+
+
+def test_from_scratch_nothing_is_frozen(labeled):
+    start, after = fit(labeled, lr=0.0, head_lr=0.0).tensors(), fit(labeled, epochs=1, frozen_epochs=1).tensors()
+    assert not np.array_equal(start["conv_stem.weight"], after["conv_stem.weight"])
 
 
 def test_missing_weights_are_named(labeled):
@@ -152,3 +158,10 @@ def test_options_out_of_bounds_are_refused(colours, option, message):
     competition = colours(f'[runs.net]\nmodel = "fine_tune"\nencoder = "timm:test_resnet"\n{option}')
     with pytest.raises(InputError, match=message):
         build_model(competition, competition.run("net"))
+
+
+def test_the_callers_random_numbers_are_left_alone(labeled, others):
+    before = torch.get_rng_state()
+    model = fit(labeled)
+    model.restore(model.tensors(), labeled.classes).predict_proba(others)
+    assert torch.equal(torch.get_rng_state(), before)

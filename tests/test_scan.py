@@ -24,6 +24,15 @@ def test_a_file_name_that_is_not_utf8_is_refused(tmp_path):
         scan_files(tmp_path)
 
 
+def test_only_plain_files_are_found(tmp_path):
+    (tmp_path / "image.jpg").touch()
+    os.mkfifo(tmp_path / "pipe.jpg")  # who reads it waits
+    (tmp_path / "to_the_image.jpg").symlink_to("image.jpg")
+    (tmp_path / "to_the_pipe.jpg").symlink_to("pipe.jpg")
+    (tmp_path / "to_nowhere.jpg").symlink_to("gone.jpg")
+    assert sorted(scan_files(tmp_path)) == ["image.jpg", "to_nowhere.jpg", "to_the_image.jpg"]
+
+
 @pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt"])
 def test_archives_that_reach_outside_are_refused(tmp_path, name):
     archive = tmp_path / "a.zip"

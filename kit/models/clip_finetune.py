@@ -144,7 +144,7 @@ class ClipFinetune:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return `theta_1`, words' features included; `theta_0` is the encoder's own and not kept twice."""
-        return {name: tensor.numpy() for name, tensor in self._theta_1.items()}
+        return {name: tensor.contiguous().numpy() for name, tensor in self._theta_1.items()}
 
     def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> ClipFinetune:
         """Take `theta_1` back; `theta_0` is read from the encoder's weights with the first prediction."""
@@ -168,15 +168,17 @@ class ClipFinetune:
         import torch
         from torch import nn
 
+        from kit.batches import reproducible
         from kit.device import choose_training, device_name
         from kit.encoders import load_encoder
 
         spec = parse_encoder(self.encoder, self.encoder_args, pool.lookup)
         if spec.library != "open_clip":
             raise InputError(f"encoder {spec.text!r}: clip_finetune trains open_clip models; fine_tune trains timm's")
-        text = read_text_weights(pool, self.encoder, self.encoder_args, self.prompts)
-        encoder, words = load_encoder(spec), torch.from_numpy(text.values)  # (n_classes, n_dims)
-        head = nn.Linear(*words.T.shape, bias=False)
+        with reproducible(self.seed, device_name()):  # networks draw random weights before they load their own
+            text = read_text_weights(pool, self.encoder, self.encoder_args, self.prompts)
+            encoder, words = load_encoder(spec), torch.from_numpy(text.values)  # (n_classes, n_dims)
+            head = nn.Linear(*words.T.shape, bias=False)
         head.weight = nn.Parameter(words, requires_grad=self.train_head)
         self._forward = partial(cosine_logits, logit_scale=text.logit_scale)
         self._preprocessing, self._device = encoder.preprocessing, device_name()
@@ -211,7 +213,7 @@ def interpolate(theta_0: dict[str, Tensor], theta_1: dict[str, Tensor], alpha: f
 def cosine_logits(network: nn.ModuleDict, pixels: Tensor, logit_scale: float) -> Tensor:
     """Return CLIP's logits, (n_images, n_classes): cosines of images and words times the logit scale.
 
-    The cosines are computed in float32: a logit scale of 100 makes half a unit of bfloat16's rounding errors.
+    The cosines are computed in float32: bfloat16 rounds them by up to 0.001, a tenth of a logit at a scale of 100.
     """
     import torch
     from torch.nn import functional

@@ -29,7 +29,7 @@ class FineTune:
     image_size
         Side of the square images in pixels; None for the network's own.
     epochs, frozen_epochs, batch_size, optimizer, lr, head_lr, weight_decay, warmup_share, label_smoothing
-        See `kit.recipe.Recipe`. From scratch there is nothing to freeze: write ``frozen_epochs = 0``.
+        See `kit.recipe.Recipe`. From scratch nothing is frozen.
     mixup, cutmix
         Alpha of the Beta distribution; 0 for none.
     ema_decay
@@ -93,8 +93,6 @@ class FineTune:
         TimeIsUp
             When the time limit is reached; the checkpoint is written before.
         """
-        from kit.batches import reproducible
-        from kit.device import device_name
         from kit.recipe import recipe_of
         from kit.training import fit_network
         from kit.weights import find_weights
@@ -102,11 +100,10 @@ class FineTune:
         spec = parse_encoder(self.encoder, self.encoder_args, labeled.pool.lookup)
         if self.pretrained:
             find_weights(spec)
-        with reproducible(self.seed, device_name()):
-            self._build(spec, labeled.n_classes, self.pretrained)
+        self._build(spec, labeled.n_classes, self.pretrained)
         self.diary_ = fit_network(
             self._network,
-            recipe_of(self),
+            replace(recipe_of(self), frozen_epochs=self.frozen_epochs if self.pretrained else 0),
             labeled,
             self._preprocessing,
             head=self._network.get_classifier(),
@@ -130,7 +127,7 @@ class FineTune:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the trained weights."""
-        return {name: tensor.cpu().numpy() for name, tensor in self._network.state_dict().items()}
+        return {name: tensor.cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
 
     def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> FineTune:
         """Take trained weights back; the pretrained ones are not needed."""
@@ -145,6 +142,7 @@ class FineTune:
         """Build the network on its device, with its preprocessing and precision."""
         import torch
 
+        from kit.batches import reproducible
         from kit.device import choose_training, device_name
         from kit.encoders import load_timm, timm_preprocessing
 
@@ -156,7 +154,10 @@ class FineTune:
         if self.image_size is not None:
             own = {"input_size": (3, self.image_size, self.image_size)}
             args["pretrained_cfg_overlay"] = {**args.get("pretrained_cfg_overlay", {}), **own}
-        network = load_timm(replace(spec, args=args), n_classes, pretrained)
+        with reproducible(self.seed, device_name()):
+            network = load_timm(replace(spec, args=args), n_classes, pretrained)
+        for parameter in network.get_classifier().parameters():
+            torch.nn.init.zeros_(parameter)
         self._preprocessing, self._device = timm_preprocessing(network), device_name()
         geometry = self._preprocessing.geometry
         rule = choose_training(network, min(geometry.height, geometry.width), self._device)

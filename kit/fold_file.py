@@ -1,0 +1,174 @@
+"""The fold file: the folds, assigned once, written to folds/NAME.csv, obeyed by everybody.
+
+Reads and writes ``folds/NAME.csv`` (`id,label,fold`, sorted by id); verifies it against the image table every time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit import terminal
+from kit.competition import Competition
+from kit.errors import InputError, some
+from kit.files import write_atomic
+from kit.folds import NO_FOLD, assign_folds, count_groups, find_absent, fold_groups, scored_folds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["id", "label", "fold"]
+INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
+
+
+def read_folds(
+    competition: Competition,
+    table: pd.DataFrame,
+    clusters: np.ndarray,
+    committed: Path | None = None,
+    broken: Collection[str] = frozenset(),
+) -> np.ndarray:
+    """Read the fold of every labelled image; assign and write the folds where there is no file yet.
+
+    Parameters
+    ----------
+    competition
+        The competition; its workspace holds the file.
+    table
+        Usable images, (n_images,) rows with `id`, `label`, `split` and `group`.
+    clusters
+        (n_images,) whole numbers: images of equal number never straddle folds.
+    committed
+        A fold file to begin with where the workspace has none.
+    broken
+        Ids of labelled images that cannot be read now: their rows in the file are left alone.
+
+    Returns
+    -------
+    ndarray
+        (n_images,) int64 folds; -1 for images that are not labelled. With ``[folds] use``, too, all labelled images
+        have one; `kit.folds.scored_folds` says which are scored.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read or does not fit the images; names the file, the row or the ids, and the remedy.
+    """
+    labeled = np.flatnonzero(table["split"] == "labeled")
+    known = _Labeled(
+        table["id"].to_numpy(dtype=object)[labeled],
+        table["label"].to_numpy(dtype=object)[labeled],
+        fold_groups(table, clusters)[labeled],
+    )
+    file = competition.workspace.folds(competition.name)
+    source = next((path for path in (file, committed) if path is not None and path.exists()), None)
+    folds = np.full(len(table), NO_FOLD, dtype=np.int64)
+    if source is None:
+        plan = competition.folds
+        folds[labeled] = assign_folds(known.ids, known.labels, known.groups, plan.n, plan.seed)
+        _write(file, _format(known, folds[labeled]), "folds written to")
+    else:
+        folds[labeled] = _verify(competition, source, known, broken)
+        if source != file:
+            _write(file, source.read_bytes(), f"folds of {source} taken over into")
+    return folds
+
+
+@dataclass(frozen=True)
+class _Labeled:
+    """Hold what the fold file must fit: ids, labels and groups of the usable labelled images."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+
+
+def _write(file: Path, text: bytes, what: str) -> None:
+    """Write the fold file and say so."""
+    with write_atomic(file) as out:
+        out.write(text)
+    terminal.note(terminal.escape(f"{what} {file}"))
+
+
+def _format(known: _Labeled, folds: np.ndarray) -> bytes:
+    """Return the fold file's text, sorted by id."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(sorted(zip(known.ids.tolist(), known.labels.tolist(), folds.tolist(), strict=True)))
+    return text.getvalue().encode()
+
+
+def _read_rows(file: Path) -> dict[str, tuple[str, int]]:
+    """Return label and fold of each id in a fold file."""
+    try:
+        lines = csv.reader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
+        header, *rows = list(lines) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: not a CSV file in UTF-8 ({error}); {INCOMPARABLE}") from error
+    if header != COLUMNS:
+        raise InputError(
+            f"{file}: the first line must be {','.join(COLUMNS)}, not {','.join(header)!r}; {INCOMPARABLE}"
+        )
+    found: dict[str, tuple[str, int]] = {}
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(COLUMNS) or not (row[2].isascii() and row[2].isdigit()):
+            raise InputError(
+                f"{file}, row {number}: {','.join(row)!r} is not id,label,fold; correct it, or {INCOMPARABLE}"
+            )
+        if row[0] in found:
+            raise InputError(f"{file}, row {number}: id {row[0]!r} is there twice; take one out, or {INCOMPARABLE}")
+        found[row[0]] = (row[1], int(row[2]))
+    return found
+
+
+def _verify(competition: Competition, file: Path, known: _Labeled, broken: Collection[str]) -> np.ndarray:
+    """Return the folds of the labelled images, or refuse a file that does not fit them."""
+    rows, ids = _read_rows(file), set(known.ids)
+    missing, extra = sorted(ids - set(rows)), sorted(set(rows) - ids - set(broken))
+    if missing:
+        raise InputError(f"{file}: {len(missing)} labelled images have no row: {some(missing)}; {INCOMPARABLE}")
+    if extra:
+        cause = f"{len(extra)} rows are no labelled images: {some(extra)}"
+        raise InputError(f"{file}: {cause}; bring the images back, or {INCOMPARABLE}")
+    labels = np.array([rows[image][0] for image in known.ids], dtype=object)
+    folds = np.array([rows[image][1] for image in known.ids], dtype=np.int64)
+    changes = zip(known.ids, labels, known.labels, strict=True)
+    if changed := [f"{image} ({old!r}, now {new!r})" for image, old, new in changes if old != new]:
+        raise InputError(f"{file}: labels have changed since: {some(changed)}; {INCOMPARABLE}")
+    _verify_numbers(competition, file, {fold for _, fold in rows.values()}, known)
+    _verify_split(competition, file, known, folds)
+    return folds
+
+
+def _verify_numbers(competition: Competition, file: Path, there: set[int], known: _Labeled) -> None:
+    """Refuse gaps in the folds, and another number of folds than the competition asks for."""
+    n_folds, wanted = max(there, default=-1) + 1, competition.folds.n
+    if absent := sorted(set(range(n_folds)) - there):
+        raise InputError(f"{file}: folds go up to {n_folds - 1}, but fold {some(absent)} is empty; {INCOMPARABLE}")
+    possible = min(count_groups(known.labels, known.groups).values(), default=0)
+    if n_folds < 2 or n_folds > wanted or n_folds < min(wanted, possible):
+        raise InputError(f"{file}: has {n_folds} folds, [folds] n is {wanted}; set n = {n_folds}, or {INCOMPARABLE}")
+
+
+def _verify_split(competition: Competition, file: Path, known: _Labeled, folds: np.ndarray) -> None:
+    """Refuse groups that straddle folds, and classes that no training part has."""
+    order = np.lexsort((folds, known.groups))
+    same = known.groups[order][1:] == known.groups[order][:-1]
+    straddle = np.flatnonzero(same & (folds[order][1:] != folds[order][:-1]))
+    if len(straddle):
+        group = known.groups == known.groups[order[straddle[0]]]
+        names = [f"{image} (fold {fold})" for image, fold in sorted(zip(known.ids[group], folds[group], strict=True))]
+        cause = f"{len(straddle)} group(s) or near-duplicates straddle folds, which scores memory: {some(names)}"
+        raise InputError(f"{file}: {cause}; put them into one fold, or {INCOMPARABLE}")
+    for fold, classes in find_absent(folds, known.labels, scored_folds(competition, folds)).items():
+        cause = (
+            f"every image of class {some(map(repr, classes))} is in fold {fold}, so its model could not know the class"
+        )
+        raise InputError(f"{file}: {cause}; {INCOMPARABLE}")
