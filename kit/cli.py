@@ -295,6 +295,32 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         raise TimeIsUp("time limit reached; what was finished is in the submission, the next call goes on")
 
 
+@app.command("bench")
+def bench_(comp: Comp = DEFAULT) -> None:
+    """Time decoding and the runs' encoders on this machine, side by side."""
+    from dataclasses import asdict
+
+    from kit.bench import bench
+
+    prepared = _prepare(_read(comp))
+    with _hold(prepared.competition):
+        timings = bench(prepared)
+    lines = [
+        f"{own.task}: {own.way} {own.ratio:.2f}x [{own.lowest:.2f}-{own.highest:.2f}] {own.against}, "
+        f"{own.images_per_second:.0f} images/s"
+        for own in timings
+    ]
+    _print("\n".join(lines), [asdict(own) for own in timings])
+
+
+@app.command()
+def pretrain() -> None:
+    """Rebuild the tiny CLIP and EfficientNetV2 of digits from rendered glyphs (minutes; not needed to use the kit)."""
+    from kit.pretrain import rebuild
+
+    rebuild()
+
+
 class _OutOfTime(str):
     """The reason of a run that the time limit left out."""
 

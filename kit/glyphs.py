@@ -10,7 +10,7 @@ The real digits are held-out data: nothing here or in `kit.pretrain` reads them,
 learning rate was chosen by them. A look at a few set how thick the pen is; a look at what a first, short
 training confused (ones with eights) set how narrow a handwritten digit may be.
 
-Reads matplotlib's fonts. ``python -m kit.glyphs`` pretrains on what is drawn here (`kit.pretrain`).
+Reads matplotlib's fonts. ``./run.sh pretrain`` pretrains on what is drawn here (`kit.pretrain`).
 """
 
 from __future__ import annotations
@@ -267,9 +267,3 @@ def upsample(images: Tensor, size: int) -> Tensor:
     gray = (images.unsqueeze(1) * 255 / LEVELS).round().to(torch.uint8)
     larger = F.interpolate(gray, size=(size, size), mode="bicubic", antialias=True)
     return (larger / 255).expand(-1, 3, -1, -1)
-
-
-if __name__ == "__main__":
-    import runpy
-
-    runpy.run_module("kit.pretrain", run_name="__main__")

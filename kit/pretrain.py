@@ -1,6 +1,6 @@
 """Pretrain the tiny encoders of the `digits` competition on rendered glyphs, and on nothing else.
 
-Two models, rebuilt by ``python -m kit.glyphs`` in under a quarter of an hour on two CPU cores: a CLIP (a
+Two models, rebuilt by ``./run.sh pretrain`` in under a quarter of an hour on two CPU cores: a CLIP (a
 narrow ResNet beside a two-layer text transformer) that learns which caption fits which glyph, and a narrowed
 EfficientNetV2 that learns to name 62 letters and digits. No real digit is read: scikit-learn's are held out.
 
@@ -264,7 +264,3 @@ def rebuild(folder: Path = FOLDER) -> None:
     stage("tiny EfficientNetV2", f"{EFFICIENTNET_STEPS} steps of {BATCH} images")
     notes = {"model": EFFICIENTNET_NAME, "args": json.dumps(EFFICIENTNET_ARGS), "classes": SYMBOLS}
     write_weights(folder / "tiny-efficientnetv2.safetensors", pretrain_efficientnet(glyphs), notes)
-
-
-if __name__ == "__main__":
-    rebuild()

@@ -12,7 +12,7 @@ ORDER = (
     "errors files deadline terminal metrics predictions competition competition_file scan sources table embeddings "
     "images image_file facts duplicates probe check hints "
     "layout new digits folds fold_file prepare store weights device encoders features prompts augment recipe batches "
-    "training models pseudo runs crossval importing ensemble submission leaderboard verify clean handwriting glyphs "
+    "training models pseudo runs crossval importing ensemble submission leaderboard verify clean bench handwriting glyphs "
     "pretrain cli __main__"
 ).split()
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

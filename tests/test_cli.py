@@ -92,7 +92,7 @@ def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
     assert not [path for path in opened if path.endswith("solution.csv")]
     code = (
         "import sys; from pathlib import Path; sys.argv = ['kit']\n"
-        "from kit.competition import read_competition; from kit.files import Workspace\n"
+        "from kit.competition_file import read_competition; from kit.files import Workspace\n"
         "from kit.prepare import prepare; from kit.crossval import crossval; from kit.ensemble import ensemble\n"
         "def watch(event, args):\n"
         "    if event == 'open' and str(args[0]).endswith('solution.csv'): raise PermissionError(args[0])\n"

@@ -1,0 +1,119 @@
+"""Bench: how fast the machine is at what the pipeline does, side by side in one run.
+
+Prints ratios: medians of interleaved rounds, with the range. The fixed rules in device.py were written from such
+measurements; nothing reads the outcome, so results never hang on a stopwatch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kit.device import device_name, prepare
+from kit.encoders import load_encoder
+from kit.errors import InputError, MissingWeights
+from kit.images import Images
+from kit.prepare import Prepared
+from kit.store import Geometry, decode_block, read_pixels
+from kit.terminal import track
+from kit.weights import parse_encoder
+
+N_ROUNDS = 5
+N_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Compare two ways of doing one thing.
+
+    Parameters
+    ----------
+    task, way, against
+        What is done, how, and compared with what.
+    images_per_second
+        Median, of the first way.
+    ratio, lowest, highest
+        How many times faster than the second: median and range over the rounds.
+    """
+
+    task: str
+    way: str
+    against: str
+    images_per_second: float
+    ratio: float
+    lowest: float
+    highest: float
+
+
+def bench(prepared: Prepared) -> list[Timing]:
+    """Time decoding and every encoder of a competition's runs.
+
+    Raises
+    ------
+    InputError
+        When the competition has no image.
+    """
+    if not len(prepared.pool):
+        raise InputError("there is no image to measure with")
+    rows = np.resize(np.arange(len(prepared.pool)), N_IMAGES)
+    images = prepared.pool.select(rows)
+    timings = [_bench_decoding(images)]
+    for text, args in _encoders(prepared):
+        try:
+            timings += _bench_encoder(images, text, args)
+        except MissingWeights:
+            continue
+    return timings
+
+
+def _encoders(prepared: Prepared) -> list[tuple[str, dict]]:
+    """Return each encoder of the runs once."""
+    runs = prepared.competition.runs.values()
+    found = {run.options["encoder"]: run.options.get("encoder_args", {}) for run in runs if "encoder" in run.options}
+    return list(found.items())
+
+
+def _bench_decoding(images: Images) -> Timing:
+    """Compare the store, once it is made, with decoding the files."""
+    geometry = Geometry(128, 128)
+    read_pixels(images, geometry)
+    ways = (lambda: read_pixels(images, geometry), lambda: decode_block(images.paths, geometry))
+    return _compare("images at 128 px", "store", "files", ways)
+
+
+def _bench_encoder(images: Images, text: str, args: dict) -> list[Timing]:
+    """Compare bfloat16 weights with float32 ones, forward."""
+    import torch
+
+    spec = parse_encoder(text, args, images.pool.lookup)
+    ways = {}
+    for precision in ("bfloat16", "float32"):
+        encoder = load_encoder(spec)
+        tower = prepare(encoder.image_tower, device_name(), precision)
+        pixels = encoder.preprocessing.normalise(torch.from_numpy(read_pixels(images, encoder.preprocessing.geometry)))
+        batch = pixels.to(device_name(), getattr(torch, precision))
+
+        def forward(tower: torch.nn.Module = tower, batch: torch.Tensor = batch) -> None:
+            with torch.no_grad():
+                tower(batch).float().cpu()
+
+        ways[precision] = forward
+    name = text.partition("@")[0].rpartition("/")[2]
+    return [_compare(f"encode with {name}", "bfloat16", "float32", tuple(ways.values()))]
+
+
+def _compare(task: str, way: str, against: str, ways: tuple[Callable[[], object], Callable[[], object]]) -> Timing:
+    """Time two ways in turn, after one round to warm up."""
+    seconds = np.array([[_time(run) for run in ways] for _ in track(range(N_ROUNDS + 1), task)])[1:]
+    ratios = seconds[:, 1] / seconds[:, 0]
+    rate = N_IMAGES / float(np.median(seconds[:, 0]))
+    return Timing(task, way, against, rate, float(np.median(ratios)), float(ratios.min()), float(ratios.max()))
+
+
+def _time(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
