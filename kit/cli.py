@@ -91,8 +91,8 @@ def new(
     from kit import terminal
     from kit.competition import FILE, HOME
     from kit.files import Workspace
-    from kit.layout import infer_layout
     from kit.new import check_name, describe, write_competition
+    from kit.new.layout import infer_layout
 
     home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
     check_name(name, home)

@@ -16,7 +16,7 @@ from kit.files import hash_file, key_of
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
 from kit.runs import IMPORTED, Result, describe_run, write_result
-from kit.scan import read_csv
+from kit.table.scan import read_csv
 
 
 def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> Result:

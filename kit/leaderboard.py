@@ -19,8 +19,8 @@ from kit.metrics import METRICS, distinguishable, paired_difference, score_with_
 from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.runs import Result, oof_rows
-from kit.scan import read_csv
 from kit.submission import read_ledger
+from kit.table.scan import read_csv
 from kit.terminal import escape
 
 SAME = "not distinguishable"

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.check.duplicates import near_duplicates
+from kit.check.facts import audit_files
 from kit.competition import HOME, Competition
-from kit.duplicates import near_duplicates
-from kit.embeddings import read_embeddings
 from kit.errors import some
-from kit.facts import audit_files
 from kit.files import key_of
 from kit.fold_file import read_folds
 from kit.folds import fold_groups, scored_folds
 from kit.images import Images, Pool
 from kit.table import read_classes, read_table
+from kit.table.embeddings import read_embeddings
 from kit.terminal import escape, warn
 
 

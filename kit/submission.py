@@ -22,7 +22,7 @@ from kit.files import write_atomic
 from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.runs import Result, commit
-from kit.scan import read_csv
+from kit.table.scan import read_csv
 
 LEDGER = "ledger.csv"
 COLUMNS = ("file", "run", "key", "cv", "se", "sha256", "commit", "made", "public", "private", "message")

@@ -7,8 +7,6 @@ at its last checkpoint ends with the very weights of a run that was not.
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -266,9 +264,13 @@ class _Loop:
 
     def _resume(self, checkpoint: Path, key: str) -> None:
         """Go on from a checkpoint of the same settings and images; ignore any other."""
-        state: dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError, RuntimeError, EOFError, pickle.UnpicklingError):
+        if not checkpoint.exists():
+            return
+        try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file makes the unpickler raise anything
+            note(f"{checkpoint} cannot be read ({type(error).__name__}): training begins anew")
+            return
         if state.get("key") == key:
             for name, part in self._stateful().items():
                 part.load_state_dict(state[name])

@@ -8,9 +8,9 @@ import numpy as np
 from pictures import tabulate, texture
 from PIL import Image
 
-from kit import duplicates
-from kit.duplicates import near_duplicates
-from kit.facts import audit_files
+from kit.check import duplicates
+from kit.check.duplicates import near_duplicates
+from kit.check.facts import audit_files
 
 
 def cluster(paths: list[Path], cache: Path, **columns: object) -> list[int]:

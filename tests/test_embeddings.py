@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from folders import CSV_LABELED, competition_of, touch, write
 
-from kit.embeddings import read_embeddings
 from kit.errors import InputError
 from kit.table import read_table
+from kit.table.embeddings import read_embeddings
 
 
 @pytest.fixture

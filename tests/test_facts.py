@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from pictures import tabulate, texture
 
-from kit import facts
+from kit.check import facts
+from kit.check.facts import audit_files
 from kit.errors import InputError
-from kit.facts import audit_files
 
 
 def test_nothing_but_broken_images_is_refused(tmp_path):

@@ -108,6 +108,12 @@ def test_pretrained_weights_from_a_file_are_the_start(pool, labeled):
     assert tensors["classifier.weight"].shape[0] == 3
 
 
+@pytest.mark.parametrize("encoder", ["timm:test_efficientnet", "timm:deit_tiny_distilled_patch16_224"])
+def test_the_new_classifier_starts_at_zero(labeled, others, encoder):
+    model = fit(labeled, encoder=encoder, lr=0.0, head_lr=0.0, epochs=1)
+    assert np.allclose(model.predict_proba(others), 1 / 3)
+
+
 def test_from_scratch_nothing_is_frozen(labeled):
     start, after = fit(labeled, lr=0.0, head_lr=0.0).tensors(), fit(labeled, epochs=1, frozen_epochs=1).tensors()
     assert not np.array_equal(start["conv_stem.weight"], after["conv_stem.weight"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -16,11 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from kit import glyphs, pretrain
-from kit.glyphs import KINDS, LEVELS, SYMBOLS, WEIGHTS, Glyphs, draw, trace_handwriting, upsample
-from kit.handwriting import SKELETONS
+from kit import pretrain
+from kit.pretrain import glyphs
+from kit.pretrain.glyphs import KINDS, LEVELS, SYMBOLS, WEIGHTS, Glyphs, draw, trace_handwriting, upsample
+from kit.pretrain.handwriting import SKELETONS
 
-FOLDER = Path(pretrain.__file__).parent / "competitions" / "digits"
+FOLDER = pretrain.FOLDER
 CLIP = FOLDER / "tiny-clip"
 CLIP_WEIGHTS = CLIP / "open_clip_model.safetensors"
 EFFICIENTNET = FOLDER / "tiny-efficientnetv2.safetensors"

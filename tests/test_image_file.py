@@ -13,7 +13,7 @@ import pytest
 from pictures import texture
 from PIL import Image
 
-from kit.image_file import measure_file
+from kit.check.image_file import measure_file
 
 
 def write_bomb(path: Path) -> None:

@@ -10,8 +10,8 @@ from kit.competition import Listing
 from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
-from kit.layout import infer_layout
 from kit.new import write_competition
+from kit.new.layout import infer_layout
 from kit.table import read_classes, read_table
 
 CLASS_FOLDERS = ["cat/1.jpg", "cat/2.png", "dog/3.JPG", "dog/4.webp"]

@@ -11,9 +11,9 @@ from rich.console import Console
 from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
-from kit.layout import infer_layout
 from kit.models import build_model
 from kit.new import check_name, describe, read_slug, toml_text, write_competition
+from kit.new.layout import infer_layout
 from kit.prompts import read_prompts
 from kit.table import read_classes, read_table
 

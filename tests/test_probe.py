@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pictures import tabulate, texture
 
-from kit.facts import audit_files
-from kit.probe import tell_apart
+from kit.check.facts import audit_files
+from kit.check.probe import tell_apart
 
 
 def test_the_probe_tells_brighter_test_images_from_train(tmp_path):

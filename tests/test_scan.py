@@ -10,7 +10,7 @@ import pytest
 from folders import tar_files, write, zip_files
 
 from kit.errors import InputError
-from kit.scan import extract_archive, list_archive, read_csv, scan_files
+from kit.table.scan import extract_archive, list_archive, read_csv, scan_files
 
 
 def test_rows_are_counted_as_an_editor_counts_them(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -406,9 +405,10 @@ def test_a_checkpoint_of_other_settings_is_ignored(labeled, tmp_path, monkeypatc
     assert same(train(labeled, RICH, checkpoint=checkpoint), train(labeled, RICH))
 
 
-def test_a_broken_checkpoint_is_ignored(labeled, tmp_path):
+@pytest.mark.parametrize("damaged", [b"", b"garbage", bytes(range(256)), b"\x80\x02h\x07q"])
+def test_a_broken_checkpoint_is_ignored(labeled, tmp_path, damaged):
     checkpoint = tmp_path / "checkpoint.pt"
-    checkpoint.write_bytes(os.urandom(100))
+    checkpoint.write_bytes(damaged)
     assert same(train(labeled, checkpoint=checkpoint), train(labeled))
 
 

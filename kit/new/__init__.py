@@ -15,8 +15,8 @@ from rich.table import Table
 from kit.competition import FILE, HOME, RUN_NAME, Listing
 from kit.errors import InputError, some
 from kit.files import Workspace, write_atomic
-from kit.hints import LABELED, TEST, UNLABELED, VALIDATION
-from kit.layout import Layout
+from kit.new.hints import LABELED, TEST, UNLABELED, VALIDATION
+from kit.new.layout import Layout
 from kit.terminal import escape
 
 TEMPLATES = ("a photo of a {}.", "a close-up photo of a {}.", "a picture of a {}.", "an image showing a {}.")

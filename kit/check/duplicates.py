@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kit import terminal
+from kit.check.image_file import as_thumbnails
 from kit.errors import some
-from kit.image_file import as_thumbnails
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
     table
         The image table, (n_images,) rows with `id`, `split` and `label`.
     facts
-        What `kit.facts.audit_files` says of it.
+        What `kit.check.facts.audit_files` says of it.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame) -> tuple[np.ndarray,
     table
         The image table, (n_images,) rows with `split` and `label`.
     facts
-        What `kit.facts.audit_files` says of it.
+        What `kit.check.facts.audit_files` says of it.
 
     Returns
     -------

@@ -14,7 +14,7 @@ import pandas as pd
 from kit.competition import FILE, Competition, Listing
 from kit.errors import InputError, nearest, some
 from kit.files import key_of
-from kit.scan import extract_archive, is_archive, is_image, is_visible, read_csv, scan_files, strip_suffix
+from kit.table.scan import extract_archive, is_archive, is_image, is_visible, read_csv, scan_files, strip_suffix
 from kit.terminal import escape, warn
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.image_file import SIDE, as_thumbnails
+from kit.check.image_file import SIDE, as_thumbnails
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def tell_apart(table: pd.DataFrame, facts: pd.DataFrame) -> Probe:
     table
         Usable images, (n_images,) rows with `split`.
     facts
-        What `kit.facts.audit_files` says of them.
+        What `kit.check.facts.audit_files` says of them.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score

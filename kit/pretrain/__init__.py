@@ -4,7 +4,7 @@ Two models, rebuilt by ``./run.sh pretrain`` in under a quarter of an hour on tw
 narrow ResNet beside a two-layer text transformer) that learns which caption fits which glyph, and a narrowed
 EfficientNetV2 that learns to name 62 letters and digits. No real digit is read: scikit-learn's are held out.
 
-Reads `kit.glyphs`. Writes ``competitions/digits/tiny-clip/`` (open_clip's local-dir form) and
+Reads `kit.pretrain.glyphs`. Writes ``competitions/digits/tiny-clip/`` (open_clip's local-dir form) and
 ``competitions/digits/tiny-efficientnetv2.safetensors``, both in half precision.
 """
 
@@ -25,11 +25,12 @@ from safetensors.torch import save
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from kit.competition import HOME
 from kit.files import write_atomic, write_json
-from kit.glyphs import KINDS, SYMBOLS, WEIGHTS, Glyphs, draw, glyph_bank, upsample
+from kit.pretrain.glyphs import KINDS, SYMBOLS, WEIGHTS, Glyphs, draw, glyph_bank, upsample
 from kit.terminal import stage, track
 
-FOLDER = Path(__file__).parent / "competitions" / "digits"
+FOLDER = HOME / "digits"
 SEED = 0
 THREADS = 2
 BATCH = 256

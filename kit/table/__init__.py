@@ -14,8 +14,8 @@ import pandas as pd
 
 from kit.competition import Competition, Listing
 from kit.errors import InputError, some
-from kit.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
-from kit.sources import find_folder, list_folders, name_key, read_listing
+from kit.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
+from kit.table.sources import find_folder, list_folders, name_key, read_listing
 from kit.terminal import escape, note, warn
 
 SPLITS = ("labeled", "unlabeled", "test")

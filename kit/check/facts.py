@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit import terminal
+from kit.check.image_file import SIDE, measure_file, read_stamp
 from kit.errors import InputError
 from kit.files import write_atomic
-from kit.image_file import SIDE, measure_file, read_stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +45,8 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        (n_images,) facts on the table's index, with the columns of `kit.image_file.measure_file` but for `path` and
-        `mtime_ns`. A missing `problem` says that the image can be used.
+        (n_images,) facts on the table's index, with the columns of `kit.check.image_file.measure_file` but for `path`
+        and `mtime_ns`. A missing `problem` says that the image can be used.
 
     Raises
     ------

@@ -14,7 +14,7 @@ import pandas as pd
 
 from kit.competition import Listing
 from kit.errors import InputError, some
-from kit.hints import (
+from kit.new.hints import (
     ID_COLUMNS,
     LABEL_COLUMNS,
     LABELED,
@@ -29,7 +29,7 @@ from kit.hints import (
     role_of,
     subfolders,
 )
-from kit.scan import (
+from kit.table.scan import (
     IMAGE_SUFFIXES,
     extract_archive,
     is_archive,
@@ -39,7 +39,7 @@ from kit.scan import (
     scan_files,
     strip_archive,
 )
-from kit.sources import list_folders
+from kit.table.sources import list_folders
 from kit.terminal import escape, note
 
 SAMPLE = re.compile(r"sample.*sub|submission", re.IGNORECASE)

@@ -12,8 +12,8 @@ import pandas as pd
 
 from kit.competition import Competition, Listing
 from kit.errors import InputError, some
-from kit.scan import read_csv, strip_suffix
-from kit.sources import find_file, find_folder, id_column, name_key
+from kit.table.scan import read_csv, strip_suffix
+from kit.table.sources import find_file, find_folder, id_column, name_key
 
 
 def read_embeddings(competition: Competition, table: pd.DataFrame) -> np.ndarray | None:

@@ -1,7 +1,7 @@
 """Write digits as a pen does: a few skeletons per digit, jittered, as smooth paths.
 
 How handwriting differs from type is written down here: open fours, ones without a foot, sevens with a bar,
-twos with a loop, eights that do not close. Reads and writes no files; `kit.glyphs` makes images of the paths.
+twos with a loop, eights that do not close. Reads and writes no files; `kit.pretrain.glyphs` makes images of the paths.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from kit.scan import strip_archive, strip_suffix
+from kit.table.scan import strip_archive, strip_suffix
 
 LABELED, UNLABELED, TEST, VALIDATION = "labeled", "unlabeled", "test", "validation"
 ROLES = {  # words of a folder's or CSV's name; "train_unlabeled" is unlabelled: the first role wins

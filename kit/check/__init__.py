@@ -1,6 +1,6 @@
 """The check of a competition's files: which are broken or odd, which are duplicates, whether test looks like train.
 
-Reads the facts of the files and the clusters of near-duplicates; writes nothing but what `kit.facts` keeps.
+Reads the facts of the files and the clusters of near-duplicates; writes nothing but what `kit.check.facts` keeps.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kit import terminal
+from kit.check.duplicates import find_clusters, list_images, name_images
+from kit.check.facts import audit_files
+from kit.check.image_file import SEPARATOR
+from kit.check.probe import Probe, tell_apart
 from kit.competition import Competition
-from kit.duplicates import find_clusters, list_images, name_images
-from kit.facts import audit_files
-from kit.image_file import SEPARATOR
-from kit.probe import Probe, tell_apart
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,7 @@
 """Render letters and digits, printed and as if by hand, for the tiny encoders of the `digits` competition.
 
 Two sources, one form. Fonts that matplotlib ships are drawn by Pillow; handwriting follows the paths of
-`kit.handwriting`. Both become distance fields (the distance of every pixel to the edge of the ink or to the
+`kit.pretrain.handwriting`. Both become distance fields (the distance of every pixel to the edge of the ink or to the
 path of the pen), in which the thickness of the stroke is one subtraction. `draw` then warps the fields, boxes
 them, inks them and counts ink in 4x4 blocks, as scikit-learn's digits were made: 32x32 bitmaps -> 8x8 counts
 of 0..16, bright on dark.
@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from kit.handwriting import SKELETONS, write_digit
+from kit.pretrain.handwriting import SKELETONS, write_digit
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
