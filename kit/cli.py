@@ -198,9 +198,8 @@ def ensemble_(comp: Comp = DEFAULT) -> None:
     prepared = _prepare(_read(comp))
     with _hold(prepared.competition):
         result = ensemble(prepared, _members(prepared))
-    lines = [f"ensemble: CV {result.facts['cv']:.4f} +- {result.facts['se']:.4f} (nested)"]
-    lines += [f"  {weight:.3f}  {name}" for name, weight in result.facts["weights"].items()]
-    _print("\n".join(lines), result.facts)
+    score = f"ensemble: CV {result.facts['cv']:.4f} +- {result.facts['se']:.4f} (nested)"
+    _print(f"{score}\n{_list_weights(result, chr(10))}", result.facts)
 
 
 @app.command()
@@ -280,8 +279,8 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         prepared = _prepare(competition, time_limit, held=True)
         results, skipped = _train(prepared, list(competition.runs), strict=options.strict)
         combined = ensemble(prepared, _members(prepared))
-        weights = ", ".join(f"{name} {weight:.2f}" for name, weight in combined.facts["weights"].items())
-        terminal.stage("ensemble", f"CV {combined.facts['cv']:.4f} +- {combined.facts['se']:.4f} (nested); {weights}")
+        cv, error, weights = combined.facts["cv"], combined.facts["se"], _list_weights(combined, ", ")
+        terminal.stage("ensemble", f"CV {cv:.4f} +- {error:.4f} (nested); {weights}")
         path = make_submission(prepared, combined)
         said = verify(prepared, [*results, combined])
         terminal.stage("verify", f"{len(said)} checks held")
@@ -356,6 +355,12 @@ def _train(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Res
                 raise
             skipped[name] = _OutOfTime(str(error))
     return results, skipped
+
+
+def _list_weights(combined: Result, separator: str) -> str:
+    """Return the ensemble's weights as text, the heaviest member first."""
+    ordered = sorted(combined.facts["weights"].items(), key=lambda item: -item[1])
+    return separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
 
 
 def _finished(prepared: Prepared) -> list[Result]:
