@@ -299,7 +299,7 @@ def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save
 
     with write_atomic(path) as file:
-        file.write(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
+        file.write(save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}))
 
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -58,7 +58,8 @@ class LabelSpreading:
 
     def predict_proba(self, images: Images) -> np.ndarray:
         """Return the mean label of each image's neighbours in the graph, (n_images, n_classes)."""
-        values = self.spreading_.predict_proba(self._features(images))
+        with np.errstate(invalid="ignore"):  # an image that no label reached: 0 / 0
+            values = self.spreading_.predict_proba(self._features(images))
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.spreading_.classes_] = values
         return _fill_unreached(proba)

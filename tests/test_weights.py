@@ -1,0 +1,101 @@
+"""Weights: the notation, what is missing, what does not fit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kit.competition import HOME
+from kit.encoders import load_encoder
+from kit.errors import InputError, MissingWeights
+from kit.weights import find_weights, parse_encoder
+
+DIGITS = HOME / "digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "library", "name", "tag"),
+    [
+        ("open_clip:ViT-B-16/openai", "open_clip", "ViT-B-16", "openai"),
+        ("open_clip:ViT-B-16-quickgelu/metaclip_400m", "open_clip", "ViT-B-16-quickgelu", "metaclip_400m"),
+        ("timm:tf_efficientnetv2_s.in21k_ft_in1k", "timm", *["tf_efficientnetv2_s.in21k_ft_in1k"] * 2),
+    ],
+)
+def test_the_notation_is_read(text, library, name, tag):
+    spec = parse_encoder(text)
+    assert (spec.library, spec.name, spec.tag, spec.file) == (library, name, tag, None)
+
+
+def test_a_local_dir_is_looked_up_beside_the_competition():
+    assert parse_encoder("open_clip:local-dir:tiny-clip", {}, (DIGITS,)).file == (DIGITS / "tiny-clip").resolve()
+
+
+def test_a_file_keeps_the_name_whose_preprocessing_it_needs(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    spec = parse_encoder("open_clip:ViT-B-16/openai@w.safetensors", {}, (tmp_path,))
+    assert (spec.name, spec.tag, spec.file.name) == ("ViT-B-16", "openai", "w.safetensors")
+
+
+@pytest.mark.parametrize("text", ["resnet18", "torch:resnet18", "timm:", "open_clip:ViT-B-16"])
+def test_other_notations_are_refused_with_an_example(text):
+    with pytest.raises(InputError, match="open_clip:"):
+        parse_encoder(text)
+
+
+def test_a_missing_file_names_the_places_looked_at(tmp_path):
+    with pytest.raises(MissingWeights, match=rf"no such file; looked for {tmp_path}/no\.safetensors"):
+        parse_encoder("timm:resnet18@no.safetensors", {}, (tmp_path,))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("timm:resnet_18", "timm knows no such network; did you mean 'resnet"),
+        ("open_clip:ViT-B-16/openia", "did you mean 'ViT-B-16/openai'"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(text, said):
+    with pytest.raises(InputError, match=said):
+        find_weights(parse_encoder(text))
+
+
+@pytest.mark.parametrize("text", ["timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai"])
+def test_without_the_hub_the_file_to_fetch_is_named(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingWeights, match=rf"fetch \S+\.safetensors of timm/\S+ .*{text}@PATH"):
+        find_weights(parse_encoder(text))
+
+
+def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
+    save_file({"conv1.weight": torch.zeros(1), "odd": torch.zeros(1)}, tmp_path / "w.safetensors")
+    spec = parse_encoder("timm:resnet18@w.safetensors", {}, (tmp_path,))
+    with pytest.raises(InputError, match=r"w\.safetensors: weights of another architecture than .*is missing"):
+        load_encoder(spec)
+
+
+def test_a_pickle_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    spec = parse_encoder("timm:resnet18@w.safetensors", {}, (tmp_path,))
+    with pytest.raises(InputError, match="pickles are not loaded"):
+        load_encoder(spec)
+
+
+def test_other_bytes_are_another_identity(tmp_path):
+    for value in (0, 1):
+        save_file({"a": torch.full((1,), value)}, tmp_path / f"{value}.safetensors")
+    first, second = (parse_encoder(f"timm:resnet18@{i}.safetensors", {}, (tmp_path,)).identity for i in (0, 1))
+    assert first != second
+
+
+def test_a_local_dir_without_its_configuration_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"open_clip_config\.json is missing"):
+        load_encoder(parse_encoder(f"open_clip:local-dir:{tmp_path}"))
+    (tmp_path / "open_clip_config.json").write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        load_encoder(parse_encoder(f"open_clip:local-dir:{tmp_path}"))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"odd": 1}}))
+    with pytest.raises(InputError, match="open_clip cannot build it"):
+        load_encoder(parse_encoder(f"open_clip:local-dir:{tmp_path}"))
