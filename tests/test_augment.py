@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kit.augment import LEVELS, Augmentation, augment
+from kit.training.augment import LEVELS, Augmentation, augment
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from pools import labels_of, make_pool
 from safetensors.numpy import load, save
 from safetensors.torch import save_file
 
-from kit.batches import predict_network
 from kit.deadline import set_deadline
 from kit.errors import InputError, TimeIsUp
 from kit.images import Images, Pool
 from kit.models import Resumable, Swept, build_model
 from kit.models.clip_finetune import ClipFinetune, interpolate
 from kit.models.zero_shot import ZeroShot
+from kit.training.batches import predict_network
 
 TOWERS = {
     "resnet": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "image_size": 32},

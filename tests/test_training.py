@@ -18,14 +18,14 @@ from pools import labels_of, make_pool
 from torch import nn
 
 from kit import training
-from kit.batches import draw_batches, predict_network, seed_of, weighted_targets
 from kit.deadline import set_deadline
 from kit.encoders import Preprocessing
 from kit.errors import InputError, TimeIsUp
 from kit.images import Images, Pool
-from kit.recipe import Recipe, make_optimizer, make_schedule, split_off
 from kit.store import BLOCK, Geometry
 from kit.training import fit_network
+from kit.training.batches import draw_batches, predict_network, seed_of, weighted_targets
+from kit.training.recipe import Recipe, make_optimizer, make_schedule, split_off
 
 SIZE = 16
 PREPROCESSING = Preprocessing(Geometry(SIZE, SIZE), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

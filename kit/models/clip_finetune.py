@@ -43,7 +43,7 @@ class ClipFinetune:
     train_head
         Let the words' features learn too.
     epochs, batch_size, optimizer, lr, weight_decay, warmup_share, label_smoothing, mixup, cutmix, patience
-        See `kit.recipe.Recipe`.
+        See `kit.training.recipe.Recipe`.
     ema_decay
         Largest decay per step of the average of the weights; 0 for none.
     augment
@@ -103,8 +103,8 @@ class ClipFinetune:
         TimeIsUp
             When the time limit is reached; the checkpoint is written before.
         """
-        from kit.recipe import recipe_of
         from kit.training import fit_network
+        from kit.training.recipe import recipe_of
 
         self._build(labeled.pool)
         self.diary_ = fit_network(
@@ -156,7 +156,7 @@ class ClipFinetune:
 
     def _predict(self, images: Images, alpha: float) -> np.ndarray:
         """Return the probabilities of one blend, (n_images, n_classes)."""
-        from kit.batches import predict_network
+        from kit.training.batches import predict_network
 
         if self._network is None:
             self._build(images.pool)
@@ -168,9 +168,9 @@ class ClipFinetune:
         import torch
         from torch import nn
 
-        from kit.batches import reproducible
         from kit.device import choose_training, device_name
         from kit.encoders import load_encoder
+        from kit.training.batches import reproducible
 
         spec = parse_encoder(self.encoder, self.encoder_args, pool.lookup)
         if spec.library != "open_clip":

@@ -36,7 +36,7 @@ class FineTune:
     image_size
         Side of the square images in pixels; None for the network's own.
     epochs, frozen_epochs, batch_size, optimizer, lr, head_lr, weight_decay, warmup_share, label_smoothing
-        See `kit.recipe.Recipe`. From scratch nothing is frozen.
+        See `kit.training.recipe.Recipe`. From scratch nothing is frozen.
     mixup, cutmix
         Alpha of the Beta distribution; 0 for none.
     ema_decay
@@ -100,8 +100,8 @@ class FineTune:
         TimeIsUp
             When the time limit is reached; the checkpoint is written before.
         """
-        from kit.recipe import recipe_of
         from kit.training import fit_network
+        from kit.training.recipe import recipe_of
         from kit.weights import find_weights
 
         spec = parse_encoder(self.encoder, self.encoder_args, labeled.pool.lookup)
@@ -124,7 +124,7 @@ class FineTune:
 
     def predict_proba(self, images: Images) -> np.ndarray:
         """Return probabilities, (n_images, n_classes)."""
-        from kit.batches import predict_network
+        from kit.training.batches import predict_network
 
         return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
 
@@ -149,9 +149,9 @@ class FineTune:
         """Build the network on its device, with its preprocessing and precision."""
         import torch
 
-        from kit.batches import reproducible
         from kit.device import choose_training, device_name
         from kit.encoders import load_timm, timm_preprocessing
+        from kit.training.batches import reproducible
 
         if spec.library != "timm":
             raise InputError(f"encoder {spec.text!r}: fine_tune trains timm networks; clip_finetune trains open_clip's")

@@ -61,15 +61,15 @@ class LabelSpreading:
         with np.errstate(invalid="ignore"):  # an image that no label reached: 0 / 0
             values = self.spreading_.predict_proba(self._features(images))
         proba = np.zeros((len(images), images.n_classes))
-        proba[:, self.spreading_.classes_] = values
-        return _fill_unreached(proba)
+        proba[:, self.spreading_.classes_] = _fill_unreached(values)
+        return proba
 
     def _features(self, images: Images) -> np.ndarray:
         return image_features(images, self.encoder, self.encoder_args, self.pixels)
 
 
 def _fill_unreached(proba: np.ndarray) -> np.ndarray:
-    """Give images that no label reached the uniform distribution."""
+    """Give images that no label reached the uniform distribution over the classes that were seen."""
     reached = np.isfinite(proba).all(axis=1) & (proba.sum(axis=1) > 0)
     proba[~reached] = 1.0
     return proba / proba.sum(axis=1, keepdims=True)

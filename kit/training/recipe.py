@@ -54,7 +54,7 @@ class Recipe:
         The largest decay per step of the moving average of the weights, which then predicts; 0 for none. The decay
         grows with the steps, so that short runs forget their random start.
     augment
-        A level of `kit.augment`.
+        A level of `kit.training.augment`.
     flip
         Mirror images left to right: not for digits and letters.
     patience

@@ -18,8 +18,15 @@ from timm.utils import ModelEmaV3
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from kit.augment import augment
-from kit.batches import (
+from kit.deadline import check_deadline, time_is_up
+from kit.encoders import Preprocessing
+from kit.errors import InputError
+from kit.files import key_of, write_atomic
+from kit.images import Images
+from kit.store import read_store
+from kit.terminal import Progress, note
+from kit.training.augment import augment
+from kit.training.batches import (
     Forward,
     draw_batches,
     half_precision,
@@ -30,14 +37,7 @@ from kit.batches import (
     seed_of,
     weighted_targets,
 )
-from kit.deadline import check_deadline, time_is_up
-from kit.encoders import Preprocessing
-from kit.errors import InputError
-from kit.files import key_of, write_atomic
-from kit.images import Images
-from kit.recipe import Recipe, make_optimizer, make_schedule, set_mode, split_off
-from kit.store import read_store
-from kit.terminal import Progress, note
+from kit.training.recipe import Recipe, make_optimizer, make_schedule, set_mode, split_off
 
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
