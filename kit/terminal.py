@@ -17,7 +17,7 @@ from rich.markup import escape as rich_escape
 
 Item = TypeVar("Item")
 
-PIPE_WIDTH = 120  # characters, where there is no terminal to ask
+PIPE_WIDTH = 132  # characters, where there is no terminal to ask
 
 out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True)
