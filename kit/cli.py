@@ -7,6 +7,7 @@ a failure. Modules are imported inside the command that needs them, so that ``--
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.errors import InputError, LeakFound, MissingWeights, TimeIsUp
+from kit.errors import InputError, LeakFound, MissingWeights, Stopped, TimeIsUp
 
 if TYPE_CHECKING:
     from kit.competition import Competition
@@ -67,7 +68,7 @@ def set_options(
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override, e.g. runs.probe.C=3.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every run.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every run.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail instead of skipping a run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
@@ -144,17 +145,23 @@ def folds(comp: Comp = DEFAULT) -> None:
 @app.command()
 def features(comp: Comp = DEFAULT) -> None:
     """Encode all images once with every encoder that a run names."""
+    from kit import terminal
     from kit.features import encode_images
 
     prepared = _prepare(_read(comp))
     everything = prepared.pool.select(range(len(prepared.pool)))
     shapes: dict[str, Any] = {}
     with _hold(prepared.competition):
-        for run in prepared.competition.runs.values():
+        for name, run in prepared.competition.runs.items():
             encoder = run.options.get("encoder")
-            if encoder and run.model != "fine_tune" and encoder not in shapes:
-                args = run.options.get("encoder_args", {})
-                shapes[encoder] = encode_images(everything, encoder, args).values.shape
+            if encoder is None or run.model in ("fine_tune", "clip_finetune"):
+                continue  # networks that are trained read pixels
+            try:
+                shapes[name] = encode_images(everything, encoder, run.options.get("encoder_args", {})).values.shape
+            except MissingWeights as error:
+                if options.strict:
+                    raise
+                terminal.warn(f"{name} is skipped: {error}")
     _print("\n".join(f"{name}: {n} images x {dims}" for name, (n, dims) in shapes.items()), shapes)
 
 
@@ -165,12 +172,16 @@ def train(
     time_limit: TimeLimit = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
+    from kit.pipeline import train_runs
+
     competition = _read(comp)
+    if not competition.runs:
+        raise InputError(f"{competition.folder / 'competition.toml'}: there is no [runs.NAME] table to train")
     for name in runs or []:
         competition.run(name)
     prepared = _prepare(competition, time_limit)
     with _hold(competition):
-        results, _ = _train(prepared, runs or list(competition.runs), strict=True)
+        results, _ = train_runs(prepared, runs or list(competition.runs), strict=True)
     _print_board(prepared, results, {})
 
 
@@ -194,10 +205,11 @@ def import_(
 def ensemble_(comp: Comp = DEFAULT) -> None:
     """Learn temperatures and weights on oof predictions; the score is nested."""
     from kit.ensemble import ensemble
+    from kit.pipeline import find_members
 
     prepared = _prepare(_read(comp))
     with _hold(prepared.competition):
-        result = ensemble(prepared, _members(prepared))
+        result = ensemble(prepared, find_members(prepared))
     score = f"ensemble: CV {result.facts['cv']:.4f} +- {result.facts['se']:.4f} (nested)"
     _print(f"{score}\n{_list_weights(result, chr(10))}", result.facts)
 
@@ -209,13 +221,14 @@ def submission(
 ) -> None:
     """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
     from kit.ensemble import ensemble
+    from kit.pipeline import find_members
     from kit.runs import find_result
     from kit.submission import make_submission
 
     prepared = _prepare(_read(comp))
     with _hold(prepared.competition):
         if run == "ensemble":
-            result = ensemble(prepared, _members(prepared))
+            result = ensemble(prepared, find_members(prepared))
         else:
             prepared.competition.run(run)
             result = find_result(prepared, run)
@@ -228,8 +241,10 @@ def submission(
 @app.command("leaderboard")
 def leaderboard_(comp: Comp = DEFAULT) -> None:
     """Compare the finished runs: CV +- SE, paired tests, local and Kaggle scores."""
+    from kit.pipeline import find_finished
+
     prepared = _prepare(_read(comp))
-    results = _finished(prepared)
+    results = find_finished(prepared)
     if not results:
         raise InputError(f"no finished run of {prepared.competition.name} yet; ./run.sh all {comp}")
     _print_board(prepared, results, {})
@@ -238,10 +253,11 @@ def leaderboard_(comp: Comp = DEFAULT) -> None:
 @app.command("verify")
 def verify_(comp: Comp = DEFAULT) -> None:
     """Re-derive folds, oof and the provenance of pseudo labels; a leak is named, exit code 1."""
+    from kit.pipeline import find_finished
     from kit.verify import verify
 
     prepared = _prepare(_read(comp))
-    said = verify(prepared, _finished(prepared))
+    said = verify(prepared, find_finished(prepared))
     _print("\n".join(said), {"checks": said})
 
 
@@ -271,26 +287,30 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify."""
     from kit import terminal
     from kit.ensemble import ensemble
+    from kit.pipeline import OutOfTime, find_finished, find_members, train_runs
     from kit.submission import make_submission
     from kit.verify import verify
 
     competition = _read(comp)
     with _hold(competition):
         prepared = _prepare(competition, time_limit, held=True)
-        results, skipped = _train(prepared, list(competition.runs), strict=options.strict)
-        combined = ensemble(prepared, _members(prepared))
+        check_members(prepared)
+        results, skipped = train_runs(prepared, list(competition.runs), strict=options.strict)
+        if not results and any(isinstance(reason, OutOfTime) for reason in skipped.values()):
+            raise TimeIsUp("time limit reached before any run was finished; the next call goes on")
+        combined = ensemble(prepared, find_members(prepared))
         cv, error, weights = combined.facts["cv"], combined.facts["se"], _list_weights(combined, ", ")
         terminal.stage("ensemble", f"CV {cv:.4f} +- {error:.4f} (nested); {weights}")
         path = make_submission(prepared, combined)
         said = verify(prepared, [*results, combined])
         terminal.stage("verify", f"{len(said)} checks held")
-    _print_board(prepared, _finished(prepared), skipped, submission=path)
+    _print_board(prepared, find_finished(prepared), skipped, submission=path)
     for name, reason in skipped.items():
         terminal.warn(f"{name} was skipped: {terminal.escape(reason)}")
     terminal.stage("submission", str(path))
     if competition.facts.slug:
         terminal.note(f'next: kaggle competitions submit -c {competition.facts.slug} -f "{path}" -m "{path.stem}"')
-    if any(isinstance(reason, _OutOfTime) for reason in skipped.values()):
+    if any(isinstance(reason, OutOfTime) for reason in skipped.values()):
         raise TimeIsUp("time limit reached; what was finished is in the submission, the next call goes on")
 
 
@@ -320,75 +340,10 @@ def pretrain() -> None:
     rebuild()
 
 
-class _OutOfTime(str):
-    """The reason of a run that the time limit left out."""
-
-
-def _train(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Result], dict[str, str]]:
-    """Cross-validate runs, teachers first; return the results and why others were skipped."""
-    from kit import terminal
-    from kit.competition import order_runs
-    from kit.crossval import check_run, crossval
-
-    skipped: dict[str, str] = {}
-    ordered = order_runs(prepared.competition, names)
-    for name in ordered:
-        try:
-            check_run(prepared, name)
-        except MissingWeights as error:
-            if strict:
-                raise
-            skipped[name] = str(error)
-            terminal.warn(f"{name} is skipped: {terminal.escape(error)}")
-    results = []
-    for name in ordered:
-        plan = prepared.competition.runs[name].pseudo
-        without = [teacher for teacher in (plan.teachers if plan else ()) if teacher in skipped]
-        if name not in skipped and without:
-            skipped[name] = f"its teacher {without[0]} was skipped"
-        if name in skipped:
-            continue
-        try:
-            results.append(crossval(prepared, name))
-        except TimeIsUp as error:
-            if strict:
-                raise
-            skipped[name] = _OutOfTime(str(error))
-    return results, skipped
-
-
 def _list_weights(combined: Result, separator: str) -> str:
     """Return the ensemble's weights as text, the heaviest member first."""
     ordered = sorted(combined.facts["weights"].items(), key=lambda item: -item[1])
     return separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
-
-
-def _finished(prepared: Prepared) -> list[Result]:
-    """Return every finished run, imported ones and the ensemble included."""
-    from kit.ensemble import find_ensemble
-    from kit.runs import find_result, list_imported
-
-    names = [*prepared.competition.runs, *list_imported(prepared)]
-    results = [result for name in names if (result := find_result(prepared, name))]
-    combined = find_ensemble(prepared, _members(prepared)) if results else None
-    return [*results, combined] if combined else results
-
-
-def _members(prepared: Prepared) -> list[Result]:
-    """Return the finished members of the ensemble."""
-    from kit.errors import nearest
-    from kit.runs import find_result, list_imported
-
-    imported = list_imported(prepared)
-    members = []
-    for name in prepared.competition.members:
-        if name not in prepared.competition.runs and name not in imported:
-            known = {*prepared.competition.runs, *imported}
-            raise InputError(f"[ensemble] members: no run or import {name!r}; {nearest(name, known)}")
-        result = find_result(prepared, name)
-        if result is not None:
-            members.append(result)
-    return members
 
 
 def _read(comp: str) -> Competition:
@@ -474,6 +429,7 @@ def hoist(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run a command; turn what went wrong into one message and an exit code."""
+    signal.signal(signal.SIGINT, _stop)
     try:
         app(hoist(sys.argv[1:]), prog_name="./run.sh")
     except InputError as error:
@@ -485,8 +441,13 @@ def main() -> None:
             raise
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another --workspace"
         _fail(f"{error.filename or 'writing'}: {error.strerror}; what was written before is whole, {remedy}", 2)
-    except KeyboardInterrupt:
-        _fail("stopped; the next call goes on", 130)
+    except Stopped:
+        _fail("stopped; what was computed is kept, the next call goes on", 130)
+
+
+def _stop(*_: object) -> None:
+    """End on Ctrl-C with our own exception: Typer swallows KeyboardInterrupt."""
+    raise Stopped
 
 
 def _fail(message: str, code: int) -> None:

@@ -15,6 +15,7 @@ from kit.metrics import METRICS
 HOME = Path(__file__).parent / "competitions"
 FILE = "competition.toml"
 ENSEMBLE = "ensemble"
+RESERVED = (ENSEMBLE, "cache", "unpacked")  # names of folders beside the runs'
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -144,7 +145,7 @@ class Run(Table):
 
     name: str
     model: str
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     pseudo: PseudoPlan | None = None
     use_test_images: bool = False
     options: dict[str, Any] = {}

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kit.competition import (
-    ENSEMBLE,
     FILE,
     HOME,
+    RESERVED,
     RUN_NAME,
     Competition,
     Data,
@@ -28,7 +28,7 @@ from kit.competition import (
     Run,
     Table,
 )
-from kit.errors import InputError, nearest
+from kit.errors import InputError, nearest, some
 from kit.files import Workspace
 
 NESTED: dict[str, type[Table]] = {
@@ -170,8 +170,8 @@ def _cause(complaint: ErrorDetails, table_type: type[Table]) -> str:
 
 def _parse_run(name: str, table: object, file: Path) -> Run:
     """Split a run's table into what the pipeline reads and the model's own options."""
-    if not RUN_NAME.fullmatch(name) or name == ENSEMBLE:
-        raise InputError(f"{file}: [runs.{name}] is not a run name: letters, digits, _ and -; not {ENSEMBLE!r}")
+    if not RUN_NAME.fullmatch(name) or name in RESERVED:
+        raise InputError(f"{file}: [runs.{name}] is not a run name: letters, digits, _ and -; not {some(RESERVED)}")
     if not isinstance(table, dict):
         raise InputError(f"{file}: [runs.{name}] must be a table")
     own = {key: value for key, value in table.items() if key in Run.model_fields and key not in ("name", "options")}

@@ -25,12 +25,12 @@ from kit.deadline import check_deadline, seconds_left, set_deadline
 from kit.device import list_devices
 from kit.files import read_json, write_atomic, write_json
 from kit.images import Images
-from kit.metrics import METRICS, negative_log_proba, score_with_error
+from kit.metrics import METRICS, negative_log_proba
 from kit.models import Kept, Model, Resumable, Swept, build_model
 from kit.predictions import Predictions, concatenate, mean_predictions, read_predictions, write_predictions
 from kit.prepare import Prepared
 from kit.prompts import prompts_of
-from kit.pseudo import PseudoLabels, choose_pseudo_labels
+from kit.pseudo import choose_pseudo_labels
 from kit.runs import (
     SPLITS,
     Result,
@@ -49,6 +49,7 @@ from kit.terminal import Progress, note, stage
 from kit.weights import find_weights, parse_encoder
 
 CHUNK = 16_384  # images predicted at a time: memory stays flat in the size of the pool
+KEPT_SUFFIXES = (".parquet", ".npy", ".safetensors", ".json")
 
 
 def crossval(prepared: Prepared, name: str) -> Result:
@@ -105,7 +106,6 @@ def check_run(prepared: Prepared, name: str) -> None:
 
 def _crossval_once(prepared: Prepared, run: Run) -> Result:
     """Fit all folds of one run and gather their predictions."""
-    started = time.perf_counter()
     key = run_key(prepared, run)
     folder = run_folder(prepared, run, key)
     _fit_folds(prepared, run, folder)
@@ -122,12 +122,10 @@ def _crossval_once(prepared: Prepared, run: Run) -> Result:
         "model": run.model,
         "options": dataclasses.asdict(build_model(prepared.competition, run)),
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
-        "teachers": {teacher.name: teacher.facts["key"] for teacher in teachers_of(prepared, run)}
-        if run.pseudo
-        else {},
+        "teachers": {teacher.name: teacher.facts["key"] for teacher in teachers_of(prepared, run)},
         "use_test_images": run.use_test_images,
         "chosen": chosen,
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(sum(_fitted(folder, fold)["seconds"] for fold in prepared.scored), 1),
     }
     stage("train", f"{run.name}: CV {facts['cv']:.4f} +- {facts['se']:.4f}, {facts['seconds']:.0f} s")
     return write_result(run.name, folder, facts)
@@ -135,7 +133,7 @@ def _crossval_once(prepared: Prepared, run: Run) -> Result:
 
 def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:
     """Fit the folds one after the other; networks on as many devices as there are side by side."""
-    waiting = [fold for fold in prepared.scored if not (fold_folder(folder, fold) / "fitted.json").exists()]
+    waiting = [fold for fold in prepared.scored if _fitted(folder, fold) is None]
     is_network = isinstance(build_model(prepared.competition, run), Resumable)
     with Progress(f"train {run.name}", len(waiting)) as progress:
         spread = is_network and len(waiting) > 1 and len(list_devices()) > 1
@@ -149,6 +147,18 @@ def _fit_in_turn(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -
         check_deadline()
         fit_fold(prepared, run, fold, folder)
         yield fold
+
+
+def _fitted(folder: Path, fold: int) -> dict[str, Any] | None:
+    """Return a fold's fitted.json, or None where the fold or one of its files is missing."""
+    mine = fold_folder(folder, fold)
+    facts = read_json(mine / "fitted.json")
+    return facts if facts and all((mine / name).exists() for name in facts["files"]) else None
+
+
+def fold_seed(seed: int, fold: int) -> int:
+    """Return the seed of one fold of a run, 0..2^32 - 1, unlike that of any other seed and fold."""
+    return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0])
 
 
 def _spread_folds(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
@@ -173,19 +183,19 @@ def _take_device(free: SimpleQueue, seconds: float | None) -> None:
 
 def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     """Fit one fold's model on the other folds and write what it says; nothing to do where that was done."""
-    mine = fold_folder(folder, fold)
-    if (mine / "fitted.json").exists():
+    if _fitted(folder, fold) is not None:
         return
-    started = time.perf_counter()
-    labeled, pseudo = prepared.training(fold), None
+    mine, started = fold_folder(folder, fold), time.perf_counter()
+    labeled, diary = prepared.training(fold), None
     if run.pseudo is not None:
-        labeled, pseudo = _add_pseudo_labels(prepared, run, fold, labeled)
+        labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
     unlabeled = prepared.unlabeled(fold, run.use_test_images)
-    model = build_model(prepared.competition, run, seed=1000 * run.seed + fold)
+    model = build_model(prepared.competition, run, seed=fold_seed(run.seed, fold))
     if isinstance(model, Resumable):
         model.checkpoint_at(mine / "checkpoint.pt")
     model.fit(labeled, unlabeled)
-    _write_provenance(mine, fold, prepared.training(fold), pseudo)
+    teachers = [{"name": own.name, "key": own.facts["key"], "fold": fold} for own in teachers_of(prepared, run)]
+    write_json(mine / "provenance.json", provenance(labeled) | {"fold": fold, "teachers": teachers, "diary": diary})
     if isinstance(model, Kept):
         _write_tensors(mine / "model.safetensors", model.tensors())
     if isinstance(model, Swept):
@@ -194,34 +204,30 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
             np.save(file, sweep)  # (n_values, n_images, n_classes)
     else:
         _write_fold_predictions(prepared, model, fold, mine)
-    write_json(mine / "fitted.json", {"fold": fold, "seconds": round(time.perf_counter() - started, 2)})
+    files = sorted(path.name for path in mine.iterdir() if path.suffix in KEPT_SUFFIXES)
+    write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
     (mine / "checkpoint.pt").unlink(missing_ok=True)
 
 
-def _add_pseudo_labels(
-    prepared: Prepared, run: Run, fold: int, labeled: Images
-) -> tuple[Images, tuple[PseudoLabels, list[Result]]]:
-    """Join the labels that the teachers' models of this same fold give."""
-    teachers = teachers_of(prepared, run)
-    said = [pool_predictions(teacher, fold, run.use_test_images) for teacher in teachers]
+def _add_pseudo_labels(prepared: Prepared, run: Run, fold: int, labeled: Images) -> tuple[Images, dict[str, Any]]:
+    """Join the labels that the teachers' models of this same fold give; return the diary too."""
+    said = [pool_predictions(teacher, fold, run.use_test_images) for teacher in teachers_of(prepared, run)]
     chosen = choose_pseudo_labels(said, run.pseudo)
     pool = prepared.unlabeled(fold, run.use_test_images)
-    position = {image_id: row for row, image_id in zip(pool.rows, pool.ids, strict=True)}
-    rows = np.array([position[image_id] for image_id in chosen.ids], dtype=np.int64)
-    weights = np.full(len(rows), run.pseudo.weight, dtype=np.float32)
-    joined = labeled.join(dataclasses.replace(prepared.pool.select(rows, chosen.codes), weights=weights))
-    return joined, (chosen, teachers)
+    position = {name: row for row, name in zip(pool.rows, pool.names, strict=True)}
+    rows = np.array([position[name] for name in chosen.ids], dtype=np.int64)
+    taught = dataclasses.replace(
+        prepared.pool.select(rows, chosen.codes),
+        weights=np.full(len(rows), run.pseudo.weight, dtype=np.float32),
+        is_pseudo=np.ones(len(rows), dtype=bool),
+    )
+    return labeled.join(taught), chosen.diary
 
 
-def _write_provenance(mine: Path, fold: int, labeled: Images, pseudo: tuple[PseudoLabels, list[Result]] | None) -> None:
-    """Write down what the fold's model was fitted on: the leak ledger."""
-    ledger: dict[str, Any] = {"fold": fold, "labeled": list(labeled.ids)}
-    if pseudo is not None:
-        chosen, teachers = pseudo
-        ledger["teachers"] = [{"name": teacher.name, "key": teacher.facts["key"], "fold": fold} for teacher in teachers]
-        ledger["diary"] = chosen.diary
-        ledger["pseudo"] = {"ids": list(chosen.ids), "codes": chosen.codes.tolist()}
-    write_json(mine / "provenance.json", ledger)
+def provenance(labeled: Images) -> dict[str, Any]:
+    """Return what a model was fitted on, by ``split/id``: the leak ledger."""
+    real, pseudo = labeled.take(np.flatnonzero(~labeled.is_pseudo)), labeled.take(np.flatnonzero(labeled.is_pseudo))
+    return {"labeled": list(real.names), "pseudo": {"ids": list(pseudo.names), "codes": pseudo.labels.tolist()}}
 
 
 def _write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Path) -> None:
@@ -250,48 +256,63 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
         return {}
     values = model.sweep_values()
     sweeps = {fold: np.load(fold_folder(folder, fold) / "sweep.npy") for fold in prepared.scored}
-    labels = {fold: prepared.labels[prepared.folds == fold] for fold in prepared.scored}
-    chosen = {}
-    for fold in prepared.scored:
-        others = [other for other in prepared.scored if other != fold]
-        best = _best_value(prepared.competition.facts.metric, others, sweeps, labels)
-        chosen[fold] = model.sweep_default if best is None else values[best]
+    chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default)
+    for fold, value in chosen.items():
         mine = fold_folder(folder, fold)
-        if read_json(mine / "settled.json") == chosen[fold] and (mine / "unlabeled.parquet").exists():
+        if read_json(mine / "settled.json") == value and all((mine / f"{own}.parquet").exists() for own in SPLITS):
             continue
-        settled = build_model(prepared.competition, run, seed=1000 * run.seed + fold)
+        settled = build_model(prepared.competition, run, seed=fold_seed(run.seed, fold))
         settled.restore(_read_tensors(mine / "model.safetensors"), prepared.classes)
-        settled.settle(chosen[fold])
+        settled.settle(value)
         _write_fold_predictions(prepared, settled, fold, mine)
-        write_json(mine / "settled.json", chosen[fold])
+        write_json(mine / "settled.json", value)
+    metric, labels = prepared.competition.facts.metric, np.concatenate([_labels(prepared, fold) for fold in sweeps])
     curve = [
-        score_with_error(
-            prepared.competition.facts.metric,
-            np.concatenate(list(labels.values())),
-            np.concatenate([sweep[i] for sweep in sweeps.values()]),
-        )[0]
-        for i in range(len(values))
+        METRICS[metric].score(labels, np.concatenate([own[i] for own in sweeps.values()])) for i in range(len(values))
     ]
     return {"name": model.sweep_name, "per_fold": chosen, "values": values, "curve": curve}
 
 
-def _best_value(
-    metric: str, folds: list[int], sweeps: dict[int, np.ndarray], labels: dict[int, np.ndarray]
-) -> int | None:
-    """Return the position of the value with the best score on `folds`; log-loss, then order, breaks ties.
+def choose_per_fold(
+    prepared: Prepared, values: list[float], sweeps: dict[int, np.ndarray], default: float
+) -> dict[int, float]:
+    """Choose a swept setting for each fold on the other folds' oof rows.
 
-    With a single hold-out there are no other rows: None, the model's default is taken.
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    values
+        The values that were tried; a single one is taken.
+    sweeps
+        Per scored fold, probabilities at every value, (n_values, n_images, n_classes).
+    default
+        Taken with a single hold-out, where there are no other rows to choose on.
     """
-    if not folds:
-        return None
-    together = np.concatenate([labels[fold] for fold in folds])
+    chosen = {}
+    for fold in prepared.scored:
+        others = [other for other in prepared.scored if other != fold]
+        if len(values) == 1 or not others:
+            chosen[fold] = values[0] if len(values) == 1 else default
+            continue
+        labels = np.concatenate([_labels(prepared, other) for other in others])
+        chosen[fold] = values[_best_value(prepared.competition.facts.metric, labels, [sweeps[own] for own in others])]
+    return chosen
+
+
+def _labels(prepared: Prepared, fold: int) -> np.ndarray:
+    return prepared.labels[prepared.folds == fold]
+
+
+def _best_value(metric: str, labels: np.ndarray, sweeps: list[np.ndarray]) -> int:
+    """Return the position of the value with the best score; log-loss, then order, breaks ties."""
+    together = np.concatenate(sweeps, axis=1)  # (n_values, n_images, n_classes)
 
     def merit(i: int) -> tuple[float, float, int]:
-        proba = np.concatenate([sweeps[fold][i] for fold in folds])
-        score = METRICS[metric].sign * METRICS[metric].score(together, proba)
-        return round(score, 9), -round(float(negative_log_proba(together, proba).mean()), 9), -i
+        score = METRICS[metric].sign * METRICS[metric].score(labels, together[i])
+        return round(score, 9), -round(float(negative_log_proba(labels, together[i]).mean()), 9), -i
 
-    return max(range(len(sweeps[folds[0]])), key=merit)
+    return max(range(len(together)), key=merit)
 
 
 def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:

@@ -7,7 +7,8 @@ import time
 
 from kit.errors import InputError, TimeIsUp
 
-DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?")
+NUMBER = r"(\d+(?:\.\d+)?)"
+DURATION = re.compile(f"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s?)?")
 
 _deadline: float | None = None  # seconds on the monotonic clock
 
@@ -46,10 +47,11 @@ def parse_duration(text: str) -> float:
     Raises
     ------
     InputError
-        When it is not a duration.
+        When it is not a duration above 0.
     """
     found = DURATION.fullmatch(text.strip())
-    if not text.strip() or not found:
-        raise InputError(f"--time-limit {text!r}: write 9h, 1h30m, 45m, 30s or a number of seconds")
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return 3600 * hours + 60 * minutes + seconds
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total > 0:
+        raise InputError(f"--time-limit {text!r}: write 9h, 1h30m, 45m, 30s or a number of seconds, above 0")
+    return total

@@ -9,130 +9,21 @@ weights are uniform: that is the fallback where learning them does not help.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kit.competition import ENSEMBLE
-from kit.errors import InputError, some
+from kit.competition import ENSEMBLE, FILE
+from kit.errors import InputError, nearest, some
 from kit.files import key_of, read_json
 from kit.folds import assign_folds
-from kit.metrics import METRICS
+from kit.mixing import FLOOR, fit_greedy, fit_shrunk, take_uniform
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
-from kit.runs import Result, describe_run, oof_rows, write_result
+from kit.runs import Result, describe_run, find_result, list_imported, oof_rows, stale_imports, write_result
 
-SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of the learned weights; 0 is uniform
-FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
-TEMPERATURE_BOUNDS = (-3.0, 3.0)  # natural logarithm of the temperature
 N_HOLD_OUT_BLOCKS = 5  # blocks in which a single published hold-out is cross-fitted
-N_GREEDY_STEPS = 50
-
-
-def fit_temperature(labels: np.ndarray, log_proba: np.ndarray) -> float:
-    """Return the temperature that minimises the log-loss (Guo et al. 2017, section 4.2).
-
-    Parameters
-    ----------
-    labels
-        (n_images,) class codes.
-    log_proba
-        (n_images, n_classes) log-probabilities of one member.
-
-    Returns
-    -------
-    float
-        Above 0; above 1 makes the member less sure.
-    """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import logsumexp
-
-    def loss(log_temperature: float) -> float:
-        scaled = log_proba / np.exp(log_temperature)
-        return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
-
-    found = minimize_scalar(loss, bounds=TEMPERATURE_BOUNDS, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
-
-
-def apply_temperature(log_proba: np.ndarray, temperature: float) -> np.ndarray:
-    """Return softmax(log_proba / temperature), float64, (n_images, n_classes)."""
-    from scipy.special import softmax
-
-    return softmax(log_proba / temperature, axis=1)
-
-
-def fit_simplex_weights(own: np.ndarray) -> np.ndarray:
-    """Return the convex weights that minimise the log-loss of a mixture.
-
-    The loss needs the members' probabilities of the true class alone, and is convex. Float64 and the exact gradient:
-    with numeric gradients on float32 the optimiser returns its start and says nothing.
-
-    Parameters
-    ----------
-    own
-        (n_members, n_images) float64 probability each member gives the true class, above 0.
-
-    Returns
-    -------
-    np.ndarray
-        (n_members,) weights, 0 or more, summing to 1.
-
-    Raises
-    ------
-    RuntimeError
-        When the optimiser fails, or stops at its start though the gradient there is not flat.
-    """
-    from scipy.optimize import minimize
-
-    own = np.asarray(own, dtype=np.float64)
-    n_members, n_images = own.shape
-    start = np.full(n_members, 1 / n_members)
-    if n_members == 1:
-        return start
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        mixture = np.maximum(weights @ own, FLOOR)
-        return float(-np.log(mixture).mean()), -(own / mixture).sum(axis=1) / n_images
-
-    constraint = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}
-    found = minimize(
-        loss, start, jac=True, method="SLSQP", bounds=[(0, 1)] * n_members, constraints=constraint,
-        options={"maxiter": 500, "ftol": 1e-10},
-    )  # fmt: skip
-    weights = np.maximum(found.x, 0)
-    weights /= weights.sum()
-    gradient = loss(start)[1]
-    flat = np.ptp(gradient) < 1e-6
-    if not np.isfinite(weights).all() or (not flat and np.abs(weights - start).max() < 1e-9):
-        raise RuntimeError(f"ensemble weights: the optimiser did not move ({found.message})")
-    return weights
-
-
-def select_greedily(labels: np.ndarray, proba: np.ndarray, metric: str) -> np.ndarray:
-    """Return the weights of forward selection with replacement (Caruana et al. 2004), for any metric.
-
-    Parameters
-    ----------
-    labels
-        (n_images,) class codes.
-    proba
-        (n_members, n_images, n_classes).
-    metric
-        A name in METRICS.
-    """
-    chosen = METRICS[metric]
-    counts, total, best = np.zeros(len(proba)), np.zeros(proba.shape[1:]), (-np.inf, np.zeros(len(proba)))
-    for step in range(1, N_GREEDY_STEPS + 1):
-        scores = [chosen.sign * chosen.score(labels, (total + member) / step) for member in proba]
-        winner = int(np.argmax(scores))
-        counts[winner] += 1
-        total = total + proba[winner]
-        if scores[winner] > best[0] + 1e-12:
-            best = (scores[winner], counts / step)
-    return best[1]
 
 
 def ensemble(prepared: Prepared, members: list[Result]) -> Result:
@@ -163,7 +54,7 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     method, key = prepared.competition.ensemble.method, _key(prepared, members)
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / key
     started = time.perf_counter()
-    oof, test, facts = _combine(prepared, members, method)
+    oof, test, facts = combine(prepared, members, method)
     _write(folder, oof, test)
     facts = describe_run(prepared, ENSEMBLE, oof) | facts | {"key": key, "model": f"ensemble ({method})"}
     facts |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
@@ -183,11 +74,13 @@ def _key(prepared: Prepared, members: list[Result]) -> str:
     return key_of([(member.name, member.facts["key"]) for member in members], prepared.fold_key, method, metric)
 
 
-def _combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
-    """Return nested oof, test predictions and what was learned."""
+def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
+    """Return nested oof predictions, test predictions, and what was learned on all rows."""
     logs, labels = _member_logs(prepared, members)
     blocks = _blocks(prepared, labels)
-    fit = _fit_greedy(prepared.competition.facts.metric) if method == "greedy" else _fit_shrunk
+    fit = fit_greedy(prepared.competition.facts.metric) if method == "greedy" else fit_shrunk
+    if len(np.unique(blocks)) < 2:
+        fit = take_uniform  # there are no other rows to learn weights on
     proba = np.empty(logs.shape[1:])
     for block in np.unique(blocks):
         rest, mine = blocks != block, blocks == block
@@ -207,58 +100,35 @@ def _combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pr
     }  # fmt: skip
 
 
-class Mixture:
-    """Mix members: each at its temperature, then by weight."""
+def members_of(prepared: Prepared) -> list[Result]:
+    """Return the finished members of the ensemble, imported ones included, in the order of ``[ensemble] members``.
 
-    def __init__(self, temperatures: np.ndarray, weights: np.ndarray, shrinkage: float) -> None:
-        self.temperatures, self.weights, self.shrinkage = temperatures, weights, shrinkage
-
-    def __call__(self, logs: np.ndarray) -> np.ndarray:
-        """Return (n_images, n_classes) probabilities for (n_members, n_images, n_classes) log-probabilities."""
-        scaled = [apply_temperature(log, own) for log, own in zip(logs, self.temperatures, strict=True)]
-        return np.tensordot(self.weights, np.stack(scaled), axes=1)
-
-
-def _fit_shrunk(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mixture:
-    """Fit temperatures and weights; choose the shrinkage by cross-validation over `blocks`."""
-    temperatures = np.array([fit_temperature(labels, log) for log in logs])
-    own = _own_proba(labels, logs, temperatures)  # (n_members, n_images)
-    uniform = np.full(len(logs), 1 / len(logs))
-    losses = np.zeros((len(SHRINKAGES), len(labels)))
-    for block in np.unique(blocks) if len(np.unique(blocks)) > 1 else []:
-        rest, mine = blocks != block, blocks == block
-        learned = fit_simplex_weights(own[:, rest])
-        for row, share in enumerate(SHRINKAGES):
-            weights = share * learned + (1 - share) * uniform
-            losses[row, mine] = -np.log(np.maximum(weights @ own[:, mine], FLOOR))
-    share = SHRINKAGES[_simplest_good(losses)]
-    return Mixture(temperatures, share * fit_simplex_weights(own) + (1 - share) * uniform, share)
+    Raises
+    ------
+    InputError
+        When a member is neither a run nor an import.
+    """
+    return [result for name in check_members(prepared) if (result := find_result(prepared, name))]
 
 
-def _simplest_good(losses: np.ndarray) -> int:
-    """Return the first row (the most uniform) that is within one paired standard error of the best."""
-    best = int(losses.mean(axis=1).argmin())
-    apart = losses - losses[best]
-    error = apart.std(axis=1) / np.sqrt(max(losses.shape[1], 1))
-    return int(np.flatnonzero(apart.mean(axis=1) <= error)[0])
+def check_members(prepared: Prepared) -> list[str]:
+    """Return the names of the members.
 
-
-def _fit_greedy(metric: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]:
-    """Return a fit by forward selection on the metric."""
-
-    def fit(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mixture:
-        temperatures = np.array([fit_temperature(labels, log) for log in logs])
-        scaled = np.stack([apply_temperature(log, own) for log, own in zip(logs, temperatures, strict=True)])
-        return Mixture(temperatures, select_greedily(labels, scaled, metric), 1.0)
-
-    return fit
-
-
-def _own_proba(labels: np.ndarray, logs: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
-    """Return what each member gives the true class, (n_members, n_images) float64."""
-    rows = np.arange(len(labels))
-    own = [apply_temperature(log, own)[rows, labels] for log, own in zip(logs, temperatures, strict=True)]
-    return np.maximum(np.stack(own), FLOOR)
+    Raises
+    ------
+    InputError
+        When a member is neither a run nor an import; names the nearest.
+    """
+    competition = prepared.competition
+    known = {*competition.runs, *list_imported(prepared)}
+    for name in competition.members:
+        if name in known:
+            continue
+        file = competition.folder / FILE
+        if name in stale_imports(prepared):
+            raise InputError(f"{file}: [ensemble] members: {name!r} was imported for other folds; import it again")
+        raise InputError(f"{file}: [ensemble] members: no run or import {name!r}; {nearest(name, known)}")
+    return competition.members
 
 
 def _member_logs(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
@@ -278,8 +148,12 @@ def _blocks(prepared: Prepared, labels: np.ndarray) -> np.ndarray:
     rows = prepared.scored_rows
     if len(prepared.scored) > 1:
         return prepared.folds[rows]
-    images = prepared.labeled[rows]
-    return assign_folds(prepared.pool.ids[images], labels, prepared.pool.groups[images], N_HOLD_OUT_BLOCKS, 0)
+    ids, groups = prepared.pool.ids[prepared.labeled[rows]], prepared.pool.groups[prepared.labeled[rows]]
+    n_blocks = min(N_HOLD_OUT_BLOCKS, len(np.unique(groups)))
+    if n_blocks < 2:
+        return np.zeros(len(rows), dtype=np.int64)
+    # Not stratified: a class with one image in the hold-out is no reason to fail.
+    return assign_folds(ids, np.zeros(len(rows), dtype=str), groups, n_blocks, seed=0)
 
 
 def _log(proba: np.ndarray) -> np.ndarray:

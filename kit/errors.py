@@ -14,6 +14,14 @@ class MissingWeights(InputError):
     """Say which weights cannot be reached and how to bring them; `all` skips such a run."""
 
 
+class TeacherMissing(InputError):
+    """Say which teacher of a run has not been trained."""
+
+
+class Stopped(BaseException):
+    """Say that the user pressed Ctrl-C; not an Exception, so that nothing mends it on the way."""
+
+
 class LeakFound(Exception):
     """Say which artefact saw labels it must not have seen; the command line exits with 1."""
 

@@ -1,7 +1,7 @@
 """Encode once: features of the whole pool, cached by encoder, weights, preprocessing and precision.
 
-Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, and a note beside it
-naming the preprocessing; a killed encoding goes on at the next block.
+Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, and beside it, for people,
+a note naming the encoder; a killed encoding goes on at the next block.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kit.deadline import check_deadline
 from kit.encoders import Encoder, load_encoder
-from kit.errors import InputError
-from kit.files import fill_array, key_of, read_json, write_json
+from kit.errors import InputError, some
+from kit.files import fill_array, key_of, write_json
 from kit.images import Images, Pool
-from kit.store import BLOCK, Geometry, decode_block, read_pixels
+from kit.store import BLOCK, Geometry, decode_block, read_rows, read_store
 from kit.terminal import Progress
 from kit.weights import EncoderSpec, parse_encoder
 
@@ -61,41 +62,40 @@ def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | N
     Raises
     ------
     InputError
-        When cached features were made under another preprocessing than the encoder now has, or are not finite.
+        When the features are not finite, or the organisers gave no embedding of an image.
+    TimeIsUp
+        When the time limit is reached between blocks; a later call goes on at the next.
     """
     if encoder == GIVEN:
         return _given_features(images)
     spec = parse_encoder(encoder, encoder_args, images.pool.lookup)
     values, key = _read_cache(images.pool, spec)
-    rows = np.asarray(values[np.sort(images.rows)], dtype=np.float32)[np.argsort(np.argsort(images.rows))]
-    return Features(images.ids, rows, key)
+    return Features(images.ids, read_rows(values, images.rows).astype(np.float32), key)
 
 
 def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[np.ndarray, str]:
-    """Return the pool's features, memory-mapped, computing what is missing."""
+    """Return the pool's features, memory-mapped, computing what is missing.
+
+    The preprocessing is in the key: it follows from the library's version, the network, its arguments and its weights.
+    """
     from kit.device import choose_precision, device_name
 
     precision = choose_precision(spec, device_name())
     key = key_of(pool.key, spec.identity, precision)
     path = pool.cache / "features" / f"{key}.npy"
-    note = path.with_suffix(".json")
-    facts = read_json(note)
-    if path.exists() and facts:
+    if path.exists():
         return np.load(path, mmap_mode="r", allow_pickle=False), key
     encoder = load_encoder(spec)
-    if facts and facts["preprocessing"] != encoder.preprocessing.key:
-        raise InputError(
-            f"{path}: made under another preprocessing than {spec.text} has now; ./run.sh clean removes it"
-        )
+    note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
     with Progress("features", len(pool)) as progress:
         run = _Forward(encoder, precision)
-        write_json(note, {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key})
+        write_json(path.with_suffix(".json"), note)
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
             rows[:] = run(decode_block(pool.paths[start:stop], encoder.preprocessing.geometry))
             progress.advance(stop - start)
 
-        return fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK), key
+        return fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK, check_deadline), key
 
 
 class _Forward:
@@ -135,11 +135,19 @@ def _given_features(images: Images) -> Features:
     if images.pool.embeddings is None:
         raise InputError('encoder = "given" needs [data] embeddings = "embeddings.npy"')
     values = np.asarray(images.pool.embeddings[images.rows], dtype=np.float32)
+    is_missing = np.isnan(values).any(axis=1)
+    if is_missing.any():
+        raise InputError(
+            f'encoder = "given": [data] embeddings has no row for {is_missing.sum()} of {len(values)} images: '
+            f"{some(images.ids[is_missing])}"
+        )
     return Features(images.ids, values / np.linalg.norm(values, axis=1, keepdims=True), key_of(GIVEN, images.pool.key))
 
 
 def image_features(images: Images, encoder: str | None, encoder_args: dict[str, Any], pixels: int) -> np.ndarray:
     """Return an encoder's features, or without one pixels and colour histograms.
+
+    All three colours are kept of grey images too: the columns must not depend on which images are asked for.
 
     Parameters
     ----------
@@ -153,13 +161,21 @@ def image_features(images: Images, encoder: str | None, encoder_args: dict[str, 
     Returns
     -------
     np.ndarray
-        (n_images, n_dims) float32; pixels are 0..1, each colour's histogram sums to 1.
+        (n_images, n_dims) float32; without an encoder 3 * pixels**2 pixels, 0..1, then eight bins of a histogram per
+        colour, which sum to 1.
     """
     if encoder is not None:
         return encode_images(images, encoder, encoder_args).values
-    values = read_pixels(images, Geometry(pixels, pixels, "squash", "bilinear"))  # (n_images, 3, pixels, pixels)
-    flat = values.reshape(len(values), 3, -1)
-    counts = [(flat // (256 // HISTOGRAM_BINS) == step).mean(axis=2) for step in range(HISTOGRAM_BINS)]
-    same = bool((flat[:, :1] == flat).all())  # grey images: one channel says it all
-    kept = flat[:, :1] if same else flat
-    return np.concatenate([kept.reshape(len(flat), -1) / 255, *counts], axis=1, dtype=np.float32)
+    store = read_store(images.pool, Geometry(pixels, pixels, "squash", "bilinear"))  # (n_pool, 3, pixels, pixels)
+    values = np.empty((len(images), 3 * (pixels**2 + HISTOGRAM_BINS)), dtype=np.float32)
+    for start in range(0, len(images), BLOCK):
+        values[start : start + BLOCK] = _describe(read_rows(store, images.rows[start : start + BLOCK]))
+    return values
+
+
+def _describe(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels and histograms of one block, (n_images, n_dims) float32, of (n_images, 3, h, w) uint8."""
+    flat = pixels.reshape(len(pixels), 3, -1)
+    bins = flat // (256 // HISTOGRAM_BINS)
+    counts = [(bins == step).mean(axis=2, dtype=np.float32) for step in range(HISTOGRAM_BINS)]
+    return np.concatenate([np.divide(flat.reshape(len(flat), -1), 255, dtype=np.float32), *counts], axis=1)

@@ -6,6 +6,7 @@ model cannot reach a label it was not given.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,8 @@ class Pool:
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", key_of(list(self.splits), list(self.ids), list(self.digests)))
+        given = None if self.embeddings is None else hashlib.sha256(self.embeddings.tobytes()).hexdigest()
+        object.__setattr__(self, "key", key_of(list(self.splits), list(self.ids), list(self.digests), given))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,7 +70,7 @@ class Pool:
         """Return the images at `rows`, with `labels` (class codes), or none known."""
         rows = np.asarray(rows, dtype=np.int64)
         labels = np.full(len(rows), UNKNOWN) if labels is None else np.asarray(labels, dtype=np.int64)
-        return Images(self, rows, labels, np.ones(len(rows), dtype=np.float32))
+        return Images(self, rows, labels, np.ones(len(rows), dtype=np.float32), np.zeros(len(rows), dtype=bool))
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,15 @@ class Images:
         (n_images,) class codes; -1 where this model must not know it.
     weights
         (n_images,) training weight, above 0; 1 for a real label.
+    is_pseudo
+        (n_images,) whether the label is a model's opinion; such an image proves nothing and must not validate.
     """
 
     pool: Pool
     rows: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
+    is_pseudo: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,6 +104,11 @@ class Images:
     def ids(self) -> np.ndarray:
         """Return the ids (n_images,)."""
         return self.pool.ids[self.rows]
+
+    @property
+    def names(self) -> np.ndarray:
+        """Return ``split/id`` (n_images,): ids alone may repeat in another split."""
+        return name_images(self.pool.splits[self.rows], self.ids)
 
     @property
     def paths(self) -> np.ndarray:
@@ -122,16 +132,21 @@ class Images:
 
     def take(self, positions: np.ndarray) -> Images:
         """Return the images at `positions` of this selection."""
-        return replace(self, rows=self.rows[positions], labels=self.labels[positions], weights=self.weights[positions])
+        return replace(self, **{name: getattr(self, name)[positions] for name in SELECTED})
 
     def join(self, other: Images) -> Images:
         """Return these images followed by `other`."""
-        return Images(
-            self.pool,
-            np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.labels, other.labels]),
-            np.concatenate([self.weights, other.weights]),
-        )
+        both = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in SELECTED}
+        return replace(self, **both)
+
+
+SELECTED = ("rows", "labels", "weights", "is_pseudo")  # the arrays of a selection
+
+
+def name_images(splits: np.ndarray | str, ids: np.ndarray) -> np.ndarray:
+    """Return ``split/id``, (n_images,) text."""
+    splits = np.broadcast_to(np.asarray(splits, dtype=object), len(ids))
+    return np.array([f"{split}/{image_id}" for split, image_id in zip(splits, ids, strict=True)], dtype=object)
 
 
 def decode_image(path: str | Path) -> torch.Tensor:

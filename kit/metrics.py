@@ -5,7 +5,7 @@ A metric that is a mean over images has its standard error in closed form; the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,7 +142,7 @@ def distinguishable(difference: float, error: float) -> bool:
     return abs(difference) > Z_95 * error
 
 
-def _bootstrap_rows(n_images: int) -> list[np.ndarray]:
-    """Draw the same resamples every time: two runs are compared on the same draws."""
+def _bootstrap_rows(n_images: int) -> Iterator[np.ndarray]:
+    """Draw the same resamples every time, one at a time: two runs are compared on the same draws."""
     draw = np.random.default_rng(0)
-    return [draw.integers(0, n_images, n_images) for _ in range(N_BOOTSTRAP)]
+    return (draw.integers(0, n_images, n_images) for _ in range(N_BOOTSTRAP))

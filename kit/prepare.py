@@ -15,7 +15,7 @@ import pandas as pd
 from kit.check.duplicates import near_duplicates
 from kit.check.facts import audit_files
 from kit.competition import HOME, Competition
-from kit.errors import some
+from kit.errors import InputError, nearest, some
 from kit.files import key_of
 from kit.fold_file import read_folds
 from kit.folds import fold_groups, scored_folds
@@ -63,8 +63,10 @@ class Prepared:
     @property
     def fold_key(self) -> str:
         """Return the key of labels, folds and which of them are scored."""
-        ids = self.pool.ids[self.labeled]
-        return key_of(list(ids), self.labels.tolist(), self.folds.tolist(), self.scored, self.classes)
+        ids, groups = self.pool.ids[self.labeled], self.pool.groups[self.labeled]
+        _, groups = np.unique(groups, return_inverse=True)  # they decide the hold-outs of early stopping
+        parts = (list(ids), self.labels.tolist(), self.folds.tolist(), groups.tolist(), self.scored, self.classes)
+        return key_of(*parts)
 
     @property
     def scored_rows(self) -> np.ndarray:
@@ -101,6 +103,7 @@ def prepare(competition: Competition) -> Prepared:
         When files, labels, ids or the fold file are not in order; names the file and the row.
     """
     make_data(competition)
+    _check_files(competition)
     table = read_table(competition)
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table, cache)
@@ -135,6 +138,15 @@ def prepare(competition: Competition) -> Prepared:
         scored_folds(competition, folds),
         tuple(table["id"][broken & (table["split"] == "test").to_numpy()]),
     )
+
+
+def _check_files(competition: Competition) -> None:
+    """Refuse missing files now that are read only at the end; the solution is not opened."""
+    for key in ("sample_submission", "solution"):
+        name = getattr(competition.data, key)
+        if name is not None and not (competition.root / name).is_file():
+            there = [path.name for path in competition.root.glob("*.csv")]
+            raise InputError(f"{competition.root / name}: [data] {key} is not there; {nearest(name, there)}")
 
 
 def make_data(competition: Competition) -> None:

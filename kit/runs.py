@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ import numpy as np
 
 from kit import __version__
 from kit.competition import Run
-from kit.errors import InputError
+from kit.errors import InputError, MissingWeights, TeacherMissing
 from kit.files import key_of, read_json, write_json
+from kit.images import name_images
 from kit.metrics import paired_difference, score_with_error
-from kit.models import build_model
+from kit.models import Swept, build_model
 from kit.predictions import Predictions, concatenate, read_predictions
 from kit.prepare import Prepared
 from kit.prompts import prompts_of
@@ -69,16 +71,15 @@ def fold_folder(folder: Path, fold: int) -> Path:
 
 
 def find_result(prepared: Prepared, name: str) -> Result | None:
-    """Return a finished run, or None; imported predictions are found by their name."""
+    """Return a finished run, or None; imported predictions are found by their name, if made on these folds."""
     if name not in prepared.competition.runs:
-        folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
-        facts = read_json(folder / "run.json")
-        return Result(name, folder, facts) if facts else None
+        result = _read_import(prepared, name)
+        return result if result and result.facts["fold_key"] == prepared.fold_key else None
     kept = None
     for run in rounds_of(prepared.competition.run(name)):
         try:
             result = find_run(prepared, run)
-        except InputError:  # a teacher is missing: so is this run
+        except (TeacherMissing, MissingWeights):  # it cannot have been trained
             return kept
         if result is None or (kept is not None and is_worse(prepared, result, kept)):
             return kept
@@ -97,7 +98,9 @@ def run_key(prepared: Prepared, run: Run) -> str:
     model = build_model(prepared.competition, run)
     options = dataclasses.asdict(model)
     parts: list[object] = [__version__, run.model, options, prepared.pool.key, prepared.fold_key, run.use_test_images]
-    parts.append(hashlib.sha256(inspect.getsource(type(model)).encode()).hexdigest())
+    parts.append(hashlib.sha256(inspect.getsource(sys.modules[type(model).__module__]).encode()).hexdigest())
+    if isinstance(model, Swept) and len(model.sweep_values()) > 1:
+        parts.append(prepared.competition.facts.metric)  # it decides what is chosen
     if options.get("encoder") not in (None, "given"):
         parts.append(parse_encoder(options["encoder"], options["encoder_args"], prepared.pool.lookup).identity)
     if options.get("prompts") is not None:
@@ -123,20 +126,34 @@ def find_run(prepared: Prepared, run: Run) -> Result | None:
     """Return the finished run of exactly these settings."""
     folder = run_folder(prepared, run, run_key(prepared, run))
     facts = read_json(folder / "run.json")
-    return Result(run.name, folder, facts) if facts else None
+    if not facts or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
+        return None
+    result = Result(run.name, folder, facts)
+    if facts["metric"] != prepared.competition.facts.metric:  # made when another metric counted
+        return dataclasses.replace(result, facts=facts | _score(prepared, result.predictions("oof")))
+    return result
 
 
 def run_folder(prepared: Prepared, run: Run, key: str) -> Path:
+    """Return where a run of this key lies."""
     return prepared.competition.workspace.runs(prepared.competition.name) / run.name / key
 
 
 def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
-    """Return the finished teachers of a run."""
+    """Return the finished teachers of a run.
+
+    Raises
+    ------
+    TeacherMissing
+        When one has not been trained.
+    """
     found = []
-    for teacher in run.pseudo.teachers:
+    for teacher in run.pseudo.teachers if run.pseudo else ():
         result = find_result(prepared, teacher) or _find_round(prepared, run, teacher)
         if result is None:
-            raise InputError(f"run {run.name}: its teacher {teacher} has not been trained; ./run.sh train {teacher}")
+            raise TeacherMissing(
+                f"run {run.name}: its teacher {teacher} has not been trained; ./run.sh train {teacher}"
+            )
         found.append(result)
     return found
 
@@ -151,9 +168,24 @@ def _find_round(prepared: Prepared, run: Run, teacher: str) -> Result | None:
 
 
 def list_imported(prepared: Prepared) -> list[str]:
-    """Return the names of imported predictions."""
+    """Return the names of predictions that were imported for these folds."""
+    return [name for name in _imported(prepared) if find_result(prepared, name)]
+
+
+def stale_imports(prepared: Prepared) -> list[str]:
+    """Return the names of predictions that were imported for other folds or labels, which nothing uses."""
+    return [name for name in _imported(prepared) if not find_result(prepared, name)]
+
+
+def _imported(prepared: Prepared) -> list[str]:
     home = prepared.competition.workspace.runs(prepared.competition.name)
     return sorted(file.parents[1].name for file in home.glob(f"*/{IMPORTED}/run.json"))
+
+
+def _read_import(prepared: Prepared, name: str) -> Result | None:
+    folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
+    facts = read_json(folder / "run.json")
+    return Result(name, folder, facts) if facts else None
 
 
 def result_at(prepared: Prepared, name: str, key: str) -> Result:
@@ -172,9 +204,12 @@ def result_at(prepared: Prepared, name: str, key: str) -> Result:
 
 
 def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predictions:
-    """Return what a teacher's model of this fold says of the images it may label."""
-    splits = ("unlabeled", "test", "oof") if use_test_images else ("unlabeled",)
-    return concatenate([teacher.fold_predictions(fold, split) for split in splits])
+    """Return what a teacher's model of this fold says of the images it may label, by ``split/id``."""
+    splits = {"unlabeled": "unlabeled"} | ({"test": "test", "oof": "labeled"} if use_test_images else {})
+    said = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
+    return concatenate(
+        [Predictions(name_images(split, own.ids), own.classes, own.proba) for split, own in said.items()]
+    )
 
 
 def write_result(name: str, folder: Path, facts: dict[str, Any]) -> Result:
@@ -185,12 +220,8 @@ def write_result(name: str, folder: Path, facts: dict[str, Any]) -> Result:
 
 def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, Any]:
     """Return what every run's run.json says: score, standard error, versions, commit, time."""
-    cv, error = score_with_error(prepared.competition.facts.metric, *oof_rows(prepared, oof))
-    return {
+    return _score(prepared, oof) | {
         "name": name,
-        "cv": cv,
-        "se": error,
-        "metric": prepared.competition.facts.metric,
         "classes": prepared.classes,
         "fold_key": prepared.fold_key,
         "pool_key": prepared.pool.key,
@@ -199,6 +230,13 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
         "commit": commit(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
+    """Return CV and standard error in the competition's metric."""
+    metric = prepared.competition.facts.metric
+    cv, error = score_with_error(metric, *oof_rows(prepared, oof))
+    return {"cv": cv, "se": error, "metric": metric}
 
 
 def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit.deadline import check_deadline
 from kit.files import fill_array, key_of
 from kit.images import Images, Pool, decode_image
 from kit.terminal import Progress
@@ -96,6 +97,11 @@ def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
     -------
     np.ndarray
         (n_pool, 3, height, width) uint8, memory-mapped; rows are the pool's.
+
+    Raises
+    ------
+    TimeIsUp
+        When the time limit is reached between blocks; a later call goes on at the next.
     """
     path = pool.cache / "store" / f"{pool.key}-{geometry.key}.npy"
     with Progress("store", len(pool)) as progress:
@@ -104,16 +110,21 @@ def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
             rows[:] = decode_block(pool.paths[start:stop], geometry).numpy()
             progress.advance(stop - start)
 
-        return fill_array(path, (len(pool), 3, geometry.height, geometry.width), "uint8", fill, BLOCK)
+        shape = (len(pool), 3, geometry.height, geometry.width)
+        return fill_array(path, shape, "uint8", fill, BLOCK, check_deadline)
+
+
+def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return (n_rows, ...) of a memory-mapped array in the order of `rows`, read in the order of the disk."""
+    order = np.argsort(rows, kind="stable")
+    values = np.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype)
+    values[order] = stored[rows[order]]
+    return values
 
 
 def read_pixels(images: Images, geometry: Geometry) -> np.ndarray:
     """Return the decoded images of a selection, (n_images, 3, height, width) uint8, in memory."""
-    store = read_store(images.pool, geometry)
-    order = np.argsort(images.rows, kind="stable")  # ascending reads of the memory map
-    pixels = np.empty((len(images), *store.shape[1:]), dtype=np.uint8)
-    pixels[order] = store[images.rows[order]]
-    return pixels
+    return read_rows(read_store(images.pool, geometry), images.rows)
 
 
 def decode_block(paths: Sequence[str], geometry: Geometry) -> torch.Tensor:

@@ -8,13 +8,9 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from kit.crossval import crossval
-from kit.ensemble import (
-    ensemble,
-    fit_simplex_weights,
-    fit_temperature,
-    select_greedily,
-)
+from kit.ensemble import ensemble
 from kit.errors import InputError
+from kit.mixing import fit_simplex_weights, fit_temperature, select_greedily
 from kit.prepare import prepare
 
 
@@ -88,6 +84,12 @@ def test_the_weights_of_a_fold_do_not_depend_on_its_labels(colours):
     assert (before.at(ids).proba == after.at(ids).proba).all()
     others = prepared.pool.ids[prepared.labeled[~mine]]
     assert (before.at(others).proba != after.at(others).proba).any()
+
+
+def test_a_single_small_hold_out_is_combined(colours):
+    prepared = prepare(colours(changes=("folds.use=[0]", "folds.n=5")))
+    combined = ensemble(prepared, [crossval(prepared, name) for name in ("forest", "svm")])
+    assert len(combined.predictions("oof")) == (prepared.folds == 0).sum()
 
 
 def test_the_same_members_are_combined_once(colours):

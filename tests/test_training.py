@@ -244,8 +244,8 @@ def test_the_callers_random_numbers_are_left_alone(labeled):
 
 def test_early_stopping_holds_out_only_real_labels(pool):
     labeled = select(pool, np.arange(36))
-    pseudo = replace(select(pool, np.arange(36, 45)), weights=np.ones(9, dtype=np.float32))
-    doubtful = replace(labeled.take(np.arange(3)), weights=np.full(3, 0.5, dtype=np.float32))
+    pseudo = replace(select(pool, np.arange(36, 45)), is_pseudo=np.ones(9, dtype=bool))
+    doubtful = replace(labeled.take(np.arange(3)), is_pseudo=np.ones(3, dtype=bool))
     everything = labeled.take(np.arange(3, 36)).join(pseudo).join(doubtful)
     learned, hold_out = split_off(everything, RICH, seed=0)
     assert 0 < len(hold_out) < 12

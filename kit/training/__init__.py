@@ -23,8 +23,8 @@ from kit.encoders import Preprocessing
 from kit.errors import InputError
 from kit.files import key_of, write_atomic
 from kit.images import Images
-from kit.store import read_store
-from kit.terminal import Progress, note
+from kit.store import read_rows, read_store
+from kit.terminal import Progress, escape, note
 from kit.training.augment import augment
 from kit.training.batches import (
     Forward,
@@ -32,7 +32,6 @@ from kit.training.batches import (
     half_precision,
     mix,
     predict_network,
-    read_rows,
     reproducible,
     seed_of,
     weighted_targets,
@@ -200,7 +199,7 @@ class _Loop:
     def _read(self, positions: np.ndarray, generator: Generator) -> tuple[Tensor, Tensor]:
         """Return varied, standardised pixels (n_images, 3, h, w) and targets (n_images, n_classes)."""
         recipe = self.recipe
-        pixels = read_rows(self.store, self.train.rows[positions]).to(self.device)
+        pixels = torch.from_numpy(read_rows(self.store, self.train.rows[positions])).to(self.device)
         pixels = self.preprocessing.normalise(augment(pixels, recipe.augment, generator, recipe.flip))
         targets = weighted_targets(self.train, positions, recipe.label_smoothing).to(self.device)
         pixels, targets = mix(pixels, targets, recipe.mixup, recipe.cutmix)
@@ -269,7 +268,7 @@ class _Loop:
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file makes the unpickler raise anything
-            note(f"{checkpoint} cannot be read ({type(error).__name__}): training begins anew")
+            note(f"{escape(checkpoint)} cannot be read ({type(error).__name__}): training begins anew")
             return
         if state.get("key") == key:
             for name, part in self._stateful().items():

@@ -74,14 +74,6 @@ def draw_batches(rows: np.ndarray, batch_size: int, generator: Generator) -> lis
     return np.array_split(order, n_batches)
 
 
-def read_rows(store: np.ndarray, rows: np.ndarray) -> Tensor:
-    """Return images of the store in the order of `rows`, read in the order of the disk; (n_rows, 3, h, w) uint8."""
-    order = np.argsort(rows, kind="stable")
-    pixels = np.empty((len(rows), *store.shape[1:]), dtype=np.uint8)
-    pixels[order] = store[rows[order]]
-    return torch.from_numpy(pixels)
-
-
 def weighted_targets(images: Images, positions: np.ndarray, label_smoothing: float) -> Tensor:
     """Return the smoothed labels times the image's weight through the mean weight of all, (n_positions, n_classes).
 

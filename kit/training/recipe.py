@@ -89,9 +89,8 @@ def recipe_of(model: object) -> Recipe:
 def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Images]:
     """Split the training images into those that are learned and a hold-out for early stopping.
 
-    Only images of the competition's own labelled split at full weight are held out, because a pseudo label proves
-    nothing; no image that shares a group with one of them is learned. With under 8 such images in any class, or
-    without patience, nothing is held out.
+    Only real labels are held out, because a pseudo label proves nothing; no image that shares a group with one of them
+    is learned. With under 8 real labels in any class, or without patience, nothing is held out.
 
     Returns
     -------
@@ -100,8 +99,7 @@ def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Image
     nothing = np.zeros(0, dtype=np.int64)
     if recipe.patience is None:
         return labeled, labeled.take(nothing)
-    is_real = (labeled.pool.splits[labeled.rows] == "labeled") & (labeled.weights == 1)
-    real = np.flatnonzero(is_real)
+    real = np.flatnonzero(~labeled.is_pseudo)
     if np.bincount(labeled.labels[real], minlength=labeled.n_classes).min() < MIN_PER_CLASS:
         return labeled, labeled.take(nothing)
     _, chosen = inner(labeled.labels[real], labeled.groups[real], seed, share=HOLD_OUT_SHARE)

@@ -1,0 +1,94 @@
+"""The pipeline's joints: train runs in order, skip what cannot be had, find what is finished.
+
+Reads and writes nothing itself; the command line calls it, and it calls the stages.
+"""
+
+from __future__ import annotations
+
+from kit.competition import order_runs
+from kit.crossval import check_run, crossval
+from kit.ensemble import find_ensemble, members_of
+from kit.errors import MissingWeights, TimeIsUp
+from kit.prepare import Prepared
+from kit.runs import Result, find_result, list_imported, stale_imports
+from kit.terminal import escape, warn
+
+
+class OutOfTime(str):
+    """The reason of a run that the time limit left out."""
+
+
+def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Result], dict[str, str]]:
+    """Cross-validate runs, teachers first; all that cannot be had is found before any work.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    names
+        The runs.
+    strict
+        Raise instead of skipping a run.
+
+    Returns
+    -------
+    tuple
+        The results, and why other runs were skipped, by name.
+
+    Raises
+    ------
+    InputError
+        When an option is refused.
+    MissingWeights, TimeIsUp
+        When `strict`.
+    """
+    ordered = order_runs(prepared.competition, names)
+    skipped = _find_missing(prepared, ordered, strict)
+    results = []
+    for name in ordered:
+        plan = prepared.competition.runs[name].pseudo
+        without = [teacher for teacher in (plan.teachers if plan else ()) if teacher in skipped]
+        if name not in skipped and without:
+            skipped[name] = f"its teacher {without[0]} was skipped"
+        if name in skipped:
+            continue
+        try:
+            results.append(crossval(prepared, name))
+        except TimeIsUp as error:
+            if strict:
+                raise
+            skipped[name] = OutOfTime(error)
+    return results, skipped
+
+
+def _find_missing(prepared: Prepared, names: list[str], strict: bool) -> dict[str, str]:
+    """Check every run; return which lack their weights, and why."""
+    missing = {}
+    for name in names:
+        try:
+            check_run(prepared, name)
+        except MissingWeights as error:
+            if strict:
+                raise
+            missing[name] = str(error)
+            warn(f"{name} is skipped: {escape(error)}")
+    return missing
+
+
+def find_members(prepared: Prepared) -> list[Result]:
+    """Return the finished members of the ensemble; name those that are not finished."""
+    members = members_of(prepared)
+    found = {member.name for member in members} | {member.name.rpartition(".")[0] for member in members}
+    if missing := [name for name in prepared.competition.members if name not in found]:
+        warn(f"not trained, so left out of the ensemble: {', '.join(missing)}")
+    return members
+
+
+def find_finished(prepared: Prepared) -> list[Result]:
+    """Return every finished run, imported ones and the ensemble included; name imports that fit no more."""
+    for name in stale_imports(prepared):
+        warn(f"{name} was imported for other folds or labels and is left out; import it again")
+    names = [*prepared.competition.runs, *list_imported(prepared)]
+    results = [result for name in names if (result := find_result(prepared, name))]
+    combined = find_ensemble(prepared, members_of(prepared)) if results else None
+    return [*results, combined] if combined else results
