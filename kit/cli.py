@@ -182,7 +182,8 @@ def train(
     prepared = _prepare(competition, time_limit)
     with _hold(competition):
         results, _ = train_runs(prepared, runs or list(competition.runs), strict=True)
-    _print_board(prepared, results, {})
+    lines = [f"{own.name}: CV {own.facts['cv']:.4f} +- {own.facts['se']:.4f}" for own in results]
+    _print("\n".join(lines), [own.facts for own in results])
 
 
 @app.command("import")
@@ -286,7 +287,7 @@ def clean(
 def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify."""
     from kit import terminal
-    from kit.ensemble import ensemble
+    from kit.ensemble import check_members, ensemble
     from kit.pipeline import OutOfTime, find_finished, find_members, train_runs
     from kit.submission import make_submission
     from kit.verify import verify

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,25 +85,23 @@ def test_json_is_one_document_and_nothing_else(kit, command):
 
 
 def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
-    opened: list[str] = []
-    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-    for command in ("check", "folds", "features", "ensemble", "submission", "verify"):
-        kit(command, "colours")
-    assert not [path for path in opened if path.endswith("solution.csv")]
     code = (
-        "import sys; from pathlib import Path; sys.argv = ['kit']\n"
-        "from kit.competition_file import read_competition; from kit.files import Workspace\n"
-        "from kit.prepare import prepare; from kit.crossval import crossval; from kit.ensemble import ensemble\n"
+        "import sys\n"
+        "from kit.cli import main\n"
         "def watch(event, args):\n"
-        "    if event == 'open' and str(args[0]).endswith('solution.csv'): raise PermissionError(args[0])\n"
+        "    if event == 'open' and str(args[0]).endswith('solution.csv'): raise PermissionError(13, 'no', args[0])\n"
         "sys.addaudithook(watch)\n"
-        "prepared = prepare(read_competition('colours', Workspace(Path(sys.stdin.readline().strip()))))\n"
-        "print(ensemble(prepared, [crossval(prepared, name) for name in ('forest', 'svm')]).facts['cv'])"
+        "for command in 'check folds features train ensemble submission verify leaderboard'.split():\n"
+        "    sys.argv = ['kit', command, 'colours', '--workspace', sys.stdin.readline().strip()]\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: print('CODE', command, stop.code, flush=True)"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code], input=f"{kit.workspace}\n", cwd=HOME, capture_output=True, text=True
+        [sys.executable, "-c", code], input=f"{kit.workspace}\n" * 8, cwd=HOME, capture_output=True, text=True
     )
-    assert said.returncode == 0, said.stderr
+    codes = dict(line.split()[1:] for line in said.stdout.splitlines() if line.startswith("CODE"))
+    assert codes.pop("leaderboard") == "2" and "solution.csv" in said.stderr
+    assert set(codes.values()) == {"0"} and len(codes) == 7, said.stderr
 
 
 @pytest.mark.parametrize(
@@ -117,6 +115,12 @@ def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
         (["all", "colours", "--set", "nonsense"], "write it as table.key=value"),
         (["all", "colours", "--time-limit", "soon"], "--time-limit 'soon'"),
         (["new", "birds", "--data", "nowhere"], "nowhere"),
+        (
+            ["all", "colours", "--set", "data.solution=solutions.csv"],
+            "solution is not there; did you mean 'solution.csv'",
+        ),
+        (["all", "colours", "--set", 'ensemble.members=["svn"]'], "no run or import 'svn'; did you mean 'svm'"),
+        (["ensemble", "colours", "--set", "runs.svm.D=3"], "has no option 'D'"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_2(kit, arguments, said):
@@ -129,7 +133,7 @@ def test_a_leak_is_exit_1(kit):
     path = next(kit.workspace.glob("runs/colours/svm/*/fold_0/provenance.json"))
     ledger = json.loads(path.read_text())
     fold = pd.read_csv(kit.workspace / "folds/colours.csv", dtype=str)
-    ledger["labeled"].append(fold[fold["fold"] == "0"]["id"].iloc[0])
+    ledger["labeled"].append("labeled/" + fold[fold["fold"] == "0"]["id"].iloc[0])
     path.write_text(json.dumps(ledger))
     code, _, err = kit("verify", "colours")
     assert code == 1 and "svm fold 0" in err
@@ -146,8 +150,9 @@ def test_a_run_whose_weights_cannot_be_had_is_skipped_and_named(kit):
 
 
 def test_a_time_limit_ends_cleanly_and_the_next_call_goes_on(kit):
-    code, _, err = kit("train", "colours", "--time-limit", "0.0001s")
-    assert code == 1 and "time limit" in err
+    for command in ("train", "all"):
+        code, _, err = kit(command, "colours", "--time-limit", "0.0001s")
+        assert code == 1 and "time limit" in err
     assert kit("all", "colours")[0] == 0
 
 
@@ -172,21 +177,41 @@ def test_no_control_codes_in_a_pipe(kit):
     assert said.returncode == 0 and "\x1b" not in said.stdout + said.stderr
 
 
-def test_killed_at_any_moment_all_finishes_with_the_same_submission(kit, tmp_path_factory):
+MOMENTS = ("runs/colours/forest/*/fold_1", "runs/colours/ensemble/*/oof.parquet", "submissions/colours/001_*.csv")
+
+
+def test_killed_at_any_moment_all_finishes_with_the_same_submission(kit):
     kit("all", "colours")
     wanted = submissions(kit.workspace)
-    for pause in (1.5, 2.5, 3.5):
-        for path in sorted((kit.workspace / "runs").rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        for path in (kit.workspace / "submissions" / "colours").iterdir():
-            path.unlink()
+    for moment in MOMENTS:
+        shutil.rmtree(kit.workspace / "runs")
+        shutil.rmtree(kit.workspace / "submissions")
         running = start(kit.workspace, "all", "colours")
-        time.sleep(pause)
-        os.kill(running.pid, signal.SIGKILL)
+        while not list(kit.workspace.glob(moment)):
+            assert running.poll() is None
+            time.sleep(0.002)
+        running.kill()
         running.communicate()
+        assert running.returncode == -signal.SIGKILL
         code, _, err = kit("all", "colours")
         assert code == 0, err
         assert submissions(kit.workspace) == wanted
+        assert len(read_rows(kit.workspace / "submissions/colours/ledger.csv")) == 1
+
+
+def read_rows(path: Path) -> list[str]:
+    return path.read_text().splitlines()[1:]
+
+
+def test_ctrl_c_says_that_the_next_call_goes_on(kit):
+    running = start(kit.workspace, "all", "colours")
+    while not list(kit.workspace.glob("runs/colours/forest/*/fold_0")):
+        assert running.poll() is None
+        time.sleep(0.002)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate()
+    assert running.returncode == 130 and "the next call goes on" in err and "Traceback" not in err
+    assert kit("all", "colours")[0] == 0
 
 
 def test_two_at_once_make_one_submission(kit):

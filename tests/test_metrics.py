@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from kit.metrics import METRICS, distinguishable, paired_difference, score_with_error
+from kit.metrics import (
+    METRICS,
+    N_BOOTSTRAP,
+    _bootstrap_rows,
+    distinguishable,
+    paired_difference,
+    score_with_error,
+)
 
 
 @pytest.fixture
@@ -62,3 +69,25 @@ def test_a_smaller_loss_is_a_positive_difference(drawn):
     labels, proba = drawn
     good = np.eye(5)[labels] * 0.9 + 0.02
     assert paired_difference("log_loss", labels, good, proba)[0] > 0
+
+
+def test_resamples_are_the_same_every_time_and_drawn_one_at_a_time():
+    draw = np.random.default_rng(0)
+    resamples = _bootstrap_rows(50)
+    assert iter(resamples) is resamples
+    for _ in range(N_BOOTSTRAP):
+        assert (next(resamples) == draw.integers(0, 50, 50)).all()
+    assert next(resamples, None) is None
+
+
+def test_the_bootstraps_memory_does_not_grow_with_its_draws():
+    """All resamples of a million images at once would be 3.2 GB."""
+    import itertools
+    import tracemalloc
+
+    tracemalloc.start()
+    for _ in itertools.islice(_bootstrap_rows(1_000_000), 5):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from kit import features
 from kit.competition import HOME
-from kit.features import encode_images
-from kit.images import Images
+from kit.deadline import set_deadline
+from kit.errors import InputError, TimeIsUp
+from kit.features import encode_images, image_features
+from kit.images import Images, Pool
 from kit.models import Kept
 from kit.models.forest import Forest
 from kit.models.label_spreading import LabelSpreading
@@ -65,8 +71,6 @@ def test_two_classes_are_told_apart(prepared, name):
 
 
 def test_an_image_of_tiny_weight_hardly_counts(prepared):
-    from dataclasses import replace
-
     training = prepared.training(0)
     wrong = replace(training, labels=(training.labels + 1) % 3, weights=np.full(len(training), 1e-4, np.float32))
     clean = LinearProbe(TINY_CLIP).fit(training, training)
@@ -114,3 +118,75 @@ def test_a_large_pool_is_sampled_for_label_spreading(prepared):
     model = LabelSpreading(pixels=4, n_neighbors=3, max_unlabeled=2)
     model.fit(prepared.training(0), prepared.unlabeled(0, False))
     assert model.spreading_.X_.shape[0] == len(prepared.training(0)) + 2
+
+
+@pytest.fixture
+def half_grey(tmp_path) -> Pool:
+    """Images of two classes; the first twelve are grey, the last eight coloured."""
+    paths, draws = [], np.random.default_rng(0)
+    for i in range(20):
+        pixels = np.repeat(draws.integers(0, 120, (9, 9, 1)) + 120 * (i % 2), 3, axis=2)
+        pixels[..., 0] += 10 * (i >= 12)
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(pixels.astype(np.uint8)).save(paths[-1])
+    ids = np.array([f"{i:02d}" for i in range(20)], dtype=object)
+    splits = np.array(["labeled"] * 20, dtype=object)
+    paths = np.array(paths, dtype=object)
+    return Pool(ids, splits, paths, ids, np.arange(20), ("dark", "light"), tmp_path / "cache", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["forest", "svm", "label_spreading"])
+def test_what_was_fitted_on_grey_images_predicts_coloured_ones(half_grey, name):
+    grey = half_grey.select(np.arange(12), np.arange(12) % 2)
+    model = LIGHT[name]().fit(grey, half_grey.select(np.zeros(0)))
+    proba = model.predict_proba(half_grey.select(np.arange(12, 20)))
+    assert (proba.argmax(axis=1) == np.arange(12, 20) % 2).all()
+
+
+def test_pixel_features_do_not_depend_on_which_images_are_asked_for(half_grey, monkeypatch):
+    everything = image_features(half_grey.select(np.arange(20)), None, {}, 8)
+    monkeypatch.setattr(features, "BLOCK", 3)
+    rows = np.array([5, 19, 2, 5, 0, 7, 13])
+    assert (image_features(half_grey.select(rows), None, {}, 8) == everything[rows]).all()
+    assert image_features(half_grey.select(rows[:0]), None, {}, 8).shape == (0, everything.shape[1])
+
+
+def test_pixel_features_are_pixels_and_histograms_in_single_precision(half_grey):
+    values = image_features(half_grey.select(np.arange(20)), None, {}, 8)
+    assert values.dtype == np.float32 and values.shape == (20, 3 * 64 + 3 * 8)
+    pixels, histograms = values[:, :192], values[:, 192:].reshape(20, 8, 3)
+    assert pixels.min() >= 0 and pixels.max() <= 1
+    assert histograms.sum(axis=1) == pytest.approx(np.ones((20, 3)))
+
+
+def embed(pool: Pool, missing: tuple[int, ...] = ()) -> Pool:
+    values = np.random.default_rng(0).normal(size=(len(pool), 5)).astype(np.float32)
+    values[list(missing)] = np.nan
+    return replace(pool, embeddings=values)
+
+
+def test_given_embeddings_are_brought_to_unit_length(half_grey):
+    pool = embed(half_grey)
+    values = encode_images(pool.select(np.array([4, 1])), "given").values
+    assert np.linalg.norm(values, axis=1) == pytest.approx(np.ones(2))
+    assert values[0] == pytest.approx(pool.embeddings[4] / np.linalg.norm(pool.embeddings[4]))
+
+
+def test_an_image_without_an_embedding_is_refused_by_name(half_grey):
+    pool = embed(half_grey, missing=(3, 7))
+    with pytest.raises(InputError, match=r"no row for 2 of 20 images: .*03.*07"):
+        encode_images(pool.select(np.arange(20)), "given")
+    assert np.isfinite(encode_images(pool.select(np.arange(3)), "given").values).all()
+
+
+def test_the_time_limit_stops_encoding_between_blocks_and_a_later_call_goes_on(prepared, monkeypatch):
+    everything = prepared.pool.select(np.arange(len(prepared.pool)))  # 39 images
+    monkeypatch.setattr(features, "BLOCK", 20)
+    set_deadline(0)
+    try:
+        with pytest.raises(TimeIsUp):
+            encode_images(everything, TINY_CLIP)
+        values = encode_images(everything, TINY_CLIP).values
+    finally:
+        set_deadline(None)
+    assert np.linalg.norm(values, axis=1) == pytest.approx(np.ones(39), abs=2e-3)

@@ -8,8 +8,11 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from kit import store
+from kit.deadline import set_deadline
+from kit.errors import TimeIsUp
 from kit.images import Pool
-from kit.store import Geometry, read_pixels, read_store
+from kit.store import Geometry, read_pixels, read_rows, read_store
 
 
 def picture(width: int = 50, height: int = 37, seed: int = 0) -> Image.Image:
@@ -65,3 +68,26 @@ def test_other_geometry_or_content_is_another_file(tmp_path):
     read_store(pool, Geometry(16, 16, interpolation="bilinear"))
     read_store(make_pool(tmp_path, 4), Geometry(16, 16))
     assert len(list((tmp_path / "store").iterdir())) == 3
+
+
+def test_the_time_limit_stops_decoding_between_blocks_and_a_later_call_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "BLOCK", 2)
+    pool, geometry = make_pool(tmp_path), Geometry(16, 16)
+    expected = np.stack([store.decode_block([path], geometry)[0].numpy() for path in pool.paths])
+    set_deadline(0)
+    try:
+        for n_calls in (1, 2):  # each call decodes a block, however late it is
+            with pytest.raises(TimeIsUp):
+                read_store(pool, geometry)
+            for path in pool.paths[: 2 * n_calls]:
+                Image.new("RGB", (9, 9)).save(path)  # were it decoded again, it would be black
+        assert (read_store(pool, geometry) == expected).all()
+    finally:
+        set_deadline(None)
+
+
+def test_rows_are_read_in_the_order_asked_for_whatever_their_type():
+    stored = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float16)
+    rows = np.array([7, 0, 7, 3])
+    assert read_rows(stored, rows).dtype == np.float16 and (read_rows(stored, rows) == stored[rows]).all()
+    assert read_rows(stored, rows[:0]).shape == (0, 4)

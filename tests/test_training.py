@@ -412,6 +412,14 @@ def test_a_broken_checkpoint_is_ignored(labeled, tmp_path, damaged):
     assert same(train(labeled, checkpoint=checkpoint), train(labeled))
 
 
+def test_a_broken_checkpoint_is_named_as_it_is_written_on_the_disk(labeled, tmp_path, capfd):
+    folder = tmp_path / "a [bold] folder"
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_bytes(b"garbage")
+    train(labeled, replace(QUICK, epochs=1), checkpoint=folder / "checkpoint.pt")
+    assert "a [bold] folder" in " ".join(capfd.readouterr().err.split())
+
+
 def test_short_epochs_do_not_write_a_checkpoint_each(labeled, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 3600)
     train(labeled, checkpoint=tmp_path / "checkpoint.pt")

@@ -1,0 +1,69 @@
+"""Folds on several devices."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kit.competition_file import read_competition
+from kit.crossval import crossval
+from kit.files import Workspace
+from kit.predictions import read_predictions
+from kit.prepare import prepare
+
+TINY_NETWORK = """
+[runs.net]
+model = "fine_tune"
+encoder = "timm:test_efficientnet"
+pretrained = false
+image_size = 32
+epochs = 2
+batch_size = 8
+"""
+SPREAD = """
+import sys
+from pathlib import Path
+from kit.competition_file import read_competition
+from kit.crossval import crossval
+from kit.device import list_devices
+from kit.files import Workspace
+from kit.prepare import prepare
+
+assert len(list_devices()) == 2
+print(crossval(prepare(read_competition("colours", Workspace(Path(sys.argv[1])))), "net").folder)
+"""
+
+
+@pytest.fixture
+def one_thread():
+    """Keep sums in one order, here and in the child processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_folds_spread_over_two_devices_give_the_predictions_of_one(colours, tmp_path, monkeypatch):
+    """Both processes begin by decoding the same images into the same store."""
+    colours(TINY_NETWORK)
+    serial, spread = tmp_path, tmp_path / "spread"
+    shutil.copytree(tmp_path, spread, ignore=shutil.ignore_patterns("spread"))
+    environment = {**os.environ, "KIT_DEVICE": "cpu,cpu", "OMP_NUM_THREADS": "1"}
+    child = subprocess.run(
+        [sys.executable, "-c", SPREAD, str(spread)], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert child.returncode == 0, child.stderr
+    result = crossval(prepare(read_competition("colours", Workspace(serial))), "net")
+    for split in ("oof", "test", "unlabeled"):
+        ours = read_predictions(result.folder / f"{split}.parquet")
+        theirs = read_predictions(Path(child.stdout.split()[-1]) / f"{split}.parquet")
+        assert list(ours.ids) == list(theirs.ids)
+        assert np.array_equal(ours.proba, theirs.proba)
