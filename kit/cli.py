@@ -100,7 +100,7 @@ def new(
     layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
     terminal.err.print(describe(layout))
     folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
-    terminal.note(f"next: look through {terminal.escape(folder)}, then ./run.sh all {name}")
+    terminal.note(f"next: look through {folder}, then ./run.sh all {name}")
     _print(str(folder), {"competition": name, "file": str(folder / FILE)})
 
 
@@ -307,7 +307,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         terminal.stage("verify", f"{len(said)} checks held")
     _print_board(prepared, find_finished(prepared), skipped, submission=path)
     for name, reason in skipped.items():
-        terminal.warn(f"{name} was skipped: {terminal.escape(reason)}")
+        terminal.warn(f"{name} was skipped: {reason}")
     terminal.stage("submission", str(path))
     if competition.facts.slug:
         terminal.note(f'next: kaggle competitions submit -c {competition.facts.slug} -f "{path}" -m "{path.stem}"')
@@ -367,7 +367,7 @@ def _prepare(competition: Competition, time_limit: str | None = None, held: bool
         with _hold(competition):
             prepared = prepare(competition)
     counts = ", ".join(f"{len(prepared.split(split))} {split}" for split in ("labeled", "unlabeled", "test"))
-    terminal.stage("images", f"{terminal.escape(competition.name)}: {len(prepared.classes)} classes, {counts}")
+    terminal.stage("images", f"{competition.name}: {len(prepared.classes)} classes, {counts}")
     return prepared
 
 
@@ -454,6 +454,5 @@ def _stop(*_: object) -> None:
 def _fail(message: str, code: int) -> None:
     from kit import terminal
 
-    terminal.err.quiet = False
-    terminal.err.print(f"[bold red]{'error':<11}[/] {terminal.escape(message)}", highlight=False, soft_wrap=True)
+    terminal.fail(message)
     sys.exit(code)

@@ -93,7 +93,7 @@ def _write(file: Path, text: bytes, what: str) -> None:
     """Write the fold file and say so."""
     with write_atomic(file) as out:
         out.write(text)
-    terminal.note(terminal.escape(f"{what} {file}"))
+    terminal.note(f"{what} {file}")
 
 
 def _format(known: _Labeled, folds: np.ndarray) -> bytes:

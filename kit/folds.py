@@ -189,5 +189,5 @@ def _lower_n_folds(labels: np.ndarray, groups: np.ndarray, n_folds: int) -> int:
             f"class {smallest!r} has {what}: folds need two that can be told apart; add one or leave the class out"
         )
     if size < n_folds:
-        terminal.note(terminal.escape(f"{size} folds instead of {n_folds}: class {smallest!r} has no more to spread"))
+        terminal.note(f"{size} folds instead of {n_folds}: class {smallest!r} has no more to spread")
     return min(size, n_folds)

@@ -11,7 +11,7 @@ from kit.ensemble import find_ensemble, members_of
 from kit.errors import MissingWeights, TimeIsUp
 from kit.prepare import Prepared
 from kit.runs import Result, find_result, list_imported, stale_imports
-from kit.terminal import escape, warn
+from kit.terminal import warn
 
 
 class OutOfTime(str):
@@ -71,7 +71,7 @@ def _find_missing(prepared: Prepared, names: list[str], strict: bool) -> dict[st
             if strict:
                 raise
             missing[name] = str(error)
-            warn(f"{name} is skipped: {escape(error)}")
+            warn(f"{name} is skipped: {error}")
     return missing
 
 

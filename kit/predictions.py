@@ -145,7 +145,8 @@ def read_predictions(path: Path) -> Predictions:
         proba = np.column_stack([table.column(i).to_numpy() for i in range(1, len(names))])
         return Predictions(table.column(0).to_numpy(), tuple(name.removeprefix("class:") for name in names[1:]), proba)
     except (OSError, pa.ArrowException, ValueError, IndexError) as error:
-        raise InputError(f"{path}: cannot be read as predictions ({error}); delete {path.parent} and run again") from error
+        remedy = f"delete {path.parent} and run again"
+        raise InputError(f"{path}: cannot be read as predictions ({error}); {remedy}") from error
 
 
 def _column_names(classes: tuple[str, ...]) -> list[str]:

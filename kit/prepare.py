@@ -22,7 +22,7 @@ from kit.folds import fold_groups, scored_folds
 from kit.images import Images, Pool
 from kit.table import read_classes, read_table
 from kit.table.embeddings import read_embeddings
-from kit.terminal import escape, warn
+from kit.terminal import warn
 
 
 @dataclass(frozen=True)
@@ -167,4 +167,4 @@ def _report_broken(table: pd.DataFrame, facts: pd.DataFrame) -> None:
     for split, rows in table.groupby("split"):
         named = [f"{row.path} ({facts.problem[row.Index]})" for row in rows.head(5).itertuples()]
         fate = "they get the class prior in the submission" if split == "test" else "left out"
-        warn(f"{len(rows)} broken {split} images, {fate}: {escape(some(named))}")
+        warn(f"{len(rows)} broken {split} images, {fate}: {some(named)}")

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape as rich_escape
+from rich.text import Text
 
 Item = TypeVar("Item")
 
+LABEL_WIDTH = 11  # characters
 PIPE_WIDTH = 132  # characters, where there is no terminal to ask
 
 out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -25,17 +27,28 @@ err = Console(stderr=True)
 
 def stage(name: str, detail: str = "") -> None:
     """Announce a stage: what is made, what is re-used."""
-    err.print(f"[bold cyan]{name:<11}[/] {detail}", highlight=False)
+    _say(name, "bold cyan", detail)
 
 
 def note(text: str) -> None:
-    """Say something worth knowing, on stderr."""
-    err.print(f"[dim]{'':<11}[/] {text}", highlight=False)
+    """Say something worth knowing."""
+    _say("", "", text)
 
 
 def warn(text: str) -> None:
     """Say something that may cost the user points."""
-    err.print(f"[yellow]{'warning':<11}[/] {text}", highlight=False)
+    _say("warning", "yellow", text)
+
+
+def fail(text: str) -> None:
+    """Say why a command ends; also with ``--quiet``."""
+    err.quiet = False
+    _say("error", "bold red", text)
+
+
+def _say(label: str, style: str, text: str) -> None:
+    """Print one line on stderr; `text` is plain, whatever brackets a file's name has."""
+    err.print(Text.assemble((f"{label:<{LABEL_WIDTH}} ", style), str(text)), soft_wrap=True)
 
 
 def print_json(value: object) -> None:
@@ -70,7 +83,7 @@ class Progress:
         if self._bar is None:
             self._open()
         if self._bar is not None:
-            self._bar.update(self._task, advance=n, description=f"{self.label:<11} {detail}")
+            self._bar.update(self._task, advance=n, description=f"{self.label:<{LABEL_WIDTH}} {detail}")
 
     def _open(self) -> None:
         if not err.is_terminal or err.quiet:

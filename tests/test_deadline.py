@@ -39,7 +39,7 @@ def test_durations_are_read(text, seconds):
     "text", ["", " ", "1.2.3h", ".", "h", "1..5m", "-5", "-1h", "0", "0h0m", "0.0s", "nan", "1d", "5 m", "30m1h", "1e3"]
 )
 def test_what_is_no_duration_above_zero_is_refused(text):
-    with pytest.raises(InputError, match="--time-limit .*: write 9h, 1h30m"):
+    with pytest.raises(InputError, match=r"--time-limit .*: write 9h, 1h30m"):
         parse_duration(text)
 
 

@@ -52,7 +52,7 @@ def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
     for members in refused:
         names = name_images(list_images(table.iloc[members]))
         remedy = "if they belong together, give them a group ([folds] group)"
-        terminal.warn(terminal.escape(f"{len(members)} images look alike, too many to be grouped: {names}; {remedy}"))
+        terminal.warn(f"{len(members)} images look alike, too many to be grouped: {names}; {remedy}")
     return clusters
 
 

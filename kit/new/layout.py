@@ -40,7 +40,7 @@ from kit.table.scan import (
     strip_archive,
 )
 from kit.table.sources import list_folders
-from kit.terminal import escape, note
+from kit.terminal import note
 
 SAMPLE = re.compile(r"sample.*sub|submission", re.IGNORECASE)
 SOLUTION = re.compile(r"solution", re.IGNORECASE)
@@ -142,7 +142,7 @@ def _open_root(data: Path, unpack_to: Path | None) -> Path:
     if not is_archive(data.name) or unpack_to is None:
         raise InputError(f"{data}: is a file; give a folder of images{' or an archive' if unpack_to else ''}")
     if unpack_to.exists():
-        note(f"{escape(unpack_to)} is there already and read as it is; remove it to unpack {escape(data.name)} again")
+        note(f"{unpack_to} is there already and read as it is; remove it to unpack {data.name} again")
     return extract_archive(data, unpack_to).resolve()
 
 

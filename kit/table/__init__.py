@@ -16,7 +16,7 @@ from kit.competition import Competition, Listing
 from kit.errors import InputError, some
 from kit.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
 from kit.table.sources import find_folder, list_folders, name_key, read_listing
-from kit.terminal import escape, note, warn
+from kit.terminal import note, warn
 
 SPLITS = ("labeled", "unlabeled", "test")
 COLUMNS = ["id", "path", "label", "split", "group"]
@@ -97,7 +97,7 @@ def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:
         raise InputError(f"{name_key(competition, 'labeled')} = {text!r}: {folder} {cause}; {remedy}")
     _check_class_folders(f"{name_key(competition, 'labeled')} = {text!r}", folder, text, classes, set(labels))
     if n_beside:
-        note(f"{escape(folder)}: {n_beside} images beside the class folders are not read")
+        note(f"{folder}: {n_beside} images beside the class folders are not read")
     return _make_part(_name_images(names, folder), [f"{folder}/{name}" for name in names], labels)
 
 
@@ -159,7 +159,7 @@ def _check_classes(competition: Competition, labels: pd.Series) -> None:
         alike.setdefault(name.strip().casefold(), []).append(name)
     for names in alike.values():
         if len(names) > 1:
-            warn(f"classes {escape(some(map(repr, names)))} differ in case or outer spaces only; they are kept apart")
+            warn(f"classes {some(map(repr, names))} differ in case or outer spaces only; they are kept apart")
     small = sorted(name for name, n in n_images.items() if n < MIN_IMAGES_PER_CLASS)
     if small:
         cause = f"class {some(map(repr, small))} has one image; cross-validation needs at least {MIN_IMAGES_PER_CLASS}"

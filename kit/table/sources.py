@@ -15,7 +15,7 @@ from kit.competition import FILE, Competition, Listing
 from kit.errors import InputError, nearest, some
 from kit.files import key_of
 from kit.table.scan import extract_archive, is_archive, is_image, is_visible, read_csv, scan_files, strip_suffix
-from kit.terminal import escape, warn
+from kit.terminal import warn
 
 
 def name_key(competition: Competition, key: str) -> str:
@@ -188,7 +188,7 @@ def _report_missing(missing: pd.Series, names: list[str], folder: Path, file: Pa
     text = f"{file}: no image in {folder} for {shown}; {hint}"
     if strict:
         raise InputError(text)
-    warn(f"{escape(text)}; left out ({len(missing)} rows)")
+    warn(f"{text}; left out ({len(missing)} rows)")
 
 
 def _refuse_same_file(ids: pd.Series, found: list[str | None], file: Path) -> None:
