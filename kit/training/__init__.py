@@ -24,7 +24,7 @@ from kit.errors import InputError
 from kit.files import key_of, write_atomic
 from kit.images import Images
 from kit.store import read_rows, read_store
-from kit.terminal import Progress, escape, note
+from kit.terminal import Progress, note
 from kit.training.augment import augment
 from kit.training.batches import (
     Forward,
@@ -268,7 +268,7 @@ class _Loop:
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file makes the unpickler raise anything
-            note(f"{escape(checkpoint)} cannot be read ({type(error).__name__}): training begins anew")
+            note(f"{checkpoint} cannot be read ({type(error).__name__}): training begins anew")
             return
         if state.get("key") == key:
             for name, part in self._stateful().items():
