@@ -7,6 +7,7 @@ a failure. Modules are imported inside the command that needs them, so that ``--
 from __future__ import annotations
 
 import errno
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -100,7 +101,8 @@ def new(
     layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
     terminal.err.print(describe(layout))
     folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
-    terminal.note(f"next: look through {folder}, then ./run.sh all {name}")
+    where = "" if options.workspace == REPOSITORY else f" --workspace {shlex.quote(str(options.workspace))}"
+    terminal.note(f"next: look through {folder}, then ./run.sh all {name}{where}")
     _print(str(folder), {"competition": name, "file": str(folder / FILE)})
 
 
@@ -302,14 +304,14 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         combined = ensemble(prepared, find_members(prepared))
         cv, error, weights = combined.facts["cv"], combined.facts["se"], _list_weights(combined, ", ")
         terminal.stage("ensemble", f"CV {cv:.4f} +- {error:.4f} (nested); {weights}")
-        path = make_submission(prepared, combined)
         said = verify(prepared, [*results, combined])
         terminal.stage("verify", f"{len(said)} checks held")
+        path = make_submission(prepared, combined) if len(prepared.split("test")) else None
     _print_board(prepared, find_finished(prepared), skipped, submission=path)
     for name, reason in skipped.items():
         terminal.warn(f"{name} was skipped: {reason}")
-    terminal.stage("submission", str(path))
-    if competition.facts.slug:
+    terminal.stage("submission", str(path or "none: the competition has no test images"))
+    if path and competition.facts.slug:
         terminal.note(f'next: kaggle competitions submit -c {competition.facts.slug} -f "{path}" -m "{path.stem}"')
     if any(isinstance(reason, OutOfTime) for reason in skipped.values()):
         raise TimeIsUp("time limit reached; what was finished is in the submission, the next call goes on")

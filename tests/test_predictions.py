@@ -64,5 +64,5 @@ def test_another_class_order_is_refused():
 
 def test_a_broken_file_is_named_with_the_remedy(tmp_path):
     (tmp_path / "p.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(InputError, match=r"p\.parquet.*delete it"):
+    with pytest.raises(InputError, match=r"p\.parquet.*delete .* and run again"):
         read_predictions(tmp_path / "p.parquet")

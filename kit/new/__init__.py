@@ -63,10 +63,12 @@ prompts = "first"
 model = "clip_finetune"
 encoder = "open_clip:ViT-B-16/openai"
 prompts = "first"
+flip = true  # mirror images in training; not where left and right differ, as in digits and text
 
 [runs.efficientnetv2_s]
 model = "fine_tune"
 encoder = "timm:tf_efficientnetv2_s.in21k_ft_in1k"
+flip = true
 {pseudo}
 # The ensemble combines all runs, by weights chosen on out-of-fold predictions; `members` names some of them.
 [ensemble]
