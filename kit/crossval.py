@@ -48,7 +48,7 @@ from kit.runs import (
 from kit.terminal import Progress, note, stage
 from kit.weights import find_weights, parse_encoder
 
-CHUNK = 16_384  # images predicted at a time: memory stays flat in the size of the pool
+CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
 KEPT_SUFFIXES = (".parquet", ".npy", ".safetensors", ".json")
 
 

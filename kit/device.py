@@ -23,7 +23,7 @@ def list_devices() -> tuple[str, ...]:
     import torch
 
     if os.environ.get("KIT_DEVICE"):
-        return tuple(os.environ["KIT_DEVICE"].split(","))
+        return tuple(name.strip() for name in os.environ["KIT_DEVICE"].split(","))
     if torch.cuda.is_available():
         return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
     return ("mps",) if torch.backends.mps.is_available() else ("cpu",)
