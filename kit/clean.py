@@ -1,14 +1,24 @@
-"""Clean: what may be deleted under runs/NAME - the cache, half-made runs, runs of settings no longer in use."""
+"""Clean: what may be deleted under runs/NAME - the cache, unpacked archives, runs of settings no longer in use.
+
+Never listed are the runs of the present settings, finished or half made, all their rounds, their teachers, the present
+ensemble and its members, and imports: what a later call would go on with, or could not make anew.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
-from kit.competition import Competition
-from kit.ensemble import find_ensemble
+from kit.competition import ENSEMBLE, Competition
+from kit.ensemble import find_ensemble, members_of
+from kit.errors import MissingWeights, TeacherMissing
+from kit.files import KEY_LENGTH, read_json
 from kit.prepare import Prepared
-from kit.runs import IMPORTED, find_result, result_at
+from kit.runs import find_run, rounds_of, run_folder, run_key
+
+KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+REMOVED = ".removed"  # suffix of a folder on its way out
 
 
 def list_removable(competition: Competition, prepared: Prepared | None) -> list[tuple[Path, int]]:
@@ -20,35 +30,74 @@ def list_removable(competition: Competition, prepared: Prepared | None) -> list[
         The competition.
     prepared
         The same made ready, to know which runs are in use; None to remove all but imports.
+
+    Raises
+    ------
+    InputError
+        When an option of a run is refused or a member of the ensemble is unknown: what is in use is not known then.
     """
     home = competition.workspace.runs(competition.name)
     kept = set() if prepared is None else _in_use(prepared)
-    folders = [home / "cache", home / "unpacked"] if (home / "cache").is_dir() else []
-    for run in sorted(
-        path for path in home.glob("*/*") if path.is_dir() and path.parent.name not in ("cache", "unpacked")
-    ):
-        if run not in kept and run.name != IMPORTED:
-            folders.append(run)
+    left = [*sorted(home.glob(f".*{REMOVED}")), *sorted(home.glob(f"*/.*{REMOVED}"))]  # by an earlier call
+    whole = [*left, home / "cache", home / "unpacked"]
+    runs = [path for path in sorted(home.glob("*/*")) if KEY.fullmatch(path.name) and path.parent not in whole]
+    folders = [*whole, *(path for path in runs if path not in kept)]
     return [(folder, _size(folder)) for folder in folders if folder.is_dir()]
 
 
 def remove(folders: list[tuple[Path, int]]) -> None:
-    """Delete folders."""
+    """Delete folders.
+
+    Each is renamed first, in one step, so that a kill in the middle leaves no run.json without its predictions and no
+    archive that looks unpacked; the next call lists what is left, first.
+    """
     for folder, _ in folders:
-        shutil.rmtree(folder)
+        leaving = folder if folder.name.endswith(REMOVED) else folder.with_name(f".{folder.name}{REMOVED}")
+        folder.rename(leaving)
+        shutil.rmtree(leaving)
 
 
 def _in_use(prepared: Prepared) -> set[Path]:
-    """Return the folders of the current runs, of their teachers, and of the ensemble."""
-    found = [result for name in prepared.competition.runs if (result := find_result(prepared, name))]
-    members = [result for result in found if result.name.partition(".")[0] in prepared.competition.members]
+    """Return the folders of the present runs, of the ensemble, and of all that these were made from."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    folders, unknown = set(), []
+    for name in prepared.competition.runs:
+        try:
+            folders |= _round_folders(prepared, name)
+        except (MissingWeights, TeacherMissing):  # its key cannot be told now, so none of its runs is known to be old
+            unknown.append(name)
+    if unknown:
+        folders |= {path for name in (*unknown, ENSEMBLE) for path in home.glob(f"{name}/*")}
+        folders |= {path for name in unknown for path in home.glob(f"{name}.*/*")}
+    members = members_of(prepared)
     combined = find_ensemble(prepared, members) if members else None
-    folders, ahead = set(), [*found, *([combined] if combined else [])]
-    while ahead:
-        result = ahead.pop()
-        folders.add(result.folder)
-        ahead += [result_at(prepared, name, key) for name, key in result.facts.get("teachers", {}).items()]
+    if combined:
+        folders.add(combined.folder)
+    return _with_sources(home, folders)
+
+
+def _round_folders(prepared: Prepared, name: str) -> set[Path]:
+    """Return the folders of all rounds of a run: dropped ones say that they were, a half-made one will go on."""
+    folders = set()
+    for run in rounds_of(prepared.competition.run(name)):
+        folders.add(run_folder(prepared, run, run_key(prepared, run)))
+        if find_run(prepared, run) is None:  # the key of the next round follows from this one
+            break
     return folders
+
+
+def _with_sources(home: Path, folders: set[Path]) -> set[Path]:
+    """Return folders of runs and of the teachers and members that they name, and so on."""
+    found, ahead = set(), list(folders)
+    while ahead:
+        folder = ahead.pop()
+        if folder in found:
+            continue
+        found.add(folder)
+        facts = read_json(folder / "run.json") or {}
+        sources = facts.get("teachers", {}) | facts.get("members", {})
+        ahead += [home / name / key for name, key in sources.items()]
+    return found
 
 
 def _size(folder: Path) -> int:

@@ -25,7 +25,7 @@ from kit.deadline import check_deadline, seconds_left, set_deadline
 from kit.device import list_devices
 from kit.files import read_json, write_atomic, write_json
 from kit.images import Images
-from kit.metrics import METRICS, negative_log_proba
+from kit.metrics import METRICS
 from kit.models import Kept, Model, Resumable, Swept, build_model
 from kit.predictions import Predictions, concatenate, mean_predictions, read_predictions, write_predictions
 from kit.prepare import Prepared
@@ -45,6 +45,7 @@ from kit.runs import (
     teachers_of,
     write_result,
 )
+from kit.sweep import choose_per_fold
 from kit.terminal import Progress, note, stage
 from kit.weights import find_weights, parse_encoder
 
@@ -266,53 +267,11 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
         settled.settle(value)
         _write_fold_predictions(prepared, settled, fold, mine)
         write_json(mine / "settled.json", value)
-    metric, labels = prepared.competition.facts.metric, np.concatenate([_labels(prepared, fold) for fold in sweeps])
+    metric, labels = prepared.competition.facts.metric, np.concatenate([prepared.fold_labels(fold) for fold in sweeps])
     curve = [
         METRICS[metric].score(labels, np.concatenate([own[i] for own in sweeps.values()])) for i in range(len(values))
     ]
     return {"name": model.sweep_name, "per_fold": chosen, "values": values, "curve": curve}
-
-
-def choose_per_fold(
-    prepared: Prepared, values: list[float], sweeps: dict[int, np.ndarray], default: float
-) -> dict[int, float]:
-    """Choose a swept setting for each fold on the other folds' oof rows.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    values
-        The values that were tried; a single one is taken.
-    sweeps
-        Per scored fold, probabilities at every value, (n_values, n_images, n_classes).
-    default
-        Taken with a single hold-out, where there are no other rows to choose on.
-    """
-    chosen = {}
-    for fold in prepared.scored:
-        others = [other for other in prepared.scored if other != fold]
-        if len(values) == 1 or not others:
-            chosen[fold] = values[0] if len(values) == 1 else default
-            continue
-        labels = np.concatenate([_labels(prepared, other) for other in others])
-        chosen[fold] = values[_best_value(prepared.competition.facts.metric, labels, [sweeps[own] for own in others])]
-    return chosen
-
-
-def _labels(prepared: Prepared, fold: int) -> np.ndarray:
-    return prepared.labels[prepared.folds == fold]
-
-
-def _best_value(metric: str, labels: np.ndarray, sweeps: list[np.ndarray]) -> int:
-    """Return the position of the value with the best score; log-loss, then order, breaks ties."""
-    together = np.concatenate(sweeps, axis=1)  # (n_values, n_images, n_classes)
-
-    def merit(i: int) -> tuple[float, float, int]:
-        score = METRICS[metric].sign * METRICS[metric].score(labels, together[i])
-        return round(score, 9), -round(float(negative_log_proba(labels, together[i]).mean()), 9), -i
-
-    return max(range(len(together)), key=merit)
 
 
 def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:

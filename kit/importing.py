@@ -1,16 +1,18 @@
 """Import: predictions made elsewhere become a member of the ensemble, after the same checks.
 
-Reads CSV or parquet files with an id column and one column per class; writes ``runs/NAME/RUN/imported/``.
+Reads CSV or parquet files with an id column and one column per class; writes ``runs/NAME/RUN/imported/``. A later
+import takes the place of an earlier one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kit.competition import ENSEMBLE, RUN_NAME
+from kit.competition import RESERVED, RUN_NAME
 from kit.errors import InputError, some
 from kit.files import hash_file, key_of
 from kit.predictions import Predictions, write_predictions
@@ -31,31 +33,33 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
     name
         The member's name, not one of the competition's runs.
     oof, test
-        CSV or parquet files: an id column, then one column per class, in any order.
+        CSV or parquet files: an id column, then one column per class, in any order. The test file may hold the test
+        images that cannot be read here; their rows are left out, the submission gives them the class prior.
 
     Raises
     ------
     InputError
-        When the name is taken, ids are missing or unknown, classes differ, or a row is not a distribution.
+        When the name is taken, a file cannot be read, ids are missing or unknown, classes differ, or a row is not a
+        distribution.
     """
-    if not RUN_NAME.fullmatch(name) or name == ENSEMBLE or name in prepared.competition.runs:
+    if not RUN_NAME.fullmatch(name) or name in RESERVED or name in prepared.competition.runs:
         raise InputError(f"import {name!r}: choose a name of letters, digits, _ and - that no run has")
     rows = prepared.labeled[prepared.scored_rows]
     oof_predictions = _read(oof, prepared, prepared.pool.ids[rows])
-    test_predictions = _read(test, prepared, prepared.pool.ids[prepared.split("test")])
-    folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
-    write_predictions(folder / "oof.parquet", oof_predictions)
-    write_predictions(folder / "test.parquet", test_predictions)
+    test_predictions = _read(test, prepared, prepared.pool.ids[prepared.split("test")], prepared.broken_test)
     facts = describe_run(prepared, name, oof_predictions)
     facts |= {"key": key_of(hash_file(oof), hash_file(test)), "model": IMPORTED, "teachers": {}, "seconds": None}
+    folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
+    (folder / "run.json").unlink(missing_ok=True)  # else a kill would leave these predictions under the old key
+    write_predictions(folder / "oof.parquet", oof_predictions)
+    write_predictions(folder / "test.parquet", test_predictions)
     return write_result(name, folder, facts)
 
 
-def _read(path: Path, prepared: Prepared, wanted: np.ndarray) -> Predictions:
-    """Read one file and bring rows and columns into the kit's order."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
+def _read(path: Path, prepared: Prepared, wanted: np.ndarray, spare: Collection[str] = ()) -> Predictions:
+    """Read one file, leave out `spare` ids, and bring rows and columns into the kit's order."""
+    table = _read_table(path)
+    table = table[~table.iloc[:, 0].astype(str).isin(spare)]
     ids = table.iloc[:, 0].astype(str)
     columns = {str(name).removeprefix("class:"): name for name in table.columns[1:]}
     if set(columns) != set(prepared.classes):
@@ -65,5 +69,20 @@ def _read(path: Path, prepared: Prepared, wanted: np.ndarray) -> Predictions:
     try:
         proba = table[[columns[name] for name in prepared.classes]].to_numpy(dtype=np.float64)
         return Predictions(ids.to_numpy(dtype=object), prepared.classes, proba).at(wanted)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV or parquet file; name it in whatever goes wrong."""
+    import pyarrow as pa
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read as a table of predictions ({error})") from error
+    if table.columns.empty:
+        raise InputError(f"{path}: no columns; expected an id column, then one column per class")
+    return table

@@ -13,14 +13,15 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from kit.competition import ENSEMBLE, Competition
+from kit.competition import ENSEMBLE
 from kit.errors import InputError, some
 from kit.metrics import METRICS, distinguishable, paired_difference, score_with_error
 from kit.predictions import Predictions
 from kit.prepare import Prepared
-from kit.runs import Result, oof_rows
-from kit.submission import read_ledger
+from kit.runs import Result, list_imported, oof_rows, result_at
+from kit.submission import read_ledger, with_broken
 from kit.table.scan import read_csv
+from kit.table.sources import find_file
 from kit.terminal import escape
 
 SAME = "not distinguishable"
@@ -28,7 +29,10 @@ SAME = "not distinguishable"
 
 @dataclass(frozen=True)
 class Row:
-    """Hold one line of the leaderboard; None where a thing is not known."""
+    """Hold one line of the leaderboard; None where a thing is not known.
+
+    `test_images_used` says that the run, one of its teachers or one of its members learned from test images.
+    """
 
     run: str
     model: str
@@ -62,8 +66,8 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
     metric = METRICS[prepared.competition.facts.metric]
     ordered = sorted(results, key=lambda result: -metric.sign * result.facts["cv"])
     solution = read_solution(prepared)
-    sent = {row["run"]: row for row in read_ledger(prepared.competition)}
-    rows = [_row(prepared, result, ordered[0], solution, sent.get(result.name, {})) for result in ordered]
+    ledger = read_ledger(prepared.competition)
+    rows = [_row(prepared, result, ordered[0], solution, ledger) for result in ordered]
     empty = dict.fromkeys(Row.__dataclass_fields__)
     for name, reason in skipped.items():
         run = prepared.competition.runs[name]
@@ -78,28 +82,48 @@ def read_solution(prepared: Prepared) -> dict[str, int] | None:
     Raises
     ------
     InputError
-        When it names other ids than the test's, or unknown classes.
+        When it is missing, lacks a test image or a column, or names unknown classes.
     """
     competition = prepared.competition
     if competition.data.solution is None:
         return None
-    path = competition.root / competition.data.solution
+    path = find_file(competition, "solution", competition.data.solution)
     table = read_csv(path)
+    if table.shape[1] < 2:
+        raise InputError(f"{path}: only one column; expected an id and a label")
     codes = {name: code for code, name in enumerate(prepared.classes)}
     ids, labels = table.iloc[:, 0], table.iloc[:, 1]
     if unknown := sorted(set(labels) - set(codes)):
         raise InputError(f"{path}: labels that are not classes: {some(unknown)}")
     solution = {image_id: codes[label] for image_id, label in zip(ids, labels, strict=True)}
-    tested = set(prepared.pool.ids[prepared.split("test")])
+    tested = {*prepared.pool.ids[prepared.split("test")], *prepared.broken_test}
     if missing := sorted(tested - set(solution)):
         raise InputError(f"{path}: {len(missing)} test images are not in it: {some(missing)}")
     return solution
 
 
-def local_score(competition: Competition, solution: dict[str, int], test: Predictions) -> tuple[float, float]:
-    """Return metric and standard error of test predictions, as Kaggle would score them."""
-    labels = np.array([solution[image_id] for image_id in test.ids])
-    return score_with_error(competition.facts.metric, labels, test.proba)
+def local_score(prepared: Prepared, solution: dict[str, int], test: Predictions) -> tuple[float, float]:
+    """Return metric and standard error of test predictions, as Kaggle would score the submission made of them."""
+    test = with_broken(prepared, test)
+    labels = np.array([solution[image_id] for image_id in test.ids], dtype=np.int64)
+    return score_with_error(prepared.competition.facts.metric, labels, test.proba)
+
+
+def used_test_images(prepared: Prepared, result: Result) -> bool:
+    """Return whether a run learned from test images, by itself or through its teachers or members.
+
+    How an import was made is not known; it counts as one that did not.
+
+    Raises
+    ------
+    InputError
+        When a teacher or member is not there any more.
+    """
+    if result.facts.get("use_test_images"):
+        return True
+    sources = result.facts["teachers"] | result.facts.get("members", {})
+    own = [(name, key) for name, key in sources.items() if name not in list_imported(prepared)]
+    return any(used_test_images(prepared, result_at(prepared, name, key)) for name, key in own)
 
 
 def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
@@ -110,6 +134,8 @@ def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
     facts = prepared.competition.facts
     known = {name for name in Row.__dataclass_fields__ if any(getattr(row, name) is not None for row in rows)}
     known |= {"run", "model", "cv", "verdict"}
+    if not any(row.test_images_used for row in rows):
+        known.remove("test_images_used")
     columns = {name: column for name, column in COLUMNS.items() if name in known}
     for spare in ("encoder", "model", "round", "seconds"):
         if _width(columns, rows) > width:
@@ -135,7 +161,7 @@ def _width(columns: dict[str, tuple[str, Callable[[Row], str]]], rows: Sequence[
 
 
 def _row(
-    prepared: Prepared, result: Result, best: Result, solution: dict[str, int] | None, sent: dict[str, str]
+    prepared: Prepared, result: Result, best: Result, solution: dict[str, int] | None, ledger: list[dict[str, str]]
 ) -> Row:
     """Fill one line."""
     name, facts = result.name, result.facts
@@ -144,15 +170,15 @@ def _row(
     labels, proba = oof_rows(prepared, result.predictions("oof"))
     _, best_proba = oof_rows(prepared, best.predictions("oof"))
     difference, error = paired_difference(metric, labels, proba, best_proba)
-    local = (None, None)
-    if solution is not None:
-        local = local_score(prepared.competition, solution, result.predictions("test"))
+    test = None if solution is None else result.predictions("test")
+    local = (None, None) if test is None else local_score(prepared, solution, test)
+    public, private = _kaggle_scores(ledger, facts["key"])
     return Row(
         run=name,
         model=facts["model"],
         encoder=options.get("encoder"),
         round=int(name.rpartition(".")[2]) if facts.get("pseudo") else None,
-        test_images_used=bool(facts.get("use_test_images")),
+        test_images_used=used_test_images(prepared, result),
         cv=facts["cv"],
         se=facts["se"],
         difference=difference,
@@ -160,10 +186,16 @@ def _row(
         verdict=_verdict(result is best, difference, error),
         local=local[0],
         local_se=local[1],
-        public=sent.get("public") or None,
-        private=sent.get("private") or None,
+        public=public,
+        private=private,
         seconds=facts.get("seconds"),
     )
+
+
+def _kaggle_scores(ledger: list[dict[str, str]], key: str) -> tuple[str | None, str | None]:
+    """Return Kaggle's latest public and private scores of exactly this run: its name may have had other settings."""
+    sent = [row for row in ledger if row["key"] == key and (row["public"] or row["private"])]
+    return (sent[-1]["public"] or None, sent[-1]["private"] or None) if sent else (None, None)
 
 
 def _verdict(is_best: bool, difference: float, error: float) -> str:
@@ -192,6 +224,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
     "model": ("model", lambda row: row.model),
     "encoder": ("encoder", lambda row: _short(row.encoder)),
     "round": ("round", lambda row: "" if row.round is None else str(row.round)),
+    "test_images_used": ("uses test", lambda row: "yes" if row.test_images_used else ""),
     "cv": ("CV ± SE", lambda row: _with_error(row.cv, row.se)),
     "verdict": ("against best", lambda row: "=" if row.verdict == SAME else row.verdict.partition(":")[0]),
     "local": ("local ± SE", lambda row: _with_error(row.local, row.local_se)),

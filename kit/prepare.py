@@ -77,6 +77,10 @@ class Prepared:
         """Return the pool's positions of one split."""
         return np.flatnonzero(self.pool.splits == name)
 
+    def fold_labels(self, fold: int) -> np.ndarray:
+        """Return the class codes of a fold's images."""
+        return self.labels[self.folds == fold]
+
     def training(self, fold: int) -> Images:
         """Return the labelled images outside a fold, with their labels."""
         mine = self.folds != fold

@@ -1,114 +1,251 @@
 """Verify: re-derive what every finished run claims; a leak is named.
 
-Reads everything under ``runs/NAME`` that the leaderboard would show; writes nothing. Re-derived are: that the fold file
-keeps groups together, that no fold's model was fitted on the fold's own images, that pseudo labels are those which the
-teachers' models *of the same fold* give, that oof covers every scored image once with what that fold's model said, and
-that class and row order are the competition's.
+Reads everything under ``runs/NAME`` that the leaderboard would show, and what that was made from; writes nothing.
+Re-derived are: that no fold's model was fitted on the fold's own images; that pseudo labels are those which the
+teachers' models *of the same fold* give; that a swept setting of a fold is the one which the other folds choose; that
+oof and test are what the folds' models said, and the ensemble's what its members give; that CV and standard error
+follow from the oof. That groups do not straddle folds is checked whenever the fold file is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kit.competition import ENSEMBLE, PseudoPlan
+from kit.ensemble import combine
 from kit.errors import LeakFound, some
 from kit.files import read_json
-from kit.images import Images
-from kit.predictions import read_predictions
+from kit.metrics import score_with_error
+from kit.models import MODELS
+from kit.predictions import Predictions, mean_predictions, read_predictions
 from kit.prepare import Prepared
 from kit.pseudo import choose_pseudo_labels
-from kit.runs import IMPORTED, Result, fold_folder, pool_predictions, result_at
+from kit.runs import IMPORTED, Result, fold_folder, list_imported, oof_rows, pool_predictions, result_at
+from kit.sweep import choose_per_fold
+
+TOLERANCE = 1e-6  # of a probability or a score: they are kept as float32
+REFIT_TOLERANCE = 1e-4  # of a probability that a network or an optimiser gives again: other machines round otherwise
+N_POOLS = 8  # predictions of the unlabelled images held in memory at a time: they are large
 
 
 def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
-    """Return one sentence for every check that held.
+    """Return one sentence for the folds and for every run: the given ones and all they were made from.
 
     Raises
     ------
     LeakFound
         Naming the run, the fold and the images, at the first check that did not hold.
+    InputError
+        When a file is missing or cannot be read.
     """
-    said = [_verify_groups(prepared)]
-    for result in results:
-        _verify_coverage(prepared, result)
-        if result.folder.name == IMPORTED:
-            said.append(f"{result.name}: imported; its oof covers every scored image once (its training is unknown)")
-        elif result.name == ENSEMBLE:
-            said.append(f"{result.name}: oof covers every scored image once")
-        else:
-            for fold in prepared.scored:
-                _verify_fold(prepared, result, fold)
-            said.append(f"{result.name}: {len(prepared.scored)} folds, none fitted on its own images")
+    runs = _with_sources(prepared, results)
+    for run in runs.values():
+        _verify_coverage(prepared, run)
+    for fold in prepared.scored:  # outside the loop over runs: teachers' predictions of the pool are read once
+        for run in filter(_is_fitted, runs.values()):
+            _verify_fold(prepared, run, fold)
+            _verify_pseudo(runs, run, fold)
+    said = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
+    for run in runs.values():
+        if _is_fitted(run):
+            _verify_settled(prepared, run)
+            _verify_test_mean(prepared, run)
+        elif run.name == ENSEMBLE:
+            _verify_ensemble(prepared, runs, run)
+        _verify_score(prepared, run)
+        said.append(_describe(prepared, run))
     return said
 
 
-def _verify_groups(prepared: Prepared) -> str:
-    """Groups - given ones and near-duplicates - must not straddle folds."""
-    groups = prepared.pool.groups[prepared.labeled]
-    order = np.lexsort((prepared.folds, groups))
-    straddle = (groups[order][1:] == groups[order][:-1]) & (prepared.folds[order][1:] != prepared.folds[order][:-1])
-    if straddle.any():
-        rows = order[np.flatnonzero(straddle)]
-        raise LeakFound(f"folds: groups straddle folds, for example {some(prepared.pool.ids[prepared.labeled[rows]])}")
-    return f"folds: {len(prepared.folds)} labelled images, no group straddles"
+@dataclass(frozen=True)
+class _Run(Result):
+    """A result whose predictions are read once, however many checks need them."""
+
+    read: Callable[[Path], Predictions]
+
+    def predictions(self, split: str) -> Predictions:
+        return self.read(self.folder / f"{split}.parquet")
+
+    def fold_predictions(self, fold: int, split: str) -> Predictions:
+        return self.read(fold_folder(self.folder, fold) / f"{split}.parquet")
 
 
-def _verify_coverage(prepared: Prepared, result: Result) -> None:
-    """The oof must cover every scored image once, the classes must be the competition's."""
-    oof = result.predictions("oof")
-    wanted = set(prepared.pool.ids[prepared.labeled[prepared.scored_rows]])
-    if oof.classes != prepared.classes:
-        raise LeakFound(f"{result.name}: class order is {some(oof.classes)}, not the competition's")
-    if set(oof.ids) != wanted:
-        raise LeakFound(f"{result.name}: oof does not cover the scored images: {some(set(oof.ids) ^ wanted)} differ")
+def _with_sources(prepared: Prepared, results: Sequence[Result]) -> dict[tuple[str, str], _Run]:
+    """Return the results, their teachers and members, and so on, by name and key."""
+    read, imported = _make_reader(), list_imported(prepared)
+    found: dict[tuple[str, str], _Run] = {}
+    ahead = list(results)
+    while ahead:
+        result = ahead.pop(0)
+        if (result.name, result.facts["key"]) in found:
+            continue
+        found[result.name, result.facts["key"]] = _Run(result.name, result.folder, result.facts, read)
+        for name, key in (result.facts["teachers"] | result.facts.get("members", {})).items():
+            source = result_at(prepared, name, IMPORTED if name in imported else key)
+            if source.facts["key"] != key:
+                raise LeakFound(f"{result.name}: made from {name} {key}, but {source.folder} is {source.facts['key']}")
+            ahead.append(source)
+    return found
 
 
-def _verify_fold(prepared: Prepared, result: Result, fold: int) -> None:
-    """One fold's model must not have seen the fold."""
-    mine = fold_folder(result.folder, fold)
-    ledger = read_json(mine / "provenance.json")
-    if ledger is None:
-        raise LeakFound(f"{result.name} fold {fold}: {mine / 'provenance.json'} is missing; what it saw is unknown")
-    held_out = prepared.held_out(fold)
-    if seen := sorted(set(ledger["labeled"]) & set(held_out.ids)):
-        raise LeakFound(f"{result.name} fold {fold}: fitted on {len(seen)} images of its own fold: {some(seen)}")
-    if foreign := sorted(set(ledger["labeled"]) - set(prepared.training(fold).ids)):
-        raise LeakFound(f"{result.name} fold {fold}: fitted on images outside the training folds: {some(foreign)}")
-    _verify_fold_oof(result, fold, held_out)
-    if result.facts.get("pseudo"):
-        _verify_pseudo(prepared, result, fold, ledger)
+def _make_reader() -> Callable[[Path], Predictions]:
+    """Return a `read_predictions` that remembers what it read, of the pool the last few alone."""
+    pools, others = functools.lru_cache(N_POOLS)(read_predictions), functools.cache(read_predictions)
+    return lambda path: pools(path) if path.stem == "unlabeled" else others(path)
 
 
-def _verify_fold_oof(result: Result, fold: int, held_out: Images) -> None:
-    """What the oof says of a fold must be what that fold's own model said."""
-    own = read_predictions(fold_folder(result.folder, fold) / "oof.parquet")
+def _is_fitted(run: Result) -> bool:
+    """Return whether a run was fitted here, fold by fold."""
+    return run.folder.name != IMPORTED and run.name != ENSEMBLE
+
+
+def _describe(prepared: Prepared, run: Result) -> str:
+    """Say what was found of a run."""
+    if run.folder.name == IMPORTED:
+        return (
+            f"{run.name}: imported; its oof covers every scored image once and gives its CV (its training is unknown)"
+        )
+    if run.name == ENSEMBLE:
+        return f"{run.name}: oof and test are what its {len(run.facts['members'])} members give, the CV is the oof's"
+    held = f"{run.name}: {len(prepared.scored)} folds, none fitted on its own images; oof, test and CV are theirs"
+    chosen = f"; {run.facts['chosen']['name']} chosen on the other folds" if run.facts.get("chosen") else ""
+    return held + chosen + ("; pseudo labels from the same folds' models" if run.facts.get("pseudo") else "")
+
+
+def _verify_coverage(prepared: Prepared, run: Result) -> None:
+    """Oof and test must cover their images once, on these folds and with the competition's classes."""
+    if run.facts["fold_key"] != prepared.fold_key:
+        raise LeakFound(f"{run.name}: {run.folder} was made on other folds or labels; make it again")
+    scored = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
+    for split, wanted in (("oof", scored), ("test", prepared.pool.ids[prepared.split("test")])):
+        said = run.predictions(split)
+        if said.classes != prepared.classes:
+            raise LeakFound(f"{run.name}: class order of {split} is {some(said.classes)}, not the competition's")
+        if apart := sorted(set(said.ids) ^ set(wanted)):
+            images = "scored" if split == "oof" else "test"
+            raise LeakFound(f"{run.name}: {split} does not cover the {images} images: {some(apart)} differ")
+
+
+def _verify_score(prepared: Prepared, run: Result) -> None:
+    """CV and standard error must be those of the oof."""
+    facts = run.facts
+    metric = prepared.competition.facts.metric if run.folder.name == IMPORTED else facts["metric"]
+    found = score_with_error(metric, *oof_rows(prepared, run.predictions("oof")))
+    if _differ(np.array(found), np.array([facts["cv"], facts["se"]])):
+        raise LeakFound(
+            f"{run.name}: run.json says CV {facts['cv']:.6f} ± {facts['se']:.6f} ({facts['metric']}), its oof gives "
+            f"{found[0]:.6f} ± {found[1]:.6f} ({metric})"
+        )
+
+
+def _verify_test_mean(prepared: Prepared, run: Result) -> None:
+    """The test predictions must be the mean of all the folds' models, not one fold's."""
+    mean = mean_predictions([run.fold_predictions(fold, "test") for fold in prepared.scored])
+    if _differ(run.predictions("test").at(mean.ids).proba, mean.proba):
+        raise LeakFound(
+            f"{run.name}: test.parquet is not the mean of what the {len(prepared.scored)} folds' models say"
+        )
+
+
+def _verify_settled(prepared: Prepared, run: Result) -> None:
+    """A swept setting of a fold must be what the other folds choose, and the fold's oof must be made with it."""
+    if not (chosen := run.facts.get("chosen")):
+        return
+    sweeps = {fold: _read_sweep(prepared, run, fold) for fold in prepared.scored}
+    best = choose_per_fold(prepared, chosen["values"], sweeps, MODELS[run.facts["model"]].sweep_default)
+    for fold, value in best.items():
+        where = f"{run.name} fold {fold}: {chosen['name']}"
+        settled = read_json(fold_folder(run.folder, fold) / "settled.json")
+        for said in (settled, chosen["per_fold"].get(str(fold))):
+            if said != value:
+                raise LeakFound(f"{where} is {said}, but the other folds' oof rows choose {value}")
+        oof = run.fold_predictions(fold, "oof").at(prepared.held_out(fold).ids).proba
+        if value in chosen["values"] and _differ(oof, sweeps[fold][chosen["values"].index(value)], REFIT_TOLERANCE):
+            raise LeakFound(f"{where} is {value}, but its oof is not what the model says with that")
+
+
+def _read_sweep(prepared: Prepared, run: Result, fold: int) -> np.ndarray:
+    """Return what a fold's model said at every value, (n_values, n_images, n_classes)."""
+    path = fold_folder(run.folder, fold) / "sweep.npy"
+    if not path.exists():
+        raise LeakFound(f"{run.name} fold {fold}: {path} is missing; on what its setting was chosen is unknown")
+    sweep = np.load(path, allow_pickle=False)
+    wanted = (len(run.facts["chosen"]["values"]), int((prepared.folds == fold).sum()), len(prepared.classes))
+    if sweep.shape != wanted:
+        raise LeakFound(f"{run.name} fold {fold}: {path} has shape {sweep.shape}, not {wanted}")
+    return sweep
+
+
+def _verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], _Run], run: Result) -> None:
+    """The ensemble must be what its members give."""
+    members = [runs[member] for member in run.facts["members"].items()]
+    oof, test, _ = combine(prepared, members, prepared.competition.ensemble.method)
+    for split, again in (("oof", oof), ("test", test)):
+        if _differ(run.predictions(split).at(again.ids).proba, again.proba, REFIT_TOLERANCE):
+            raise LeakFound(f"{run.name}: {split}.parquet is not what its members give: {some(run.facts['members'])}")
+
+
+def _verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
+    """One fold's model must not have seen the fold, and the oof must be what it said."""
+    labeled, held_out = set(_read_ledger(run, fold)["labeled"]), prepared.held_out(fold)
+    if seen := sorted(labeled & set(held_out.names)):
+        raise LeakFound(f"{run.name} fold {fold}: fitted on {len(seen)} images of its own fold: {some(seen)}")
+    if foreign := sorted(labeled - set(prepared.training(fold).names)):
+        raise LeakFound(f"{run.name} fold {fold}: fitted on images outside the training folds: {some(foreign)}")
+    own = run.fold_predictions(fold, "oof")
     if set(own.ids) != set(held_out.ids):
-        raise LeakFound(f"{result.name} fold {fold}: its predictions are of other images than the fold's")
-    if not np.array_equal(own.proba, result.predictions("oof").at(own.ids).proba):
-        raise LeakFound(f"{result.name} fold {fold}: oof.parquet is not what this fold's model said")
+        raise LeakFound(f"{run.name} fold {fold}: its predictions are of other images than the fold's")
+    if not np.array_equal(own.proba, run.predictions("oof").at(own.ids).proba):
+        raise LeakFound(f"{run.name} fold {fold}: oof.parquet is not what this fold's model said")
 
 
-def _verify_pseudo(prepared: Prepared, result: Result, fold: int, ledger: dict) -> None:
-    """Pseudo labels must be those that the teachers' models of the same fold give."""
-    for teacher in ledger.get("teachers", []):
+def _verify_pseudo(runs: dict[tuple[str, str], _Run], run: Result, fold: int) -> None:
+    """Pseudo labels must be those that the models of the same fold of the run's own teachers give."""
+    ledger = _read_ledger(run, fold)
+    for teacher in ledger["teachers"]:
         if teacher["fold"] != fold:
             raise LeakFound(
-                f"{result.name} fold {fold}: pseudo labels from {teacher['name']}'s model of fold {teacher['fold']}, "
+                f"{run.name} fold {fold}: pseudo labels from {teacher['name']}'s model of fold {teacher['fold']}, "
                 f"which was fitted on images of fold {fold}"
             )
-    teachers = [result_at(prepared, teacher["name"], teacher["key"]) for teacher in ledger["teachers"]]
-    for teacher in teachers:
-        _verify_fold(prepared, teacher, fold)
-    said = [pool_predictions(teacher, fold, result.facts["use_test_images"]) for teacher in teachers]
-    chosen = choose_pseudo_labels(said, PseudoPlan.model_validate(result.facts["pseudo"]))
-    pseudo = ledger["pseudo"]
-    if list(chosen.ids) != pseudo["ids"] or chosen.codes.tolist() != pseudo["codes"]:
-        apart = set(zip(chosen.ids, chosen.codes.tolist(), strict=True)) ^ set(
-            zip(pseudo["ids"], pseudo["codes"], strict=True)
-        )
+    named = {teacher["name"]: teacher["key"] for teacher in ledger["teachers"]}
+    if named != run.facts["teachers"]:
+        apart = sorted({name for name, _ in named.items() ^ run.facts["teachers"].items()})
+        raise LeakFound(f"{run.name} fold {fold}: provenance.json and run.json name other teachers: {some(apart)}")
+    written = list(zip(ledger["pseudo"]["ids"], ledger["pseudo"]["codes"], strict=True))
+    given = _choose_again([runs[teacher] for teacher in run.facts["teachers"].items()], run, fold)
+    if written != given:
+        names = sorted({name for name, _ in set(written) ^ set(given)})
         raise LeakFound(
-            f"{result.name} fold {fold}: {len(apart)} pseudo labels are not what the teachers' models of this fold "
-            f"give: {some(sorted(image_id for image_id, _ in apart))}"
+            f"{run.name} fold {fold}: {len(names)} pseudo labels are not what the teachers' models of this fold give: "
+            f"{some(names)}"
         )
+
+
+def _choose_again(teachers: list[_Run], run: Result, fold: int) -> list[tuple[str, int]]:
+    """Return the pseudo labels that the teachers' models of a fold give: names and class codes."""
+    if not teachers:
+        return []
+    said = [pool_predictions(teacher, fold, run.facts["use_test_images"]) for teacher in teachers]
+    chosen = choose_pseudo_labels(said, PseudoPlan.model_validate(run.facts["pseudo"]))
+    return list(zip(chosen.ids, chosen.codes.tolist(), strict=True))
+
+
+def _read_ledger(run: Result, fold: int) -> dict[str, Any]:
+    """Return what a fold's model was fitted on."""
+    path = fold_folder(run.folder, fold) / "provenance.json"
+    ledger = read_json(path)
+    if ledger is None:
+        raise LeakFound(f"{run.name} fold {fold}: {path} is missing; what it saw is unknown")
+    return ledger
+
+
+def _differ(ours: np.ndarray, theirs: np.ndarray, tolerance: float = TOLERANCE) -> bool:
+    """Return whether any value is farther away than the tolerance; what is not a number is."""
+    return not (np.abs(ours - theirs) <= tolerance).all()

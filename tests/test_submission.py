@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from kit.competition_file import read_competition
 from kit.crossval import crossval
 from kit.errors import InputError
 from kit.predictions import Predictions
@@ -107,16 +109,83 @@ def test_a_broken_test_image_gets_the_class_prior_and_is_in_the_submission(colou
     assert broken.stem in set(table["id"]) and len(table) == 9
 
 
-def test_without_a_sample_file_ids_and_labels_are_written_sorted(colours):
-    competition = colours(RUNS)
+def without(competition, line: str):
+    """Take a line out of competition.toml and read it again."""
     toml = competition.folder / "competition.toml"
-    toml.write_text(toml.read_text().replace('sample_submission = "sample_submission.csv"\n', ""))
-    prepared = prepare(colours_again(competition))
+    toml.write_text(toml.read_text().replace(line + "\n", ""))
+    return read_competition(competition.name, competition.workspace)
+
+
+def test_without_a_sample_file_ids_and_labels_are_written_sorted(colours):
+    prepared = prepare(without(colours(RUNS), 'sample_submission = "sample_submission.csv"'))
     table = fill_sample(prepared, crossval(prepared, "svm").predictions("test"))
     assert list(table.columns) == ["id", "label"] and table["id"].is_monotonic_increasing
 
 
-def colours_again(competition):
-    from kit.competition_file import read_competition
+def test_a_sample_file_that_went_away_is_named_with_the_nearest(trained):
+    prepared, result = trained
+    path = prepared.competition.root / "sample_submission.csv"
+    path.rename(path.with_name("sample_submissions.csv"))
+    with pytest.raises(InputError, match=r"sample_submission\.csv.*did you mean 'sample_submissions\.csv'"):
+        make_submission(prepared, result)
 
-    return read_competition(competition.name, competition.workspace)
+
+def test_without_test_images_there_is_nothing_to_submit(colours):
+    competition = without(colours(RUNS), 'test = "test"')
+    for line in ('sample_submission = "sample_submission.csv"', 'solution = "solution.csv"'):
+        competition = without(competition, line)
+    prepared = prepare(competition)
+    with pytest.raises(InputError, match=r"no test images: .*test names none"):
+        make_submission(prepared, crossval(prepared, "svm"))
+    assert not prepared.competition.workspace.submissions("colours").exists()
+
+
+@pytest.mark.parametrize("values", [["0.5"], ["0.0"], ["1e-3"], ["1", "2", "3"], ["0", "0.25"], ["7", ""]])
+def test_a_column_that_wants_numbers_is_refused_by_name_and_value(trained, values):
+    prepared, result = trained
+    rewrite_sample(prepared, lambda sample: sample.assign(label=[values[i % len(values)] for i in range(9)]))
+    shown = max(values, key=len)
+    with pytest.raises(InputError, match=rf"column 'label' holds .*{shown}.*; one column of prob.*empty the column"):
+        make_submission(prepared, result)
+
+
+@pytest.mark.parametrize("value", ["", "0", "red", "?", "nan"])
+def test_place_holders_in_the_sample_are_overwritten(trained, value):
+    prepared, result = trained
+    rewrite_sample(prepared, lambda sample: sample.assign(label=value))
+    assert set(read(make_submission(prepared, result))["label"]) <= set(prepared.classes)
+
+
+def test_where_classes_are_whole_numbers_a_half_is_refused_and_a_whole_number_is_not(colours):
+    competition = colours(RUNS)
+    for number, path in enumerate(sorted((competition.root / "train").iterdir()), start=1):
+        path.rename(path.with_name(str(number)))
+    prepared = prepare(competition)
+    test = crossval(prepared, "svm").predictions("test")
+    rewrite_sample(prepared, lambda sample: sample.assign(label="0"))
+    assert set(fill_sample(prepared, test)["label"]) <= {"1", "2", "3"}
+    rewrite_sample(prepared, lambda sample: sample.assign(label="0.5"))
+    with pytest.raises(InputError, match=r"column 'label' holds 0\.5"):
+        fill_sample(prepared, test)
+
+
+def test_a_file_whose_ledger_row_was_lost_gets_it_and_is_not_written_again(trained):
+    prepared, result = trained
+    path = make_submission(prepared, result)
+    before = path.stat().st_mtime_ns
+    (path.parent / "ledger.csv").unlink()  # as a kill between the two leaves it
+    assert make_submission(prepared, result) == path and path.stat().st_mtime_ns == before
+    assert [row["file"] for row in read_ledger(prepared.competition)] == ["001_svm.csv"]
+    assert len(list(path.parent.glob("0*.csv"))) == 1
+
+
+def test_the_number_of_a_deleted_submission_is_not_used_again(trained):
+    prepared, result = trained
+    make_submission(prepared, result).unlink()
+    assert make_submission(prepared, result).name == "002_svm.csv"
+
+
+def test_the_same_labels_of_another_run_are_its_own_submission(trained):
+    prepared, result = trained
+    names = [make_submission(prepared, replace(result, name=name)).name for name in ("svm", "my_svm", "svm")]
+    assert names == ["001_svm.csv", "002_my_svm.csv", "001_svm.csv"]
