@@ -74,7 +74,7 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
     """Return a finished run, or None; imported predictions are found by their name, if made on these folds."""
     if name not in prepared.competition.runs:
         result = _read_import(prepared, name)
-        return result if result and result.facts["fold_key"] == prepared.fold_key else None
+        return _score_anew(prepared, result) if result and result.facts["fold_key"] == prepared.fold_key else None
     kept = None
     for run in rounds_of(prepared.competition.run(name)):
         try:
@@ -128,10 +128,14 @@ def find_run(prepared: Prepared, run: Run) -> Result | None:
     facts = read_json(folder / "run.json")
     if not facts or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
         return None
-    result = Result(run.name, folder, facts)
-    if facts["metric"] != prepared.competition.facts.metric:  # made when another metric counted
-        return dataclasses.replace(result, facts=facts | _score(prepared, result.predictions("oof")))
-    return result
+    return _score_anew(prepared, Result(run.name, folder, facts))
+
+
+def _score_anew(prepared: Prepared, result: Result) -> Result:
+    """Return a run scored by the competition's metric, also if another one counted when it was made."""
+    if result.facts["metric"] == prepared.competition.facts.metric:
+        return result
+    return dataclasses.replace(result, facts=result.facts | _score(prepared, result.predictions("oof")))
 
 
 def run_folder(prepared: Prepared, run: Run, key: str) -> Path:
