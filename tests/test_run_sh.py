@@ -21,6 +21,7 @@ def clone(tmp_path):
     shutil.copy(HOME / "run.sh", home)
     (home / "requirements.txt").write_text("")
     (home / "kit").mkdir()
+    (home / "kit" / "__init__.py").write_text("")
     (home / "kit" / "__main__.py").write_text("import sys; print('ran', sys.argv[1:])")
     return home
 
