@@ -24,7 +24,7 @@ find_python() {
 install_requirements() {
   local python
   python=$(find_python "$@")
-  say "setting up $venv (once; a few minutes, about 5 GB)"
+  say "setting up $venv (once; a few minutes, about 6 GB)"
   if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     rm -rf -- "$venv"
     "$python" -m venv "$venv"

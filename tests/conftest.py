@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folders import touch, write
 from PIL import Image
 
 from kit.competition import Competition
@@ -100,3 +101,20 @@ def colours(tmp_path: Path) -> Callable[..., Competition]:
         return read_competition("colours", Workspace(tmp_path), changes)
 
     return make
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two classes of two images, as class folders."""
+    root = tmp_path / "data"
+    touch(root, "train/cat/000001.jpg", "train/cat/000002.jpg", "train/dog/000003.png", "train/dog/000004.JPEG")
+    return root
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """Four images in one folder, labelled by a CSV."""
+    root = tmp_path / "data"
+    touch(root, *(f"images/00000{i}.jpg" for i in range(1, 5)))
+    write(root / "train.csv", "id,label\n000003,dog\n000001,cat\n000002,cat\n000004,dog\n")
+    return root

@@ -9,23 +9,6 @@ from kit.table import read_table
 from kit.table.embeddings import read_embeddings
 
 
-@pytest.fixture
-def data(tmp_path):
-    """Two classes of two images, as class folders."""
-    root = tmp_path / "data"
-    touch(root, "train/cat/000001.jpg", "train/cat/000002.jpg", "train/dog/000003.png", "train/dog/000004.JPEG")
-    return root
-
-
-@pytest.fixture
-def listed(tmp_path):
-    """Four images in one folder, labelled by a CSV."""
-    root = tmp_path / "data"
-    touch(root, *(f"images/00000{i}.jpg" for i in range(1, 5)))
-    write(root / "train.csv", "id,label\n000003,dog\n000001,cat\n000002,cat\n000004,dog\n")
-    return root
-
-
 def embeddings_of(tmp_path, values, *data):
     np.save(tmp_path / "data" / "embeddings.npy", values)
     given = competition_of(tmp_path, 'embeddings = "embeddings.npy"', *data)

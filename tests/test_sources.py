@@ -6,23 +6,6 @@ from folders import CSV_LABELED, of, read, refusal, shown, touch, write
 from kit.table import read_classes
 
 
-@pytest.fixture
-def data(tmp_path):
-    """Two classes of two images, as class folders."""
-    root = tmp_path / "data"
-    touch(root, "train/cat/000001.jpg", "train/cat/000002.jpg", "train/dog/000003.png", "train/dog/000004.JPEG")
-    return root
-
-
-@pytest.fixture
-def listed(tmp_path):
-    """Four images in one folder, labelled by a CSV."""
-    root = tmp_path / "data"
-    touch(root, *(f"images/00000{i}.jpg" for i in range(1, 5)))
-    write(root / "train.csv", "id,label\n000003,dog\n000001,cat\n000002,cat\n000004,dog\n")
-    return root
-
-
 def test_a_csv_keeps_zeros_and_sorts_by_id(tmp_path, listed):
     table = read(tmp_path, CSV_LABELED)
     assert table["id"].tolist() == ["000001", "000002", "000003", "000004"]

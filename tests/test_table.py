@@ -8,24 +8,6 @@ from folders import CSV_LABELED, competition_of, of, read, refusal, shown, tar_f
 from kit.errors import InputError
 from kit.table import COLUMNS, read_classes, read_table
 
-
-@pytest.fixture
-def data(tmp_path):
-    """Two classes of two images, as class folders."""
-    root = tmp_path / "data"
-    touch(root, "train/cat/000001.jpg", "train/cat/000002.jpg", "train/dog/000003.png", "train/dog/000004.JPEG")
-    return root
-
-
-@pytest.fixture
-def listed(tmp_path):
-    """Four images in one folder, labelled by a CSV."""
-    root = tmp_path / "data"
-    touch(root, *(f"images/00000{i}.jpg" for i in range(1, 5)))
-    write(root / "train.csv", "id,label\n000003,dog\n000001,cat\n000002,cat\n000004,dog\n")
-    return root
-
-
 # --- folders
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
+from toys import Dialled
 
 import kit.verify
 from kit.crossval import crossval
 from kit.ensemble import ensemble
 from kit.errors import InputError, LeakFound
 from kit.files import read_json, write_json
-from kit.images import Images
 from kit.importing import import_predictions
 from kit.models import MODELS
 from kit.predictions import Predictions, read_predictions, write_predictions
@@ -35,43 +35,6 @@ pixels = 4
 pseudo = { teachers = ["svm"] }
 """
 DIALLED = '[runs.dialled]\nmodel = "dialled"\n[runs.svm]\nmodel = "svm"\npixels = 4\n'
-
-
-@dataclass
-class Dialled:
-    """A swept model whose one setting says how much of the true colour it believes."""
-
-    sweep_name: ClassVar[str] = "dial"
-    sweep_default: ClassVar[float] = 0.5
-
-    dial: float | None = None
-    seed: int = 0
-
-    def fit(self, labeled: Images, unlabeled: Images) -> Dialled:
-        return self
-
-    def sweep_values(self) -> list[float]:
-        return [0.0, 0.5, 1.0] if self.dial is None else [self.dial]
-
-    def predict_sweep(self, images: Images) -> np.ndarray:
-        return np.stack([self._at(images, value) for value in self.sweep_values()])
-
-    def predict_proba(self, images: Images) -> np.ndarray:
-        return self._at(images, self.dial)
-
-    def settle(self, value: float) -> None:
-        self.dial = value
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        return {"nothing": np.zeros(1)}
-
-    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Dialled:
-        return self
-
-    def _at(self, images: Images, value: float) -> np.ndarray:
-        names = [Path(path).parent.name for path in images.paths]
-        right = np.array([images.classes.index(name) if name in images.classes else 0 for name in names])
-        return value * np.eye(images.n_classes)[right] + (1 - value) / images.n_classes
 
 
 @pytest.fixture
