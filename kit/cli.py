@@ -443,7 +443,7 @@ def main() -> None:
         if error.errno not in PLACE_ERRORS:
             raise
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another --workspace"
-        _fail(f"{error.filename or 'writing'}: {error.strerror}; what was written before is whole, {remedy}", 2)
+        _fail(f"{error.filename or options.workspace}: {error.strerror}; what was written before is whole, {remedy}", 2)
     except Stopped:
         _fail("stopped; what was computed is kept, the next call goes on", 130)
 
