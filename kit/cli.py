@@ -30,7 +30,11 @@ DEFAULT = "digits"
 REPOSITORY = Path(__file__).parents[1]
 WITH_VALUE = ("--workspace", "--set", "--seed")
 FLAGS = ("--strict", "--quiet", "--json")
-PLACE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR)
+PLACE_ERRORS = {  # what is wrong with the place that was written to, and what to do
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.ENOENT: "make it, or choose another --workspace",
+} | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR), "choose another --workspace")
 
 app = typer.Typer(
     help="From a folder of images with few labels to a scored, valid submission.csv.",
@@ -290,14 +294,17 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify."""
     from kit import terminal
     from kit.ensemble import check_members, ensemble
-    from kit.pipeline import OutOfTime, find_finished, find_members, train_runs
-    from kit.submission import make_submission
+    from kit.metrics import METRICS
+    from kit.pipeline import OutOfTime, find_finished, find_members, group_by_reason, train_runs
+    from kit.submission import make_submission, read_sample
     from kit.verify import verify
 
     competition = _read(comp)
     with _hold(competition):
         prepared = _prepare(competition, time_limit, held=True)
         check_members(prepared)
+        if len(prepared.split("test")):
+            read_sample(prepared)  # a sample that does not fit must not be found out after hours of training
         results, skipped = train_runs(prepared, list(competition.runs), strict=options.strict)
         if not results and any(isinstance(reason, OutOfTime) for reason in skipped.values()):
             raise TimeIsUp("time limit reached before any run was finished; the next call goes on")
@@ -308,8 +315,12 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         terminal.stage("verify", f"{len(said)} checks held")
         path = make_submission(prepared, combined) if len(prepared.split("test")) else None
     _print_board(prepared, find_finished(prepared), skipped, submission=path)
-    for name, reason in skipped.items():
-        terminal.warn(f"{name} was skipped: {reason}")
+    for reason, names in group_by_reason(skipped).items():
+        terminal.warn(f"{', '.join(names)} was skipped: {reason}")
+    best = max(results, key=lambda own: METRICS[competition.facts.metric].sign * own.facts["cv"])
+    if path and METRICS[competition.facts.metric].sign * (best.facts["cv"] - combined.facts["cv"]) > 0:
+        run = best.name.partition(".")[0]
+        terminal.note(f"{run} alone has a better CV than the ensemble: ./run.sh submission {comp} {run} writes its CSV")
     terminal.stage("submission", str(path or "none: the competition has no test images"))
     if path and competition.facts.slug:
         terminal.note(f'next: kaggle competitions submit -c {competition.facts.slug} -f "{path}" -m "{path.stem}"')
@@ -344,9 +355,11 @@ def pretrain() -> None:
 
 
 def _list_weights(combined: Result, separator: str) -> str:
-    """Return the ensemble's weights as text, the heaviest member first."""
+    """Return the ensemble's weights as text, the heaviest member first, and how far they are shrunk to uniform."""
     ordered = sorted(combined.facts["weights"].items(), key=lambda item: -item[1])
-    return separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
+    weights = separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
+    shrunk = 1 - combined.facts["shrinkage"]
+    return f"{weights}{separator}({shrunk:.0%} of the way to equal weights)" if shrunk else weights
 
 
 def _read(comp: str) -> Competition:
@@ -442,7 +455,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in PLACE_ERRORS:
             raise
-        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another --workspace"
+        remedy = PLACE_ERRORS[error.errno]
         _fail(f"{error.filename or options.workspace}: {error.strerror}; what was written before is whole, {remedy}", 2)
     except Stopped:
         _fail("stopped; what was computed is kept, the next call goes on", 130)

@@ -157,7 +157,7 @@ class EnsemblePlan(Table):
     Parameters
     ----------
     members
-        Run names, imported ones included; all runs by default.
+        Names of runs and imports; all of them by default.
     method
         ``"weights"``: temperatures and simplex weights by log-loss; ``"greedy"``: forward selection on the metric.
     """
@@ -196,11 +196,6 @@ class Competition(Table):
         beside = self.folder / self.data.root
         below = self.workspace.root / self.data.root
         return beside if beside.is_dir() and not below.is_dir() else below
-
-    @property
-    def members(self) -> list[str]:
-        """Return the ensemble's members."""
-        return list(self.runs) if self.ensemble.members is None else self.ensemble.members
 
     @property
     def lookup(self) -> tuple[Path, ...]:

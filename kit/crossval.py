@@ -81,7 +81,7 @@ def crossval(prepared: Prepared, name: str) -> Result:
     for run in rounds_of(prepared.competition.run(name)):
         result = find_run(prepared, run) or _crossval_once(prepared, run)
         if kept is not None and is_worse(prepared, result, kept):
-            note(f"round {run.name} is worse than {kept.name} by more than one standard error: dropped, rounds end")
+            note(f"{run.name} is worse than {kept.name} by more than one paired standard error: dropped, rounds end")
             break
         kept = result
     return kept
@@ -102,7 +102,7 @@ def check_run(prepared: Prepared, name: str) -> None:
     if getattr(model, "prompts", None) is not None:
         prompts_of(prepared.pool, model.prompts)
     if encoder is not None and encoder != "given" and getattr(model, "pretrained", True):
-        find_weights(parse_encoder(encoder, model.encoder_args, prepared.pool.lookup))
+        find_weights(parse_encoder(encoder, getattr(model, "encoder_args", None), prepared.pool.lookup))
 
 
 def _crossval_once(prepared: Prepared, run: Run) -> Result:

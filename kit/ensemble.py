@@ -121,14 +121,17 @@ def check_members(prepared: Prepared) -> list[str]:
     """
     competition = prepared.competition
     known = {*competition.runs, *list_imported(prepared)}
-    for name in competition.members:
+    members = competition.ensemble.members
+    if members is None:
+        return [*competition.runs, *list_imported(prepared)]
+    for name in members:
         if name in known:
             continue
         file = competition.folder / FILE
         if name in stale_imports(prepared):
             raise InputError(f"{file}: [ensemble] members: {name!r} was imported for other folds; import it again")
         raise InputError(f"{file}: [ensemble] members: no run or import {name!r}; {nearest(name, known)}")
-    return competition.members
+    return members
 
 
 def _member_logs(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:

@@ -66,8 +66,14 @@ def _read(path: Path, prepared: Prepared, wanted: np.ndarray, spare: Collection[
         raise InputError(f"{path}: columns are not the classes: {some(sorted(set(columns) ^ set(prepared.classes)))}")
     if odd := sorted(set(ids) ^ set(wanted)):
         raise InputError(f"{path}: {len(odd)} ids are missing or not the competition's: {some(odd)}")
+    cells = table[[columns[name] for name in prepared.classes]]
+    values = cells.apply(pd.to_numeric, errors="coerce")
+    if (empty := values.isna()).any(axis=None):
+        row, column = (int(axis[0]) for axis in np.nonzero(empty.to_numpy()))
+        said = f"column {prepared.classes[column]!r} is {cells.iat[row, column]!r}, not a number"
+        raise InputError(f"{path}: id {ids.iat[row]!r}: {said}")
     try:
-        proba = table[[columns[name] for name in prepared.classes]].to_numpy(dtype=np.float64)
+        proba = values.to_numpy(dtype=np.float64)
         return Predictions(ids.to_numpy(dtype=object), prepared.classes, proba).at(wanted)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error

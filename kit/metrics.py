@@ -128,7 +128,7 @@ def paired_difference(metric: str, labels: np.ndarray, ours: np.ndarray, theirs:
     chosen = METRICS[metric]
     if chosen.per_image is not None:
         values = chosen.sign * (chosen.per_image(labels, ours) - chosen.per_image(labels, theirs))
-        return float(values.mean()), float(values.std() / np.sqrt(max(len(values), 1)))
+        return float(values.mean()), float(values.std(ddof=min(1, len(values) - 1)) / np.sqrt(len(values)))
 
     def difference(rows: np.ndarray | slice) -> float:
         return chosen.sign * (chosen.score(labels[rows], ours[rows]) - chosen.score(labels[rows], theirs[rows]))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from kit.competition import order_runs
 from kit.crossval import check_run, crossval
-from kit.ensemble import find_ensemble, members_of
+from kit.ensemble import check_members, find_ensemble, members_of
 from kit.errors import MissingWeights, TimeIsUp
 from kit.prepare import Prepared
-from kit.runs import Result, find_result, list_imported, stale_imports
+from kit.runs import Result, find_result, list_imported, runs_of_other_folds, stale_imports
 from kit.terminal import warn
 
 
@@ -42,6 +42,8 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
     MissingWeights, TimeIsUp
         When `strict`.
     """
+    if others := runs_of_other_folds(prepared):
+        warn(f"folds or labels have changed since {', '.join(others)} ran: old CVs cannot be compared with new ones")
     ordered = order_runs(prepared.competition, names)
     skipped = _find_missing(prepared, ordered, strict)
     results = []
@@ -71,15 +73,24 @@ def _find_missing(prepared: Prepared, names: list[str], strict: bool) -> dict[st
             if strict:
                 raise
             missing[name] = str(error)
-            warn(f"{name} is skipped: {error}")
+    for reason, own in group_by_reason(missing).items():
+        warn(f"{', '.join(own)} will be skipped: {reason}")
     return missing
+
+
+def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
+    """Return the runs that each reason keeps out: one remedy often serves several."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        reasons.setdefault(str(reason), []).append(name)
+    return reasons
 
 
 def find_members(prepared: Prepared) -> list[Result]:
     """Return the finished members of the ensemble; name those that are not finished."""
     members = members_of(prepared)
     found = {member.name for member in members} | {member.name.rpartition(".")[0] for member in members}
-    if missing := [name for name in prepared.competition.members if name not in found]:
+    if missing := [name for name in check_members(prepared) if name not in found]:
         warn(f"not trained, so left out of the ensemble: {', '.join(missing)}")
     return members
 

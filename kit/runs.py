@@ -36,6 +36,7 @@ from kit.weights import parse_encoder
 
 SPLITS = ("oof", "test", "unlabeled")
 IMPORTED = "imported"
+ROUNDING = 1e-9  # one image that turned wrong is exactly one standard error, and no reason to stop
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
     if isinstance(model, Swept) and len(model.sweep_values()) > 1:
         parts.append(prepared.competition.facts.metric)  # it decides what is chosen
     if options.get("encoder") not in (None, "given"):
-        parts.append(parse_encoder(options["encoder"], options["encoder_args"], prepared.pool.lookup).identity)
+        parts.append(parse_encoder(options["encoder"], options.get("encoder_args"), prepared.pool.lookup).identity)
     if options.get("prompts") is not None:
         parts.append(prompts_of(prepared.pool, options["prompts"]).key)
     if run.pseudo is not None:
@@ -192,6 +193,15 @@ def _read_import(prepared: Prepared, name: str) -> Result | None:
     return Result(name, folder, facts) if facts else None
 
 
+def runs_of_other_folds(prepared: Prepared) -> list[str]:
+    """Return the names of runs on the disk that were scored on other folds or labels than today's."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    keys: dict[str, set[str]] = {}
+    for file in sorted(home.glob("*/*/run.json")):
+        keys.setdefault(file.parents[1].name, set()).add((read_json(file) or {}).get("fold_key", prepared.fold_key))
+    return [name for name, own in keys.items() if prepared.fold_key not in own]
+
+
 def result_at(prepared: Prepared, name: str, key: str) -> Result:
     """Return the finished run with a key.
 
@@ -273,4 +283,4 @@ def is_worse(prepared: Prepared, ours: Result, theirs: Result) -> bool:
     labels, our_proba = oof_rows(prepared, ours.predictions("oof"))
     _, their_proba = oof_rows(prepared, theirs.predictions("oof"))
     difference, error = paired_difference(prepared.competition.facts.metric, labels, our_proba, their_proba)
-    return difference < -error
+    return difference < -error - ROUNDING

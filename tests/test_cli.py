@@ -233,6 +233,7 @@ def test_predictions_made_elsewhere_become_a_member(kit):
     code, _, err = kit("import", "colours", "friend", *files)
     assert code == 0, err
     assert "friend" in kit("leaderboard", "colours")[1]
+    assert "friend" in kit("ensemble", "colours")[1]
     members = 'ensemble.members=["svm", "friend"]'
     assert "friend" in kit("ensemble", "colours", "--set", members)[1]
     assert kit("verify", "colours", "--set", members)[0] == 0

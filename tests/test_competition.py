@@ -45,7 +45,7 @@ def test_what_is_left_out_has_its_default(read):
     competition = read()
     assert (competition.facts.task, competition.facts.metric) == ("multiclass", "accuracy")
     assert (competition.folds.n, competition.folds.seed, competition.folds.use) == (5, 0, None)
-    assert competition.runs == {} and competition.members == []
+    assert competition.runs == {} and competition.ensemble.members is None
 
 
 def test_a_runs_table_is_parted_into_the_pipelines_keys_and_the_models(read):
@@ -56,8 +56,8 @@ def test_a_runs_table_is_parted_into_the_pipelines_keys_and_the_models(read):
 
 
 def test_all_runs_are_members_unless_some_are_named(read):
-    assert read(TWO_RUNS).members == ["forest", "probe"]
-    assert read(TWO_RUNS, '[ensemble]\nmembers = ["probe"]').members == ["probe"]
+    assert read(TWO_RUNS).ensemble.members is None  # all runs and imports: kit.ensemble.check_members
+    assert read(TWO_RUNS, '[ensemble]\nmembers = ["probe"]').ensemble.members == ["probe"]
 
 
 def test_a_byte_order_mark_changes_nothing(read, tmp_path):

@@ -91,3 +91,12 @@ def test_the_bootstraps_memory_does_not_grow_with_its_draws():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000_000
+
+
+def test_one_image_that_turned_wrong_is_not_more_than_one_standard_error():
+    labels = np.zeros(150, dtype=int)
+    right = np.tile([0.9, 0.1], (150, 1))
+    wrong = right.copy()
+    wrong[7] = [0.1, 0.9]
+    difference, error = paired_difference("accuracy", labels, wrong, right)
+    assert difference == pytest.approx(-1 / 150) and error == pytest.approx(1 / 150)

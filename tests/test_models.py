@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +12,19 @@ from PIL import Image
 
 from kit import features
 from kit.competition import HOME
+from kit.crossval import check_run, crossval
 from kit.deadline import set_deadline
 from kit.errors import InputError, TimeIsUp
 from kit.features import encode_images, image_features
 from kit.images import Images, Pool
-from kit.models import Kept
+from kit.models import MODELS, Kept
 from kit.models.forest import Forest
 from kit.models.label_spreading import LabelSpreading
 from kit.models.linear_probe import LinearProbe
 from kit.models.svm import SVM
 from kit.models.zero_shot import ZeroShot
 from kit.prepare import prepare
+from kit.runs import find_result
 
 TINY_CLIP = "open_clip:local-dir:" + str(HOME / "digits" / "tiny-clip")
 LIGHT = {
@@ -190,3 +194,17 @@ def test_the_time_limit_stops_encoding_between_blocks_and_a_later_call_goes_on(p
     finally:
         set_deadline(None)
     assert np.linalg.norm(values, axis=1) == pytest.approx(np.ones(39), abs=2e-3)
+
+
+def test_the_model_in_the_readme_works_as_it_is_printed(colours, monkeypatch):
+    readme = (HOME.parents[1] / "README.md").read_text(encoding="utf-8")
+    source = readme.partition("```python\n")[2].partition("```")[0]
+    module = types.ModuleType("nearest_mean")
+    monkeypatch.setitem(sys.modules, "nearest_mean", module)
+    monkeypatch.setattr("inspect.getsource", lambda _: source)  # it has no file here
+    exec(compile(source, "README.md", "exec"), module.__dict__)
+    monkeypatch.setitem(MODELS, "nearest_mean", module.NearestMean)
+    prepared = prepare(colours(f'[runs.nearest_mean]\nmodel = "nearest_mean"\nencoder = "{TINY_CLIP}"'))
+    check_run(prepared, "nearest_mean")
+    result = crossval(prepared, "nearest_mean")
+    assert find_result(prepared, "nearest_mean") == result and len(result.predictions("oof")) == 18
