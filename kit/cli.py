@@ -294,8 +294,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify."""
     from kit import terminal
     from kit.ensemble import check_members, ensemble
-    from kit.metrics import METRICS
-    from kit.pipeline import OutOfTime, find_finished, find_members, group_by_reason, train_runs
+    from kit.pipeline import OutOfTime, find_better, find_finished, find_members, group_by_reason, train_runs
     from kit.submission import make_submission, read_sample
     from kit.verify import verify
 
@@ -317,10 +316,8 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     _print_board(prepared, find_finished(prepared), skipped, submission=path)
     for reason, names in group_by_reason(skipped).items():
         terminal.warn(f"{', '.join(names)} was skipped: {reason}")
-    best = max(results, key=lambda own: METRICS[competition.facts.metric].sign * own.facts["cv"])
-    if path and METRICS[competition.facts.metric].sign * (best.facts["cv"] - combined.facts["cv"]) > 0:
-        run = best.name.partition(".")[0]
-        terminal.note(f"{run} alone has a better CV than the ensemble: ./run.sh submission {comp} {run} writes its CSV")
+    if path and (better := find_better(prepared, results, combined)):
+        terminal.note(f"{better} alone is better than the ensemble: ./run.sh submission {comp} {better} writes its CSV")
     terminal.stage("submission", str(path or "none: the competition has no test images"))
     if path and competition.facts.slug:
         terminal.note(f'next: kaggle competitions submit -c {competition.facts.slug} -f "{path}" -m "{path.stem}"')

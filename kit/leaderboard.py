@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich import box
@@ -23,6 +24,7 @@ from kit.submission import read_ledger, with_broken
 from kit.table.scan import read_csv
 from kit.table.sources import find_file
 from kit.terminal import escape
+from kit.weights import LOCAL_DIR
 
 SAME = "not distinguishable"
 
@@ -211,11 +213,11 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 def _short(encoder: str | None) -> str:
     """Leave out an encoder's library and folders: its name says enough in a table."""
-    return (
-        ""
-        if encoder is None
-        else encoder.removeprefix("open_clip:").removeprefix("timm:").rpartition("local-dir:")[2].partition("@")[0]
-    )
+    if encoder is None:
+        return ""
+    if LOCAL_DIR in encoder:
+        return Path(encoder.partition(LOCAL_DIR)[2]).name
+    return encoder.removeprefix("open_clip:").removeprefix("timm:").partition("@")[0]
 
 
 TEXT_COLUMNS = ("run", "model", "encoder", "verdict")

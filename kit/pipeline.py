@@ -9,8 +9,9 @@ from kit.competition import order_runs
 from kit.crossval import check_run, crossval
 from kit.ensemble import check_members, find_ensemble, members_of
 from kit.errors import MissingWeights, TimeIsUp
+from kit.metrics import METRICS, distinguishable, paired_difference
 from kit.prepare import Prepared
-from kit.runs import Result, find_result, list_imported, runs_of_other_folds, stale_imports
+from kit.runs import Result, find_result, list_imported, oof_rows, runs_of_other_folds, stale_imports
 from kit.terminal import warn
 
 
@@ -84,6 +85,16 @@ def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
     for name, reason in skipped.items():
         reasons.setdefault(str(reason), []).append(name)
     return reasons
+
+
+def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
+    """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
+    metric = prepared.competition.facts.metric
+    labels, mixed = oof_rows(prepared, combined.predictions("oof"))
+    best = max(results, key=lambda own: METRICS[metric].sign * own.facts["cv"])
+    _, alone = oof_rows(prepared, best.predictions("oof"))
+    difference, error = paired_difference(metric, labels, alone, mixed)
+    return best.name.partition(".")[0] if difference > 0 and distinguishable(difference, error) else None
 
 
 def find_members(prepared: Prepared) -> list[Result]:
