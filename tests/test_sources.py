@@ -1,9 +1,12 @@
 """Listings: every way in which a CSV and the images that it names can disagree."""
 
-import pytest
-from folders import CSV_LABELED, of, read, refusal, shown, touch, write
+from pathlib import Path
 
-from kit.table import read_classes
+import pytest
+from folders import CSV_LABELED, competition_of, of, read, refusal, shown, touch, write
+
+from kit.table import read_classes, read_table
+from kit.table.sources import list_unnamed
 
 
 def test_a_csv_keeps_zeros_and_sorts_by_id(tmp_path, listed):
@@ -137,3 +140,15 @@ def test_a_csv_without_rows_is_refused(tmp_path, listed, text, cause):
 def test_a_missing_csv_names_its_key(tmp_path, listed):
     text = refusal(tmp_path, 'labeled = { csv = "trian.csv", images = "images" }')
     assert "[data] labeled.csv = 'trian.csv'" in text and "did you mean 'train.csv'" in text
+
+
+def test_files_that_no_row_names_are_listed(tmp_path, listed):
+    touch(listed, "images/stray.jpg", "images/notes.txt")
+    competition = competition_of(tmp_path, CSV_LABELED)
+    unnamed = list_unnamed(competition, read_table(competition)["path"])
+    assert [Path(path).name for path in unnamed] == ["stray.jpg"]
+
+
+def test_class_folders_have_no_unnamed_files(tmp_path, data):
+    competition = competition_of(tmp_path, 'labeled = "train"')
+    assert list_unnamed(competition, read_table(competition)["path"]) == []

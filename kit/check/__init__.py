@@ -18,6 +18,7 @@ from kit.check.facts import audit_files
 from kit.check.image_file import SEPARATOR
 from kit.check.probe import Probe, tell_apart
 from kit.competition import Competition
+from kit.table.sources import list_unnamed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,8 @@ class Audit:
         Labelled images of each class that can be used.
     broken
         ``id, split, label, path, problem`` of each image that cannot be used.
+    unnamed
+        Image files in a listing's folder that no row of any CSV names.
     remarks
         How many images each remark concerns.
     exact, near
@@ -59,6 +62,7 @@ class Audit:
     splits: dict[str, int]
     classes: dict[str, int]
     broken: list[dict[str, Any]]
+    unnamed: list[str]
     remarks: dict[str, int]
     exact: list[list[dict[str, Any]]]
     near: list[list[dict[str, Any]]]
@@ -75,6 +79,7 @@ class Audit:
         """Print the report on stdout."""
         terminal.out.print(_table_of_classes(self), _table_of_findings(self))
         _print_some("broken", map(_name_broken, self.broken))
+        _print_some("no row names it", self.unnamed)
         _print_some("different labels", map(name_images, self.contradictions))
         _print_some("labelled and test", map(name_images, self.across))
         _print_some("too large to be duplicates, not grouped", map(name_images, self.refused))
@@ -106,6 +111,7 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
         splits={split: int((table["split"] == split).sum()) for split in SPLITS},
         classes=_count(table.loc[usable & (table["split"] == "labeled"), "label"]),
         broken=_list_broken(table[~usable], facts[~usable]),
+        unnamed=list_unnamed(competition, table["path"]),
         remarks=_count(facts["remark"].dropna().str.split(SEPARATOR).explode()),
         exact=exact,
         near=near,
@@ -166,7 +172,7 @@ def _table_of_classes(report: Audit) -> Table:
     for name, n_images in report.classes.items():
         table.add_row("labeled", terminal.escape(name), str(n_images))
     for split, n_images in report.splits.items():
-        table.add_row(split, "all", str(n_images), style="bold")
+        table.add_row(split, "all, broken ones too", str(n_images), style="bold")
     return table
 
 
@@ -179,6 +185,8 @@ def _table_of_findings(report: Audit) -> Table:
     table.add_column("count", justify="right")
     for split, n_images in Counter(image["split"] for image in report.broken).items():
         table.add_row(f"broken files, {split}", str(n_images))
+    if report.unnamed:
+        table.add_row("files that no row names", str(len(report.unnamed)))
     for remark, n_images in report.remarks.items():
         table.add_row(terminal.escape(remark), str(n_images))
     for what, clusters in (

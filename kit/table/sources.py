@@ -7,6 +7,7 @@ Reads competition.toml's words and looks them up below the data root; writes not
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -94,6 +95,25 @@ def read_listing(competition: Competition, split: str, listing: Listing) -> pd.D
     paths = [name and f"{folder}/{name}" for name in names]
     table = pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": groups}, dtype=object)
     return table[table["path"].notna()]
+
+
+def list_unnamed(competition: Competition, paths: Iterable[str]) -> list[str]:
+    """Return the image files in a listing's folder that the image table does not name, sorted.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    paths
+        The files of its image table, all splits together: listings may share a folder.
+    """
+    named, unnamed = set(paths), set()
+    for split in ("labeled", "unlabeled", "test"):
+        listing = getattr(competition.data, split)
+        if isinstance(listing, Listing):
+            folder = find_folder(competition, f"{split}.images", listing.images)
+            unnamed |= {f"{folder}/{name}" for name in scan_files(folder) if is_image(name)} - named
+    return sorted(unnamed)
 
 
 def id_column(rows: pd.DataFrame, listing: Listing) -> str:
