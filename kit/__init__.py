@@ -2,20 +2,20 @@
 
 Two sentences generate the house:
 
-- A stage is a file; an extension point is a folder.
+- A stage is a file, or a room of files where it is large; an extension point is a folder.
 - Every model turns images into `Predictions`; everything after only combines `Predictions`.
 
 The pipeline, in the order in which ``./run.sh all`` walks it; every stage leaves files that the next one reads::
 
-    competition.toml          facts and runs                    competition_file.py  (new.py writes a first one)
-      -> image table          id, path, label, split            table.py
-      -> audit                broken files, duplicates          facts.py, duplicates.py, check.py
+    competition.toml          facts and runs                    competition_file.py  (new/ writes a first one)
+      -> image table          id, path, label, split            table/
+      -> audit                broken files, duplicates          check/
       -> folds/NAME.csv       the only split there is           folds.py, fold_file.py
       -> store, features      decode once, encode once          store.py, encoders.py, features.py, prompts.py
-      -> runs x folds         oof, test, unlabeled Predictions  models/, training.py, crossval.py
-      -> pseudo-label rounds  per fold, from models that        pseudo.py
+      -> runs x folds         oof, test, unlabeled Predictions  models/, training/, crossval.py
+      -> pseudo-label rounds  per fold, from models that        pseudo.py, sweep.py
                               never saw the fold
-      -> ensemble             temperatures and weights on oof   ensemble.py
+      -> ensemble             temperatures and weights on oof   mixing.py, ensemble.py
       -> submissions/NAME/    one validated CSV, a ledger row   submission.py
       -> leaderboard          CV +- SE, paired tests            leaderboard.py
       -> verify               re-derives all of it; a leak      verify.py
