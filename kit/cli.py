@@ -305,7 +305,8 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         if len(prepared.split("test")):
             read_sample(prepared)  # a sample that does not fit must not be found out after hours of training
         results, skipped = train_runs(prepared, list(competition.runs), strict=options.strict)
-        if not results and any(isinstance(reason, OutOfTime) for reason in skipped.values()):
+        is_late = any(isinstance(reason, OutOfTime) for reason in skipped.values())
+        if is_late and not results:
             raise TimeIsUp("time limit reached before any run was finished; the next call goes on")
         combined = ensemble(prepared, find_members(prepared))
         cv, error, weights = combined.facts["cv"], combined.facts["se"], _list_weights(combined, ", ")
@@ -321,7 +322,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     terminal.stage("submission", str(path or "none: the competition has no test images"))
     if path and competition.facts.slug:
         terminal.note(f'next: kaggle competitions submit -c {competition.facts.slug} -f "{path}" -m "{path.stem}"')
-    if any(isinstance(reason, OutOfTime) for reason in skipped.values()):
+    if is_late:
         raise TimeIsUp("time limit reached; what was finished is in the submission, the next call goes on")
 
 

@@ -115,10 +115,11 @@ def _crossval_once(prepared: Prepared, run: Run) -> Result:
         split: [read_predictions(fold_folder(folder, fold) / f"{split}.parquet") for fold in prepared.scored]
         for split in SPLITS
     }
-    write_predictions(folder / "oof.parquet", concatenate(parts["oof"]))
+    oof = concatenate(parts["oof"])
+    write_predictions(folder / "oof.parquet", oof)
     for split in ("test", "unlabeled"):
         write_predictions(folder / f"{split}.parquet", mean_predictions(parts[split]))
-    facts = describe_run(prepared, run.name, concatenate(parts["oof"])) | {
+    facts = describe_run(prepared, run.name, oof) | {
         "key": key,
         "model": run.model,
         "options": dataclasses.asdict(build_model(prepared.competition, run)),
