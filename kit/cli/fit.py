@@ -1,0 +1,61 @@
+"""Commands that fit: train, import, ensemble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, list_weights, read, ready, say
+from kit.errors import InputError
+
+
+@app.command()
+def train(
+    comp: Comp = DEFAULT,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; all by default.")] = None,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
+    from kit.pipeline import train_runs
+
+    competition = read(comp)
+    if not competition.runs:
+        raise InputError(f"{competition.folder / 'competition.toml'}: there is no [runs.NAME] table to train")
+    for name in runs or []:
+        competition.run(name)
+    prepared = ready(competition, time_limit)
+    with holding(competition):
+        results, _ = train_runs(prepared, runs or list(competition.runs), strict=True)
+    lines = [f"{own.name}: CV {own.facts['cv']:.4f} +- {own.facts['se']:.4f}" for own in results]
+    say("\n".join(lines), [own.facts for own in results])
+
+
+@app.command("import")
+def import_(
+    comp: Annotated[str, typer.Argument(metavar="COMP")],
+    name: Annotated[str, typer.Argument(help="Name of the member.")],
+    oof: Annotated[Path, typer.Option(help="Oof predictions: id, then one column per class (CSV or parquet).")],
+    test: Annotated[Path, typer.Option(help="Test predictions in the same form.")],
+) -> None:
+    """Take predictions made elsewhere as an ensemble member, after the same checks."""
+    from kit.importing import import_predictions
+
+    prepared = ready(read(comp))
+    with holding(prepared.competition):
+        result = import_predictions(prepared, name, oof, test)
+    say(f"{name}: CV {result.facts['cv']:.4f} +- {result.facts['se']:.4f}", result.facts)
+
+
+@app.command("ensemble")
+def ensemble_(comp: Comp = DEFAULT) -> None:
+    """Learn temperatures and weights on oof predictions; the score is nested."""
+    from kit.ensemble import ensemble
+    from kit.pipeline import find_members
+
+    prepared = ready(read(comp))
+    with holding(prepared.competition):
+        result = ensemble(prepared, find_members(prepared))
+    score = f"ensemble: CV {result.facts['cv']:.4f} +- {result.facts['se']:.4f} (nested)"
+    say(f"{score}\n{list_weights(result, chr(10))}", result.facts)

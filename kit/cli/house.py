@@ -1,0 +1,56 @@
+"""Commands on the house itself: clean, bench, pretrain."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say
+
+
+@app.command()
+def clean(
+    comp: Comp = DEFAULT,
+    everything: Annotated[bool, typer.Option("--all", help="Finished runs too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, say what would go.")] = False,
+) -> None:
+    """Free disk space: the cache of decoded images and features, and runs of settings no longer in use."""
+    from kit.clean import list_removable, remove
+
+    competition = read(comp)
+    prepared = None if everything else ready(competition)
+    with holding(competition):
+        folders = list_removable(competition, prepared)
+        if yes:
+            remove(folders)
+    total = sum(size for _, size in folders) / 2**20
+    verb = "removed" if yes else "would remove (add --yes)"
+    lines = [f"{size / 2**20:9.1f} MB  {folder}" for folder, size in folders]
+    say("\n".join([*lines, f"{verb}: {total:.1f} MB"]), {"removed": yes, "folders": [str(f) for f, _ in folders]})
+
+
+@app.command("bench")
+def bench_(comp: Comp = DEFAULT) -> None:
+    """Time decoding and the runs' encoders on this machine, side by side."""
+    from dataclasses import asdict
+
+    from kit.bench import bench
+
+    prepared = ready(read(comp))
+    with holding(prepared.competition):
+        timings = bench(prepared)
+    lines = [
+        f"{own.task}: {own.way} {own.ratio:.2f}x [{own.lowest:.2f}-{own.highest:.2f}] {own.against}, "
+        f"{own.images_per_second:.0f} images/s"
+        for own in timings
+    ]
+    say("\n".join(lines), [asdict(own) for own in timings])
+
+
+@app.command()
+def pretrain() -> None:
+    """Rebuild the tiny CLIP and EfficientNetV2 of digits from rendered glyphs (minutes; not needed to use the kit)."""
+    from kit.pretrain import rebuild
+
+    rebuild()
