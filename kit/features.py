@@ -1,23 +1,26 @@
 """Encode once: features of the whole pool, cached by encoder, weights, preprocessing and precision.
 
-Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, and beside it, for people,
-a note naming the encoder; a killed encoding goes on at the next block.
+Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, and beside it a note naming
+the encoder, the precision and the hash of its preprocessing, which is compared on re-use; a killed encoding goes on at
+the next block.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kit.deadline import check_deadline
-from kit.encoders import Encoder, load_encoder
+from kit.encoders import Encoder, load_encoder, preprocessing_of
 from kit.errors import InputError, some
-from kit.files import fill_array, key_of, write_json
+from kit.files import fill_array, key_of, read_json, write_atomic, write_json
 from kit.images import Images, Pool
 from kit.store import BLOCK, Geometry, decode_block, read_rows, read_store
-from kit.terminal import Progress
+from kit.terminal import Progress, warn
 from kit.weights import EncoderSpec, parse_encoder
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 BATCH = 64  # images per forward pass
 HISTOGRAM_BINS = 8  # per colour
+HALF_MADE = (".json", ".part", ".rows")  # what lies beside an array that is not finished
 GIVEN = "given"  # the encoder name of the organisers' own embeddings.npy
 
 
@@ -73,16 +77,80 @@ def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | N
     return Features(images.ids, read_rows(values, images.rows).astype(np.float32), key)
 
 
-def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[np.ndarray, str]:
-    """Return the pool's features, memory-mapped, computing what is missing.
+def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> bool:
+    """Return whether an encoder has encoded the whole pool already."""
+    from kit.device import choose_precision, device_name
 
-    The preprocessing is in the key: it follows from the library's version, the network, its arguments and its weights.
+    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    precisions = (choose_precision(spec, device_name()), "float32")  # the second where the first overflows
+    return any(_locate(pool, spec, precision)[0].exists() for precision in precisions)
+
+
+def adopt_features(pool: Pool, other: Pool, rows: np.ndarray, encoder: str, encoder_args: dict[str, Any]) -> None:
+    """Take over features of the same images that another pool holds or encodes, instead of encoding them again.
+
+    Parameters
+    ----------
+    pool
+        The images.
+    other
+        The pool that holds them too.
+    rows
+        (n_pool,) their positions there.
+    encoder, encoder_args
+        The encoder.
     """
     from kit.device import choose_precision, device_name
 
+    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    values, _ = _read_cache(other, spec)
     precision = choose_precision(spec, device_name())
+    path, _ = _locate(pool, spec, precision)
+    write_json(
+        path.with_suffix(".json"),
+        {"encoder": spec.text, "precision": precision} | {"preprocessing": preprocessing_of(spec).key},
+    )
+    with write_atomic(path) as file:
+        np.save(file, read_rows(values, rows))
+
+
+def _locate(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Path, str]:
+    """Return the file of an encoder's features, there or not, and its key."""
     key = key_of(pool.key, spec.identity, precision)
-    path = pool.cache / "features" / f"{key}.npy"
+    return pool.cache / "features" / f"{key}.npy", key
+
+
+class _NotFinite(Exception):
+    """Say which images an encoder gave no numbers for, at one precision."""
+
+
+def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[np.ndarray, str]:
+    """Return the pool's features, memory-mapped, computing what is missing; float32 where half precision overflows."""
+    from kit.device import choose_precision, device_name
+
+    precision = choose_precision(spec, device_name())
+    if precision != "float32":
+        with suppress(_NotFinite):  # which is noted, and said where it is found
+            return _encode_pool(pool, spec, precision)
+    try:
+        return _encode_pool(pool, spec, "float32")
+    except _NotFinite as error:
+        raise InputError(
+            f"encoder {spec.text!r} gives features that are not finite, in float32 too: images {error}; use other "
+            "weights, or check its encoder_args"
+        ) from error
+
+
+def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndarray, str]:
+    """Return the pool's features at one precision, and their key.
+
+    Preprocessing is no part of the key: it follows from the library's version, the network, its arguments and its
+    weights. Its hash is saved in the note and compared all the same, so that it cannot change unseen.
+    """
+    path, key = _locate(pool, spec, precision)
+    overflows = _check_note(path, spec)
+    if overflows:
+        raise _NotFinite(overflows)
     if path.exists():
         return np.load(path, mmap_mode="r", allow_pickle=False), key
     encoder = load_encoder(spec)
@@ -92,10 +160,45 @@ def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[np.ndarray, str]:
         write_json(path.with_suffix(".json"), note)
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
-            rows[:] = run(decode_block(pool.paths[start:stop], encoder.preprocessing.geometry))
+            values = run(decode_block(pool.paths[start:stop], encoder.preprocessing.geometry))
+            is_finite = np.isfinite(values).all(axis=1)
+            if not is_finite.all():
+                _give_up(path, {**note, "overflows": some(pool.ids[start:stop][~is_finite])})
+            rows[:] = values
             progress.advance(stop - start)
 
         return fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK, check_deadline), key
+
+
+def _check_note(path: Path, spec: EncoderSpec) -> str | None:
+    """Throw features away that were made with another preprocessing; return the images noted as overflowing."""
+    note = read_json(path.with_suffix(".json")) or {}
+    made = [file for file in (path, path.with_suffix(".part")) if file.exists()]
+    if not made and not note:
+        return None
+    if note.get("preprocessing") == preprocessing_of(spec).key:
+        return note.get("overflows")
+    if made:
+        warn(f"features of {spec.text} were made with another preprocessing than it has now; they are made anew")
+    for suffix in HALF_MADE:
+        path.with_suffix(suffix).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _give_up(path: Path, note: dict[str, Any]) -> None:
+    """Throw a half-made array away and note why, so that this precision is not tried again."""
+    for suffix in HALF_MADE:
+        path.with_suffix(suffix).unlink(missing_ok=True)
+    if note["precision"] == "float32":
+        path.with_suffix(".json").unlink(missing_ok=True)
+    else:
+        write_json(path.with_suffix(".json"), note)
+        warn(
+            f"{note['encoder']} gives features that are not finite in {note['precision']} (images {note['overflows']}):"
+            " they are computed in float32, which is slower"
+        )
+    raise _NotFinite(note["overflows"])
 
 
 class _Forward:
@@ -115,11 +218,8 @@ class _Forward:
         self.n_dims = self._forward(blank).shape[1]
 
     def __call__(self, pixels: torch.Tensor) -> np.ndarray:
-        """Return (n_images, n_dims) float32 of unit length for (n_images, 3, h, w) uint8."""
-        values = np.concatenate([self._forward(part).numpy() for part in pixels.split(BATCH)])
-        if not np.isfinite(values).all():
-            raise InputError("the encoder gave features that are not finite; try another precision or other weights")
-        return values
+        """Return (n_images, n_dims) float32, of unit length or not finite, for (n_images, 3, h, w) uint8."""
+        return np.concatenate([self._forward(part).numpy() for part in pixels.split(BATCH)])
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch

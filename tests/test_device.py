@@ -14,9 +14,12 @@ import torch
 
 from kit.competition_file import read_competition
 from kit.crossval import crossval
+from kit.device import choose_precision
+from kit.device import prepare as place
 from kit.files import Workspace
 from kit.predictions import read_predictions
 from kit.prepare import prepare
+from kit.weights import parse_encoder
 
 TINY_NETWORK = """
 [runs.net]
@@ -67,3 +70,20 @@ def test_folds_spread_over_two_devices_give_the_predictions_of_one(colours, tmp_
         theirs = read_predictions(Path(child.stdout.split()[-1]) / f"{split}.parquet")
         assert list(ours.ids) == list(theirs.ids)
         assert np.array_equal(ours.proba, theirs.proba)
+
+
+@pytest.mark.parametrize("text", ["timm:resnet18", "open_clip:local-dir:.", "open_clip:RN50/openai"])
+def test_only_open_clips_large_transformers_are_encoded_in_half_precision_on_cpus(text, tmp_path):
+    assert choose_precision(parse_encoder(text, {}, (tmp_path,)), "cpu") == "float32"
+
+
+def test_half_precision_on_cpus_is_bfloat16_which_cannot_overflow():
+    assert choose_precision(parse_encoder("open_clip:ViT-B-16/openai"), "cpu") in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_prepared_network_is_in_evaluation_mode_at_its_precision(precision):
+    network = place(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Dropout()), "cpu", precision)
+    assert not network.training
+    assert {parameter.dtype for parameter in network.parameters()} == {getattr(torch, precision)}
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)

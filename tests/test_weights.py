@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from clips import FILE, VIT, make_clip
 from safetensors.torch import save_file
 
 from kit.competition import HOME
@@ -67,6 +68,88 @@ def test_without_the_hub_the_file_to_fetch_is_named(text, tmp_path, monkeypatch)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingWeights, match=rf"fetch \S+\.safetensors of timm/\S+ .*{text}@PATH"):
         find_weights(parse_encoder(text))
+
+
+@pytest.mark.parametrize("text", ["timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai"])
+def test_without_the_hub_its_cache_and_the_command_that_fills_it_are_named(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingWeights, match=rf"{tmp_path} with: hf download timm/\S+ \S+\.safetensors"):
+        find_weights(parse_encoder(text))
+
+
+def test_weights_that_are_only_at_an_address_are_named_with_their_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    said = rf"fetch https://\S+/(\S+\.pth) elsewhere and put it at {tmp_path}/hub/checkpoints/\1"
+    with pytest.raises(MissingWeights, match=said):
+        find_weights(parse_encoder("timm:gcvit_tiny.in1k"))
+
+
+def test_a_repository_of_the_hub_is_named_with_the_two_files_to_fetch(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    said = r"fetch open_clip_config\.json and open_clip_model\.safetensors of owner/clip .*open_clip:local-dir:FOLDER"
+    with pytest.raises(MissingWeights, match=said):
+        load_encoder(parse_encoder("open_clip:hf-hub:owner/clip"))
+
+
+def test_a_repository_in_the_hubs_cache_loads_as_the_folder_does(tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--owner--clip" / "snapshots" / "abc"
+    text = make_clip(snapshot)
+    (tmp_path / "models--owner--clip" / "refs").mkdir()
+    (tmp_path / "models--owner--clip" / "refs" / "main").write_text("abc")
+    for name in ("constants.HF_HUB_CACHE", "file_download.HF_HUB_CACHE"):
+        monkeypatch.setattr(f"huggingface_hub.{name}", str(tmp_path), raising=False)
+    args = {"force_preprocess_cfg": {"resize_mode": "squash"}}
+    local, cached = (load_encoder(parse_encoder(name, args)) for name in (text, "open_clip:hf-hub:owner/clip"))
+    assert local.preprocessing == cached.preprocessing
+    assert (local.encode_text(["a"]) == cached.encode_text(["a"])).all()
+
+
+def test_an_unknown_tag_is_refused_with_a_file_too(tmp_path):
+    """Its preprocessing and activation would be a guess."""
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="did you mean 'ViT-B-16/openai'"):
+        load_encoder(parse_encoder("open_clip:ViT-B-16/openia@w.safetensors", {}, (tmp_path,)))
+
+
+def test_a_clip_whose_image_tower_does_not_fit_is_refused_by_name(tmp_path):
+    text = make_clip(tmp_path / "clip")
+    make_clip(tmp_path / "other", {**VIT, "width": 48})
+    (tmp_path / "other" / FILE).replace(tmp_path / "clip" / FILE)
+    said = r"weights of another architecture than .*visual\.class_embedding has shape \(48,\), not \(32,\)"
+    with pytest.raises(InputError, match=said):
+        load_encoder(parse_encoder(text))
+
+
+def test_a_local_dir_without_safetensors_is_told_what_to_do(tmp_path):
+    text = make_clip(tmp_path, weights=False)
+    with pytest.raises(MissingWeights, match=r"open_clip_model\.safetensors is missing; a local-dir is"):
+        find_weights(parse_encoder(text))
+    (tmp_path / "open_clip_pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(MissingWeights, match=r"convert open_clip_pytorch_model\.bin: pickles are not loaded"):
+        find_weights(parse_encoder(text))
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path):
+    save_file({"a": torch.zeros(1000)}, tmp_path / "w.safetensors")
+    whole = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "w.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(InputError, match=r"w\.safetensors: not a whole safetensors file .*cut off"):
+        load_encoder(parse_encoder("timm:resnet18@w.safetensors", {}, (tmp_path,)))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("timm:resnet18@folder", "folder is a folder; name the .safetensors file in it$"),
+        ("open_clip:ViT-B-32/openai@folder", "or write open_clip:local-dir:folder"),
+        ("open_clip:local-dir:file", "file is a file; a local-dir is the folder it lies in"),
+    ],
+)
+def test_files_and_folders_are_not_taken_for_each_other(text, said, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=said):
+        parse_encoder(text, {}, (tmp_path,))
 
 
 def test_weights_of_another_architecture_are_refused_by_name(tmp_path):
