@@ -1,0 +1,26 @@
+"""Prompt lists: words per class and templates -> zero-shot weights.
+
+Reads ``prompts/NAME.toml`` beside competition.toml (lists.py); the list ``names`` is generated from the class names.
+Text features are cached under ``runs/NAME/cache/text`` (text.py). Which versions of a list had their score looked at
+is remembered in ``runs/NAME/prompts.json`` (looked.py).
+"""
+
+from __future__ import annotations
+
+from kit.prompts.lists import NAMES, PromptList, list_prompts, prompts_of, read_prompts
+from kit.prompts.looked import is_optimistic, note_looked
+from kit.prompts.text import TextWeights, read_text_weights, text_weights, warm_text_weights
+
+__all__ = [
+    "NAMES",
+    "PromptList",
+    "TextWeights",
+    "is_optimistic",
+    "list_prompts",
+    "note_looked",
+    "prompts_of",
+    "read_prompts",
+    "read_text_weights",
+    "text_weights",
+    "warm_text_weights",
+]
