@@ -1,33 +1,30 @@
-"""WiSE-FT: what lies at alpha 0 and 1, what stays fixed, and that blends stay loadable."""
+"""WiSE-FT: what lies at alpha 0 and 1, what stays fixed, what the text tower and a probe add."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import pytest
 import torch
+from networks import TOWERS, write_clip
 from pools import labels_of, make_pool
 from safetensors.numpy import load, save
-from safetensors.torch import save_file
 
 from kit.deadline import set_deadline
 from kit.errors import InputError, TimeIsUp
+from kit.features import encode_images
 from kit.images import Images, Pool
 from kit.models import Resumable, Swept, build_model
-from kit.models.clip_finetune import ClipFinetune, interpolate
+from kit.models.clip_finetune import ClipFinetune
+from kit.models.linear_probe import LinearProbe
 from kit.models.zero_shot import ZeroShot
 from kit.training.batches import predict_network
+from kit.training.blend import interpolate
 
-TOWERS = {
-    "resnet": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "image_size": 32},
-    "transformer": {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32},
-}
 ENCODER = "open_clip:local-dir:resnet"
+TRANSFORMER = "open_clip:local-dir:transformer"
 
 
 @pytest.fixture(autouse=True)
@@ -40,23 +37,16 @@ def one_thread() -> Iterator[None]:
     set_deadline(None)
 
 
-def write_clip(folder: Path, vision: dict[str, Any]) -> None:
-    """Write a tiny CLIP with random weights in open_clip's local-dir form."""
-    folder.mkdir()
-    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
-    preprocess = {"size": [32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic"}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     folder = tmp_path_factory.mktemp("pool")
     for name, vision in TOWERS.items():
         write_clip(folder / name, vision)
+    (folder / "prompts").mkdir()
+    many = [f"picture {number} of {{}}" for number in range(50)]
+    (folder / "prompts" / "many.toml").write_text(
+        f"templates = {many}\n[words]\nblue = 'blue'\ngreen = 'green'\nred = ['red', 'scarlet']\n"
+    )
     return make_pool(folder, 36, 32, n_labeled=24)
 
 
@@ -79,12 +69,10 @@ def fit(labeled: Images, **options: Any) -> ClipFinetune:
 def test_alpha_0_is_zero_shot_and_alpha_1_the_fine_tuned_model(labeled, others, tower):
     encoder = f"open_clip:local-dir:{tower}"
     model, untouched = fit(labeled, encoder=encoder), fit(labeled, encoder=encoder, lr=0.0)
-    fine_tuned = predict_network(
-        model._network, others, model._preprocessing, model._device, model._precision, model._forward
-    )
+    fine_tuned = predict_network(model._network, others, model._preprocessing, model._device, model._precision)
     sweep = model.predict_sweep(others)
     assert np.array_equal(sweep[0], untouched.predict_sweep(others)[-1])
-    assert np.allclose(sweep[0], ZeroShot(encoder).predict_proba(others), atol=2e-3)  # features are kept in float16
+    assert np.allclose(sweep[0], ZeroShot(encoder).fit(labeled, others).predict_proba(others), atol=2e-3)  # features are kept in float16
     assert np.array_equal(sweep[-1], fine_tuned)
     assert not np.allclose(sweep[0], sweep[-1], atol=1e-3)
 
@@ -122,7 +110,7 @@ def test_the_words_learn_where_they_are_let(labeled):
 
 
 def test_fine_tuning_brings_images_closer_to_their_words(labeled):
-    sweep = fit(labeled, encoder="open_clip:local-dir:transformer", epochs=5).predict_sweep(labeled)
+    sweep = fit(labeled, encoder=TRANSFORMER, epochs=5).predict_sweep(labeled)
     of_label = sweep[:, np.arange(24), labeled.labels]
     assert np.log(of_label[-1]).mean() > np.log(of_label[0]).mean() + 0.3
 
@@ -151,7 +139,7 @@ def test_the_same_seed_gives_the_same_model(labeled, others):
 
 
 def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path):
-    models = [ClipFinetune(ENCODER, epochs=3, batch_size=8, lr=1e-3) for _ in range(2)]
+    models = [ClipFinetune(encoder=ENCODER, epochs=3, batch_size=8, lr=1e-3) for _ in range(2)]
     for model in models:
         assert isinstance(model, Resumable)
         model.checkpoint_at(tmp_path / "checkpoint.pt")
@@ -164,8 +152,9 @@ def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, 
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_gives_finite_probabilities(labeled, others, precision):
-    proba = fit(labeled, precision=precision).predict_sweep(others)
+@pytest.mark.parametrize("options", [{}, {"train": "both", "lora_rank": 2}, {"probe_first": True}], ids=str)
+def test_half_precision_gives_finite_probabilities(labeled, others, precision, options):
+    proba = fit(labeled, encoder=TRANSFORMER, precision=precision, **options).predict_sweep(others)
     assert np.isfinite(proba).all() and np.allclose(proba.sum(2), 1, atol=1e-5)
 
 
@@ -185,3 +174,147 @@ def test_the_callers_random_numbers_are_left_alone(labeled, others):
     model = fit(labeled)
     model.restore(model.tensors(), labeled.classes).predict_proba(others)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_with_both_towers_alpha_0_is_exactly_zero_shot_and_alpha_1_the_fine_tuned_pair(labeled, others, tower):
+    encoder = f"open_clip:local-dir:{tower}"
+    model = fit(labeled, encoder=encoder, train="both")
+    pair = predict_network(model._network, others, model._preprocessing, model._device, model._precision)
+    sweep = model.predict_sweep(others)
+    zero_shot = fit(labeled, encoder=encoder, lr=0.0).predict_sweep(others)
+    assert np.array_equal(sweep[0], zero_shot[0])
+    assert np.allclose(sweep[-1], pair, atol=1e-6)
+    assert not np.allclose(sweep[0], sweep[-1], atol=1e-3)
+
+
+def test_the_words_of_a_blend_are_those_of_the_blended_text_tower(labeled, others):
+    model = fit(labeled, train="both")
+    sweep = model.predict_sweep(others)
+    model._network.load_state_dict(interpolate(model._theta_0, model._theta_1, 0.5))
+    blended = predict_network(model._network, others, model._preprocessing, model._device, model._precision)
+    assert np.allclose(sweep[5], blended, atol=1e-6)
+    text = [name for name in model._theta_0 if name.startswith("text.clip.transformer") and name.endswith("weight")]
+    assert text and not any(torch.equal(model._theta_0[name], model._theta_1[name]) for name in text)
+    assert torch.equal(model._theta_0["text.clip.logit_scale"], model._theta_1["text.clip.logit_scale"])
+
+
+def test_both_towers_bring_images_closer_to_their_words(labeled):
+    sweep = fit(labeled, encoder=TRANSFORMER, train="both", epochs=5).predict_sweep(labeled)
+    of_label = sweep[:, np.arange(24), labeled.labels]
+    assert np.log(of_label[-1]).mean() > np.log(of_label[0]).mean() + 0.3
+
+
+def test_of_many_prompts_one_per_class_is_drawn_in_training_and_all_count_in_prediction(labeled, others):
+    model = fit(labeled, train="both", prompts="many")
+    text = model._network.text
+    with torch.no_grad(), torch.random.fork_rng():
+        text.train()
+        seen = [text() for _ in range(2)]
+        text.eval()
+        whole = [text() for _ in range(2)]
+    assert len(text.tokens) == 200
+    assert seen[0].shape == whole[0].shape == (3, 24)
+    assert not torch.equal(*seen) and torch.equal(*whole)
+    assert np.array_equal(model.predict_sweep(others)[0], fit(labeled, prompts="many", lr=0.0).predict_sweep(others)[0])
+
+
+def test_with_a_probe_first_training_starts_at_the_probe_and_alpha_0_stays_zero_shot(labeled, others):
+    model = fit(labeled, encoder=TRANSFORMER, probe_first=True, lr=0.0)
+    probe = LinearProbe(TRANSFORMER).fit(labeled, others)
+    sweep = model.predict_sweep(others)
+    assert np.allclose(sweep[-1], probe.predict_proba(others), atol=5e-3)  # its features are kept in float16
+    assert np.allclose(sweep[0], fit(labeled, encoder=TRANSFORMER, lr=0.0).predict_sweep(others)[0], atol=1e-6)
+    learned = fit(labeled, encoder=TRANSFORMER, probe_first=True)._theta_1
+    assert not torch.equal(learned["head.weight"], model._theta_1["head.weight"])
+    assert not torch.equal(learned["head.bias"], model._theta_1["head.bias"])
+
+
+def test_adapted_weights_have_the_names_of_the_others_and_blend(labeled, others):
+    model = fit(labeled, encoder=TRANSFORMER, train="both", lora_rank=2, lr=1e-2)
+    assert model._theta_1.keys() == model._theta_0.keys()
+    changed = {name for name, value in model._theta_1.items() if not torch.equal(value, model._theta_0[name])}
+    assert {name.rpartition(".")[2] for name in changed} == {"weight", "in_proj_weight"}
+    assert {
+        "tower.transformer.resblocks.0.attn.in_proj_weight",
+        "text.clip.transformer.resblocks.0.mlp.c_fc.weight",
+    } < changed
+    sweep = model.predict_sweep(others)
+    assert not np.allclose(sweep[0], sweep[5]) and not np.allclose(sweep[5], sweep[-1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train": "both", "prompts": "many", "accumulate": 2, "patience": 5},
+        {"encoder": TRANSFORMER, "lora_rank": 2, "ema_decay": 0.9, "grad_checkpointing": True},
+        {"probe_first": True, "frozen_epochs": 1, "layer_decay": 0.7},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_with_every_option_a_stopped_training_goes_on_to_the_same_weights(labeled, others, tmp_path, options):
+    def make() -> ClipFinetune:
+        model = ClipFinetune(**{"encoder": ENCODER, "epochs": 3, "batch_size": 8, "lr": 1e-3, **options})
+        model.checkpoint_at(tmp_path / "checkpoint.pt")
+        return model
+
+    set_deadline(0)
+    with pytest.raises(TimeIsUp):
+        make().fit(labeled, others)
+    set_deadline(None)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["epoch"] == 1
+    resumed, whole = make().fit(labeled, others), fit(labeled, **{"epochs": 3, **options})
+    assert all(torch.equal(value, whole._theta_1[name]) for name, value in resumed._theta_1.items())
+
+
+@pytest.mark.parametrize("options", [{"train": "both"}, {"probe_first": True}, {"lora_rank": 2}], ids=str)
+def test_kept_tensors_of_every_kind_give_the_same_model_back(labeled, others, options):
+    model = fit(labeled, **options)
+    restored = ClipFinetune(encoder=ENCODER, **options).restore(load(save(model.tensors())), labeled.classes)
+    assert np.array_equal(restored.predict_sweep(others), model.predict_sweep(others))
+
+
+def test_features_at_alpha_0_are_the_encoders_and_move_with_alpha(labeled, others):
+    model = fit(labeled)
+    values = [model.encode(others, alpha) for alpha in (0.0, 0.5, 1.0)]
+    assert np.allclose(values[0], encode_images(others, ENCODER).values, atol=2e-3)  # kept in float16
+    assert all(np.allclose(np.linalg.norm(own, axis=1), 1, atol=1e-5) for own in values)
+    assert np.linalg.norm(values[2] - values[0]) > np.linalg.norm(values[1] - values[0]) > 0
+    assert np.array_equal(model.encode(others, 0.0), values[0])
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+def test_a_blend_outside_0_to_1_is_refused(labeled, others, alpha):
+    with pytest.raises(InputError, match=r"alpha = .* must lie in 0\.\.1"):
+        fit(labeled, epochs=1).encode(others, alpha)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train": "both", "train_head": True}, "drop train_head"),
+        ({"train": "both", "probe_first": True}, "drop train_head and probe_first"),
+        ({"frozen_epochs": 1}, "set train_head or probe_first"),
+        ({"head_lr": 1e-3}, "set train_head or probe_first"),
+        ({"lora_alpha": 8.0}, "need lora_rank"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        ClipFinetune(encoder=ENCODER, **options)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [('train = "text"', "train"), ("layer_decay = 0.0", "layer_decay"), ("accumulate = 0", "accumulate"),
+     ("lora_rank = -1", "lora_rank"), ("lora_targets = [3]", "lora_targets")],
+)  # fmt: skip
+def test_options_out_of_bounds_are_refused(colours, option, message):
+    competition = colours(f'[runs.clip]\nmodel = "clip_finetune"\nencoder = "{ENCODER}"\n{option}')
+    with pytest.raises(InputError, match=message):
+        build_model(competition, competition.run("clip"))
+
+
+def test_a_tower_that_cannot_compute_activations_twice_is_refused(labeled):
+    with pytest.raises(InputError, match="ModifiedResNet cannot compute activations twice; accumulate"):
+        fit(labeled, grad_checkpointing=True)

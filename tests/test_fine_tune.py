@@ -14,6 +14,7 @@ import torch
 from pools import labels_of, make_pool
 from safetensors.numpy import load, save
 from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
 
 from kit import training
 from kit.deadline import set_deadline
@@ -117,6 +118,59 @@ def test_the_new_classifier_starts_at_zero(labeled, others, encoder):
 def test_from_scratch_nothing_is_frozen(labeled):
     start, after = fit(labeled, lr=0.0, head_lr=0.0).tensors(), fit(labeled, epochs=1, frozen_epochs=1).tensors()
     assert not np.array_equal(start["conv_stem.weight"], after["conv_stem.weight"])
+
+
+@pytest.fixture(scope="module")
+def start(pool: Pool) -> dict[str, Any]:
+    """Pretrained weights on the disk, and the options of a network that starts at them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = timm.create_model("test_efficientnet", num_classes=7).state_dict()
+    save_file(weights, Path(pool.lookup[0]) / "pretrained.safetensors")
+    return {"encoder": "timm:test_efficientnet@pretrained.safetensors", "pretrained": True}
+
+
+def test_with_a_probe_first_training_starts_at_the_probe(labeled, others, start):
+    model = fit(labeled, **start, probe_first=True, lr=0.0, head_lr=0.0, freeze_batch_norm=True)
+    values = model.encode(labeled, 0.0)
+    regression = LogisticRegression(C=30, max_iter=2000)
+    regression.fit(values / np.linalg.norm(values, axis=1).mean(), labeled.labels)
+    expected = regression.predict_proba(model.encode(others, 0.0) / np.linalg.norm(values, axis=1).mean())
+    assert np.allclose(model.predict_proba(others), expected, atol=1e-3)
+
+
+def test_after_a_probe_nothing_is_frozen(labeled, start):
+    model = fit(labeled, **start, probe_first=True, epochs=1, frozen_epochs=1)
+    first = model._start(labeled.pool).tensors()
+    assert not np.array_equal(first["conv_stem.weight"], model.tensors()["conv_stem.weight"])
+
+
+def test_adapted_weights_keep_the_networks_names(labeled, others, start):
+    model = fit(labeled, **start, lora_rank=2, layer_decay=0.8)
+    assert model.tensors().keys() == fit(labeled, epochs=1).tensors().keys()
+    first = model._start(labeled.pool).tensors()
+    assert not np.array_equal(first["conv_head.weight"], model.tensors()["conv_head.weight"])
+    assert np.array_equal(first["bn1.weight"], model.tensors()["bn1.weight"])
+    restored = FineTune(**{**QUICK, **start}).restore(load(save(model.tensors())), labeled.classes)
+    assert np.array_equal(restored.predict_proba(others), model.predict_proba(others))
+
+
+def test_features_move_with_alpha_and_the_model_stays(labeled, others, start):
+    model = fit(labeled, **start, lr=1e-2)
+    before = model.predict_proba(others)
+    values = [model.encode(others, alpha) for alpha in (0.0, 0.5, 1.0)]
+    untouched = fit(labeled, **start, lr=0.0, head_lr=0.0, freeze_batch_norm=True)
+    assert np.array_equal(values[0], untouched.encode(others, 1.0))
+    assert not np.allclose(values[0], values[1]) and not np.allclose(values[1], values[2])
+    assert np.array_equal(model.predict_proba(others), before)
+    with pytest.raises(InputError, match="alpha"):
+        model.encode(others, 2.0)
+
+
+@pytest.mark.parametrize("option", [{"probe_first": True}, {"lora_rank": 2}])
+def test_from_scratch_there_is_nothing_to_build_on(option):
+    with pytest.raises(InputError, match="need pretrained = true"):
+        FineTune(**{**QUICK, **option})
 
 
 def test_missing_weights_are_named(labeled):

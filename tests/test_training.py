@@ -22,10 +22,11 @@ from kit.deadline import set_deadline
 from kit.encoders import Preprocessing
 from kit.errors import InputError, TimeIsUp
 from kit.images import Images, Pool
+from kit.recipe import Recipe
 from kit.store import BLOCK, Geometry
 from kit.training import fit_network
-from kit.training.batches import draw_batches, predict_network, seed_of, weighted_targets
-from kit.training.recipe import Recipe, make_optimizer, make_schedule, split_off
+from kit.training.batches import draw_batches, predict_network, seed_of, split_off, weighted_targets
+from kit.training.optimizer import make_optimizer, make_schedule
 
 SIZE = 16
 PREPROCESSING = Preprocessing(Geometry(SIZE, SIZE), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -337,6 +338,49 @@ def test_when_memory_does_not_suffice_batches_go_in_parts(labeled, capfd):
     assert set(sizes) == {3}
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(network.parameters(), whole.parameters(), strict=True))
     assert capfd.readouterr().err.count("4 parts") == 1
+
+
+@pytest.mark.parametrize("parts", [2, 5, 12])
+def test_parts_of_a_batch_add_up_to_its_gradient(labeled, parts):
+    """With SGD the weights follow the gradients themselves; Adam would hide a wrong factor."""
+    recipe = replace(QUICK, optimizer="sgd", lr=0.1, batch_size=12, label_smoothing=0.1)
+    networks = [make_network(batch_norm=False) for _ in range(2)]
+    for network, n_parts in zip(networks, (1, parts), strict=True):
+        network[5].p = 0.0
+        fit_network(network, replace(recipe, accumulate=n_parts), labeled, PREPROCESSING)
+    whole, added = map(state, networks)
+    assert all(torch.allclose(whole[name], added[name], atol=1e-6) for name in whole)
+
+
+def test_parts_never_leave_batch_norm_a_single_image(labeled):
+    sizes: list[int] = []
+
+    def forward(network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return network(pixels)
+
+    train(labeled, replace(QUICK, accumulate=7), forward=forward)
+    assert set(sizes) <= {2, 3}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_with_adapters_a_stopped_training_goes_on_to_the_same_weights(labeled, tmp_path, precision):
+    recipe = replace(RICH, lora_rank=2, lora_alpha=4.0, accumulate=2)
+    checkpoint = tmp_path / "checkpoint.pt"
+    set_deadline(0)
+    with pytest.raises(TimeIsUp):
+        train(labeled, recipe, checkpoint=checkpoint, precision=precision)
+    set_deadline(None)
+    resumed = train(labeled, recipe, checkpoint=checkpoint, precision=precision)
+    assert same(resumed, train(labeled, recipe, precision=precision))
+    assert resumed.keys() == state(make_network()).keys()
+
+
+def test_adapters_leave_the_biases_and_move_the_weights(labeled):
+    before, after = state(make_network()), train(labeled, replace(QUICK, lora_rank=2))
+    assert torch.equal(before["0.bias"], after["0.bias"])
+    assert not torch.equal(before["0.weight"], after["0.weight"])
+    assert not torch.equal(before["6.bias"], after["6.bias"])  # the head learns as it is
 
 
 CHILD = """

@@ -1,9 +1,8 @@
-"""Fine-tuning of CLIP's image tower against fixed words, as WiSE-FT (Wortsman et al. 2022)."""
+"""Fine-tuning of CLIP against words, as WiSE-FT (Wortsman et al. 2022)."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,17 +12,18 @@ from pydantic import Field
 from kit.errors import InputError
 from kit.images import Images, Pool
 from kit.prompts import prompts_of, read_text_weights
+from kit.recipe import Recipe, recipe_of
 from kit.weights import parse_encoder
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from kit.training.clip import ClipClassifier
 
 ALPHAS = [step / 10 for step in range(11)]  # 0 first: in a tie the model that saw no label is preferred
 
 
-@dataclass
-class ClipFinetune:
-    """Train CLIP's image tower so that images come close to their class's words; blend it with the zero-shot tower.
+@dataclass(kw_only=True)
+class ClipFinetune(Recipe):
+    """Train CLIP so that images come close to their class's words; blend it with the zero-shot model.
 
     The classifier is the text features of the prompt list, as in zero-shot classification, so `theta_0` is exactly
     that, `theta_1` is the fine-tuned model and every `alpha` between is a model of its own, often better than both.
@@ -40,22 +40,22 @@ class ClipFinetune:
         Prompt list.
     alpha
         Weight of the fine-tuned model, 0..1; None to choose it for each fold on the other folds' oof rows.
+    train
+        ``"image"`` for the image tower, ``"both"`` for the text tower too: then the words come anew from the prompts
+        in every step, with many prompts one drawn for each class, and both towers are blended.
     train_head
-        Let the words' features learn too.
-    epochs, batch_size, optimizer, lr, weight_decay, warmup_share, label_smoothing, mixup, cutmix, patience
-        See `kit.training.recipe.Recipe`.
-    ema_decay
-        Largest decay per step of the average of the weights; 0 for none.
-    augment
-        ``"none"``, ``"light"`` or ``"strong"``.
-    flip
-        Mirror images in training: not for digits and letters.
-    freeze_batch_norm
-        Keep the pretrained statistics of batch norms.
+        Let the words' features learn too, as the head of the image tower.
+    probe_first
+        Start the head at a linear probe on the untouched tower's features, then train both (Kumar et al. 2022,
+        LP-FT). `theta_0` stays the zero-shot model, as in WiSE-FT: alpha 0 has seen no label, and blends of heads are
+        blends of logits.
     precision
         ``"auto"`` for a fixed rule per device and network, or ``"float32"``, ``"bfloat16"``, ``"float16"``.
     seed
         Of order, augmentation and dropout.
+    epochs, batch_size, lr, ...
+        All other keys are those of `kit.recipe.Recipe`; the head of frozen_epochs and head_lr is that of train_head or
+        probe_first.
 
     References
     ----------
@@ -69,27 +69,26 @@ class ClipFinetune:
     encoder_args: dict[str, Any] = field(default_factory=dict)
     prompts: str = "names"
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    train: Literal["image", "both"] = "image"
     train_head: bool = False
+    probe_first: bool = False
     epochs: Annotated[int, Field(ge=1)] = 10
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    optimizer: str = "adamw"
     lr: Annotated[float, Field(ge=0)] = 1e-5
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    mixup: Annotated[float, Field(ge=0)] = 0.0
-    cutmix: Annotated[float, Field(ge=0)] = 0.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augment: Literal["none", "light", "strong"] = "light"
-    flip: bool = False
-    patience: Annotated[int, Field(ge=1)] | None = None
     freeze_batch_norm: bool = True
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        head_learns = self.train_head or self.probe_first
+        if head_learns and self.train == "both":
+            raise InputError('train = "both" makes the head anew in every step: drop train_head and probe_first')
+        if (self.frozen_epochs or self.head_lr is not None) and not head_learns:
+            raise InputError("frozen_epochs and head_lr are those of a head that learns: set train_head or probe_first")
         self._checkpoint: Path | None = None
-        self._network: nn.Module | None = None
+        self._network: ClipClassifier | None = None
 
     def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
         """Train on the labelled images.
@@ -104,27 +103,46 @@ class ClipFinetune:
             When the time limit is reached; the checkpoint is written before.
         """
         from kit.training import fit_network
-        from kit.training.recipe import recipe_of
+        from kit.training.blend import copy_state
 
         self._build(labeled.pool)
+        if self.probe_first:
+            self._start_at_probe(labeled)
         self.diary_ = fit_network(
             self._network,
             recipe_of(self),
             labeled,
             self._preprocessing,
-            forward=self._forward,
+            head=self._network.head,
             seed=self.seed,
             device=self._device,
             precision=self._precision,
             checkpoint=self._checkpoint,
             made_from=self._made_from,
         )
-        self._theta_1 = copy_state(self._network)
+        if self.train == "both":
+            self._network.keep_words()
+        self._theta_1, self._loaded = copy_state(self._network), 1.0
         return self
 
     def predict_proba(self, images: Images) -> np.ndarray:
         """Return probabilities at the settled alpha, one half where none was, (n_images, n_classes)."""
         return self._predict(images, self.sweep_default if self.alpha is None else self.alpha)
+
+    def encode(self, images: Images, alpha: float) -> np.ndarray:
+        """Return the image tower's features at an alpha, (n_images, n_dims) float32 of unit length.
+
+        Raises
+        ------
+        InputError
+            When alpha does not lie in 0..1.
+        """
+        from kit.training.batches import encode_network
+
+        self._load(images.pool, alpha)
+        return encode_network(
+            self._network, images, self._preprocessing, self._device, self._precision, type(self._network).encode
+        )
 
     def sweep_values(self) -> list[float]:
         """Return the alphas to try."""
@@ -157,73 +175,56 @@ class ClipFinetune:
     def _predict(self, images: Images, alpha: float) -> np.ndarray:
         """Return the probabilities of one blend, (n_images, n_classes)."""
         from kit.training.batches import predict_network
+        from kit.training.clip import ClipClassifier
+
+        self._load(images.pool, alpha)
+        return predict_network(
+            self._network, images, self._preprocessing, self._device, self._precision, ClipClassifier.forward
+        )
+
+    def _load(self, pool: Pool, alpha: float) -> None:
+        """Let the network be one blend; the words of a blend are those of the blended text tower."""
+        from kit.training.blend import interpolate
 
         if self._network is None:
-            self._build(images.pool)
+            self._build(pool)
+        if self._loaded == alpha:
+            return
         self._network.load_state_dict(interpolate(self._theta_0, self._theta_1, alpha))
-        return predict_network(self._network, images, self._preprocessing, self._device, self._precision, self._forward)
+        if self.train == "both" and 0 < alpha < 1:  # at the ends the head holds them already
+            self._network.keep_words()
+        self._loaded = alpha
+
+    def _start_at_probe(self, labeled: Images) -> None:
+        """Let the head be a linear probe on the untouched tower's features of the training images."""
+        from kit.training.probe import fit_probe, set_head
+
+        coefficients, intercepts = fit_probe(self.encode(labeled, alpha=0.0), labeled)
+        scale = self._network.logit_scale
+        set_head(self._network.head, coefficients / scale, intercepts / scale)
 
     def _build(self, pool: Pool) -> None:
-        """Build the zero-shot classifier: tower and words; what it is made of is `theta_0`."""
+        """Build the zero-shot classifier: towers and words; what it is made of is `theta_0`."""
         import torch
-        from torch import nn
 
         from kit.device import choose_training, device_name
         from kit.encoders import load_encoder
         from kit.training.batches import reproducible
+        from kit.training.blend import copy_state
+        from kit.training.clip import make_classifier
 
-        spec = parse_encoder(self.encoder, self.encoder_args, pool.lookup)
+        spec, words = parse_encoder(self.encoder, self.encoder_args, pool.lookup), prompts_of(pool, self.prompts)
         if spec.library != "open_clip":
             raise InputError(f"encoder {spec.text!r}: clip_finetune trains open_clip models; fine_tune trains timm's")
         with reproducible(self.seed, device_name()):  # networks draw random weights before they load their own
             text = read_text_weights(pool, self.encoder, self.encoder_args, self.prompts)
-            encoder, words = load_encoder(spec), torch.from_numpy(text.values)  # (n_classes, n_dims)
-            head = nn.Linear(*words.T.shape, bias=False)
-        head.weight = nn.Parameter(words, requires_grad=self.train_head)
-        self._forward = partial(cosine_logits, logit_scale=text.logit_scale)
+            encoder = load_encoder(spec)
+            network = make_classifier(encoder, text, words if self.train == "both" else None, self.probe_first)
+        network.head.requires_grad_(self.train_head or self.probe_first)
         self._preprocessing, self._device = encoder.preprocessing, device_name()
         geometry = self._preprocessing.geometry
-        rule = choose_training(encoder.image_tower, min(geometry.height, geometry.width), self._device)
+        rule = choose_training(network.tower, min(geometry.height, geometry.width), self._device)
         self._precision = rule if self.precision == "auto" else self.precision
-        self._network = nn.ModuleDict({"tower": encoder.image_tower, "head": head})
-        self._network.to(device=self._device, memory_format=torch.channels_last)
-        self._theta_0 = copy_state(self._network)
-        self._made_from = [asdict(self), spec.identity, prompts_of(pool, self.prompts).key]
-
-
-def interpolate(theta_0: dict[str, Tensor], theta_1: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """Return (1 - alpha) theta_0 + alpha theta_1.
-
-    Whole-number buffers, such as the batches that a batch norm has counted, are theta_1's: a mean of counts would turn
-    them into floats.
-
-    Parameters
-    ----------
-    theta_0, theta_1
-        Weights of the same network by name.
-    alpha
-        0 gives exactly theta_0, 1 exactly theta_1.
-    """
-    return {
-        name: (1 - alpha) * theta_0[name] + alpha * value if value.is_floating_point() else value
-        for name, value in theta_1.items()
-    }
-
-
-def cosine_logits(network: nn.ModuleDict, pixels: Tensor, logit_scale: float) -> Tensor:
-    """Return CLIP's logits, (n_images, n_classes): cosines of images and words times the logit scale.
-
-    The cosines are computed in float32: bfloat16 rounds them by up to 0.001, a tenth of a logit at a scale of 100.
-    """
-    import torch
-    from torch.nn import functional
-
-    features = network["tower"](pixels)
-    with torch.autocast(pixels.device.type, enabled=False):
-        features = functional.normalize(features.float(), dim=1)
-        return logit_scale * functional.linear(features, network["head"].weight)
-
-
-def copy_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of a network's weights, on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+        self._network = network.to(device=self._device, memory_format=torch.channels_last)
+        self._theta_0, self._loaded = copy_state(network), 0.0
+        self._made_from = [asdict(self), spec.identity, words.key]

@@ -10,15 +10,16 @@ import numpy as np
 from pydantic import Field
 
 from kit.errors import InputError
-from kit.images import Images
+from kit.images import Images, Pool
+from kit.recipe import Recipe, recipe_of
 from kit.weights import EncoderSpec, parse_encoder
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
-@dataclass
-class FineTune:
+@dataclass(kw_only=True)
+class FineTune(Recipe):
     """Train a timm network with a new classifier: first the classifier alone, then all of it.
 
     The classifier starts at zero. timm draws that of an EfficientNet or MobileNet from +-1 / sqrt(n_classes), which
@@ -32,24 +33,12 @@ class FineTune:
     encoder_args
         Constructor arguments of the network, such as ``drop_path_rate``.
     pretrained
-        False to start from random weights.
+        False to start from random weights; then nothing is frozen.
     image_size
         Side of the square images in pixels; None for the network's own.
-    epochs, frozen_epochs, batch_size, optimizer, lr, head_lr, weight_decay, warmup_share, label_smoothing
-        See `kit.training.recipe.Recipe`. From scratch nothing is frozen.
-    mixup, cutmix
-        Alpha of the Beta distribution; 0 for none.
-    ema_decay
-        Largest decay per step of the average of the weights; 0 for none.
-    augment
-        ``"none"``, ``"light"`` or ``"strong"``.
-    flip
-        Mirror images in training: not for digits and letters.
-    patience
-        Epochs without progress on an inner hold-out after which training stops; None to train to the end. With few
-        labels the fifth that is held out is worth more as training images.
-    freeze_batch_norm
-        Keep the pretrained statistics of batch norms, for batches too small or too odd to estimate them.
+    probe_first
+        Start the classifier at a linear probe on the pretrained network's features, in place of the frozen epochs
+        (Kumar et al. 2022, LP-FT).
     drop_rate
         Dropout before the classifier; None for the network's own.
     tta
@@ -58,34 +47,29 @@ class FineTune:
         ``"auto"`` for a fixed rule per device and network, or ``"float32"``, ``"bfloat16"``, ``"float16"``.
     seed
         Of the classifier's start, order, augmentation and dropout.
+    epochs, frozen_epochs, batch_size, lr, head_lr, ...
+        All other keys are those of `kit.recipe.Recipe`.
     """
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = True
     image_size: Annotated[int, Field(ge=8)] | None = None
-    epochs: Annotated[int, Field(ge=1)] = 30
     frozen_epochs: Annotated[int, Field(ge=0)] = 3
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    optimizer: str = "adamw"
-    lr: Annotated[float, Field(ge=0)] = 3e-4
-    head_lr: Annotated[float, Field(ge=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    probe_first: bool = False
+    head_lr: Annotated[float, Field(ge=0)] | None = 1e-3
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    mixup: Annotated[float, Field(ge=0)] = 0.0
-    cutmix: Annotated[float, Field(ge=0)] = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     augment: Literal["none", "light", "strong"] = "light"
-    flip: bool = False
-    patience: Annotated[int, Field(ge=1)] | None = None
-    freeze_batch_norm: bool = False
     drop_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
     tta: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.pretrained and (self.probe_first or self.lora_rank):
+            raise InputError("probe_first and lora_rank build on a pretrained network: they need pretrained = true")
         self._checkpoint: Path | None = None
 
     def fit(self, labeled: Images, unlabeled: Images) -> FineTune:
@@ -100,20 +84,24 @@ class FineTune:
         TimeIsUp
             When the time limit is reached; the checkpoint is written before.
         """
+        from torch import nn
+
         from kit.training import fit_network
-        from kit.training.recipe import recipe_of
         from kit.weights import find_weights
 
         spec = parse_encoder(self.encoder, self.encoder_args, labeled.pool.lookup)
         if self.pretrained:
             find_weights(spec)
         self._build(spec, labeled.n_classes, self.pretrained)
+        if self.probe_first:
+            self._start_at_probe(labeled)
+        is_frozen = self.pretrained and not self.probe_first
         self.diary_ = fit_network(
             self._network,
-            replace(recipe_of(self), frozen_epochs=self.frozen_epochs if self.pretrained else 0),
+            replace(recipe_of(self), frozen_epochs=self.frozen_epochs if is_frozen else 0),
             labeled,
             self._preprocessing,
-            head=_classifier(self._network),
+            head=nn.ModuleList(_classifiers(self._network)),
             seed=self.seed,
             device=self._device,
             precision=self._precision,
@@ -127,6 +115,33 @@ class FineTune:
         from kit.training.batches import predict_network
 
         return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
+
+    def encode(self, images: Images, alpha: float) -> np.ndarray:
+        """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
+
+        Parameters
+        ----------
+        images
+            The images.
+        alpha
+            Weight of the trained network, 0..1; 0 is the network before training.
+
+        Raises
+        ------
+        InputError
+            When alpha does not lie in 0..1.
+        MissingWeights
+            When pretrained weights cannot be had.
+        """
+        from kit.training.blend import copy_state, interpolate
+
+        trained = copy_state(self._network)
+        theta_0 = trained if alpha == 1 else copy_state(self._start(images.pool)._network)
+        self._network.load_state_dict(interpolate(theta_0, trained, alpha))
+        try:
+            return self._features(images)
+        finally:
+            self._network.load_state_dict(trained)
 
     def checkpoint_at(self, path: Path) -> None:
         """Write checkpoints to `path`, and go on from the one that lies there."""
@@ -144,6 +159,40 @@ class FineTune:
         self._build(parse_encoder(name, self.encoder_args), len(classes), pretrained=False)
         self._network.load_state_dict({key: torch.tensor(value) for key, value in tensors.items()})
         return self
+
+    def _start(self, pool: Pool) -> FineTune:
+        """Return a model with the same network before training."""
+        from kit.weights import find_weights
+
+        start, spec = replace(self), parse_encoder(self.encoder, self.encoder_args, pool.lookup)
+        if self.pretrained:
+            find_weights(spec)
+        start._build(spec, len(pool.classes), self.pretrained)
+        return start
+
+    def _start_at_probe(self, labeled: Images) -> None:
+        """Let the classifier be a linear probe on the network's features of the training images."""
+        from torch import nn
+
+        from kit.training.probe import fit_probe, set_head
+
+        values = self._features(labeled)
+        heads = _classifiers(self._network)
+        if any(not isinstance(head, nn.Linear) or head.in_features != values.shape[1] for head in heads):
+            raise InputError(
+                f"probe_first: the classifier of {self.encoder} is no linear layer on its pooled features; use "
+                "frozen_epochs"
+            )
+        for head in heads:  # those of a distilled network are averaged, and so are their features
+            set_head(head, *fit_probe(values, labeled))
+
+    def _features(self, images: Images) -> np.ndarray:
+        """Return the network's pooled features as they are, (n_images, n_dims)."""
+        from kit.training.batches import encode_network
+
+        return encode_network(
+            self._network, images, self._preprocessing, self._device, self._precision, _pooled_features
+        )
 
     def _build(self, spec: EncoderSpec, n_classes: int, pretrained: bool) -> None:
         """Build the network on its device, with its preprocessing and precision."""
@@ -163,7 +212,7 @@ class FineTune:
             args["pretrained_cfg_overlay"] = {**args.get("pretrained_cfg_overlay", {}), **own}
         with reproducible(self.seed, device_name()):
             network = load_timm(replace(spec, args=args), n_classes, pretrained)
-        for parameter in _classifier(network).parameters():
+        for parameter in torch.nn.ModuleList(_classifiers(network)).parameters():
             torch.nn.init.zeros_(parameter)
         self._preprocessing, self._device = timm_preprocessing(network), device_name()
         geometry = self._preprocessing.geometry
@@ -172,9 +221,12 @@ class FineTune:
         self._network = network.to(device=self._device, memory_format=torch.channels_last)
 
 
-def _classifier(network: nn.Module) -> nn.Module:
-    """Return the last layer; a distilled network has two."""
-    from torch import nn
+def _pooled_features(network: nn.Module, pixels: Tensor) -> Tensor:
+    """Return what the classifier reads, (n_images, n_dims)."""
+    return network.forward_head(network.forward_features(pixels), pre_logits=True)
 
+
+def _classifiers(network: nn.Module) -> list[nn.Module]:
+    """Return the last layers: a distilled network has two."""
     found = network.get_classifier()
-    return nn.ModuleList(found) if isinstance(found, tuple) else found
+    return list(found) if isinstance(found, tuple) else [found]

@@ -23,8 +23,10 @@ from kit.encoders import Preprocessing
 from kit.errors import InputError
 from kit.files import key_of, write_atomic
 from kit.images import Images
+from kit.recipe import Recipe
 from kit.store import read_rows, read_store
 from kit.terminal import Progress, note
+from kit.training.adapters import add_adapters, merge_adapters
 from kit.training.augment import augment
 from kit.training.batches import (
     Forward,
@@ -34,9 +36,11 @@ from kit.training.batches import (
     predict_network,
     reproducible,
     seed_of,
+    split_off,
     weighted_targets,
 )
-from kit.training.recipe import Recipe, make_optimizer, make_schedule, set_mode, split_off
+from kit.training.layers import checkpoint_activations
+from kit.training.optimizer import make_optimizer, make_schedule, set_mode
 
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
@@ -70,7 +74,7 @@ def fit_network(
     preprocessing
         Of the network.
     head
-        The part of `network` that learns in the frozen epochs.
+        The part of `network` that learns in the frozen epochs, at a learning rate of its own; adapters leave it alone.
     forward
         ``forward(network, pixels)`` gives logits (n_images, n_classes).
     seed
@@ -91,7 +95,7 @@ def fit_network(
     Raises
     ------
     InputError
-        When the loss is no longer finite, or the optimiser is unknown.
+        When the loss is no longer finite, the optimiser is unknown, or the network lacks what the recipe asks for.
     ValueError
         When `recipe` has frozen epochs and there is no `head`.
     TimeIsUp
@@ -100,11 +104,16 @@ def fit_network(
     if recipe.frozen_epochs and head is None:
         raise ValueError("frozen epochs need a head that learns in them")
     network.to(device=device, memory_format=torch.channels_last)
+    if recipe.grad_checkpointing:
+        checkpoint_activations(network)
     with reproducible(seed, device):
+        if recipe.lora_rank:
+            add_adapters(network, head, recipe)
         loop = _Loop(network, recipe, labeled, preprocessing, head, forward, seed, device, precision)
         facts = (asdict(recipe), seed, preprocessing.key, precision, device, made_from)
         data = (labeled.pool.key, labeled.rows.tolist(), labeled.labels.tolist(), labeled.weights.tolist())
         loop.run(checkpoint, key_of(facts, data))
+        merge_adapters(network)
     return loop.diary
 
 
@@ -131,7 +140,7 @@ class _Loop:
         self.optimizer = make_optimizer(network, head, recipe)
         self.ema = ModelEmaV3(network, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
         self.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
-        self.epoch, self.stale, self.parts = 0, 0, 1
+        self.epoch, self.stale, self.parts = 0, 0, recipe.accumulate
         self.best: dict[str, Any] = {}
         self.diary: Diary = []
 
@@ -206,13 +215,13 @@ class _Loop:
         return pixels.contiguous(memory_format=torch.channels_last), targets
 
     def _step(self, pixels: Tensor, targets: Tensor) -> Tensor:
-        """Take one step of the optimiser; in parts, from the first time that the GPU's memory did not suffice."""
+        """Take one step of the optimiser; in more parts, from the first time that the GPU's memory did not suffice."""
         loss = None
         while loss is None:
             try:
                 loss = self._backward(pixels, targets)
             except torch.OutOfMemoryError:
-                if len(pixels) < 4 * self.parts:  # batch norm needs two images
+                if len(pixels) < 4 * self.parts:  # no smaller parts are left
                     raise
             if loss is None:  # only here, outside the except block, is the failed pass's memory free
                 self.parts *= 2
@@ -226,7 +235,8 @@ class _Loop:
         """Accumulate the gradients of a batch; return its mean loss."""
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.device)
-        for part, wanted in zip(pixels.tensor_split(self.parts), targets.tensor_split(self.parts), strict=True):
+        n_parts = max(1, min(self.parts, len(pixels) // 2))  # batch norm needs two images
+        for part, wanted in zip(pixels.tensor_split(n_parts), targets.tensor_split(n_parts), strict=True):
             with half_precision(pixels.device.type, self.precision):
                 logits = self.forward(self.network, part)
             # float32: half-precision logits overflow in CLIP, whose cosines are multiplied by 100

@@ -1,4 +1,4 @@
-"""Batches: which images, in which order, read from the store; and prediction batch by batch.
+"""Batches: which images, in which order, read from the store; and prediction and encoding batch by batch.
 
 Batches are read in the process: loader workers on decoded images were 3 to 4 times slower. Reads `kit.store`.
 """
@@ -17,11 +17,15 @@ from torch.nn import functional
 from torchvision.transforms import v2 as transforms
 
 from kit.encoders import Preprocessing
+from kit.folds import inner
 from kit.images import Images
+from kit.recipe import Recipe
 from kit.store import BLOCK, read_store
 
 WINDOW = 8192  # images shuffled together; a larger set is read window by window, block by block
 PREDICTED = 64  # images per forward pass without gradients
+HOLD_OUT_SHARE = 0.2  # of the training images, for early stopping
+MIN_PER_CLASS = 8  # images: with fewer in any class a hold-out of a fifth says nothing
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
 
@@ -45,6 +49,27 @@ def reproducible(seed: int, device: str) -> Iterator[None]:
 def seed_of(seed: int, epoch: int) -> int:
     """Return a seed for one epoch, unlike that of any neighbour."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Images]:
+    """Split the training images into those that are learned and a hold-out for early stopping.
+
+    Only real labels are held out, because a pseudo label proves nothing; no image that shares a group with one of them
+    is learned. With under 8 real labels in any class, or without patience, nothing is held out.
+
+    Returns
+    -------
+    train, hold_out : Images
+    """
+    nothing = np.zeros(0, dtype=np.int64)
+    if recipe.patience is None:
+        return labeled, labeled.take(nothing)
+    real = np.flatnonzero(~labeled.is_pseudo)
+    if np.bincount(labeled.labels[real], minlength=labeled.n_classes).min() < MIN_PER_CLASS:
+        return labeled, labeled.take(nothing)
+    _, chosen = inner(labeled.labels[real], labeled.groups[real], seed, share=HOLD_OUT_SHARE)
+    hold_out = labeled.take(real[chosen])
+    return labeled.take(np.flatnonzero(~np.isin(labeled.groups, hold_out.groups))), hold_out
 
 
 def draw_batches(rows: np.ndarray, batch_size: int, generator: Generator) -> list[np.ndarray]:
@@ -98,7 +123,6 @@ def mix(pixels: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[T
     return transforms.RandomChoice(mixers)(pixels, targets) if mixers else (pixels, targets)
 
 
-@torch.no_grad()  # inference_mode with autocast is 3 to 10 times slower on CPUs
 def predict_network(
     network: nn.Module,
     images: Images,
@@ -130,22 +154,55 @@ def predict_network(
     np.ndarray
         (n_images, n_classes) float32, rows in the order of `images`.
     """
+
+    def proba_of(pixels: Tensor) -> Tensor:
+        views = [pixels, pixels.flip(3)] if tta else [pixels]
+        return torch.stack([_forward(network, view, forward, precision).softmax(dim=1) for view in views]).mean(0)
+
+    return _by_batches(network, images, preprocessing, device, proba_of)
+
+
+def encode_network(
+    network: nn.Module,
+    images: Images,
+    preprocessing: Preprocessing,
+    device: str,
+    precision: str,
+    forward: Forward = nn.Module.__call__,
+) -> np.ndarray:
+    """Return what a network says of images as it is, (n_images, n_dims) float32; see `predict_network`."""
+
+    def values_of(pixels: Tensor) -> Tensor:
+        return _forward(network, pixels, forward, precision)
+
+    return _by_batches(network, images, preprocessing, device, values_of)
+
+
+@torch.no_grad()  # inference_mode with autocast is 3 to 10 times slower on CPUs
+def _by_batches(
+    network: nn.Module,
+    images: Images,
+    preprocessing: Preprocessing,
+    device: str,
+    values_of: Callable[[Tensor], Tensor],
+) -> np.ndarray:
+    """Return (n_images, n_dims) float32: what a function says of standardised pixels."""
     store = read_store(images.pool, preprocessing.geometry)
-    proba = np.empty((len(images), images.n_classes), dtype=np.float32)
     network.eval()
     order = np.argsort(images.rows, kind="stable")
+    parts = []
     for positions in np.split(order, range(PREDICTED, len(order), PREDICTED)):
         pixels = preprocessing.normalise(torch.from_numpy(store[images.rows[positions]]).to(device))
-        views = [pixels, pixels.flip(3)] if tta else [pixels]
-        proba[positions] = torch.stack([_proba(network, view, forward, precision) for view in views]).mean(0).cpu()
-    return proba
+        parts.append(values_of(pixels).cpu().numpy())
+    values = np.concatenate(parts)
+    values[order] = values.copy()
+    return values
 
 
-def _proba(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
-    """Return the probabilities of one batch."""
+def _forward(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
+    """Return what a network says of one batch, in float32."""
     with half_precision(pixels.device.type, precision):
-        logits = forward(network, pixels.contiguous(memory_format=torch.channels_last))
-    return logits.float().softmax(dim=1)
+        return forward(network, pixels.contiguous(memory_format=torch.channels_last)).float()
 
 
 def half_precision(device_type: str, precision: str) -> torch.autocast:
