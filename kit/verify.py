@@ -22,11 +22,10 @@ from kit.ensemble import combine
 from kit.errors import LeakFound, some
 from kit.files import read_json
 from kit.metrics import score_with_error
-from kit.models import MODELS
 from kit.predictions import Predictions, mean_predictions, read_predictions
 from kit.prepare import Prepared
-from kit.pseudo import choose_pseudo_labels
-from kit.runs import IMPORTED, Result, fold_folder, list_imported, oof_rows, pool_predictions, result_at
+from kit.rounds import choose_for_fold
+from kit.runs import IMPORTED, Result, fold_folder, list_imported, oof_rows, result_at
 from kit.sweep import choose_per_fold
 
 TOLERANCE = 1e-6  # of a probability or a score: they are kept as float32
@@ -50,7 +49,7 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
     for fold in prepared.scored:  # outside the loop over runs: teachers' predictions of the pool are read once
         for run in filter(_is_fitted, runs.values()):
             _verify_fold(prepared, run, fold)
-            _verify_pseudo(runs, run, fold)
+            _verify_pseudo(prepared, runs, run, fold)
     said = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
     for run in runs.values():
         if _is_fitted(run):
@@ -158,7 +157,7 @@ def _verify_settled(prepared: Prepared, run: Result) -> None:
     if not (chosen := run.facts.get("chosen")):
         return
     sweeps = {fold: _read_sweep(prepared, run, fold) for fold in prepared.scored}
-    best = choose_per_fold(prepared, chosen["values"], sweeps, MODELS[run.facts["model"]].sweep_default)
+    best = choose_per_fold(prepared, chosen["values"], sweeps, chosen["default"])
     for fold, value in best.items():
         where = f"{run.name} fold {fold}: {chosen['name']}"
         settled = read_json(fold_folder(run.folder, fold) / "settled.json")
@@ -205,7 +204,7 @@ def _verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
         raise LeakFound(f"{run.name} fold {fold}: oof.parquet is not what this fold's model said")
 
 
-def _verify_pseudo(runs: dict[tuple[str, str], _Run], run: Result, fold: int) -> None:
+def _verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], _Run], run: Result, fold: int) -> None:
     """Pseudo labels must be those that the models of the same fold of the run's own teachers give."""
     ledger = _read_ledger(run, fold)
     for teacher in ledger["teachers"]:
@@ -219,7 +218,7 @@ def _verify_pseudo(runs: dict[tuple[str, str], _Run], run: Result, fold: int) ->
         apart = sorted({name for name, _ in named.items() ^ run.facts["teachers"].items()})
         raise LeakFound(f"{run.name} fold {fold}: provenance.json and run.json name other teachers: {some(apart)}")
     written = list(zip(ledger["pseudo"]["ids"], ledger["pseudo"]["codes"], strict=True))
-    given = _choose_again([runs[teacher] for teacher in run.facts["teachers"].items()], run, fold)
+    given = _choose_again(prepared, [runs[teacher] for teacher in run.facts["teachers"].items()], run, fold)
     if written != given:
         names = sorted({name for name, _ in set(written) ^ set(given)})
         raise LeakFound(
@@ -228,12 +227,12 @@ def _verify_pseudo(runs: dict[tuple[str, str], _Run], run: Result, fold: int) ->
         )
 
 
-def _choose_again(teachers: list[_Run], run: Result, fold: int) -> list[tuple[str, int]]:
+def _choose_again(prepared: Prepared, teachers: list[_Run], run: Result, fold: int) -> list[tuple[str, int]]:
     """Return the pseudo labels that the teachers' models of a fold give: names and class codes."""
     if not teachers:
         return []
-    said = [pool_predictions(teacher, fold, run.facts["use_test_images"]) for teacher in teachers]
-    chosen = choose_pseudo_labels(said, PseudoPlan.model_validate(run.facts["pseudo"]))
+    plan = PseudoPlan.model_validate(run.facts["pseudo"])
+    chosen = choose_for_fold(prepared, run.name, plan, run.facts["use_test_images"], teachers, fold)
     return list(zip(chosen.ids, chosen.codes.tolist(), strict=True))
 
 

@@ -56,32 +56,43 @@ class Swept(Kept, Protocol):
     """A model with one setting that is chosen after fitting, for each fold on the other folds' oof rows."""
 
     sweep_name: typing.ClassVar[str]
-    sweep_default: typing.ClassVar[float]  # where a single hold-out leaves no other rows to choose on
 
-    def sweep_values(self) -> list[float]:
-        """Return the values to try; a single one when the user fixed it. The first is preferred in a tie."""
+    @property
+    def sweep_default(self) -> Any:
+        """Return the value where a single hold-out leaves no other rows to choose on."""
+
+    def sweep_values(self) -> list[Any]:
+        """Return the values to try, JSON-like; a single one when the user fixed it. The first is preferred in a tie."""
 
     def predict_sweep(self, images: Images) -> np.ndarray:
         """Return probabilities at every value, (n_values, n_images, n_classes)."""
 
-    def settle(self, value: float) -> None:
+    def settle(self, value: Any) -> None:
         """Predict with this value from now on."""
 
 
 from kit.models.clip_finetune import ClipFinetune  # noqa: E402
+from kit.models.clusters import Clusters  # noqa: E402
 from kit.models.fine_tune import FineTune  # noqa: E402
 from kit.models.forest import Forest  # noqa: E402
 from kit.models.label_spreading import LabelSpreading  # noqa: E402
 from kit.models.linear_probe import LinearProbe  # noqa: E402
+from kit.models.prototypes import Prototypes  # noqa: E402
+from kit.models.self_training import SelfTraining  # noqa: E402
 from kit.models.svm import SVM  # noqa: E402
+from kit.models.tip_adapter import TipAdapter  # noqa: E402
 from kit.models.zero_shot import ZeroShot  # noqa: E402
 
 MODELS: dict[str, type] = {
     "forest": Forest,
     "svm": SVM,
     "label_spreading": LabelSpreading,
+    "self_training": SelfTraining,
+    "clusters": Clusters,
     "zero_shot": ZeroShot,
     "linear_probe": LinearProbe,
+    "prototypes": Prototypes,
+    "tip_adapter": TipAdapter,
     "fine_tune": FineTune,
     "clip_finetune": ClipFinetune,
 }
@@ -112,7 +123,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     fields = {own.name: own for own in dataclasses.fields(model_type) if own.init and own.name != "seed"}
     for key in run.options:
         if key not in fields:
-            valid = {*fields, "model", "seed", "pseudo", "use_test_images"}
+            valid = {*fields, "model", "seed", "pseudo", "use_test_images", "bags"}
             raise InputError(f"{table} model {run.model!r} has no option {key!r}; {nearest(key, valid)}")
     checker = create_model(
         model_type.__name__,

@@ -2,103 +2,147 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+import warnings
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from kit.features import encode_images
+from kit.errors import InputError
 from kit.images import Images
-from kit.models.zero_shot import ZeroShot
+from kit.models.head import NESTED, Head, Setting
+from kit.prompts import read_text_weights
 
-PRIOR_WEIGHTS = [0.0, 0.25, 0.5, 1.0]  # 0 first: in a tie the prior is left out
+STRENGTHS = [30.0, 10.0, 100.0]  # inverse strengths of the regularisation; 30 first: right most often
+PULLS = [0.0, 0.1, 0.3, 1.0]
 
 
 @dataclass
-class LinearProbe:
-    """Fit a multinomial logistic regression; add a share of the zero-shot log-probabilities where it helps.
+class LinearProbe(Head):
+    """Fit a multinomial logistic regression, pulled towards zero or towards the zero-shot classifier.
 
     Parameters
     ----------
-    encoder
-        Encoder whose features are used.
-    encoder_args
-        Constructor arguments of the encoder.
     C
-        Inverse strength of the regularisation on unit-length features, above 0.
-    prompts
-        Prompt list of the prior; None for no prior.
-    prior
-        Weight of the zero-shot log-probabilities, 0 or more; None to choose it for each fold on the other folds' oof
-        rows, so that a bad prior does no harm.
-    seed
-        Unused: the fit draws nothing.
+        Inverse strength of the regularisation on unit-length features, above 0, or ``"nested"``.
+    pull
+        Share of the zero-shot classifier (of the first prompt list) at which the weights start and towards which the
+        regularisation pulls them, 0 or more, or ``"nested"``; 0 pulls towards zero, as scikit-learn does. Unlike
+        `prior`, which is added after the fit, the labels are fitted on top of it.
+
+    References
+    ----------
+    Fahes et al. 2024, Fine-tuning CLIP's last visual projector (ProLIP); Silva-Rodriguez et al. 2024, A closer look at
+    the few-shot adaptation of large vision-language models (CLAP): the pull replaces a validation set.
     """
 
-    sweep_name: ClassVar[str] = "prior"
-    sweep_default: ClassVar[float] = 0.5
+    C: Annotated[float, Field(gt=0)] | Literal["nested"] = 30.0
+    pull: Annotated[float, Field(ge=0)] | Literal["nested"] = 0.0
 
-    encoder: str
-    encoder_args: dict[str, Any] = field(default_factory=dict)
-    C: Annotated[float, Field(gt=0)] = 30.0
-    prompts: str | None = None
-    prior: Annotated[float, Field(ge=0)] | None = None
-    seed: int = 0
+    def own_settings(self) -> list[Setting]:
+        """Return the strengths and pulls to try."""
+        strengths = STRENGTHS if self.C == NESTED else [self.C]
+        pulls = PULLS if self.pull == NESTED else [self.pull]
+        return [{"C": strength, "pull": pull} for pull, strength in product(pulls, strengths)]
 
-    def fit(self, labeled: Images, unlabeled: Images) -> LinearProbe:
-        """Fit on the labelled images."""
-        from sklearn.linear_model import LogisticRegression
+    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+        """Fit a regression for every setting.
 
-        regression = LogisticRegression(C=self.C, max_iter=2000)
-        regression.fit(self._features(labeled), labeled.labels, sample_weight=labeled.weights)
-        coefficients, intercepts = regression.coef_, regression.intercept_
-        if len(regression.classes_) == 2:  # scikit-learn keeps one row for two classes
-            coefficients = np.concatenate([-coefficients / 2, coefficients / 2])
-            intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
-        self.coefficients_ = np.zeros((labeled.n_classes, coefficients.shape[1]))
-        self.intercepts_ = np.full(labeled.n_classes, -np.inf)
-        self.coefficients_[regression.classes_] = coefficients
-        self.intercepts_[regression.classes_] = intercepts
-        return self
+        Raises
+        ------
+        InputError
+            When there is a pull but no prompt list.
+        """
+        settings = self.own_settings()
+        anchor = self._anchor(labeled) if any(setting["pull"] for setting in settings) else 0.0
+        fitted = [self._fit(features, labeled, setting["C"], setting["pull"] * anchor) for setting in settings]
+        coefficients, intercepts = zip(*fitted, strict=True)
+        return {"coefficients": np.stack(coefficients), "intercepts": np.stack(intercepts)}
 
-    def predict_proba(self, images: Images) -> np.ndarray:
-        """Return the probabilities with the settled prior weight, (n_images, n_classes)."""
-        return self._predict(images, [self.prior or 0.0])[0]
+    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
+        """Return (n_images, n_classes) logits."""
+        i = self.own_settings().index(own)
+        return features @ learned["coefficients"][i].T + learned["intercepts"][i]
 
-    def sweep_values(self) -> list[float]:
-        """Return the prior weights to try."""
+    def _anchor(self, labeled: Images) -> np.ndarray:
+        """Return the zero-shot classifier, (n_classes, n_dims), scaled as CLIP scales cosines."""
         if self.prompts is None:
-            return [0.0]
-        return PRIOR_WEIGHTS if self.prior is None else [self.prior]
+            raise InputError(f"linear_probe: pull = {self.pull!r} needs prompts, towards whose weights it pulls")
+        text = read_text_weights(labeled.pool, self.encoder, self.encoder_args, self._lists()[0])
+        return text.logit_scale * text.values.astype(np.float64)
 
-    def predict_sweep(self, images: Images) -> np.ndarray:
-        """Return probabilities at every prior weight, (n_values, n_images, n_classes)."""
-        return self._predict(images, self.sweep_values())
+    def _fit(self, features: np.ndarray, labeled: Images, C: float, anchor: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients (n_classes, n_dims) and intercepts; a class without an image gets no probability."""
+        seen, codes = np.unique(labeled.labels, return_inverse=True)
+        coefficients = np.zeros((labeled.n_classes, features.shape[1]))
+        intercepts = np.full(labeled.n_classes, -np.inf)
+        if np.any(anchor):
+            fitted = fit_anchored(features.astype(np.float64), codes, labeled.weights, C, anchor[seen])
+        else:
+            fitted = _fit_plain(features, codes, labeled.weights, C)
+        coefficients[seen], intercepts[seen] = fitted
+        return coefficients, intercepts
 
-    def settle(self, value: float) -> None:
-        """Predict with this prior weight from now on."""
-        self.prior = value
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return coefficients and intercepts."""
-        return {"coefficients": self.coefficients_, "intercepts": self.intercepts_}
+def _fit_plain(features: np.ndarray, codes: np.ndarray, weights: np.ndarray, C: float) -> tuple[np.ndarray, np.ndarray]:
+    """Fit scikit-learn's regression; one row of coefficients per class, also of two."""
+    from sklearn.linear_model import LogisticRegression
 
-    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> LinearProbe:
-        """Take coefficients and intercepts back."""
-        self.coefficients_, self.intercepts_ = tensors["coefficients"], tensors["intercepts"]
-        return self
+    with warnings.catch_warnings():  # one image per class is few, but not a mistake
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        regression = LogisticRegression(C=C, max_iter=2000).fit(features, codes, sample_weight=weights)
+    if len(regression.classes_) > 2:
+        return regression.coef_, regression.intercept_
+    halves = np.array([[-0.5], [0.5]])  # scikit-learn keeps one row for two classes
+    return halves * regression.coef_, halves[:, 0] * regression.intercept_
 
-    def _predict(self, images: Images, weights: list[float]) -> np.ndarray:
-        """Return probabilities for several prior weights from one pass over the features."""
-        from scipy.special import softmax
 
-        logits = self._features(images) @ self.coefficients_.T + self.intercepts_
-        if not any(weights):
-            return softmax(np.stack([logits] * len(weights)), axis=2)
-        zero_shot = ZeroShot(self.encoder, self.encoder_args, self.prompts).predict_proba(images)
-        prior = np.log(np.maximum(zero_shot, np.finfo(np.float32).tiny))
-        return softmax(np.stack([logits + weight * prior for weight in weights]), axis=2)
+def fit_anchored(
+    features: np.ndarray, codes: np.ndarray, weights: np.ndarray, C: float, anchor: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minimise C times the weighted log-loss plus half the squared distance of the coefficients from an anchor.
 
-    def _features(self, images: Images) -> np.ndarray:
-        return encode_images(images, self.encoder, self.encoder_args).values
+    The solution differs from the anchor only within the span of the features, so the search runs there: n_images
+    dimensions per class at most.
+
+    Parameters
+    ----------
+    features
+        (n_images, n_dims) float64.
+    codes
+        (n_images,) 0..n_classes - 1.
+    weights
+        (n_images,) of each image's loss.
+    C
+        Inverse strength of the regularisation.
+    anchor
+        (n_classes, n_dims) coefficients to start at and to be pulled to.
+
+    Returns
+    -------
+    tuple
+        Coefficients (n_classes, n_dims) and intercepts (n_classes,).
+    """
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    basis, triangle = np.linalg.qr(features.T)  # (n_dims, rank), (rank, n_images)
+    reduced = np.hstack([triangle.T, np.ones((len(codes), 1))])  # (n_images, rank + 1): the last is the intercept
+    wanted = np.eye(len(anchor))[codes]
+    offset = features @ anchor.T
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        moved = flat.reshape(len(anchor), -1)
+        log_proba = log_softmax(offset + reduced @ moved.T, axis=1)
+        penalised = moved.copy()
+        penalised[:, -1] = 0.0
+        value = 0.5 * (penalised**2).sum() - C * (weights @ (wanted * log_proba).sum(axis=1))
+        gradient = C * ((np.exp(log_proba) - wanted) * weights[:, None]).T @ reduced + penalised
+        return value, gradient.ravel()
+
+    start = np.zeros(len(anchor) * reduced.shape[1])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    moved = found.x.reshape(len(anchor), -1)
+    return anchor + moved[:, :-1] @ basis.T, moved[:, -1]

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field
 
-from kit.features import encode_images
 from kit.images import Images
-from kit.prompts import read_text_weights
+from kit.models.head import Head, Prior, Setting
 
 
 @dataclass
-class ZeroShot:
-    """Compare image features with the prompt list's text features (Radford et al. 2021, section 3.1).
+class ZeroShot(Head):
+    """Compare image features with a prompt list's text features (Radford et al. 2021, section 3.1).
 
-    Parameters
-    ----------
-    encoder
-        An open_clip encoder.
-    encoder_args
-        Constructor arguments of the encoder.
-    prompts
-        A prompt list beside competition.toml, or ``"names"``.
-    seed
-        Unused: nothing is drawn.
+    The words' opinion counts in full; no label is looked at, but for what neighbours pass on.
     """
 
-    encoder: str
-    encoder_args: dict[str, Any] = field(default_factory=dict)
-    prompts: Annotated[str, Field(min_length=1)] = "names"
-    seed: int = 0
+    prompts: str | list[str] = "names"
+    prior: Prior = 1.0
 
-    def fit(self, labeled: Images, unlabeled: Images) -> ZeroShot:
-        """Read the text features; no label is looked at."""
-        return self
+    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+        """Learn nothing but the number of classes."""
+        return {"n_classes": np.array(labeled.n_classes)}
 
-    def predict_proba(self, images: Images) -> np.ndarray:
-        """Return softmax(logit_scale * cosine similarity), (n_images, n_classes)."""
-        from scipy.special import softmax
-
-        text = read_text_weights(images.pool, self.encoder, self.encoder_args, self.prompts)
-        features = encode_images(images, self.encoder, self.encoder_args)
-        return softmax(text.logit_scale * features.values @ text.values.T, axis=1)
+    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
+        """Have no opinion."""
+        return np.zeros((len(features), int(learned["n_classes"])))
