@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from kit.errors import InputError, nearest
+from kit.errors import InputError, nearest, some
 from kit.files import Workspace
 from kit.metrics import METRICS
 
 HOME = Path(__file__).parent / "competitions"
 FILE = "competition.toml"
 ENSEMBLE = "ensemble"
-RESERVED = (ENSEMBLE, "cache", "unpacked")  # names of folders beside the runs'
+RESERVED = (ENSEMBLE, "cache", "mined", "unpacked")  # names of folders beside the runs'
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -86,6 +86,8 @@ class Data(Table):
         A ``.npy`` file of features given by the organisers, one row per listed id.
     embedded
         ``"digits"`` for the data set that the kit writes itself.
+    labels_are_mined
+        The labels are those that `mine` wrote: opinions, so that what CV measures is agreement with them.
     """
 
     root: str
@@ -96,6 +98,36 @@ class Data(Table):
     solution: str | None = None
     embeddings: str | None = None
     embedded: Literal["digits"] | None = None
+    labels_are_mined: bool = False
+
+
+class Mining(Table):
+    """Say how labels are mined: which images stand for a class, and how near an image must be to one of them.
+
+    Parameters
+    ----------
+    exemplars
+        Images of known class: ``{ class = "image" }``, ``{ class = ["image", "image"] }``, or a CSV file of the
+        columns id and label. An image is an id of the pool or a file below the data root.
+    encoder, encoder_args
+        Whose features are compared; ``"given"`` for the organisers' embeddings.
+    threshold
+        Cosine similarity to the nearest exemplar from which an image gets its class, -1..1; below it is none of these.
+    thresholds
+        The thresholds that are shown side by side.
+    mutual
+        Take an image only where it and its exemplar are among each other's nearest neighbours.
+    n_neighbors
+        How many neighbours are near enough for that.
+    """
+
+    exemplars: str | dict[str, str | list[str]]
+    encoder: str = "given"
+    encoder_args: dict[str, Any] = {}
+    threshold: Annotated[float, Field(ge=-1, le=1)] = 0.7
+    thresholds: list[Annotated[float, Field(ge=-1, le=1)]] = [0.7, 0.75, 0.8]
+    mutual: bool = False
+    n_neighbors: Annotated[int, Field(ge=1, le=10_000)] = 50
 
 
 class Folds(Table):
@@ -116,6 +148,25 @@ class Folds(Table):
     use: list[int] | None = None
 
 
+class Cores(Table):
+    """Say how k-means cores vouch for pseudo labels.
+
+    Parameters
+    ----------
+    encoder, encoder_args
+        Whose features are clustered.
+    per_class
+        Clusters per class.
+    share
+        Share of each cluster, nearest its centre, that is its core, 0..1.
+    """
+
+    encoder: str
+    encoder_args: dict[str, Any] = {}
+    per_class: Annotated[int, Field(ge=1, le=100)] = 3
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class PseudoPlan(Table):
     """Say how pseudo labels are chosen for a run.
 
@@ -125,29 +176,68 @@ class PseudoPlan(Table):
         Runs whose fold-k models label the images for fold k.
     rounds
         How often it is repeated, the last round's own models joining the teachers.
+    strategy
+        ``"balanced"``: the same number of the most confident images for every class; ``"top_k"``: `k` of them;
+        ``"threshold"``: all at least as confident as `threshold`; ``"adaptive"``: a threshold for every class that
+        follows the teachers' own confidence (FreeMatch).
     keep_rate
-        Share of the pool to keep, 0..1, spread evenly over the classes.
-    weight
-        Training weight of a pseudo label; a real label has 1.
+        Of ``"balanced"``: share of the pool to keep, 0..1, spread evenly over the classes.
+    k
+        Of ``"top_k"``: images per class.
+    threshold
+        Of ``"threshold"``: probability, 0..1.
+    align
+        Scale the teachers' probabilities so that their mean over the pool follows a class prior: ``"labeled"`` (the
+        labelled images'), ``"uniform"``, or ``"none"``.
+    align_strength
+        How far, 0..1: at 0.5 the pool is taken to lie halfway between the prior and what the teachers say.
     agree
         Keep an image only where all teachers name the same class.
+    cores
+        Keep an image only in the core of a cluster that is matched to the same class.
+    weight
+        Training weight of a pseudo label, above 0; a real label has 1. ``"confidence"``: the teachers' probability.
     """
 
     teachers: Annotated[list[str], Field(min_length=1)]
     rounds: Annotated[int, Field(ge=1, le=20)] = 1
+    strategy: Literal["balanced", "top_k", "threshold", "adaptive"] = "balanced"
     keep_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    k: Annotated[int, Field(ge=1)] = 16
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.95
+    align: Literal["none", "labeled", "uniform"] = "none"
+    align_strength: Annotated[float, Field(gt=0, le=1)] = 1.0
     agree: bool = True
+    cores: Cores | None = None
+    weight: Annotated[float, Field(gt=0)] | Literal["confidence"] = 1.0
+
+    @model_validator(mode="after")
+    def _options_are_read(self) -> PseudoPlan:
+        for option, strategy in READ_BY.items():
+            if self.strategy != strategy and getattr(self, option) != type(self).model_fields[option].default:
+                raise ValueError(f'{option} is read by strategy = "{strategy}" alone, not by "{self.strategy}"')
+        if self.align == "none" and self.align_strength != 1:
+            raise ValueError('align_strength is read with align = "labeled" or "uniform" alone')
+        return self
+
+
+READ_BY = {"keep_rate": "balanced", "k": "top_k", "threshold": "threshold"}  # the strategy that reads an option
 
 
 class Run(Table):
-    """Hold one experiment: a model, its options, its seed and where its pseudo labels come from."""
+    """Hold one experiment: a model, its options, its seed and where its pseudo labels come from.
+
+    With `bags` above 1 each fold's model is the mean of so many copies on bootstrap draws of the training images.
+    A run of a grid names it: such a run is trained and combined only where it, or the grid, is asked for.
+    """
 
     name: str
     model: str
     seed: Annotated[int, Field(ge=0)] = 0
     pseudo: PseudoPlan | None = None
     use_test_images: bool = False
+    bags: Annotated[int, Field(ge=1, le=100)] = 1
+    grid: str | None = None
     options: dict[str, Any] = {}
 
 
@@ -157,7 +247,7 @@ class EnsemblePlan(Table):
     Parameters
     ----------
     members
-        Names of runs and imports; all of them by default.
+        Names of runs and imports; all of them but the grids' runs by default.
     method
         ``"weights"``: temperatures and simplex weights by log-loss; ``"greedy"``: forward selection on the metric.
     """
@@ -189,6 +279,7 @@ class Competition(Table):
     folds: Folds
     runs: dict[str, Run]
     ensemble: EnsemblePlan
+    mining: Mining | None = None
 
     @property
     def root(self) -> Path:
@@ -210,9 +301,33 @@ class Competition(Table):
         InputError
             When there is no such run; names the nearest.
         """
+        if grid := self._runs_of_grid(name):
+            raise InputError(f"{self.folder / FILE}: {name} is a grid; name one of its runs: {some(grid)}")
         if name not in self.runs:
             raise InputError(f"{self.folder / FILE}: no run {name!r}; {nearest(name, self.runs)}")
         return self.runs[name]
+
+    def runs_of(self, name: str) -> list[str]:
+        """Return the names of a grid's runs, or of the one run that is called so.
+
+        Raises
+        ------
+        InputError
+            When there is neither; names the nearest.
+        """
+        grids = {run.grid for run in self.runs.values() if run.grid}
+        if name not in grids and name not in self.runs:
+            raise InputError(f"{self.folder / FILE}: no run {name!r}; {nearest(name, {*self.runs, *grids})}")
+        return self._runs_of_grid(name) or [name]
+
+    @property
+    def default_runs(self) -> list[str]:
+        """Return the runs that are trained where none is named: of the grids' only members of the ensemble."""
+        members = self.ensemble.members or ()
+        return [name for name, run in self.runs.items() if run.grid is None or name in members]
+
+    def _runs_of_grid(self, name: str) -> list[str]:
+        return [run.name for run in self.runs.values() if run.grid == name]
 
 
 def order_runs(competition: Competition, names: list[str]) -> list[str]:

@@ -19,20 +19,24 @@ from kit.competition import (
     RESERVED,
     RUN_NAME,
     Competition,
+    Cores,
     Data,
     EnsemblePlan,
     Facts,
     Folds,
     Listing,
+    Mining,
     PseudoPlan,
     Run,
     Table,
 )
 from kit.errors import InputError, nearest, some
 from kit.files import Workspace
+from kit.grid import expand_grids
 
 NESTED: dict[str, type[Table]] = {
     "pseudo": PseudoPlan,
+    "cores": Cores,
     "Listing": Listing,
 }  # by pydantic's names
 UNION_TAGS = ("function", "list[", "str", "Listing")  # pydantic's names of what a value might have been
@@ -60,7 +64,7 @@ def read_competition(
     changes
         ``table.key=value`` overrides, the value in TOML's notation (a bare word is taken as text).
     seed
-        Seed of every run, in place of the runs' own.
+        Seed of every run, in place of the runs' own; a grid over seeds keeps its own.
 
     Raises
     ------
@@ -72,7 +76,8 @@ def read_competition(
     tables = _read_toml(file)
     for change in changes:
         _apply_change(tables, change)
-    known = {"competition": Facts, "data": Data, "folds": Folds, "runs": Run, "ensemble": EnsemblePlan}
+    known = {"competition": Facts, "data": Data, "mining": Mining}
+    known |= {"folds": Folds, "runs": Run, "ensemble": EnsemblePlan}
     for table in tables:
         if table not in known:
             raise InputError(f"{file}: unknown table [{table}]; {nearest(table, known)}")
@@ -80,7 +85,7 @@ def read_competition(
             raise InputError(f"{file}: {table} = {tables[table]!r} must be a table: [{table}]")
     if seed is not None:
         for run in tables.get("runs", {}).values():
-            if isinstance(run, dict):
+            if isinstance(run, dict) and not (isinstance(run.get("grid"), dict) and "seed" in run["grid"]):
                 run["seed"] = seed
     for table in ("competition", "data"):
         if table not in tables:
@@ -92,9 +97,14 @@ def read_competition(
         facts=_parse(Facts, tables["competition"], file, "competition"),
         data=_parse(Data, tables["data"], file, "data"),
         folds=_parse(Folds, tables.get("folds", {}), file, "folds"),
-        runs={run: _parse_run(run, table, file) for run, table in tables.get("runs", {}).items()},
+        runs={
+            run: _parse_run(run, table, file, grid)
+            for run, (table, grid) in expand_grids(tables.get("runs", {}), file).items()
+        },
         ensemble=_parse(EnsemblePlan, tables.get("ensemble", {}), file, "ensemble"),
+        mining=_parse(Mining, tables["mining"], file, "mining") if "mining" in tables else None,
     )
+    _check_mined(competition, file)
     _check_folds_in_use(competition, file)
     _check_teachers(competition, file)
     return competition
@@ -168,15 +178,28 @@ def _cause(complaint: ErrorDetails, table_type: type[Table]) -> str:
     return f"{path}: {said} (it is {complaint['input']!r})" if path else said
 
 
-def _parse_run(name: str, table: object, file: Path) -> Run:
+def _parse_run(name: str, table: object, file: Path, grid: str | None) -> Run:
     """Split a run's table into what the pipeline reads and the model's own options."""
     if not RUN_NAME.fullmatch(name) or name in RESERVED:
         raise InputError(f"{file}: [runs.{name}] is not a run name: letters, digits, _ and -; not {some(RESERVED)}")
     if not isinstance(table, dict):
         raise InputError(f"{file}: [runs.{name}] must be a table")
-    own = {key: value for key, value in table.items() if key in Run.model_fields and key not in ("name", "options")}
+    own = {key: value for key, value in table.items() if key in Run.model_fields.keys() - {"name", "grid", "options"}}
     options = {key: value for key, value in table.items() if key not in own}
-    return _parse(Run, {"name": name, "options": options, **own}, file, f"runs.{name}")
+    return _parse(Run, {"name": name, "grid": grid, "options": options, **own}, file, f"runs.{name}")
+
+
+def _check_mined(competition: Competition, file: Path) -> None:
+    """Refuse mined labels without a word on how they are mined and where they are kept."""
+    if not competition.data.labels_are_mined:
+        return
+    if competition.mining is None:
+        raise InputError(f"{file}: [data] labels_are_mined needs a table [mining] that names the exemplars")
+    if not isinstance(competition.data.labeled, Listing):
+        raise InputError(
+            f'{file}: [data] labels_are_mined needs labeled = {{ csv = "mined.csv", images = "..." }}: the file that '
+            "mined labels are written to, and the folder of the images"
+        )
 
 
 def _check_folds_in_use(competition: Competition, file: Path) -> None:

@@ -123,7 +123,7 @@ def check_members(prepared: Prepared) -> list[str]:
     known = {*competition.runs, *list_imported(prepared)}
     members = competition.ensemble.members
     if members is None:
-        return [*competition.runs, *list_imported(prepared)]
+        return [*competition.default_runs, *list_imported(prepared)]
     for name in members:
         if name in known:
             continue

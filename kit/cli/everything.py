@@ -21,7 +21,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         check_members(prepared)
         if len(prepared.split("test")):
             read_sample(prepared)  # a sample that does not fit must not be found out after hours of training
-        results, skipped = train_runs(prepared, list(competition.runs), strict=options.strict)
+        results, skipped = train_runs(prepared, competition.default_runs, strict=options.strict)
         is_late = any(isinstance(reason, OutOfTime) for reason in skipped.values())
         if is_late and not results:
             raise TimeIsUp("time limit reached before any run was finished; the next call goes on")
@@ -38,6 +38,6 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         terminal.note(f"{better} alone is better than the ensemble: ./run.sh submission {comp} {better} writes its CSV")
     terminal.stage("submission", str(path or "none: the competition has no test images"))
     if path and competition.facts.slug:
-        terminal.note(f'next: kaggle competitions submit -c {competition.facts.slug} -f "{path}" -m "{path.stem}"')
+        terminal.note(f"next: ./run.sh submit {comp} -m {path.stem}")
     if is_late:
         raise TimeIsUp("time limit reached; what was finished is in the submission, the next call goes on")

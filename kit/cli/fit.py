@@ -14,20 +14,22 @@ from kit.errors import InputError
 @app.command()
 def train(
     comp: Comp = DEFAULT,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; all by default.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs or grids; all runs by default.")
+    ] = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
     from kit.pipeline import train_runs
 
     competition = read(comp)
-    if not competition.runs:
-        raise InputError(f"{competition.folder / 'competition.toml'}: there is no [runs.NAME] table to train")
-    for name in runs or []:
-        competition.run(name)
+    names = [run for name in runs for run in competition.runs_of(name)] if runs else competition.default_runs
+    if not names:
+        file = competition.folder / "competition.toml"
+        raise InputError(f"{file}: there is no [runs.NAME] table to train; a grid is trained by its name")
     prepared = ready(competition, time_limit)
     with holding(competition):
-        results, _ = train_runs(prepared, runs or list(competition.runs), strict=True)
+        results, _ = train_runs(prepared, names, strict=True)
     lines = [f"{own.name}: CV {own.facts['cv']:.4f} +- {own.facts['se']:.4f}" for own in results]
     say("\n".join(lines), [own.facts for own in results])
 
