@@ -16,11 +16,12 @@ from rich.table import Table
 
 from kit.competition import ENSEMBLE
 from kit.errors import InputError, some
+from kit.ledger import read_ledger
 from kit.metrics import METRICS, distinguishable, paired_difference, score_with_error
 from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.runs import Result, list_imported, oof_rows, result_at
-from kit.submission import read_ledger, with_broken
+from kit.submission import with_broken
 from kit.table.scan import read_csv
 from kit.table.sources import find_file
 from kit.terminal import escape
@@ -33,7 +34,8 @@ SAME = "not distinguishable"
 class Row:
     """Hold one line of the leaderboard; None where a thing is not known.
 
-    `test_images_used` says that the run, one of its teachers or one of its members learned from test images.
+    `test_images_used` says that the run, one of its teachers or one of its members learned from test images;
+    `remarks` hold what must be known of the CV before it is believed.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Row:
     public: str | None
     private: str | None
     seconds: float | None
+    remarks: tuple[str, ...] = ()
 
 
 def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> list[Row]:
@@ -70,7 +73,7 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
     solution = read_solution(prepared)
     ledger = read_ledger(prepared.competition)
     rows = [_row(prepared, result, ordered[0], solution, ledger) for result in ordered]
-    empty = dict.fromkeys(Row.__dataclass_fields__)
+    empty = dict.fromkeys(Row.__dataclass_fields__) | {"remarks": ()}
     for name, reason in skipped.items():
         run = prepared.competition.runs[name]
         text = {"run": name, "model": run.model, "encoder": run.options.get("encoder"), "verdict": f"skipped: {reason}"}
@@ -121,11 +124,22 @@ def used_test_images(prepared: Prepared, result: Result) -> bool:
     InputError
         When a teacher or member is not there any more.
     """
-    if result.facts.get("use_test_images"):
-        return True
+    return bool(result.facts.get("use_test_images")) or any(
+        used_test_images(prepared, source) for source in _sources(prepared, result)
+    )
+
+
+def optimistic_lists(prepared: Prepared, result: Result) -> set[str]:
+    """Return the prompt lists, of a run or its teachers or members, that were edited after their score was seen."""
+    own = set(result.facts.get("optimistic") or ())
+    return own.union(*(optimistic_lists(prepared, source) for source in _sources(prepared, result)))
+
+
+def _sources(prepared: Prepared, result: Result) -> list[Result]:
+    """Return a run's teachers and members; how an import was made is not known."""
     sources = result.facts["teachers"] | result.facts.get("members", {})
     own = [(name, key) for name, key in sources.items() if name not in list_imported(prepared)]
-    return any(used_test_images(prepared, result_at(prepared, name, key)) for name, key in own)
+    return [result_at(prepared, name, key) for name, key in own]
 
 
 def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
@@ -133,8 +147,8 @@ def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
 
     Columns that would be empty are left out; encoder and model are left out where there is no room.
     """
-    facts = prepared.competition.facts
-    known = {name for name in Row.__dataclass_fields__ if any(getattr(row, name) is not None for row in rows)}
+    facts, is_mined = prepared.competition.facts, prepared.competition.data.labels_are_mined
+    known = {name for name in COLUMNS if any(getattr(row, name) is not None for row in rows)}
     known |= {"run", "model", "cv", "verdict"}
     if not any(row.test_images_used for row in rows):
         known.remove("test_images_used")
@@ -143,11 +157,12 @@ def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
         if _width(columns, rows) > width:
             columns.pop(spare, None)
     table = Table(
-        title=f"{escape(facts.title)} ({facts.metric})",
-        caption=f"= {SAME} from the best at 95 % (paired on the same images)",
+        title=f"{escape(facts.title)} ({facts.metric}{' on mined labels' if is_mined else ''})",
+        caption="\n".join([f"= {SAME} from the best at 95 % (paired on the same images)", *_footnotes(rows)]),
         title_justify="left", caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     for name, (header, _) in columns.items():
+        header = "agreement ± SE" if name == "cv" and is_mined else header
         table.add_column(
             header, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=name != "run", overflow="fold"
         )
@@ -155,6 +170,15 @@ def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
         style = "bold" if row.run == ENSEMBLE else "dim" if row.cv is None else None
         table.add_row(*[escape(cell(row)) for _, cell in columns.values()], style=style)
     return table
+
+
+def _footnotes(rows: Sequence[Row]) -> list[str]:
+    """Return each remark with the runs that it is about."""
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        for remark in row.remarks:
+            remarks.setdefault(remark, []).append(row.run)
+    return [escape(f"* {', '.join(runs)}: {remark}") for remark, runs in remarks.items()]
 
 
 def _width(columns: dict[str, tuple[str, Callable[[Row], str]]], rows: Sequence[Row]) -> int:
@@ -191,7 +215,14 @@ def _row(
         public=public,
         private=private,
         seconds=facts.get("seconds"),
+        remarks=_remarks(prepared, result),
     )
+
+
+def _remarks(prepared: Prepared, result: Result) -> tuple[str, ...]:
+    """Return what must be known of a run's CV before it is believed."""
+    lists = sorted(optimistic_lists(prepared, result))
+    return tuple(f"CV optimistic: prompt list {name} was edited after its score was seen" for name in lists)
 
 
 def _kaggle_scores(ledger: list[dict[str, str]], key: str) -> tuple[str | None, str | None]:
@@ -227,7 +258,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
     "encoder": ("encoder", lambda row: _short(row.encoder)),
     "round": ("round", lambda row: "" if row.round is None else str(row.round)),
     "test_images_used": ("uses test", lambda row: "yes" if row.test_images_used else ""),
-    "cv": ("CV ± SE", lambda row: _with_error(row.cv, row.se)),
+    "cv": ("CV ± SE", lambda row: _with_error(row.cv, row.se) + ("*" if row.remarks else "")),
     "verdict": ("against best", lambda row: "=" if row.verdict == SAME else row.verdict.partition(":")[0]),
     "local": ("local ± SE", lambda row: _with_error(row.local, row.local_se)),
     "public": ("public", lambda row: row.public or ""),

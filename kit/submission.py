@@ -6,9 +6,7 @@ ids, order and whether labels or probabilities are wanted.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 import time
 from pathlib import Path
@@ -19,15 +17,13 @@ import pandas as pd
 from kit.competition import Competition
 from kit.errors import InputError, some
 from kit.files import hash_file, write_atomic
+from kit.ledger import hold_ledger, read_ledger, write_ledger
 from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.runs import Result, commit
 from kit.table.scan import read_csv
 from kit.table.sources import find_file, name_key
 from kit.terminal import escape, warn
-
-LEDGER = "ledger.csv"
-COLUMNS = ("file", "run", "key", "cv", "se", "sha256", "commit", "made", "public", "private", "message")
 
 
 def make_submission(prepared: Prepared, result: Result) -> Path:
@@ -164,15 +160,6 @@ def check_submission(sample: pd.DataFrame, table: pd.DataFrame, classes: tuple[s
             raise InputError(f"submission: labels that are not classes: {some(unknown)}")
 
 
-def read_ledger(competition: Competition) -> list[dict[str, str]]:
-    """Return the ledger's rows, oldest first."""
-    path = competition.workspace.submissions(competition.name) / LEDGER
-    if not path.exists():
-        return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _append(competition: Competition, path: Path, result: Result, digest: str) -> None:
     """Add a ledger row, atomically."""
     row = {
@@ -185,12 +172,8 @@ def _append(competition: Competition, path: Path, result: Result, digest: str) -
         "commit": commit(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*read_ledger(competition), row])
-    with write_atomic(path.parent / LEDGER, "w") as file:
-        file.write(text.getvalue())
+    with hold_ledger(competition):
+        write_ledger(competition, [*read_ledger(competition), row])
 
 
 def _find_written(folder: Path, run: str, digest: str) -> Path | None:

@@ -17,6 +17,7 @@ from kit.competition_file import read_competition
 from kit.files import Workspace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real Kaggle, whatever it forgets
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 RUNS = """
@@ -118,3 +119,26 @@ def listed(tmp_path: Path) -> Path:
     touch(root, *(f"images/00000{i}.jpg" for i in range(1, 5)))
     write(root / "train.csv", "id,label\n000003,dog\n000001,cat\n000002,cat\n000004,dog\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def trained_workspace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A workspace whose competition `colours` is trained and has a slug; and the solution, which is not in it."""
+    from kaggle_site import train
+
+    workspace = tmp_path_factory.mktemp("trained") / "workspace"
+    return workspace, train(workspace)
+
+
+@pytest.fixture
+def site(trained_workspace, tmp_path, monkeypatch, capsys):
+    """The trained competition, and a stand-in Kaggle that this process' client reaches instead of the real one."""
+    from kaggle_server import KaggleServer
+    from kaggle_site import Site, copy_workspace, hurry, point_at
+
+    template, solution = trained_workspace
+    hurry(monkeypatch)
+    with KaggleServer(solution) as server:
+        point_at(server, monkeypatch, tmp_path / "home")
+        yield Site(copy_workspace(template, tmp_path / "workspace"), server, capsys)
+        assert server.strangers == []

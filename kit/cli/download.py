@@ -1,0 +1,66 @@
+"""The command that fetches a competition: download."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kit.cli.call import REPOSITORY, app, options, read, say
+from kit.errors import InputError
+
+
+@app.command()
+def download(
+    comp: Annotated[str, typer.Argument(metavar="COMP", help="Kaggle's slug or address, or a competition's name.")],
+) -> None:
+    """Fetch a competition's files from Kaggle, unpack them safely and write its competition.toml."""
+    from kit import terminal
+    from kit.competition import FILE, HOME
+    from kit.competition_file import list_competitions
+    from kit.files import Workspace
+    from kit.new import check_name, describe, read_slug, write_competition
+    from kit.new.layout import infer_layout
+
+    workspace = Workspace(options.workspace)
+    if comp in list_competitions(workspace):
+        competition = read(comp)
+        if not competition.facts.slug:
+            raise InputError(f"{comp} is a practice competition: there is nothing to download (no slug in its {FILE})")
+        name, slug, folder, home = comp, read_slug(competition.facts.slug), competition.root, competition.folder.parent
+    else:
+        slug = name = read_slug(comp)
+        home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
+        check_name(name, home)
+        folder = options.workspace / "data" / name
+    n_files = _fetch(slug, folder)
+    file = home / name / FILE
+    if file.exists():
+        terminal.note(f"{file} is there already and left as it is")
+    else:
+        layout = infer_layout(folder)
+        terminal.err.print(describe(layout))
+        write_competition(name, layout, home, slug, workspace)
+    where = "" if options.workspace == REPOSITORY else f" --workspace {shlex.quote(str(options.workspace))}"
+    terminal.note(f"next: look through {file.parent}, then ./run.sh all {name}{where}")
+    say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
+
+
+def _fetch(slug: str, folder: Path) -> int:
+    """Download and unpack what is not there; return the number of files fetched."""
+    from kit import terminal
+    from kit.files import hold
+    from kit.kaggle_api.download import download_data
+    from kit.kaggle_api.session import Kaggle
+
+    if folder.is_dir():
+        terminal.note(f"{folder} is there already, nothing is downloaded; remove it to fetch it again")
+        return 0
+    with Kaggle(slug) as kaggle, hold(folder.with_name(f".{folder.name}.download"), terminal.warn):
+        if folder.is_dir():  # another call fetched it while this one waited
+            return 0
+        n_files = download_data(kaggle, folder)
+    terminal.stage("download", f"{n_files:,} files in {folder}")
+    return n_files

@@ -1,0 +1,235 @@
+"""Commands on submissions at Kaggle: submit, submissions."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say
+from kit.errors import InputError
+
+if TYPE_CHECKING:
+    from kit.competition import Competition
+    from kit.kaggle_api.session import Kaggle
+    from kit.ledger import Row
+    from kit.prepare import Prepared
+    from kit.runs import Result
+    from kit.submit import Package
+
+
+@app.command()
+def submit(
+    comp: Comp = DEFAULT,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = "ensemble",
+    message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle's list shows of it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; send also what was sent before.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the score.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but send.")] = False,
+    kernel: Annotated[str | None, typer.Option("--kernel", "-k", help="OWNER/KERNEL, for code competitions.")] = None,
+    version: Annotated[int | None, typer.Option("--version", "-v", help="Version of the kernel.")] = None,
+) -> None:
+    """Send a run's submission to Kaggle: checked before, sent once, believed when Kaggle lists it."""
+    from kit import terminal
+    from kit.kaggle_api.session import Kaggle
+    from kit.ledger import hold_ledger
+    from kit.new import read_slug
+    from kit.sending import wait_for_score
+
+    if (kernel is None) != (version is None):
+        raise InputError("-k OWNER/KERNEL and -v VERSION go together")
+    prepared = ready(read(comp))
+    competition = prepared.competition
+    if competition.facts.slug is None:
+        _score_locally(prepared, comp, run)
+        return
+    package = _pack(prepared, comp, run, kernel, version)
+    with Kaggle(read_slug(competition.facts.slug)) as kaggle:
+        with hold_ledger(competition):
+            row = _send(kaggle, competition, package, message or package.row["file"], yes, dry_run)
+        if row is None:
+            return
+        terminal.stage("submitted", f"{row['file']}, Kaggle's number {row['ref']}")
+        if wait:
+            row = wait_for_score(kaggle, competition, row["ref"])
+    scores = f"public {row['public'] or 'not known yet'}" + (f", private {row['private']}" if row["private"] else "")
+    say(f"{row['file']}: {scores} (CV {row['cv'] or 'not known'})", {"sent": True, **_document(competition, row)})
+
+
+def _send(
+    kaggle: Kaggle, competition: Competition, package: Package, message: str, yes: bool, dry_run: bool
+) -> Row | None:
+    """Send what has not arrived already; return its row, None for a dry run."""
+    from kit import terminal
+    from kit.sending import send, settle
+    from kit.submit import check_open, find_arrived
+
+    row = find_arrived(settle(kaggle, competition), package)
+    if row is not None:
+        terminal.note(f"{row['file']} had arrived by an earlier call; it is not sent again")
+        return row
+    limits = check_open(kaggle, is_kernel=package.path is None)
+    _tell(competition, package, limits)
+    if dry_run:
+        terminal.note("--dry-run: nothing was sent")
+        say(package.row["file"], {"sent": False, **_document(competition, package.row), "limits": limits})
+        return None
+    _confirm(yes)
+    return send(kaggle, competition, package, message, limits)
+
+
+def _pack(prepared: Prepared, comp: str, run: str, kernel: str | None, version: int | None) -> Package:
+    """Return what is to be sent, checked; a run without a file gets one."""
+    from kit import terminal
+    from kit.competition import ENSEMBLE
+    from kit.ensemble import ensemble
+    from kit.pipeline import find_members
+    from kit.submission import make_submission
+    from kit.submit import find_row, pack_file, pack_kernel
+
+    competition = prepared.competition
+    result = _find_result(prepared, run)
+    if kernel is not None and version is not None:
+        return pack_kernel(prepared, kernel, version, run, result)
+    row = find_row(competition, run)
+    if row is None:
+        if result is None and run == ENSEMBLE:
+            with holding(competition):
+                result = ensemble(prepared, find_members(prepared))
+        if result is None:
+            raise InputError(f"run {run} has not been trained; ./run.sh train {comp} {run}")
+        with holding(competition):
+            make_submission(prepared, result)
+        row = find_row(competition, run)
+    elif result is not None and result.facts["key"] != row["key"]:
+        terminal.warn(
+            f"{run} has changed since {row['file']} was written; ./run.sh submission {comp} {run} writes it anew"
+        )
+    return pack_file(prepared, row)
+
+
+def _find_result(prepared: Prepared, run: str) -> Result | None:
+    """Return the finished run, or the finished ensemble."""
+    from kit.competition import ENSEMBLE
+    from kit.ensemble import find_ensemble, members_of
+    from kit.runs import find_result, list_imported
+
+    if run == ENSEMBLE:
+        return find_ensemble(prepared, members_of(prepared))
+    if run not in list_imported(prepared):
+        prepared.competition.run(run)
+    return find_result(prepared, run)
+
+
+def _tell(competition: Competition, package: Package, limits: dict[str, Any]) -> None:
+    """Say what is going to be sent, what to expect and what is left; warn of what was sent before."""
+    from kit import terminal
+    from kit.ledger import read_ledger
+
+    row = package.row
+    expected = (
+        f"expect {float(row['cv']):.4f} ± {float(row['se']):.4f} (CV ± SE)" if row.get("cv") else "its CV is not known"
+    )
+    left = f"{limits['left']} left today" if limits["left"] or limits["today"] else "the first of this team"
+    terminal.stage("submit", f"{row['file']} to {competition.facts.slug}: {expected}; {left}")
+    for own in read_ledger(competition):
+        same = own["sha256"] == row["sha256"] if row.get("sha256") else own["file"] == row["file"]
+        if own["ref"] and (same or own["file"] == row["file"]):
+            score = f", public {own['public']}" if own["public"] else ""
+            terminal.warn(
+                f"{own['file']} was sent before, {own['sent'] or 'at an unknown time'} UTC{score}: the same again"
+            )
+
+
+def _confirm(yes: bool) -> None:
+    """Ask before a submission of the day is spent."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError("nobody to ask whether to send it: nothing was sent; --yes sends without asking")
+    if not typer.confirm("Send it?", err=True):
+        raise typer.Exit(1)
+
+
+def _document(competition: Competition, row: Row) -> dict[str, Any]:
+    """Return a submission as JSON."""
+    keys = ("file", "run", "cv", "se", "sha256", "ref", "status", "public", "private", "sent", "message")
+    return {"competition": competition.name, "slug": competition.facts.slug} | {key: row.get(key, "") for key in keys}
+
+
+def _score_locally(prepared: Prepared, comp: str, run: str) -> None:
+    """Score a practice competition's submission here, by its solution."""
+    from kit import terminal
+    from kit.leaderboard import local_score, read_solution
+    from kit.runs import result_at
+
+    competition = prepared.competition
+    package = _pack(prepared, comp, run, None, None)
+    solution = read_solution(prepared)
+    if solution is None:
+        remedy = 'slug = "..." in [competition] names where to send it'
+        raise InputError(f"{comp} has neither slug nor solution; {remedy}")
+    result = result_at(prepared, package.row["run"], package.row["key"])
+    score, error = local_score(prepared, solution, result.predictions("test"))
+    terminal.note(f"{comp} is a practice competition: nothing is sent, its solution scores {package.row['file']} here")
+    expected = f"CV {float(package.row['cv']):.4f} ± {float(package.row['se']):.4f}"
+    document = _document(competition, package.row) | {"sent": False, "local": score, "local_se": error}
+    say(f"{package.row['file']}: {competition.facts.metric} {score:.4f} ± {error:.4f} ({expected})", document)
+
+
+@app.command()
+def submissions(
+    comp: Comp = DEFAULT,
+    public_share: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the test images behind the public score.")
+    ] = 0.3,
+) -> None:
+    """Show every submission's CV beside Kaggle's scores; the place, the noise, the two to choose."""
+    from dataclasses import asdict
+
+    from kit import terminal
+    from kit.kaggle_api.session import Kaggle
+    from kit.ledger import hold_ledger
+    from kit.new import read_slug
+    from kit.sending import settle
+    from kit.standing import correlate, pick_two, render_submissions, warn_of_noise
+
+    prepared = ready(read(comp))
+    competition = prepared.competition
+    if competition.facts.slug is None:
+        raise InputError(
+            f"{comp} is a practice competition: nothing was sent; ./run.sh leaderboard {comp} has its scores"
+        )
+    with Kaggle(read_slug(competition.facts.slug)) as kaggle:
+        listed = kaggle.read("list_submissions", slug=kaggle.slug)
+        with hold_ledger(competition):
+            rows = [row for row in settle(kaggle, competition, listed) if row["ref"]]
+        limits = kaggle.read("limits", slug=kaggle.slug)
+        teams = [own["team"] for own in listed]
+        place = kaggle.read("find_team", slug=kaggle.slug, teams=[*dict.fromkeys(filter(None, teams)), kaggle.username])
+    picks, correlation = pick_two(prepared, rows), correlate(rows)
+    warning = warn_of_noise(prepared, rows, public_share)
+    if warning:
+        terminal.warn(warning)
+    document = {"competition": competition.name, "slug": competition.facts.slug, "submissions": rows, "limits": limits}
+    document |= {"place": place, "correlation": asdict(correlation), "warning": warning}
+    document["picks"] = [asdict(pick) for pick in picks]
+    if not options.json:
+        terminal.out.print(render_submissions(rows, picks, f"{competition.facts.title} ({competition.facts.metric})"))
+    lines = [str(correlation), _say_limits(limits), _say_place(place)]
+    lines += [f"choose {pick.file} (number {pick.ref}): {pick.why}" for pick in picks]
+    if len(picks) == 1:
+        lines.append("no second choice: no other run's submission is as good, its files here, by a paired test")
+    say("\n".join(lines), document)
+
+
+def _say_limits(limits: dict[str, Any]) -> str:
+    kind = "in all" if limits["limited_by_total"] else "today"
+    return f"submissions: {limits['total']} made, {limits['today']} of them today, {limits['left']} left {kind}"
+
+
+def _say_place(place: dict[str, Any]) -> str:
+    if place["place"] is None:
+        return "public leaderboard: the team is not on it yet"
+    return f"public leaderboard: place {place['place']} with {place['score']} (first: {place['best']})"
