@@ -79,6 +79,7 @@ from kit.models.label_spreading import LabelSpreading  # noqa: E402
 from kit.models.linear_probe import LinearProbe  # noqa: E402
 from kit.models.prototypes import Prototypes  # noqa: E402
 from kit.models.self_training import SelfTraining  # noqa: E402
+from kit.models.semi_head import SemiProbe  # noqa: E402
 from kit.models.svm import SVM  # noqa: E402
 from kit.models.tip_adapter import TipAdapter  # noqa: E402
 from kit.models.zero_shot import ZeroShot  # noqa: E402
@@ -91,6 +92,7 @@ MODELS: dict[str, type] = {
     "clusters": Clusters,
     "zero_shot": ZeroShot,
     "linear_probe": LinearProbe,
+    "semi_probe": SemiProbe,
     "prototypes": Prototypes,
     "tip_adapter": TipAdapter,
     "fine_tune": FineTune,
@@ -123,7 +125,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     fields = {own.name: own for own in dataclasses.fields(model_type) if own.init and own.name != "seed"}
     for key in run.options:
         if key not in fields:
-            valid = {*fields, "model", "seed", "pseudo", "use_test_images", "bags"}
+            valid = {*fields, "model", "seed", "pseudo", "use_test_images", "bags", "refit"}
             raise InputError(f"{table} model {run.model!r} has no option {key!r}; {nearest(key, valid)}")
     checker = create_model(
         model_type.__name__,

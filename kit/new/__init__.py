@@ -58,7 +58,7 @@ prompts = "first"
 model = "linear_probe"
 encoder = "open_clip:ViT-B-32/openai"
 prompts = "first"
-
+{neighbours}
 [runs.wise_ft]
 model = "clip_finetune"
 encoder = "open_clip:ViT-B-16/openai"
@@ -78,6 +78,15 @@ SPREADING = """
 # Learns from the unlabelled images too: labels flow to the neighbours.
 [runs.label_spreading]
 model = "label_spreading"
+"""
+NEIGHBOURS = """
+# The same probe; what is said of an image flows to its neighbours, as far as the other folds show that it helps.
+# use_test_images = true lets test images be neighbours too, where the rules allow it.
+[runs.probe_neighbours]
+model = "linear_probe"
+encoder = "open_clip:ViT-B-32/openai"
+prompts = "first"
+smooth = "nested"
 """
 PSEUDO = """
 # Learns from the unlabelled images too, with the labels its teachers agree on.
@@ -200,6 +209,7 @@ def _compose(name: str, layout: Layout, slug: str | None, workspace: Workspace |
         slug=f"slug = {toml_text(slug)}\n" if slug else "",
         data="".join(f"{key} = {_toml_source(source)}\n" for key, source in sources.items() if source),
         spreading=SPREADING if layout.unlabeled else "",
+        neighbours=NEIGHBOURS if layout.unlabeled else "",
         pseudo=PSEUDO if layout.unlabeled else "",
     )
 

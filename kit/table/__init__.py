@@ -48,8 +48,47 @@ def read_table(competition: Competition) -> pd.DataFrame:
         is empty, or a class has fewer than two images; names the key of competition.toml or the CSV's row.
     """
     _check_root(competition)
+    _check_mined(competition)
+    table = _read_splits(competition, SPLITS)
+    _check_classes(competition, table["label"])
+    return _leave_out_known(table)
+
+
+def read_pool(competition: Competition) -> pd.DataFrame:
+    """Read the unlabelled and the test images alone, as `read_table` does: what there is before any label.
+
+    Raises
+    ------
+    InputError
+        As `read_table`, and where no unlabelled image is left.
+    """
+    _check_root(competition)
+    if competition.data.unlabeled in (None, []):
+        raise InputError(f"{name_key(competition, 'unlabeled')} names no images, so there are none to look through")
+    table = _leave_out_known(_read_splits(competition, SPLITS[1:]))
+    if not (table["split"] == "unlabeled").any():
+        raise InputError(f"{name_key(competition, 'unlabeled')}: every unlabelled image is a test image too")
+    return table
+
+
+def read_test(competition: Competition) -> pd.DataFrame:
+    """Read the test images alone, as `read_table` does: what a code competition gives its notebooks.
+
+    Raises
+    ------
+    InputError
+        As `read_table`, and where there is no test image.
+    """
+    _check_root(competition)
+    if competition.data.test in (None, []):
+        raise InputError(f"{name_key(competition, 'test')} names no images, so there is nothing to predict")
+    return _read_splits(competition, SPLITS[2:])
+
+
+def _read_splits(competition: Competition, splits: tuple[str, ...]) -> pd.DataFrame:
+    """Read the images of some splits, one split after the other, each sorted by id."""
     parts = []
-    for split in SPLITS:
+    for split in splits:
         source = getattr(competition.data, split)
         if isinstance(source, Listing):
             part = read_listing(competition, split, source)
@@ -60,9 +99,7 @@ def read_table(competition: Competition) -> pd.DataFrame:
         else:
             continue
         parts.append(part.sort_values("id").assign(split=split))
-    table = pd.concat(parts, ignore_index=True)[COLUMNS].astype(object)
-    _check_classes(competition, table["label"])
-    return _leave_out_known(table)
+    return pd.concat(parts, ignore_index=True)[COLUMNS].astype(object)
 
 
 def read_classes(table: pd.DataFrame) -> tuple[str, ...]:
@@ -79,6 +116,15 @@ def _check_root(competition: Competition) -> None:
     remedy = f"fetch it with ./run.sh download {slug}" if slug else "put the competition's files there"
     what = "is a file, not a folder" if root.exists() else "is not there"
     raise InputError(f"{name_key(competition, 'root')} = {competition.data.root!r}: {root} {what}; {remedy}")
+
+
+def _check_mined(competition: Competition) -> None:
+    """Refuse mined labels that have not been mined yet, and say how to."""
+    if not competition.data.labels_are_mined:
+        return
+    file = competition.root / competition.data.labeled.csv
+    if not file.is_file():
+        raise InputError(f"{file}: no labels have been mined yet; ./run.sh mine {competition.name} --write mines them")
 
 
 def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:

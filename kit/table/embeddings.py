@@ -38,7 +38,8 @@ def read_embeddings(competition: Competition, table: pd.DataFrame) -> np.ndarray
     Raises
     ------
     InputError
-        When the file is missing or no array, has another number of rows, or a row is all zero or not finite.
+        When the file is missing or no array, has another number of rows, or a row is all zero or not finite; with mined
+        labels, where no CSV says which row is whose.
     """
     if competition.data.embeddings is None:
         return None
@@ -48,6 +49,13 @@ def read_embeddings(competition: Competition, table: pd.DataFrame) -> np.ndarray
     listed = _list_paths(competition, source) if isinstance(source, Listing) else []
     if listed and len(given) == len(listed):
         return _pick_rows(given, listed, table["path"].tolist())
+    if competition.data.labels_are_mined:
+        key = name_key(competition, "unlabeled")
+        n_rows = f"its {len(listed)} rows are not the {len(given)} of {file}" if listed else "it is no CSV listing"
+        raise InputError(
+            f"{key}: {n_rows}; mined labels change the table's order, so embeddings need "
+            'unlabeled = { csv = "...", images = "..." } with one row for each of theirs, in their order'
+        )
     if len(given) != len(table):
         wanted = f"{len(table)} images in the table" + (f" or {len(listed)} rows in {source.csv}" if listed else "")
         key = name_key(competition, "embeddings")

@@ -1,0 +1,67 @@
+"""The command that finds labels: mine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kit.cli.call import Comp, app, holding, read, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kit.mining import Mined
+
+MAX_CLASSES = 8  # classes with a column each; of more, the smallest and the largest are shown
+
+
+@app.command("mine")
+def mine_(
+    comp: Comp,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the labels at the threshold to use where the runs read them.")
+    ] = False,
+) -> None:
+    """Label unlabelled images by their similarity to exemplars; show what each threshold adds."""
+    from kit import terminal
+    from kit.mining import mine
+    from kit.mining.labels import write_labels, write_mined
+    from kit.prepare import make_data
+
+    competition = read(comp)
+    with holding(competition):
+        make_data(competition)
+        mined = mine(competition)
+        folder = write_mined(mined)
+        labels = write_labels(mined) if write else None
+    document = {"folder": str(folder), "thresholds": mined.sweep(), "labels": labels and str(labels)}
+    say(_render(mined), document)
+    terminal.note(f"labels and a contact sheet of each threshold: {folder}")
+    if labels:
+        terminal.note(f"labels at {competition.mining.threshold:g} written to {labels}; next: ./run.sh all {comp}")
+
+
+def _render(mined: Mined) -> Table:
+    """Return the sweep as a table."""
+    from rich import box
+    from rich.table import Table
+
+    from kit import terminal
+
+    each = mined.classes if len(mined.classes) <= MAX_CLASSES else ()
+    spread = ("fewest", "most") if not each else ()
+    headers = ("threshold", "mined", *each, *spread, "mutual", "contested", "none of these")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(terminal.escape(header), justify="right")
+    for row in mined.sweep():
+        counts = row["per_class"]
+        cells = [counts[name] for name in each] or [min(counts.values()), max(counts.values())]
+        is_used = row["threshold"] == mined.competition.mining.threshold
+        table.add_row(
+            f"{row['threshold']:g}",
+            *map(str, (row["mined"], *cells, row["mutual"], row["contested"], row["none"])),
+            style="bold" if is_used else None,
+        )
+    return table

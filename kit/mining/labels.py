@@ -1,0 +1,123 @@
+"""Mined labels on disk: per threshold a CSV and a contact sheet, and the file that runs learn from.
+
+Writes ``runs/NAME/mined/``: for every threshold ``T.csv`` (`id,label,similarity`) and ``T.png``, a contact sheet of
+what it adds to the next higher one, and ``sweep.json``; on request the CSV that ``[data] labeled`` names.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from kit.competition import FILE, Listing
+from kit.errors import InputError, some
+from kit.files import write_atomic, write_json
+from kit.mining import Mined
+from kit.mining.sheet import write_sheet
+from kit.table import MIN_IMAGES_PER_CLASS
+from kit.table.scan import read_csv, strip_suffix
+from kit.table.sources import find_folder, name_key
+from kit.terminal import warn
+
+COLUMNS = ("id", "label", "similarity")
+MAX_CLASSES = 60  # on a contact sheet, those that most images are added to: a taller picture no viewer opens
+
+
+def write_mined(mined: Mined) -> Path:
+    """Write labels, contact sheet and counts of every threshold; return their folder."""
+    folder = mined.competition.workspace.runs(mined.competition.name) / "mined"
+    above: set[int] = set()
+    for threshold in reversed(mined.thresholds):
+        with write_atomic(folder / f"{threshold:g}.csv") as file:
+            file.write(_format(COLUMNS, mined.rows(threshold)))
+        chosen = mined.at(threshold)
+        added = [row for row in chosen.tolist() if row not in above]
+        above |= set(added)
+        _write_sheet(folder / f"{threshold:g}.png", mined, threshold, np.array(added, dtype=np.int64))
+        if not len(chosen):
+            warn(f"threshold {threshold:g} labels nothing; the nearest image is at {mined.nearest.cosine.max():.3f}")
+    write_json(folder / "sweep.json", mined.sweep())
+    return folder
+
+
+def write_labels(mined: Mined) -> Path:
+    """Write the labels at the competition's threshold where ``[data] labeled`` reads them.
+
+    Raises
+    ------
+    InputError
+        When ``[data]`` does not say that labels are mined, another file lies there, a class has fewer images than
+        cross-validation needs, or images do not lie in the folder that ``labeled`` names.
+    """
+    competition = mined.competition
+    listing, threshold = competition.data.labeled, competition.mining.threshold
+    key = f"{competition.folder / FILE}: [data]"
+    if not competition.data.labels_are_mined or not isinstance(listing, Listing):
+        raise InputError(
+            f'{key}: to learn from mined labels, write labeled = {{ csv = "mined.csv", images = "..." }} and '
+            "labels_are_mined = true"
+        )
+    rows = _name_below(mined, listing, threshold)
+    counts = Counter(label for _, label, _ in rows)
+    if small := [f"{name!r} ({counts[name]})" for name in mined.classes if counts[name] < MIN_IMAGES_PER_CLASS]:
+        raise InputError(
+            f"threshold {threshold:g} mines too few images of {some(small)} to cross-validate; lower [mining] "
+            "threshold, or name more exemplars"
+        )
+    header = (listing.id or "id", listing.label or "label", COLUMNS[2])
+    file = competition.root / listing.csv
+    if file.is_file() and tuple((there := read_csv(file)).columns) != header:
+        raise InputError(
+            f"{file}: is there and was not mined (its columns are {some(there.columns)}); name another file in "
+            f"{name_key(competition, 'labeled.csv')}"
+        )
+    text = _format(header, rows)
+    folds = competition.workspace.folds(competition.name)
+    if folds.exists() and not (file.is_file() and file.read_bytes() == text):
+        warn(f"{folds} was made for other labels; delete it to assign new folds, with which no earlier CV compares")
+    with write_atomic(file) as out:
+        out.write(text)
+    return file
+
+
+def _name_below(mined: Mined, listing: Listing, threshold: float) -> list[tuple[str, str, str]]:
+    """Return `Mined.rows` with ids as the labelled listing wants them: paths below its folder."""
+    folder = f"{find_folder(mined.competition, 'labeled.images', listing.images)}/"
+    if outside := [path for path in mined.paths if not path.startswith(folder)]:
+        key = name_key(mined.competition, "labeled.images")
+        raise InputError(f"{key} = {listing.images!r}: does not hold {some(outside, 1)}; name the pool's folder")
+    whole = [path.removeprefix(folder) for path in mined.paths]
+    n_alike = Counter(map(strip_suffix, whole))
+    below = {
+        image_id: stem if n_alike[stem := strip_suffix(name)] == 1 else name
+        for image_id, name in zip(mined.ids, whole, strict=True)
+    }
+    return sorted((below[image_id], *rest) for image_id, *rest in mined.rows(threshold))
+
+
+def _format(header: tuple[str, ...], rows: list[tuple[str, str, str]]) -> bytes:
+    """Return rows as CSV text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _write_sheet(file: Path, mined: Mined, threshold: float, added: np.ndarray) -> None:
+    """Write the contact sheet of the images that a threshold adds, after each class's exemplars."""
+    rows, n_classes = [], len(mined.classes)
+    n_added = np.bincount(mined.nearest.codes[added], minlength=n_classes)
+    shown = np.sort(np.argsort(-n_added, kind="stable")[:MAX_CLASSES])
+    for code in shown.tolist():
+        name = mined.classes[code]
+        own = added[mined.nearest.codes[added] == code]
+        images = [(mined.paths[row], float(mined.nearest.cosine[row])) for row in own]
+        exemplars = [(path, 1.0) for path in mined.exemplar_paths[name]]
+        rows += [(f"{name}: exemplars", exemplars), (f"{name}: {len(own)} images added", images)]
+    of_all = f" ({len(shown)} of {n_classes} classes)" if len(shown) < n_classes else ""
+    write_sheet(file, f"{mined.competition.name}: what threshold {threshold:g} adds{of_all}", rows)
