@@ -11,12 +11,13 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kit.deadline import check_deadline
-from kit.files import fill_array, key_of
+from kit.files import fill_array, key_of, write_atomic
 from kit.images import Images, Pool, decode_image
 from kit.terminal import Progress
 
@@ -103,7 +104,7 @@ def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
     TimeIsUp
         When the time limit is reached between blocks; a later call goes on at the next.
     """
-    path = pool.cache / "store" / f"{pool.key}-{geometry.key}.npy"
+    path = _locate(pool, geometry)
     with Progress("store", len(pool)) as progress:
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
@@ -112,6 +113,17 @@ def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
 
         shape = (len(pool), 3, geometry.height, geometry.width)
         return fill_array(path, shape, "uint8", fill, BLOCK, check_deadline)
+
+
+def keep_pixels(pool: Pool, geometry: Geometry, pixels: np.ndarray) -> None:
+    """Keep images that were decoded elsewhere, (n_pool, 3, height, width) uint8, as those of a pool."""
+    with write_atomic(_locate(pool, geometry)) as file:
+        np.save(file, pixels)
+
+
+def _locate(pool: Pool, geometry: Geometry) -> Path:
+    """Return the file of a pool's decoded images, there or not."""
+    return pool.cache / "store" / f"{pool.key}-{geometry.key}.npy"
 
 
 def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ An encoder is written as one text, wherever it comes from::
 Reads weights; writes nothing. `find_weights` tells before any work whether the weights can be had.
 """
 
-from kit.weights.hub import find_weights
+from kit.weights.hub import find_weights, locate_weights
 from kit.weights.spec import (
     HF_HUB,
     LOCAL_CONFIGURATION,
@@ -41,6 +41,7 @@ __all__ = [
     "find_weights",
     "load_state",
     "local_weights",
+    "locate_weights",
     "parse_encoder",
     "read_weights",
 ]

@@ -34,6 +34,29 @@ def find_weights(spec: EncoderSpec) -> None:
         )
 
 
+def locate_weights(spec: EncoderSpec) -> Path:
+    """Return the safetensors file on this machine that holds an encoder's weights.
+
+    Raises
+    ------
+    MissingWeights
+        When they are not here, or as a pickle alone; names the remedy.
+    """
+    if spec.file is not None:
+        return local_weights(spec)
+    from huggingface_hub import try_to_load_from_cache
+
+    place, file = _hub_file(spec)
+    names = [] if place.startswith("http") else dict.fromkeys((file, *LOCAL_WEIGHTS))
+    for name in names:
+        found = try_to_load_from_cache(place, name)
+        if isinstance(found, str) and name.endswith(".safetensors"):
+            return Path(found)
+    raise MissingWeights(
+        f"{spec.text}: its weights are not on this machine as safetensors; {_remedy(spec, place, file)}"
+    )
+
+
 def _remedy(spec: EncoderSpec, place: str, file: str) -> str:
     """Say what to fetch elsewhere and where to put it."""
     if place.startswith("http"):

@@ -1,0 +1,161 @@
+"""The bundle's other side: new test images -> submission.csv, with nothing but the bundle and the competition's files.
+
+Reads a bundle and the test images; writes the submission, and caches in a temporary folder. Images are predicted in
+chunks and models loaded one at a time, so that memory and disk do not grow with the test set, but for about 1 KB per
+image and its probabilities. Models that keep no weights are fitted anew, once, on the training images' features in the
+bundle. Those that ask an image's neighbours have their graph made anew, once all chunks have been encoded: with the
+new test images as nodes where the run uses test images.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.bundle.manifest import Bundle, read_bundle
+from kit.bundle.opinions import NOBODY, Opinions, pool_of
+from kit.check.facts import audit_files
+from kit.competition import Competition, EnsemblePlan, Folds, Listing
+from kit.errors import InputError, nearest, some
+from kit.files import Workspace, write_atomic
+from kit.predictions import Predictions, concatenate
+from kit.prepare import Prepared
+from kit.submission import check_submission, fill_sample, read_sample
+from kit.table import read_test
+from kit.table.scan import read_csv
+from kit.table.sources import list_folders
+from kit.terminal import note, warn
+
+CHUNK = 4096  # images predicted at a time
+DEPTH = 3  # folders below the input in which the competition's files are looked for
+
+
+def predict(folder: Path, inputs: Path, output: Path, chunk: int = CHUNK) -> Path:
+    """Predict the test images below a folder and write the submission that its sample file asks for.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    inputs
+        Where the competition's files lie, in it or a few folders below: ``/kaggle/input``.
+    output
+        The CSV.
+    chunk
+        Images predicted at a time.
+
+    Returns
+    -------
+    Path
+        `output`, read back and checked.
+
+    Raises
+    ------
+    InputError
+        When the bundle is not whole or was edited, an encoder's preprocessing is another, the competition's files are
+        not found, there is no test image, or the table that was written is not what the sample asks for.
+    """
+    bundle = read_bundle(folder)
+    with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
+        root = find_data(inputs, bundle)
+        competition = as_competition(bundle, folder, root, Path(scratch))
+        table = read_test(competition)
+        ready = Prepared(competition, pool_of(competition, bundle, table), NOBODY, NOBODY, NOBODY, ())
+        sample, _ = read_sample(ready)  # one that does not fit must not be found out after hours
+        note(f"{len(table)} test images in {root}; {len(bundle.members)} runs of {len(bundle.members[0].folds)} folds")
+        said = predict_table(bundle, competition, table, chunk)
+        text = fill_sample(ready, said).to_csv(index=False, lineterminator="\n")
+        with write_atomic(output, "w") as file:
+            file.write(text)
+    check_submission(sample, read_csv(output), tuple(bundle.classes))
+    return output
+
+
+def find_data(inputs: Path, bundle: Bundle) -> Path:
+    """Return the folder that holds the competition's test images and sample submission.
+
+    Raises
+    ------
+    InputError
+        When there is none, or several that are not called as the competition.
+    """
+    test = bundle.data.test
+    wanted = [test.csv, test.images] if isinstance(test, Listing) else list_folders(test)
+    wanted += [bundle.data.sample_submission] if bundle.data.sample_submission else []
+    found = [path for path in _folders(inputs, DEPTH) if all((path / name).exists() for name in wanted)]
+    slug = (bundle.facts.slug or "").rstrip("/").rpartition("/")[2]
+    named = [path for path in found if slug and slug in path.parts] or found
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise InputError(f"{inputs}: several folders hold {some(wanted)}: {some(named)}; leave one of them")
+    there = [path.name for path in inputs.iterdir()] if inputs.is_dir() else []
+    raise InputError(
+        f"{inputs}: no folder in it holds {some(wanted)}; attach the competition's data; {nearest(slug, there)}"
+    )
+
+
+def as_competition(bundle: Bundle, folder: Path, root: Path, scratch: Path) -> Competition:
+    """Return a bundle's competition: its runs and test images, with a workspace that is thrown away."""
+    return Competition(
+        name=bundle.competition,
+        folder=folder.resolve(),
+        workspace=Workspace(scratch),
+        facts=bundle.facts,
+        data=bundle.data.model_copy(update={"root": str(root.resolve())}),
+        folds=Folds(),
+        runs={own.name: own.run for own in bundle.members},
+        ensemble=EnsemblePlan(),
+    )
+
+
+def predict_table(bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = CHUNK) -> Predictions:
+    """Return probabilities of the images of a table; those that cannot be read get the class prior.
+
+    Parameters
+    ----------
+    bundle, competition
+        From `read_bundle` and `as_competition`.
+    table
+        Columns id, path and split.
+    chunk
+        Images predicted at a time.
+    """
+    cache = competition.workspace.cache(competition.name)
+    facts = audit_files(table.assign(label=None), cache)
+    broken = facts["problem"].notna().to_numpy()
+    opinions = Opinions(bundle, competition)
+    usable, digests = table[~broken], facts["digest"][~broken]
+    for start in range(0, len(usable), chunk):
+        part = slice(start, start + chunk)
+        pool = pool_of(competition, bundle, usable[part], digests[part].to_numpy(dtype=object))
+        opinions.see(pool)
+        for made in ("features", "store"):
+            shutil.rmtree(cache / made, ignore_errors=True)
+        note(f"{min(start + chunk, len(usable))} of {len(usable)} images predicted")
+    parts = [opinions.predict()]
+    if broken.any():
+        shown = some(table["path"][broken], 3)
+        warn(f"{int(broken.sum())} broken test images get the class prior: {shown}")
+        prior = np.array(bundle.n_labeled, dtype=np.float64) / sum(bundle.n_labeled)
+        ids = table["id"][broken].to_numpy(dtype=object)
+        parts.append(Predictions(ids, tuple(bundle.classes), np.tile(prior, (len(ids), 1))))
+    return concatenate(parts)
+
+
+def _folders(folder: Path, depth: int) -> Iterator[Path]:
+    """Give a folder and those below it, so many levels down."""
+    if not folder.is_dir():
+        return
+    yield folder
+    if depth:
+        with os.scandir(folder) as entries:
+            inside = sorted(entry.name for entry in entries if entry.is_dir())
+        for name in inside:
+            yield from _folders(folder / name, depth - 1)

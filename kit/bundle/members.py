@@ -1,0 +1,142 @@
+"""Which runs go into a bundle, how they are mixed, and which cannot go and why.
+
+Reads finished runs; writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kit.competition import Run
+from kit.ensemble import ensemble
+from kit.errors import InputError
+from kit.features import GIVEN
+from kit.files import read_json
+from kit.models import Kept, Swept, build_model
+from kit.prepare import Prepared
+from kit.runs import IMPORTED, Result, fold_folder, rounds_of
+from kit.terminal import note, warn
+
+MAX_TRAINING_IMAGES = 50_000  # whose features are carried for graphs and for models that are fitted anew
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Hold a run that goes into the bundle.
+
+    Parameters
+    ----------
+    result
+        The finished run.
+    run
+        Its settings; of rounds, the kept one's.
+    weight, temperature
+        In the mixture.
+    """
+
+    result: Result
+    run: Run
+    weight: float = 1.0
+    temperature: float = 1.0
+
+
+def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> list[Chosen]:
+    """Return the runs that go, with their shares.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    results
+        One finished run, or the members of an ensemble; members without any weight stay at home.
+    drop
+        Leave out what cannot go, and share its weight among the others.
+
+    Raises
+    ------
+    InputError
+        When a run cannot go, and is not to be dropped; names all of them, with the remedy.
+    """
+    weights = temperatures = dict.fromkeys((own.name for own in results), 1.0)
+    if len(results) > 1:
+        facts = ensemble(prepared, results).facts
+        weights, temperatures = facts["weights"], facts["temperatures"]
+    needed = [own for own in results if weights[own.name] > 0]
+    reasons = {own.name: reason for own in needed if (reason := _why_not(prepared, own))}
+    if reasons and (not drop or len(reasons) == len(needed)):
+        named = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+        rest = "" if len(reasons) == len(needed) else ". Or leave them out: --drop shares their weights among the rest"
+        raise InputError(f"bundle: {named}{rest}")
+    going = [own for own in needed if own.name not in reasons]
+    total = sum(weights[own.name] for own in going)
+    if idle := [own.name for own in results if own not in needed]:
+        note(f"without weight in the ensemble, so not in the bundle: {', '.join(idle)}")
+    if reasons:
+        warn(f"left out of the bundle: {', '.join(reasons)}; their weight, {1 - total:.2f}, goes to the others")
+    return [Chosen(own, settings_of(prepared, own), weights[own.name] / total, temperatures[own.name]) for own in going]
+
+
+def settings_of(prepared: Prepared, result: Result) -> Run:
+    """Return the settings of a finished run; of a round, its own."""
+    competition = prepared.competition
+    if result.name in competition.runs:
+        return competition.runs[result.name]
+    base = result.name.rpartition(".")[0]
+    return next(run for run in rounds_of(competition.run(base)) if run.name == result.name)
+
+
+def is_kept(prepared: Prepared, run: Run) -> bool:
+    """Return whether a run's models are kept as weights; else they are fitted anew."""
+    return isinstance(build_model(prepared.competition, run), Kept)
+
+
+def asks_neighbours(prepared: Prepared, result: Result, run: Run) -> bool:
+    """Return whether a fold's model settled on asking the neighbours of an image, which needs the graph anew."""
+    if not isinstance(build_model(prepared.competition, run), Swept):
+        return False
+    settled = [read_json(fold_folder(result.folder, fold) / "settled.json") for fold in prepared.scored]
+    return any(isinstance(value, dict) and value.get("smooth") for value in settled)
+
+
+def _why_not(prepared: Prepared, result: Result) -> str | None:
+    """Say why a run cannot predict new test images elsewhere, and what helps; None where it can."""
+    if result.folder.name == IMPORTED:
+        return "was imported: its model is not here"
+    run = settings_of(prepared, result)
+    model = build_model(prepared.competition, run)
+    if getattr(model, "encoder", None) == GIVEN:
+        return 'reads the embeddings that were given (encoder = "given"), and new test images have none'
+    if tuple(result.facts["classes"]) != prepared.classes:
+        return (
+            f"was trained on other classes, or in another order; ./run.sh train {prepared.competition.name} {run.name}"
+        )
+    if not isinstance(model, Kept):
+        return _why_not_again(prepared, run)
+    folders = [fold_folder(result.folder, fold) for fold in prepared.scored]
+    if not all((folder / "model.safetensors").is_file() for folder in folders):
+        return "has lost its weights (model.safetensors); delete its folder and train it again"
+    n_images = len(prepared.labeled) + len(prepared.split("unlabeled"))
+    if asks_neighbours(prepared, result, run) and n_images > MAX_TRAINING_IMAGES:
+        return (
+            f"asks an image's neighbours (smooth above 0) among {n_images:,} images, more than the "
+            f"{MAX_TRAINING_IMAGES:,} that are carried; train it with --set runs.{run.name.partition('.')[0]}.smooth=0"
+        )
+    return None
+
+
+def _why_not_again(prepared: Prepared, run: Run) -> str | None:
+    """Say why a model that keeps no weights cannot be fitted anew."""
+    if run.pseudo is not None or run.bags > 1:
+        return f"keeps no weights ({run.model}), and with pseudo labels or bags it is not fitted anew"
+    n_images = len(prepared.labeled) + len(prepared.split("unlabeled")) * reads_unlabeled(run)
+    if n_images > MAX_TRAINING_IMAGES:
+        return (
+            f"keeps no weights ({run.model}) and would be fitted anew on {n_images:,} images, more than the "
+            f"{MAX_TRAINING_IMAGES:,} that are carried"
+        )
+    return None
+
+
+def reads_unlabeled(run: Run) -> bool:
+    """Return whether a model that is fitted anew learns from unlabelled images."""
+    return run.model in ("label_spreading", "self_training")

@@ -1,0 +1,156 @@
+"""What a bundle's members say of images: restored, fitted anew, or asked together with the training images.
+
+Reads fold weights, words and the training images' features from the bundle; caches in the competition's workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.bundle.manifest import Bundle, Member
+from kit.competition import Competition
+from kit.crossval import build_fold_model
+from kit.crossval import predict as predict_images
+from kit.features import encode_images, keep_features, squashed
+from kit.images import UNKNOWN, Pool, name_images
+from kit.mixing import FLOOR, Mixture
+from kit.models import Model
+from kit.models.head import NODES
+from kit.predictions import Predictions, concatenate, mean_predictions
+from kit.prepare import Prepared
+from kit.prompts import TextWeights, keep_text_weights
+from kit.store import keep_pixels
+
+NOBODY = np.zeros(0, dtype=np.int64)
+
+
+def mix(members: Sequence[Member], parts: list[Predictions]) -> np.ndarray:
+    """Return the members' mixture, (n_images, n_classes), as the ensemble makes it; a run alone stays as it is."""
+    if len(members) == 1 and members[0].temperature == 1:
+        return parts[0].proba
+    mixture = Mixture(np.array([own.temperature for own in members]), np.array([own.weight for own in members]), 1.0)
+    return mixture(np.stack([np.log(np.maximum(own.proba.astype(np.float64), FLOOR)) for own in parts]))
+
+
+class Opinions:
+    """Gather each member's opinion, pool by pool: restored models fold by fold, models fitted anew from memory."""
+
+    def __init__(self, bundle: Bundle, competition: Competition) -> None:
+        self.bundle, self.competition = bundle, competition
+        empty = pool_of(competition, bundle, _table_of([]))
+        for own in bundle.words:
+            arrays = _read_tensors(competition.folder / own.file)
+            text = TextWeights(arrays["values"], float(arrays["logit_scale"]))
+            keep_text_weights(empty, own.encoder, own.args, own.prompts, text)
+        self._fitted = {own.name: list(self._fit_anew(own)) for own in bundle.members if not own.kept}
+        self._said: dict[str, list[Predictions]] = {own.name: [] for own in bundle.members}
+        self._pools: list[Pool] = []
+        self._encoded: dict[str, list[np.ndarray]] = {own.name: [] for own in bundle.members if own.asks_neighbours}
+
+    def see(self, pool: Pool) -> None:
+        """Let every member look at the images of a pool; those that ask neighbours speak once they have seen all."""
+        images = pool.select(np.arange(len(pool)))
+        self._pools.append(pool)
+        for own in self.bundle.members:
+            if own.asks_neighbours:
+                values = encode_images(
+                    images, own.run.options["encoder"], own.run.options.get("encoder_args", {})
+                ).values
+                self._encoded[own.name].append(values.astype(np.float16))
+            else:
+                models = self._fitted.get(own.name) or self._restore(own)
+                self._said[own.name].append(mean_predictions([predict_images(model, images) for model in models]))
+
+    def predict(self) -> Predictions:
+        """Return the mixture's probabilities of all images seen."""
+        for own in self.bundle.members:
+            if own.asks_neighbours:
+                self._said[own.name] = [self._predict_together(own)]
+        parts = [concatenate(self._said[own.name]) for own in self.bundle.members]
+        return Predictions(parts[0].ids, parts[0].classes, mix(self.bundle.members, parts))
+
+    def _predict_together(self, member: Member) -> Predictions:
+        """Return what a member says of all images seen, beside the training images: the graph's other nodes."""
+        options, training = member.run.options, self.bundle.training
+        encoder, args = options["encoder"], options.get("encoder_args", {})
+        names = [name for name in training.names if not name.startswith("test/")]
+        tables = [_table_of(names), *(_table_of(name_images(own.splits, own.ids)) for own in self._pools)]
+        pool = pool_of(self.competition, self.bundle, pd.concat(tables, ignore_index=True))
+        file = next(own["file"] for own in training.features if (own["encoder"], own["args"]) == (encoder, args))
+        known = np.load(self.competition.folder / file)[: len(names)]
+        keep_features(pool, encoder, args, np.concatenate([known, *self._encoded[member.name]]))
+        fresh = np.arange(len(names), len(pool))
+        images = pool.select(fresh)
+        models = self._restore(member, fresh if member.run.use_test_images else NOBODY)
+        return mean_predictions([predict_images(model, images) for model in models])
+
+    def _restore(self, member: Member, nodes: np.ndarray = NOBODY) -> Iterator[Model]:
+        """Give the folds' models, one at a time; `nodes` join the graph of those that have one."""
+        for part in member.folds:
+            model = build_fold_model(self._ready(), member.run, part.fold)
+            tensors = _read_tensors(self.competition.folder / part.file)
+            for name in [name for name in tensors if len(nodes) and name.endswith(NODES + "rows")]:
+                prefix = name.removesuffix("rows")
+                more = {
+                    "rows": nodes,
+                    "labels": np.full(len(nodes), UNKNOWN),
+                    "weights": np.ones(len(nodes), "float32"),
+                }
+                tensors |= {f"{prefix}{key}": np.concatenate([tensors[prefix + key], own]) for key, own in more.items()}
+            model.restore(tensors, tuple(self.bundle.classes))
+            if part.settled is not None:
+                model.settle(part.settled)
+            yield model
+
+    def _fit_anew(self, member: Member) -> Iterator[Model]:
+        """Give the folds' models, fitted on the features that the bundle carries of the training images."""
+        pool = self._training_pool()
+        for part in member.folds:
+            rows = _read_tensors(self.competition.folder / part.file)
+            model = build_fold_model(self._ready(), member.run, part.fold)
+            yield model.fit(pool.select(rows["labeled"], rows["labels"]), pool.select(rows["unlabeled"]))
+
+    def _training_pool(self) -> Pool:
+        """Return the training images: names and what the models see of them, no files."""
+        training = self.bundle.training
+        pool = pool_of(self.competition, self.bundle, _table_of(training.names))
+        for own in training.features:
+            keep_features(pool, own["encoder"], own["args"], np.load(self.competition.folder / own["file"]))
+        for own in training.pixels:
+            keep_pixels(pool, squashed(own["side"]), np.load(self.competition.folder / own["file"]))
+        return pool
+
+    def _ready(self) -> Prepared:
+        pool = pool_of(self.competition, self.bundle, _table_of([]))
+        return Prepared(self.competition, pool, NOBODY, NOBODY, NOBODY, ())
+
+
+def _table_of(names: Sequence[str]) -> pd.DataFrame:
+    """Return a table of images of whose files nothing is asked, by ``split/id``."""
+    split, ids = [name.partition("/")[0] for name in names], [name.partition("/")[2] for name in names]
+    return pd.DataFrame({"id": ids, "split": split, "path": ""}, dtype=object)
+
+
+def pool_of(competition: Competition, bundle: Bundle, table: pd.DataFrame, digests: np.ndarray | None = None) -> Pool:
+    """Return the pool of a table's images, without labels."""
+    return Pool(
+        ids=table["id"].to_numpy(dtype=object),
+        splits=table["split"].to_numpy(dtype=object),
+        paths=table["path"].to_numpy(dtype=object),
+        digests=np.full(len(table), "", dtype=object) if digests is None else digests,
+        groups=np.arange(len(table)),
+        classes=tuple(bundle.classes),
+        cache=competition.workspace.cache(competition.name),
+        prompts=competition.folder / "prompts",
+        lookup=(competition.folder,),
+    )
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)

@@ -1,0 +1,109 @@
+"""A bundle tried out where it was written: compared with what its runs said of the test images, and timed.
+
+Reads the bundle, the test images and the runs' predictions; writes nothing that stays.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.bundle.inference import CHUNK, as_competition, predict_table
+from kit.bundle.manifest import read_bundle
+from kit.bundle.members import Chosen
+from kit.bundle.opinions import mix
+from kit.prepare import Prepared
+from kit.terminal import warn
+
+N_TRIED, N_FIRST = 256, 16  # test images that are predicted to try a bundle out
+TOLERANCE = 1e-3  # of probabilities, where half precision is no part of it
+MAX_OTHER_LABELS = 0.01  # share of the tried images
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Say what trying a bundle out gave.
+
+    Parameters
+    ----------
+    n_images
+        Test images that were predicted.
+    difference
+        Largest difference of a probability from what the runs' files say.
+    n_other
+        Images whose label differs.
+    images_per_second
+        Without loading models.
+    load_seconds
+        To load, or fit anew, all models once.
+    device
+        Where it was measured.
+    """
+
+    n_images: int
+    difference: float
+    n_other: int
+    images_per_second: float
+    load_seconds: float
+    device: str
+
+    def estimate(self, n_test: int) -> float:
+        """Return the seconds that `n_test` images take on a machine such as this one; models load once per chunk."""
+        return math.ceil(n_test / CHUNK) * self.load_seconds + n_test / self.images_per_second
+
+
+def try_out(prepared: Prepared, members: list[Chosen], folder: Path) -> Trial:
+    """Predict some test images with a bundle, compare with what the runs' files say of them, and time it.
+
+    Raises
+    ------
+    RuntimeError
+        When more than one in a hundred labels differ.
+    """
+    from kit.device import device_name
+
+    bundle = read_bundle(folder)
+    rows = prepared.split("test")
+    if not any(own.asks_neighbours and own.run.use_test_images for own in bundle.members):
+        rows = rows[:N_TRIED]  # else all: they are each other's neighbours
+    pool = prepared.pool
+    table = pd.DataFrame({"id": pool.ids[rows], "path": pool.paths[rows], "split": "test"}, dtype=object)
+    seconds = []
+    for n_images in (min(N_FIRST, len(rows)), len(rows)):
+        with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
+            competition = as_competition(bundle, folder, prepared.competition.root, Path(scratch))
+            started = time.perf_counter()
+            said = predict_table(bundle, competition, table.head(n_images))
+            seconds.append(time.perf_counter() - started)
+    known = mix(bundle.members, [own.result.predictions("test").at(said.ids) for own in members])
+    n_first, slope = min(N_FIRST, len(rows)), seconds[1] / len(rows)
+    if len(rows) > n_first and seconds[1] > seconds[0]:
+        slope = (seconds[1] - seconds[0]) / (len(rows) - n_first)
+    trial = Trial(
+        n_images=len(rows),
+        difference=float(np.abs(said.proba - known).max()),
+        n_other=int((said.proba.argmax(axis=1) != known.argmax(axis=1)).sum()),
+        images_per_second=1 / slope,
+        load_seconds=max(seconds[1] - slope * len(rows), 0.0),
+        device=device_name(),
+    )
+    return _judge(trial)
+
+
+def _judge(trial: Trial) -> Trial:
+    """Refuse a bundle that says other things than its runs did; warn where it says them otherwise."""
+    said = (
+        f"of {trial.n_images} test images {trial.n_other} get another label than by the runs' own predictions, "
+        f"probabilities differ by up to {trial.difference:.1g}"
+    )
+    if trial.n_other > max(1, MAX_OTHER_LABELS * trial.n_images):
+        raise RuntimeError(f"the bundle was not kept: {said}. Were the runs made by other versions? Train them again")
+    if trial.difference > TOLERANCE:
+        warn(f"{said}: half precision, or a device other than in training, explains small differences")
+    return trial

@@ -1,0 +1,179 @@
+"""Write a bundle, and try it out before it is handed over.
+
+Reads finished runs; writes ``runs/NAME/bundle/WHAT/``, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit import __version__
+from kit.bundle.contents import Contents
+from kit.bundle.manifest import FORMAT, Bundle, Member, write_manifest
+from kit.bundle.members import Chosen, choose_members
+from kit.bundle.notebook import write_notebook
+from kit.bundle.trial import Trial, try_out
+from kit.bundle.wheel import write_wheel
+from kit.competition import ENSEMBLE
+from kit.errors import InputError
+from kit.files import hash_file
+from kit.prepare import Prepared
+from kit.runs import Result
+from kit.table.sources import name_key
+
+PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
+PACKAGES += ("pillow", "safetensors", "rich")  # all of what the kit imports to predict
+OF_OPEN_CLIP = ("open_clip_torch", "ftfy")
+PINNED = {"open_clip": OF_OPEN_CLIP, "timm": ("timm",)}  # not in Kaggle's image, or of a version that decides pixels
+
+
+@dataclass(frozen=True)
+class Written:
+    """Point to a bundle.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    members
+        What is in it: weight by run.
+    addresses
+        ``dataset`` and ``kernel``: OWNER/SLUG at Kaggle.
+    wanted
+        Packages whose wheels Kaggle's image lacks, pinned; empty where they are in the bundle.
+    n_bytes
+        Size.
+    trial
+        How it did.
+    """
+
+    folder: Path
+    members: dict[str, float]
+    addresses: dict[str, str]
+    wanted: list[str]
+    n_bytes: int
+    trial: Trial
+
+
+def write_bundle(
+    prepared: Prepared, results: list[Result], owner: str, drop: bool = False, with_wheels: bool = False
+) -> Written:
+    """Write a bundle of one run, or of an ensemble's members, and try it out.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    results
+        A finished run, or the members of an ensemble.
+    owner
+        The user's name at Kaggle.
+    drop
+        Leave out members that cannot go.
+    with_wheels
+        Fetch the wheels that Kaggle's image lacks.
+
+    Raises
+    ------
+    InputError
+        When there is no run or no test image, a run cannot go, or a wheel cannot be fetched.
+    MissingWeights
+        When an encoder's weights are not on this machine as safetensors.
+    RuntimeError
+        When the bundle does not predict what the runs predicted.
+    """
+    if not results:
+        raise InputError("no finished run to bundle; ./run.sh train makes them")
+    if not len(prepared.split("test")):
+        raise InputError(f"{name_key(prepared.competition, 'test')} names no images: a bundle predicts such ones")
+    members = choose_members(prepared, results, drop)
+    what = results[0].name if len(results) == 1 else ENSEMBLE
+    home = prepared.competition.workspace.runs(prepared.competition.name) / "bundle"
+    home.mkdir(parents=True, exist_ok=True)
+    for left in home.glob(".*.part"):  # by a call that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=f".{what}.", suffix=".part", dir=home) as made:
+        folder = Path(made) / what
+        folder.mkdir()
+        addresses, wanted = _write(prepared, members, what, folder, owner, with_wheels)
+        trial = try_out(prepared, members, folder)
+        shutil.rmtree(home / what, ignore_errors=True)
+        folder.replace(home / what)
+    n_bytes = sum(file.stat().st_size for file in (home / what).rglob("*") if file.is_file())
+    return Written(home / what, {own.result.name: own.weight for own in members}, addresses, wanted, n_bytes, trial)
+
+
+def _write(
+    prepared: Prepared, members: list[Chosen], what: str, folder: Path, owner: str, with_wheels: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Write everything; return the addresses at Kaggle and the wheels that are wanted."""
+    contents = Contents(prepared, folder)
+    parts = contents.add(members)
+    libraries = {own.text.partition(":")[0] for own in contents.encoders}
+    pinned = [f"{name}=={version}" for name, version in _versions(n for key in libraries for n in PINNED[key])]
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in pinned), encoding="utf-8")
+    write_wheel(folder / "wheels")
+    if with_wheels and pinned:
+        _fetch_wheels(folder)
+    competition = prepared.competition
+    name = f"{competition.name} {what}"
+    addresses = write_notebook(folder, owner, name, competition.facts.slug, bool(contents.encoders))
+    names = [*PACKAGES, *(OF_OPEN_CLIP[:1] if "open_clip" in libraries else ())]
+    write_manifest(folder, _describe(prepared, contents, parts, what, folder, dict(_versions(names))))
+    return addresses, [] if with_wheels else pinned
+
+
+def _describe(
+    prepared: Prepared, contents: Contents, members: list[Member], what: str, folder: Path, versions: dict[str, str]
+) -> Bundle:
+    """Return what bundle.json says."""
+    competition = prepared.competition
+    needed = sorted(file for file in folder.rglob("*") if file.is_file() and file.parent != folder)
+    return Bundle(
+        format=FORMAT,
+        kit=__version__,
+        competition=competition.name,
+        facts=competition.facts,
+        data=competition.data.model_copy(update={"embedded": None, "solution": None, "embeddings": None}),
+        what=what,
+        classes=list(prepared.classes),
+        n_labeled=np.bincount(prepared.labels, minlength=len(prepared.classes)).tolist(),
+        members=members,
+        encoders=contents.encoders,
+        words=contents.words,
+        training=contents.training,
+        requirements=versions,
+        files={file.relative_to(folder).as_posix(): hash_file(file) for file in needed},
+    )
+
+
+def _versions(names: Any) -> list[tuple[str, str]]:
+    """Return the installed versions of packages; those that are not installed are left out."""
+    found = []
+    for name in dict.fromkeys(names):
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _fetch_wheels(folder: Path) -> None:
+    """Fetch the pinned wheels from PyPI, themselves alone: what they need Kaggle's image has."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    pip += ["--disable-pip-version-check", "-d", str(folder / "wheels"), "-r", str(folder / "requirements.txt")]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        cause = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise InputError(
+            f"--wheels: pip could not fetch {folder.name}'s requirements.txt ({cause}); connect, or go without"
+        )

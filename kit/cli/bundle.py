@@ -1,0 +1,102 @@
+"""The command that packs runs for a code competition: bundle."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say
+from kit.errors import InputError
+
+if TYPE_CHECKING:
+    from kit.bundle.writing import Written
+    from kit.prepare import Prepared
+    from kit.runs import Result
+
+
+@app.command()
+def bundle(
+    comp: Comp = DEFAULT,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; the ensemble's members by default.")
+    ] = None,
+    owner: Annotated[str, typer.Option(help="Your name at Kaggle, for the metadata.")] = "OWNER",
+    n_test: Annotated[
+        int | None, typer.Option(min=1, help="Images of the hidden test set; as many as are here by default.")
+    ] = None,
+    limit: Annotated[str, typer.Option(help="Kaggle's limit on the notebook's run time (9h, 30m).")] = "9h",
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out runs that cannot go; their weight is shared.")
+    ] = False,
+    wheels: Annotated[bool, typer.Option("--wheels", help="Fetch the wheels that Kaggle's image lacks.")] = False,
+) -> None:
+    """Pack trained runs into a folder that predicts new test images without internet, for code competitions."""
+    from kit import terminal
+    from kit.bundle.writing import write_bundle
+    from kit.deadline import parse_duration
+
+    seconds = parse_duration(limit)
+    prepared = ready(read(comp))
+    with holding(prepared.competition):
+        results = _find(prepared, comp, [name for name in runs or () if name != "ensemble"])
+        written = write_bundle(prepared, results, owner, drop, wheels)
+    n_images = n_test or len(prepared.split("test")) + len(prepared.broken_test)
+    estimate = written.trial.estimate(n_images)
+    _tell(written, comp, owner, n_images, estimate)
+    if estimate > seconds:
+        terminal.warn(f"that is more than {limit}: bundle fewer runs, or the best alone: ./run.sh bundle {comp} RUN")
+    say(str(written.folder), _document(written, n_images, estimate, seconds))
+
+
+def _find(prepared: Prepared, comp: str, names: list[str]) -> list[Result]:
+    """Return the finished runs that were named, else the ensemble's members."""
+    from kit.pipeline import find_members
+    from kit.runs import find_result, list_imported
+
+    if not names:
+        return find_members(prepared)
+    found = []
+    for name in dict.fromkeys(names):
+        if name not in list_imported(prepared):
+            prepared.competition.run(name)
+        result = find_result(prepared, name)
+        if result is None:
+            raise InputError(f"run {name} has not been trained; ./run.sh train {comp} {name}")
+        found.append(result)
+    return found
+
+
+def _tell(written: Written, comp: str, owner: str, n_images: int, estimate: float) -> None:
+    """Say what is in the bundle, how it did, how long it will take and what to do with it."""
+    from kit import terminal
+
+    trial, folder = written.trial, written.folder
+    shares = ", ".join(f"{name} {weight:.2f}" for name, weight in written.members.items())
+    terminal.stage("bundle", f"{shares}; {written.n_bytes / 1e6:,.1f} MB")
+    terminal.stage(
+        "tried",
+        f"{trial.n_images} test images: {trial.n_other} other labels, probabilities within {trial.difference:.1g}; "
+        f"{trial.images_per_second:,.0f} images/s on {trial.device}, {trial.load_seconds:.1f} s to load",
+    )
+    terminal.stage("estimate", f"{_spell(estimate)} for {n_images:,} images on a machine such as this one")
+    if written.wanted:
+        terminal.note(f"Kaggle's image may lack {', '.join(written.wanted)}: --wheels puts them into the bundle")
+    if owner == "OWNER":
+        terminal.note("write your name at Kaggle for OWNER in both metadata files, or call again with --owner NAME")
+    terminal.note(f"next: kaggle datasets create -p {folder} -r zip")
+    terminal.note(f"then: kaggle kernels push -p {folder}, and once it has run:")
+    terminal.note(f"      ./run.sh submit {comp} -k {written.addresses['kernel']} -v 1")
+
+
+def _document(written: Written, n_images: int, estimate: float, limit: float) -> dict[str, Any]:
+    """Return the bundle as JSON."""
+    facts = asdict(written) | {"folder": str(written.folder), "n_test": n_images}
+    return facts | {"estimate_seconds": round(estimate, 1), "limit_seconds": limit, "fits": estimate <= limit}
+
+
+def _spell(seconds: float) -> str:
+    """Return a duration as people say it."""
+    hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60:.0f} s"
