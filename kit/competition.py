@@ -15,7 +15,7 @@ from kit.metrics import METRICS
 HOME = Path(__file__).parent / "competitions"
 FILE = "competition.toml"
 ENSEMBLE = "ensemble"
-RESERVED = (ENSEMBLE, "cache", "mined", "unpacked")  # names of folders beside the runs'
+RESERVED = (ENSEMBLE, "bundle", "cache", "mined", "unpacked")  # names of folders beside the runs'
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -197,6 +197,9 @@ class PseudoPlan(Table):
         Keep an image only in the core of a cluster that is matched to the same class.
     weight
         Training weight of a pseudo label, above 0; a real label has 1. ``"confidence"``: the teachers' probability.
+    total_weight
+        Weight of all pseudo labels together, in multiples of all real labels'; `weight` then says how they share it.
+        However large the pool, the real labels are heard and the fit stays as regularised as it was.
     """
 
     teachers: Annotated[list[str], Field(min_length=1)]
@@ -210,6 +213,7 @@ class PseudoPlan(Table):
     agree: bool = True
     cores: Cores | None = None
     weight: Annotated[float, Field(gt=0)] | Literal["confidence"] = 1.0
+    total_weight: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _options_are_read(self) -> PseudoPlan:
@@ -228,6 +232,8 @@ class Run(Table):
     """Hold one experiment: a model, its options, its seed and where its pseudo labels come from.
 
     With `bags` above 1 each fold's model is the mean of so many copies on bootstrap draws of the training images.
+    With `refit` the submission is that of one model fitted on every label, whose CV is not measured, in place of the
+    mean of the folds' models.
     A run of a grid names it: such a run is trained and combined only where it, or the grid, is asked for.
     """
 
@@ -237,6 +243,7 @@ class Run(Table):
     pseudo: PseudoPlan | None = None
     use_test_images: bool = False
     bags: Annotated[int, Field(ge=1, le=100)] = 1
+    refit: bool = False
     grid: str | None = None
     options: dict[str, Any] = {}
 

@@ -100,10 +100,25 @@ def adopt_features(pool: Pool, other: Pool, rows: np.ndarray, encoder: str, enco
     encoder, encoder_args
         The encoder.
     """
+    values, _ = _read_cache(other, parse_encoder(encoder, encoder_args, pool.lookup))
+    keep_features(pool, encoder, encoder_args, read_rows(values, rows))
+
+
+def keep_features(pool: Pool, encoder: str, encoder_args: dict[str, Any], values: np.ndarray) -> None:
+    """Keep features that were computed elsewhere as those of a pool.
+
+    Parameters
+    ----------
+    pool
+        The images; their files are not looked at.
+    encoder, encoder_args
+        The encoder.
+    values
+        (n_pool, n_dims) float16, rows of unit length.
+    """
     from kit.device import choose_precision, device_name
 
     spec = parse_encoder(encoder, encoder_args, pool.lookup)
-    values, _ = _read_cache(other, spec)
     precision = choose_precision(spec, device_name())
     path, _ = _locate(pool, spec, precision)
     write_json(
@@ -111,7 +126,7 @@ def adopt_features(pool: Pool, other: Pool, rows: np.ndarray, encoder: str, enco
         {"encoder": spec.text, "precision": precision} | {"preprocessing": preprocessing_of(spec).key},
     )
     with write_atomic(path) as file:
-        np.save(file, read_rows(values, rows))
+        np.save(file, values)
 
 
 def _locate(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Path, str]:
@@ -241,7 +256,13 @@ def _given_features(images: Images) -> Features:
             f'encoder = "given": [data] embeddings has no row for {is_missing.sum()} of {len(values)} images: '
             f"{some(images.ids[is_missing])}"
         )
-    return Features(images.ids, values / np.linalg.norm(values, axis=1, keepdims=True), key_of(GIVEN, images.pool.key))
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    if (odd := ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)).any():
+        raise InputError(
+            f'encoder = "given": [data] embeddings are zero or infinite for {odd.sum()} of {len(values)} images: '
+            f"{some(images.ids[odd])}"
+        )
+    return Features(images.ids, values / norms, key_of(GIVEN, images.pool.key))
 
 
 def image_features(images: Images, encoder: str | None, encoder_args: dict[str, Any], pixels: int) -> np.ndarray:
@@ -266,11 +287,16 @@ def image_features(images: Images, encoder: str | None, encoder_args: dict[str, 
     """
     if encoder is not None:
         return encode_images(images, encoder, encoder_args).values
-    store = read_store(images.pool, Geometry(pixels, pixels, "squash", "bilinear"))  # (n_pool, 3, pixels, pixels)
+    store = read_store(images.pool, squashed(pixels))  # (n_pool, 3, pixels, pixels)
     values = np.empty((len(images), 3 * (pixels**2 + HISTOGRAM_BINS)), dtype=np.float32)
     for start in range(0, len(images), BLOCK):
         values[start : start + BLOCK] = _describe(read_rows(store, images.rows[start : start + BLOCK]))
     return values
+
+
+def squashed(pixels: int) -> Geometry:
+    """Return the geometry of the image whose pixels are features."""
+    return Geometry(pixels, pixels, "squash", "bilinear")
 
 
 def _describe(pixels: np.ndarray) -> np.ndarray:

@@ -16,11 +16,13 @@ from rich.table import Table
 
 from kit.competition import ENSEMBLE
 from kit.errors import InputError, some
+from kit.files import read_json
 from kit.ledger import read_ledger
 from kit.metrics import METRICS, distinguishable, paired_difference, score_with_error
 from kit.predictions import Predictions
 from kit.prepare import Prepared
-from kit.runs import Result, list_imported, oof_rows, result_at
+from kit.rounds import describe_end
+from kit.runs import Result, fold_folder, list_imported, oof_rows, result_at
 from kit.submission import with_broken
 from kit.table.scan import read_csv
 from kit.table.sources import find_file
@@ -35,7 +37,8 @@ class Row:
     """Hold one line of the leaderboard; None where a thing is not known.
 
     `test_images_used` says that the run, one of its teachers or one of its members learned from test images;
-    `remarks` hold what must be known of the CV before it is believed.
+    `pseudo_precision` is the share, 0..1, of the test images it was taught whose pseudo label the solution confirms;
+    `remarks` hold what must be known of the CV before it is believed, and why rounds of pseudo labels ended.
     """
 
     run: str
@@ -54,6 +57,7 @@ class Row:
     private: str | None
     seconds: float | None
     remarks: tuple[str, ...] = ()
+    pseudo_precision: float | None = None
 
 
 def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> list[Row]:
@@ -216,13 +220,30 @@ def _row(
         private=private,
         seconds=facts.get("seconds"),
         remarks=_remarks(prepared, result),
+        pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
     )
 
 
 def _remarks(prepared: Prepared, result: Result) -> tuple[str, ...]:
     """Return what must be known of a run's CV before it is believed."""
     lists = sorted(optimistic_lists(prepared, result))
-    return tuple(f"CV optimistic: prompt list {name} was edited after its score was seen" for name in lists)
+    said = [f"CV optimistic: prompt list {name} was edited after its score was seen" for name in lists]
+    if result.facts.get("refit"):
+        said.append("CV not measured: sent is one model refitted on everything, the CV is the folds' models'")
+    if result.facts.get("pseudo") and (end := describe_end(prepared, result.name.rpartition(".")[0])):
+        said.append(end)
+    return tuple(said)
+
+
+def _pseudo_precision(prepared: Prepared, result: Result, solution: dict[str, int]) -> float | None:
+    """Return which share of the test images that a run was taught is right; None where it was taught none."""
+    right: list[bool] = []
+    for fold in prepared.scored if result.facts.get("pseudo") else ():
+        pseudo = (read_json(fold_folder(result.folder, fold) / "provenance.json") or {}).get("pseudo")
+        for name, code in zip(pseudo["ids"], pseudo["codes"], strict=True) if pseudo else ():
+            split, _, image_id = name.partition("/")
+            right += [solution[image_id] == code] if split == "test" else []
+    return float(np.mean(right)) if right else None
 
 
 def _kaggle_scores(ledger: list[dict[str, str]], key: str) -> tuple[str | None, str | None]:

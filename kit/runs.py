@@ -36,6 +36,8 @@ from kit.weights import parse_encoder
 
 SPLITS = ("oof", "test", "unlabeled")
 IMPORTED = "imported"
+REFIT = "refit"  # the folder of the model that was fitted on every label
+EVERYTHING = 10_000  # its number in place of a fold's: no image is in that fold, so all are in its training
 ROUNDING = 1e-9  # one image that turned wrong is exactly one standard error, and no reason to stop
 
 
@@ -67,8 +69,8 @@ class Result:
 
 
 def fold_folder(folder: Path, fold: int) -> Path:
-    """Return the folder of one fold of a run."""
-    return folder / f"fold_{fold}"
+    """Return the folder of one fold of a run, or of its refit on everything."""
+    return folder / (REFIT if fold == EVERYTHING else f"fold_{fold}")
 
 
 def find_result(prepared: Prepared, name: str) -> Result | None:
@@ -89,7 +91,9 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
 
 
 def run_key(prepared: Prepared, run: Run) -> str:
-    """Return the key of everything that decides a run's predictions.
+    """Return the key of what decides a run's predictions: settings, images, folds, weights, words, the model's files.
+
+    Of the kit's other files the version stands for all: it is raised where their behaviour changes.
 
     Raises
     ------
@@ -99,17 +103,32 @@ def run_key(prepared: Prepared, run: Run) -> str:
     model = build_model(prepared.competition, run)
     options = dataclasses.asdict(model)
     parts: list[object] = [__version__, run.model, options, prepared.pool.key, prepared.fold_key, run.use_test_images]
-    parts.append(hashlib.sha256(inspect.getsource(sys.modules[type(model).__module__]).encode()).hexdigest())
+    parts.append(_source_key(model))
+    if run.bags > 1:
+        parts.append(run.bags)
+    if run.refit:
+        parts.append("refit")
     if isinstance(model, Swept) and len(model.sweep_values()) > 1:
         parts.append(prepared.competition.facts.metric)  # it decides what is chosen
     if options.get("encoder") not in (None, "given"):
         parts.append(parse_encoder(options["encoder"], options.get("encoder_args"), prepared.pool.lookup).identity)
-    if options.get("prompts") is not None:
-        parts.append(prompts_of(prepared.pool, options["prompts"]).key)
+    parts.extend(prompts_of(prepared.pool, name).key for name in prompt_lists(model))
     if run.pseudo is not None:
         parts.append(run.pseudo.model_dump(exclude={"rounds"}))
         parts.extend(teacher.facts["key"] for teacher in teachers_of(prepared, run))
     return key_of(parts)
+
+
+def _source_key(model: object) -> str:
+    """Return the hash of the files that define a model's class and the classes it derives from."""
+    modules = dict.fromkeys(own.__module__ for own in type(model).__mro__ if own is not object)
+    return key_of([hashlib.sha256(inspect.getsource(sys.modules[name]).encode()).hexdigest() for name in modules])
+
+
+def prompt_lists(model: object) -> list[str]:
+    """Return the names of the prompt lists that a model reads."""
+    prompts = getattr(model, "prompts", None)
+    return [prompts] if isinstance(prompts, str) else list(prompts or ())
 
 
 def rounds_of(run: Run) -> Iterator[Run]:
@@ -218,9 +237,15 @@ def result_at(prepared: Prepared, name: str, key: str) -> Result:
 
 
 def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predictions:
-    """Return what a teacher's model of this fold says of the images it may label, by ``split/id``."""
-    splits = {"unlabeled": "unlabeled"} | ({"test": "test", "oof": "labeled"} if use_test_images else {})
-    said = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
+    """Return what a teacher's model of this fold says of the images it may label, by ``split/id``.
+
+    For the refit, which has no fold, it is the mean of the teacher's models.
+    """
+    if fold == EVERYTHING:
+        said = {split: teacher.predictions(split) for split in ("unlabeled", *(["test"] if use_test_images else []))}
+    else:
+        splits = {"unlabeled": "unlabeled"} | ({"test": "test", "oof": "labeled"} if use_test_images else {})
+        said = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
     return concatenate(
         [Predictions(name_images(split, own.ids), own.classes, own.proba) for split, own in said.items()]
     )

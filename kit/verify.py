@@ -25,7 +25,7 @@ from kit.metrics import score_with_error
 from kit.predictions import Predictions, mean_predictions, read_predictions
 from kit.prepare import Prepared
 from kit.rounds import choose_for_fold
-from kit.runs import IMPORTED, Result, fold_folder, list_imported, oof_rows, result_at
+from kit.runs import EVERYTHING, IMPORTED, Result, fold_folder, list_imported, oof_rows, result_at
 from kit.sweep import choose_per_fold
 
 TOLERANCE = 1e-6  # of a probability or a score: they are kept as float32
@@ -114,7 +114,9 @@ def _describe(prepared: Prepared, run: Result) -> str:
         return f"{run.name}: oof and test are what its {len(run.facts['members'])} members give, the CV is the oof's"
     held = f"{run.name}: {len(prepared.scored)} folds, none fitted on its own images; oof, test and CV are theirs"
     chosen = f"; {run.facts['chosen']['name']} chosen on the other folds" if run.facts.get("chosen") else ""
-    return held + chosen + ("; pseudo labels from the same folds' models" if run.facts.get("pseudo") else "")
+    refit = "; its test predictions are a refit's on everything, whose CV is not measured"
+    taught = "; pseudo labels from the same folds' models" if run.facts.get("pseudo") else ""
+    return held + chosen + taught + (refit if run.facts.get("refit") else "")
 
 
 def _verify_coverage(prepared: Prepared, run: Result) -> None:
@@ -144,7 +146,12 @@ def _verify_score(prepared: Prepared, run: Result) -> None:
 
 
 def _verify_test_mean(prepared: Prepared, run: Result) -> None:
-    """The test predictions must be the mean of all the folds' models, not one fold's."""
+    """The test predictions must be the mean of all the folds' models, not one fold's; a refit's, what it said."""
+    if run.facts.get("refit"):
+        own = run.fold_predictions(EVERYTHING, "test")
+        if _differ(run.predictions("test").at(own.ids).proba, own.proba):
+            raise LeakFound(f"{run.name}: test.parquet is not what the model that was fitted on everything says")
+        return
     mean = mean_predictions([run.fold_predictions(fold, "test") for fold in prepared.scored])
     if _differ(run.predictions("test").at(mean.ids).proba, mean.proba):
         raise LeakFound(

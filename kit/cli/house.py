@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say
+from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say
+from kit.errors import InputError
+
+SEMI = "semi"
 
 
 @app.command()
@@ -31,10 +35,24 @@ def clean(
 
 
 @app.command("bench")
-def bench_(comp: Comp = DEFAULT) -> None:
-    """Time decoding and the runs' encoders on this machine, side by side."""
+def bench_(
+    comp: Annotated[
+        str, typer.Argument(metavar="[COMP]", help="A competition, or semi: ways to use unlabelled images.")
+    ] = DEFAULT,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Of semi: a folder with cifar10, trashnet, grocery, mobilenetv2_100 and mini-clip."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Of semi: draws of labels per setting.")] = 5,
+) -> None:
+    """Time decoding and the runs' encoders side by side; or compare ways to use unlabelled images (bench semi)."""
     from dataclasses import asdict
 
+    if comp == SEMI:
+        _bench_semi(data, seeds)
+        return
+    if data is not None:
+        raise InputError("--data is read by ./run.sh bench semi alone")
     from kit.bench import bench
 
     prepared = ready(read(comp))
@@ -46,6 +64,22 @@ def bench_(comp: Comp = DEFAULT) -> None:
         for own in timings
     ]
     say("\n".join(lines), [asdict(own) for own in timings])
+
+
+def _bench_semi(data: Path | None, seeds: int) -> None:
+    """Compare ways to use unlabelled images and print the table."""
+    from dataclasses import asdict
+
+    from kit.bench import bench_semi, compare, render_semi
+    from kit.files import Workspace
+
+    if data is None:
+        raise InputError(
+            "bench semi needs --data DIR, which holds cifar10/ and trashnet/ (class folders), grocery/ (labels.csv, "
+            "images/), mobilenetv2_100/model.safetensors and mini-clip/; what is not there is left out"
+        )
+    lines = compare(bench_semi(data, Workspace(options.workspace), range(seeds)))
+    say(render_semi(lines), [asdict(line) for line in lines])
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Bench: how fast the machine is at what the pipeline does, side by side in one run.
+"""Speed: how fast the machine is at what the pipeline does, side by side in one run.
 
 Prints ratios: medians of interleaved rounds, with the range. The fixed rules in device.py were written from such
 measurements; nothing reads the outcome, so results never hang on a stopwatch.

@@ -1,0 +1,110 @@
+"""Rounds: pseudo labels of one run and fold, from the same fold's teachers, and why the rounds ended.
+
+Reads the teachers' predictions of the pool and the last round's ``provenance.json``; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kit.competition import PseudoPlan, Run
+from kit.files import read_json
+from kit.metrics import paired_difference
+from kit.prepare import Prepared
+from kit.pseudo import PseudoLabels, choose_pseudo_labels
+from kit.pseudo.diary import remarks, summarise
+from kit.runs import Result, find_run, fold_folder, is_worse, oof_rows, pool_predictions, rounds_of, teachers_of
+
+
+def choose_for_fold(
+    prepared: Prepared, name: str, plan: PseudoPlan, use_test_images: bool, teachers: Sequence[Result], fold: int
+) -> PseudoLabels:
+    """Choose the pseudo labels of one fold of a round.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    name
+        The round, ``RUN.N``.
+    plan
+        Its strategy.
+    use_test_images
+        Whether test images may be labelled too.
+    teachers
+        The teachers, of which the models of this fold are asked.
+    fold
+        The fold.
+    """
+    said = [pool_predictions(teacher, fold, use_test_images) for teacher in teachers]
+    labeled, pool = prepared.training(fold), prepared.unlabeled(fold, use_test_images)
+    return choose_pseudo_labels(said, plan, labeled, pool, _last_choice(name, teachers, fold))
+
+
+def _last_choice(name: str, teachers: Sequence[Result], fold: int) -> dict[str, int] | None:
+    """Return what the round before this one was taught in a fold, class code by name; None in the first."""
+    run, _, number = name.rpartition(".")
+    before = [teacher for teacher in teachers if teacher.name == f"{run}.{int(number) - 1}"]
+    if not before:
+        return None
+    pseudo = (read_json(fold_folder(before[0].folder, fold) / "provenance.json") or {}).get("pseudo")
+    return dict(zip(pseudo["ids"], pseudo["codes"], strict=True)) if pseudo else None
+
+
+def picks_nothing(prepared: Prepared, run: Run) -> bool:
+    """Return whether a round would be taught nothing in any fold: it is the run without pseudo labels then."""
+    teachers = teachers_of(prepared, run)
+    chosen = (
+        choose_for_fold(prepared, run.name, run.pseudo, run.use_test_images, teachers, fold) for fold in prepared.scored
+    )
+    return not any(len(own.ids) for own in chosen)
+
+
+def read_diary(prepared: Prepared, folder: Any) -> dict[str, Any] | None:
+    """Return the diary of a finished round over its folds, None for a run without pseudo labels."""
+    diaries = [read_json(fold_folder(folder, fold) / "provenance.json")["diary"] for fold in prepared.scored]
+    return summarise(diaries) if diaries[0] else None
+
+
+def finished_rounds(prepared: Prepared, name: str) -> list[Result]:
+    """Return every round of a run that was made, dropped ones too; the run itself where it has no pseudo labels."""
+    found = []
+    for run in rounds_of(prepared.competition.run(name)):
+        result = find_run(prepared, run)
+        if result is None:  # the key of the next round follows from this one
+            break
+        found.append(result)
+    return found
+
+
+def describe_end(prepared: Prepared, name: str) -> str | None:
+    """Say how many rounds of a run were kept and why they ended; None for a run that asks for none or one."""
+    asked = prepared.competition.runs[name].pseudo if name in prepared.competition.runs else None
+    if asked is None or asked.rounds == 1:
+        return None
+    kept = None
+    for number, run in enumerate(rounds_of(prepared.competition.run(name)), start=1):
+        result = find_run(prepared, run)
+        if result is None:
+            empty = kept is not None and picks_nothing(prepared, run)
+            return f"round {number} skipped: nothing passes" if empty else f"round {number} is not made yet"
+        if kept is not None and is_worse(prepared, result, kept):
+            difference, error = _compare(prepared, result, kept)
+            return f"round {number} dropped: {difference:+.3f} ± {error:.3f} against round {number - 1}"
+        kept = result
+    return f"all {asked.rounds} rounds kept"
+
+
+def _compare(prepared: Prepared, ours: Result, theirs: Result) -> tuple[float, float]:
+    """Return the paired difference of two rounds' oof and its standard error."""
+    labels, our_proba = oof_rows(prepared, ours.predictions("oof"))
+    _, their_proba = oof_rows(prepared, theirs.predictions("oof"))
+    return paired_difference(prepared.competition.facts.metric, labels, our_proba, their_proba)
+
+
+def remarks_on(result: Result) -> list[str]:
+    """Return what a user must know of a round's pseudo labels, one sentence each."""
+    if not result.facts.get("diary"):
+        return []
+    return [f"{result.name}: {said}" for said in remarks(result.facts["diary"], result.facts["pseudo"]["strategy"])]
