@@ -7,23 +7,26 @@ Two sentences generate the house:
 
 The pipeline, in the order in which ``./run.sh all`` walks it; every stage leaves files that the next one reads::
 
-    competition.toml          facts and runs                    competition_file.py  (new/ writes a first one)
+    (download                 data, checked and unpacked        kaggle_api/, new/)
+    competition.toml          facts and runs                    competition_file.py
       -> image table          id, path, label, split            table/
       -> audit                broken files, duplicates          check/
       -> folds/NAME.csv       the only split there is           folds.py, fold_file.py
-      -> store, features      decode once, encode once          store.py, encoders.py, features.py, prompts.py
-      -> runs x folds         oof, test, unlabeled Predictions  models/, training/, crossval.py
-      -> pseudo-label rounds  per fold, from models that        pseudo.py, sweep.py
+      -> store, features      decode once, encode once          store.py, encoders/, features.py, prompts/
+      -> runs x folds         oof, test, unlabeled Predictions  models/, training/, crossval.py, sweep.py
+      -> pseudo-label rounds  per fold, from models that        pseudo/, rounds.py
                               never saw the fold
       -> ensemble             temperatures and weights on oof   mixing.py, ensemble.py
-      -> submissions/NAME/    one validated CSV, a ledger row   submission.py
+      -> submissions/NAME/    one validated CSV, a ledger row   submission.py, ledger.py
       -> leaderboard          CV +- SE, paired tests            leaderboard.py
       -> verify               re-derives all of it; a leak      verify.py
                               is named, exit code 1
+    (submit                   sent once, scores come back       submitting/)
+    (bundle                   the runs, without internet        bundle/)
 
 Imports go one way (tests/test_architecture.py holds the order). What a model may see is an `Images`
 selection: ids, pixels, features, and the labels of the training folds alone. Everything computed lies under
 ``runs/NAME/``, keyed by what it was made from: re-used when the key matches, made anew when it does not.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -130,6 +130,8 @@ def check_trains(competition: Competition, name: str) -> None:
             f"run {name}: {run.model} trains no network, so its features do not move; correlation takes runs of "
             "clip_finetune and fine_tune"
         )
+    if run.bags > 1:
+        raise InputError(f"run {name}: its {run.bags} bags have a feature space each; correlation takes runs without")
 
 
 def correlate(prepared: Prepared, result: Result) -> Correlation:

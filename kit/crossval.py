@@ -20,25 +20,29 @@ from typing import Any
 
 import numpy as np
 
+from kit.bagging import Bagged
 from kit.competition import Run
 from kit.deadline import check_deadline, seconds_left, set_deadline
 from kit.device import list_devices
+from kit.errors import InputError
+from kit.features import GIVEN
 from kit.files import read_json, write_atomic, write_json
 from kit.images import Images
 from kit.metrics import METRICS
 from kit.models import Kept, Model, Resumable, Swept, build_model
 from kit.predictions import Predictions, concatenate, mean_predictions, read_predictions, write_predictions
 from kit.prepare import Prepared
-from kit.prompts import prompts_of
-from kit.pseudo import choose_pseudo_labels
+from kit.prompts import is_optimistic, note_looked, prompts_of, warm_text_weights
+from kit.rounds import choose_for_fold, picks_nothing, read_diary, remarks_on
 from kit.runs import (
+    EVERYTHING,
     SPLITS,
     Result,
     describe_run,
     find_run,
     fold_folder,
     is_worse,
-    pool_predictions,
+    prompt_lists,
     rounds_of,
     run_folder,
     run_key,
@@ -46,7 +50,7 @@ from kit.runs import (
     write_result,
 )
 from kit.sweep import choose_per_fold
-from kit.terminal import Progress, note, stage
+from kit.terminal import Progress, note, stage, warn
 from kit.weights import find_weights, parse_encoder
 
 CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
@@ -79,7 +83,11 @@ def crossval(prepared: Prepared, name: str) -> Result:
     """
     kept = None
     for run in rounds_of(prepared.competition.run(name)):
-        result = find_run(prepared, run) or _crossval_once(prepared, run)
+        result = find_run(prepared, run)
+        if result is None and kept is not None and picks_nothing(prepared, run):
+            note(f"{run.name}: no pseudo label passes in any fold: skipped, rounds end")
+            break
+        result = result or _crossval_once(prepared, run)
         if kept is not None and is_worse(prepared, result, kept):
             note(f"{run.name} is worse than {kept.name} by more than one paired standard error: dropped, rounds end")
             break
@@ -88,21 +96,24 @@ def crossval(prepared: Prepared, name: str) -> Result:
 
 
 def check_run(prepared: Prepared, name: str) -> None:
-    """Check a run's options, prompt list and weights, before any work.
+    """Check a run's options, weights and prompt lists, before any work; the lists are encoded here, once.
 
     Raises
     ------
     InputError
-        When an option or a prompt list is refused.
+        When an option or a prompt list is refused, the words are too long, or the encoder cannot read.
     MissingWeights
         When its weights cannot be had.
     """
     model = build_model(prepared.competition, prepared.competition.run(name))
-    encoder = getattr(model, "encoder", None)
-    if getattr(model, "prompts", None) is not None:
-        prompts_of(prepared.pool, model.prompts)
-    if encoder is not None and encoder != "given" and getattr(model, "pretrained", True):
-        find_weights(parse_encoder(encoder, getattr(model, "encoder_args", None), prepared.pool.lookup))
+    encoder, args = getattr(model, "encoder", None), getattr(model, "encoder_args", {})
+    lists, pool = [prompts_of(prepared.pool, prompts) for prompts in prompt_lists(model)], prepared.pool
+    if encoder == GIVEN and lists:
+        raise InputError(f'run {name}: encoder = "given" has no text tower; prompts need an open_clip encoder')
+    if encoder not in (None, GIVEN) and getattr(model, "pretrained", True):
+        find_weights(parse_encoder(encoder, args, pool.lookup))
+        if lists:
+            warm_text_weights(pool, encoder, args, lists)
 
 
 def _crossval_once(prepared: Prepared, run: Run) -> Result:
@@ -117,20 +128,39 @@ def _crossval_once(prepared: Prepared, run: Run) -> Result:
     }
     oof = concatenate(parts["oof"])
     write_predictions(folder / "oof.parquet", oof)
+    if run.refit:
+        _refit(prepared, run, folder, chosen)
     for split in ("test", "unlabeled"):
-        write_predictions(folder / f"{split}.parquet", mean_predictions(parts[split]))
+        refitted = fold_folder(folder, EVERYTHING) / f"{split}.parquet"
+        said = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
+        write_predictions(folder / f"{split}.parquet", said)
     facts = describe_run(prepared, run.name, oof) | {
         "key": key,
         "model": run.model,
         "options": dataclasses.asdict(build_model(prepared.competition, run)),
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
+        "diary": read_diary(prepared, folder),
         "teachers": {teacher.name: teacher.facts["key"] for teacher in teachers_of(prepared, run)},
         "use_test_images": run.use_test_images,
+        "refit": run.refit,
         "chosen": chosen,
+        "optimistic": _look_at_prompts(prepared, run),
         "seconds": round(sum(_fitted(folder, fold)["seconds"] for fold in prepared.scored), 1),
     }
     stage("train", f"{run.name}: CV {facts['cv']:.4f} +- {facts['se']:.4f}, {facts['seconds']:.0f} s")
-    return write_result(run.name, folder, facts)
+    result = write_result(run.name, folder, facts)
+    for remark in remarks_on(result):
+        warn(remark)
+    return result
+
+
+def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
+    """Remember that the score of the run's prompt lists is now seen; return those edited after an earlier look."""
+    runs = prepared.competition.workspace.runs(prepared.competition.name)
+    lists = [prompts_of(prepared.pool, name) for name in prompt_lists(build_model(prepared.competition, run))]
+    for prompts in lists:
+        note_looked(runs, prompts)
+    return [prompts.name for prompts in lists if is_optimistic(runs, prompts)]
 
 
 def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:
@@ -163,6 +193,14 @@ def fold_seed(seed: int, fold: int) -> int:
     return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0])
 
 
+def build_fold_model(prepared: Prepared, run: Run, fold: int) -> Model:
+    """Build the model of one fold, with its own seed; several copies where the run asks for bags."""
+    seed = fold_seed(run.seed, fold)
+    if run.bags == 1:
+        return build_model(prepared.competition, run, seed)
+    return Bagged(lambda own: build_model(prepared.competition, run, own), run.bags, seed)
+
+
 def _spread_folds(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
     """Fit folds in one process per device; give their numbers as they finish."""
     devices = list_devices()
@@ -192,35 +230,66 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     if run.pseudo is not None:
         labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
     unlabeled = prepared.unlabeled(fold, run.use_test_images)
-    model = build_model(prepared.competition, run, seed=fold_seed(run.seed, fold))
-    if isinstance(model, Resumable):
+    model, kind = build_fold_model(prepared, run, fold), build_model(prepared.competition, run)
+    if isinstance(kind, Resumable):
         model.checkpoint_at(mine / "checkpoint.pt")
     model.fit(labeled, unlabeled)
     teachers = [{"name": own.name, "key": own.facts["key"], "fold": fold} for own in teachers_of(prepared, run)]
     write_json(mine / "provenance.json", provenance(labeled) | {"fold": fold, "teachers": teachers, "diary": diary})
-    if isinstance(model, Kept):
+    if isinstance(kind, Kept):
         _write_tensors(mine / "model.safetensors", model.tensors())
-    if isinstance(model, Swept):
+    if isinstance(kind, Swept):
         sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
         with write_atomic(mine / "sweep.npy") as file:
             np.save(file, sweep)  # (n_values, n_images, n_classes)
     else:
         _write_fold_predictions(prepared, model, fold, mine)
+    if (key := run_key(prepared, run)) != folder.name:
+        raise InputError(
+            f"run {run.name}: its prompt list, weights or model file changed while fold {fold} was trained, which is "
+            f"thrown away ({folder.name} is now {key}); call again"
+        )
     files = sorted(path.name for path in mine.iterdir() if path.suffix in KEPT_SUFFIXES)
     write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
-    (mine / "checkpoint.pt").unlink(missing_ok=True)
+    for checkpoint in mine.glob("checkpoint*.pt"):
+        checkpoint.unlink()
+
+
+def _refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) -> None:
+    """Fit one model on every label and write what it says of the test images and of the pool."""
+    if _fitted(folder, EVERYTHING) is not None:
+        return
+    mine, started = fold_folder(folder, EVERYTHING), time.perf_counter()
+    labeled = prepared.training(EVERYTHING)
+    if run.pseudo is not None:
+        labeled, _ = _add_pseudo_labels(prepared, run, EVERYTHING, labeled)
+    model, kind = build_fold_model(prepared, run, EVERYTHING), build_model(prepared.competition, run)
+    if isinstance(kind, Resumable):
+        model.checkpoint_at(mine / "checkpoint.pt")
+    model.fit(labeled, prepared.unlabeled(EVERYTHING, run.use_test_images))
+    if isinstance(kind, Swept):
+        values = list(chosen["per_fold"].values())
+        model.settle(max(values, key=values.count))
+    for split in ("test", "unlabeled"):
+        said = predict(model, prepared.pool.select(prepared.split(split)))
+        write_predictions(mine / f"{split}.parquet", said)
+    write_json(mine / "provenance.json", provenance(labeled))
+    files = ["provenance.json", "test.parquet", "unlabeled.parquet"]
+    write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
+    for checkpoint in mine.glob("checkpoint*.pt"):
+        checkpoint.unlink()
 
 
 def _add_pseudo_labels(prepared: Prepared, run: Run, fold: int, labeled: Images) -> tuple[Images, dict[str, Any]]:
     """Join the labels that the teachers' models of this same fold give; return the diary too."""
-    said = [pool_predictions(teacher, fold, run.use_test_images) for teacher in teachers_of(prepared, run)]
-    chosen = choose_pseudo_labels(said, run.pseudo)
+    teachers = teachers_of(prepared, run)
+    chosen = choose_for_fold(prepared, run.name, run.pseudo, run.use_test_images, teachers, fold)
     pool = prepared.unlabeled(fold, run.use_test_images)
     position = {name: row for row, name in zip(pool.rows, pool.names, strict=True)}
     rows = np.array([position[name] for name in chosen.ids], dtype=np.int64)
     taught = dataclasses.replace(
         prepared.pool.select(rows, chosen.codes),
-        weights=np.full(len(rows), run.pseudo.weight, dtype=np.float32),
+        weights=chosen.weights,
         is_pseudo=np.ones(len(rows), dtype=bool),
     )
     return labeled.join(taught), chosen.diary
@@ -263,7 +332,7 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
         mine = fold_folder(folder, fold)
         if read_json(mine / "settled.json") == value and all((mine / f"{own}.parquet").exists() for own in SPLITS):
             continue
-        settled = build_model(prepared.competition, run, seed=fold_seed(run.seed, fold))
+        settled = build_fold_model(prepared, run, fold)
         settled.restore(_read_tensors(mine / "model.safetensors"), prepared.classes)
         settled.settle(value)
         _write_fold_predictions(prepared, settled, fold, mine)
@@ -272,7 +341,8 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
     curve = [
         METRICS[metric].score(labels, np.concatenate([own[i] for own in sweeps.values()])) for i in range(len(values))
     ]
-    return {"name": model.sweep_name, "per_fold": chosen, "values": values, "curve": curve}
+    default = model.sweep_default
+    return {"name": model.sweep_name, "per_fold": chosen, "values": values, "curve": curve, "default": default}
 
 
 def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:

@@ -3,21 +3,106 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from kit.errors import InputError
 
+# What each method reads, with its published value; a threshold of None is `SHARE_OF_SURE` of what label smoothing
+# allows.
+SEMI_DEFAULTS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "mean_teacher": {"unlabeled_ratio": 3, "unlabeled_weight": 50.0, "ramp_share": 0.4},
+    "fixmatch": {
+        "unlabeled_ratio": 7,
+        "unlabeled_weight": 1.0,
+        "threshold": None,
+        "align": False,
+        "momentum": 0.999,
+    },
+    "freematch": {
+        "unlabeled_ratio": 7,
+        "unlabeled_weight": 1.0,
+        "align": False,
+        "momentum": 0.999,
+        "fairness": 0.0,
+    },
+    "self_training": {"unlabeled_weight": 1.0, "threshold": None, "join_epoch": 7},
+}
+SHARE_OF_SURE = {"fixmatch": 0.95, "self_training": 0.9}
+
 
 @dataclass(kw_only=True)
-class Recipe:
+class Semi:
+    """Hold how unlabelled images take part in training; a key that the method does not read is refused.
+
+    Parameters
+    ----------
+    semi
+        ``"none"``; ``"mean_teacher"``: the moving average of the weights says what another view of an image shall give
+        (Tarvainen and Valpola 2017); ``"fixmatch"``: what is said with confidence of a weakly varied image is the label
+        of the strongly varied one (Sohn et al. 2020); ``"freematch"``: the same with thresholds that follow the
+        confidence of all and of each class (Wang et al. 2023); ``"self_training"``: from an epoch on, images named with
+        confidence join the training images, chosen anew in every epoch.
+    unlabeled_ratio
+        Unlabelled images per labelled one in a step; None for 7, for Mean Teacher 3, whose images are labelled ones
+        too.
+    unlabeled_weight
+        Factor on the loss of unlabelled images; None for 1, for Mean Teacher 50 on the mean square of probabilities.
+    threshold
+        Of ``"fixmatch"`` and ``"self_training"``: probability above which a pseudo label counts, 0..1; None for .95 and
+        .9 of the highest probability that label smoothing asks for: beyond that nothing would pass.
+    align
+        Of ``"fixmatch"`` and ``"freematch"``: scale probabilities so that their running mean is the distribution of the
+        labels (Berthelot et al. 2020, ReMixMatch, section 3.1), against classes that grow at the cost of others.
+    momentum
+        Of FreeMatch's thresholds and of the running mean of `align`: the largest; it grows with the steps, so that
+        short runs forget their start.
+    fairness
+        Of ``"freematch"``: weight of its fairness term, 0 for none; published 0.001 to 0.05.
+    ramp_share
+        Of ``"mean_teacher"``: share of the training over which the weight rises, by exp(-5 (1 - t)^2).
+    join_epoch
+        Of ``"self_training"``: first epoch, from 1, in which unlabelled images join.
+    """
+
+    semi: Literal["none", "mean_teacher", "fixmatch", "freematch", "self_training"] = "none"
+    unlabeled_ratio: Annotated[int, Field(ge=1)] | None = None
+    unlabeled_weight: Annotated[float, Field(ge=0)] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    align: bool | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    fairness: Annotated[float, Field(ge=0)] | None = None
+    ramp_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    join_epoch: Annotated[int, Field(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        read = SEMI_DEFAULTS[self.semi]
+        for own in fields(Semi):
+            if own.name != "semi" and getattr(self, own.name) is not None and own.name not in read:
+                readers = [method for method, keys in SEMI_DEFAULTS.items() if own.name in keys]
+                raise InputError(f'semi = "{self.semi}" does not read {own.name}; it is read by {", ".join(readers)}')
+        if self.semi == "fixmatch" and self.momentum is not None and not self.align:
+            raise InputError('semi = "fixmatch" reads momentum only with align = true: its threshold is fixed')
+
+    def of_semi(self, key: str) -> Any:
+        """Return a key's value: the given one, else what the method published."""
+        given = getattr(self, key)
+        return SEMI_DEFAULTS[self.semi][key] if given is None else given
+
+
+@dataclass(kw_only=True)
+class Recipe(Semi):
     """Hold how a network is trained.
 
     Parameters
     ----------
     epochs
         Passes over the training images, the frozen ones among them.
+    steps_per_epoch
+        Steps in place of one pass: with few labels a pass is two steps, and methods that learn from unlabelled images
+        need hundreds. None for one pass.
     frozen_epochs
         First epochs in which only the head learns, so that its random start does not spoil the pretrained body
         (Kumar et al. 2022, section 3).
@@ -25,7 +110,8 @@ class Recipe:
         Images per step, at most; batches of an epoch are equally large, to one image.
     accumulate
         Parts in which a batch goes through the network; their gradients add up to that of the whole batch, for a part
-        of the memory. Batch norms see the parts.
+        of the memory. Batch norms see the parts. Of a labelled and an unlabelled batch the larger is meant, and the
+        parts of the other are as large.
     grad_checkpointing
         Compute activations a second time in the backward pass instead of keeping them: less memory, about a third
         more time, the same gradients.
@@ -49,7 +135,7 @@ class Recipe:
         The largest decay per step of the moving average of the weights, which then predicts; 0 for none. The decay
         grows with the steps, so that short runs forget their random start.
     augment
-        A level of `kit.training.augment`.
+        A level of `kit.training.augment`; of unlabelled images too, where the strong view of a method is ``"strong"``.
     flip
         Mirror images left to right: not for digits and letters.
     patience
@@ -65,9 +151,12 @@ class Recipe:
     lora_targets
         Layers that are adapted, by the end of their names, such as ``["attn", "out_proj"]``; None for all linear ones
         and packed attention, in convolutional networks the convolutions too. See `kit.training.adapters`.
+    semi, unlabeled_ratio, ...
+        How unlabelled images take part: the keys of `Semi`.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     frozen_epochs: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=2)] = 32
     accumulate: Annotated[int, Field(ge=1)] = 1
@@ -91,6 +180,14 @@ class Recipe:
     lora_targets: list[str] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.semi == "mean_teacher" and not self.ema_decay:
+            raise InputError('semi = "mean_teacher": the teacher is the moving average; it needs ema_decay above 0')
+        if self.semi == "self_training" and self.of_semi("join_epoch") > self.epochs:
+            raise InputError(
+                f"join_epoch = {self.of_semi('join_epoch')} lies after the last of {self.epochs} epochs: no unlabelled "
+                "image would join"
+            )
         if not self.lora_rank and (self.lora_alpha is not None or self.lora_targets is not None):
             raise InputError("lora_alpha and lora_targets say how to adapt layers: they need lora_rank above 0")
 

@@ -35,7 +35,15 @@ def choose_per_fold(
         Per scored fold, probabilities at every value, (n_values, n_images, n_classes).
     default
         Taken with a single hold-out, where there are no other rows to choose on.
+
+    Raises
+    ------
+    RuntimeError
+        When a model gave probabilities that are not finite.
     """
+    for fold, sweep in sweeps.items():
+        if not (finite := np.isfinite(sweep).all(axis=(1, 2))).all():
+            raise RuntimeError(f"fold {fold}: probabilities at {values[int(np.argmin(finite))]} are not finite")
     if len(values) == 1 or len(prepared.scored) == 1:
         return dict.fromkeys(prepared.scored, values[0] if len(values) == 1 else default)
     is_calibrated = prepared.competition.facts.metric == "log_loss"

@@ -46,8 +46,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch, call_seconds: float = 20.0) -> None:
     """Wait milliseconds where a user waits seconds."""
     monkeypatch.setattr("kit.kaggle_api.session.BACKOFF_SECONDS", 0.005)
     monkeypatch.setattr("kit.kaggle_api.session.CALL_SECONDS", call_seconds)
-    monkeypatch.setattr("kit.sending.LOOK_SECONDS", 0.005)
-    monkeypatch.setattr("kit.sending.WAIT_SECONDS", 0.005)
+    monkeypatch.setattr("kit.submitting.sending.LOOK_SECONDS", 0.005)
+    monkeypatch.setattr("kit.submitting.sending.WAIT_SECONDS", 0.005)
 
 
 def read_solution(root: Path) -> dict[str, str]:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 HOME = Path(__file__).parents[1]
 ORDER = (
-    "errors files deadline terminal metrics predictions competition competition_file table images check new digits "
-    "folds fold_file prepare store weights device encoders features prompts training models pseudo runs sweep crossval "
-    "importing mixing ensemble submission leaderboard verify clean pipeline bench pretrain cli __main__"
+    "errors files deadline terminal metrics predictions grid competition competition_file kaggle_api table "
+    "images check new digits folds fold_file prepare store weights device encoders features transduction mining "
+    "prompts recipe training models bagging pseudo runs rounds sweep crossval correlation prompt_report "
+    "importing mixing ensemble ledger submission submitting leaderboard verify clean pipeline bundle bench "
+    "pretrain cli __main__"
 ).split()
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}
 TOP_LEVEL |= {"CHANGELOG.md", "pyproject.toml"}

@@ -72,7 +72,9 @@ def test_alpha_0_is_zero_shot_and_alpha_1_the_fine_tuned_model(labeled, others, 
     fine_tuned = predict_network(model._network, others, model._preprocessing, model._device, model._precision)
     sweep = model.predict_sweep(others)
     assert np.array_equal(sweep[0], untouched.predict_sweep(others)[-1])
-    assert np.allclose(sweep[0], ZeroShot(encoder).fit(labeled, others).predict_proba(others), atol=2e-3)  # features are kept in float16
+    assert np.allclose(  # features are kept in float16
+        sweep[0], ZeroShot(encoder).fit(labeled, others).predict_proba(others), atol=2e-3
+    )
     assert np.array_equal(sweep[-1], fine_tuned)
     assert not np.allclose(sweep[0], sweep[-1], atol=1e-3)
 

@@ -16,6 +16,7 @@ from kit.models import build_model
 from kit.pipeline import train_runs
 from kit.prepare import Prepared, prepare
 from kit.prompts import read_prompts
+from kit.runs import prompt_lists
 from kit.submission import make_submission
 from kit.weights import parse_encoder
 
@@ -111,8 +112,8 @@ def test_every_run_has_options_that_its_model_takes(prepared):
     competition = prepared.competition
     for run in competition.runs.values():
         model = build_model(competition, run)
-        if getattr(model, "prompts", None):
-            read_prompts(prepared.pool.prompts, model.prompts, CLASSES)
+        for name in prompt_lists(model):
+            read_prompts(prepared.pool.prompts, name, CLASSES)
 
 
 def test_every_encoder_is_one_that_its_library_publishes(read):

@@ -7,8 +7,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 from test_heads import clouds, split
 
-from kit.neighbours import SPARE, Graph, read_neighbours
-from kit.transclip import fit_mixture
+from kit.transduction.neighbours import SPARE, Graph, read_neighbours
+from kit.transduction.transclip import fit_mixture
 
 
 def test_neighbours_agree_with_scikit_learn(tmp_path):
@@ -63,6 +63,6 @@ def test_a_mixture_keeps_its_anchors_and_finds_the_clouds(tmp_path):
     near = Graph(nodes, "given", {}, 5)
     unit = pool.embeddings / np.linalg.norm(pool.embeddings, axis=1, keepdims=True)
     uniform = np.full((len(nodes), 3), 1 / 3)
-    _, assigned = fit_mixture(unit, nodes.labels, uniform, near.attach(nodes), strength=1.0)
+    _, assigned = fit_mixture(unit, nodes.labels, np.ones(len(nodes)), uniform, near.attach(nodes), strength=1.0)
     assert np.array_equal(assigned[:6].argmax(axis=1), labeled.labels) and assigned[:6].max(axis=1).min() == 1
     assert (assigned.argmax(axis=1) == codes[nodes.rows]).mean() > 0.95

@@ -13,8 +13,8 @@ from kaggle_site import hurry, write_submissions
 from kit.kaggle_api.failures import KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
 from kit.ledger import read_ledger
-from kit.sending import send, settle
-from kit.submit import Package, check_open, find_arrived
+from kit.submitting.gate import Package, check_open, find_arrived
+from kit.submitting.sending import send, settle
 
 WRITES = ("StartSubmissionUpload", "PUT", "CreateSubmission")
 STATUSES = (400, 401, 403, 404, 409, 413, 429, 500, 503)

@@ -17,7 +17,7 @@ from kit.ledger import COLUMNS
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import prepare
 from kit.runs import find_result
-from kit.standing import correlate, pick_two, public_error, render_submissions, warn_of_noise
+from kit.submitting.standing import correlate, pick_two, public_error, render_submissions, warn_of_noise
 
 
 @pytest.fixture

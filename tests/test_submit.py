@@ -12,7 +12,7 @@ from kit.errors import InputError
 from kit.files import Workspace
 from kit.ledger import read_ledger
 from kit.prepare import prepare
-from kit.submit import check_file, find_row, pack_file
+from kit.submitting.gate import check_file, find_row, pack_file
 
 
 @pytest.fixture

@@ -50,3 +50,15 @@ def test_a_setting_may_be_a_table(prepared):
     values = [{"smooth": 0.0}, {"smooth": 0.8}]
     chosen = choose_per_fold(prepared, values, sweep_of(prepared, 0.5, 1.0), values[0])
     assert chosen[prepared.scored[0]] == values[1]
+
+
+def test_a_single_hold_out_takes_the_default(colours):
+    prepared = prepare(colours(changes=("folds.use=[0]",)))
+    assert choose_per_fold(prepared, ["a", "b"], sweep_of(prepared, 0.5, 1.0), "a") == {prepared.scored[0]: "a"}
+
+
+def test_probabilities_that_are_not_finite_choose_nothing(prepared):
+    sweeps = sweep_of(prepared, 0.5, 1.0)
+    sweeps[prepared.scored[1]][1, 0, 0] = np.nan
+    with pytest.raises(RuntimeError, match="at b are not finite"):
+        choose_per_fold(prepared, ["a", "b"], sweeps, "a")

@@ -15,7 +15,7 @@ from kit.errors import InputError, LeakFound, Stopped, TimeIsUp
 
 # isort: off
 # the order of the commands is that of --help
-from kit.cli import data, fit, results, everything, house  # noqa: F401
+from kit.cli import download, data, mine, prompts, fit, correlation, results, kaggle, bundle, everything, house  # noqa: F401
 # isort: on
 
 WITH_VALUE = ("--workspace", "--set", "--seed")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kit.ledger import Row
     from kit.prepare import Prepared
     from kit.runs import Result
-    from kit.submit import Package
+    from kit.submitting.gate import Package
 
 
 @app.command()
@@ -35,7 +35,7 @@ def submit(
     from kit.kaggle_api.session import Kaggle
     from kit.ledger import hold_ledger
     from kit.new import read_slug
-    from kit.sending import wait_for_score
+    from kit.submitting.sending import wait_for_score
 
     if (kernel is None) != (version is None):
         raise InputError("-k OWNER/KERNEL and -v VERSION go together")
@@ -62,8 +62,8 @@ def _send(
 ) -> Row | None:
     """Send what has not arrived already; return its row, None for a dry run."""
     from kit import terminal
-    from kit.sending import send, settle
-    from kit.submit import check_open, find_arrived
+    from kit.submitting.gate import check_open, find_arrived
+    from kit.submitting.sending import send, settle
 
     row = find_arrived(settle(kaggle, competition), package)
     if row is not None:
@@ -86,7 +86,7 @@ def _pack(prepared: Prepared, comp: str, run: str, kernel: str | None, version: 
     from kit.ensemble import ensemble
     from kit.pipeline import find_members
     from kit.submission import make_submission
-    from kit.submit import find_row, pack_file, pack_kernel
+    from kit.submitting.gate import find_row, pack_file, pack_kernel
 
     competition = prepared.competition
     result = _find_result(prepared, run)
@@ -192,8 +192,8 @@ def submissions(
     from kit.kaggle_api.session import Kaggle
     from kit.ledger import hold_ledger
     from kit.new import read_slug
-    from kit.sending import settle
-    from kit.standing import correlate, pick_two, render_submissions, warn_of_noise
+    from kit.submitting.sending import settle
+    from kit.submitting.standing import correlate, pick_two, render_submissions, warn_of_noise
 
     prepared = ready(read(comp))
     competition = prepared.competition

@@ -136,9 +136,10 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
         checked = checker(**run.options)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = str(first["loc"][0])
+        said = dict.fromkeys(own["msg"] for own in error.errors() if own["loc"][0] == key)  # of every form it may have
         missing = first["type"] == "missing"
-        cause = f"needs {key!r}" if missing else f"{key} = {first['input']!r}: {first['msg']}"
+        cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(said)}"
         raise InputError(f"{table} model {run.model!r} {cause}") from error
     options = {name: getattr(checked, name) for name in fields}
     return model_type(**options, seed=run.seed if seed is None else seed)

@@ -91,7 +91,7 @@ class ClipFinetune(Recipe):
         self._network: ClipClassifier | None = None
 
     def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
-        """Train on the labelled images.
+        """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
 
         Raises
         ------
@@ -113,6 +113,7 @@ class ClipFinetune(Recipe):
             recipe_of(self),
             labeled,
             self._preprocessing,
+            unlabeled=unlabeled,
             head=self._network.head,
             seed=self.seed,
             device=self._device,

@@ -73,7 +73,7 @@ class FineTune(Recipe):
         self._checkpoint: Path | None = None
 
     def fit(self, labeled: Images, unlabeled: Images) -> FineTune:
-        """Train on the labelled images.
+        """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
 
         Raises
         ------
@@ -101,6 +101,7 @@ class FineTune(Recipe):
             replace(recipe_of(self), frozen_epochs=self.frozen_epochs if is_frozen else 0),
             labeled,
             self._preprocessing,
+            unlabeled=unlabeled,
             head=nn.ModuleList(_classifiers(self._network)),
             seed=self.seed,
             device=self._device,

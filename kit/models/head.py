@@ -20,9 +20,9 @@ from scipy.special import log_softmax, softmax
 
 from kit.features import encode_images
 from kit.images import Images
-from kit.neighbours import Graph
 from kit.prompts import read_text_weights
-from kit.transclip import fit_mixture
+from kit.transduction.neighbours import Graph
+from kit.transduction.transclip import fit_mixture
 
 NESTED = "nested"
 SHARED = ("prompts", "prior", "smooth")  # settings that every head has
@@ -33,6 +33,9 @@ PRIOR_UNCHOSEN, SMOOTH_UNCHOSEN = 0.1, 0.5  # with a single hold-out, which may 
 
 Prior = Annotated[float, Field(ge=0)] | Literal["nested"]
 Smooth = Annotated[float, Field(ge=0, lt=1)] | Literal["nested"]
+Prompts = (
+    Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+)
 Setting = dict[str, Any]
 
 
@@ -67,7 +70,7 @@ class Head:
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
-    prompts: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)] | None = None
+    prompts: Prompts | None = None
     prior: Prior = NESTED
     smooth: Smooth = 0.0
     transduction: Literal["diffusion", "transclip"] = "diffusion"
@@ -179,7 +182,7 @@ class Head:
         def opinion(setting: Setting) -> np.ndarray:
             own = tuple((name, value) for name, value in setting.items() if name not in SHARED)
             prior = setting["prior"] and setting["prior"] * of_words(setting["prompts"])
-            return softmax(of_head(own) + prior, axis=1)
+            return softmax(of_head(own) + prior, axis=1).astype(np.float32)
 
         return opinion
 
@@ -204,8 +207,9 @@ class Head:
         if self.transduction == "diffusion":
             flowed = graph.diffuse(_know(said, graph.nodes), smooth)
             return lambda images, proba: graph.extend(images, proba, flowed, smooth)
-        strength, trusted = smooth / (1 - smooth), np.where(graph.nodes.weights >= 1, graph.nodes.labels, -1)
-        mixture, assigned = fit_mixture(self._features(graph.nodes), trusted, said, graph.attach(graph.nodes), strength)
+        strength, trust = smooth / (1 - smooth), np.minimum(graph.nodes.weights, 1)
+        labels, near = graph.nodes.labels, graph.attach(graph.nodes)
+        mixture, assigned = fit_mixture(self._features(graph.nodes), labels, trust, said, near, strength)
         return lambda images, proba: mixture.assign(
             self._features(images), proba, strength * (graph.attach(images) @ assigned)
         )

@@ -75,28 +75,50 @@ class LinearProbe(Head):
 
     def _fit(self, features: np.ndarray, labeled: Images, C: float, anchor: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients (n_classes, n_dims) and intercepts; a class without an image gets no probability."""
+        if not np.any(anchor):
+            return fit_plain(features, labeled, C)
         seen, codes = np.unique(labeled.labels, return_inverse=True)
-        coefficients = np.zeros((labeled.n_classes, features.shape[1]))
-        intercepts = np.full(labeled.n_classes, -np.inf)
-        if np.any(anchor):
-            fitted = fit_anchored(features.astype(np.float64), codes, labeled.weights, C, anchor[seen])
-        else:
-            fitted = _fit_plain(features, codes, labeled.weights, C)
-        coefficients[seen], intercepts[seen] = fitted
-        return coefficients, intercepts
+        fitted = fit_anchored(features.astype(np.float64), codes, labeled.weights, C, anchor[seen])
+        return _spread(*fitted, seen, labeled.n_classes)
 
 
-def _fit_plain(features: np.ndarray, codes: np.ndarray, weights: np.ndarray, C: float) -> tuple[np.ndarray, np.ndarray]:
-    """Fit scikit-learn's regression; one row of coefficients per class, also of two."""
+def fit_plain(features: np.ndarray, labeled: Images, C: float) -> tuple[np.ndarray, np.ndarray]:
+    """Fit scikit-learn's logistic regression; one row of coefficients per class, also of two.
+
+    Parameters
+    ----------
+    features
+        (n_images, n_dims).
+    labeled
+        Their labels and weights.
+    C
+        Inverse strength of the regularisation.
+
+    Returns
+    -------
+    tuple
+        Coefficients (n_classes, n_dims) and intercepts (n_classes,): minus infinity for a class without an image.
+    """
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():  # one image per class is few, but not a mistake
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        regression = LogisticRegression(C=C, max_iter=2000).fit(features, codes, sample_weight=weights)
-    if len(regression.classes_) > 2:
-        return regression.coef_, regression.intercept_
-    halves = np.array([[-0.5], [0.5]])  # scikit-learn keeps one row for two classes
-    return halves * regression.coef_, halves[:, 0] * regression.intercept_
+        regression = LogisticRegression(C=C, max_iter=2000)
+        regression.fit(features, labeled.labels, sample_weight=labeled.weights)
+    coefficients, intercepts = regression.coef_, regression.intercept_
+    if len(regression.classes_) == 2:  # scikit-learn keeps one row for two classes
+        halves = np.array([[-0.5], [0.5]])
+        coefficients, intercepts = halves * coefficients, halves[:, 0] * intercepts
+    return _spread(coefficients, intercepts, regression.classes_, labeled.n_classes)
+
+
+def _spread(
+    coefficients: np.ndarray, intercepts: np.ndarray, seen: np.ndarray, n_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put the rows of the classes that were seen among those of all classes."""
+    every, offsets = np.zeros((n_classes, coefficients.shape[1])), np.full(n_classes, -np.inf)
+    every[seen], offsets[seen] = coefficients, intercepts
+    return every, offsets
 
 
 def fit_anchored(
@@ -128,6 +150,7 @@ def fit_anchored(
     from scipy.optimize import minimize
     from scipy.special import log_softmax
 
+    C = C / 2 if len(anchor) == 2 else C  # scikit-learn penalises one row for two classes, here both are
     basis, triangle = np.linalg.qr(features.T)  # (n_dims, rank), (rank, n_images)
     reduced = np.hstack([triangle.T, np.ones((len(codes), 1))])  # (n_images, rank + 1): the last is the intercept
     wanted = np.eye(len(anchor))[codes]

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy.special import log_softmax
 
 from kit.images import Images
 from kit.models.head import NESTED, Head, Setting
+from kit.models.linear_probe import fit_plain
 from kit.prompts import read_text_weights
 
-BETAS = [5.5, 1.0, 20.0, 50.0]  # the authors' own first
-ALPHAS = [1.0, 0.3, 3.0, 10.0]
-SCALE = 20.0  # logits of an image whose class fills its neighbourhood
+TINY = 1e-12
+BETAS = [20.0, 5.5, 50.0]
+ALPHAS = [0.3, 1.0, 3.0]
+PROBES = [1.0, 0.0]  # the probe first: with few labels in many classes the cache alone is worse
 BATCH = 256  # images per step
 
 
 @dataclass
 class TipAdapter(Head):
-    """Add up the labels of the labelled images, each by exp(-beta (1 - cosine similarity)).
+    """Ask the labelled images: each votes for its class by exp(-beta (1 - cosine similarity)).
+
+    The votes of a class are averaged and their logarithm is a logit: the scale of the authors' sum differs with beta by
+    powers of ten, so that no one alpha fits. They add it to the words alone; here it may also stand beside a logistic
+    regression, which alone is one of the settings.
 
     With ``epochs = 0`` nothing is trained. Else the cached features are the start of a linear layer that learns
     (Tip-Adapter-F), for a fixed number of epochs on the training folds: the authors pick the epoch and search alpha and
@@ -32,6 +40,8 @@ class TipAdapter(Head):
         Weight of the cache's opinion, above 0, or ``"nested"``.
     beta
         Sharpness of the similarity, above 0, or ``"nested"``.
+    probe
+        Weight of a logistic regression's log-probabilities, 0 or more, or ``"nested"``.
     epochs
         Passes over the labelled images; 20 in the paper.
     lr
@@ -44,34 +54,54 @@ class TipAdapter(Head):
 
     alpha: Annotated[float, Field(gt=0)] | Literal["nested"] = NESTED
     beta: Annotated[float, Field(gt=0)] | Literal["nested"] = NESTED
+    probe: Annotated[float, Field(ge=0)] | Literal["nested"] = NESTED
     epochs: Annotated[int, Field(ge=0)] = 0
     lr: Annotated[float, Field(gt=0)] = 1e-3
 
     def own_settings(self) -> list[Setting]:
-        """Return the weights and sharpnesses to try."""
+        """Return the weights and sharpnesses to try; the probe alone where it may be chosen."""
         alphas = ALPHAS if self.alpha == NESTED else [self.alpha]
         betas = BETAS if self.beta == NESTED else [self.beta]
-        return [{"alpha": alpha, "beta": beta} for alpha in alphas for beta in betas]
+        probes = PROBES if self.probe == NESTED else [self.probe]
+        alone = [{"alpha": 0.0, "beta": betas[0], "probe": 1.0}] if self.probe == self.alpha == NESTED else []
+        each = product(probes, alphas, betas)
+        return alone + [{"alpha": alpha, "beta": beta, "probe": probe} for probe, alpha, beta in each]
+
+    def own_default(self) -> Setting:
+        """Return a little of both."""
+        return self.own_settings()[1 if self.probe == self.alpha == NESTED else 0]
 
     def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
         """Keep the labelled images' features and labels; train the features where epochs are asked for."""
         values = np.zeros((len(labeled), labeled.n_classes), dtype=np.float32)
         values[np.arange(len(labeled)), labeled.labels] = labeled.weights
-        shots = np.maximum(values.sum(axis=0), 1e-12).mean()  # so that alpha means the same whatever the shots
-        cache = {"keys": features.astype(np.float32), "values": values / shots}
-        return cache | ({"keys": self._train(cache, labeled)} if self.epochs else {})
+        values /= np.maximum(values.sum(axis=0), TINY)  # (n_labeled, n_classes), columns sum to 1
+        cache = {"keys": features.astype(np.float32), "values": values}
+        if self.epochs:
+            cache["keys"] = self._train(cache, labeled)
+        if any(setting["probe"] for setting in self.own_settings()):
+            cache["coefficients"], cache["intercepts"] = fit_plain(features, labeled, C=30.0)
+        return cache
 
     def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
-        """Return the cache's opinion, (n_images, n_classes)."""
-        near = np.exp(-own["beta"] * (1 - features @ learned["keys"].T))
-        return SCALE * own["alpha"] * (near @ learned["values"])
+        """Return the cache's opinion and the probe's, (n_images, n_classes)."""
+        logits = np.zeros((len(features), learned["values"].shape[1]))
+        if own["alpha"]:
+            far = own["beta"] * (1 - features @ learned["keys"].T)
+            nearest = far.min(axis=1, keepdims=True)
+            votes = np.exp(nearest - far) @ learned["values"]
+            logits += own["alpha"] * (np.log(np.maximum(votes, TINY)) - nearest)
+        if own["probe"]:
+            said = log_softmax(features @ learned["coefficients"].T + learned["intercepts"], axis=1)
+            logits += own["probe"] * said
+        return logits
 
     def _train(self, cache: dict[str, np.ndarray], labeled: Images) -> np.ndarray:
         """Return trained keys, (n_labeled, n_dims)."""
         import torch
         from torch.nn import functional
 
-        own = self.own_default()
+        alpha, beta = self.own_default()["alpha"], self.own_default()["beta"]
         generator = torch.Generator().manual_seed(self.seed)
         features, values = torch.from_numpy(cache["keys"]), torch.from_numpy(cache["values"])
         words = torch.from_numpy(self._words(features.numpy(), labeled))
@@ -82,8 +112,8 @@ class TipAdapter(Head):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
         for _ in range(self.epochs):
             for rows in torch.randperm(len(labeled), generator=generator).split(BATCH):
-                near = torch.exp(-own["beta"] * (1 - features[rows] @ keys.T))
-                logits = SCALE * own["alpha"] * (near @ values) + words[rows]
+                votes = torch.exp(-beta * (1 - features[rows] @ keys.T)) @ values
+                logits = alpha * torch.log(votes.clamp_min(TINY)) + words[rows]
                 losses = functional.cross_entropy(logits, targets[rows], reduction="none")
                 optimizer.zero_grad()
                 (losses * weights[rows]).mean().backward()
@@ -92,9 +122,12 @@ class TipAdapter(Head):
         return keys.detach().numpy()
 
     def _words(self, features: np.ndarray, labeled: Images) -> np.ndarray:
-        """Return the zero-shot logits that the cache is trained beside, (n_images, n_classes); zeros without words."""
+        """Return the zero-shot logits that the cache is trained beside, (n_images, n_classes); zeros without words.
+
+        Of several lists the first: which is chosen later is not known yet.
+        """
         name = self._lists()[0]
-        if name is None:
+        if name is None or self.prior == 0:
             return np.zeros((len(features), labeled.n_classes), dtype=np.float32)
         text = read_text_weights(labeled.pool, self.encoder, self.encoder_args, name)
         return (text.logit_scale * features @ text.values.T).astype(np.float32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kit.images import Images
-from kit.models.head import Head, Prior, Setting
+from kit.models.head import Head, Prior, Prompts, Setting
 
 
 @dataclass
@@ -17,7 +17,7 @@ class ZeroShot(Head):
     The words' opinion counts in full; no label is looked at, but for what neighbours pass on.
     """
 
-    prompts: str | list[str] = "names"
+    prompts: Prompts = "names"
     prior: Prior = 1.0
 
     def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:

@@ -152,7 +152,7 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
     MissingWeights
         When no encoder's weights can be had.
     """
-    lists = [prompts_of(prepared.pool, name) for name in list_prompts(prepared.pool.prompts)]
+    lists = _read_lists(prepared.pool)
     encoders = _find_encoders(prepared, encoder)
     scored, skipped = [], {}
     for text, args in encoders:
@@ -169,6 +169,17 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
     counts = np.bincount(prepared.labels, minlength=len(prepared.classes)).tolist()
     n_images = dict(zip(prepared.classes, counts, strict=True))
     return PromptReport(prepared.competition.name, prepared.competition.facts.metric, n_images, scored, skipped)
+
+
+def _read_lists(pool: Pool) -> list[PromptList]:
+    """Read all lists; one that is refused, perhaps because it is still being written, does not keep the others out."""
+    lists = []
+    for name in list_prompts(pool.prompts):
+        try:
+            lists.append(prompts_of(pool, name))
+        except InputError as error:
+            warn(f"{name} is left out: {error}")
+    return lists
 
 
 def _find_encoders(prepared: Prepared, wanted: str | None) -> list[tuple[str, dict[str, Any]]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from kit.prompts.lists import NAMES, PromptList, list_prompts, prompts_of, read_prompts
 from kit.prompts.looked import is_optimistic, note_looked
-from kit.prompts.text import TextWeights, read_text_weights, text_weights, warm_text_weights
+from kit.prompts.text import TextWeights, keep_text_weights, read_text_weights, text_weights, warm_text_weights
 
 __all__ = [
     "NAMES",
     "PromptList",
     "TextWeights",
     "is_optimistic",
+    "keep_text_weights",
     "list_prompts",
     "note_looked",
     "prompts_of",

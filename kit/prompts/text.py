@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kit.encoders import Encoder, load_encoder
+from kit.errors import InputError
 from kit.files import key_of, write_atomic
 from kit.prompts.lists import PromptList, prompts_of
 from kit.weights import EncoderSpec, parse_encoder
@@ -67,6 +68,15 @@ def read_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], pr
         return TextWeights(arrays["values"], float(arrays["logit_scale"]))
 
 
+def keep_text_weights(
+    pool: Pool, encoder: str, encoder_args: dict[str, Any], prompts: str, weights: TextWeights
+) -> None:
+    """Keep a zero-shot classifier that was computed elsewhere, so that no text is encoded."""
+    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    with write_atomic(_path(pool, spec, prompts_of(pool, prompts))) as file:
+        np.savez(file, values=weights.values, logit_scale=weights.logit_scale)
+
+
 def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], lists: Iterable[PromptList]) -> None:
     """Encode the prompt lists that are not in the cache yet; the encoder is loaded once for all of them.
 
@@ -79,8 +89,12 @@ def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], li
     missing = [words for words in lists if not _path(pool, spec, words).exists()]
     loaded = load_encoder(spec) if missing else None
     for words in missing:
+        try:
+            values = text_weights(loaded, words)
+        except InputError as error:
+            raise InputError(f"prompt list {words.name}: {error}") from error
         with write_atomic(_path(pool, spec, words)) as file:
-            np.savez(file, values=text_weights(loaded, words), logit_scale=loaded.logit_scale)
+            np.savez(file, values=values, logit_scale=loaded.logit_scale)
 
 
 def _path(pool: Pool, spec: EncoderSpec, words: PromptList) -> Path:

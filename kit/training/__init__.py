@@ -2,7 +2,8 @@
 
 Reads the decoded images of `kit.store`; writes a checkpoint where it is asked to. Every epoch draws from generators
 seeded by the seed and the epoch's number, so there is no generator state to save: a run that was killed and goes on
-at its last checkpoint ends with the very weights of a run that was not.
+at its last checkpoint ends with the very weights of a run that was not. Unlabelled images draw from generators of their
+own, so that where they teach nothing, training is the same as without them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from timm.utils import ModelEmaV3
-from torch import Generator, Tensor, nn
-from torch.nn import functional
+from torch import Generator, nn
 
 from kit.deadline import check_deadline, time_is_up
 from kit.encoders import Preprocessing
@@ -30,8 +30,8 @@ from kit.training.adapters import add_adapters, merge_adapters
 from kit.training.augment import augment
 from kit.training.batches import (
     Forward,
-    draw_batches,
-    half_precision,
+    ask,
+    draw_steps,
     mix,
     predict_network,
     reproducible,
@@ -39,12 +39,16 @@ from kit.training.batches import (
     split_off,
     weighted_targets,
 )
+from kit.training.hold_out import HoldOut
 from kit.training.layers import checkpoint_activations
 from kit.training.optimizer import make_optimizer, make_schedule, set_mode
+from kit.training.semi import fixed_threshold, make_method
+from kit.training.steps import Batch, Steps
+from kit.training.unlabeled import Stream, check_unlabeled, describe_teaching, take_confident
 
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
-Diary = list[dict[str, float | None]]
+Diary = list[dict[str, Any]]
 
 
 def fit_network(
@@ -53,6 +57,7 @@ def fit_network(
     labeled: Images,
     preprocessing: Preprocessing,
     *,
+    unlabeled: Images | None = None,
     head: nn.Module | None = None,
     forward: Forward = nn.Module.__call__,
     seed: int = 0,
@@ -73,6 +78,8 @@ def fit_network(
         Labelled images; their weights multiply their loss.
     preprocessing
         Of the network.
+    unlabeled
+        Images without labels, for recipes whose `semi` reads them; those among `labeled` are left out.
     head
         The part of `network` that learns in the frozen epochs, at a learning rate of its own; adapters leave it alone.
     forward
@@ -89,13 +96,16 @@ def fit_network(
     Returns
     -------
     list of dict
-        One per epoch: epoch (from 1), lr (highest of all groups, at the last step), loss, inner_accuracy and inner_loss
-        (None without a hold-out), seconds.
+        One per epoch: epoch (from 1), lr (highest of all groups, at the last step), loss (of labelled images, and of
+        those that joined), inner_accuracy and inner_loss (None without a hold-out), seconds. Where unlabelled images
+        took part also unlabeled_loss, mask_rate (share of them that taught), pseudo_share (of each class in what was
+        taught), threshold, consistency_weight; in self-training n_joined and counts (of each class).
 
     Raises
     ------
     InputError
-        When the loss is no longer finite, the optimiser is unknown, or the network lacks what the recipe asks for.
+        When the loss is no longer finite, the optimiser is unknown, the network lacks what the recipe asks for, or the
+        recipe asks for unlabelled images and there are none.
     ValueError
         When `recipe` has frozen epochs and there is no `head`.
     TimeIsUp
@@ -109,11 +119,14 @@ def fit_network(
     with reproducible(seed, device):
         if recipe.lora_rank:
             add_adapters(network, head, recipe)
-        loop = _Loop(network, recipe, labeled, preprocessing, head, forward, seed, device, precision)
+        others = check_unlabeled(recipe, labeled, unlabeled)
+        loop = _Loop(network, recipe, labeled, others, preprocessing, head, forward, seed, device, precision)
         facts = (asdict(recipe), seed, preprocessing.key, precision, device, made_from)
         data = (labeled.pool.key, labeled.rows.tolist(), labeled.labels.tolist(), labeled.weights.tolist())
-        loop.run(checkpoint, key_of(facts, data))
+        loop.run(checkpoint, key_of(facts, data, others.rows.tolist()))
         merge_adapters(network)
+    if recipe.semi != "none":
+        note(describe_teaching(recipe.semi, loop.diary[-1], labeled.classes))
     return loop.diary
 
 
@@ -125,6 +138,7 @@ class _Loop:
         network: nn.Module,
         recipe: Recipe,
         labeled: Images,
+        unlabeled: Images,
         preprocessing: Preprocessing,
         head: nn.Module | None,
         forward: Forward,
@@ -134,15 +148,23 @@ class _Loop:
     ) -> None:
         self.network, self.recipe, self.preprocessing, self.forward = network, recipe, preprocessing, forward
         self.seed, self.device, self.precision = seed, device, precision
-        self.train, self.hold_out = split_off(labeled, recipe, seed)
+        self.train, hold_out = split_off(labeled, recipe, seed)
+        self.hold_out = HoldOut(hold_out, preprocessing, device, precision, forward)
+        self.unlabeled = unlabeled
         self.store = read_store(labeled.pool, preprocessing.geometry)
         self.head = head
         self.optimizer = make_optimizer(network, head, recipe)
         self.ema = ModelEmaV3(network, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        self.scaler = torch.amp.GradScaler(torch.device(device).type, enabled=precision == "float16")
-        self.epoch, self.stale, self.parts = 0, 0, recipe.accumulate
-        self.best: dict[str, Any] = {}
+        self.steps = Steps(network, forward, self.optimizer, device, precision, recipe.accumulate)
+        self.epoch = 0
         self.diary: Diary = []
+        shares = np.bincount(self.train.labels, self.train.weights, self.train.n_classes)
+        self.method = make_method(recipe, torch.from_numpy(shares / shares.sum()), recipe.label_smoothing)
+        if self.method is not None:
+            self.method.to(device)
+            pool = self.train.join(unlabeled) if self.method.on_labeled else unlabeled
+            second = "strong" if self.method.is_strong else recipe.augment
+            self.stream = Stream(pool, preprocessing, recipe, second, seed, device)
 
     @property
     def averaged(self) -> nn.Module:
@@ -165,109 +187,95 @@ class _Loop:
                 if is_late:
                     check_deadline()
         set_mode(self.network, self.head, self.optimizer, self.recipe, frozen=False)
-        if self.best or self.ema:
-            self.network.load_state_dict(self.best["weights"] if self.best else self.averaged.state_dict())
+        best = self.hold_out.best
+        if best or self.ema:
+            self.network.load_state_dict(best["weights"] if best else self.averaged.state_dict())
         self.network.eval()
 
     def _run_epoch(self) -> None:
         """Train one epoch, score it on the hold-out and write the diary."""
         started = time.monotonic()
-        loss = self._train_epoch()
+        train, joined = self._join()
+        losses = self._train_epoch(train)
         self.epoch += 1
-        if not np.isfinite(loss):
-            raise InputError(f"training diverged in epoch {self.epoch}: the loss is {loss}; lower lr")
-        accuracy, inner_loss = self._score() if len(self.hold_out) else (None, None)
+        if not np.isfinite([*losses.values()]).all():
+            raise InputError(f"training diverged in epoch {self.epoch}: the loss is {losses['loss']}; lower lr")
+        accuracy, inner_loss = self.hold_out.score(self.averaged)
         self.diary.append(
             {
                 "epoch": self.epoch,
                 "lr": max(group["lr"] for group in self.optimizer.param_groups),
-                "loss": loss,
+                **losses,
                 "inner_accuracy": accuracy,
                 "inner_loss": inner_loss,
+                **joined,
+                **(self.method.report() if "unlabeled_loss" in losses else {}),
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
 
-    def _train_epoch(self) -> float:
-        """Step through all batches; return the mean loss."""
+    def _join(self) -> tuple[Images, dict[str, Any]]:
+        """Return the epoch's training images: in self-training, from its epoch on, with those named confidently."""
+        recipe = self.recipe
+        if recipe.semi != "self_training" or self.epoch + 1 < recipe.of_semi("join_epoch"):
+            return self.train, {}
+        proba = predict_network(
+            self.averaged, self.unlabeled, self.preprocessing, self.device, self.precision, self.forward
+        )
+        threshold = fixed_threshold(recipe, proba.shape[1], recipe.label_smoothing)
+        taken, facts = take_confident(self.unlabeled, proba, threshold, recipe.of_semi("unlabeled_weight"))
+        return (self.train.join(taken) if recipe.of_semi("unlabeled_weight") else self.train), facts
+
+    def _train_epoch(self, train: Images) -> dict[str, float]:
+        """Step through all batches; return the mean loss, and that of unlabelled images where they took part."""
         frozen = self.epoch < self.recipe.frozen_epochs
         done = self.epoch if frozen else self.epoch - self.recipe.frozen_epochs  # epochs of this phase
         set_mode(self.network, self.head, self.optimizer, self.recipe, frozen)
         torch.manual_seed(seed_of(self.seed, self.epoch))  # dropout, stochastic depth, mixup
         generator = Generator().manual_seed(seed_of(self.seed, self.epoch))
-        batches = draw_batches(self.train.rows, self.recipe.batch_size, generator)
+        batches = draw_steps(train.rows, self.recipe.batch_size, self.recipe.steps_per_epoch, generator)
         schedule = make_schedule(self.optimizer, self.recipe, len(batches), frozen)
-        total = torch.zeros((), device=self.device)
+        n_images, teaches = sum(map(len, batches)), self.method is not None and not frozen
+        if teaches:
+            self.stream.restart(self.epoch, n_images * self.recipe.of_semi("unlabeled_ratio"))
+        total, total_unlabeled = torch.zeros((2,), device=self.device)
         for i, positions in enumerate(batches):
             schedule.step_update(done * len(batches) + i + 1)
-            total += self._step(*self._read(positions, generator)) * len(positions)
+            taught = self._teach(len(positions), done + i / len(batches)) if teaches else []
+            loss, *others = self.steps.take([self._read(train, positions, generator), *taught])
+            total += loss * len(positions)
+            total_unlabeled += sum(others) * len(positions)
             if self.ema:
                 self.ema.update(self.network, step=self.epoch * len(batches) + i + 1)
-        return float(total) / len(self.train)
+        losses = {"loss": float(total) / n_images}
+        return losses | ({"unlabeled_loss": float(total_unlabeled) / n_images} if teaches else {})
 
-    def _read(self, positions: np.ndarray, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Return varied, standardised pixels (n_images, 3, h, w) and targets (n_images, n_classes)."""
+    def _read(self, train: Images, positions: np.ndarray, generator: Generator) -> Batch:
+        """Return varied, standardised pixels and weighted targets."""
         recipe = self.recipe
-        pixels = torch.from_numpy(read_rows(self.store, self.train.rows[positions])).to(self.device)
+        pixels = torch.from_numpy(read_rows(self.store, train.rows[positions])).to(self.device)
         pixels = self.preprocessing.normalise(augment(pixels, recipe.augment, generator, recipe.flip))
-        targets = weighted_targets(self.train, positions, recipe.label_smoothing).to(self.device)
+        targets = weighted_targets(train, positions, recipe.label_smoothing).to(self.device)
         pixels, targets = mix(pixels, targets, recipe.mixup, recipe.cutmix)
-        return pixels.contiguous(memory_format=torch.channels_last), targets
+        return Batch(pixels.contiguous(memory_format=torch.channels_last), targets)
 
-    def _step(self, pixels: Tensor, targets: Tensor) -> Tensor:
-        """Take one step of the optimiser; in more parts, from the first time that the GPU's memory did not suffice."""
-        loss = None
-        while loss is None:
-            try:
-                loss = self._backward(pixels, targets)
-            except torch.OutOfMemoryError:
-                if len(pixels) < 4 * self.parts:  # no smaller parts are left
-                    raise
-            if loss is None:  # only here, outside the except block, is the failed pass's memory free
-                self.parts *= 2
-                torch.cuda.empty_cache()
-                note(f"out of GPU memory: batches go through the network in {self.parts} parts from now on")
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss
-
-    def _backward(self, pixels: Tensor, targets: Tensor) -> Tensor:
-        """Accumulate the gradients of a batch; return its mean loss."""
-        self.optimizer.zero_grad()
-        total = torch.zeros((), device=self.device)
-        n_parts = max(1, min(self.parts, len(pixels) // 2))  # batch norm needs two images
-        for part, wanted in zip(pixels.tensor_split(n_parts), targets.tensor_split(n_parts), strict=True):
-            with half_precision(pixels.device.type, self.precision):
-                logits = self.forward(self.network, part)
-            # float32: half-precision logits overflow in CLIP, whose cosines are multiplied by 100
-            loss = functional.cross_entropy(logits.float(), wanted, reduction="sum") / len(pixels)
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
-        return total
-
-    def _score(self) -> tuple[float, float]:
-        """Return accuracy and mean log-loss on the hold-out; remember the best weights."""
-        proba = predict_network(
-            self.averaged, self.hold_out, self.preprocessing, self.device, self.precision, self.forward
-        )
-        accuracy = float((proba.argmax(1) == self.hold_out.labels).mean())
-        of_label = proba[np.arange(len(proba)), self.hold_out.labels]
-        loss = float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean())
-        self.stale += 1
-        if not self.best or (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"]):
-            weights = {name: value.clone() for name, value in self.averaged.state_dict().items()}
-            self.best, self.stale = {"accuracy": accuracy, "loss": loss, "weights": weights}, 0
-        return accuracy, loss
+    def _teach(self, n_labeled: int, done: float) -> list[Batch]:
+        """Return the step's unlabelled batch with what a teacher asks of it; none where it teaches nothing."""
+        progress = done / (self.recipe.epochs - self.recipe.frozen_epochs)
+        weak, strong = self.stream.views(n_labeled * self.recipe.of_semi("unlabeled_ratio"))
+        teacher = self.averaged if self.method.by_average else self.network
+        targets = self.method.teach(ask(teacher, weak, self.forward, self.precision), progress)
+        return [] if targets is None else [Batch(strong, targets, self.method.loss)]
 
     def _is_stale(self) -> bool:
         """Return whether the inner accuracy has not risen for `patience` epochs of the whole network."""
         patience = self.recipe.patience
-        return patience is not None and min(self.stale, self.epoch - self.recipe.frozen_epochs) >= patience
+        return patience is not None and min(self.hold_out.stale, self.epoch - self.recipe.frozen_epochs) >= patience
 
     def _save(self, checkpoint: Path, key: str) -> None:
         """Write everything that the next epoch depends on."""
         state = {name: part.state_dict() for name, part in self._stateful().items()}
-        state |= {"key": key, "epoch": self.epoch, "stale": self.stale, "best": self.best, "diary": self.diary}
+        state |= {"key": key, "epoch": self.epoch, "diary": self.diary}
         with write_atomic(checkpoint) as file:
             torch.save(state, file)
 
@@ -283,9 +291,10 @@ class _Loop:
         if state.get("key") == key:
             for name, part in self._stateful().items():
                 part.load_state_dict(state[name])
-            self.epoch, self.stale = state["epoch"], state["stale"]
-            self.best, self.diary = state["best"], state["diary"]
+            self.epoch, self.diary = state["epoch"], state["diary"]
 
     def _stateful(self) -> dict[str, Any]:
-        parts = {"network": self.network, "optimizer": self.optimizer, "scaler": self.scaler}
-        return parts | ({"ema": self.ema.module} if self.ema else {})
+        parts = {"network": self.network, "optimizer": self.optimizer, "scaler": self.steps.scaler}
+        parts["hold_out"] = self.hold_out
+        parts |= {"ema": self.ema.module} if self.ema else {}
+        return parts | ({"method": self.method} if self.method else {})

@@ -46,9 +46,9 @@ def reproducible(seed: int, device: str) -> Iterator[None]:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
-def seed_of(seed: int, epoch: int) -> int:
-    """Return a seed for one epoch, unlike that of any neighbour."""
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1)
+def seed_of(seed: int, epoch: int, *stream: int) -> int:
+    """Return a seed for one epoch, and for one stream of draws in it, unlike that of any neighbour."""
+    return int(np.random.SeedSequence((seed, epoch, *stream)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Images]:
@@ -90,13 +90,31 @@ def draw_batches(rows: np.ndarray, batch_size: int, generator: Generator) -> lis
     list of np.ndarray
         Positions in `rows`, every one once; all batches equally large, to one image.
     """
-    n_images = len(rows)
-    if n_images <= WINDOW:
-        order = torch.randperm(n_images, generator=generator).numpy()
-    else:
-        order = _shuffle_windows(rows, generator)
-    n_batches = max(1, min(math.ceil(n_images / batch_size), n_images // 2))
-    return np.array_split(order, n_batches)
+    n_batches = max(1, min(math.ceil(len(rows) / batch_size), len(rows) // 2))
+    return np.array_split(_draw_order(rows, generator), n_batches)
+
+
+def draw_steps(rows: np.ndarray, batch_size: int, n_steps: int | None, generator: Generator) -> list[np.ndarray]:
+    """Draw the batches of an epoch: one pass, or so many steps of as many passes as they take."""
+    batches = draw_batches(rows, batch_size, generator)
+    while n_steps is not None and len(batches) < n_steps:
+        batches += draw_batches(rows, batch_size, generator)
+    return batches[:n_steps]
+
+
+def draw_passes(rows: np.ndarray, n_images: int, generator: Generator) -> np.ndarray:
+    """Draw `n_images` positions in `rows`: every one once before any comes again."""
+    order = _draw_order(rows, generator)[:n_images]
+    while len(order) < n_images:
+        order = np.concatenate([order, _draw_order(rows, generator)])[:n_images]
+    return order
+
+
+def _draw_order(rows: np.ndarray, generator: Generator) -> np.ndarray:
+    """Draw an order of all positions in `rows`."""
+    if len(rows) <= WINDOW:
+        return torch.randperm(len(rows), generator=generator).numpy()
+    return _shuffle_windows(rows, generator)
 
 
 def weighted_targets(images: Images, positions: np.ndarray, label_smoothing: float) -> Tensor:
@@ -157,7 +175,7 @@ def predict_network(
 
     def proba_of(pixels: Tensor) -> Tensor:
         views = [pixels, pixels.flip(3)] if tta else [pixels]
-        return torch.stack([_forward(network, view, forward, precision).softmax(dim=1) for view in views]).mean(0)
+        return torch.stack([_logits_of(network, view, forward, precision).softmax(dim=1) for view in views]).mean(0)
 
     return _by_batches(network, images, preprocessing, device, proba_of)
 
@@ -173,7 +191,7 @@ def encode_network(
     """Return what a network says of images as it is, (n_images, n_dims) float32; see `predict_network`."""
 
     def values_of(pixels: Tensor) -> Tensor:
-        return _forward(network, pixels, forward, precision)
+        return _logits_of(network, pixels, forward, precision)
 
     return _by_batches(network, images, preprocessing, device, values_of)
 
@@ -199,7 +217,30 @@ def _by_batches(
     return values
 
 
-def _forward(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
+@torch.no_grad()
+def ask(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
+    """Return what a network in training would predict, (n_images, n_classes) float32 logits; it stays in training.
+
+    Parameters
+    ----------
+    network
+        On the pixels' device.
+    pixels
+        (n_images, 3, h, w), standardised.
+    forward
+        ``forward(network, pixels)`` gives logits.
+    precision
+        From `kit.device`.
+    """
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    logits = torch.cat([_logits_of(network, part, forward, precision) for part in pixels.split(PREDICTED)])
+    for module in training:
+        module.training = True
+    return logits
+
+
+def _logits_of(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
     """Return what a network says of one batch, in float32."""
     with half_precision(pixels.device.type, precision):
         return forward(network, pixels.contiguous(memory_format=torch.channels_last)).float()

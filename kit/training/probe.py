@@ -12,7 +12,7 @@ C = 30.0  # inverse strength of the regularisation on features of unit length, a
 ABSENT = 10.0  # logits by which a class without training images lies below all others
 
 
-def fit_probe(values: np.ndarray, labeled: Images) -> tuple[np.ndarray, np.ndarray]:
+def fit_probe(values: np.ndarray, labeled: Images, strength: float = C) -> tuple[np.ndarray, np.ndarray]:
     """Fit a multinomial logistic regression on the features that a network's head will read.
 
     Parameters
@@ -22,6 +22,8 @@ def fit_probe(values: np.ndarray, labeled: Images) -> tuple[np.ndarray, np.ndarr
         the same for every network.
     labeled
         Their labels and weights.
+    strength
+        Inverse strength of the regularisation, above 0.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def fit_probe(values: np.ndarray, labeled: Images) -> tuple[np.ndarray, np.ndarr
     from sklearn.linear_model import LogisticRegression
 
     length = float(np.linalg.norm(values, axis=1).mean())
-    regression = LogisticRegression(C=C, max_iter=2000)
+    regression = LogisticRegression(C=strength, max_iter=2000)
     regression.fit(values.astype(np.float64) / length, labeled.labels, sample_weight=labeled.weights)
     found, offsets = regression.coef_, regression.intercept_
     if len(regression.classes_) == 2:  # scikit-learn keeps one row for two classes

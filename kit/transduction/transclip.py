@@ -54,7 +54,12 @@ class Mixture:
 
 
 def fit_mixture(
-    features: np.ndarray, labels: np.ndarray, proba: np.ndarray, near: csr_array, strength: float
+    features: np.ndarray,
+    labels: np.ndarray,
+    trust: np.ndarray,
+    proba: np.ndarray,
+    near: csr_array,
+    strength: float,
 ) -> tuple[Mixture, np.ndarray]:
     """Fit the mixture and assign the unlabelled images.
 
@@ -64,6 +69,8 @@ def fit_mixture(
         (n_nodes, n_dims) of unit length.
     labels
         (n_nodes,) class codes of the anchors, -1 for the unlabelled images.
+    trust
+        (n_nodes,) how far the label of an anchor is believed, 0..1; 1 for a real label.
     proba
         (n_nodes, n_classes) what a model says.
     near
@@ -83,28 +90,32 @@ def fit_mixture(
     """
     from scipy.special import softmax
 
-    n_classes = proba.shape[1]
     is_anchor = labels >= 0
-    anchors = np.eye(n_classes, dtype=np.float32)[labels[is_anchor]]
+    anchors = np.eye(proba.shape[1], dtype=np.float32)[labels[is_anchor]]
+    trust = trust[is_anchor, None].astype(np.float32)
     weights = np.where(is_anchor, 1 / max(is_anchor.sum(), 1), 1 / max((~is_anchor).sum(), 1))[:, None]
-    assigned = np.array(proba, dtype=np.float32)
-    assigned[is_anchor] = anchors
-    start = assigned[is_anchor] if is_anchor.any() else assigned
-    means = _means(features[is_anchor] if is_anchor.any() else features, start, proba, features)
+
+    def hold(assigned: np.ndarray) -> np.ndarray:
+        """Give the anchors their labels, as far as they are believed."""
+        assigned[is_anchor] = trust * anchors + (1 - trust) * assigned[is_anchor]
+        return assigned
+
+    assigned = hold(np.array(proba, dtype=np.float32))
+    known = is_anchor if is_anchor.any() else np.ones(len(labels), dtype=bool)
+    means = _means(features[known], assigned[known], features, proba)
     mixture = Mixture(means, np.full(features.shape[1], 1 / features.shape[1]))
     for _ in range(N_ITERATIONS):
         evidence = mixture.evidence(features, proba)
         for _ in range(N_ASSIGNMENTS):
-            assigned = softmax(evidence + strength * (near @ assigned), axis=1)
-            assigned[is_anchor] = anchors
+            assigned = hold(softmax(evidence + strength * (near @ assigned), axis=1))
         shares = weights * assigned
-        means = _means(features, shares, proba, features)
+        means = _means(features, shares, features, proba)
         mixture = Mixture(means, np.maximum(_variance(features, shares, means), 1e-6))
     return mixture, assigned
 
 
-def _means(features: np.ndarray, shares: np.ndarray, proba: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """Return the class means; a class that nobody has yet starts where the model sees it."""
+def _means(features: np.ndarray, shares: np.ndarray, everything: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    """Return the class means; a class that no image has yet starts where the model sees it among all images."""
     total = shares.sum(axis=0)[:, None]
     means = shares.T @ features / np.maximum(total, FLOOR)
     lost = total[:, 0] < FLOOR

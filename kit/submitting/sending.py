@@ -17,7 +17,7 @@ from kit.errors import InputError
 from kit.kaggle_api.failures import Failure, KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
 from kit.ledger import SENDING, Row, hold_ledger, join_ledger, mark, new_token, read_ledger, write_ledger
-from kit.submit import Package
+from kit.submitting.gate import Package
 from kit.terminal import note
 
 LOOKS = 3  # at the list, before a submission is taken for absent

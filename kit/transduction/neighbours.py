@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 1024  # images whose similarities to all others are held at a time
 SPARE = 6  # neighbours kept beyond those asked for, in place of those that a fold may not use
 SHARPNESS = 3.0  # power of the cosine similarity that weighs a neighbour
+BARRED = -2.0  # cosine of what must not be a neighbour
 DIFFUSION_ERROR = 1e-3  # share of a diffused label still on its way when the iteration stops
 
 
@@ -56,7 +57,7 @@ class Graph:
 
         pairs = self._all[images.rows]  # (n_images, k), nearest first
         columns = self._position[pairs["row"]]
-        usable = columns >= 0
+        usable = (columns >= 0) & (pairs["cosine"] > BARRED)
         usable &= np.cumsum(usable, axis=1) <= self.n_neighbors
         rows = np.repeat(np.arange(len(images)), usable.sum(axis=1))
         weights = np.maximum(pairs["cosine"][usable], 0) ** SHARPNESS
@@ -118,7 +119,10 @@ class Graph:
 
 
 def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool) -> np.ndarray:
-    """Return the nearest images of every image of the pool, itself left out; searched the first time.
+    """Return the nearest images of every image of the pool; searched the first time.
+
+    Left out are the image itself and, for a labelled image, the labelled ones of its group: they share its fold, and
+    would fill the places of those that its fold may use.
 
     Parameters
     ----------
@@ -144,7 +148,7 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
     if path.exists():
         return np.load(path, mmap_mode="r", allow_pickle=False)
     with Progress("neighbours", len(pool)) as progress:
-        search = _search(features.values, allowed, k)
+        search = _search(features.values, allowed, _labelled_twins(pool), k)
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
             rows["row"], rows["cosine"] = search(start, stop)
@@ -153,7 +157,18 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
         return fill_array(path, (len(pool), k), [("row", "<i4"), ("cosine", "<f4")], fill, BLOCK, check_deadline)
 
 
-def _search(values: np.ndarray, allowed: np.ndarray, k: int) -> Any:
+def _labelled_twins(pool: Pool) -> np.ndarray:
+    """Return the pairs of different labelled images that share a group, (n_pairs, 2) rows of the pool, in order."""
+    labeled = np.flatnonzero(pool.splits == "labeled")
+    order = labeled[np.argsort(pool.groups[labeled], kind="stable")]
+    _, counts = np.unique(pool.groups[order], return_counts=True)
+    pairs = [np.stack(np.meshgrid(own, own, indexing="ij"), axis=-1).reshape(-1, 2)
+             for own in np.split(order, np.cumsum(counts)[:-1]) if len(own) > 1]  # fmt: skip
+    together = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
+    return together[np.argsort(together[:, 0], kind="stable")]
+
+
+def _search(values: np.ndarray, allowed: np.ndarray, barred: np.ndarray, k: int) -> Any:
     """Return a function that finds the neighbours of rows start..stop; a matrix product beats any index here."""
     import torch
 
@@ -168,7 +183,9 @@ def _search(values: np.ndarray, allowed: np.ndarray, k: int) -> Any:
         with torch.no_grad():
             cosine = everything[start:stop] @ among.T  # (n_block, n_allowed)
             own = np.flatnonzero(place[start:stop] >= 0)
-            cosine[own, place[start:stop][own]] = -2.0
+            twins = barred[slice(*np.searchsorted(barred[:, 0], (start, stop)))]
+            rows = np.concatenate([own, twins[:, 0] - start])
+            cosine[rows, np.concatenate([place[start:stop][own], place[twins[:, 1]]])] = BARRED
             nearest: torch.return_types.topk = cosine.topk(k, dim=1)
         return allowed[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
 

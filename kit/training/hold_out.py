@@ -1,0 +1,53 @@
+"""Early stopping: the images held out, the best weights on them, and how long ago that was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from kit.encoders import Preprocessing
+from kit.images import Images
+from kit.training.batches import Forward, predict_network
+
+
+class HoldOut:
+    """Score a network on held-out images and remember its best weights.
+
+    Parameters
+    ----------
+    images
+        The images with their labels; none to score nothing.
+    preprocessing, device, precision, forward
+        As `kit.training.batches.predict_network`.
+    """
+
+    def __init__(
+        self, images: Images, preprocessing: Preprocessing, device: str, precision: str, forward: Forward
+    ) -> None:
+        self.images, self.how = images, (preprocessing, device, precision, forward)
+        self.best: dict[str, Any] = {}
+        self.stale = 0  # epochs since the best
+
+    def score(self, network: nn.Module) -> tuple[float, float] | tuple[None, None]:
+        """Return accuracy and mean log-loss, None without images; remember the best weights."""
+        if not len(self.images):
+            return None, None
+        proba = predict_network(network, self.images, *self.how)
+        accuracy = float((proba.argmax(1) == self.images.labels).mean())
+        of_label = proba[np.arange(len(proba)), self.images.labels]
+        loss = float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean())
+        self.stale += 1
+        if not self.best or (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"]):
+            weights = {name: value.clone() for name, value in network.state_dict().items()}
+            self.best, self.stale = {"accuracy": accuracy, "loss": loss, "weights": weights}, 0
+        return accuracy, loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"best": self.best, "stale": self.stale}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best, self.stale = state["best"], state["stale"]
