@@ -12,12 +12,20 @@ import pytest
 from folders import touch, write
 from PIL import Image
 
+from kit import terminal
 from kit.competition import Competition
 from kit.competition_file import read_competition
 from kit.files import Workspace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real Kaggle, whatever it forgets
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> None:
+    """Let every test be heard: a command called with --quiet would silence those after it."""
+    terminal.err.quiet = False
+
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 RUNS = """

@@ -179,7 +179,18 @@ def lay_out(everything: Prepared, setting: Setting, seed: int) -> tuple[Prepared
     -------
     tuple
         The competition made ready, and the class codes of its test images in their order.
+
+    Raises
+    ------
+    InputError
+        When there are too few photos.
     """
+    counts = np.bincount(everything.labels, minlength=len(everything.classes))
+    if counts.max() <= setting.shots + 1:
+        raise InputError(
+            f"{everything.competition.root}: {counts.max()} photos in the largest class; with {setting.shots} labels "
+            "per class none are left for the pool and the held-out images"
+        )
     competition = _rename(everything.competition, f"{setting.name}-{setting.shots}-{seed}")
     parts = _draw(everything.labels, setting.shots, seed)
     rows, sizes = np.concatenate(list(parts.values())), [len(part) for part in parts.values()]

@@ -73,6 +73,8 @@ def _bench_semi(data: Path | None, seeds: int) -> None:
     from kit.bench import bench_semi, compare, render_semi
     from kit.files import Workspace
 
+    if options.changes or options.seed is not None:
+        raise InputError("bench semi runs its own recipes: --set and --seed change nothing there; --seeds N draws more")
     if data is None:
         raise InputError(
             "bench semi needs --data DIR, which holds cifar10/ and trashnet/ (class folders), grocery/ (labels.csv, "
