@@ -337,12 +337,17 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
         settled.settle(value)
         _write_fold_predictions(prepared, settled, fold, mine)
         write_json(mine / "settled.json", value)
-    metric, labels = prepared.competition.facts.metric, np.concatenate([prepared.fold_labels(fold) for fold in sweeps])
-    curve = [
-        METRICS[metric].score(labels, np.concatenate([own[i] for own in sweeps.values()])) for i in range(len(values))
-    ]
-    default = model.sweep_default
-    return {"name": model.sweep_name, "per_fold": chosen, "values": values, "curve": curve, "default": default}
+    score = METRICS[prepared.competition.facts.metric].score
+    labels = {fold: prepared.fold_labels(fold) for fold in sweeps}
+    together, every = np.concatenate(list(sweeps.values()), axis=1), np.concatenate(list(labels.values()))
+    return {
+        "name": model.sweep_name,
+        "per_fold": chosen,
+        "values": values,
+        "default": model.sweep_default,
+        "curve": [score(every, proba) for proba in together],
+        "curve_per_fold": {fold: [score(labels[fold], proba) for proba in sweep] for fold, sweep in sweeps.items()},
+    }
 
 
 def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
