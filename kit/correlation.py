@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from kit.competition import Competition
-from kit.crossval import fold_seed
 from kit.errors import InputError
 from kit.files import read_json, write_atomic, write_json
+from kit.fitting import fold_seed
 from kit.images import Images
 from kit.models import MODELS, Kept, Swept, build_model
 from kit.prepare import Prepared

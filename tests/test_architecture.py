@@ -11,7 +11,7 @@ HOME = Path(__file__).parents[1]
 ORDER = (
     "errors files deadline terminal metrics predictions grid competition competition_file kaggle_api table "
     "images check new digits folds fold_file prepare store weights device encoders features transduction mining "
-    "prompts recipe training models bagging pseudo runs rounds sweep crossval correlation prompt_report "
+    "prompts recipe training models bagging pseudo runs rounds sweep fitting crossval correlation prompt_report "
     "importing mixing ensemble ledger submission submitting leaderboard verify clean pipeline bundle bench "
     "pretrain cli __main__"
 ).split()

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from toys import Dialled, Memoriser
 
-from kit.crossval import crossval, fold_seed
+from kit.crossval import crossval
 from kit.errors import InputError, LeakFound, MissingWeights
 from kit.files import read_json
+from kit.fitting import fold_seed
 from kit.metrics import METRICS
 from kit.models import MODELS, build_model
 from kit.predictions import Predictions, write_predictions

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toys import Memoriser
 
-import kit.crossval
+import kit.fitting
 from kit.crossval import crossval
 from kit.errors import LeakFound
 from kit.files import read_json
@@ -150,7 +150,7 @@ def test_pseudo_labels_from_another_folds_models_are_named(colours, monkeypatch)
     def leaking(prepared, name, plan, use_test_images, teachers, fold):
         return choose_for_fold(prepared, name, plan, use_test_images, teachers, (fold + 1) % 3)
 
-    monkeypatch.setattr(kit.crossval, "choose_for_fold", leaking)
+    monkeypatch.setattr(kit.fitting, "choose_for_fold", leaking)
     prepared, results = train(colours(taught(', strategy = "top_k", k = 2')))
     monkeypatch.undo()
     with pytest.raises(LeakFound, match="pseudo labels are not what the teachers' models of this fold give"):

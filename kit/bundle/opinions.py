@@ -13,9 +13,9 @@ import pandas as pd
 
 from kit.bundle.manifest import Bundle, Member
 from kit.competition import Competition
-from kit.crossval import build_fold_model
-from kit.crossval import predict as predict_images
 from kit.features import encode_images, keep_features, squashed
+from kit.fitting import build_fold_model
+from kit.fitting import predict as predict_images
 from kit.images import UNKNOWN, Pool, name_images
 from kit.mixing import FLOOR, Mixture
 from kit.models import Model

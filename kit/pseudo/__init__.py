@@ -2,7 +2,7 @@
 
 For fold k the teachers' fold-k models have labelled the pool (runs/NAME/TEACHER/KEY/fold_k/unlabeled.parquet); a
 strategy chooses among what they say, by default the same number per class, so that easy classes do not grow while hard
-ones starve. Writes nothing; crossval.py stores the choice and its diary beside the fold it belongs to.
+ones starve. Writes nothing; fitting.py stores the choice and its diary beside the fold it belongs to.
 """
 
 from __future__ import annotations

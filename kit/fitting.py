@@ -1,0 +1,162 @@
+"""Fitting: one model on the training images of one fold, and what it says of everything else.
+
+Writes ``runs/NAME/RUN/KEY/fold_K/``: what the model was fitted on (provenance.json), its pseudo labels' diary, its
+weights, and its predictions or, where a setting is chosen later, its sweep. fitted.json comes last: with it the fold is
+done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.bagging import Bagged
+from kit.competition import Run
+from kit.errors import InputError
+from kit.files import read_json, write_atomic, write_json
+from kit.images import Images
+from kit.models import Kept, Model, Resumable, Swept, build_model
+from kit.predictions import Predictions, write_predictions
+from kit.prepare import Prepared
+from kit.rounds import choose_for_fold
+from kit.runs import EVERYTHING, fold_folder, run_key, teachers_of
+
+CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
+KEPT_SUFFIXES = (".parquet", ".npy", ".safetensors", ".json")
+
+
+def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
+    """Fit one fold's model on the other folds and write what it says; nothing to do where that was done."""
+    if read_fitted(folder, fold) is not None:
+        return
+    mine, started = fold_folder(folder, fold), time.perf_counter()
+    labeled, diary = prepared.training(fold), None
+    if run.pseudo is not None:
+        labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
+    unlabeled = prepared.unlabeled(fold, run.use_test_images)
+    model, kind = build_fold_model(prepared, run, fold), build_model(prepared.competition, run)
+    if isinstance(kind, Resumable):
+        model.checkpoint_at(mine / "checkpoint.pt")
+    model.fit(labeled, unlabeled)
+    teachers = [{"name": own.name, "key": own.facts["key"], "fold": fold} for own in teachers_of(prepared, run)]
+    write_json(mine / "provenance.json", provenance(labeled) | {"fold": fold, "teachers": teachers, "diary": diary})
+    if isinstance(kind, Kept):
+        _write_tensors(mine / "model.safetensors", model.tensors())
+    if isinstance(kind, Swept):
+        sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
+        with write_atomic(mine / "sweep.npy") as file:
+            np.save(file, sweep)  # (n_values, n_images, n_classes)
+    else:
+        write_fold_predictions(prepared, model, fold, mine)
+    if (key := run_key(prepared, run)) != folder.name:
+        raise InputError(
+            f"run {run.name}: its prompt list, weights or model file changed while fold {fold} was trained, which is "
+            f"thrown away ({folder.name} is now {key}); call again"
+        )
+    files = sorted(path.name for path in mine.iterdir() if path.suffix in KEPT_SUFFIXES)
+    write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
+    for checkpoint in mine.glob("checkpoint*.pt"):
+        checkpoint.unlink()
+
+
+def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) -> None:
+    """Fit one model on every label and write what it says of the test images and of the pool."""
+    if read_fitted(folder, EVERYTHING) is not None:
+        return
+    mine, started = fold_folder(folder, EVERYTHING), time.perf_counter()
+    labeled = prepared.training(EVERYTHING)
+    if run.pseudo is not None:
+        labeled, _ = _add_pseudo_labels(prepared, run, EVERYTHING, labeled)
+    model, kind = build_fold_model(prepared, run, EVERYTHING), build_model(prepared.competition, run)
+    if isinstance(kind, Resumable):
+        model.checkpoint_at(mine / "checkpoint.pt")
+    model.fit(labeled, prepared.unlabeled(EVERYTHING, run.use_test_images))
+    if isinstance(kind, Swept):
+        values = list(chosen["per_fold"].values())
+        model.settle(max(values, key=values.count))
+    for split in ("test", "unlabeled"):
+        said = predict(model, prepared.pool.select(prepared.split(split)))
+        write_predictions(mine / f"{split}.parquet", said)
+    write_json(mine / "provenance.json", provenance(labeled))
+    files = ["provenance.json", "test.parquet", "unlabeled.parquet"]
+    write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
+    for checkpoint in mine.glob("checkpoint*.pt"):
+        checkpoint.unlink()
+
+
+def read_fitted(folder: Path, fold: int) -> dict[str, Any] | None:
+    """Return a fold's fitted.json, or None where the fold or one of its files is missing."""
+    mine = fold_folder(folder, fold)
+    facts = read_json(mine / "fitted.json")
+    return facts if facts and all((mine / name).exists() for name in facts["files"]) else None
+
+
+def fold_seed(seed: int, fold: int) -> int:
+    """Return the seed of one fold of a run, 0..2^32 - 1, unlike that of any other seed and fold."""
+    return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0])
+
+
+def build_fold_model(prepared: Prepared, run: Run, fold: int) -> Model:
+    """Build the model of one fold, with its own seed; several copies where the run asks for bags."""
+    seed = fold_seed(run.seed, fold)
+    if run.bags == 1:
+        return build_model(prepared.competition, run, seed)
+    return Bagged(lambda own: build_model(prepared.competition, run, own), run.bags, seed)
+
+
+def _add_pseudo_labels(prepared: Prepared, run: Run, fold: int, labeled: Images) -> tuple[Images, dict[str, Any]]:
+    """Join the labels that the teachers' models of this same fold give; return the diary too."""
+    teachers = teachers_of(prepared, run)
+    chosen = choose_for_fold(prepared, run.name, run.pseudo, run.use_test_images, teachers, fold)
+    pool = prepared.unlabeled(fold, run.use_test_images)
+    position = {name: row for row, name in zip(pool.rows, pool.names, strict=True)}
+    rows = np.array([position[name] for name in chosen.ids], dtype=np.int64)
+    taught = dataclasses.replace(
+        prepared.pool.select(rows, chosen.codes),
+        weights=chosen.weights,
+        is_pseudo=np.ones(len(rows), dtype=bool),
+    )
+    return labeled.join(taught), chosen.diary
+
+
+def provenance(labeled: Images) -> dict[str, Any]:
+    """Return what a model was fitted on, by ``split/id``: the leak ledger."""
+    real, pseudo = labeled.take(np.flatnonzero(~labeled.is_pseudo)), labeled.take(np.flatnonzero(labeled.is_pseudo))
+    return {"labeled": list(real.names), "pseudo": {"ids": list(pseudo.names), "codes": pseudo.labels.tolist()}}
+
+
+def write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Path) -> None:
+    """Write what a fold's model says of the fold, the test images and the unlabelled ones."""
+    selections = {
+        "oof": prepared.held_out(fold),
+        "test": prepared.pool.select(prepared.split("test")),
+        "unlabeled": prepared.pool.select(prepared.split("unlabeled")),
+    }
+    for split, images in selections.items():
+        write_predictions(mine / f"{split}.parquet", predict(model, images))
+
+
+def predict(model: Model, images: Images) -> Predictions:
+    """Return a fitted model's predictions, computed in chunks."""
+    starts = range(0, len(images), CHUNK)
+    parts = [model.predict_proba(images.take(np.arange(start, min(start + CHUNK, len(images))))) for start in starts]
+    proba = np.concatenate(parts) if parts else np.zeros((0, images.n_classes))
+    return Predictions(images.ids, images.classes, proba)
+
+
+def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write learned weights as safetensors, atomically."""
+    from safetensors.numpy import save
+
+    with write_atomic(path) as file:
+        file.write(save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}))
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
