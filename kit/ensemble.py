@@ -21,7 +21,7 @@ from kit.folds import assign_folds
 from kit.mixing import FLOOR, fit_greedy, fit_shrunk, take_uniform
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
-from kit.runs import Result, describe_run, find_result, list_imported, oof_rows, stale_imports, write_result
+from kit.runs import Result, describe_run, find_usable, list_imported, oof_rows, stale_imports, write_result
 
 N_HOLD_OUT_BLOCKS = 5  # blocks in which a single published hold-out is cross-fitted
 
@@ -47,7 +47,7 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
         When there is no member, or a member's ids or classes are others.
     """
     if not members:
-        raise InputError("the ensemble has no finished member; ./run.sh train makes them")
+        raise InputError(f"the ensemble has no finished member; ./run.sh train {prepared.competition.name} makes them")
     found = find_ensemble(prepared, members)
     if found:
         return found
@@ -108,7 +108,7 @@ def members_of(prepared: Prepared) -> list[Result]:
     InputError
         When a member is neither a run nor an import.
     """
-    return [result for name in check_members(prepared) if (result := find_result(prepared, name))]
+    return [result for name in check_members(prepared) if (result := find_usable(prepared, name))]
 
 
 def check_members(prepared: Prepared) -> list[str]:

@@ -11,7 +11,7 @@ from kit.ensemble import check_members, find_ensemble, members_of
 from kit.errors import MissingWeights, TimeIsUp
 from kit.metrics import METRICS, distinguishable, paired_difference
 from kit.prepare import Prepared
-from kit.runs import Result, find_result, list_imported, oof_rows, runs_of_other_folds, stale_imports
+from kit.runs import Result, find_usable, list_imported, oof_rows, runs_of_other_folds, stale_imports
 from kit.terminal import warn
 
 
@@ -111,6 +111,6 @@ def find_finished(prepared: Prepared) -> list[Result]:
     for name in stale_imports(prepared):
         warn(f"{name} was imported for other folds or labels and is left out; import it again")
     names = [*prepared.competition.runs, *list_imported(prepared)]
-    results = [result for name in names if (result := find_result(prepared, name))]
+    results = [result for name in names if (result := find_usable(prepared, name))]
     combined = find_ensemble(prepared, members_of(prepared)) if results else None
     return [*results, combined] if combined else results

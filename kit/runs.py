@@ -32,6 +32,7 @@ from kit.models import Swept, build_model
 from kit.predictions import Predictions, concatenate, read_predictions
 from kit.prepare import Prepared
 from kit.prompts import prompts_of
+from kit.terminal import warn
 from kit.weights import parse_encoder
 
 SPLITS = ("oof", "test", "unlabeled")
@@ -88,6 +89,18 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
             return kept
         kept = result
     return kept
+
+
+def find_usable(prepared: Prepared, name: str) -> Result | None:
+    """Return a finished run, or None; a run whose table or prompt list is refused is named and left out.
+
+    A mistake in one table must not hide what the others have done.
+    """
+    try:
+        return find_result(prepared, name)
+    except InputError as error:
+        warn(f"{name} is left out: {error}")
+        return None
 
 
 def run_key(prepared: Prepared, run: Run) -> str:

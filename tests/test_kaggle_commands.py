@@ -74,6 +74,13 @@ def test_exactly_the_file_of_the_ledger_is_sent(site):
     assert f"[kit-{row['token']}]" in sent["description"] and row["message"] == "x"
 
 
+def test_a_file_of_other_settings_is_said_to_be_one(site):
+    site("submission", "colours", "forest")
+    _, _, err = site("submit", "colours", "forest", "--dry-run", "--set", "runs.forest.n_trees=3")
+    said = " ".join(err.split())
+    assert "forest as it stands now has not been made" in said and "is of other settings" in said
+
+
 def test_a_run_without_a_file_gets_one(site):
     code, _, err = site("submit", "colours", "forest", "-m", "x", "--yes")
     assert code == 0 and site.server.submissions[0]["fileName"] == "002_forest.csv", err

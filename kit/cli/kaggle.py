@@ -102,7 +102,12 @@ def _pack(prepared: Prepared, comp: str, run: str, kernel: str | None, version: 
         with holding(competition):
             make_submission(prepared, result)
         row = find_row(competition, run)
-    elif result is not None and result.facts["key"] != row["key"]:
+    elif result is None:
+        terminal.warn(
+            f"{run} as it stands now has not been made: {row['file']} is of other settings; after ./run.sh all {comp}, "
+            f"./run.sh submission {comp} {run} writes a file of these"
+        )
+    elif result.facts["key"] != row["key"]:
         terminal.warn(
             f"{run} has changed since {row['file']} was written; ./run.sh submission {comp} {run} writes it anew"
         )
@@ -165,11 +170,11 @@ def _score_locally(prepared: Prepared, comp: str, run: str) -> None:
     from kit.runs import result_at
 
     competition = prepared.competition
-    package = _pack(prepared, comp, run, None, None)
     solution = read_solution(prepared)
     if solution is None:
         remedy = 'slug = "..." in [competition] names where to send it'
         raise InputError(f"{comp} has neither slug nor solution; {remedy}")
+    package = _pack(prepared, comp, run, None, None)
     result = result_at(prepared, package.row["run"], package.row["key"])
     score, error = local_score(prepared, solution, result.predictions("test"))
     terminal.note(f"{comp} is a practice competition: nothing is sent, its solution scores {package.row['file']} here")

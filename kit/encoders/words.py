@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 TOKENIZER_FILES = "tokenizer.json and tokenizer_config.json"
+SHOWN = 80  # characters of a prompt in a message
 LONGEST = 4  # contexts: texts up to this length are measured
 
 
@@ -34,7 +35,9 @@ def tokenize(spec: EncoderSpec, texts: list[str]) -> torch.Tensor:
     lengths = longest.shape[1] - is_token.argmax(dim=1)  # "!" is token 0 to CLIP, as the padding: look for the last
     for text, length in zip(texts, lengths.tolist(), strict=True):
         if length > context:
-            raise InputError(f"prompt {text!r} has {length} tokens; {spec.text} reads {context}: shorten it")
+            shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+            counted = f"{length} tokens or more" if length == LONGEST * context else f"{length} tokens"
+            raise InputError(f"prompt {shown!r} has {counted}; {spec.text} reads {context}: shorten it")
     return tokenizer(texts)
 
 

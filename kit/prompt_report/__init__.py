@@ -201,7 +201,7 @@ def _score_lists(prepared: Prepared, encoder: str, args: dict[str, Any], lists: 
     """Score all lists with one encoder."""
     from scipy.special import softmax
 
-    warm_text_weights(prepared.pool, encoder, args, lists)
+    lists = _fitting_lists(prepared.pool, encoder, args, lists)
     features = encode_images(_labeled_images(prepared, encoder, args), encoder, args).values  # (n_labeled, n_dims)
     texts = [read_text_weights(prepared.pool, encoder, args, prompts.name) for prompts in lists]
     probas = [softmax(text.logit_scale * features @ text.values.T, axis=1) for text in texts]
@@ -215,6 +215,24 @@ def _score_lists(prepared: Prepared, encoder: str, args: dict[str, Any], lists: 
     rows = [replace(row, snippet=compose_snippet(row, rows)) for row in rows]
     order = sorted(range(len(rows)), key=lambda number: (number != best, -scores[number], rows[number].log_loss))
     return EncoderScores(encoder, args, [rows[number] for number in order])
+
+
+def _fitting_lists(pool: Pool, encoder: str, args: dict[str, Any], lists: list[PromptList]) -> list[PromptList]:
+    """Encode the lists; leave those out whose words are too long for the encoder."""
+    try:
+        warm_text_weights(pool, encoder, args, lists)
+        return lists
+    except InputError:
+        fitting = []
+        for prompts in lists:
+            try:
+                warm_text_weights(pool, encoder, args, [prompts])
+                fitting.append(prompts)
+            except InputError as error:
+                if prompts.name == NAMES:  # all others are compared with it
+                    raise
+                warn(f"{prompts.name} is left out: {error}")
+        return fitting
 
 
 def _labeled_images(prepared: Prepared, encoder: str, args: dict[str, Any]) -> Images:

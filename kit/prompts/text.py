@@ -16,7 +16,7 @@ import numpy as np
 from kit.encoders import Encoder, load_encoder
 from kit.errors import InputError
 from kit.files import key_of, write_atomic
-from kit.prompts.lists import PromptList, prompts_of
+from kit.prompts.lists import NAMES, PromptList, prompts_of
 from kit.weights import EncoderSpec, parse_encoder
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], li
         try:
             values = text_weights(loaded, words)
         except InputError as error:
-            raise InputError(f"prompt list {words.name}: {error}") from error
+            file = "the generated list" if words.name == NAMES else pool.prompts / f"{words.name}.toml"
+            raise InputError(f"{file}: {error}") from error
         with write_atomic(_path(pool, spec, words)) as file:
             np.savez(file, values=values, logit_scale=loaded.logit_scale)
 
