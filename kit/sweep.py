@@ -25,12 +25,15 @@ def choose_per_fold(
     the temperature keeps it from preferring whoever is better calibrated, which the ensemble mends anyway. Only where
     the competition's metric is the log-loss does the temperature count.
 
+    The burden of proof lies with change: the best value must beat the first by more than one paired standard error, so
+    that what is worth nothing - a list of words that the encoder does not know - is left out and not nearly left out.
+
     Parameters
     ----------
     prepared
         The competition made ready.
     values
-        The values that were tried; a single one is taken. The first is preferred in a tie.
+        The values that were tried, the plainest first; a single one is taken.
     sweeps
         Per scored fold, probabilities at every value, (n_values, n_images, n_classes).
     default
@@ -49,17 +52,36 @@ def choose_per_fold(
     is_calibrated = prepared.competition.facts.metric == "log_loss"
     temperatures = np.zeros(1) if is_calibrated else LOG_TEMPERATURES
     losses = {fold: _losses(prepared.fold_labels(fold), sweeps[fold], temperatures) for fold in prepared.scored}
-    total = sum(losses.values())  # (n_values, n_temperatures)
-    return {fold: values[int(np.argmin((total - losses[fold]).min(axis=1).round(9)))] for fold in prepared.scored}
+    chosen = {}
+    for fold in prepared.scored:
+        others = np.concatenate([own for other, own in losses.items() if other != fold], axis=2)
+        chosen[fold] = values[_choose(others)]
+    return chosen
+
+
+def _choose(losses: np.ndarray) -> int:
+    """Return the position of the best value, or the first where the best is not surely better.
+
+    Parameters
+    ----------
+    losses
+        (n_values, n_temperatures, n_images) log-losses.
+    """
+    at_best = losses.sum(axis=2).argmin(axis=1)  # each value's temperature
+    own = losses[np.arange(len(losses)), at_best]  # (n_values, n_images)
+    best = int(own.mean(axis=1).round(9).argmin())
+    gains = own[0] - own[best]
+    error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return best if gains.mean() > error else 0
 
 
 def _losses(labels: np.ndarray, sweep: np.ndarray, log_temperatures: np.ndarray) -> np.ndarray:
-    """Return the summed log-loss at every value and temperature, (n_values, n_temperatures)."""
+    """Return the log-loss of every image at every value and temperature, (n_values, n_temperatures, n_images)."""
     from scipy.special import logsumexp
 
     log_proba = np.log(np.maximum(sweep.astype(np.float64), FLOOR))  # (n_values, n_images, n_classes)
     of_label = log_proba[:, np.arange(len(labels)), labels]
     columns = []
     for temperature in np.exp(log_temperatures):
-        columns.append((logsumexp(log_proba / temperature, axis=2) - of_label / temperature).sum(axis=1))
+        columns.append(logsumexp(log_proba / temperature, axis=2) - of_label / temperature)
     return np.stack(columns, axis=1)
