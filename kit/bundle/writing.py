@@ -65,7 +65,12 @@ class Written:
 
 
 def write_bundle(
-    prepared: Prepared, results: list[Result], owner: str, drop: bool = False, with_wheels: bool = False
+    prepared: Prepared,
+    results: list[Result],
+    owner: str,
+    drop: bool = False,
+    with_wheels: bool = False,
+    what: str = ENSEMBLE,
 ) -> Written:
     """Write a bundle of one run, or of an ensemble's members, and try it out.
 
@@ -81,6 +86,8 @@ def write_bundle(
         Leave out members that cannot go.
     with_wheels
         Fetch the wheels that Kaggle's image lacks.
+    what
+        Name of a bundle of several runs; that of a single one is the run's.
 
     Raises
     ------
@@ -96,7 +103,7 @@ def write_bundle(
     if not len(prepared.split("test")):
         raise InputError(f"{name_key(prepared.competition, 'test')} names no images: a bundle predicts such ones")
     members = choose_members(prepared, results, drop)
-    what = results[0].name if len(results) == 1 else ENSEMBLE
+    what = results[0].name if len(results) == 1 else what
     home = prepared.competition.workspace.runs(prepared.competition.name) / "bundle"
     home.mkdir(parents=True, exist_ok=True)
     for left in home.glob(".*.part"):  # by a call that was killed

@@ -35,13 +35,15 @@ def bundle(
     """Pack trained runs into a folder that predicts new test images without internet, for code competitions."""
     from kit import terminal
     from kit.bundle.writing import write_bundle
+    from kit.competition import ENSEMBLE
     from kit.deadline import parse_duration
 
     seconds = parse_duration(limit)
     prepared = ready(read(comp))
+    named = list(dict.fromkeys(name for name in runs or () if name != ENSEMBLE))
     with holding(prepared.competition):
-        results = _find(prepared, comp, [name for name in runs or () if name != "ensemble"])
-        written = write_bundle(prepared, results, owner, drop, wheels)
+        results = _find(prepared, comp, named)
+        written = write_bundle(prepared, results, owner, drop, wheels, what="-".join(named) or ENSEMBLE)
     n_images = n_test or len(prepared.split("test")) + len(prepared.broken_test)
     estimate = written.trial.estimate(n_images)
     _tell(written, comp, owner, n_images, estimate)
@@ -58,7 +60,7 @@ def _find(prepared: Prepared, comp: str, names: list[str]) -> list[Result]:
     if not names:
         return find_members(prepared)
     found = []
-    for name in dict.fromkeys(names):
+    for name in names:
         if name not in list_imported(prepared):
             prepared.competition.run(name)
         result = find_result(prepared, name)
