@@ -182,7 +182,12 @@ def _footnotes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for remark in row.remarks:
             remarks.setdefault(remark, []).append(row.run)
-    return [escape(f"* {', '.join(runs)}: {remark}") for remark, runs in remarks.items()]
+    return [escape(f"{_mark([remark])}{', '.join(runs)}: {remark}") for remark, runs in remarks.items()]
+
+
+def _mark(remarks: Sequence[str]) -> str:
+    """Return a star where a remark is about the CV itself."""
+    return "*" if any(remark.startswith("CV") for remark in remarks) else ""
 
 
 def _width(columns: dict[str, tuple[str, Callable[[Row], str]]], rows: Sequence[Row]) -> int:
@@ -279,7 +284,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row], str]]] = {
     "encoder": ("encoder", lambda row: _short(row.encoder)),
     "round": ("round", lambda row: "" if row.round is None else str(row.round)),
     "test_images_used": ("uses test", lambda row: "yes" if row.test_images_used else ""),
-    "cv": ("CV ± SE", lambda row: _with_error(row.cv, row.se) + ("*" if row.remarks else "")),
+    "cv": ("CV ± SE", lambda row: _with_error(row.cv, row.se) + _mark(row.remarks)),
     "verdict": ("against best", lambda row: "=" if row.verdict == SAME else row.verdict.partition(":")[0]),
     "local": ("local ± SE", lambda row: _with_error(row.local, row.local_se)),
     "public": ("public", lambda row: row.public or ""),
