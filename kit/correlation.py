@@ -17,7 +17,7 @@ import numpy as np
 from kit.competition import Competition
 from kit.errors import InputError
 from kit.files import read_json, write_atomic, write_json
-from kit.fitting import fold_seed
+from kit.fitting import fold_seed, read_tensors
 from kit.images import Images
 from kit.models import MODELS, Kept, Swept, build_model
 from kit.prepare import Prepared
@@ -172,12 +172,10 @@ def write_correlation(correlation: Correlation, result: Result) -> Path:
 
 def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Encoding, float]:
     """Return a fold's fitted model, and the weight of the fine-tuned network in it."""
-    from safetensors.numpy import load_file
-
     options = result.facts["options"]
     model = MODELS[result.facts["model"]](**options | {"seed": fold_seed(options["seed"], fold)})
     mine = fold_folder(result.folder, fold)
-    model.restore(load_file(mine / "model.safetensors"), prepared.classes)
+    model.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
     if not isinstance(model, Swept):
         return model, 1.0
     settled = read_json(mine / "settled.json")

@@ -34,16 +34,10 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     if read_fitted(folder, fold) is not None:
         return
     mine, started = fold_folder(folder, fold), time.perf_counter()
-    labeled, diary = prepared.training(fold), None
-    if run.pseudo is not None:
-        labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
-    unlabeled = prepared.unlabeled(fold, run.use_test_images)
-    model, kind = build_fold_model(prepared, run, fold), build_model(prepared.competition, run)
-    if isinstance(kind, Resumable):
-        model.checkpoint_at(mine / "checkpoint.pt")
-    model.fit(labeled, unlabeled)
+    model, labeled, diary = _fit(prepared, run, fold, mine)
     teachers = [{"name": own.name, "key": own.facts["key"], "fold": fold} for own in teachers_of(prepared, run)]
     write_json(mine / "provenance.json", provenance(labeled) | {"fold": fold, "teachers": teachers, "diary": diary})
+    kind = build_model(prepared.competition, run)
     if isinstance(kind, Kept):
         _write_tensors(mine / "model.safetensors", model.tensors())
     if isinstance(kind, Swept):
@@ -52,15 +46,8 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
             np.save(file, sweep)  # (n_values, n_images, n_classes)
     else:
         write_fold_predictions(prepared, model, fold, mine)
-    if (key := run_key(prepared, run)) != folder.name:
-        raise InputError(
-            f"run {run.name}: its prompt list, weights or model file changed while fold {fold} was trained, which is "
-            f"thrown away ({folder.name} is now {key}); call again"
-        )
     files = sorted(path.name for path in mine.iterdir() if path.suffix in KEPT_SUFFIXES)
-    write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
-    for checkpoint in mine.glob("checkpoint*.pt"):
-        checkpoint.unlink()
+    _finish(prepared, run, fold, folder, files, started)
 
 
 def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) -> None:
@@ -68,21 +55,37 @@ def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) ->
     if read_fitted(folder, EVERYTHING) is not None:
         return
     mine, started = fold_folder(folder, EVERYTHING), time.perf_counter()
-    labeled = prepared.training(EVERYTHING)
-    if run.pseudo is not None:
-        labeled, _ = _add_pseudo_labels(prepared, run, EVERYTHING, labeled)
-    model, kind = build_fold_model(prepared, run, EVERYTHING), build_model(prepared.competition, run)
-    if isinstance(kind, Resumable):
-        model.checkpoint_at(mine / "checkpoint.pt")
-    model.fit(labeled, prepared.unlabeled(EVERYTHING, run.use_test_images))
-    if isinstance(kind, Swept):
+    model, labeled, _ = _fit(prepared, run, EVERYTHING, mine)
+    if isinstance(build_model(prepared.competition, run), Swept):
         values = list(chosen["per_fold"].values())
         model.settle(max(values, key=values.count))
     for split in ("test", "unlabeled"):
         said = predict(model, prepared.pool.select(prepared.split(split)))
         write_predictions(mine / f"{split}.parquet", said)
     write_json(mine / "provenance.json", provenance(labeled))
-    files = ["provenance.json", "test.parquet", "unlabeled.parquet"]
+    _finish(prepared, run, EVERYTHING, folder, ["provenance.json", "test.parquet", "unlabeled.parquet"], started)
+
+
+def _fit(prepared: Prepared, run: Run, fold: int, mine: Path) -> tuple[Model, Images, dict[str, Any] | None]:
+    """Return a fitted model, the labelled images that it learned from and the diary of its pseudo labels."""
+    labeled, diary = prepared.training(fold), None
+    if run.pseudo is not None:
+        labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
+    model = build_fold_model(prepared, run, fold)
+    if isinstance(build_model(prepared.competition, run), Resumable):
+        model.checkpoint_at(mine / "checkpoint.pt")
+    model.fit(labeled, prepared.unlabeled(fold, run.use_test_images))
+    return model, labeled, diary
+
+
+def _finish(prepared: Prepared, run: Run, fold: int, folder: Path, files: list[str], started: float) -> None:
+    """Write fitted.json, if the run is still what its folder is named after, and drop the checkpoints."""
+    mine = fold_folder(folder, fold)
+    if (key := run_key(prepared, run)) != folder.name:
+        raise InputError(
+            f"run {run.name}: its prompt list, weights or model file changed while {mine.name} was trained, which is "
+            f"thrown away ({folder.name} is now {key}); call again"
+        )
     write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
     for checkpoint in mine.glob("checkpoint*.pt"):
         checkpoint.unlink()
@@ -157,6 +160,7 @@ def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read learned weights."""
     from safetensors.numpy import load_file
 
     return load_file(path)

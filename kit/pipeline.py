@@ -9,9 +9,9 @@ from kit.competition import order_runs
 from kit.crossval import check_run, crossval
 from kit.ensemble import check_members, find_ensemble, members_of
 from kit.errors import MissingWeights, TimeIsUp
-from kit.metrics import METRICS, distinguishable, paired_difference
+from kit.metrics import METRICS, distinguishable
 from kit.prepare import Prepared
-from kit.runs import Result, find_usable, list_imported, oof_rows, runs_of_other_folds, stale_imports
+from kit.runs import Result, compare_runs, find_usable, list_imported, runs_of_other_folds, stale_imports
 from kit.terminal import warn
 
 
@@ -90,10 +90,8 @@ def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
 def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
     """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
     metric = prepared.competition.facts.metric
-    labels, mixed = oof_rows(prepared, combined.predictions("oof"))
     best = max(results, key=lambda own: METRICS[metric].sign * own.facts["cv"])
-    _, alone = oof_rows(prepared, best.predictions("oof"))
-    difference, error = paired_difference(metric, labels, alone, mixed)
+    difference, error = compare_runs(prepared, best, combined)
     return best.name.partition(".")[0] if difference > 0 and distinguishable(difference, error) else None
 
 

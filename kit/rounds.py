@@ -10,11 +10,10 @@ from typing import Any
 
 from kit.competition import PseudoPlan, Run
 from kit.files import read_json
-from kit.metrics import paired_difference
 from kit.prepare import Prepared
 from kit.pseudo import PseudoLabels, choose_pseudo_labels
 from kit.pseudo.diary import remarks, summarise
-from kit.runs import Result, find_run, fold_folder, is_worse, oof_rows, pool_predictions, rounds_of, teachers_of
+from kit.runs import Result, compare_runs, find_run, fold_folder, is_worse, pool_predictions, rounds_of, teachers_of
 
 
 def choose_for_fold(
@@ -90,17 +89,10 @@ def describe_end(prepared: Prepared, name: str) -> str | None:
             empty = kept is not None and picks_nothing(prepared, run)
             return f"round {number} skipped: nothing passes" if empty else f"round {number} is not made yet"
         if kept is not None and is_worse(prepared, result, kept):
-            difference, error = _compare(prepared, result, kept)
+            difference, error = compare_runs(prepared, result, kept)
             return f"round {number} dropped: {difference:+.3f} ± {error:.3f} against round {number - 1}"
         kept = result
     return f"all {asked.rounds} rounds kept"
-
-
-def _compare(prepared: Prepared, ours: Result, theirs: Result) -> tuple[float, float]:
-    """Return the paired difference of two rounds' oof and its standard error."""
-    labels, our_proba = oof_rows(prepared, ours.predictions("oof"))
-    _, their_proba = oof_rows(prepared, theirs.predictions("oof"))
-    return paired_difference(prepared.competition.facts.metric, labels, our_proba, their_proba)
 
 
 def remarks_on(result: Result) -> list[str]:

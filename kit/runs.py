@@ -318,7 +318,12 @@ def commit() -> str:
 
 def is_worse(prepared: Prepared, ours: Result, theirs: Result) -> bool:
     """Return whether a round is worse than the one before by more than one paired standard error."""
+    difference, error = compare_runs(prepared, ours, theirs)
+    return difference < -error - ROUNDING
+
+
+def compare_runs(prepared: Prepared, ours: Result, theirs: Result) -> tuple[float, float]:
+    """Return the paired difference of two runs' oof, above 0 where ours is better, and its standard error."""
     labels, our_proba = oof_rows(prepared, ours.predictions("oof"))
     _, their_proba = oof_rows(prepared, theirs.predictions("oof"))
-    difference, error = paired_difference(prepared.competition.facts.metric, labels, our_proba, their_proba)
-    return difference < -error - ROUNDING
+    return paired_difference(prepared.competition.facts.metric, labels, our_proba, their_proba)

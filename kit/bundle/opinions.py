@@ -6,7 +6,6 @@ Reads fold weights, words and the training images' features from the bundle; cac
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ import pandas as pd
 from kit.bundle.manifest import Bundle, Member
 from kit.competition import Competition
 from kit.features import encode_images, keep_features, squashed
-from kit.fitting import build_fold_model
+from kit.fitting import build_fold_model, read_tensors
 from kit.fitting import predict as predict_images
 from kit.images import UNKNOWN, Pool, name_images
 from kit.mixing import FLOOR, Mixture
@@ -43,7 +42,7 @@ class Opinions:
         self.bundle, self.competition = bundle, competition
         empty = pool_of(competition, bundle, _table_of([]))
         for own in bundle.words:
-            arrays = _read_tensors(competition.folder / own.file)
+            arrays = read_tensors(competition.folder / own.file)
             text = TextWeights(arrays["values"], float(arrays["logit_scale"]))
             keep_text_weights(empty, own.encoder, own.args, own.prompts, text)
         self._fitted = {own.name: list(self._fit_anew(own)) for own in bundle.members if not own.kept}
@@ -92,7 +91,7 @@ class Opinions:
         """Give the folds' models, one at a time; `nodes` join the graph of those that have one."""
         for part in member.folds:
             model = build_fold_model(self._ready(), member.run, part.fold)
-            tensors = _read_tensors(self.competition.folder / part.file)
+            tensors = read_tensors(self.competition.folder / part.file)
             for name in [name for name in tensors if len(nodes) and name.endswith(NODES + "rows")]:
                 prefix = name.removesuffix("rows")
                 more = {
@@ -110,7 +109,7 @@ class Opinions:
         """Give the folds' models, fitted on the features that the bundle carries of the training images."""
         pool = self._training_pool()
         for part in member.folds:
-            rows = _read_tensors(self.competition.folder / part.file)
+            rows = read_tensors(self.competition.folder / part.file)
             model = build_fold_model(self._ready(), member.run, part.fold)
             yield model.fit(pool.select(rows["labeled"], rows["labels"]), pool.select(rows["unlabeled"]))
 
@@ -148,9 +147,3 @@ def pool_of(competition: Competition, bundle: Bundle, table: pd.DataFrame, diges
         prompts=competition.folder / "prompts",
         lookup=(competition.folder,),
     )
-
-
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
-
-    return load_file(path)

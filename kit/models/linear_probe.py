@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy.special import log_softmax
 
 from kit.errors import InputError
 from kit.images import Images
@@ -112,6 +113,11 @@ def fit_plain(features: np.ndarray, labeled: Images, C: float) -> tuple[np.ndarr
     return _spread(coefficients, intercepts, regression.classes_, labeled.n_classes)
 
 
+def probe_opinion(features: np.ndarray, learned: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the log-probabilities of a regression that `fit_plain` gave, (n_images, n_classes)."""
+    return log_softmax(features @ learned["coefficients"].T + learned["intercepts"], axis=1)
+
+
 def _spread(
     coefficients: np.ndarray, intercepts: np.ndarray, seen: np.ndarray, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +154,6 @@ def fit_anchored(
         Coefficients (n_classes, n_dims) and intercepts (n_classes,).
     """
     from scipy.optimize import minimize
-    from scipy.special import log_softmax
 
     C = C / 2 if len(anchor) == 2 else C  # scikit-learn penalises one row for two classes, here both are
     basis, triangle = np.linalg.qr(features.T)  # (n_dims, rank), (rank, n_images)

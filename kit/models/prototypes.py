@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.special import log_softmax
 
 from kit.images import Images
 from kit.models.head import NESTED, Head, Setting
-from kit.models.linear_probe import fit_plain
+from kit.models.linear_probe import fit_plain, probe_opinion
 
 SCALES = [10.0, 20.0, 40.0]
 CENTRINGS = [1.0, 0.0]
@@ -73,8 +72,7 @@ class Prototypes(Head):
         cosines = _unit(features - origin) @ _unit(learned["means"] - origin).T
         logits = np.where(learned["is_seen"], own["scale"] * cosines, -np.inf)
         if own["probe"]:
-            said = log_softmax(features @ learned["coefficients"].T + learned["intercepts"], axis=1)
-            logits = logits + own["probe"] * said
+            logits = logits + own["probe"] * probe_opinion(features, learned)
         return logits
 
 

@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.special import log_softmax
 
 from kit.images import Images
 from kit.models.head import NESTED, Head, Setting
-from kit.models.linear_probe import fit_plain
+from kit.models.linear_probe import fit_plain, probe_opinion
 from kit.prompts import read_text_weights
 
 TINY = 1e-12
@@ -92,8 +91,7 @@ class TipAdapter(Head):
             votes = np.exp(nearest - far) @ learned["values"]
             logits += own["alpha"] * (np.log(np.maximum(votes, TINY)) - nearest)
         if own["probe"]:
-            said = log_softmax(features @ learned["coefficients"].T + learned["intercepts"], axis=1)
-            logits += own["probe"] * said
+            logits += own["probe"] * probe_opinion(features, learned)
         return logits
 
     def _train(self, cache: dict[str, np.ndarray], labeled: Images) -> np.ndarray:
