@@ -29,4 +29,4 @@ selection: ids, pixels, features, and the labels of the training folds alone. Ev
 ``runs/NAME/``, keyed by what it was made from: re-used when the key matches, made anew when it does not.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
