@@ -9,11 +9,11 @@ from sklearn import metrics as sklearn_metrics
 from kit.metrics import (
     METRICS,
     N_BOOTSTRAP,
-    _bootstrap_rows,
     distinguishable,
     paired_difference,
     score_with_error,
 )
+from kit.metrics.uncertainty import _bootstrap_rows
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_metrics_agree_with_scikit_learn(drawn):
         "balanced_accuracy": sklearn_metrics.recall_score(labels, predicted, average="macro", labels=range(4)),
         "log_loss": sklearn_metrics.log_loss(labels, proba, labels=range(5)),
     }
-    assert {name: METRICS[name].score(labels, proba) for name in METRICS} == pytest.approx(expected)
+    assert {name: METRICS[name].score(labels, proba) for name in expected} == pytest.approx(expected)
 
 
 def test_the_error_of_accuracy_is_the_binomial_one(drawn):
@@ -47,7 +47,7 @@ def test_the_bootstrap_agrees_with_the_closed_form(drawn):
     assert boot == pytest.approx(closed, rel=0.25)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [name for name, own in METRICS.items() if "multiclass" in own.tasks])
 def test_a_run_cannot_be_told_from_itself(drawn, metric):
     labels, proba = drawn
     assert paired_difference(metric, labels, proba, proba) == (0.0, 0.0)

@@ -1,0 +1,169 @@
+"""Metrics of probabilities: how sure, and in which order.
+
+Labels are (n_images,) class codes, or (n_images, n_classes) of 0 and 1 where an image may have several; proba is
+(n_images, n_classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+EPSILON = np.finfo(np.float32).eps  # the clip of scikit-learn's log_loss for float32
+
+
+def negative_log_proba(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    """Return minus the log-probability of the label, float64, clipped as scikit-learn clips; (n_images,).
+
+    Where an image may have several labels it is the mean over the classes of what each one's yes or no costs.
+    """
+    proba = np.asarray(proba, dtype=np.float64)
+    if labels.ndim == 2:
+        own = np.where(labels == 1, proba, 1 - proba)
+        return -np.log(np.clip(own, EPSILON, 1 - EPSILON)).mean(axis=1)
+    proba = proba / proba.sum(axis=1, keepdims=True)
+    return -np.log(np.clip(proba[np.arange(len(labels)), labels], EPSILON, 1.0))
+
+
+def is_among_first(labels: np.ndarray, proba: np.ndarray, k: int) -> np.ndarray:
+    """Return 1.0 where the label is among the `k` most probable classes, else 0.0; (n_images,)."""
+    return (ranks_of_labels(labels, proba) <= k).astype(np.float64)
+
+
+def average_precision_at(labels: np.ndarray, proba: np.ndarray, k: int) -> np.ndarray:
+    """Return the average precision of each image's `k` most probable classes, 0..1; (n_images,).
+
+    For one label it is 1 / rank within the first `k`, else 0. For several it is the mean, over as many of the first
+    `k` places as could hold labels, of the precision at each place that does; 0 for an image without labels.
+    """
+    if labels.ndim == 1:
+        ranks = ranks_of_labels(labels, proba)
+        return np.where(ranks <= k, 1 / ranks, 0.0)
+    first = np.argsort(-proba, axis=1, kind="stable")[:, :k]
+    is_right = np.take_along_axis(labels, first, axis=1) == 1
+    precision = is_right.cumsum(axis=1) / np.arange(1, first.shape[1] + 1)
+    n_places = np.minimum(labels.sum(axis=1), k)
+    return (precision * is_right).sum(axis=1) / np.maximum(n_places, 1)
+
+
+def ranks_of_labels(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    """Return the place of the label among the classes by probability, 1 for the first; (n_images,).
+
+    Of equally probable classes the earlier one comes first, as it does where they are written.
+    """
+    own = np.take_along_axis(proba, labels[:, None], axis=1)
+    is_before = np.arange(proba.shape[1]) < labels[:, None]
+    return 1 + (proba > own).sum(axis=1) + ((proba == own) & is_before).sum(axis=1)
+
+
+def macro_auc(labels: np.ndarray, proba: np.ndarray) -> float:
+    """Return the mean over classes of the area under the ROC curve of one against the rest, 0..1."""
+    return share_auc(labels, proba)(np.arange(len(labels)))
+
+
+def macro_average_precision(labels: np.ndarray, proba: np.ndarray) -> float:
+    """Return the mean over classes of the average precision of one against the rest, 0..1."""
+    return share_average_precision(labels, proba)(np.arange(len(labels)))
+
+
+def share_auc(labels: np.ndarray, proba: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return `macro_auc` of resamples: the images are sorted once."""
+    ranking = _Ranking(labels, proba)
+
+    def auc(rows: np.ndarray) -> float:
+        drawn = ranking.draw(rows)
+        negatives_before = drawn.before - drawn.positives_before
+        negatives_until = drawn.until - drawn.positives_until
+        wrong = ranking.add(drawn.weights * (negatives_before + negatives_until) / 2)  # a tie is half a wrong pair
+        n_positives = ranking.add(drawn.weights)
+        n_pairs = n_positives * (len(rows) - n_positives)
+        return _mean_over(1 - wrong / np.maximum(n_pairs, 1), n_pairs > 0)
+
+    return auc
+
+
+def share_average_precision(labels: np.ndarray, proba: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return `macro_average_precision` of resamples: the images are sorted once."""
+    ranking = _Ranking(labels, proba)
+
+    def average_precision(rows: np.ndarray) -> float:
+        drawn = ranking.draw(rows)
+        total = ranking.add(drawn.weights * drawn.positives_until / np.maximum(drawn.until, 1))
+        n_positives = ranking.add(drawn.weights)
+        return _mean_over(total / np.maximum(n_positives, 1), n_positives > 0)
+
+    return average_precision
+
+
+def lacks_either(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return which classes lack images of their own or others, so that there is nothing to tell apart; (n_classes,)."""
+    counts = one_hot(labels, n_classes).sum(axis=0)
+    return (counts == 0) | (counts == len(labels))
+
+
+def lacks_positives(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return which classes have no image of their own; (n_classes,)."""
+    return one_hot(labels, n_classes).sum(axis=0) == 0
+
+
+def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return per image and class whether it is the label, (n_images, n_classes) bool."""
+    return labels == 1 if labels.ndim == 2 else labels[:, None] == np.arange(n_classes)
+
+
+class _Drawn(NamedTuple):
+    """Hold what a resample holds for each positive, (n_positives,) counts.
+
+    How often it is drawn; how many images, and how many positives, are ranked before its probability, and until it.
+    """
+
+    weights: np.ndarray
+    before: np.ndarray
+    until: np.ndarray
+    positives_before: np.ndarray
+    positives_until: np.ndarray
+
+
+class _Ranking:
+    """Hold the images sorted by falling probability, class after class in one row, and where its positives stand."""
+
+    def __init__(self, labels: np.ndarray, proba: np.ndarray) -> None:
+        self._n_images, self._n_classes = proba.shape
+        order = np.argsort(-proba.T, axis=1, kind="stable")  # (n_classes, n_images)
+        sorted_proba = np.take_along_axis(proba.T, order, axis=1)
+        is_new = np.ones(order.shape, dtype=bool)
+        is_new[:, 1:] = sorted_proba[:, 1:] != sorted_proba[:, :-1]
+        tie_starts = np.append(np.flatnonzero(is_new), order.size)
+        is_positive = np.take_along_axis(one_hot(labels, self._n_classes).T, order, axis=1)
+        self._order, self._positives = order.ravel(), np.flatnonzero(is_positive)
+        self._owner = self._positives // max(self._n_images, 1)  # the class of each positive
+        tie = np.searchsorted(tie_starts, self._positives, side="right")
+        self._starts, self._ends = tie_starts[tie - 1], tie_starts[tie]
+        self._nth_start, self._nth_end = (np.searchsorted(self._positives, own) for own in (self._starts, self._ends))
+        self._first = self._owner * self._n_images  # where the positive's class begins
+        self._nth_first = np.searchsorted(self._positives, self._first)
+
+    def draw(self, rows: np.ndarray) -> _Drawn:
+        """Count in a resample, given as positions with repeats."""
+        weights = np.bincount(rows, minlength=self._n_images)[self._order]
+        own = weights[self._positives]
+        images, positives = (np.append(0, np.cumsum(counts)) for counts in (weights, own))
+        first, nth_first = images[self._first], positives[self._nth_first]
+        return _Drawn(
+            own,
+            images[self._starts] - first,
+            images[self._ends] - first,
+            positives[self._nth_start] - nth_first,
+            positives[self._nth_end] - nth_first,
+        )
+
+    def add(self, values: np.ndarray) -> np.ndarray:
+        """Add what positives have, class by class, (n_classes,)."""
+        return np.bincount(self._owner, weights=values, minlength=self._n_classes)
+
+
+def _mean_over(per_class: np.ndarray, is_scored: np.ndarray) -> float:
+    """Return the mean over some classes; NaN where there is none."""
+    return float(per_class[is_scored].mean()) if is_scored.any() else float("nan")
