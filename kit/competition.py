@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kit.errors import InputError, nearest, some
 from kit.files import Workspace
-from kit.metrics import METRICS
+from kit.metrics import Metric, check_name, find_metric
 
 HOME = Path(__file__).parent / "competitions"
 FILE = "competition.toml"
 ENSEMBLE = "ensemble"
-RESERVED = (ENSEMBLE, "bundle", "cache", "mined", "unpacked")  # names of folders beside the runs'
+RESERVED = (ENSEMBLE, "bundle", "cache", "explain", "mined", "report", "triage", "tune", "unpacked")  # names of folders beside the runs'
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -38,32 +39,92 @@ class Listing(Table):
         Column of the image's name; the extension is optional. The first column by default.
     label
         Column of the class; the second column by default. Unread for unlabelled and test images.
+        A list of columns for those that `form` ``"columns"`` and ``"tags"`` read; all but id and group by default.
     group
         Column whose equal values must not straddle folds (a patient, a photographer).
+    form
+        With several labels per image, how they are written: ``"rows"``, a row per image and label; ``"cell"``, all in
+        one cell; ``"columns"``, a column per class that holds 0 or 1; ``"tags"``, columns that each hold a label or
+        nothing, as in Azure Custom Vision's export. Found out where there is no doubt.
+    separator
+        Of ``"cell"``: what stands between two labels. Found out where there is no doubt.
     """
 
     csv: str
     images: str = "."
     id: str | None = None
-    label: str | None = None
+    label: str | Annotated[list[str], Field(min_length=1)] | None = None
     group: str | None = None
+    form: Literal["rows", "cell", "columns", "tags"] | None = None
+    separator: Annotated[str, Field(min_length=1)] | None = None
 
 
 Source = str | list[str] | Listing
 
 
+class Tree(Table):
+    """Say which class stands above which: by the labels' own paths, or by a CSV file.
+
+    Parameters
+    ----------
+    separator
+        What stands between the parts of a label that is a path, such as ``Cans/Slim/Cranpom``.
+    csv
+        A CSV file below the data root: of the columns `child` and `parent`, or of a column for each of `levels`.
+    child, parent
+        Its columns; the first and the second by default. An empty parent says that a class has none.
+    levels
+        Names of the levels, the coarsest first: with `csv` its columns, of which the last holds the classes; with
+        `separator` names for ``level_1``, ``level_2``, ... of single-label classes.
+    """
+
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    csv: str | None = None
+    child: str | None = None
+    parent: str | None = None
+    levels: Annotated[list[str], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Tree:
+        if (self.separator is None) == (self.csv is None):
+            raise ValueError('hierarchy needs either separator = "/" or csv = "file.csv"')
+        named = self.child is not None or self.parent is not None
+        if named and (self.csv is None or self.levels is not None):
+            raise ValueError("hierarchy.child and hierarchy.parent are columns of a csv without levels")
+        if self.csv is not None and self.levels is not None and len(self.levels) < 2:
+            raise ValueError("hierarchy.levels of a csv needs two columns at least, the last of them the classes")
+        return self
+
+
+def _tree_of(value: object) -> object:
+    """Let a separator alone stand for the table that holds it."""
+    return {"separator": value} if isinstance(value, str) else value
+
+
 class Facts(Table):
-    """Hold what the organisers decided."""
+    """Hold what the organisers decided.
+
+    Parameters
+    ----------
+    title
+        What the competition is called.
+    slug
+        Kaggle's name of it; absent for practice.
+    task
+        ``"multiclass"``: one label per image; ``"multilabel"``: several, or none.
+    metric
+        A name in `kit.metrics.METRICS`; ``map@K`` or ``top_K`` for a number K; or ``module.function`` of a Python file
+        beside competition.toml or in the workspace, see `kit.metrics.own`.
+    """
 
     title: str
     slug: str | None = None
-    task: Literal["multiclass"] = "multiclass"
+    task: Literal["multiclass", "multilabel"] = "multiclass"
     metric: str = "accuracy"
 
     @model_validator(mode="after")
-    def _metric_is_known(self) -> Facts:
-        if self.metric not in METRICS:
-            raise ValueError(f"metric: {self.metric!r} is not a metric; {nearest(self.metric, METRICS)}")
+    def _metric_suits(self) -> Facts:
+        check_name(self.metric, self.task)
         return self
 
 
@@ -75,7 +136,7 @@ class Data(Table):
     root
         The folder as Kaggle gives it.
     labeled
-        A folder of class folders, or a CSV listing.
+        A folder of class folders, or a CSV listing; a list of them where training and validation images lie apart.
     unlabeled, test
         A folder, several folders, or a CSV listing; zip and tar archives are unpacked.
     sample_submission
@@ -88,10 +149,14 @@ class Data(Table):
         ``"digits"`` for the data set that the kit writes itself.
     labels_are_mined
         The labels are those that `mine` wrote: opinions, so that what CV measures is agreement with them.
+    hierarchy
+        Which class stands above which: ``"/"`` where labels are paths, or a table, see `Tree`.
+    merge
+        Classes that shall be one: ``{ new = ["a", "b"] }``, the names as the files have them.
     """
 
     root: str
-    labeled: str | Listing
+    labeled: str | Listing | Annotated[list[str | Listing], Field(min_length=1)]
     unlabeled: Source | None = None
     test: Source | None = None
     sample_submission: str | None = None
@@ -99,6 +164,30 @@ class Data(Table):
     embeddings: str | None = None
     embedded: Literal["digits"] | None = None
     labels_are_mined: bool = False
+    hierarchy: Annotated[Tree | None, BeforeValidator(_tree_of)] = None
+    merge: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
+
+    @model_validator(mode="after")
+    def _each_class_is_merged_once(self) -> Data:
+        counts = Counter(name for olds in self.merge.values() for name in olds)
+        if twice := [name for name, n in counts.items() if n > 1]:
+            raise ValueError(f"merge: class {some(map(repr, twice))} stands twice; a class becomes one other")
+        return self
+
+    @property
+    def score_name(self) -> str:
+        """Return what a score on the labels is called: on mined ones it is agreement, and no accuracy."""
+        return "agreement" if self.labels_are_mined else "CV"
+
+    @property
+    def labeled_sources(self) -> list[str | Listing]:
+        """Return the sources of the labelled images."""
+        return self.labeled if isinstance(self.labeled, list) else [self.labeled]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Return the new name of every class that is merged."""
+        return {old: new for new, olds in self.merge.items() for old in olds}
 
 
 class Mining(Table):
@@ -232,9 +321,13 @@ class Run(Table):
     """Hold one experiment: a model, its options, its seed and where its pseudo labels come from.
 
     With `bags` above 1 each fold's model is the mean of so many copies on bootstrap draws of the training images.
+    With `seeds` above 1 it is the mean of the models of so many runs that differ in their seed: `seed`, `seed` + 1, ...
+    `exclude` names a CSV of labelled images (column id) that no fold trains on, or (column weight, 0..1) less; their
+    rows stay in the oof.
     With `refit` the submission is that of one model fitted on every label, whose CV is not measured, in place of the
     mean of the folds' models.
     A run of a grid names it: such a run is trained and combined only where it, or the grid, is asked for.
+    `search` says what `tune` tries, in place of what the model's fields declare; nothing else reads it.
     """
 
     name: str
@@ -243,9 +336,23 @@ class Run(Table):
     pseudo: PseudoPlan | None = None
     use_test_images: bool = False
     bags: Annotated[int, Field(ge=1, le=100)] = 1
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
     refit: bool = False
+    exclude: str | None = None
     grid: str | None = None
+    search: dict[str, Any] = {}
     options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _copies_differ_in_one_way(self) -> Run:
+        if self.bags > 1 and self.seeds > 1:
+            raise ValueError("bags and seeds: every bag has a seed of its own already; set one of the two")
+        return self
+
+    @property
+    def n_copies(self) -> int:
+        """Return how many models of a fold are averaged."""
+        return max(self.bags, self.seeds)
 
 
 class EnsemblePlan(Table):
@@ -261,6 +368,51 @@ class EnsemblePlan(Table):
 
     members: list[str] | None = None
     method: Literal["weights", "greedy"] = "weights"
+
+
+class DecisionPlan(Table):
+    """Say what is decided once the probabilities are known.
+
+    Parameters
+    ----------
+    thresholds
+        With several labels per image, the probability from which on an image has a class: ``"nested"`` to choose one
+        for each class on the other folds' oof rows, a number for all, ``{ class = 0.3 }``, or a TOML file of such lines
+        beside competition.toml.
+    separator
+        What parts several labels in the cell of a submission; what parts them in the sample file by default.
+    parents
+        Whether such a cell names a label's parents too; by default where labels are no paths that name them.
+    none_of_these
+        What an image is called that shows none of the classes: the label in a submission of one label, a row of zeros
+        in one with a column per class, or a 1 in a column of this name. With several labels per image, what is written
+        where there is none. Without it every image gets a class.
+    score
+        With one label per image, what tells such images: ``"max_probability"``, ``"energy"``, ``"similarity"`` to the
+        nearest labelled images, ``"distance"`` to the class means, or ``"combined"``, the mean rank of all but the
+        energy.
+    encoder, encoder_args
+        Whose features are compared; by default those of the run, or of the ensemble's members.
+    accept_rate
+        Share of held-out labelled images that are kept, above 0 and below 1, or ``"leave_one_out"`` to choose it by
+        hiding each class in turn. No image that shows none of the classes takes part in either.
+    """
+
+    thresholds: Literal["nested"] | Annotated[float, Field(gt=0, lt=1)] | str | dict[str, float] = "nested"
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    parents: bool | None = None
+    none_of_these: Annotated[str, Field(min_length=1)] | None = None
+    score: Literal["combined", "max_probability", "energy", "similarity", "distance"] = "combined"
+    encoder: str | None = None
+    encoder_args: dict[str, Any] = {}
+    accept_rate: Annotated[float, Field(gt=0, lt=1)] | Literal["leave_one_out"] = 0.95
+
+    @model_validator(mode="after")
+    def _thresholds_are_probabilities(self) -> DecisionPlan:
+        given = self.thresholds if isinstance(self.thresholds, dict) else {}
+        if odd := [f"{name} = {value}" for name, value in given.items() if not 0 < value < 1]:
+            raise ValueError(f"thresholds must lie above 0 and below 1: {some(odd)}")
+        return self
 
 
 class Competition(Table):
@@ -287,6 +439,7 @@ class Competition(Table):
     runs: dict[str, Run]
     ensemble: EnsemblePlan
     mining: Mining | None = None
+    decision: DecisionPlan = DecisionPlan()
 
     @property
     def root(self) -> Path:
@@ -294,6 +447,17 @@ class Competition(Table):
         beside = self.folder / self.data.root
         below = self.workspace.root / self.data.root
         return beside if beside.is_dir() and not below.is_dir() else below
+
+    @property
+    def metric(self) -> Metric:
+        """Return the metric; a user's own is looked for beside competition.toml, then in the workspace.
+
+        Raises
+        ------
+        InputError
+            When a user's own metric is not there or cannot be run.
+        """
+        return find_metric(self.facts.metric, (self.folder, self.workspace.root))
 
     @property
     def lookup(self) -> tuple[Path, ...]:
@@ -313,6 +477,22 @@ class Competition(Table):
         if name not in self.runs:
             raise InputError(f"{self.folder / FILE}: no run {name!r}; {nearest(name, self.runs)}")
         return self.runs[name]
+
+    def check_single(self, what: str) -> None:
+        """Refuse what takes one class per image where an image may have several.
+
+        Parameters
+        ----------
+        what
+            What cannot be done, and why, as a sentence begins.
+
+        Raises
+        ------
+        InputError
+            Where the task is ``"multilabel"``.
+        """
+        if self.facts.task == "multilabel":
+            raise InputError(f'{self.folder / FILE}: {what}: not where images have several labels, task = "multilabel"')
 
     def runs_of(self, name: str) -> list[str]:
         """Return the names of a grid's runs, or of the one run that is called so.

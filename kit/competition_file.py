@@ -21,6 +21,7 @@ from kit.competition import (
     Competition,
     Cores,
     Data,
+    DecisionPlan,
     EnsemblePlan,
     Facts,
     Folds,
@@ -29,15 +30,18 @@ from kit.competition import (
     PseudoPlan,
     Run,
     Table,
+    Tree,
 )
-from kit.errors import InputError, nearest, some
+from kit.errors import InputError, nearest, plain, some
 from kit.files import Workspace
 from kit.grid import expand_grids
+from kit.predictions import MULTILABEL
 
 NESTED: dict[str, type[Table]] = {
     "pseudo": PseudoPlan,
     "cores": Cores,
     "Listing": Listing,
+    "hierarchy": Tree,
 }  # by pydantic's names
 UNION_TAGS = ("function", "list[", "str", "Listing")  # pydantic's names of what a value might have been
 
@@ -77,7 +81,7 @@ def read_competition(
     for change in changes:
         _apply_change(tables, change)
     known = {"competition": Facts, "data": Data, "mining": Mining}
-    known |= {"folds": Folds, "runs": Run, "ensemble": EnsemblePlan}
+    known |= {"folds": Folds, "runs": Run, "ensemble": EnsemblePlan, "decision": DecisionPlan}
     for table in tables:
         if table not in known:
             raise InputError(f"{file}: unknown table [{table}]; {nearest(table, known)}")
@@ -103,8 +107,11 @@ def read_competition(
         },
         ensemble=_parse(EnsemblePlan, tables.get("ensemble", {}), file, "ensemble"),
         mining=_parse(Mining, tables["mining"], file, "mining") if "mining" in tables else None,
+        decision=_parse(DecisionPlan, tables.get("decision", {}), file, "decision"),
     )
+    _check_forms(competition, file)
     _check_mined(competition, file)
+    _check_decision(competition, file)
     _check_folds_in_use(competition, file)
     _check_teachers(competition, file)
     return competition
@@ -149,7 +156,7 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
     for parent in parents:
         inner = table.get(parent)
         if not isinstance(inner, dict):
-            if table is not tables or parent not in ("folds", "ensemble", "runs"):
+            if table is not tables or parent not in ("folds", "ensemble", "decision", "runs"):
                 raise InputError(f"--set {change}: no table {parent!r}; {nearest(parent, table)}")
             inner = table[parent] = {}
         table = inner
@@ -174,7 +181,7 @@ def _cause(complaint: ErrorDetails, table_type: type[Table]) -> str:
         return f"unknown key {path!r}; {nearest(str(places[-1]), innermost.model_fields)}"
     if complaint["type"] == "missing":
         return f"key {path!r} is missing"
-    said = complaint["msg"].removeprefix("Value error, ")
+    said = plain(complaint["msg"])
     return f"{path}: {said} (it is {complaint['input']!r})" if path else said
 
 
@@ -189,6 +196,26 @@ def _parse_run(name: str, table: object, file: Path, grid: str | None) -> Run:
     return _parse(Run, {"name": name, "grid": grid, "options": options, **own}, file, f"runs.{name}")
 
 
+def _check_forms(competition: Competition, file: Path) -> None:
+    """Refuse keys on several labels per image where an image has one, and pseudo labels where it may have several."""
+    is_multilabel = competition.facts.task == MULTILABEL
+    for listing in [own for own in competition.data.labeled_sources if isinstance(own, Listing)]:
+        several = {"form": listing.form, "separator": listing.separator}
+        several["label = [...]"] = listing.label if isinstance(listing.label, list) else None
+        for key, value in several.items():
+            if value is not None and not is_multilabel:
+                cause = f"labeled.{key} says how several labels per image are written"
+                raise InputError(f'{file}: [data] {cause}; it needs task = "multilabel" in [competition]')
+        if listing.separator is not None and listing.form not in (None, "cell"):
+            raise InputError(f'{file}: [data] labeled.separator is read with form = "cell" alone, not "{listing.form}"')
+    for name, run in competition.runs.items() if is_multilabel else ():
+        if run.pseudo is not None:
+            cause = "pseudo labels name one class per image"
+            raise InputError(f'{file}: [runs.{name}] {cause}; with task = "multilabel" a run learns from labels alone')
+    if is_multilabel and competition.data.labels_are_mined:
+        raise InputError(f'{file}: [data] mined labels name one class per image; they need task = "multiclass"')
+
+
 def _check_mined(competition: Competition, file: Path) -> None:
     """Refuse mined labels without a word on how they are mined and where they are kept."""
     if not competition.data.labels_are_mined:
@@ -197,9 +224,29 @@ def _check_mined(competition: Competition, file: Path) -> None:
         raise InputError(f"{file}: [data] labels_are_mined needs a table [mining] that names the exemplars")
     if not isinstance(competition.data.labeled, Listing):
         raise InputError(
-            f'{file}: [data] labels_are_mined needs labeled = {{ csv = "mined.csv", images = "..." }}: the file that '
-            "mined labels are written to, and the folder of the images"
+            f"{file}: [data] labels_are_mined needs {suggest_labeled(competition.data)}: the file that mined labels "
+            "are written to, and the folder of the images"
         )
+
+
+def suggest_labeled(data: Data) -> str:
+    """Return the key ``labeled`` that reads mined labels: below the pool's folder, or the root that holds them all."""
+    pool = data.unlabeled
+    images = pool.images if isinstance(pool, Listing) else pool if isinstance(pool, str) else "."
+    return f'labeled = {{ csv = "mined.csv", images = "{images}" }}'
+
+
+def _check_decision(competition: Competition, file: Path) -> None:
+    """Refuse keys of the other task, and those of a rejection that does not take place."""
+    plan, is_multilabel = competition.decision, competition.facts.task == MULTILABEL
+    several = ("thresholds", "parents", *(() if competition.facts.metric.startswith("map@") else ("separator",)))
+    one = ("score", "encoder", "encoder_args", "accept_rate")
+    if odd := sorted(plan.model_fields_set & set(one if is_multilabel else several)):
+        cause = "one label per image" if is_multilabel else "several labels per image"
+        raise InputError(f"{file}: [decision] {some(odd)} is read with {cause} alone; take it out")
+    if plan.none_of_these is None and (odd := sorted(plan.model_fields_set & set(one))):
+        cause = "says which images show none of the classes; it needs none_of_these, the name of such images"
+        raise InputError(f"{file}: [decision] {some(odd)} {cause}")
 
 
 def _check_folds_in_use(competition: Competition, file: Path) -> None:

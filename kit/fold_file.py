@@ -18,7 +18,17 @@ from kit import terminal
 from kit.competition import Competition
 from kit.errors import InputError, some
 from kit.files import write_atomic
-from kit.folds import NO_FOLD, assign_folds, count_groups, find_absent, fold_groups, scored_folds
+from kit.folds import (
+    NO_FOLD,
+    assign_folds,
+    assign_label_set_folds,
+    count_groups,
+    find_absent,
+    fold_groups,
+    scored_folds,
+)
+from kit.predictions import MULTILABEL
+from kit.table.labels import read_multi_hot, split_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,13 +80,14 @@ def read_folds(
     source = next((path for path in (file, committed) if path is not None and path.exists()), None)
     folds = np.full(len(table), NO_FOLD, dtype=np.int64)
     if source is None:
-        plan = competition.folds
-        folds[labeled] = assign_folds(known.ids, known.labels, known.groups, plan.n, plan.seed)
-        _write(file, _format(known, folds[labeled]), "folds written to")
+        folds[labeled] = _assign(competition, known)
+        _write(file, _format(known, folds[labeled]), f"{folds.max() + 1} folds written to")
     else:
         folds[labeled] = _verify(competition, source, known, broken)
         if source != file:
-            _write(file, source.read_bytes(), f"folds of {source} taken over into")
+            _write(file, source.read_bytes(), f"{folds.max() + 1} folds of {source} taken over into")
+        else:
+            terminal.stage("folds", f"{folds.max() + 1} folds read from {file}")
     return folds
 
 
@@ -89,11 +100,27 @@ class _Labeled:
     groups: np.ndarray
 
 
+def _assign(competition: Competition, known: _Labeled) -> np.ndarray:
+    """Assign the folds of the labelled images."""
+    plan = competition.folds
+    if competition.facts.task != MULTILABEL:
+        return assign_folds(known.ids, known.labels, known.groups, plan.n, plan.seed)
+    classes = sorted({name for cell in known.labels for name in split_labels(cell)})
+    hot = read_multi_hot(known.labels, tuple(classes))
+    folds = assign_label_set_folds(known.ids, hot, known.groups, plan.n, plan.seed)
+    there = np.stack([hot[folds == fold].any(axis=0) for fold in range(folds.max() + 1)])  # (n_folds, n_classes)
+    if rare := [
+        f"{name!r} ({n} of {len(there)})" for name, n in zip(classes, there.sum(0), strict=True) if n < len(there)
+    ]:
+        terminal.warn(f"too few images to be in every fold: {some(rare)}; folds without a class cannot score it")
+    return folds
+
+
 def _write(file: Path, text: bytes, what: str) -> None:
     """Write the fold file and say so."""
     with write_atomic(file) as out:
         out.write(text)
-    terminal.note(f"{what} {file}")
+    terminal.stage("folds", f"{what} {file}")
 
 
 def _format(known: _Labeled, folds: np.ndarray) -> bytes:
@@ -152,7 +179,8 @@ def _verify_numbers(competition: Competition, file: Path, there: set[int], known
     n_folds, wanted = max(there, default=-1) + 1, competition.folds.n
     if absent := sorted(set(range(n_folds)) - there):
         raise InputError(f"{file}: folds go up to {n_folds - 1}, but fold {some(absent)} is empty; {INCOMPARABLE}")
-    possible = min(count_groups(known.labels, known.groups).values(), default=0)
+    sizes = count_groups(known.labels, known.groups).values()
+    possible = len(np.unique(known.groups)) if competition.facts.task == MULTILABEL else min(sizes, default=0)
     if n_folds < 2 or n_folds > wanted or n_folds < min(wanted, possible):
         raise InputError(f"{file}: has {n_folds} folds, [folds] n is {wanted}; set n = {n_folds}, or {INCOMPARABLE}")
 
@@ -167,8 +195,23 @@ def _verify_split(competition: Competition, file: Path, known: _Labeled, folds: 
         names = [f"{image} (fold {fold})" for image, fold in sorted(zip(known.ids[group], folds[group], strict=True))]
         cause = f"{len(straddle)} group(s) or near-duplicates straddle folds, which scores memory: {some(names)}"
         raise InputError(f"{file}: {cause}; put them into one fold, or {INCOMPARABLE}")
-    for fold, classes in find_absent(folds, known.labels, scored_folds(competition, folds)).items():
+    scored = scored_folds(competition, folds)
+    if competition.facts.task == MULTILABEL:
+        _warn_of_absent(file, known, folds, scored)
+        return
+    for fold, classes in find_absent(folds, known.labels, scored).items():
         cause = (
             f"every image of class {some(map(repr, classes))} is in fold {fold}, so its model could not know the class"
         )
         raise InputError(f"{file}: {cause}; {INCOMPARABLE}")
+
+
+def _warn_of_absent(file: Path, known: _Labeled, folds: np.ndarray, scored: tuple[int, ...]) -> None:
+    """Warn of classes that only one scored fold has: with several labels per image the others can still be learned."""
+    pairs = [(name, fold) for cell, fold in zip(known.labels, folds, strict=True) for name in split_labels(cell)]
+    names, own = np.array([pair[0] for pair in pairs], dtype=object), np.array([pair[1] for pair in pairs])
+    for fold, classes in find_absent(own, names, scored).items():
+        terminal.warn(
+            f"{file}: every image of class {some(map(repr, classes))} is in fold {fold}: its model cannot know the "
+            "class and gives it no probability"
+        )

@@ -64,6 +64,58 @@ def assign_folds(ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_fold
     raise InputError(f"the groups leave no way to have every class in two of {n_folds} folds; lower [folds] n")
 
 
+def assign_label_set_folds(
+    ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int
+) -> np.ndarray:
+    """Assign images of several labels each to folds: every class spread evenly, groups kept whole.
+
+    The rarest class is dealt out first, each of its groups to the fold that lacks it most; images without a label come
+    last. The order of the rows does not matter.
+
+    Parameters
+    ----------
+    ids
+        (n_images,) text, each once.
+    labels
+        (n_images, n_classes) of 0 and 1.
+    groups
+        (n_images,) whole numbers; images of one group land in one fold.
+    n_folds
+        Number of folds, at least 2; lowered, with a note, to the number of groups.
+    seed
+        Seed of the split.
+
+    Returns
+    -------
+    ndarray
+        (n_images,) int64 folds, 0..n_folds - 1.
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two groups.
+
+    References
+    ----------
+    Sechidis, Tsoumakas and Vlahavas 2011, On the stratification of multi-label data, figure 1; here its examples are
+    groups, whose labels are counted.
+    """
+    order = np.argsort(np.asarray(ids, dtype=str))
+    _, first, groups = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
+    groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: a group's number is no one's choice
+    n_groups = int(groups.max(initial=-1)) + 1
+    if n_groups < 2:
+        raise InputError("the labelled images are fewer than two that can be told apart: nothing to split into folds")
+    if n_groups < n_folds:
+        terminal.note(f"{n_groups} folds instead of {n_folds}: there are no more groups of images to spread")
+    n_folds = min(n_folds, n_groups)
+    counts = np.zeros((n_groups, labels.shape[1] + 1))  # the last column counts all images
+    np.add.at(counts, groups, np.column_stack([labels[order], np.ones(len(order))]))
+    folds = np.empty(len(order), dtype=np.int64)
+    folds[order] = _deal(counts, n_folds, np.random.default_rng(seed))[groups]
+    return folds
+
+
 def fold_groups(table: pd.DataFrame, clusters: np.ndarray) -> np.ndarray:
     """Join given groups and clusters of near-duplicates: what touches is one group.
 
@@ -117,7 +169,7 @@ def inner(
     Parameters
     ----------
     labels
-        (n_images,) class codes.
+        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
     groups
         (n_images,) whole numbers; images of one group stay together.
     seed
@@ -138,12 +190,13 @@ def inner(
     _, groups = np.unique(groups, return_inverse=True)
     n_groups = int(groups.max(initial=-1)) + 1
     members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups, minlength=n_groups))[:-1])
-    spare = np.bincount(labels) - 1  # images that a class can do without
-    wanted = share * np.bincount(labels, weights)  # weight still to hold out
+    spare, total = _count(labels, weights)
+    spare, wanted = spare - 1, share * total  # images that a class can do without; weight still to hold out
     held_out = np.zeros(len(labels), dtype=bool)
     for group in np.random.default_rng(seed).permutation(n_groups):
-        mine, counts = np.unique(labels[members[group]], return_counts=True)
-        gains = np.bincount(labels[members[group]], weights[members[group]])[mine]
+        counts, gains = _count(labels[members[group]], weights[members[group]])
+        mine = np.flatnonzero(counts)
+        counts, gains = counts[mine], gains[mine]
         nearer = np.abs(wanted[mine] - gains).sum() < np.abs(wanted[mine]).sum()
         if nearer and (spare[mine] >= counts).all():
             held_out[members[group]] = True
@@ -161,6 +214,32 @@ def find_absent(folds: np.ndarray, labels: np.ndarray, scored: Iterable[int]) ->
     """Return the classes that no other fold has, of each scored fold."""
     absent = {fold: sorted(set(labels.tolist()) - set(labels[folds != fold].tolist())) for fold in scored}
     return {fold: missing for fold, missing in absent.items() if missing}
+
+
+def _count(labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of images of each class, and their weight."""
+    if labels.ndim == 2:
+        return labels.sum(axis=0, dtype=np.int64), weights @ labels
+    return np.bincount(labels), np.bincount(labels, weights)
+
+
+def _deal(counts: np.ndarray, n_folds: int, draw: np.random.Generator) -> np.ndarray:
+    """Return a fold for every group by iterative stratification; counts (n_groups, n_columns), all images in the last.
+
+    Where several folds lack a class alike, the one that lacks most images gets the group; then chance decides.
+    """
+    lacking = np.tile(counts.sum(axis=0) / n_folds, (n_folds, 1))  # (n_folds, n_columns)
+    folds = np.full(len(counts), NO_FOLD)
+    order = draw.permutation(len(counts))
+    while len(left := order[folds[order] == NO_FOLD]):
+        remaining = (counts[left] > 0).sum(axis=0)
+        column = int(np.where(remaining > 0, remaining, len(counts) + 1).argmin())
+        for group in left[counts[left, column] > 0]:
+            chance = draw.permutation(n_folds)
+            fold = max(chance, key=lambda own: (lacking[own, column].round(9), lacking[own, -1].round(9)))
+            folds[group] = fold
+            lacking[fold] -= counts[group]
+    return folds
 
 
 def _split(codes: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:

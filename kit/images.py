@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.files import key_of
+from kit.hierarchy import Hierarchy
+from kit.predictions import MULTICLASS, MULTILABEL
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +47,10 @@ class Pool:
         Folders in which a relative path to weights is looked up.
     embeddings
         (n_images, n_dims) float32 features given by the organisers, or None.
+    task
+        ``"multiclass"`` or ``"multilabel"``: the shape of labels.
+    hierarchy
+        Of the classes, or None.
     """
 
     ids: np.ndarray
@@ -57,6 +63,8 @@ class Pool:
     prompts: Path
     lookup: tuple[Path, ...] = ()
     embeddings: np.ndarray | None = None
+    task: str = MULTICLASS
+    hierarchy: Hierarchy | None = None
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,10 +74,16 @@ class Pool:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def is_multilabel(self) -> bool:
+        """Return whether an image may have several labels."""
+        return self.task == MULTILABEL
+
     def select(self, rows: np.ndarray, labels: np.ndarray | None = None) -> Images:
-        """Return the images at `rows`, with `labels` (class codes), or none known."""
+        """Return the images at `rows`, with `labels` (class codes, or 0 and 1 per class), or none known."""
         rows = np.asarray(rows, dtype=np.int64)
-        labels = np.full(len(rows), UNKNOWN) if labels is None else np.asarray(labels, dtype=np.int64)
+        shape, kind = ((len(rows), len(self.classes)), np.int8) if self.is_multilabel else (len(rows), np.int64)
+        labels = np.full(shape, UNKNOWN, dtype=kind) if labels is None else np.asarray(labels, dtype=kind)
         return Images(self, rows, labels, np.ones(len(rows), dtype=np.float32), np.zeros(len(rows), dtype=bool))
 
 
@@ -84,7 +98,8 @@ class Images:
     rows
         (n_images,) positions in the pool.
     labels
-        (n_images,) class codes; -1 where this model must not know it.
+        (n_images,) class codes; -1 where this model must not know it. With several labels per image (n_images,
+        n_classes) of 0 and 1; -1 in the whole row where it must not know them.
     weights
         (n_images,) training weight, above 0; 1 for a real label.
     is_pseudo
@@ -119,6 +134,16 @@ class Images:
     def groups(self) -> np.ndarray:
         """Return the groups (n_images,)."""
         return self.pool.groups[self.rows]
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Return which images have a label that this model may know, (n_images,) bool."""
+        return self.labels.reshape(len(self), -1)[:, 0] != UNKNOWN
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Return whether an image may have several labels."""
+        return self.pool.is_multilabel
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Import: predictions made elsewhere become a member of the ensemble, after the same checks.
 
-Reads CSV or parquet files with an id column and one column per class; writes ``runs/NAME/RUN/imported/``. A later
+Reads CSV or parquet files with an id column and one column per class, or one of labels where the metric is content
+with them; writes ``runs/NAME/RUN/imported/``. A later
 import takes the place of an earlier one.
 """
 
@@ -19,6 +20,7 @@ from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
 from kit.runs import IMPORTED, Result, describe_run, write_result
 from kit.table.scan import read_csv
+from kit.terminal import warn
 
 
 def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> Result:
@@ -33,14 +35,15 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
     name
         The member's name, not one of the competition's runs.
     oof, test
-        CSV or parquet files: an id column, then one column per class, in any order. The test file may hold the test
-        images that cannot be read here; their rows are left out, the submission gives them the class prior.
+        CSV or parquet files: an id column, then one column per class, in any order; or, with one label per image and
+        a metric of labels, one column of labels, each taken as certain. The test file may hold the test images that
+        cannot be read here; their rows are left out, the submission gives them the class prior.
 
     Raises
     ------
     InputError
-        When the name is taken, a file cannot be read, ids are missing or unknown, classes differ, or a row is not a
-        distribution.
+        When the name is taken, a file cannot be read, ids are missing or unknown, classes differ, a row is not a
+        distribution, or a file holds labels and the metric needs probabilities.
     """
     if not RUN_NAME.fullmatch(name) or name in RESERVED or name in prepared.competition.runs:
         raise InputError(f"import {name!r}: choose a name of letters, digits, _ and - that no run has")
@@ -61,6 +64,7 @@ def _read(path: Path, prepared: Prepared, wanted: np.ndarray, spare: Collection[
     table = _read_table(path)
     table = table[~table.iloc[:, 0].astype(str).isin(spare)]
     ids = table.iloc[:, 0].astype(str)
+    table = _spread_labels(path, prepared, table)
     columns = {str(name).removeprefix("class:"): name for name in table.columns[1:]}
     if set(columns) != set(prepared.classes):
         raise InputError(f"{path}: columns are not the classes: {some(sorted(set(columns) ^ set(prepared.classes)))}")
@@ -74,9 +78,33 @@ def _read(path: Path, prepared: Prepared, wanted: np.ndarray, spare: Collection[
         raise InputError(f"{path}: id {ids.iat[row]!r}: {said}")
     try:
         proba = values.to_numpy(dtype=np.float64)
-        return Predictions(ids.to_numpy(dtype=object), prepared.classes, proba).at(wanted)
+        if prepared.hierarchy is not None:
+            proba = prepared.hierarchy.make_consistent(proba)
+        own = Predictions(ids.to_numpy(dtype=object), prepared.classes, proba, prepared.pool.task)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error
+    metric = prepared.competition.metric
+    if metric.needs == "proba" and np.isin(own.proba, (0, 1)).all():
+        warn(f"{path}: every probability is 0 or 1, as labels are; {metric.name} counts how sure they are")
+    return own.at(wanted)
+
+
+def _spread_labels(path: Path, prepared: Prepared, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of one label per image as one column per class, 1 for the label; others as they are."""
+    classes, metric = prepared.classes, prepared.competition.metric
+    if table.shape[1] != 2 or str(table.columns[1]).removeprefix("class:") in classes:
+        return table
+    labels = table.iloc[:, 1].astype(str)
+    if prepared.pool.is_multilabel or not set(labels) & set(classes):
+        return table
+    if metric.needs == "proba":
+        raise InputError(
+            f"{path}: holds labels; metric {metric.name} needs probabilities and cannot be scored from them: give one "
+            "column per class"
+        )
+    if unknown := sorted(set(labels) - set(classes)):
+        raise InputError(f"{path}: labels that are not classes: {some(unknown)}")
+    return table.iloc[:, :1].assign(**{name: (labels == name).astype(np.float64) for name in classes})
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ Stored as parquet, one column per class beside ``id``. Class order and row order
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from kit.errors import InputError, some
 from kit.files import write_atomic
 
 SUM_TOLERANCE = 1e-3
+MULTICLASS, MULTILABEL = "multiclass", "multilabel"
+TASK_KEY = b"task"  # of the parquet schema's metadata
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,20 @@ class Predictions:
     classes
         (n_classes,) class names, in the order of the columns.
     proba
-        (n_images, n_classes) float32 probabilities, 0..1, rows summing to 1.
+        (n_images, n_classes) float32 probabilities, 0..1; rows sum to 1 where the task is multiclass.
+    task
+        ``"multiclass"``: one class per image; ``"multilabel"``: every class for itself.
 
     Raises
     ------
     ValueError
-        When shapes differ, an id repeats, a value is not finite or outside 0..1, or a row does not sum to 1.
+        When shapes differ, an id repeats, a value is not finite or outside 0..1, or a multiclass row does not sum to 1.
     """
 
     ids: np.ndarray
     classes: tuple[str, ...]
     proba: np.ndarray
+    task: str = MULTICLASS
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.ids, dtype=object)
@@ -50,11 +55,10 @@ class Predictions:
         if not np.isfinite(proba).all():
             row = int(np.flatnonzero(~np.isfinite(proba).all(axis=1))[0])
             raise ValueError(f"probabilities of {ids[row]!r} are not finite: {proba[row][:5]}")
-        if len(ids) and (proba.min() < -SUM_TOLERANCE or np.abs(proba.sum(axis=1) - 1).max() > SUM_TOLERANCE):
-            row = int(np.abs(proba.sum(axis=1) - 1).argmax())
-            raise ValueError(
-                f"probabilities must be 0..1 and sum to 1; those of {ids[row]!r} sum to {proba[row].sum():.4f}"
-            )
+        if self.task == MULTILABEL:
+            _check_each(ids, proba)
+        else:
+            _check_sums(ids, proba)
         object.__setattr__(self, "proba", proba.astype(np.float32))
 
     def __len__(self) -> int:
@@ -73,7 +77,7 @@ class Predictions:
         if missing:
             raise InputError(f"no prediction for {len(missing)} ids: {some(missing)}")
         rows = np.array([position[image_id] for image_id in ids], dtype=np.int64)
-        return Predictions(self.ids[rows], self.classes, self.proba[rows])
+        return replace(self, ids=self.ids[rows], proba=self.proba[rows])
 
 
 def mean_predictions(parts: list[Predictions]) -> Predictions:
@@ -82,25 +86,37 @@ def mean_predictions(parts: list[Predictions]) -> Predictions:
     Raises
     ------
     ValueError
-        When there is nothing to average or the classes differ.
+        When there is nothing to average, or the classes or tasks differ.
     """
     if not parts:
         raise ValueError("no predictions to average")
     first = parts[0]
     total = np.zeros(first.proba.shape, dtype=np.float64)  # (n_images, n_classes)
     for part in parts:
-        check_classes(part, first.classes)
+        check_same(part, first)
         total += part.proba if np.array_equal(part.ids, first.ids) else part.at(first.ids).proba
-    return Predictions(first.ids, first.classes, total / len(parts))
+    return replace(first, proba=total / len(parts))
 
 
 def concatenate(parts: list[Predictions]) -> Predictions:
     """Return predictions of different images as one."""
     for part in parts:
-        check_classes(part, parts[0].classes)
-    return Predictions(
-        np.concatenate([part.ids for part in parts]), parts[0].classes, np.concatenate([part.proba for part in parts])
-    )
+        check_same(part, parts[0])
+    ids, proba = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "proba"))
+    return replace(parts[0], ids=ids, proba=proba)
+
+
+def check_same(predictions: Predictions, first: Predictions) -> None:
+    """Refuse predictions of another task than `first`, of other classes, or in another order.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    check_classes(predictions, first.classes)
+    if predictions.task != first.task:
+        raise ValueError(f"tasks differ: {predictions.task!r} is not {first.task!r}")
 
 
 def check_classes(predictions: Predictions, classes: tuple[str, ...]) -> None:
@@ -124,6 +140,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     columns = [pa.array(predictions.ids, type=pa.string())]
     columns += [pa.array(np.ascontiguousarray(column)) for column in predictions.proba.T]
     table = pa.table(columns, names=["id", *_column_names(predictions.classes)])
+    table = table.replace_schema_metadata({TASK_KEY: predictions.task})
     with write_atomic(path) as file:
         pq.write_table(table, file, compression="zstd")
 
@@ -143,7 +160,9 @@ def read_predictions(path: Path) -> Predictions:
         table = pq.read_table(path)
         names = table.column_names
         proba = np.column_stack([table.column(i).to_numpy() for i in range(1, len(names))])
-        return Predictions(table.column(0).to_numpy(), tuple(name.removeprefix("class:") for name in names[1:]), proba)
+        task = (table.schema.metadata or {}).get(TASK_KEY, MULTICLASS.encode()).decode()
+        classes = tuple(name.removeprefix("class:") for name in names[1:])
+        return Predictions(table.column(0).to_numpy(), classes, proba, task)
     except (OSError, pa.ArrowException, ValueError, IndexError) as error:
         remedy = f"delete {path.parent} and run again"
         raise InputError(f"{path}: cannot be read as predictions ({error}); {remedy}") from error
@@ -152,6 +171,23 @@ def read_predictions(path: Path) -> Predictions:
 def _column_names(classes: tuple[str, ...]) -> list[str]:
     """Keep a class named "id" apart from the id column."""
     return [f"class:{name}" for name in classes]
+
+
+def _check_sums(ids: np.ndarray, proba: np.ndarray) -> None:
+    """Refuse rows that are no distribution."""
+    if len(ids) and (proba.min() < -SUM_TOLERANCE or np.abs(proba.sum(axis=1) - 1).max() > SUM_TOLERANCE):
+        row = int(np.abs(proba.sum(axis=1) - 1).argmax())
+        raise ValueError(
+            f"probabilities must be 0..1 and sum to 1; those of {ids[row]!r} sum to {proba[row].sum():.4f}"
+        )
+
+
+def _check_each(ids: np.ndarray, proba: np.ndarray) -> None:
+    """Refuse values that are no probability."""
+    far = (proba < -SUM_TOLERANCE) | (proba > 1 + SUM_TOLERANCE)
+    if far.any():
+        row, column = (int(axis[0]) for axis in np.nonzero(far))
+        raise ValueError(f"probabilities must be 0..1; one of {ids[row]!r} is {proba[row, column]:.4f}")
 
 
 def _check_ids(ids: np.ndarray) -> None:

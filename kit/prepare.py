@@ -19,10 +19,15 @@ from kit.errors import InputError, nearest, some
 from kit.files import key_of
 from kit.fold_file import read_folds
 from kit.folds import fold_groups, scored_folds
+from kit.hierarchy import Hierarchy
 from kit.images import Images, Pool
+from kit.metrics import check_classes
+from kit.predictions import MULTILABEL
 from kit.table import read_classes, read_table
 from kit.table.embeddings import read_embeddings
-from kit.terminal import warn
+from kit.table.labels import read_multi_hot
+from kit.table.tree import read_hierarchy
+from kit.terminal import stage, warn
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Prepared:
     labeled
         (n_labeled,) positions of the labelled images in the pool.
     labels
-        (n_labeled,) their class codes.
+        (n_labeled,) their class codes; with several labels per image (n_labeled, n_classes) int8 of 0 and 1.
     folds
         (n_labeled,) their folds.
     scored
@@ -61,6 +66,11 @@ class Prepared:
         return self.pool.classes
 
     @property
+    def hierarchy(self) -> Hierarchy | None:
+        """Return the hierarchy of the classes, or None."""
+        return self.pool.hierarchy
+
+    @property
     def fold_key(self) -> str:
         """Return the key of labels, folds and which of them are scored."""
         ids, groups = self.pool.ids[self.labeled], self.pool.groups[self.labeled]
@@ -72,6 +82,11 @@ class Prepared:
     def scored_rows(self) -> np.ndarray:
         """Return the positions, within the labelled images, of those that are scored."""
         return np.flatnonzero(np.isin(self.folds, self.scored))
+
+    @property
+    def scored_groups(self) -> np.ndarray:
+        """Return the groups of the scored images, in the order of `scored_rows`."""
+        return self.pool.groups[self.labeled[self.scored_rows]]
 
     def split(self, name: str) -> np.ndarray:
         """Return the pool's positions of one split."""
@@ -106,6 +121,7 @@ def prepare(competition: Competition) -> Prepared:
     InputError
         When files, labels, ids or the fold file are not in order; names the file and the row.
     """
+    metric = competition.metric  # a user's own is opened now, before any work
     make_data(competition)
     _check_files(competition)
     table = read_table(competition)
@@ -116,8 +132,11 @@ def prepare(competition: Competition) -> Prepared:
     usable = table[~broken].reset_index(drop=True)
     clusters = near_duplicates(table, facts)[~broken]
     is_labeled = (usable["split"] == "labeled").to_numpy()
-    classes = read_classes(table)
-    codes = pd.Categorical(usable["label"][is_labeled], categories=classes).codes.astype(np.int64)
+    task = competition.facts.task
+    classes = read_classes(table, task)
+    check_classes(metric, classes)
+    labels = _read_codes(usable["label"][is_labeled], classes, task)
+    _announce(competition, usable, classes)
     broken_labeled = set(table["id"][broken & (table["split"] == "labeled").to_numpy()])
     folds = read_folds(competition, usable, clusters, _committed_folds(competition), broken_labeled)[is_labeled]
     embeddings = read_embeddings(competition, table)
@@ -132,16 +151,31 @@ def prepare(competition: Competition) -> Prepared:
         prompts=competition.folder / "prompts",
         lookup=competition.lookup,
         embeddings=None if embeddings is None else embeddings[~broken],
+        task=task,
+        hierarchy=read_hierarchy(competition, classes, task == MULTILABEL),
     )
     return Prepared(
         competition,
         pool,
         np.flatnonzero(is_labeled),
-        codes,
+        labels,
         folds,
         scored_folds(competition, folds),
         tuple(table["id"][broken & (table["split"] == "test").to_numpy()]),
     )
+
+
+def _announce(competition: Competition, usable: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    """Say how many images and classes there are."""
+    counts = (f"{(usable['split'] == split).sum():,} {split}" for split in ("labeled", "unlabeled", "test"))
+    stage("images", f"{competition.name}: {len(classes)} classes, {', '.join(counts)}")
+
+
+def _read_codes(labels: pd.Series, classes: tuple[str, ...], task: str) -> np.ndarray:
+    """Return class codes (n_images,), or 0 and 1 per class (n_images, n_classes) with several labels per image."""
+    if task == MULTILABEL:
+        return read_multi_hot(labels.tolist(), classes)
+    return pd.Categorical(labels, categories=classes).codes.astype(np.int64)
 
 
 def _check_files(competition: Competition) -> None:

@@ -18,6 +18,8 @@ from kit.check.facts import audit_files
 from kit.check.image_file import SEPARATOR
 from kit.check.probe import Probe, tell_apart
 from kit.competition import Competition
+from kit.predictions import MULTILABEL
+from kit.table.labels import split_labels
 from kit.table.sources import list_unnamed
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 SHOWN = 10  # lines of each kind in the report
 SPLITS = ("labeled", "unlabeled", "test")
+NO_LABEL = "(no label)"  # stands for images of which is known that they show no class
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,11 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
     usable = facts["problem"].isna()
     exact, near = _list_clusters(table, facts, clusters)
     found = exact + near
+    compared = usable & table["split"].isin(["labeled", "test"])
     return Audit(
         competition=competition.name,
         splits={split: int((table["split"] == split).sum()) for split in SPLITS},
-        classes=_count(table.loc[usable & (table["split"] == "labeled"), "label"]),
+        classes=_count_classes(competition, table.loc[usable & (table["split"] == "labeled"), "label"]),
         broken=_list_broken(table[~usable], facts[~usable]),
         unnamed=list_unnamed(competition, table["path"]),
         remarks=_count(facts["remark"].dropna().str.split(SEPARATOR).explode()),
@@ -118,8 +122,16 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
         across=[cluster for cluster in found if {"labeled", "test"} <= {image["split"] for image in cluster}],
         contradictions=[cluster for cluster in found if len({image["label"] for image in cluster} - {None}) > 1],
         refused=[list_images(table.iloc[rows]) for rows in refused],
-        probe=tell_apart(table[usable], facts[usable]),
+        probe=tell_apart(table[compared], facts[compared]),
     )
+
+
+def _count_classes(competition: Competition, labels: pd.Series) -> dict[str, int]:
+    """Count the images of each class; with several labels per image also those without any."""
+    if competition.facts.task != MULTILABEL:
+        return _count(labels)
+    nothing = int((labels == "").sum())
+    return _count(labels.map(split_labels).explode().dropna()) | ({NO_LABEL: nothing} if nothing else {})
 
 
 def _count(values: pd.Series) -> dict[str, int]:
@@ -163,11 +175,9 @@ def _print_some(title: str, findings: Iterable[str]) -> None:
 
 def _table_of_classes(report: Audit) -> Table:
     """Return the images per split and class."""
-    from rich.table import Table
-
-    table = Table(title=terminal.escape(f"{report.competition}: images"))
+    table = terminal.table(f"{report.competition}: images")
     table.add_column("split")
-    table.add_column("class")
+    table.add_column("class", overflow="fold")
     table.add_column("images", justify="right")
     for name, n_images in report.classes.items():
         table.add_row("labeled", terminal.escape(name), str(n_images))
@@ -178,11 +188,9 @@ def _table_of_classes(report: Audit) -> Table:
 
 def _table_of_findings(report: Audit) -> Table:
     """Return what was found, counted."""
-    from rich.table import Table
-
-    table = Table(title="findings")
-    table.add_column("what")
-    table.add_column("count", justify="right")
+    table = terminal.table("findings")
+    table.add_column("what", overflow="fold")
+    table.add_column("count", justify="right", overflow="fold")
     for split, n_images in Counter(image["split"] for image in report.broken).items():
         table.add_row(f"broken files, {split}", str(n_images))
     if report.unnamed:

@@ -133,7 +133,7 @@ def _link(facts: pd.DataFrame) -> np.ndarray:
     aspect = (facts["width"] / facts["height"]).to_numpy()
     stretch = np.abs(np.log(aspect[first] / aspect[second]))
     first, second = first[stretch < np.log(MAX_STRETCH)], second[stretch < np.log(MAX_STRETCH)]
-    correlation = _correlate(facts["thumbnail"].to_numpy(), first, second)
+    correlation = _correlate(facts["thumbnail"].array, first, second)
     near = correlation >= MIN_CORRELATION
     order = np.lexsort((second[near], first[near], -correlation[near]))
     return _link_completely(len(facts), first[near][order], second[near][order])
@@ -177,7 +177,7 @@ def _find_pairs_in_buckets(hashes: np.ndarray, mask: np.uint64, most: int) -> tu
 def _correlate(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the correlation (n_pairs,) of two images' gradients, -1 where one of them is flat."""
     correlation = np.empty(len(first), dtype=np.float32)
-    for start in range(0, len(first), PAIR_BLOCK):
+    for start in terminal.track(range(0, len(first), PAIR_BLOCK), "duplicates"):
         block = slice(start, start + PAIR_BLOCK)
         ours, theirs = _take_gradients(thumbnails[first[block]]), _take_gradients(thumbnails[second[block]])
         correlation[block] = np.einsum("ij,ij->i", ours, theirs)

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kit import terminal
 from kit.check.image_file import SIDE, measure_file, read_stamp
 from kit.errors import InputError
@@ -53,8 +55,10 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
     InputError
         When no image, or none of a class, can be read.
     """
+    import pandas as pd
     import pyarrow as pa
 
+    pa.default_memory_pool().release_unused()  # of an earlier call: thumbnails of 300,000 images are 240 MB a copy
     known = _read_known(cache)
     todo = _list_changed(list(dict.fromkeys(table["path"])), known)
     if todo:
@@ -62,8 +66,13 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
         known = known.combine_chunks().take(sorted(_find_rows(known).values()))
         _write_known(known, cache)
     row_of = _find_rows(known)
-    rows = pa.array([row_of[path] for path in table["path"]], pa.int64())
-    facts = known.drop_columns(["path", "mtime_ns"]).take(rows).to_pandas().set_axis(table.index)
+    rows = np.array([row_of[path] for path in table["path"]], dtype=np.int64)
+    found = known.drop_columns(["path", "mtime_ns"])
+    if not np.array_equal(rows, np.arange(len(found))):
+        found = found.take(pa.array(rows))
+    del known
+    packed = {_schema().field("thumbnail").type: pd.ArrowDtype(_schema().field("thumbnail").type)}
+    facts = found.to_pandas(self_destruct=True, split_blocks=True, types_mapper=packed.get).set_axis(table.index)
     _refuse_hopeless(table, facts)
     return facts
 
@@ -123,6 +132,7 @@ def _measure_files(paths: list[str], cache: Path) -> list[pa.Table]:
                 progress.advance()
             tables.append(pa.Table.from_pylist(part, schema=_schema()))
             _write_parquet(tables[-1], cache / PARTS.replace("*", f"{n_parts + len(tables):05d}"))
+    terminal.stage("audit", progress.summary("files read"))
     return tables
 
 
@@ -149,13 +159,13 @@ def _read_known(cache: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = [_schema().empty_table()]
+    tables = []
     for file in [cache / FILE, *sorted(cache.glob(PARTS))]:
         with contextlib.suppress(OSError, pa.ArrowInvalid):
             rows = pq.read_table(file)
             if rows.schema.equals(_schema(), check_metadata=True):
                 tables.append(rows)
-    return pa.concat_tables(tables).combine_chunks()
+    return tables[0] if len(tables) == 1 else pa.concat_tables([_schema().empty_table(), *tables]).combine_chunks()
 
 
 def _write_known(known: pa.Table, cache: Path) -> None:

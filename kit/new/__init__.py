@@ -17,8 +17,48 @@ from kit.errors import InputError, some
 from kit.files import Workspace, write_atomic
 from kit.new.hints import LABELED, TEST, UNLABELED, VALIDATION
 from kit.new.layout import Layout
+from kit.predictions import MULTICLASS, MULTILABEL
 from kit.terminal import escape
+from kit.terminal import table as empty_table
 
+LABEL_SETS = """\
+# What the organisers decided. `metric` stands on the competition's Evaluation page.
+[competition]
+title = {title}
+{slug}task = "multilabel"
+metric = "macro_f1"
+
+# Where the files are, relative to root.
+[data]
+{data}
+# Every run is scored on the same folds.
+[folds]
+n = 5
+seed = 0
+
+# One table per experiment: a model, and its options beside it. These read pixels and work offline: a floor to beat.
+[runs.forest]
+model = "forest"
+
+[runs.extra_trees]
+model = "forest"
+trees = "extra"
+
+# From here on weights come from the model hub; where it cannot be reached, these runs are skipped and say so.
+[runs.probe]
+model = "linear_probe"
+encoder = "open_clip:ViT-B-32/openai"
+
+[runs.efficientnetv2_s]
+model = "fine_tune"
+encoder = "timm:tf_efficientnetv2_s.in21k_ft_in1k"
+flip = true
+balance = "sqrt_inverse"  # rare classes count more
+
+# The ensemble combines all runs, by weights chosen on out-of-fold predictions; `members` names some of them.
+[ensemble]
+method = "weights"
+"""
 TEMPLATES = ("a photo of a {}.", "a close-up photo of a {}.", "a picture of a {}.", "an image showing a {}.")
 
 TOML = """\
@@ -107,10 +147,11 @@ templates = [{templates}]
 
 def describe(layout: Layout) -> Table:
     """Return a table of what was understood, for the user to confirm."""
-    table = Table(title=escape(f"what lies in {layout.root}"), title_justify="left")
+    table = empty_table(f"what lies in {layout.root}")
     for column in ("", "where", "images", ""):
-        table.add_column(column, justify="right" if column == "images" else "left")
-    classes = f"{len(layout.classes)} classes: {some(layout.classes)}"
+        table.add_column(column, justify="right" if column == "images" else "left", overflow="fold")
+    several = ", several per image" if layout.task == MULTILABEL else ""
+    classes = f"{len(layout.classes)} classes{several}: {some(layout.classes)}"
     details = {LABELED: classes, VALIDATION: "not used: the folds do its work; its images may join the labelled ones"}
     for split in (LABELED, UNLABELED, TEST, VALIDATION):
         source = getattr(layout, split)
@@ -128,6 +169,8 @@ def write_competition(
     name: str, layout: Layout, home: Path, slug: str | None = None, workspace: Workspace | None = None
 ) -> Path:
     """Write ``competition.toml`` and ``prompts/first.toml`` of a new competition; return its folder.
+
+    Where images have several labels there is no prompt list: words choose one class.
 
     Parameters
     ----------
@@ -153,7 +196,7 @@ def write_competition(
     text = _compose(name, layout, read_slug(slug) if slug else None, workspace)
     if file.exists() and file.read_bytes() != text.encode():
         raise InputError(f"{file} is there already and says something else; choose another name or delete it")
-    if not prompts.exists():  # words somebody wrote are never lost
+    if layout.task == MULTICLASS and not prompts.exists():  # words somebody wrote are never lost
         with write_atomic(prompts, "w") as opened:
             opened.write(_compose_prompts(layout.classes))
     with write_atomic(file, "w") as opened:
@@ -202,9 +245,10 @@ def _compose(name: str, layout: Layout, slug: str | None, workspace: Workspace |
     root = layout.root
     if workspace and root.is_relative_to(workspace.root.resolve()):
         root = root.relative_to(workspace.root.resolve())
-    keys = (LABELED, UNLABELED, TEST, "sample_submission", "solution")
+    keys = (LABELED, UNLABELED, TEST, "sample_submission", "solution", "hierarchy")
     sources = {"root": root.as_posix()} | {key: getattr(layout, key) for key in keys}
-    return TOML.format(
+    template = LABEL_SETS if layout.task == MULTILABEL else TOML
+    return template.format(
         title=toml_text(slug or name),
         slug=f"slug = {toml_text(slug)}\n" if slug else "",
         data="".join(f"{key} = {_toml_source(source)}\n" for key, source in sources.items() if source),

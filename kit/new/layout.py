@@ -29,6 +29,8 @@ from kit.new.hints import (
     role_of,
     subfolders,
 )
+from kit.new.label_sets import PATH, are_paths, guess_label_sets
+from kit.predictions import MULTICLASS, MULTILABEL
 from kit.table.scan import (
     IMAGE_SUFFIXES,
     extract_archive,
@@ -65,6 +67,10 @@ class Layout:
         Folders of validation images, which nothing reads.
     sample_submission, solution
         CSV files, or None.
+    task
+        ``"multilabel"`` where a CSV gives images several labels.
+    hierarchy
+        What parts labels that are paths, or None.
     """
 
     root: Path
@@ -76,6 +82,8 @@ class Layout:
     validation: tuple[str, ...] = ()
     sample_submission: str | None = None
     solution: str | None = None
+    task: str = MULTICLASS
+    hierarchy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,7 @@ class _Images:
     source: str | tuple[str, ...] | Listing | None = None
     names: set[str] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
+    task: str = MULTICLASS
 
 
 def infer_layout(data: Path, unpack_to: Path | None = None) -> Layout:
@@ -129,6 +138,8 @@ def infer_layout(data: Path, unpack_to: Path | None = None) -> Layout:
         counts={split: len(images.names) for split, images in found.items()},
         sample_submission=sample,
         solution=_highest(tables, SOLUTION),
+        task=labeled.task,
+        hierarchy=PATH if labeled.task == MULTILABEL and are_paths(labeled.classes) else None,
         **{split: images.source for split, images in found.items()},
     )
 
@@ -201,6 +212,9 @@ def _find_listed(names: list[str], roles: dict[str, list[str]], tables: dict[str
     for file, table in tables.items():
         if SAMPLE.search(Path(file).name) or SOLUTION.search(file) or role_of(file) not in (LABELED, None):
             continue
+        if several := _find_label_sets(names, roles, file, table, avoid):
+            found.append(several)
+            continue
         for image_id, label in guess_columns(table):
             match = match_ids(table[image_id], names, avoid, prefer=roles[LABELED])
             labels = table[label][table[label].str.strip() != ""]
@@ -209,6 +223,19 @@ def _find_listed(names: list[str], roles: dict[str, list[str]], tables: dict[str
                 found.append(_Images(listing, match[1], set(labels)))
                 break
     return max(found, key=lambda images: len(images.names), default=_Images())
+
+
+def _find_label_sets(
+    names: list[str], roles: dict[str, list[str]], file: str, table: pd.DataFrame, avoid: list[str]
+) -> _Images | None:
+    """Return the images that a CSV gives several labels, or None."""
+    for image_id in guess_ids(table):
+        several = guess_label_sets(table, image_id)
+        match = several and match_ids(table[image_id], names, avoid, prefer=roles[LABELED])
+        if match:
+            keys, classes = several
+            return _Images(Listing(csv=file, images=match[0], id=image_id, **keys), match[1], classes, MULTILABEL)
+    return None
 
 
 def _find_test(

@@ -14,8 +14,12 @@ import pandas as pd
 
 from kit.competition import Competition, Listing
 from kit.errors import InputError, some
+from kit.predictions import MULTICLASS, MULTILABEL
+from kit.table.labels import join_labels, split_labels
+from kit.table.merging import join_sources, merge_classes
 from kit.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
-from kit.table.sources import find_folder, list_folders, name_key, read_listing
+from kit.table.sources import find_file, find_folder, list_folders, name_key, read_listing
+from kit.table.tree import read_lineage
 from kit.terminal import note, warn
 
 SPLITS = ("labeled", "unlabeled", "test")
@@ -39,18 +43,23 @@ def read_table(competition: Competition) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns id, path (absolute), label (None where there is none), split (labeled, unlabeled or test) and group
-        (None where there is none), all text; labelled rows first, then unlabelled, then test, each sorted by id.
+        (None where there is none), all text; labelled rows first, then unlabelled, then test, each sorted by id. With
+        several labels per image a label is a cell of `kit.table.labels`, parents among the labels.
 
     Raises
     ------
     InputError
         When a folder, file, column or image is missing, a CSV cannot be read, an id repeats or fits two files, a label
-        is empty, or a class has fewer than two images; names the key of competition.toml or the CSV's row.
+        is empty, or a class has fewer than two images; names the key of competition.toml or the CSV's row. Where there
+        is a hierarchy, when a label does not fit it.
     """
     _check_root(competition)
     _check_mined(competition)
     table = _read_splits(competition, SPLITS)
-    _check_classes(competition, table["label"])
+    if competition.facts.task == MULTILABEL:
+        _check_label_sets(competition, table["label"])
+    else:
+        _check_classes(competition, table["label"])
     return _leave_out_known(table)
 
 
@@ -90,10 +99,10 @@ def _read_splits(competition: Competition, splits: tuple[str, ...]) -> pd.DataFr
     parts = []
     for split in splits:
         source = getattr(competition.data, split)
-        if isinstance(source, Listing):
+        if split == "labeled":
+            part = _read_labeled(competition)
+        elif isinstance(source, Listing):
             part = read_listing(competition, split, source)
-        elif split == "labeled":
-            part = _read_class_folders(competition, source)
         elif source is not None and source != []:
             part = _read_folders(competition, split, list_folders(source))
         else:
@@ -102,9 +111,23 @@ def _read_splits(competition: Competition, splits: tuple[str, ...]) -> pd.DataFr
     return pd.concat(parts, ignore_index=True)[COLUMNS].astype(object)
 
 
-def read_classes(table: pd.DataFrame) -> tuple[str, ...]:
+def _read_labeled(competition: Competition) -> pd.DataFrame:
+    """Read the labelled images of one source or several, their classes merged and placed in the hierarchy."""
+    sources = competition.data.labeled_sources
+    parts = [
+        read_listing(competition, "labeled", own) if isinstance(own, Listing) else _read_class_folders(competition, own)
+        for own in sources
+    ]
+    merged = merge_classes(competition, [part["label"] for part in parts])
+    for part, source, labels in zip(parts, sources, merged, strict=True):
+        part["label"] = _place_labels(competition, source, labels)
+    return join_sources(competition, parts, sources)
+
+
+def read_classes(table: pd.DataFrame, task: str = MULTICLASS) -> tuple[str, ...]:
     """Return the labels that occur in an image table, sorted: the order of all probabilities."""
-    return tuple(sorted(set(table["label"].dropna())))
+    labels = table["label"].dropna()
+    return tuple(sorted(set(labels if task == MULTICLASS else labels.map(split_labels).explode().dropna())))
 
 
 def _check_root(competition: Competition) -> None:
@@ -114,6 +137,8 @@ def _check_root(competition: Competition) -> None:
         return
     slug = competition.facts.slug
     remedy = f"fetch it with ./run.sh download {slug}" if slug else "put the competition's files there"
+    if (competition.folder / "README.md").is_file():
+        remedy += f", as {competition.folder / 'README.md'} says"
     what = "is a file, not a folder" if root.exists() else "is not there"
     raise InputError(f"{name_key(competition, 'root')} = {competition.data.root!r}: {root} {what}; {remedy}")
 
@@ -135,16 +160,62 @@ def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:
     classes = {path.name for path in _visible_folders(folder) if path.resolve() not in elsewhere}
     images = [name for name in scan_files(folder) if is_image(name)]
     names = [name for name in images if "/" in name and name.partition("/")[0] in classes]
-    labels = [name.partition("/")[0] for name in names]
+    tree = competition.data.hierarchy
+    if tree is not None and tree.separator is not None:  # the folders' path is the label's
+        labels = [tree.separator.join(name.split("/")[:-1]) for name in names]
+    else:
+        labels = [name.partition("/")[0] for name in names]
     n_beside = sum("/" not in name for name in images)
     if not classes:
         cause = f"holds {n_beside} images but no class folders" if n_beside else "is empty"
         remedy = f'make a folder per class, or write labeled = {{ csv = "train.csv", images = "{text}" }}'
         raise InputError(f"{name_key(competition, 'labeled')} = {text!r}: {folder} {cause}; {remedy}")
-    _check_class_folders(f"{name_key(competition, 'labeled')} = {text!r}", folder, text, classes, set(labels))
+    tops = {name.partition("/")[0] for name in names}
+    _check_class_folders(f"{name_key(competition, 'labeled')} = {text!r}", folder, text, classes, tops)
     if n_beside:
         note(f"{folder}: {n_beside} images beside the class folders are not read")
     return _make_part(_name_images(names, folder), [f"{folder}/{name}" for name in names], labels)
+
+
+def _place_labels(competition: Competition, source: str | Listing, labels: pd.Series) -> list[str]:
+    """Return the labels of the labelled images as the table holds them; refuse those that the hierarchy does not know.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    source
+        Where the labels are from, for messages.
+    labels
+        (n_images,) names by the row of their CSV, with several labels per image lists of names.
+    """
+    lineage, is_multilabel = read_lineage(competition), competition.facts.task == MULTILABEL
+    where = find_file(competition, "labeled.csv", source.csv) if isinstance(source, Listing) else None
+    above: dict[str, list[str]] = {}
+
+    def place(row: int, label: str) -> list[str]:
+        if label not in above:
+            try:
+                above[label] = [label] if lineage is None else lineage.chain(label)
+            except InputError as error:
+                raise InputError(f"{where}: row {row}: {error}" if where else f"folder {label!r}: {error}") from error
+        return above[label]
+
+    if not is_multilabel:
+        return [place(row, label)[-1] for row, label in labels.items()]
+    cells = {row: [own] if isinstance(own, str) else own for row, own in labels.items()}  # class folders give one
+    return [join_labels(name for label in own for name in place(row, label)) for row, own in cells.items()]
+
+
+def _check_label_sets(competition: Competition, cells: pd.Series) -> None:
+    """Warn of classes that hardly any image has; refuse labels that leave nothing to tell apart."""
+    key, n_images = name_key(competition, "labeled"), Counter(cells.dropna().map(split_labels).explode().dropna())
+    if len(n_images) < 2:
+        cause = f"one class only, {next(iter(n_images))!r}" if n_images else "no image has a label"
+        raise InputError(f"{key}: {cause}; a classifier needs two")
+    small = sorted(name for name, n in n_images.items() if n < MIN_IMAGES_PER_CLASS)
+    if small:
+        warn(f"{key}: class {some(map(repr, small))} has one image: the fold that scores it cannot have learned it")
 
 
 def _visible_folders(folder: Path) -> list[Path]:

@@ -12,16 +12,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.competition import FILE, Competition, Listing
+from kit.competition import FILE, Competition, Listing, Mining
 from kit.errors import InputError, nearest, some
 from kit.files import key_of
+from kit.predictions import MULTILABEL
+from kit.table.columns import read_column, refuse_empty
+from kit.table.labels import read_label_lists
 from kit.table.scan import extract_archive, is_archive, is_image, is_visible, read_csv, scan_files, strip_suffix
 from kit.terminal import warn
 
 
 def name_key(competition: Competition, key: str) -> str:
-    """Return a key of ``[data]`` as messages name it."""
-    return f"{competition.folder / FILE}: [data] {key}"
+    """Return a key of ``[data]``, or of ``[mining]`` where it is one of its own, as messages name it."""
+    table = "mining" if key in Mining.model_fields else "data"
+    return f"{competition.folder / FILE}: [{table}] {key}"
 
 
 def list_folders(source: str | list[str] | tuple[str, ...] | Listing | None) -> list[str]:
@@ -71,12 +75,12 @@ def read_listing(competition: Competition, split: str, listing: Listing) -> pd.D
     -------
     pandas.DataFrame
         Columns id, path, label and group in the CSV's order, None where there is none; unlabelled rows without a file
-        are left out and warned of.
+        are left out and warned of. With several labels per image a label is a list of names.
 
     Raises
     ------
     InputError
-        When a column or a file is missing, an id is empty, repeats or fits two files, or a label is empty.
+        When a column or a file is missing, an id is empty, repeats or fits two files, or a label is empty or in doubt.
     """
     key = name_key(competition, split)
     file = find_file(competition, f"{split}.csv", listing.csv)
@@ -84,13 +88,17 @@ def read_listing(competition: Competition, split: str, listing: Listing) -> pd.D
     rows = read_csv(file)
     if rows.empty:
         raise InputError(f"{file}: a header and no rows; {key} needs a row per image")
-    ids = _read_column(rows, id_column(rows, listing), f"{key}.id", file)
-    _check_ids(ids, file)
+    ids = read_column(rows, id_column(rows, listing), f"{key}.id", file)
     labels = groups = None
-    if split == "labeled":
+    if split == "labeled" and competition.facts.task == MULTILABEL:
+        refuse_empty(ids, file, "id")
+        rows, labels = read_label_lists(rows, ids.name, listing, key, file)
+        ids = rows[ids.name]
+    _check_ids(ids, file)
+    if split == "labeled" and labels is None:
         labels = _read_labels(rows, ids, listing, key, file)
     if listing.group is not None:
-        groups = [group or None for group in _read_column(rows, listing.group, f"{key}.group", file)]
+        groups = [group or None for group in read_column(rows, listing.group, f"{key}.group", file)]
     names = _find_images(ids, folder, file, strict=split != "unlabeled")
     paths = [name and f"{folder}/{name}" for name in names]
     table = pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": groups}, dtype=object)
@@ -108,8 +116,9 @@ def list_unnamed(competition: Competition, paths: Iterable[str]) -> list[str]:
         The files of its image table, all splits together: listings may share a folder.
     """
     named, unnamed = set(paths), set()
-    for split in ("labeled", "unlabeled", "test"):
-        listing = getattr(competition.data, split)
+    data = competition.data
+    sources = [("labeled", own) for own in data.labeled_sources] + [("unlabeled", data.unlabeled), ("test", data.test)]
+    for split, listing in sources:
         if isinstance(listing, Listing):
             folder = find_folder(competition, f"{split}.images", listing.images)
             unnamed |= {f"{folder}/{name}" for name in scan_files(folder) if is_image(name)} - named
@@ -133,37 +142,21 @@ def _locate(competition: Competition, key: str, text: str) -> Path:
     raise InputError(f"{name_key(competition, key)} = {text!r}: {cause}")
 
 
-def _read_column(rows: pd.DataFrame, name: str, key: str, file: Path) -> pd.Series:
-    """Return a column by name."""
-    n_found = list(rows.columns).count(name)
-    if n_found != 1:
-        cause = f"{n_found} columns are named {name!r}" if n_found else f"no column {name!r}"
-        raise InputError(f"{file}: {cause}; {nearest(name, filter(None, rows.columns))} ({key})")
-    return rows[name]
-
-
 def _read_labels(rows: pd.DataFrame, ids: pd.Series, listing: Listing, key: str, file: Path) -> pd.Series:
     """Return the column of classes: the second one where none is named."""
     named = [name for name in rows.columns if name]
     if listing.label is None and len(named) < 2:
         raise InputError(f"{file}: one column only, {some(named)!r}; is it separated by commas?")
-    labels = _read_column(rows, listing.label or named[1], f"{key}.label", file)
+    labels = read_column(rows, listing.label or named[1], f"{key}.label", file)
     if labels.name == ids.name:
         raise InputError(f"{key}: column {ids.name!r} is both id and label; name the label's column")
-    _refuse_empty(labels, file, "label")
+    refuse_empty(labels, file, "label")
     return labels
-
-
-def _refuse_empty(cells: pd.Series, file: Path, what: str) -> None:
-    """Refuse cells that say nothing."""
-    empty = cells.index[cells.str.strip() == ""]
-    if len(empty):
-        raise InputError(f"{file}: row {some(empty)}: the {what} is empty; fill it in or remove the row")
 
 
 def _check_ids(ids: pd.Series, file: Path) -> None:
     """Refuse ids that are empty or repeat."""
-    _refuse_empty(ids, file, "id")
+    refuse_empty(ids, file, "id")
     repeated = ids[ids.duplicated(keep=False)]
     if len(repeated):
         first = repeated.iloc[0]
