@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kit.balance import Balance
 from kit.errors import InputError
+from kit.search import Between
 
 # What each method reads, with its published value; a threshold of None is `SHARE_OF_SURE` of what label smoothing
 # allows.
@@ -93,7 +95,7 @@ class Semi:
 
 
 @dataclass(kw_only=True)
-class Recipe(Semi):
+class Recipe(Semi, Balance):
     """Hold how a network is trained.
 
     Parameters
@@ -124,7 +126,11 @@ class Recipe(Semi):
     layer_decay
         Factor on the learning rate from each layer to the one before it (Bao et al. 2022, BEiT); 1 for none.
     weight_decay
-        Not applied to norms, biases and what the network itself exempts.
+        Not applied to norms, biases and what the network itself exempts. With ``"adamw"`` it is decoupled: weights
+        shrink by lr * weight_decay per step. With ``"adam"``, ``"sgd"`` and ``"momentum"`` it is coupled, that is L2 in
+        the loss; Keras' ``l2(x)`` is then weight_decay = 2 x.
+    head_weight_decay
+        The same of the head, as Keras' ``kernel_regularizer`` of the new layers; None for `weight_decay`.
     warmup_share
         Share of the steps over which the learning rates rise; they then fall to zero along a cosine.
     label_smoothing
@@ -136,6 +142,9 @@ class Recipe(Semi):
         grows with the steps, so that short runs forget their random start.
     augment
         A level of `kit.training.augment`; of unlabelled images too, where the strong view of a method is ``"strong"``.
+    augment_copy
+        Learn every training image as it is, and beside it a copy that `augment` and `flip` vary, drawn anew in every
+        epoch, in place of the varied image alone: an epoch is then twice as long. Held-out images get no copy.
     flip
         Mirror images left to right: not for digits and letters.
     patience
@@ -151,8 +160,20 @@ class Recipe(Semi):
     lora_targets
         Layers that are adapted, by the end of their names, such as ``["attn", "out_proj"]``; None for all linear ones
         and packed attention, in convolutional networks the convolutions too. See `kit.training.adapters`.
+    augment_rare
+        Level at which the copies are varied that resampling draws beyond an image's first, in place of `augment`: rare
+        classes are varied more than frequent ones. None for `augment`.
+    loss
+        ``"cross_entropy"``; ``"balanced_softmax"``, the cross entropy of logits to which the log shares of the classes
+        are added, so that the network itself says what it would of classes of one size (Ren et al. 2020);
+        ``"focal"``, which hears images less the surer they are (Lin et al. 2017). With several labels per image the
+        binary forms, of which ``"balanced_softmax"`` has none.
+    focal_gamma
+        Of ``"focal"``: 0 is the cross entropy; None for 2, as published.
     semi, unlabeled_ratio, ...
         How unlabelled images take part: the keys of `Semi`.
+    balance, tau, ...
+        How classes of unequal size are treated: the keys of `kit.balance.Balance`.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -162,25 +183,32 @@ class Recipe(Semi):
     accumulate: Annotated[int, Field(ge=1)] = 1
     grad_checkpointing: bool = False
     optimizer: str = "adamw"
-    lr: Annotated[float, Field(ge=0)] = 3e-4
+    lr: Annotated[float, Field(ge=0), Between(1e-5, 3e-3, log=True)] = 3e-4
     head_lr: Annotated[float, Field(ge=0)] | None = None
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0), Between(1e-3, 0.5, log=True)] = 0.05
+    head_weight_decay: Annotated[float, Field(ge=0)] | None = None
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), Between(0, 0.3)] = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    augment: Literal["none", "light", "strong"] = "none"
+    augment: Literal["none", "light", "strong", "rotate_shift"] = "none"
+    augment_copy: bool = False
     flip: bool = False
     patience: Annotated[int, Field(ge=1)] | None = None
     freeze_batch_norm: bool = False
     lora_rank: Annotated[int, Field(ge=0)] = 0
     lora_alpha: Annotated[float, Field(gt=0)] | None = None
     lora_targets: list[str] | None = None
+    augment_rare: Literal["none", "light", "strong", "rotate_shift"] | None = None
+    loss: Literal["cross_entropy", "balanced_softmax", "focal"] = "cross_entropy"
+    focal_gamma: Annotated[float, Field(ge=0)] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        Semi.__post_init__(self)
+        Balance.__post_init__(self)
+        self._check_loss()
         if self.semi == "mean_teacher" and not self.ema_decay:
             raise InputError('semi = "mean_teacher": the teacher is the moving average; it needs ema_decay above 0')
         if self.semi == "self_training" and self.of_semi("join_epoch") > self.epochs:
@@ -188,8 +216,26 @@ class Recipe(Semi):
                 f"join_epoch = {self.of_semi('join_epoch')} lies after the last of {self.epochs} epochs: no unlabelled "
                 "image would join"
             )
+        if self.augment_copy and self.augment == "none" and not self.flip:
+            raise InputError('augment_copy adds a varied copy of each image: it needs an augment other than "none"')
         if not self.lora_rank and (self.lora_alpha is not None or self.lora_targets is not None):
             raise InputError("lora_alpha and lora_targets say how to adapt layers: they need lora_rank above 0")
+
+    def _check_loss(self) -> None:
+        """Refuse what nothing reads, and classes that would be balanced twice."""
+        if self.focal_gamma is not None and self.loss != "focal":
+            raise InputError(f'focal_gamma is read with loss = "focal" alone, not "{self.loss}"')
+        if self.loss == "balanced_softmax" and self.balance != "none":
+            raise InputError(
+                f'loss = "balanced_softmax" balances the classes already; with balance = "{self.balance}" it would be '
+                "done twice"
+            )
+        if self.augment_rare is not None and self.balance not in ("over", "repeat_factor"):
+            raise InputError(
+                'augment_rare varies the copies that resampling adds: it needs balance = "over" or "repeat_factor"'
+            )
+        if self.augment_rare is not None and self.augment_copy:
+            raise InputError("augment_copy varies a copy of every image, augment_rare of rare ones: use one of them")
 
 
 def recipe_of(model: Recipe) -> Recipe:

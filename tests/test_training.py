@@ -494,7 +494,7 @@ def test_predictions_follow_the_order_of_the_images(labeled):
 
 def test_tta_is_the_mean_over_the_mirror_image(labeled):
     network = make_network()
-    twice = predict_network(network, labeled, PREPROCESSING, "cpu", "float32", tta=True)
+    twice = predict_network(network, labeled, PREPROCESSING, "cpu", "float32", tta="mirror")
 
     def mirrored(network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         return network(pixels.flip(3))

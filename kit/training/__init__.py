@@ -18,6 +18,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Generator, nn
 
+from kit.balance import WEIGHTED, balance_images, class_shares
 from kit.deadline import check_deadline, time_is_up
 from kit.encoders import Preprocessing
 from kit.errors import InputError
@@ -27,11 +28,12 @@ from kit.recipe import Recipe
 from kit.store import read_rows, read_store
 from kit.terminal import Progress, note
 from kit.training.adapters import add_adapters, merge_adapters
-from kit.training.augment import augment
+from kit.training.augment import augment, augment_rarely
 from kit.training.batches import (
     Forward,
     ask,
     draw_steps,
+    mark_copies,
     mix,
     predict_network,
     reproducible,
@@ -41,11 +43,13 @@ from kit.training.batches import (
 )
 from kit.training.hold_out import HoldOut
 from kit.training.layers import checkpoint_activations
+from kit.training.loss import make_loss
 from kit.training.optimizer import make_optimizer, make_schedule, set_mode
 from kit.training.semi import fixed_threshold, make_method
 from kit.training.steps import Batch, Steps
 from kit.training.unlabeled import Stream, check_unlabeled, describe_teaching, take_confident
 
+BALANCE_STREAM = 2  # tells the draws of resampling from those of the order
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
 Diary = list[dict[str, Any]]
@@ -158,8 +162,9 @@ class _Loop:
         self.steps = Steps(network, forward, self.optimizer, device, precision, recipe.accumulate)
         self.epoch = 0
         self.diary: Diary = []
-        shares = np.bincount(self.train.labels, self.train.weights, self.train.n_classes)
-        self.method = make_method(recipe, torch.from_numpy(shares / shares.sum()), recipe.label_smoothing)
+        self.loss = make_loss(recipe, self.train)
+        shares = class_shares(self.train.labels, self.train.n_classes, self.train.weights)
+        self.method = make_method(recipe, torch.from_numpy(shares), recipe.label_smoothing)
         if self.method is not None:
             self.method.to(device)
             pool = self.train.join(unlabeled) if self.method.on_labeled else unlabeled
@@ -196,7 +201,8 @@ class _Loop:
         """Train one epoch, score it on the hold-out and write the diary."""
         started = time.monotonic()
         train, joined = self._join()
-        losses = self._train_epoch(train)
+        train = self._balance(train)
+        losses = self._train_epoch(train.join(train) if self.recipe.augment_copy else train)
         self.epoch += 1
         if not np.isfinite([*losses.values()]).all():
             raise InputError(f"training diverged in epoch {self.epoch}: the loss is {losses['loss']}; lower lr")
@@ -213,6 +219,14 @@ class _Loop:
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
+
+    def _balance(self, train: Images) -> Images:
+        """Return the epoch's training images as they shall count; resampling draws anew in every epoch."""
+        if train.is_multilabel and self.recipe.balance in WEIGHTED:  # each class has its weight in the loss
+            return train
+        train = balance_images(train, self.recipe, seed_of(self.seed, self.epoch, BALANCE_STREAM), repeat=True)
+        self.is_copy = torch.from_numpy(mark_copies(train.rows))
+        return train
 
     def _join(self) -> tuple[Images, dict[str, Any]]:
         """Return the epoch's training images: in self-training, from its epoch on, with those named confidently."""
@@ -254,10 +268,16 @@ class _Loop:
         """Return varied, standardised pixels and weighted targets."""
         recipe = self.recipe
         pixels = torch.from_numpy(read_rows(self.store, train.rows[positions])).to(self.device)
-        pixels = self.preprocessing.normalise(augment(pixels, recipe.augment, generator, recipe.flip))
+        copies = torch.from_numpy(positions >= len(train) // 2) if recipe.augment_copy else None
+        if recipe.augment_rare is None:
+            pixels = augment(pixels, recipe.augment, generator, recipe.flip, copies)
+        else:
+            levels = recipe.augment, recipe.augment_rare
+            pixels = augment_rarely(pixels, levels, generator, recipe.flip, self.is_copy[positions])
+        pixels = self.preprocessing.normalise(pixels)
         targets = weighted_targets(train, positions, recipe.label_smoothing).to(self.device)
         pixels, targets = mix(pixels, targets, recipe.mixup, recipe.cutmix)
-        return Batch(pixels.contiguous(memory_format=torch.channels_last), targets)
+        return Batch(pixels.contiguous(memory_format=torch.channels_last), targets, self.loss)
 
     def _teach(self, n_labeled: int, done: float) -> list[Batch]:
         """Return the step's unlabelled batch with what a teacher asks of it; none where it teaches nothing."""

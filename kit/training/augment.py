@@ -51,11 +51,12 @@ LEVELS = {
     "none": Augmentation(),
     "light": Augmentation(zoom=0.1, shift=0.06, rotation=8, shear=4, brightness=0.15, contrast=0.15, saturation=0.15),
     "strong": Augmentation(0.3, 0.12, 20, 10, brightness=0.4, contrast=0.4, saturation=0.4, erase=0.25),
+    "rotate_shift": Augmentation(shift=0.1, rotation=20),
 }
 
 
 @torch.no_grad()
-def augment(pixels: Tensor, level: str, generator: Generator, flip: bool = False) -> Tensor:
+def augment(pixels: Tensor, level: str, generator: Generator, flip: bool = False, only: Tensor | None = None) -> Tensor:
     """Vary a batch of images.
 
     Parameters
@@ -63,12 +64,14 @@ def augment(pixels: Tensor, level: str, generator: Generator, flip: bool = False
     pixels
         (n_images, 3, h, w), uint8 or floating, 0..255.
     level
-        ``"none"``, ``"light"`` or ``"strong"``: a key of `LEVELS`.
+        ``"none"``, ``"light"``, ``"strong"`` or ``"rotate_shift"``: a key of `LEVELS`.
     generator
         A CPU generator.
     flip
         Mirror every second image, left to right. Off by default: digits, letters and anything else that reads from
         left to right must not be mirrored.
+    only
+        (n_images,) bool, which images are varied; None for all. The others' draws are made all the same.
 
     Returns
     -------
@@ -76,11 +79,21 @@ def augment(pixels: Tensor, level: str, generator: Generator, flip: bool = False
         (n_images, 3, h, w) float32, 0..255; with ``"none"`` and no `flip` the very same values.
     """
     settings, pixels = LEVELS[level], pixels.float()
+    untouched = pixels
     if flip or settings.zoom or settings.shift or settings.rotation or settings.shear:
         pixels = _move(pixels, _draw_affine(settings, flip, pixels.shape, generator))
     if settings.brightness or settings.contrast or settings.saturation:
         pixels = _colour(pixels, settings, generator)
-    return _erase(pixels, settings.erase, generator) if settings.erase else pixels
+    pixels = _erase(pixels, settings.erase, generator) if settings.erase else pixels
+    return pixels if only is None else torch.where(only.to(pixels.device).view(-1, 1, 1, 1), pixels, untouched)
+
+
+@torch.no_grad()
+def augment_rarely(pixels: Tensor, levels: tuple[str, str], generator: Generator, flip: bool, rare: Tensor) -> Tensor:
+    """Vary a batch at two levels: the second for the images that are marked as `rare`, (n_images,) bool."""
+    often, seldom = levels
+    pixels = augment(pixels, often, generator, flip, ~rare)
+    return augment(pixels, seldom, generator, flip, rare) if rare.any() else pixels  # else no draw is made
 
 
 def _draw_affine(settings: Augmentation, flip: bool, shape: torch.Size, generator: Generator) -> Tensor:

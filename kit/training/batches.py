@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,11 +22,15 @@ from kit.folds import inner
 from kit.images import Images
 from kit.recipe import Recipe
 from kit.store import BLOCK, read_store
+from kit.terminal import Progress
+from kit.training.loss import binary_targets
+from kit.training.views import views_of
 
 WINDOW = 8192  # images shuffled together; a larger set is read window by window, block by block
 PREDICTED = 64  # images per forward pass without gradients
 HOLD_OUT_SHARE = 0.2  # of the training images, for early stopping
 MIN_PER_CLASS = 8  # images: with fewer in any class a hold-out of a fifth says nothing
+MIN_LABEL_SETS = 40  # images of several labels each: the same of all classes together
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
 
@@ -55,7 +60,8 @@ def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Image
     """Split the training images into those that are learned and a hold-out for early stopping.
 
     Only real labels are held out, because a pseudo label proves nothing; no image that shares a group with one of them
-    is learned. With under 8 real labels in any class, or without patience, nothing is held out.
+    is learned. With under 8 real labels in any class, or without patience, nothing is held out; with several labels per
+    image rare classes are usual, and 40 images are enough.
 
     Returns
     -------
@@ -65,7 +71,11 @@ def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Image
     if recipe.patience is None:
         return labeled, labeled.take(nothing)
     real = np.flatnonzero(~labeled.is_pseudo)
-    if np.bincount(labeled.labels[real], minlength=labeled.n_classes).min() < MIN_PER_CLASS:
+    if labeled.is_multilabel:
+        is_small = len(real) < MIN_LABEL_SETS
+    else:
+        is_small = np.bincount(labeled.labels[real], minlength=labeled.n_classes).min() < MIN_PER_CLASS
+    if is_small:
         return labeled, labeled.take(nothing)
     _, chosen = inner(labeled.labels[real], labeled.groups[real], seed, share=HOLD_OUT_SHARE)
     hold_out = labeled.take(real[chosen])
@@ -110,6 +120,13 @@ def draw_passes(rows: np.ndarray, n_images: int, generator: Generator) -> np.nda
     return order
 
 
+def mark_copies(rows: np.ndarray) -> np.ndarray:
+    """Return which positions hold a row that stands at an earlier position too, (n_images,) bool."""
+    is_copy = np.ones(len(rows), dtype=bool)
+    is_copy[np.unique(rows, return_index=True)[1]] = False
+    return is_copy
+
+
 def _draw_order(rows: np.ndarray, generator: Generator) -> np.ndarray:
     """Draw an order of all positions in `rows`."""
     if len(rows) <= WINDOW:
@@ -120,9 +137,12 @@ def _draw_order(rows: np.ndarray, generator: Generator) -> np.ndarray:
 def weighted_targets(images: Images, positions: np.ndarray, label_smoothing: float) -> Tensor:
     """Return the smoothed labels times the image's weight through the mean weight of all, (n_positions, n_classes).
 
-    Cross entropy is linear in its targets, so that weights in them weigh the loss, also after mixup.
+    Every loss is linear in its targets, so that weights in them weigh the loss, also after mixup. With several labels
+    per image they are those of `kit.training.loss.binary_targets`.
     """
     labels, weights = torch.from_numpy(images.labels[positions]), torch.from_numpy(images.weights[positions])
+    if labels.ndim == 2:
+        return binary_targets(labels, weights / float(images.weights.mean()), label_smoothing)
     certain = functional.one_hot(labels, images.n_classes) * (1 - label_smoothing)
     return (certain + label_smoothing / images.n_classes) * (weights / float(images.weights.mean()))[:, None]
 
@@ -148,7 +168,7 @@ def predict_network(
     device: str,
     precision: str,
     forward: Forward = nn.Module.__call__,
-    tta: bool = False,
+    tta: str = "none",
 ) -> np.ndarray:
     """Return probabilities, batch by batch from the store: memory does not grow with the images.
 
@@ -165,7 +185,7 @@ def predict_network(
     forward
         ``forward(network, pixels)`` gives logits.
     tta
-        Average over the image and its mirror image: not for digits and letters.
+        What else to see of each image, and to average over: see `kit.training.views.views_of`.
 
     Returns
     -------
@@ -173,9 +193,11 @@ def predict_network(
         (n_images, n_classes) float32, rows in the order of `images`.
     """
 
+    squash = torch.sigmoid if images.is_multilabel else partial(torch.softmax, dim=1)
+
     def proba_of(pixels: Tensor) -> Tensor:
-        views = [pixels, pixels.flip(3)] if tta else [pixels]
-        return torch.stack([_logits_of(network, view, forward, precision).softmax(dim=1) for view in views]).mean(0)
+        views = views_of(pixels, tta)
+        return torch.stack([squash(_logits_of(network, view, forward, precision)) for view in views]).mean(0)
 
     return _by_batches(network, images, preprocessing, device, proba_of)
 
@@ -209,9 +231,11 @@ def _by_batches(
     network.eval()
     order = np.argsort(images.rows, kind="stable")
     parts = []
-    for positions in np.split(order, range(PREDICTED, len(order), PREDICTED)):
-        pixels = preprocessing.normalise(torch.from_numpy(store[images.rows[positions]]).to(device))
-        parts.append(values_of(pixels).cpu().numpy())
+    with Progress("predict", len(order)) as progress:
+        for positions in np.split(order, range(PREDICTED, len(order), PREDICTED)):
+            pixels = preprocessing.normalise(torch.from_numpy(store[images.rows[positions]]).to(device))
+            parts.append(values_of(pixels).cpu().numpy())
+            progress.advance(len(positions))
     values = np.concatenate(parts)
     values[order] = values.copy()
     return values

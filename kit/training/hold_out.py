@@ -31,17 +31,26 @@ class HoldOut:
         self.stale = 0  # epochs since the best
 
     def score(self, network: nn.Module) -> tuple[float, float] | tuple[None, None]:
-        """Return accuracy and mean log-loss, None without images; remember the best weights."""
+        """Return accuracy and mean log-loss, None without images; remember the best weights.
+
+        With several labels per image both are means over the classes, and the loss decides: that a rare class is absent
+        is right nearly always.
+        """
         if not len(self.images):
             return None, None
         proba = predict_network(network, self.images, *self.how)
-        accuracy = float((proba.argmax(1) == self.images.labels).mean())
-        of_label = proba[np.arange(len(proba)), self.images.labels]
+        labels = self.images.labels
+        if labels.ndim == 2:
+            hits, of_label = (proba >= 0.5) == labels, np.where(labels == 1, proba, 1 - proba)
+        else:
+            hits, of_label = proba.argmax(1) == labels, proba[np.arange(len(proba)), labels]
+        accuracy = float(hits.mean())
         loss = float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean())
         self.stale += 1
-        if not self.best or (accuracy, -loss) > (self.best["accuracy"], -self.best["loss"]):
+        rank = -loss if labels.ndim == 2 else (accuracy, -loss)
+        if not self.best or rank > self.best["rank"]:
             weights = {name: value.clone() for name, value in network.state_dict().items()}
-            self.best, self.stale = {"accuracy": accuracy, "loss": loss, "weights": weights}, 0
+            self.best, self.stale = {"rank": rank, "weights": weights}, 0
         return accuracy, loss
 
     def state_dict(self) -> dict[str, Any]:

@@ -33,12 +33,13 @@ def make_optimizer(network: nn.Module, head: nn.Module | None, recipe: Recipe) -
             is_head, decays = id(parameter) in of_head, parameter.ndim > 1 and name not in exempt
             groups.setdefault((is_head, decays, 1.0 if is_head else scales.get(name, 1.0)), []).append(parameter)
     head_lr = recipe.lr if recipe.head_lr is None else recipe.head_lr
+    head_decay = recipe.weight_decay if recipe.head_weight_decay is None else recipe.head_weight_decay
     settings = [
         {
             "params": parameters,
             "lr": head_lr if is_head else recipe.lr,
             "lr_scale": scale,  # timm's schedules multiply by it
-            "weight_decay": recipe.weight_decay if decays else 0.0,
+            "weight_decay": (head_decay if is_head else recipe.weight_decay) if decays else 0.0,
         }
         for (is_head, decays, scale), parameters in groups.items()
     ]

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from kit.terminal import note
 from kit.training.batches import Forward, half_precision
-
-
-def cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross entropy summed over images; weights lie in the targets."""
-    return functional.cross_entropy(logits, targets, reduction="sum")
+from kit.training.loss import Loss, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -29,14 +24,14 @@ class Batch:
     pixels
         (n_images, 3, h, w), standardised.
     targets
-        (n_images, n_classes).
+        (n_images, n_classes), or as the loss reads them.
     loss
         ``loss(logits, targets)``, float32, summed over the images.
     """
 
     pixels: Tensor
     targets: Tensor
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy_sum
+    loss: Loss = cross_entropy
 
     def __len__(self) -> int:
         return len(self.pixels)

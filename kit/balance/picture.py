@@ -1,0 +1,61 @@
+"""The picture of a balance: how many images of each class there are, and how much each class then counts."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+INCHES_PER_CLASS = 0.3
+WITH_NUMBERS = 40  # classes: more bars carry no numbers
+WITHOUT_GLYPH = "Glyph .* missing from"  # matplotlib's warning about a script that its font lacks
+
+
+def draw_distribution(
+    before: np.ndarray, after: np.ndarray, classes: Sequence[str], title: str = "labelled images"
+) -> bytes:
+    """Draw the classes' sizes before and after weights or resampling, side by side, the largest class first.
+
+    Parameters
+    ----------
+    before, after
+        (n_classes,) images, or sums of their weights.
+    classes
+        Their names.
+    title
+        The first line.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+
+    Raises
+    ------
+    ValueError
+        When there are not as many numbers as classes.
+    """
+    from matplotlib.figure import Figure
+
+    if not len(before) == len(after) == len(classes):
+        raise ValueError(f"{len(before)} sizes before and {len(after)} after, for {len(classes)} classes")
+    order = np.argsort(-np.asarray(before), kind="stable")
+    places = np.arange(len(classes))
+    figure = Figure(figsize=(max(5.0, INCHES_PER_CLASS * len(classes) + 2), 4.0), layout="constrained")
+    panel = figure.subplots()
+    for shift, name, sizes in ((-0.2, "before", before), (0.2, "after", after)):
+        bars = panel.bar(places + shift, np.asarray(sizes)[order], 0.4, label=name)
+        if len(classes) <= WITH_NUMBERS:
+            panel.bar_label(bars, fmt="%.4g", fontsize=6, rotation=90, padding=2)
+    panel.set_xticks(places, [classes[i] for i in order], rotation=90, parse_math=False)
+    panel.set_ylabel("images, by weight")
+    panel.margins(y=0.15)
+    panel.legend()
+    panel.set_title(title, parse_math=False)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", WITHOUT_GLYPH)
+        figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
