@@ -15,9 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from pydantic import ConfigDict, ValidationError, create_model
 
+from kit.balance import Adjustable
 from kit.competition import FILE, Competition, Run
-from kit.errors import InputError, nearest
+from kit.errors import InputError, nearest, plain, some
 from kit.images import Images
+from kit.predictions import MULTICLASS
 
 
 class Model(Protocol):
@@ -52,8 +54,11 @@ class Kept(Protocol):
 
 
 @runtime_checkable
-class Swept(Kept, Protocol):
-    """A model with one setting that is chosen after fitting, for each fold on the other folds' oof rows."""
+class Swept(Protocol):
+    """A model with one setting that is chosen after fitting, for each fold on the other folds' oof rows.
+
+    One whose weights are not kept is fitted once more at the chosen setting.
+    """
 
     sweep_name: typing.ClassVar[str]
 
@@ -71,6 +76,11 @@ class Swept(Kept, Protocol):
         """Predict with this value from now on."""
 
 
+def is_swept(model: Model) -> bool:
+    """Return whether a setting of a model is chosen after fitting; a fixed logit adjustment is none."""
+    return isinstance(model, Swept) and (len(model.sweep_values()) > 1 or model.sweep_name != Adjustable.sweep_name)
+
+
 from kit.models.clip_finetune import ClipFinetune  # noqa: E402
 from kit.models.clusters import Clusters  # noqa: E402
 from kit.models.fine_tune import FineTune  # noqa: E402
@@ -80,6 +90,7 @@ from kit.models.linear_probe import LinearProbe  # noqa: E402
 from kit.models.prototypes import Prototypes  # noqa: E402
 from kit.models.self_training import SelfTraining  # noqa: E402
 from kit.models.semi_head import SemiProbe  # noqa: E402
+from kit.models.small_cnn import SmallCNN  # noqa: E402
 from kit.models.svm import SVM  # noqa: E402
 from kit.models.tip_adapter import TipAdapter  # noqa: E402
 from kit.models.zero_shot import ZeroShot  # noqa: E402
@@ -96,6 +107,7 @@ MODELS: dict[str, type] = {
     "prototypes": Prototypes,
     "tip_adapter": TipAdapter,
     "fine_tune": FineTune,
+    "small_cnn": SmallCNN,
     "clip_finetune": ClipFinetune,
 }
 
@@ -115,17 +127,24 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     Raises
     ------
     InputError
-        When the model or an option is unknown, or a value has the wrong type or is out of range.
+        When the model or an option is unknown, a value has the wrong type or is out of range, or the model cannot do
+        the competition's task.
     """
     table = f"{competition.folder / FILE}: [runs.{run.name}]"
     if run.model not in MODELS:
         raise InputError(f"{table} model = {run.model!r} is not a model; {nearest(run.model, MODELS)}")
     model_type = MODELS[run.model]
+    if competition.facts.task not in tasks_of(model_type):
+        able = some(name for name, own in MODELS.items() if competition.facts.task in tasks_of(own))
+        raise InputError(
+            f'{table} model {run.model!r} gives one class per image, but task = "{competition.facts.task}"; '
+            f"several labels can be had of {able}"
+        )
     hints = typing.get_type_hints(model_type, include_extras=True)
     fields = {own.name: own for own in dataclasses.fields(model_type) if own.init and own.name != "seed"}
     for key in run.options:
         if key not in fields:
-            valid = {*fields, "model", "seed", "pseudo", "use_test_images", "bags", "refit"}
+            valid = {*fields, "model", "seed", "pseudo", "use_test_images", "bags", "seeds", "refit", "search"}
             raise InputError(f"{table} model {run.model!r} has no option {key!r}; {nearest(key, valid)}")
     checker = create_model(
         model_type.__name__,
@@ -137,12 +156,24 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        said = dict.fromkeys(own["msg"] for own in error.errors() if own["loc"][0] == key)  # of every form it may have
+        mine = [own for own in error.errors() if own["loc"][0] == key]  # one for every form it may have
+        said = dict.fromkeys(plain(own["msg"]) for own in mine)
         missing = first["type"] == "missing"
         cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(said)}"
         raise InputError(f"{table} model {run.model!r} {cause}") from error
     options = {name: getattr(checked, name) for name in fields}
-    return model_type(**options, seed=run.seed if seed is None else seed)
+    model = model_type(**options, seed=run.seed if seed is None else seed)
+    if hasattr(model, "check_competition"):
+        try:
+            model.check_competition(competition)
+        except InputError as error:
+            raise InputError(f"{table} {error}") from error
+    return model
+
+
+def tasks_of(model_type: type) -> tuple[str, ...]:
+    """Return the tasks that a model can do: what its class says in ``tasks``, else one class per image."""
+    return getattr(model_type, "tasks", (MULTICLASS,))
 
 
 def _default(own: dataclasses.Field[Any]) -> Any:

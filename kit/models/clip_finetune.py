@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,8 +10,10 @@ from pydantic import Field
 
 from kit.errors import InputError
 from kit.images import Images, Pool
+from kit.models.trained import TrainedNetwork
 from kit.prompts import prompts_of, read_text_weights
-from kit.recipe import Recipe, recipe_of
+from kit.recipe import recipe_of
+from kit.search import Between
 from kit.weights import parse_encoder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ ALPHAS = [step / 10 for step in range(11)]  # 0 first: in a tie the model that s
 
 
 @dataclass(kw_only=True)
-class ClipFinetune(Recipe):
+class ClipFinetune(TrainedNetwork):
     """Train CLIP so that images come close to their class's words; blend it with the zero-shot model.
 
     The classifier is the text features of the prompt list, as in zero-shot classification, so `theta_0` is exactly
@@ -49,10 +50,8 @@ class ClipFinetune(Recipe):
         Start the head at a linear probe on the untouched tower's features, then train both (Kumar et al. 2022,
         LP-FT). `theta_0` stays the zero-shot model, as in WiSE-FT: alpha 0 has seen no label, and blends of heads are
         blends of logits.
-    precision
-        ``"auto"`` for a fixed rule per device and network, or ``"float32"``, ``"bfloat16"``, ``"float16"``.
-    seed
-        Of order, augmentation and dropout.
+    tta, precision, seed
+        As `kit.models.trained.TrainedNetwork`.
     epochs, batch_size, lr, ...
         All other keys are those of `kit.recipe.Recipe`; the head of frozen_epochs and head_lr is that of train_head or
         probe_first.
@@ -73,21 +72,23 @@ class ClipFinetune(Recipe):
     train_head: bool = False
     probe_first: bool = False
     epochs: Annotated[int, Field(ge=1)] = 10
-    lr: Annotated[float, Field(ge=0)] = 1e-5
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    augment: Literal["none", "light", "strong"] = "light"
+    lr: Annotated[float, Field(ge=0), Between(1e-7, 1e-3, log=True)] = 1e-5
+    weight_decay: Annotated[float, Field(ge=0), Between(1e-3, 0.5, log=True)] = 0.1
+    augment: Literal["none", "light", "strong", "rotate_shift"] = "light"
     freeze_batch_norm: bool = True
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.taus() != [0.0]:
+            raise InputError(
+                f'clip_finetune: balance = "{self.balance}" adjusts predictions, of which alpha makes many; '
+                'loss = "balanced_softmax" does the same in training'
+            )
         head_learns = self.train_head or self.probe_first
         if head_learns and self.train == "both":
             raise InputError('train = "both" makes the head anew in every step: drop train_head and probe_first')
         if (self.frozen_epochs or self.head_lr is not None) and not head_learns:
             raise InputError("frozen_epochs and head_lr are those of a head that learns: set train_head or probe_first")
-        self._checkpoint: Path | None = None
         self._network: ClipClassifier | None = None
 
     def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
@@ -157,10 +158,6 @@ class ClipFinetune(Recipe):
         """Predict with this alpha from now on."""
         self.alpha = value
 
-    def checkpoint_at(self, path: Path) -> None:
-        """Write checkpoints to `path`, and go on from the one that lies there."""
-        self._checkpoint = path
-
     def tensors(self) -> dict[str, np.ndarray]:
         """Return `theta_1`, words' features included; `theta_0` is the encoder's own and not kept twice."""
         return {name: tensor.contiguous().numpy() for name, tensor in self._theta_1.items()}
@@ -180,7 +177,13 @@ class ClipFinetune(Recipe):
 
         self._load(images.pool, alpha)
         return predict_network(
-            self._network, images, self._preprocessing, self._device, self._precision, ClipClassifier.forward
+            self._network,
+            images,
+            self._preprocessing,
+            self._device,
+            self._precision,
+            ClipClassifier.forward,
+            tta=self.tta,
         )
 
     def _load(self, pool: Pool, alpha: float) -> None:

@@ -14,7 +14,8 @@ from scipy.special import softmax
 from kit.errors import InputError
 from kit.images import Images
 from kit.models.head import NESTED, Head, Setting
-from kit.terminal import note
+from kit.search import Between
+from kit.terminal import note, warn
 
 PER_CLASS = [1, 2, 4]  # clusters per class to choose among
 SHARPNESSES = [20.0, 5.0, 80.0]
@@ -57,8 +58,8 @@ class Clusters(Head):
 
     n_clusters: Annotated[int, Field(ge=2)] | Literal["nested"] | None = None
     matching: Literal["auto", "one_to_one", "majority", "shares"] = "auto"
-    smoothing: Annotated[float, Field(ge=0)] = 1.0
-    sharpness: Annotated[float, Field(gt=0)] | Literal["nested"] = NESTED
+    smoothing: Annotated[float, Field(ge=0), Between(0.1, 10, log=True)] = 1.0
+    sharpness: Annotated[float, Field(gt=0), Between(1, 200, log=True)] | Literal["nested"] = NESTED
     pca: Annotated[int, Field(ge=0)] = 0
     representative: Annotated[int, Field(ge=0)] = 0
 
@@ -99,6 +100,8 @@ class Clusters(Head):
                     f'clusters: matching = "one_to_one" needs as many clusters as classes ({labeled.n_classes}), '
                     f'not {n_clusters}; leave n_clusters out, or write matching = "shares"'
                 )
+            if n_clusters > len(kept):
+                warn(f"clusters: {n_clusters} are asked for of {len(kept)} images; lowered to one for each image")
             centres = _cluster(kept, weights, n_clusters, self.seed)
             nearest = _distances(own, centres).argmin(axis=1)
             counts = np.eye(len(centres))[nearest].T @ truth  # (n_clusters, n_classes)

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from kit.competition import Competition
 from kit.errors import InputError
 from kit.images import Images, Pool
-from kit.recipe import Recipe, recipe_of
+from kit.models.trained import TrainedNetwork
+from kit.predictions import MULTICLASS, MULTILABEL
+from kit.recipe import recipe_of
+from kit.search import Between
 from kit.weights import EncoderSpec, parse_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+RESIZES: dict[str, dict[str, Any]] = {  # in timm's words
+    "crop": {"crop_mode": "center"},
+    "pad": {"crop_mode": "border", "crop_pct": 1.0},
+    "squash": {"crop_mode": "squash", "crop_pct": 1.0},
+}
+
 
 @dataclass(kw_only=True)
-class FineTune(Recipe):
+class FineTune(TrainedNetwork):
     """Train a timm network with a new classifier: first the classifier alone, then all of it.
 
     The classifier starts at zero. timm draws that of an EfficientNet or MobileNet from +-1 / sqrt(n_classes), which
@@ -36,41 +45,54 @@ class FineTune(Recipe):
         False to start from random weights; then nothing is frozen.
     image_size
         Side of the square images in pixels; None for the network's own.
+    resize
+        ``"crop"`` the middle, ``"pad"`` to keep the aspect ratio and all of the image, ``"squash"`` to keep all of it
+        at any ratio; None for the network's own.
+    head
+        What follows the pooled features: ``"linear"``, the output layer; ``"dense"``, a dense layer, ReLU and the
+        output; ``"dense_norm"``, a dense layer, ReLU, batch norm and the output.
+    head_units
+        Of the dense layer.
     probe_first
         Start the classifier at a linear probe on the pretrained network's features, in place of the frozen epochs
         (Kumar et al. 2022, LP-FT).
     drop_rate
-        Dropout before the classifier; None for the network's own.
-    tta
-        Predict the mean over the image and its mirror image.
-    precision
-        ``"auto"`` for a fixed rule per device and network, or ``"float32"``, ``"bfloat16"``, ``"float16"``.
-    seed
-        Of the classifier's start, order, augmentation and dropout.
+        Dropout before the output layer; None for the network's own, after a dense layer none.
+    tta, precision, seed
+        As `kit.models.trained.TrainedNetwork`.
     epochs, frozen_epochs, batch_size, lr, head_lr, ...
         All other keys are those of `kit.recipe.Recipe`.
     """
+
+    tasks: ClassVar[tuple[str, ...]] = (MULTICLASS, MULTILABEL)
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = True
     image_size: Annotated[int, Field(ge=8)] | None = None
+    resize: Literal["crop", "pad", "squash"] | None = None
+    head: Literal["linear", "dense", "dense_norm"] = "linear"
+    head_units: Annotated[int, Field(ge=1)] = 256
     frozen_epochs: Annotated[int, Field(ge=0)] = 3
     probe_first: bool = False
-    head_lr: Annotated[float, Field(ge=0)] | None = 1e-3
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    head_lr: Annotated[float, Field(ge=0), Between(1e-4, 1e-2, log=True, needs="pretrained")] | None = 1e-3
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), Between(0, 0.3)] = 0.1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    augment: Literal["none", "light", "strong"] = "light"
+    augment: Literal["none", "light", "strong", "rotate_shift"] = "light"
     drop_rate: Annotated[float, Field(ge=0, lt=1)] | None = None
-    tta: bool = False
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.pretrained and (self.probe_first or self.lora_rank):
             raise InputError("probe_first and lora_rank build on a pretrained network: they need pretrained = true")
-        self._checkpoint: Path | None = None
+        if self.probe_first and self.head != "linear":
+            raise InputError(f'probe_first: a probe is linear and head = "{self.head}" is not; use one of them')
+
+    def check_competition(self, competition: Competition) -> None:
+        """Refuse options that name one class per image where an image may have several."""
+        super().check_competition(competition)
+        if competition.facts.task == MULTILABEL and self.probe_first:
+            raise InputError("probe_first: the probe names one class per image; with several use frozen_epochs")
 
     def fit(self, labeled: Images, unlabeled: Images) -> FineTune:
         """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
@@ -87,12 +109,14 @@ class FineTune(Recipe):
         from torch import nn
 
         from kit.training import fit_network
+        from kit.training.classifier import classifiers
         from kit.weights import find_weights
 
         spec = parse_encoder(self.encoder, self.encoder_args, labeled.pool.lookup)
         if self.pretrained:
             find_weights(spec)
         self._build(spec, labeled.n_classes, self.pretrained)
+        self.remember_classes(labeled)
         if self.probe_first:
             self._start_at_probe(labeled)
         is_frozen = self.pretrained and not self.probe_first
@@ -102,7 +126,7 @@ class FineTune(Recipe):
             labeled,
             self._preprocessing,
             unlabeled=unlabeled,
-            head=nn.ModuleList(_classifiers(self._network)),
+            head=nn.ModuleList(classifiers(self._network)),
             seed=self.seed,
             device=self._device,
             precision=self._precision,
@@ -110,12 +134,6 @@ class FineTune(Recipe):
             made_from=[asdict(self), spec.identity],
         )
         return self
-
-    def predict_proba(self, images: Images) -> np.ndarray:
-        """Return probabilities, (n_images, n_classes)."""
-        from kit.training.batches import predict_network
-
-        return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
 
     def encode(self, images: Images, alpha: float) -> np.ndarray:
         """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
@@ -144,21 +162,11 @@ class FineTune(Recipe):
         finally:
             self._network.load_state_dict(trained)
 
-    def checkpoint_at(self, path: Path) -> None:
-        """Write checkpoints to `path`, and go on from the one that lies there."""
-        self._checkpoint = path
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return the trained weights."""
-        return {name: tensor.cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
-
     def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> FineTune:
         """Take trained weights back; the pretrained ones are not needed."""
-        import torch
-
         name = self.encoder.partition("@")[0]
         self._build(parse_encoder(name, self.encoder_args), len(classes), pretrained=False)
-        self._network.load_state_dict({key: torch.tensor(value) for key, value in tensors.items()})
+        self._take_weights(tensors)
         return self
 
     def _start(self, pool: Pool) -> FineTune:
@@ -175,10 +183,11 @@ class FineTune(Recipe):
         """Let the classifier be a linear probe on the network's features of the training images."""
         from torch import nn
 
+        from kit.training.classifier import classifiers
         from kit.training.probe import fit_probe, set_head
 
         values = self._features(labeled)
-        heads = _classifiers(self._network)
+        heads = classifiers(self._network)
         if any(not isinstance(head, nn.Linear) or head.in_features != values.shape[1] for head in heads):
             raise InputError(
                 f"probe_first: the classifier of {self.encoder} is no linear layer on its pooled features; use "
@@ -196,38 +205,33 @@ class FineTune(Recipe):
         )
 
     def _build(self, spec: EncoderSpec, n_classes: int, pretrained: bool) -> None:
-        """Build the network on its device, with its preprocessing and precision."""
-        import torch
-
-        from kit.device import choose_training, device_name
+        """Build the network on its device, with its head, preprocessing and precision."""
+        from kit.device import device_name
         from kit.encoders import load_timm, timm_preprocessing
         from kit.training.batches import reproducible
+        from kit.training.classifier import start_classifier
 
         if spec.library != "timm":
             raise InputError(f"encoder {spec.text!r}: fine_tune trains timm networks; clip_finetune trains open_clip's")
-        args = dict(spec.args)
-        if self.drop_rate is not None:
+        with reproducible(self.seed, device_name()):
+            network = load_timm(replace(spec, args=self._arguments(spec)), n_classes, pretrained)
+            start_classifier(network, self.head, self.head_units, self.drop_rate or 0.0, spec.text)
+        self._hold(network, timm_preprocessing(network))
+
+    def _arguments(self, spec: EncoderSpec) -> dict[str, Any]:
+        """Return the constructor arguments of the network: the run's own, and those that its options mean."""
+        args, own = dict(spec.args), {}
+        if self.drop_rate is not None and self.head == "linear":
             args["drop_rate"] = self.drop_rate
         if self.image_size is not None:
-            own = {"input_size": (3, self.image_size, self.image_size)}
+            own["input_size"] = (3, self.image_size, self.image_size)
+        if self.resize is not None:
+            own |= RESIZES[self.resize]
+        if own:
             args["pretrained_cfg_overlay"] = {**args.get("pretrained_cfg_overlay", {}), **own}
-        with reproducible(self.seed, device_name()):
-            network = load_timm(replace(spec, args=args), n_classes, pretrained)
-        for parameter in torch.nn.ModuleList(_classifiers(network)).parameters():
-            torch.nn.init.zeros_(parameter)
-        self._preprocessing, self._device = timm_preprocessing(network), device_name()
-        geometry = self._preprocessing.geometry
-        rule = choose_training(network, min(geometry.height, geometry.width), self._device)
-        self._precision = rule if self.precision == "auto" else self.precision
-        self._network = network.to(device=self._device, memory_format=torch.channels_last)
+        return args
 
 
 def _pooled_features(network: nn.Module, pixels: Tensor) -> Tensor:
     """Return what the classifier reads, (n_images, n_dims)."""
     return network.forward_head(network.forward_features(pixels), pre_logits=True)
-
-
-def _classifiers(network: nn.Module) -> list[nn.Module]:
-    """Return the last layers: a distilled network has two."""
-    found = network.get_classifier()
-    return list(found) if isinstance(found, tuple) else [found]

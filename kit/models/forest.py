@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from kit.balance import Adjustable, balance_images
 from kit.features import image_features
 from kit.images import Images
+from kit.predictions import MULTICLASS, MULTILABEL
+from kit.search import Between, OneOf
 
 
 @dataclass
-class Forest:
+class Forest(Adjustable):
     """Average many decision trees (Breiman 2001; extra trees: Geurts et al. 2006).
 
     Parameters
@@ -32,14 +35,18 @@ class Forest:
         Greatest depth of a tree.
     seed
         Seed.
+    balance, tau, ...
+        How classes of unequal size are treated: see `kit.balance.Balance`.
     """
+
+    tasks: ClassVar[tuple[str, ...]] = (MULTICLASS, MULTILABEL)
 
     encoder: str | None = None
     encoder_args: dict[str, Any] = field(default_factory=dict)
     pixels: Annotated[int, Field(ge=2, le=256)] = 16
-    trees: Literal["random", "extra"] = "random"
+    trees: Annotated[Literal["random", "extra"], OneOf(("random", "extra"))] = "random"
     n_trees: Annotated[int, Field(ge=1)] = 1000
-    max_depth: Annotated[int, Field(ge=1)] | None = 60
+    max_depth: Annotated[int, Field(ge=1), Between(4, 64, log=True)] | None = 60
     seed: int = 0
 
     def fit(self, labeled: Images, unlabeled: Images) -> Forest:
@@ -48,14 +55,27 @@ class Forest:
 
         forest_type = {"random": RandomForestClassifier, "extra": ExtraTreesClassifier}[self.trees]
         forest = forest_type(self.n_trees, max_depth=self.max_depth, n_jobs=-1, random_state=self.seed)
+        self.remember_classes(labeled)
+        labeled = balance_images(labeled, self, self.seed)
         self.forest_ = forest.fit(self._features(labeled), labeled.labels, sample_weight=labeled.weights)
         return self
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def say(self, images: Images) -> np.ndarray:
         """Return the mean of the trees' class shares, (n_images, n_classes)."""
+        if images.is_multilabel:
+            return self._say_each(images)
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.forest_.classes_] = self.forest_.predict_proba(self._features(images))
         return proba
+
+    def _say_each(self, images: Images) -> np.ndarray:
+        """Return the share of the trees' leaves that have each class, (n_images, n_classes)."""
+        said = self.forest_.predict_proba(self._features(images))  # of every class (n_images, 1 or 2)
+        columns = [
+            own[:, list(there).index(1)] if 1 in there else np.zeros(len(images))
+            for own, there in zip(said, self.forest_.classes_, strict=True)
+        ]
+        return np.stack(columns, axis=1)
 
     def _features(self, images: Images) -> np.ndarray:
         return image_features(images, self.encoder, self.encoder_args, self.pixels)

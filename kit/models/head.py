@@ -16,23 +16,29 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 
+from kit.balance import TAU, Balance, adjust, balance_images, class_shares
+from kit.competition import Competition
+from kit.errors import InputError
 from kit.features import encode_images
 from kit.images import Images
+from kit.predictions import MULTILABEL
 from kit.prompts import read_text_weights
+from kit.search import Between
 from kit.transduction.neighbours import Graph
 from kit.transduction.transclip import fit_mixture
 
 NESTED = "nested"
-SHARED = ("prompts", "prior", "smooth")  # settings that every head has
+SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
 NODES = "nodes."  # prefix of the kept tensors that name the graph's nodes
+SHARES = "class_shares"  # name of the kept tensor that says how frequent the classes are
 PRIORS = [0.0, 0.1, 0.25, 0.5, 1.0]  # 0 first: in a tie the words are left out
 SMOOTHS = [0.0, 0.5, 0.8, 0.9]  # 0 first: in a tie the neighbours are left out
 PRIOR_UNCHOSEN, SMOOTH_UNCHOSEN = 0.1, 0.5  # with a single hold-out, which may not choose
 
-Prior = Annotated[float, Field(ge=0)] | Literal["nested"]
-Smooth = Annotated[float, Field(ge=0, lt=1)] | Literal["nested"]
+Prior = Annotated[float, Field(ge=0), Between(0.01, 2, log=True, needs="prompts")] | Literal["nested"]
+Smooth = Annotated[float, Field(ge=0, lt=1), Between(0, 0.95, needs="smooth")] | Literal["nested"]
 Prompts = (
     Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 )
@@ -40,7 +46,7 @@ Setting = dict[str, Any]
 
 
 @dataclass
-class Head:
+class Head(Balance):
     """Fit on cached features; a subclass says how in `learn` and `logits`.
 
     Parameters
@@ -64,6 +70,8 @@ class Head:
         Neighbours of each image.
     seed
         Seed of what is drawn.
+    balance, tau, ...
+        How classes of unequal size are treated: see `kit.balance.Balance`. What neighbours know is not weighed.
     """
 
     sweep_name: ClassVar[str] = "setting"
@@ -93,9 +101,27 @@ class Head:
         """Return the own setting where nothing may choose."""
         return self.own_settings()[0]
 
+    def check_competition(self, competition: Competition) -> None:
+        """Refuse options that pit the classes against each other where an image may have several.
+
+        Raises
+        ------
+        InputError
+            Naming the option.
+        """
+        super().check_competition(competition)
+        if competition.facts.task != MULTILABEL:
+            return
+        if self.prompts is not None:
+            raise InputError("prompts: words choose one class per image; leave them out with several labels")
+        if self.transduction != "diffusion":
+            raise InputError('transduction: with several labels per image neighbours speak by "diffusion" alone')
+
     def fit(self, labeled: Images, unlabeled: Images) -> Head:
         """Learn from the labelled images; remember who the neighbours may be."""
-        self._learned = self.learn(self._features(labeled), labeled)
+        balanced = balance_images(labeled, self, self.seed)
+        self._learned = self.learn(self._features(balanced), balanced)
+        self._shares = class_shares(labeled.labels, labeled.n_classes, labeled.weights)
         unlabeled = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))  # pseudo-labelled ones
         nodes = labeled.join(unlabeled) if self.smooth != 0 else labeled
         self._nodes = {"rows": nodes.rows, "labels": nodes.labels, "weights": nodes.weights}
@@ -112,15 +138,19 @@ class Head:
         lists = self._lists()
         prior = PRIOR_UNCHOSEN if self.prior == NESTED and lists != [None] else self._priors()[0]
         smooth = SMOOTH_UNCHOSEN if self.smooth == NESTED else self.smooth
-        return {**self.own_default(), "prompts": lists[0] if prior else None, "prior": prior, "smooth": smooth}
+        shared = {"prompts": lists[0] if prior else None, "prior": prior, "smooth": smooth}
+        adjustment = {"tau": TAU} if self.balance == NESTED else self._adjustments()[0]
+        return {**self.own_default(), **shared, **adjustment}
 
     def sweep_values(self) -> list[Setting]:
         """Return the settings to try; a single one when all is fixed. The first is preferred in a tie."""
         words = dict.fromkeys((name if prior else None, prior) for prior in self._priors() for name in self._lists())
         smooths = SMOOTHS if self.smooth == NESTED else [self.smooth]
         return [
-            {**own, "prompts": name, "prior": prior, "smooth": smooth}
-            for smooth, (name, prior), own in product(smooths, words, self.own_settings())
+            {**own, "prompts": name, "prior": prior, "smooth": smooth, **adjustment}
+            for smooth, (name, prior), own, adjustment in product(
+                smooths, words, self.own_settings(), self._adjustments()
+            )
         ]
 
     def predict_sweep(self, images: Images) -> np.ndarray:
@@ -131,13 +161,20 @@ class Head:
         """Predict with this setting from now on."""
         self._settled = value
 
+    def predict_logits(self, images: Images) -> np.ndarray:
+        """Return the head's own logits at the settled setting, (n_images, n_classes), words and neighbours left out."""
+        setting = self._settled or self.sweep_default
+        own = {name: value for name, value in setting.items() if name not in SHARED}
+        return self.logits(self._features(images), self._learned, own)
+
     def tensors(self) -> dict[str, np.ndarray]:
         """Return what was learned, and which images may be neighbours."""
-        return {**self._learned, **{f"{NODES}{name}": value for name, value in self._nodes.items()}}
+        return {**self._learned, SHARES: self._shares, **{f"{NODES}{name}": own for name, own in self._nodes.items()}}
 
     def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Head:
         """Become the fitted model that gave `tensors`; return self."""
-        self._learned = {name: value for name, value in tensors.items() if not name.startswith(NODES)}
+        self._learned = {name: own for name, own in tensors.items() if not name.startswith(NODES) and name != SHARES}
+        self._shares = tensors[SHARES]
         self._nodes = {name.removeprefix(NODES): value for name, value in tensors.items() if name.startswith(NODES)}
         self._forget()
         return self
@@ -158,13 +195,21 @@ class Head:
             return [0.0]
         return PRIORS if self.prior == NESTED else [float(self.prior)]
 
+    def _adjustments(self) -> list[Setting]:
+        """Return the settings of the logit adjustment; nothing to set where nothing is adjusted."""
+        return [{}] if self.taus() == [0.0] else [{"tau": tau} for tau in self.taus()]
+
     def _features(self, images: Images) -> np.ndarray:
         return encode_images(images, self.encoder, self.encoder_args).values
 
     def _predict(self, images: Images, settings: list[Setting]) -> np.ndarray:
         """Return probabilities at several settings, (n_settings, n_images, n_classes)."""
         opinion = self._opinion(images)
-        return np.stack([self._with_neighbours(images, opinion(setting), setting) for setting in settings])
+
+        def at(own: Setting) -> np.ndarray:
+            return adjust(self._with_neighbours(images, opinion(own), own), self._shares, own.get("tau", 0.0))
+
+        return np.stack([at(setting) for setting in settings])
 
     def _opinion(self, images: Images) -> Callable[[Setting], np.ndarray]:
         """Return a function that gives the head's and the words' probabilities; each is asked once."""
@@ -182,6 +227,8 @@ class Head:
         def opinion(setting: Setting) -> np.ndarray:
             own = tuple((name, value) for name, value in setting.items() if name not in SHARED)
             prior = setting["prior"] and setting["prior"] * of_words(setting["prompts"])
+            if images.is_multilabel:
+                return expit(of_head(own)).astype(np.float32)
             return softmax(of_head(own) + prior, axis=1).astype(np.float32)
 
         return opinion
@@ -195,7 +242,7 @@ class Head:
             nodes = replace(nodes, weights=self._nodes["weights"])
             self._graph = Graph(nodes, self.encoder, self.encoder_args, self.n_neighbors)
             self._of_nodes = self._opinion(nodes)
-        key = json.dumps(setting)
+        key = json.dumps({name: value for name, value in setting.items() if name != "tau"})  # it comes after
         if key not in self._spread:
             self._spread = {key: self._spread_opinion(setting)}  # the last one only: they are large
         return self._spread[key](images, proba)
@@ -205,7 +252,7 @@ class Head:
         smooth, graph = setting["smooth"], self._graph
         said = self._of_nodes(setting)
         if self.transduction == "diffusion":
-            flowed = graph.diffuse(_know(said, graph.nodes), smooth)
+            flowed = _diffuse(graph, _know(said, graph.nodes), smooth)
             return lambda images, proba: graph.extend(images, proba, flowed, smooth)
         strength, trust = smooth / (1 - smooth), np.minimum(graph.nodes.weights, 1)
         labels, near = graph.nodes.labels, graph.attach(graph.nodes)
@@ -215,10 +262,21 @@ class Head:
         )
 
 
+def _diffuse(graph: Graph, proba: np.ndarray, smooth: float) -> np.ndarray:
+    """Let opinions flow; with several labels per image each class beside its absence: rows are distributions."""
+    if not graph.nodes.is_multilabel:
+        return graph.diffuse(proba, smooth)
+    n_classes = proba.shape[1]
+    flowed = graph.diffuse(np.hstack([proba, 1 - proba]) / n_classes, smooth)
+    return np.clip(flowed[:, :n_classes] * n_classes, 0, 1)
+
+
 def _know(proba: np.ndarray, nodes: Images) -> np.ndarray:
     """Return the probabilities with what is known: the label, for a pseudo label as much as its weight says."""
-    known = np.flatnonzero(nodes.labels >= 0)
+    known = np.flatnonzero(nodes.is_known)
     trust = np.minimum(nodes.weights[known], 1)[:, None]
     proba = np.array(proba, dtype=np.float32)
-    proba[known] = trust * np.eye(proba.shape[1])[nodes.labels[known]] + (1 - trust) * proba[known]
+    labels = nodes.labels[known]
+    truth = labels if nodes.is_multilabel else np.eye(proba.shape[1])[labels]
+    proba[known] = trust * truth + (1 - trust) * proba[known]
     return proba

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from kit.features import image_features
 from kit.images import Images
+from kit.search import Between
 
 
 @dataclass
@@ -37,8 +38,8 @@ class LabelSpreading:
     encoder: str | None = None
     encoder_args: dict[str, Any] = field(default_factory=dict)
     pixels: Annotated[int, Field(ge=2, le=256)] = 16
-    n_neighbors: Annotated[int, Field(ge=1)] = 7
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    n_neighbors: Annotated[int, Field(ge=1), Between(2, 50, log=True)] = 7
+    alpha: Annotated[float, Field(gt=0, lt=1), Between(0.01, 0.99)] = 0.2
     max_unlabeled: Annotated[int, Field(ge=0)] = 20_000
     seed: int = 0
 

@@ -5,24 +5,32 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy.special import log_softmax
 
+from kit.competition import Competition
 from kit.errors import InputError
 from kit.images import Images
 from kit.models.head import NESTED, Head, Setting
+from kit.models.logistic import fit_each, fit_shared
+from kit.predictions import MULTICLASS, MULTILABEL
 from kit.prompts import read_text_weights
+from kit.search import Between
 
 STRENGTHS = [30.0, 10.0, 100.0]  # inverse strengths of the regularisation; 30 first: right most often
 PULLS = [0.0, 0.1, 0.3, 1.0]
+SHARINGS = [0.0, 0.5, 1.5]  # 0 first: in a tie the hierarchy is ignored
+SHARING_UNCHOSEN = 0.5  # with a single hold-out, which may not choose
 
 
 @dataclass
 class LinearProbe(Head):
     """Fit a multinomial logistic regression, pulled towards zero or towards the zero-shot classifier.
+
+    With several labels per image there is one regression per class.
 
     Parameters
     ----------
@@ -33,20 +41,50 @@ class LinearProbe(Head):
         regularisation pulls them, 0 or more, or ``"nested"``; 0 pulls towards zero, as scikit-learn does. Unlike
         `prior`, which is added after the fit, the labels are fitted on top of it.
 
+    hierarchy
+        How far the classes of one group, by ``[data] hierarchy``, share their weights: a class's are its own part plus
+        so many times those of its groups, and both are regularised alike (Salakhutdinov et al. 2011). 0 ignores the
+        hierarchy; ``"nested"`` chooses, 0 among the choices.
+
     References
     ----------
     Fahes et al. 2024, Fine-tuning CLIP's last visual projector (ProLIP); Silva-Rodriguez et al. 2024, A closer look at
-    the few-shot adaptation of large vision-language models (CLAP): the pull replaces a validation set.
+    the few-shot adaptation of large vision-language models (CLAP): the pull replaces a validation set. Salakhutdinov,
+    Torralba and Tenenbaum 2011, Learning to share visual appearance for multiclass object detection, equation 2.
     """
 
-    C: Annotated[float, Field(gt=0)] | Literal["nested"] = 30.0
-    pull: Annotated[float, Field(ge=0)] | Literal["nested"] = 0.0
+    tasks: ClassVar[tuple[str, ...]] = (MULTICLASS, MULTILABEL)
+
+    C: Annotated[float, Field(gt=0), Between(0.1, 1e4, log=True)] | Literal["nested"] = 30.0
+    pull: Annotated[float, Field(ge=0), Between(0, 1, needs="prompts")] | Literal["nested"] = 0.0
+    hierarchy: Annotated[float, Field(ge=0)] | Literal["nested"] = 0.0
+
+    def check_competition(self, competition: Competition) -> None:
+        """Refuse options that the competition's labels give no meaning to."""
+        super().check_competition(competition)
+        if self.hierarchy == 0:
+            return
+        if competition.data.hierarchy is None:
+            raise InputError(f"hierarchy = {self.hierarchy!r} needs [data] hierarchy, which says who is whose group")
+        if competition.facts.task == MULTILABEL:
+            raise InputError("hierarchy: with several labels per image parents are classes of their own; leave it out")
+        if self.pull != 0:
+            raise InputError("hierarchy and pull both say where weights come from; leave one of them at 0")
 
     def own_settings(self) -> list[Setting]:
-        """Return the strengths and pulls to try."""
+        """Return the strengths, pulls and sharings to try."""
         strengths = STRENGTHS if self.C == NESTED else [self.C]
         pulls = PULLS if self.pull == NESTED else [self.pull]
-        return [{"C": strength, "pull": pull} for pull, strength in product(pulls, strengths)]
+        settings = [{"C": strength, "pull": pull} for pull, strength in product(pulls, strengths)]
+        if self.hierarchy == 0:
+            return settings
+        sharings = SHARINGS if self.hierarchy == NESTED else [self.hierarchy]
+        return [{**setting, "hierarchy": sharing} for sharing, setting in product(sharings, settings)]
+
+    def own_default(self) -> Setting:
+        """Return the own setting where nothing may choose: a little sharing, where it is on."""
+        first = self.own_settings()[0]
+        return first | {"hierarchy": SHARING_UNCHOSEN} if self.hierarchy == NESTED else first
 
     def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
         """Fit a regression for every setting.
@@ -58,7 +96,12 @@ class LinearProbe(Head):
         """
         settings = self.own_settings()
         anchor = self._anchor(labeled) if any(setting["pull"] for setting in settings) else 0.0
-        fitted = [self._fit(features, labeled, setting["C"], setting["pull"] * anchor) for setting in settings]
+        fitted = [
+            self._fit_shared(features, labeled, setting["C"], setting["hierarchy"])
+            if setting.get("hierarchy")
+            else self._fit(features, labeled, setting["C"], setting["pull"] * anchor)
+            for setting in settings
+        ]
         coefficients, intercepts = zip(*fitted, strict=True)
         return {"coefficients": np.stack(coefficients), "intercepts": np.stack(intercepts)}
 
@@ -76,10 +119,21 @@ class LinearProbe(Head):
 
     def _fit(self, features: np.ndarray, labeled: Images, C: float, anchor: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients (n_classes, n_dims) and intercepts; a class without an image gets no probability."""
+        if labeled.is_multilabel:
+            return fit_each(features, labeled.labels, labeled.weights, C)
         if not np.any(anchor):
             return fit_plain(features, labeled, C)
         seen, codes = np.unique(labeled.labels, return_inverse=True)
         fitted = fit_anchored(features.astype(np.float64), codes, labeled.weights, C, anchor[seen])
+        return _spread(*fitted, seen, labeled.n_classes)
+
+    def _fit_shared(
+        self, features: np.ndarray, labeled: Images, C: float, sharing: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients and intercepts of classes that share weights with those of their groups."""
+        seen, codes = np.unique(labeled.labels, return_inverse=True)
+        groups = np.hstack([level.members[seen] for level in labeled.pool.hierarchy.levels.values()])
+        fitted = fit_shared(features, codes, labeled.weights, C, sharing * groups)
         return _spread(*fitted, seen, labeled.n_classes)
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from kit.images import Images
 from kit.models.head import NESTED, Head, Setting
 from kit.models.linear_probe import fit_plain, probe_opinion
+from kit.search import Between
 
 SCALES = [10.0, 20.0, 40.0]
 CENTRINGS = [1.0, 0.0]
@@ -37,9 +38,9 @@ class Prototypes(Head):
     Snell et al. 2017, Prototypical networks, section 2; Wang et al. 2019, SimpleShot, section 3.1 (centring).
     """
 
-    scale: Annotated[float, Field(gt=0)] | Literal["nested"] = NESTED
-    centre: Annotated[float, Field(ge=0, le=1)] | Literal["nested"] = NESTED
-    probe: Annotated[float, Field(ge=0)] | Literal["nested"] = NESTED
+    scale: Annotated[float, Field(gt=0), Between(5, 80, log=True)] | Literal["nested"] = NESTED
+    centre: Annotated[float, Field(ge=0, le=1), Between(0, 1)] | Literal["nested"] = NESTED
+    probe: Annotated[float, Field(ge=0), Between(0, 2)] | Literal["nested"] = NESTED
 
     def own_settings(self) -> list[Setting]:
         """Return the centrings and scales to try; the probe alone where it may be chosen."""

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from kit.features import image_features
 from kit.images import UNKNOWN, Images
+from kit.search import Between
 
 
 @dataclass
@@ -46,9 +47,9 @@ class SelfTraining:
     encoder: str | None = None
     encoder_args: dict[str, Any] = field(default_factory=dict)
     pixels: Annotated[int, Field(ge=2, le=256)] = 16
-    C: Annotated[float, Field(gt=0)] = 30.0
+    C: Annotated[float, Field(gt=0), Between(0.1, 1e3, log=True)] = 30.0
     criterion: Literal["threshold", "k_best"] = "threshold"
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.75
+    threshold: Annotated[float, Field(ge=0, lt=1), Between(0.5, 0.99)] = 0.75
     k_best: Annotated[int, Field(ge=1)] = 10
     max_iter: Annotated[int, Field(ge=1)] = 10
     max_unlabeled: Annotated[int, Field(ge=0)] = 10_000

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from kit.balance import Balance
 from kit.errors import InputError
 from kit.images import Images
 from kit.models.head import Head, Setting
 from kit.recipe import Semi
+from kit.search import Between
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -57,13 +59,17 @@ class SemiProbe(Head, Semi):
     """
 
     semi: Literal["mean_teacher", "fixmatch", "freematch"] = "freematch"
-    C: Annotated[float, Field(gt=0)] = 300.0
+    C: Annotated[float, Field(gt=0), Between(1, 3e3, log=True)] = 300.0
     hidden: Annotated[int, Field(ge=0)] = 0
     steps: Annotated[int, Field(ge=1)] = 300
     batch_size: Annotated[int, Field(ge=1)] = 64
-    lr: Annotated[float, Field(gt=0)] = 1e-2
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    noise: Annotated[float, Field(ge=0)] = 0.1
+    lr: Annotated[float, Field(gt=0), Between(1e-3, 1e-1, log=True)] = 1e-2
+    dropout: Annotated[float, Field(ge=0, lt=1), Between(0, 0.5)] = 0.2
+    noise: Annotated[float, Field(ge=0), Between(0, 0.5)] = 0.1
+
+    def __post_init__(self) -> None:
+        Balance.__post_init__(self)
+        Semi.__post_init__(self)
 
     def fit(self, labeled: Images, unlabeled: Images) -> SemiProbe:
         """Learn from the labelled images, then from both; `diary_` says what the unlabelled ones taught.

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from kit.balance import Adjustable, balance_images
 from kit.features import image_features
 from kit.images import Images
+from kit.search import Between, OneOf
 
 
 @dataclass
-class SVM:
+class SVM(Adjustable):
     """Separate the classes with the widest margin (Cortes and Vapnik 1995).
 
     Probabilities are the softmax of the one-vs-rest margins, not Platt's: scikit-learn's ``probability=True`` costs
@@ -32,14 +34,17 @@ class SVM:
     C
         Inverse strength of the regularisation, above 0.
     seed
-        Unused: the fit draws nothing.
+        Of resampling; the fit itself draws nothing.
+    balance, tau, ...
+        How classes of unequal size are treated: see `kit.balance.Balance`. With a large C, which no training image
+        violates, class weights change nothing; logit adjustment does.
     """
 
     encoder: str | None = None
     encoder_args: dict[str, Any] = field(default_factory=dict)
     pixels: Annotated[int, Field(ge=2, le=256)] = 16
-    kernel: Literal["rbf", "linear"] = "rbf"
-    C: Annotated[float, Field(gt=0)] = 10.0
+    kernel: Annotated[Literal["rbf", "linear"], OneOf(("rbf", "linear"))] = "rbf"
+    C: Annotated[float, Field(gt=0), Between(1e-2, 1e3, log=True)] = 10.0
     seed: int = 0
 
     def fit(self, labeled: Images, unlabeled: Images) -> SVM:
@@ -49,10 +54,12 @@ class SVM:
         machine = SVC(
             C=self.C, kernel=self.kernel, gamma="scale", decision_function_shape="ovr", random_state=self.seed
         )
+        self.remember_classes(labeled)
+        labeled = balance_images(labeled, self, self.seed)
         self.machine_ = machine.fit(self._features(labeled), labeled.labels, sample_weight=labeled.weights)
         return self
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def say(self, images: Images) -> np.ndarray:
         """Return the softmax of the margins, (n_images, n_classes)."""
         from scipy.special import softmax
 

@@ -13,6 +13,7 @@ from kit.images import Images
 from kit.models.head import NESTED, Head, Setting
 from kit.models.linear_probe import fit_plain, probe_opinion
 from kit.prompts import read_text_weights
+from kit.search import Between
 
 TINY = 1e-12
 BETAS = [20.0, 5.5, 50.0]
@@ -51,11 +52,11 @@ class TipAdapter(Head):
     Zhang et al. 2022, Tip-Adapter, sections 3.1 and 3.2.
     """
 
-    alpha: Annotated[float, Field(gt=0)] | Literal["nested"] = NESTED
-    beta: Annotated[float, Field(gt=0)] | Literal["nested"] = NESTED
-    probe: Annotated[float, Field(ge=0)] | Literal["nested"] = NESTED
+    alpha: Annotated[float, Field(gt=0), Between(0.1, 10, log=True)] | Literal["nested"] = NESTED
+    beta: Annotated[float, Field(gt=0), Between(1, 100, log=True)] | Literal["nested"] = NESTED
+    probe: Annotated[float, Field(ge=0), Between(0, 2)] | Literal["nested"] = NESTED
     epochs: Annotated[int, Field(ge=0)] = 0
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0), Between(1e-4, 1e-2, log=True, needs="epochs")] = 1e-3
 
     def own_settings(self) -> list[Setting]:
         """Return the weights and sharpnesses to try; the probe alone where it may be chosen."""
