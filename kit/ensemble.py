@@ -9,21 +9,33 @@ weights are uniform: that is the fallback where learning them does not help.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kit.competition import ENSEMBLE, FILE
+from kit.decision.chosen import decide_oof, describe_thresholds, scored_blocks
 from kit.errors import InputError, nearest, some
 from kit.files import key_of, read_json
-from kit.folds import assign_folds
+from kit.metrics import paired_difference
 from kit.mixing import FLOOR, fit_greedy, fit_shrunk, take_uniform
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
-from kit.runs import Result, describe_run, find_usable, list_imported, oof_rows, stale_imports, write_result
+from kit.runs import (
+    Result,
+    describe_run,
+    find_usable,
+    list_imported,
+    oof_rows,
+    score_anew,
+    stale_imports,
+    write_result,
+)
+from kit.terminal import count, stage, track
 
-N_HOLD_OUT_BLOCKS = 5  # blocks in which a single published hold-out is cross-fitted
+LEAST = 0.005  # weight below which a member is not worth a word
 
 
 def ensemble(prepared: Prepared, members: list[Result]) -> Result:
@@ -50,6 +62,7 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
         raise InputError(f"the ensemble has no finished member; ./run.sh train {prepared.competition.name} makes them")
     found = find_ensemble(prepared, members)
     if found:
+        _tell(prepared, found, "re-used")
         return found
     method, key = prepared.competition.ensemble.method, _key(prepared, members)
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / key
@@ -58,39 +71,61 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     _write(folder, oof, test)
     facts = describe_run(prepared, ENSEMBLE, oof) | facts | {"key": key, "model": f"ensemble ({method})"}
     facts |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
-    return write_result(ENSEMBLE, folder, facts)
+    result = write_result(ENSEMBLE, folder, facts)
+    _tell(prepared, result, f"weighed in {facts['seconds']:.0f} s")
+    return result
+
+
+def _tell(prepared: Prepared, combined: Result, how: str) -> None:
+    """Say what the ensemble scores, whom it consists of and whether it was there already."""
+    facts, score = combined.facts, prepared.competition.data.score_name
+    scored = f"{score} {facts['cv']:.4f} +- {facts['se']:.4f} (nested)"
+    members = f"{count(len(facts['members']), 'member')} {how}"
+    ordered = sorted(facts["weights"].items(), key=lambda item: -item[1])
+    heard = ", ".join(f"{name} {weight:.2f}" for name, weight in ordered if weight >= LEAST)
+    stage("ensemble", f"{members}; {scored}; {heard}")
+
+
+def list_weights(combined: Result, separator: str) -> str:
+    """Return the ensemble's weights as text, the heaviest member first, and how far they are shrunk to uniform."""
+    ordered = sorted(combined.facts["weights"].items(), key=lambda item: -item[1])
+    weights = separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
+    shrunk = 1 - combined.facts["shrinkage"]
+    return f"{weights}{separator}({shrunk:.0%} of the way to equal weights)" if shrunk else weights
 
 
 def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
     """Return the finished ensemble of exactly these members, or None."""
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / _key(prepared, members)
     facts = read_json(folder / "run.json")
-    return Result(ENSEMBLE, folder, facts) if facts else None
+    return score_anew(prepared, Result(ENSEMBLE, folder, facts)) if facts else None
 
 
 def _key(prepared: Prepared, members: list[Result]) -> str:
     """Return the key of what is combined and how."""
-    method, metric = prepared.competition.ensemble.method, prepared.competition.facts.metric
+    method, metric = prepared.competition.ensemble.method, prepared.competition.metric.key
     return key_of([(member.name, member.facts["key"]) for member in members], prepared.fold_key, method, metric)
 
 
 def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
     """Return nested oof predictions, test predictions, and what was learned on all rows."""
     logs, labels = _member_logs(prepared, members)
-    blocks = _blocks(prepared, labels)
-    fit = fit_greedy(prepared.competition.facts.metric) if method == "greedy" else fit_shrunk
+    blocks = scored_blocks(prepared)
+    fit = fit_greedy(prepared.competition.metric) if method == "greedy" else fit_shrunk
     if len(np.unique(blocks)) < 2:
         fit = take_uniform  # there are no other rows to learn weights on
-    proba = np.empty(logs.shape[1:])
+    proba = np.empty(logs.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
     for block in np.unique(blocks):
         rest, mine = blocks != block, blocks == block
         proba[mine] = fit(labels[rest], logs[:, rest], blocks[rest])(logs[:, mine])
     final = fit(labels, logs, blocks)
     test_ids = prepared.pool.ids[prepared.split("test")]
-    test_logs = np.stack([_log(member.predictions("test").at(test_ids).proba) for member in members])
+    several = prepared.pool.is_multilabel
+    test_logs = np.stack([_log(member.predictions("test").at(test_ids).proba, several) for member in members])
     ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
-    oof = Predictions(ids, prepared.classes, proba)
-    test = Predictions(test_ids, prepared.classes, final(test_logs))
+    mixed = final(test_logs)
+    oof = Predictions(ids, prepared.classes, proba[..., 1] if several else proba, prepared.pool.task)
+    test = Predictions(test_ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
     names = [member.name for member in members]
     return oof, test, {
         "weights": dict(zip(names, final.weights.round(6).tolist(), strict=True)),
@@ -135,34 +170,53 @@ def check_members(prepared: Prepared) -> list[str]:
 
 
 def _member_logs(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the members' oof log-probabilities (n_members, n_images, n_classes) and the labels."""
+    """Return the members' oof log-probabilities (n_members, n_images, n_classes) and the labels; see `_log`."""
     logs = []
     for member in members:
         oof = member.predictions("oof")
         if oof.classes != prepared.classes:
             raise InputError(f"{member.folder}: classes are {some(oof.classes)}, not the competition's; remake the run")
         labels, proba = oof_rows(prepared, oof)
-        logs.append(_log(proba))
+        logs.append(_log(proba, prepared.pool.is_multilabel))
     return np.stack(logs), labels
 
 
-def _blocks(prepared: Prepared, labels: np.ndarray) -> np.ndarray:
-    """Return the folds of the scored rows; a single hold-out is split into blocks for cross-fitting."""
-    rows = prepared.scored_rows
-    if len(prepared.scored) > 1:
-        return prepared.folds[rows]
-    ids, groups = prepared.pool.ids[prepared.labeled[rows]], prepared.pool.groups[prepared.labeled[rows]]
-    n_blocks = min(N_HOLD_OUT_BLOCKS, len(np.unique(groups)))
-    if n_blocks < 2:
-        return np.zeros(len(rows), dtype=np.int64)
-    # Not stratified: a class with one image in the hold-out is no reason to fail.
-    return assign_folds(ids, np.zeros(len(rows), dtype=str), groups, n_blocks, seed=0)
-
-
-def _log(proba: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(proba.astype(np.float64), FLOOR))
+def _log(proba: np.ndarray, of_several: bool) -> np.ndarray:
+    """Return log-probabilities; of no and yes in a last axis where an image may have several labels."""
+    proba = proba.astype(np.float64)
+    return np.log(np.maximum(np.stack([1 - proba, proba], axis=-1) if of_several else proba, FLOOR))
 
 
 def _write(folder: Path, oof: Predictions, test: Predictions) -> None:
     write_predictions(folder / "oof.parquet", oof)
     write_predictions(folder / "test.parquet", test)
+
+
+def leave_one_out(
+    prepared: Prepared, members: list[Result], names: Collection[str]
+) -> dict[str, tuple[float, float]]:
+    """Return how much some members add: the ensemble of all against that of the others.
+
+    Both are nested, and paired on the same images.
+
+    Returns
+    -------
+    dict
+        By member, what is lost without it, in the metric's unit and positive where the member helps, and one standard
+        error.
+    """
+    labels, whole = _decided(prepared, members)
+    lost = {}
+    for member in track([own for own in members if own.name in names], "members"):
+        _, without = _decided(prepared, [other for other in members if other is not member])
+        lost[member.name] = paired_difference(
+            prepared.competition.metric, labels, whole, without, prepared.scored_groups
+        )
+    return lost
+
+
+def _decided(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and the nested probabilities of an ensemble, with its thresholds at one half."""
+    oof, _, _ = combine(prepared, members, prepared.competition.ensemble.method)
+    labels, proba = oof_rows(prepared, oof)
+    return labels, decide_oof(prepared, proba, describe_thresholds(prepared, labels, proba)["thresholds"])

@@ -1,6 +1,8 @@
 """Mixing: how members' probabilities become one - temperatures, simplex weights, shrinkage, forward selection.
 
-Arrays in, arrays out: nothing is read or written. ensemble.py decides which rows choose for which.
+Arrays in, arrays out: nothing is read or written. ensemble.py decides which rows choose for which. Where an image may
+have several labels every class is a choice of its own between no and yes: labels are (n_images, n_classes) of 0 and 1,
+log-probabilities end with an axis of those two, and the log-loss is the mean over the classes.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kit.metrics import METRICS
+from kit.metrics import Metric, find_metric
 
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of the learned weights; 0 is uniform
 FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
@@ -23,9 +25,9 @@ def fit_temperature(labels: np.ndarray, log_proba: np.ndarray) -> float:
     Parameters
     ----------
     labels
-        (n_images,) class codes.
+        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
     log_proba
-        (n_images, n_classes) log-probabilities of one member.
+        (n_images, n_classes) log-probabilities of one member; (n_images, n_classes, 2) with several labels per image.
 
     Returns
     -------
@@ -37,17 +39,17 @@ def fit_temperature(labels: np.ndarray, log_proba: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         scaled = log_proba / np.exp(log_temperature)
-        return float((logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]).mean())
+        return float((logsumexp(scaled, axis=-1) - _of_label(scaled, labels)).mean())
 
     found = minimize_scalar(loss, bounds=TEMPERATURE_BOUNDS, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
 
 def apply_temperature(log_proba: np.ndarray, temperature: float) -> np.ndarray:
-    """Return softmax(log_proba / temperature), float64, (n_images, n_classes)."""
+    """Return softmax(log_proba / temperature) along the last axis, float64, of the same shape."""
     from scipy.special import softmax
 
-    return softmax(log_proba / temperature, axis=1)
+    return softmax(log_proba / temperature, axis=-1)
 
 
 def fit_simplex_weights(own: np.ndarray) -> np.ndarray:
@@ -97,19 +99,19 @@ def fit_simplex_weights(own: np.ndarray) -> np.ndarray:
     return weights
 
 
-def select_greedily(labels: np.ndarray, proba: np.ndarray, metric: str) -> np.ndarray:
+def select_greedily(labels: np.ndarray, proba: np.ndarray, metric: str | Metric) -> np.ndarray:
     """Return the weights of forward selection with replacement (Caruana et al. 2004), for any metric.
 
     Parameters
     ----------
     labels
-        (n_images,) class codes.
+        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
     proba
         (n_members, n_images, n_classes).
     metric
-        A name in METRICS.
+        A metric or its name.
     """
-    chosen = METRICS[metric]
+    chosen = find_metric(metric)
     counts, total, best = np.zeros(len(proba)), np.zeros(proba.shape[1:]), (-np.inf, np.zeros(len(proba)))
     for step in range(1, N_GREEDY_STEPS + 1):
         scores = [chosen.sign * chosen.score(labels, (total + member) / step) for member in proba]
@@ -128,7 +130,7 @@ class Mixture:
         self.temperatures, self.weights, self.shrinkage = temperatures, weights, shrinkage
 
     def __call__(self, logs: np.ndarray) -> np.ndarray:
-        """Return (n_images, n_classes) probabilities for (n_members, n_images, n_classes) log-probabilities."""
+        """Return the mixed probabilities of (n_members, ...) log-probabilities, of the shape of one member's."""
         scaled = [apply_temperature(log, own) for log, own in zip(logs, self.temperatures, strict=True)]
         return np.tensordot(self.weights, np.stack(scaled), axes=1)
 
@@ -136,17 +138,18 @@ class Mixture:
 def fit_shrunk(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mixture:
     """Fit temperatures and weights; choose the shrinkage by cross-validation over `blocks`."""
     temperatures = np.array([fit_temperature(labels, log) for log in logs])
-    own = _own_proba(labels, logs, temperatures)  # (n_members, n_images)
+    own = _own_proba(labels, logs, temperatures)  # (n_members, n_images), or (n_members, n_images, n_classes)
     uniform = np.full(len(logs), 1 / len(logs))
     losses = np.zeros((len(SHRINKAGES), len(labels)))
     for block in np.unique(blocks) if len(np.unique(blocks)) > 1 else []:
         rest, mine = blocks != block, blocks == block
-        learned = fit_simplex_weights(own[:, rest])
+        learned = fit_simplex_weights(own[:, rest].reshape(len(own), -1))
         for row, share in enumerate(SHRINKAGES):
             weights = share * learned + (1 - share) * uniform
-            losses[row, mine] = -np.log(np.maximum(weights @ own[:, mine], FLOOR))
+            mixed = np.tensordot(weights, own[:, mine], axes=1)
+            losses[row, mine] = -np.log(np.maximum(mixed, FLOOR)).reshape(len(mixed), -1).mean(axis=1)
     share = SHRINKAGES[_simplest_good(losses)]
-    return Mixture(temperatures, share * fit_simplex_weights(own) + (1 - share) * uniform, share)
+    return Mixture(temperatures, share * fit_simplex_weights(own.reshape(len(own), -1)) + (1 - share) * uniform, share)
 
 
 def _simplest_good(losses: np.ndarray) -> int:
@@ -162,19 +165,24 @@ def take_uniform(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mi
     return Mixture(np.ones(len(logs)), np.full(len(logs), 1 / len(logs)), 0.0)
 
 
-def fit_greedy(metric: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]:
+def fit_greedy(metric: str | Metric) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]:
     """Return a fit by forward selection on the metric."""
 
     def fit(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mixture:
         temperatures = np.array([fit_temperature(labels, log) for log in logs])
         scaled = np.stack([apply_temperature(log, own) for log, own in zip(logs, temperatures, strict=True)])
-        return Mixture(temperatures, select_greedily(labels, scaled, metric), 1.0)
+        proba = scaled[..., 1] if labels.ndim == 2 else scaled  # of yes
+        return Mixture(temperatures, select_greedily(labels, proba, metric), 1.0)
 
     return fit
 
 
 def _own_proba(labels: np.ndarray, logs: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
-    """Return what each member gives the true class, (n_members, n_images) float64."""
-    rows = np.arange(len(labels))
-    own = [apply_temperature(log, own)[rows, labels] for log, own in zip(logs, temperatures, strict=True)]
+    """Return what each member gives the truth, (n_members, n_images) float64, or (n_members, n_images, n_classes)."""
+    own = [_of_label(apply_temperature(log, own), labels) for log, own in zip(logs, temperatures, strict=True)]
     return np.maximum(np.stack(own), FLOOR)
+
+
+def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return along the last axis what stands at the label, of the labels' shape."""
+    return np.take_along_axis(values, labels[..., None].astype(np.int64), axis=-1)[..., 0]

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from kit.balance import class_weights, image_weights
 from kit.prepare import Prepared
 
 LOG_TEMPERATURES = np.arange(-2.0, 2.75, 0.25)  # natural logarithms; at -2 a model is made e^2 times surer
+# Images of rare classes weigh more where the metric hears all classes alike; F1, of precision and recall, halfway.
+CLASS_WEIGHTS = {"balanced_accuracy": "inverse", "macro_f1": "sqrt_inverse"}
 FLOOR = 1e-7  # probability: the logarithm of a certain error stays finite
 
 
@@ -23,7 +26,8 @@ def choose_per_fold(
 
     The log-loss at its best temperature decides: on some hundred rows it tells settings apart that accuracy cannot, and
     the temperature keeps it from preferring whoever is better calibrated, which the ensemble mends anyway. Only where
-    the competition's metric is the log-loss does the temperature count.
+    the competition's metric is the log-loss does the temperature count. Where the metric is a mean over classes, so is
+    the log-loss: an image weighs the more, the rarer its class is (`CLASS_WEIGHTS`).
 
     The burden of proof lies with change: the best value must beat the first by more than one paired standard error, so
     that what is worth nothing - a list of words that the encoder does not know - is left out and not nearly left out.
@@ -55,8 +59,15 @@ def choose_per_fold(
     chosen = {}
     for fold in prepared.scored:
         others = np.concatenate([own for other, own in losses.items() if other != fold], axis=2)
-        chosen[fold] = values[_choose(others)]
+        weights = _weigh(prepared, np.concatenate([prepared.fold_labels(other) for other in losses if other != fold]))
+        chosen[fold] = values[_choose(others * weights)]
     return chosen
+
+
+def _weigh(prepared: Prepared, labels: np.ndarray) -> np.ndarray:
+    """Return how much each image counts under the competition's metric, (n_images,), 1 in the mean."""
+    kind = CLASS_WEIGHTS.get(prepared.competition.facts.metric, "none")
+    return image_weights(labels, class_weights(labels, kind, len(prepared.classes)))
 
 
 def _choose(losses: np.ndarray) -> int:
@@ -76,12 +87,19 @@ def _choose(losses: np.ndarray) -> int:
 
 
 def _losses(labels: np.ndarray, sweep: np.ndarray, log_temperatures: np.ndarray) -> np.ndarray:
-    """Return the log-loss of every image at every value and temperature, (n_values, n_temperatures, n_images)."""
+    """Return the log-loss of every image at every value and temperature, (n_values, n_temperatures, n_images).
+
+    Where an image may have several labels it is the mean over the classes of what each one's yes or no costs.
+    """
     from scipy.special import logsumexp
 
-    log_proba = np.log(np.maximum(sweep.astype(np.float64), FLOOR))  # (n_values, n_images, n_classes)
-    of_label = log_proba[:, np.arange(len(labels)), labels]
+    proba = sweep.astype(np.float64)  # (n_values, n_images, n_classes)
+    if labels.ndim == 2:
+        proba = np.stack([1 - proba, proba], axis=-1)  # of no and yes
+    log_proba = np.log(np.maximum(proba, FLOOR))
+    of_label = np.take_along_axis(log_proba, labels[None, ..., None].astype(np.int64), axis=-1)[..., 0]
     columns = []
     for temperature in np.exp(log_temperatures):
-        columns.append(logsumexp(log_proba / temperature, axis=2) - of_label / temperature)
+        losses = logsumexp(log_proba / temperature, axis=-1) - of_label / temperature
+        columns.append(losses.reshape(*losses.shape[:2], -1).mean(axis=2))
     return np.stack(columns, axis=1)
