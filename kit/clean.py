@@ -1,4 +1,4 @@
-"""Clean: what may be deleted under runs/NAME - the cache, unpacked archives, runs of settings no longer in use.
+"""Clean: what may be deleted under runs/NAME - the cache, unpacked archives, runs and searches no longer in use.
 
 Never listed are the runs of the present settings, finished or half made, all their rounds, their teachers, the present
 ensemble and its members, and imports: what a later call would go on with, or could not make anew.
@@ -16,6 +16,8 @@ from kit.errors import MissingWeights, TeacherMissing
 from kit.files import KEY_LENGTH, read_json
 from kit.prepare import Prepared
 from kit.runs import find_run, rounds_of, run_folder, run_key
+from kit.tuning import read_space, study_folder
+from kit.tuning.study import HOME as TUNE
 
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 REMOVED = ".removed"  # suffix of a folder on its way out
@@ -38,10 +40,12 @@ def list_removable(competition: Competition, prepared: Prepared | None) -> list[
     """
     home = competition.workspace.runs(competition.name)
     kept = set() if prepared is None else _in_use(prepared)
-    left = [*sorted(home.glob(f".*{REMOVED}")), *sorted(home.glob(f"*/.*{REMOVED}"))]  # by an earlier call
+    # what an earlier call did not come to the end of is listed first
+    left = [path for depth in ("", "*/", f"{TUNE}/*/") for path in sorted(home.glob(f"{depth}.*{REMOVED}"))]
     whole = [*left, home / "cache", home / "unpacked"]
     runs = [path for path in sorted(home.glob("*/*")) if KEY.fullmatch(path.name) and path.parent not in whole]
-    folders = [*whole, *(path for path in runs if path not in kept)]
+    studies = [path for path in sorted(home.glob(f"{TUNE}/*/*")) if KEY.fullmatch(path.name)]
+    folders = [*whole, *(path for path in [*runs, *studies] if path not in kept)]
     return [(folder, _size(folder)) for folder in folders if folder.is_dir()]
 
 
@@ -64,9 +68,11 @@ def _in_use(prepared: Prepared) -> set[Path]:
     for name in prepared.competition.runs:
         try:
             folders |= _round_folders(prepared, name)
+            folders |= _study_folders(prepared, name)
         except (MissingWeights, TeacherMissing):  # its key cannot be told now, so none of its runs is known to be old
             unknown.append(name)
     if unknown:
+        folders |= {path for name in unknown for path in home.glob(f"{TUNE}/{name}/*")}
         folders |= {path for name in (*unknown, ENSEMBLE) for path in home.glob(f"{name}/*")}
         folders |= {path for name in unknown for path in home.glob(f"{name}.*/*")}
     members = members_of(prepared)
@@ -84,6 +90,14 @@ def _round_folders(prepared: Prepared, name: str) -> set[Path]:
         if find_run(prepared, run) is None:  # the key of the next round follows from this one
             break
     return folders
+
+
+def _study_folders(prepared: Prepared, name: str) -> set[Path]:
+    """Return the folder of a run's present search, which the same call would go on with."""
+    run = prepared.competition.run(name)
+    if not (prepared.competition.workspace.runs(prepared.competition.name) / TUNE / name).is_dir():
+        return set()
+    return {study_folder(prepared, run, read_space(prepared.competition, run))}
 
 
 def _with_sources(home: Path, folders: set[Path]) -> set[Path]:

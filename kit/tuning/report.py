@@ -1,0 +1,213 @@
+"""A whole tuning: search, compare, and the values as TOML to paste.
+
+Reads and writes nothing itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from kit.competition import Run
+from kit.crossval import check_run
+from kit.deadline import set_deadline, time_is_up
+from kit.errors import TimeIsUp
+from kit.metrics import score_with_error
+from kit.new import toml_text
+from kit.prepare import Prepared
+from kit.search import OneOf
+from kit.terminal import stage
+from kit.tuning.honest import Comparison, compare
+from kit.tuning.setting import change, decided, read_oof, score_folds
+from kit.tuning.space import Dimension, read_space, spell
+from kit.tuning.study import COMPLETE, PRUNED, REFUSED, Trial, search, study_folder
+
+SUFFIX = "_tuned"  # of the run that is printed
+CHECKED = ("encoder", "encoder_args", "prompts")  # fields whose values must be there before any trial
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Hold what a tuning found.
+
+    Parameters
+    ----------
+    run
+        The run that was tuned.
+    metric
+        The competition's metric.
+    space
+        What was tried.
+    trials
+        All trials, in order.
+    options
+        The searched values of the best setting, or of the run itself where none was better.
+    best
+        Its score on the search's folds, which is optimistic, and the standard error.
+    comparison
+        What the search's choice and the run's own values score on fresh folds.
+    is_own
+        Whether nothing that was tried beat the run's own values.
+    """
+
+    run: Run
+    metric: str
+    space: dict[str, Dimension]
+    trials: list[Trial]
+    options: dict[str, Any]
+    best: tuple[float, float]
+    comparison: Comparison
+    is_own: bool
+
+    @property
+    def verdict(self) -> str:
+        """Return in one sentence whether tuning helped."""
+        if self.is_own:
+            return "nothing that was tried beats the run's own values: keep them"
+        if not self.comparison.is_distinguishable:
+            return "not distinguishable: keep the run's own values, or try more trials or a wider space"
+        if self.comparison.difference < 0:
+            return "the search's choice is worse on other folds: keep the run's own values"
+        return "tuning helped"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as one JSON-like document."""
+        found = self.comparison
+        return {
+            "run": self.run.name,
+            "metric": self.metric,
+            "space": {field: spell(dimension) for field, dimension in self.space.items()},
+            "trials": [asdict(trial) for trial in self.trials],
+            "best": {"options": self.options, "score": self.best[0], "se": self.best[1], "optimistic": True},
+            "fresh_folds": {
+                "seed": found.seed,
+                "tuned": {"score": found.tuned[0], "se": found.tuned[1]},
+                "untuned": {"score": found.untuned[0], "se": found.untuned[1]},
+                "difference": found.difference,
+                "se": found.error,
+                "distinguishable": found.is_distinguishable,
+            },
+            "verdict": self.verdict,
+            "toml": write_run(self.run, self.options),
+        }
+
+
+def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = None) -> Tuned:
+    """Search a run's settings and say what that is worth.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready; its runs folder is held.
+    name
+        The run.
+    n_trials
+        Trials in all, those of earlier calls among them.
+    seconds
+        After which the search stops; what it found by then is scored on top.
+
+    Raises
+    ------
+    InputError
+        When the run or its space is refused, before any trial.
+    MissingWeights
+        When the run's weights cannot be had.
+    TimeIsUp
+        When the time is up before one setting was scored; the next call goes on.
+    """
+    run = prepared.competition.run(name)
+    space = read_space(prepared.competition, run)
+    _check_settings(prepared, run, space)
+    folder = study_folder(prepared, run, space)
+    stage("tune", f"{name}: {'; '.join(f'{field} {spell(dimension)}' for field, dimension in space.items())}")
+    set_deadline(seconds)
+    own = change(run, {})
+    for _ in score_folds(prepared, own, folder / "fits"):
+        pass
+    trials = search(prepared, run, space, folder, n_trials)
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    if time_is_up() and not complete:
+        raise TimeIsUp("the time is up before one trial was complete; what was computed is kept, call again to go on")
+    set_deadline(None)
+    metric, fits = prepared.competition.metric, folder / "fits"
+    candidates = [own, *(change(run, trial.options) for trial in complete)]
+    opinions = [decided(prepared, read_oof(prepared, each, fits)) for each in candidates]
+    scores = [metric.sign * metric.score(*opinion) for opinion in opinions]
+    best = scores.index(max(scores))  # of equals the first: the run's own
+    options = {field: candidates[best].options[field] for field in space if field in candidates[best].options}
+    score = score_with_error(metric, *opinions[best], prepared.scored_groups)
+    return Tuned(run, metric.name, space, trials, options, score, compare(prepared, candidates, fits), best == 0)
+
+
+def _check_settings(prepared: Prepared, run: Run, space: dict[str, Dimension]) -> None:
+    """Refuse weights and prompt lists that are not there, before any trial."""
+    check_run(prepared, run.name)
+    for field, dimension in space.items():
+        if field in CHECKED and isinstance(dimension, OneOf):
+            for value in dimension.values:
+                changed = run.model_copy(update={"options": run.options | {field: value}})
+                runs = prepared.competition.runs | {run.name: changed}
+                competition = prepared.competition.model_copy(update={"runs": runs})
+                check_run(replace(prepared, competition=competition), run.name)
+
+
+def render(tuned: Tuned) -> str:
+    """Return what a person reads."""
+    found = tuned.comparison
+    counts = ", ".join(
+        f"{sum(trial.state == state for trial in tuned.trials)} {state}" for state in (COMPLETE, PRUNED, REFUSED)
+    )
+    where = f"fresh folds (seed {found.seed})" if found.seed is not None else "the same folds, chosen nested"
+    n_chosen = len(set(found.chosen.values()))
+    lines = [
+        f"{tuned.run.name}: {len(tuned.trials)} trials ({counts}), {tuned.metric}",
+        f"  best of the search   {_spell(tuned.best)}   optimistic: the best of many, on the rows that chose it",
+        f"  tuned                {_spell(found.tuned)}   {where}; no row chose the setting it is scored with "
+        f"({n_chosen} setting{'s' * (n_chosen > 1)})",
+        f"  untuned              {_spell(found.untuned)}   the run's own values, on the same folds",
+        f"  tuned - untuned     {found.difference:+.4f} +- {found.error:.4f}   {tuned.verdict}",
+    ]
+    return "\n".join(lines if tuned.is_own else [*lines, "", write_run(tuned.run, tuned.options)])
+
+
+def _spell(score: tuple[float, float]) -> str:
+    return f"{score[0]:.4f} +- {score[1]:.4f}"
+
+
+def tuned_name(run: Run) -> str:
+    """Return the name under which a run's tuned values are printed."""
+    return run.name if run.name.endswith(SUFFIX) else run.name + SUFFIX
+
+
+def write_run(run: Run, options: dict[str, Any]) -> str:
+    """Return a run with other values as a table of competition.toml, ready to paste.
+
+    Parameters
+    ----------
+    run
+        The run.
+    options
+        The values that take the place of its own.
+    """
+    shared = run.model_dump(exclude={"name", "grid", "search", "options", "model"}, exclude_defaults=True)
+    table = {"model": run.model, **run.options, **options, **shared}
+    return "\n".join([f"[runs.{tuned_name(run)}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML writes it; what is None is left out of tables."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return toml_text(value)
+    if isinstance(value, dict):
+        inner = (f"{_key(key)} = {_toml(own)}" for key, own in value.items() if own is not None)
+        return "{ " + ", ".join(inner) + " }" if value else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value)
+
+
+def _key(key: str) -> str:
+    """Return a key, quoted where it must be."""
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else toml_text(key)
