@@ -41,8 +41,8 @@ def check_deadline() -> None:
         raise TimeIsUp("the time limit is reached; what was computed is kept, the same command goes on from there")
 
 
-def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as ``9h``, ``1h30m``, ``45s`` or ``600``.
+def parse_duration(text: str, option: str = "--time-limit") -> float:
+    """Return the seconds of a duration such as ``9h``, ``1h30m``, ``45s`` or ``600``; errors name the option.
 
     Raises
     ------
@@ -53,5 +53,5 @@ def parse_duration(text: str) -> float:
     hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds
     if not total > 0:
-        raise InputError(f"--time-limit {text!r}: write 9h, 1h30m, 45m, 30s or a number of seconds, above 0")
+        raise InputError(f"{option} {text!r}: write 9h, 1h30m, 45m, 30s or a number of seconds, above 0")
     return total

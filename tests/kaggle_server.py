@@ -43,14 +43,23 @@ class KaggleServer:
     """Play Kaggle for one competition and one team."""
 
     def __init__(self, solution: dict[str, str], slug: str = "colours-2025", public_share: float = 0.5) -> None:
-        self.slug, self.solution = slug, dict(solution)
-        ids = sorted(solution)
-        self.public = set(random.Random(0).sample(ids, max(1, round(public_share * len(ids)))))
+        self.slug, self.public_share = slug, public_share
+        self.released = threading.Event()
+        self.begin(solution)
+
+    def begin(self, solution: dict[str, str] | None = None) -> None:
+        """Forget all that happened; whoever hangs is let go."""
+        self.released.set()
+        self.solution = dict(solution or {"3": "cat"})
+        ids = sorted(self.solution)
+        self.public = set(random.Random(0).sample(ids, min(len(ids), max(1, round(self.public_share * len(ids))))))
         self.keys, self.tokens = {"ada": "f00dkey000000000000000000000cafe"}, {}
         self.rules_accepted, self.facts, self.limit, self.shows_private = True, {}, 5, False
         self.submissions: list[dict] = []
         self.earlier = 0  # submissions of earlier days
         self.uploads: dict[str, dict] = {}
+        self.datasets: list[dict] = []
+        self.kernels: list[dict] = []
         self.archive = b""
         self.corrupt_archives = 0  # downloads that come with a wrong byte
         self.pending_looks = 1  # lists that show a submission before it is scored
@@ -241,6 +250,8 @@ class Handler(BaseHTTPRequestHandler):
             return _json({"active": True, "username": user} if user else {"active": False})
         if self.user() is None:
             return _refusal(401, "Unauthenticated")
+        if method in ("GetDatasetStatus", "StartBlobUpload", "CreateDataset", "SaveKernel"):
+            return getattr(self, f"on_{method}")(request)
         if request.get("competitionName") != kaggle.slug or not kaggle.rules_accepted:
             return _refusal(403, "You must accept this competition's rules")
         if method == "DownloadDataFiles":
@@ -290,6 +301,20 @@ class Handler(BaseHTTPRequestHandler):
         token = f"blob{len(self.kaggle.uploads)}"
         self.kaggle.uploads[token] = {"file": request["fileName"]}
         return _json({"token": token, "createUrl": f"http://localhost/upload/{token}?{SIGNATURE}"})
+
+    def on_GetDatasetStatus(self, _: dict) -> tuple[int, bytes, dict]:
+        return _refusal(404, "no such dataset")
+
+    def on_StartBlobUpload(self, request: dict) -> tuple[int, bytes, dict]:
+        return self.on_StartSubmissionUpload({"fileName": request["name"]})
+
+    def on_CreateDataset(self, request: dict) -> tuple[int, bytes, dict]:
+        self.kaggle.datasets.append(request)
+        return _json({"status": "ok", "url": "http://localhost/dataset"})
+
+    def on_SaveKernel(self, request: dict) -> tuple[int, bytes, dict]:
+        self.kaggle.kernels.append(request)
+        return _json({"versionNumber": 1, "url": "http://localhost/kernel"})
 
     def on_CreateSubmission(self, request: dict) -> tuple[int, bytes, dict]:
         upload = self.kaggle.uploads.get(request.get("blobFileTokens", ""), {})

@@ -6,33 +6,29 @@ import json
 import os
 
 import pytest
-from kaggle_server import KaggleServer
-from kaggle_site import hurry
+from kaggle_site import WarmKaggle, hurry
 
 from kit.errors import InputError
 from kit.kaggle_api.download import download_data
 from kit.kaggle_api.failures import KaggleFailure
-from kit.kaggle_api.session import Kaggle
 
 FILES = {"train/cat/1.jpg": os.urandom(3000), "train/dog/2.jpg": os.urandom(3000), "test.csv": b"id\n3\n"}
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(kaggle, monkeypatch):
     hurry(monkeypatch, call_seconds=8)
-    with KaggleServer({"3": "cat"}) as server:
-        server.pack(FILES)
-        yield server
-        assert server.strangers == []
+    kaggle.pack(FILES)
+    return kaggle
 
 
 @pytest.fixture
-def fetch(server, tmp_path):
+def fetch(server, kaggle_home, tmp_path):
     """Return a function that downloads and returns what lies in the folder."""
 
     def download() -> dict[str, bytes]:
         folder = tmp_path / "data" / server.slug
-        with Kaggle(server.slug, server.environment(tmp_path / "home")) as kaggle:
+        with WarmKaggle(server.slug, server.environment(kaggle_home)) as kaggle:
             download_data(kaggle, folder)
         assert [path.name for path in folder.parent.iterdir()] == [server.slug]
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -89,7 +85,7 @@ def test_a_download_that_comes_damaged_once_is_fetched_again(server, fetch):
 
 
 def test_a_download_that_hangs_is_begun_again(server, fetch, monkeypatch):
-    monkeypatch.setattr("kit.kaggle_api.session.CALL_SECONDS", 1.0)
+    monkeypatch.setattr("kit.kaggle_api.session.CALL_SECONDS", 2.0)
     server.fail("GET", "hang")
     assert fetch() == FILES
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
-from kaggle_server import DEAD_PORT, Fault, KaggleServer
-from kaggle_site import hurry
+from kaggle_server import DEAD_PORT, Fault
+from kaggle_site import WarmKaggle, hurry
 
 from kit.errors import InputError
 from kit.kaggle_api.failures import Failure, KaggleFailure, KaggleRefusal, explain
@@ -16,21 +18,20 @@ from kit.kaggle_api.session import Kaggle
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(kaggle, monkeypatch):
     hurry(monkeypatch, call_seconds=8)
-    with KaggleServer({"3": "cat"}) as server:
-        yield server
-        assert server.strangers == []
+    return kaggle
 
 
 @pytest.fixture
-def connect(server, tmp_path):
+def connect(server, kaggle_home, tmp_path):
     """Return a function that opens a session with changes to its environment; None takes a variable away."""
     opened = []
 
     def make(**changes: str | None) -> Kaggle:
-        environment = server.environment(tmp_path / "home") | changes
-        opened.append(Kaggle(server.slug, {name: value for name, value in environment.items() if value is not None}))
+        environment = server.environment(tmp_path / "home" if changes else kaggle_home) | changes
+        given = {name: value for name, value in environment.items() if value is not None}
+        opened.append((Kaggle if changes else WarmKaggle)(server.slug, given))
         return opened[-1]
 
     yield make
@@ -64,6 +65,27 @@ def test_without_a_proxy_the_environment_alone_keeps_it_on_this_machine(server, 
 
 def test_the_tests_own_process_never_points_at_the_real_site():
     assert os.environ["KAGGLE_API_ENVIRONMENT"] == "LOCALHOST"
+
+
+NOBODYS = "192.0.2.1"  # an address for documentation, RFC 5737
+CALLS = ("create_connection(('{}', 443), 1)", "getaddrinfo('{}', 443)")
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("host", [NOBODYS, "api.kaggle.com"])
+def test_no_test_reaches_another_machine_from_its_own_process(call, host):
+    with pytest.raises(OSError, match=f"tests stay on this machine: {host} was not asked"):
+        eval(f"socket.{call.format(host)}")
+
+
+def test_no_client_of_a_test_reaches_another_machine_whatever_its_environment(server, tmp_path):
+    given = {"HOME": str(tmp_path), "KAGGLE_USERNAME": "ada", "KAGGLE_KEY": "k"}  # as a user has it: the real site
+    kaggle = Kaggle(server.slug, given)
+    with pytest.raises(KaggleFailure, match="Kaggle cannot be reached"), kaggle:
+        limits(kaggle)
+    code = f"import socket; socket.create_connection(('{NOBODYS}', 443), 1)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=kaggle.environment, capture_output=True, text=True)
+    assert f"tests stay on this machine: {NOBODYS} was not asked" in done.stderr
 
 
 def test_the_stand_in_notes_whoever_asks_for_another_host(server, connect):

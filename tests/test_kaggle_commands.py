@@ -12,6 +12,7 @@ from kaggle_server import SIGNATURE, Fault
 from kaggle_site import SLUG, Site
 
 from kit.cli import main
+from kit.kaggle_api.session import Kaggle
 
 FEW_TREES = ["--set", "runs.forest.n_trees=5", "--set", "runs.extra_trees.n_trees=5"]
 
@@ -32,7 +33,8 @@ def fresh(site, tmp_path, capsys) -> Site:
     return Site(tmp_path / "fresh", site.server, capsys)
 
 
-def test_download_all_submit_and_leaderboard_follow_one_another(fresh):
+def test_download_all_submit_and_leaderboard_follow_one_another(fresh, monkeypatch):
+    monkeypatch.setattr("kit.kaggle_api.session.Kaggle", Kaggle)  # that ends its client each time, as users have it
     code, out, err = fresh("download", f"https://www.kaggle.com/competitions/{SLUG}/data")
     assert code == 0 and "36 files" not in out, err
     code, _, err = fresh("all", SLUG, *FEW_TREES)

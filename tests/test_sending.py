@@ -8,7 +8,7 @@ import time
 import pytest
 from folders import competition_of
 from kaggle_server import Fault, KaggleServer
-from kaggle_site import hurry, write_submissions
+from kaggle_site import WarmKaggle, hurry, write_submissions
 
 from kit.kaggle_api.failures import KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
@@ -53,22 +53,13 @@ class Sender:
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
+def start(kaggle, kaggle_home, tmp_path, monkeypatch):
     """Return a function that makes a sender."""
-    hurry(monkeypatch, call_seconds=3.0)
-    solution = {f"{i:03d}": ("red", "blue", "green")[i % 3] for i in range(60)}
-    opened = []
-
-    def make(n_files: int = 1) -> Sender:
-        server = KaggleServer(solution).__enter__()
-        server.limit = 1000
-        kaggle = Kaggle(server.slug, server.environment(tmp_path / "home"))
-        opened.extend([kaggle, server])
-        return Sender(tmp_path, n_files, server, kaggle)
-
-    yield make
-    for each in opened:
-        each.__exit__(None, None, None)
+    hurry(monkeypatch, call_seconds=2.0)
+    kaggle.begin({f"{i:03d}": ("red", "blue", "green")[i % 3] for i in range(60)})
+    kaggle.limit = 1000
+    with WarmKaggle(kaggle.slug, kaggle.environment(kaggle_home)) as session:
+        yield lambda n_files=1: Sender(tmp_path, n_files, kaggle, session)
 
 
 @pytest.mark.parametrize("method", ["StartSubmissionUpload", "CreateSubmission"])
@@ -116,7 +107,7 @@ def test_what_did_not_arrive_is_sent_once_more(start, kind):
 def test_what_may_still_arrive_is_not_sent_again(start):
     sender = start()
     sender.server.fail("CreateSubmission", "hang")
-    with pytest.raises(KaggleFailure, match=r"no answer within 3 seconds.*The next call looks before it sends"):
+    with pytest.raises(KaggleFailure, match=r"no answer within 2 seconds.*The next call looks before it sends"):
         sender.send()
     assert sender.server.calls.count("CreateSubmission") == 1 and sender.ledger[0]["status"] == "SENDING"
     token = sender.ledger[0]["token"]
@@ -131,7 +122,7 @@ def test_an_upload_that_is_dropped_ends_with_the_time_out_and_not_with_success(s
     sender = start()
     sender.server.fail("PUT", *["cut"] * 20)
     began = time.monotonic()
-    with pytest.raises(KaggleFailure, match="no answer within 3 seconds"):
+    with pytest.raises(KaggleFailure, match="no answer within 2 seconds"):
         sender.send()
     assert time.monotonic() - began < 10 and not sender.server.submissions
     sender.server.faults.clear()

@@ -17,7 +17,8 @@ from kit.ledger import COLUMNS
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import prepare
 from kit.runs import find_result
-from kit.submitting.standing import correlate, pick_two, public_error, render_submissions, warn_of_noise
+from kit.submitting.listing import render_submissions
+from kit.submitting.standing import correlate, pick_two, public_error, warn_of_noise
 
 
 @pytest.fixture
@@ -48,6 +49,12 @@ def test_the_rank_correlation_is_scipys_and_lies_in_its_interval():
     found = correlate([row("r", cv, public, i) for i, (cv, public) in enumerate(zip(cvs, publics, strict=True))])
     assert found.rho == pytest.approx(spearmanr(cvs, publics).statistic)
     assert -1 <= found.low <= found.rho <= found.high <= 1 and found.n == 6
+
+
+def test_draws_that_repeat_one_submission_leave_the_interval_a_number():
+    pairs = [(0.92, 0.80), (0.88, 0.86), (0.90, 0.82), (0.91, 0.88), (0.84, 0.84)]
+    found = correlate([row("r", cv, public, i) for i, (cv, public) in enumerate(pairs)])
+    assert found.rho == pytest.approx(-0.3) and -1 <= found.low < found.high <= 1
 
 
 def test_three_submissions_are_too_few_for_a_rank_correlation():
@@ -98,6 +105,11 @@ def test_a_run_that_is_worse_is_not_chosen_however_different(prepared):
     oof = result.predictions("oof")
     write_predictions(result.folder / "oof.parquet", Predictions(oof.ids, oof.classes, np.roll(oof.proba, 1, axis=1)))
     rows = [keyed(prepared, "svm", 1.0, 0.5, 1), keyed(prepared, "forest", 0.1, 0.6, 2)]
+    assert [pick.ref for pick in pick_two(prepared, rows)] == ["1"]
+
+
+def test_a_run_that_labels_all_test_images_the_same_is_no_second_choice(prepared):
+    rows = [keyed(prepared, "svm", 1.0, 0.5, 1), keyed(prepared, "forest", 0.9, 0.6, 2)]
     assert [pick.ref for pick in pick_two(prepared, rows)] == ["1"]
 
 

@@ -134,7 +134,8 @@ class Contents:
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         rows = {"labeled": self._position(labeled), "unlabeled": self._position(unlabeled)}
         save_file({**rows, "labels": labeled.labels}, self.folder / name)
-        return FoldPart(fold=fold, file=name)
+        settled = read_json(fold_folder(chosen.result.folder, fold) / "settled.json")
+        return FoldPart(fold=fold, file=name, settled=settled)
 
     def _position(self, images: Images) -> np.ndarray:
         """Return where images stand among those that are carried."""

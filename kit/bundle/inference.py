@@ -26,7 +26,8 @@ from kit.errors import InputError, nearest, some
 from kit.files import Workspace, write_atomic
 from kit.predictions import Predictions, concatenate
 from kit.prepare import Prepared
-from kit.submission import check_submission, fill_sample, read_sample
+from kit.sample import check_submission, read_sample
+from kit.submission import fill_sample
 from kit.table import read_test
 from kit.table.scan import read_csv
 from kit.table.sources import list_folders
@@ -73,7 +74,7 @@ def predict(folder: Path, inputs: Path, output: Path, chunk: int = CHUNK) -> Pat
         text = fill_sample(ready, said).to_csv(index=False, lineterminator="\n")
         with write_atomic(output, "w") as file:
             file.write(text)
-    check_submission(sample, read_csv(output), tuple(bundle.classes))
+    check_submission(ready, sample, read_csv(output))
     return output
 
 

@@ -14,7 +14,7 @@ from kit.features import GIVEN
 from kit.files import read_json
 from kit.models import Kept, Swept, build_model
 from kit.prepare import Prepared
-from kit.runs import IMPORTED, Result, fold_folder, rounds_of
+from kit.runs import IMPORTED, Result, fold_folder, settings_of
 from kit.terminal import note, warn
 
 MAX_TRAINING_IMAGES = 50_000  # whose features are carried for graphs and for models that are fitted anew
@@ -76,15 +76,6 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> lis
     return [Chosen(own, settings_of(prepared, own), weights[own.name] / total, temperatures[own.name]) for own in going]
 
 
-def settings_of(prepared: Prepared, result: Result) -> Run:
-    """Return the settings of a finished run; of a round, its own."""
-    competition = prepared.competition
-    if result.name in competition.runs:
-        return competition.runs[result.name]
-    base = result.name.rpartition(".")[0]
-    return next(run for run in rounds_of(competition.run(base)) if run.name == result.name)
-
-
 def is_kept(prepared: Prepared, run: Run) -> bool:
     """Return whether a run's models are kept as weights; else they are fitted anew."""
     return isinstance(build_model(prepared.competition, run), Kept)
@@ -126,8 +117,8 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
 
 def _why_not_again(prepared: Prepared, run: Run) -> str | None:
     """Say why a model that keeps no weights cannot be fitted anew."""
-    if run.pseudo is not None or run.bags > 1:
-        return f"keeps no weights ({run.model}), and with pseudo labels or bags it is not fitted anew"
+    if run.pseudo is not None or run.n_copies > 1:
+        return f"keeps no weights ({run.model}), and with pseudo labels, bags or seeds it is not fitted anew"
     n_images = len(prepared.labeled) + len(prepared.split("unlabeled")) * reads_unlabeled(run)
     if n_images > MAX_TRAINING_IMAGES:
         return (

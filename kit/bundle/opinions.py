@@ -111,7 +111,10 @@ class Opinions:
         for part in member.folds:
             rows = read_tensors(self.competition.folder / part.file)
             model = build_fold_model(self._ready(), member.run, part.fold)
-            yield model.fit(pool.select(rows["labeled"], rows["labels"]), pool.select(rows["unlabeled"]))
+            model.fit(pool.select(rows["labeled"], rows["labels"]), pool.select(rows["unlabeled"]))
+            if part.settled is not None:
+                model.settle(part.settled)
+            yield model
 
     def _training_pool(self) -> Pool:
         """Return the training images: names and what the models see of them, no files."""

@@ -58,7 +58,10 @@ def check_requirements(bundle):
     here = {name: installed_version(name) for name in wanted}
     missing = [f"{name}=={wanted[name]}" for name in wanted if here[name] is None]
     if missing:
-        sys.exit(f"error: not installed: {', '.join(missing)}; add their wheels: ./run.sh bundle --wheels")
+        lines = (bundle / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        named = {line.partition("==")[0] for line in [*missing, *lines] if not line.startswith("#")}
+        lacks = " ".join(f"--lacks {name}" for name in sorted(named))
+        sys.exit(f"error: not installed: {', '.join(missing)}; add their wheels: ./run.sh bundle --wheels {lacks}")
     apart = [f"{name} {here[name]} (runs: {wanted[name]})" for name in wanted if here[name] != wanted[name]]
     if apart:
         print("other versions than those that made the runs:", ", ".join(apart), flush=True)

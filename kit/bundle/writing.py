@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from kit.bundle.notebook import write_notebook
 from kit.bundle.trial import Trial, try_out
 from kit.bundle.wheel import write_wheel
 from kit.competition import ENSEMBLE
-from kit.errors import InputError
+from kit.errors import InputError, nearest
 from kit.files import hash_file
 from kit.prepare import Prepared
 from kit.runs import Result
@@ -33,7 +34,10 @@ from kit.table.sources import name_key
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
 PACKAGES += ("pillow", "safetensors", "rich")  # all of what the kit imports to predict
 OF_OPEN_CLIP = ("open_clip_torch", "ftfy")
-PINNED = {"open_clip": OF_OPEN_CLIP, "timm": ("timm",)}  # not in Kaggle's image, or of a version that decides pixels
+OF_BOTH = ("regex", "wcwidth", "huggingface_hub")  # what those import, and other packages of Kaggle's image too
+HEAD = "# what Kaggle's image is {how} to lack or to have in another version; inference.py checks it first\n"
+PINNED = {"open_clip": OF_OPEN_CLIP, "timm": ("timm",)}  # assumed: Kaggle's image has not open_clip, and timm unpinned
+KAGGLE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Written:
     addresses
         ``dataset`` and ``kernel``: OWNER/SLUG at Kaggle.
     wanted
-        Packages whose wheels Kaggle's image lacks, pinned; empty where they are in the bundle.
+        Packages that Kaggle's image is assumed or said to lack, pinned; empty where their wheels are in the bundle.
     n_bytes
         Size.
     trial
@@ -71,6 +75,7 @@ def write_bundle(
     drop: bool = False,
     with_wheels: bool = False,
     what: str = ENSEMBLE,
+    lacks: Sequence[str] | None = None,
 ) -> Written:
     """Write a bundle of one run, or of an ensemble's members, and try it out.
 
@@ -88,6 +93,8 @@ def write_bundle(
         Fetch the wheels that Kaggle's image lacks.
     what
         Name of a bundle of several runs; that of a single one is the run's.
+    lacks
+        Packages that Kaggle's image lacks, in place of those that are assumed; an empty name is none.
 
     Raises
     ------
@@ -102,6 +109,9 @@ def write_bundle(
         raise InputError(f"no finished run to bundle; ./run.sh train {prepared.competition.name} makes them")
     if not len(prepared.split("test")):
         raise InputError(f"{name_key(prepared.competition, 'test')} names no images: a bundle predicts such ones")
+    prepared.competition.check_single("a bundle predicts one class per image")
+    if prepared.competition.decision.none_of_these is not None:
+        raise InputError("[decision] none_of_these: a bundle gives every image a class; take the key out to write one")
     members = choose_members(prepared, results, drop)
     what = results[0].name if len(results) == 1 else what
     home = prepared.competition.workspace.runs(prepared.competition.name) / "bundle"
@@ -111,7 +121,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory(prefix=f".{what}.", suffix=".part", dir=home) as made:
         folder = Path(made) / what
         folder.mkdir()
-        addresses, wanted = _write(prepared, members, what, folder, owner, with_wheels)
+        addresses, wanted = _write(prepared, members, what, folder, owner, with_wheels, lacks)
         trial = try_out(prepared, members, folder)
         shutil.rmtree(home / what, ignore_errors=True)
         folder.replace(home / what)
@@ -120,21 +130,28 @@ def write_bundle(
 
 
 def _write(
-    prepared: Prepared, members: list[Chosen], what: str, folder: Path, owner: str, with_wheels: bool
+    prepared: Prepared,
+    members: list[Chosen],
+    what: str,
+    folder: Path,
+    owner: str,
+    with_wheels: bool,
+    lacks: Sequence[str] | None,
 ) -> tuple[dict[str, str], list[str]]:
     """Write everything; return the addresses at Kaggle and the wheels that are wanted."""
     contents = Contents(prepared, folder)
     parts = contents.add(members)
     libraries = {own.text.partition(":")[0] for own in contents.encoders}
-    pinned = [f"{name}=={version}" for name, version in _versions(n for key in libraries for n in PINNED[key])]
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in pinned), encoding="utf-8")
+    pinned = _pin([name for key in sorted(libraries) for name in PINNED[key]] if lacks is None else lacks)
+    head = HEAD.format(how="assumed" if lacks is None else "said")
+    (folder / "requirements.txt").write_text(head + "".join(f"{line}\n" for line in pinned), encoding="utf-8")
     write_wheel(folder / "wheels")
     if with_wheels and pinned:
         _fetch_wheels(folder)
     competition = prepared.competition
     name = f"{competition.name} {what}"
     addresses = write_notebook(folder, owner, name, competition.facts.slug, bool(contents.encoders))
-    names = [*PACKAGES, *(OF_OPEN_CLIP[:1] if "open_clip" in libraries else ())]
+    names = [*PACKAGES, *(OF_OPEN_CLIP + OF_BOTH if "open_clip" in libraries else ())]
     write_manifest(folder, _describe(prepared, contents, parts, what, folder, dict(_versions(names))))
     return addresses, [] if with_wheels else pinned
 
@@ -163,6 +180,22 @@ def _describe(
     )
 
 
+def _pin(names: Sequence[str]) -> list[str]:
+    """Return packages with the versions that made the runs.
+
+    Raises
+    ------
+    InputError
+        When one is not installed here: no run can have been made by it.
+    """
+    names = [name for name in names if name.strip()]
+    found = dict(_versions(names))
+    if missing := [name for name in names if name not in found]:
+        near = nearest(missing[0], [package.name for package in importlib.metadata.distributions()])
+        raise InputError(f"--lacks {missing[0]}: is not installed here, so no run needs it; {near}")
+    return [f"{name}=={version}" for name, version in found.items()]
+
+
 def _versions(names: Any) -> list[tuple[str, str]]:
     """Return the installed versions of packages; those that are not installed are left out."""
     found = []
@@ -175,8 +208,9 @@ def _versions(names: Any) -> list[tuple[str, str]]:
 
 
 def _fetch_wheels(folder: Path) -> None:
-    """Fetch the pinned wheels from PyPI, themselves alone: what they need Kaggle's image has."""
+    """Fetch the pinned wheels from PyPI for Kaggle's platform, themselves alone: what they need its image has."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    pip += [part for name in KAGGLE_PLATFORMS for part in ("--platform", name)]
     pip += ["--disable-pip-version-check", "-d", str(folder / "wheels"), "-r", str(folder / "requirements.txt")]
     done = subprocess.run(pip, capture_output=True, text=True)
     if done.returncode:

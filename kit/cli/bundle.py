@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say
+from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
 from kit.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def bundle(
     comp: Comp = DEFAULT,
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; the ensemble's members by default.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Runs; the ensemble's members by default.")
     ] = None,
     owner: Annotated[str, typer.Option(help="Your name at Kaggle, for the metadata.")] = "OWNER",
     n_test: Annotated[
@@ -31,6 +32,10 @@ def bundle(
         bool, typer.Option("--drop", help="Leave out runs that cannot go; their weight is shared.")
     ] = False,
     wheels: Annotated[bool, typer.Option("--wheels", help="Fetch the wheels that Kaggle's image lacks.")] = False,
+    lacks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="What Kaggle's image lacks, in place of what is assumed; repeatable."),
+    ] = None,
 ) -> None:
     """Pack trained runs into a folder that predicts new test images without internet, for code competitions."""
     from kit import terminal
@@ -38,18 +43,23 @@ def bundle(
     from kit.competition import ENSEMBLE
     from kit.deadline import parse_duration
 
-    seconds = parse_duration(limit)
+    seconds = parse_duration(limit, "--limit")
     prepared = ready(read(comp))
     named = list(dict.fromkeys(name for name in runs or () if name != ENSEMBLE))
     with holding(prepared.competition):
         results = _find(prepared, comp, named)
-        written = write_bundle(prepared, results, owner, drop, wheels, what="-".join(named) or ENSEMBLE)
+        written = write_bundle(prepared, results, owner, drop, wheels, "-".join(named) or ENSEMBLE, lacks)
     n_images = n_test or len(prepared.split("test")) + len(prepared.broken_test)
     estimate = written.trial.estimate(n_images)
-    _tell(written, comp, owner, n_images, estimate)
+    _tell(written, owner, n_images, estimate, "assumed, not looked up" if lacks is None else "said")
     if estimate > seconds:
         terminal.warn(f"that is more than {limit}: bundle fewer runs, or the best alone: ./run.sh bundle {comp} RUN")
     say(str(written.folder), _document(written, n_images, estimate, seconds))
+    place = shlex.quote(str(written.folder))
+    terminal.note(f"upload it:          kaggle datasets create -p {place} -r zip")
+    terminal.note(f"run the notebook:   kaggle kernels push -p {place}")
+    terminal.note("and once it has run:")
+    suggest("submit", comp, "-k", written.addresses["kernel"], "-v", "1")
 
 
 def _find(prepared: Prepared, comp: str, names: list[str]) -> list[Result]:
@@ -70,11 +80,11 @@ def _find(prepared: Prepared, comp: str, names: list[str]) -> list[Result]:
     return found
 
 
-def _tell(written: Written, comp: str, owner: str, n_images: int, estimate: float) -> None:
+def _tell(written: Written, owner: str, n_images: int, estimate: float, how: str) -> None:
     """Say what is in the bundle, how it did, how long it will take and what to do with it."""
     from kit import terminal
 
-    trial, folder = written.trial, written.folder
+    trial = written.trial
     shares = ", ".join(f"{name} {weight:.2f}" for name, weight in written.members.items())
     terminal.stage("bundle", f"{shares}; {written.n_bytes / 1e6:,.1f} MB")
     terminal.stage(
@@ -84,12 +94,12 @@ def _tell(written: Written, comp: str, owner: str, n_images: int, estimate: floa
     )
     terminal.stage("estimate", f"{_spell(estimate)} for {n_images:,} images on a machine such as this one")
     if written.wanted:
-        terminal.note(f"Kaggle's image may lack {', '.join(written.wanted)}: --wheels puts them into the bundle")
+        terminal.note(
+            f"{how}: Kaggle's image lacks {', '.join(written.wanted)} or has another version; "
+            "--wheels puts them into the bundle, --lacks PACKAGE names others. The notebook checks before it predicts"
+        )
     if owner == "OWNER":
         terminal.note("write your name at Kaggle for OWNER in both metadata files, or call again with --owner NAME")
-    terminal.note(f"next: kaggle datasets create -p {folder} -r zip")
-    terminal.note(f"then: kaggle kernels push -p {folder}, and once it has run:")
-    terminal.note(f"      ./run.sh submit {comp} -k {written.addresses['kernel']} -v 1")
 
 
 def _document(written: Written, n_images: int, estimate: float, limit: float) -> dict[str, Any]:

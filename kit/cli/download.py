@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kit.cli.call import REPOSITORY, app, options, read, say
+from kit.cli.call import REPOSITORY, app, options, read, say, suggest
 from kit.errors import InputError
 
 
@@ -43,9 +42,9 @@ def download(
         layout = infer_layout(folder)
         terminal.err.print(describe(layout))
         write_competition(name, layout, home, slug, workspace)
-    where = "" if options.workspace == REPOSITORY else f" --workspace {shlex.quote(str(options.workspace))}"
-    terminal.note(f"next: look through {file.parent}, then ./run.sh all {name}{where}")
+        terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
     say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
+    suggest("all", name)
 
 
 def _fetch(slug: str, folder: Path) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say
+from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say, suggest
 from kit.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kit.runs import Result
     from kit.submitting.gate import Package
 
+SLUG_REMEDY = 'slug = "..." in [competition] names the competition at Kaggle'
+
 
 @app.command()
 def submit(
@@ -26,7 +28,9 @@ def submit(
     message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle's list shows of it.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; send also what was sent before.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the score.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but send.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do all but send; a run that has no file gets one.")
+    ] = False,
     kernel: Annotated[str | None, typer.Option("--kernel", "-k", help="OWNER/KERNEL, for code competitions.")] = None,
     version: Annotated[int | None, typer.Option("--version", "-v", help="Version of the kernel.")] = None,
 ) -> None:
@@ -35,6 +39,7 @@ def submit(
     from kit.kaggle_api.session import Kaggle
     from kit.ledger import hold_ledger
     from kit.new import read_slug
+    from kit.submitting.gate import check_open, pack_kernel
     from kit.submitting.sending import wait_for_score
 
     if (kernel is None) != (version is None):
@@ -44,17 +49,25 @@ def submit(
     if competition.facts.slug is None:
         _score_locally(prepared, comp, run)
         return
-    package = _pack(prepared, comp, run, kernel, version)
     with Kaggle(read_slug(competition.facts.slug)) as kaggle:
+        if kernel is not None and version is not None:
+            package = pack_kernel(prepared, kernel, version, run, _find_result(prepared, run))
+        elif (package := _find_package(prepared, comp, run)) is None:
+            _check_asking(yes or dry_run)
+            check_open(kaggle, is_kernel=False)  # what would be refused leaves no file behind
+            package = _write_package(prepared, run)
         with hold_ledger(competition):
             row = _send(kaggle, competition, package, message or package.row["file"], yes, dry_run)
         if row is None:
+            again = ["-k", kernel, "-v", str(version)] if kernel is not None else []
+            suggest("submit", comp, run, *again, "-m", message or package.row["file"].removesuffix(".csv"))
             return
         terminal.stage("submitted", f"{row['file']}, Kaggle's number {row['ref']}")
         if wait:
             row = wait_for_score(kaggle, competition, row["ref"])
     scores = f"public {row['public'] or 'not known yet'}" + (f", private {row['private']}" if row["private"] else "")
     say(f"{row['file']}: {scores} (CV {row['cv'] or 'not known'})", {"sent": True, **_document(competition, row)})
+    suggest("submissions", comp)
 
 
 def _send(
@@ -79,30 +92,18 @@ def _send(
     return send(kaggle, competition, package, message, limits)
 
 
-def _pack(prepared: Prepared, comp: str, run: str, kernel: str | None, version: int | None) -> Package:
-    """Return what is to be sent, checked; a run without a file gets one."""
+def _find_package(prepared: Prepared, comp: str, run: str) -> Package | None:
+    """Return the newest file of a run, checked; None where the run is finished and has none."""
     from kit import terminal
     from kit.competition import ENSEMBLE
-    from kit.ensemble import ensemble
-    from kit.pipeline import find_members
-    from kit.submission import make_submission
-    from kit.submitting.gate import find_row, pack_file, pack_kernel
+    from kit.submitting.gate import find_row, pack_file
 
-    competition = prepared.competition
-    result = _find_result(prepared, run)
-    if kernel is not None and version is not None:
-        return pack_kernel(prepared, kernel, version, run, result)
-    row = find_row(competition, run)
+    result, row = _find_result(prepared, run), find_row(prepared.competition, run)
     if row is None:
-        if result is None and run == ENSEMBLE:
-            with holding(competition):
-                result = ensemble(prepared, find_members(prepared))
-        if result is None:
+        if result is None and run != ENSEMBLE:
             raise InputError(f"run {run} has not been trained; ./run.sh train {comp} {run}")
-        with holding(competition):
-            make_submission(prepared, result)
-        row = find_row(competition, run)
-    elif result is None:
+        return None
+    if result is None:
         terminal.warn(
             f"{run} as it stands now has not been made: {row['file']} is of other settings; after ./run.sh all {comp}, "
             f"./run.sh submission {comp} {run} writes a file of these"
@@ -112,6 +113,19 @@ def _pack(prepared: Prepared, comp: str, run: str, kernel: str | None, version: 
             f"{run} has changed since {row['file']} was written; ./run.sh submission {comp} {run} writes it anew"
         )
     return pack_file(prepared, row)
+
+
+def _write_package(prepared: Prepared, run: str) -> Package:
+    """Write the first file of a run, or of the ensemble; return it, checked."""
+    from kit.ensemble import ensemble
+    from kit.pipeline import find_members
+    from kit.submission import make_submission
+    from kit.submitting.gate import find_row, pack_file
+
+    with holding(prepared.competition):
+        result = _find_result(prepared, run) or ensemble(prepared, find_members(prepared))
+        make_submission(prepared, result)
+    return pack_file(prepared, find_row(prepared.competition, run))
 
 
 def _find_result(prepared: Prepared, run: str) -> Result | None:
@@ -131,13 +145,13 @@ def _tell(competition: Competition, package: Package, limits: dict[str, Any]) ->
     """Say what is going to be sent, what to expect and what is left; warn of what was sent before."""
     from kit import terminal
     from kit.ledger import read_ledger
+    from kit.submitting.standing import describe_left
 
     row = package.row
     expected = (
         f"expect {float(row['cv']):.4f} ± {float(row['se']):.4f} (CV ± SE)" if row.get("cv") else "its CV is not known"
     )
-    left = f"{limits['left']} left today" if limits["left"] or limits["today"] else "the first of this team"
-    terminal.stage("submit", f"{row['file']} to {competition.facts.slug}: {expected}; {left}")
+    terminal.stage("submit", f"{row['file']} to {competition.facts.slug}: {expected}; {describe_left(limits)}")
     for own in read_ledger(competition):
         same = own["sha256"] == row["sha256"] if row.get("sha256") else own["file"] == row["file"]
         if own["ref"] and (same or own["file"] == row["file"]):
@@ -149,12 +163,15 @@ def _tell(competition: Competition, package: Package, limits: dict[str, Any]) ->
 
 def _confirm(yes: bool) -> None:
     """Ask before a submission of the day is spent."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InputError("nobody to ask whether to send it: nothing was sent; --yes sends without asking")
-    if not typer.confirm("Send it?", err=True):
+    _check_asking(yes)
+    if not yes and not typer.confirm("Send it?", err=True):
         raise typer.Exit(1)
+
+
+def _check_asking(yes: bool) -> None:
+    """Refuse to ask where nobody can answer."""
+    if not yes and not sys.stdin.isatty():
+        raise InputError("nobody to ask whether to send it: nothing was sent; --yes sends without asking")
 
 
 def _document(competition: Competition, row: Row) -> dict[str, Any]:
@@ -166,21 +183,22 @@ def _document(competition: Competition, row: Row) -> dict[str, Any]:
 def _score_locally(prepared: Prepared, comp: str, run: str) -> None:
     """Score a practice competition's submission here, by its solution."""
     from kit import terminal
+    from kit.decided import decided_test
     from kit.leaderboard import local_score, read_solution
     from kit.runs import result_at
 
     competition = prepared.competition
     solution = read_solution(prepared)
     if solution is None:
-        remedy = 'slug = "..." in [competition] names where to send it'
-        raise InputError(f"{comp} has neither slug nor solution; {remedy}")
-    package = _pack(prepared, comp, run, None, None)
+        raise InputError(f"{comp} has neither slug nor solution; {SLUG_REMEDY}")
+    package = _find_package(prepared, comp, run) or _write_package(prepared, run)
     result = result_at(prepared, package.row["run"], package.row["key"])
-    score, error = local_score(prepared, solution, result.predictions("test"))
+    score, error = local_score(prepared, solution, decided_test(prepared, result))
     terminal.note(f"{comp} is a practice competition: nothing is sent, its solution scores {package.row['file']} here")
     expected = f"CV {float(package.row['cv']):.4f} ± {float(package.row['se']):.4f}"
     document = _document(competition, package.row) | {"sent": False, "local": score, "local_se": error}
     say(f"{package.row['file']}: {competition.facts.metric} {score:.4f} ± {error:.4f} ({expected})", document)
+    suggest("leaderboard", comp)
 
 
 @app.command()
@@ -197,12 +215,21 @@ def submissions(
     from kit.kaggle_api.session import Kaggle
     from kit.ledger import hold_ledger
     from kit.new import read_slug
+    from kit.submitting.listing import render_submissions
     from kit.submitting.sending import settle
-    from kit.submitting.standing import correlate, pick_two, render_submissions, warn_of_noise
+    from kit.submitting.standing import (
+        correlate,
+        describe_limits,
+        describe_place,
+        pick_two,
+        warn_of_noise,
+    )
 
     prepared = ready(read(comp))
     competition = prepared.competition
     if competition.facts.slug is None:
+        if competition.data.solution is None:
+            raise InputError(f"{comp} has neither slug nor solution; {SLUG_REMEDY}")
         raise InputError(
             f"{comp} is a practice competition: nothing was sent; ./run.sh leaderboard {comp} has its scores"
         )
@@ -213,28 +240,19 @@ def submissions(
         limits = kaggle.read("limits", slug=kaggle.slug)
         teams = [own["team"] for own in listed]
         place = kaggle.read("find_team", slug=kaggle.slug, teams=[*dict.fromkeys(filter(None, teams)), kaggle.username])
-    picks, correlation = pick_two(prepared, rows), correlate(rows)
+    picks, correlation, private = pick_two(prepared, rows), correlate(rows), correlate(rows, "private")
     warning = warn_of_noise(prepared, rows, public_share)
     if warning:
         terminal.warn(warning)
     document = {"competition": competition.name, "slug": competition.facts.slug, "submissions": rows, "limits": limits}
     document |= {"place": place, "correlation": asdict(correlation), "warning": warning}
+    document["private_correlation"] = asdict(private)
     document["picks"] = [asdict(pick) for pick in picks]
-    if not options.json:
+    if rows and not options.json:
         terminal.out.print(render_submissions(rows, picks, f"{competition.facts.title} ({competition.facts.metric})"))
-    lines = [str(correlation), _say_limits(limits), _say_place(place)]
+    lines = [str(correlation), *([str(private)] if private.n else []), describe_limits(limits), describe_place(place)]
     lines += [f"choose {pick.file} (number {pick.ref}): {pick.why}" for pick in picks]
     if len(picks) == 1:
-        lines.append("no second choice: no other run's submission is as good, its files here, by a paired test")
+        lines.append("no second choice: no other run here is as good by a paired test and labels test images otherwise")
     say("\n".join(lines), document)
-
-
-def _say_limits(limits: dict[str, Any]) -> str:
-    kind = "in all" if limits["limited_by_total"] else "today"
-    return f"submissions: {limits['total']} made, {limits['today']} of them today, {limits['left']} left {kind}"
-
-
-def _say_place(place: dict[str, Any]) -> str:
-    if place["place"] is None:
-        return "public leaderboard: the team is not on it yet"
-    return f"public leaderboard: place {place['place']} with {place['score']} (first: {place['best']})"
+    suggest("leaderboard", comp)

@@ -6,6 +6,7 @@ Writes ``data/.SLUG.download/SLUG.zip`` while it downloads, then the data folder
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from kit.kaggle_api.session import Kaggle
 from kit.terminal import Progress, note, warn
 
 MEGABYTE = 10**6
+PAGE_BYTES = 512  # in which a web page shows itself
 
 
 def download_data(kaggle: Kaggle, folder: Path) -> int:
@@ -42,7 +44,10 @@ def download_data(kaggle: Kaggle, folder: Path) -> int:
         try:
             n_files = extract_zip(archive, folder)
         except BadArchive as error:
+            is_page = _is_page(archive)
             shutil.rmtree(place)
+            if is_last and is_page:
+                raise kaggle.explain(Failure("download", "not_json")) from error
             if is_last:
                 said = f"{archive.name} came damaged twice ({error}); call again later"
                 raise KaggleFailure(said, Failure("download", "other")) from error
@@ -80,6 +85,12 @@ def _fetch(kaggle: Kaggle, archive: Path, force: bool) -> None:
             raise KaggleFailure(said, error.failure) from error
     if not archive.exists():  # the client writes whatever it was given: a web page, under a name of its address
         raise kaggle.explain(Failure("download", "not_json"))
+
+
+def _is_page(archive: Path) -> bool:
+    """Return whether what came in place of a zip is a web page."""
+    with open(archive, "rb") as file:
+        return bool(re.match(rb"\s*<(!doctype html|html)", file.read(PAGE_BYTES), re.IGNORECASE))
 
 
 def _total_bytes(marker: Path) -> int | None:

@@ -203,7 +203,7 @@ def _explain_status(failure: Failure, doing: str, slug: str, sources: list[Sourc
         return KaggleRefusal(f"{doing}: {causes[status]}{said}", failure)
     if status == 409:
         return KaggleFailure(f"{doing}: a conflict (409), as when two are sent at once; call again{said}", failure)
-    return KaggleFailure(f"{doing}: Kaggle answered {status}{said}", failure)
+    return KaggleFailure(f"{doing}: Kaggle answered {status}; call again later{said}", failure)
 
 
 def _find_refusal(said: str) -> str:

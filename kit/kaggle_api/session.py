@@ -26,6 +26,7 @@ from kit.kaggle_api.failures import Failure, KaggleFailure, KaggleRefusal, as_ma
 from kit.terminal import note, warn
 
 CALL_SECONDS = 90.0
+START_SECONDS = 90.0  # to import the client and sign in
 UPLOAD_BYTES_PER_SECOND = 50_000.0  # the slowest link that an upload is given time for
 ATTEMPTS = 4  # of a read
 BACKOFF_SECONDS = 1.0  # doubled from one attempt to the next
@@ -87,7 +88,7 @@ class Kaggle:
             With cause and remedy.
         """
         for attempt in range(ATTEMPTS):
-            failure = self._try(call, arguments, CALL_SECONDS, progress)
+            failure = self._try(call, arguments, START_SECONDS if call == "connect" else CALL_SECONDS, progress)
             if not isinstance(failure, Failure):
                 return failure
             wait = _seconds_to_wait(failure, attempt)

@@ -20,7 +20,7 @@ from kit.kaggle_api.session import Kaggle
 from kit.ledger import SENDING, Row, read_ledger
 from kit.prepare import Prepared
 from kit.runs import Result
-from kit.submission import check_submission, read_sample
+from kit.sample import check_submission, read_sample
 from kit.table.scan import read_csv
 from kit.terminal import note, warn
 
@@ -84,7 +84,7 @@ def check_file(prepared: Prepared, path: Path) -> None:
     table = read_csv(path)
     table = table.mask(table == "")
     try:
-        check_submission(sample, table, prepared.classes)
+        check_submission(prepared, sample, table)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     numbers = [name for name in table.columns[1:] if name in prepared.classes]

@@ -76,7 +76,7 @@ def send(kaggle: Kaggle, competition: Competition, package: Package, message: st
             )
         if failure.failure.is_refusal:
             _forget(competition, token)
-            raise failure
+            raise type(failure)(f"{failure}; nothing was submitted", failure.failure)
         if is_counted:
             raise _unknown(f"{failure}; it is not listed, but the day's count has risen", "it looks before it sends")
         if is_last or not failure.failure.may_send_again:

@@ -8,19 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 from kit.errors import InputError
 from kit.ledger import Row
-from kit.metrics import METRICS, Z_95, distinguishable, paired_difference
+from kit.metrics import Z_95, decide, distinguishable
+from kit.predictions import MULTILABEL
 from kit.prepare import Prepared
-from kit.runs import Result, oof_rows, result_at
-from kit.terminal import escape
+from kit.runs import Result, compare_runs, result_at
 
 FEWEST = 4  # submissions that a rank correlation says anything of
 N_BOOTSTRAP = 2000
@@ -29,23 +26,23 @@ PUBLIC_SHARE = 0.3  # of the test images, where the organisers do not say
 
 @dataclass(frozen=True)
 class Correlation:
-    """Hold Spearman's rank correlation of CV and public score, and its 95 % interval; None with too few."""
+    """Hold Spearman's rank correlation of CV and a score, and its 95 % interval; None with too few."""
 
     n: int
     rho: float | None = None
     low: float | None = None
     high: float | None = None
+    score: str = "public"
 
     def __str__(self) -> str:
         """Say it to a person."""
+        what = f"CV and {self.score} score"
         if self.n < FEWEST:
-            return (
-                f"CV and public score: {self.n} scored submissions with a CV, too few for a rank correlation ({FEWEST})"
-            )
+            return f"{what}: {self.n} scored submissions with a CV, too few for a rank correlation ({FEWEST})"
         if self.rho is None:
-            return f"CV and public score of {self.n} submissions: one of them never changes, so they have no ranks"
+            return f"{what} of {self.n} submissions: one of them never changes, so they have no ranks"
         between = f"95 % {self.low:+.2f} to {self.high:+.2f}, bootstrap"
-        return f"CV and public score of {self.n} submissions: rank correlation {self.rho:+.2f} ({between})"
+        return f"{what} of {self.n} submissions: rank correlation {self.rho:+.2f} ({between})"
 
 
 @dataclass(frozen=True)
@@ -66,23 +63,23 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def correlate(rows: Sequence[Row]) -> Correlation:
-    """Return the rank correlation of CV and public score over the scored submissions, better as higher."""
+def correlate(rows: Sequence[Row], score: str = "public") -> Correlation:
+    """Return the rank correlation of CV and the public or private score over the submissions that have both."""
     from scipy.stats import spearmanr
 
-    pairs = [pair for row in rows if None not in (pair := (number(row["cv"]), number(row["public"])))]
+    pairs = [pair for row in rows if None not in (pair := (number(row["cv"]), number(row[score])))]
     if len(pairs) < FEWEST:
-        return Correlation(len(pairs))
+        return Correlation(len(pairs), score=score)
     values = np.array(pairs)
-    if (values.std(axis=0) == 0).any():
-        return Correlation(len(pairs))
+    if (np.ptp(values, axis=0) == 0).any():
+        return Correlation(len(pairs), score=score)
     draws, kept = np.random.default_rng(0), []
     for _ in range(N_BOOTSTRAP):
         drawn = values[draws.integers(0, len(values), len(values))]
-        if (drawn.std(axis=0) > 0).all():
+        if (np.ptp(drawn, axis=0) > 0).all():  # a standard deviation of equal numbers may be rounded above 0
             kept.append(spearmanr(*drawn.T).statistic)
     low, high = np.quantile(kept, [0.025, 0.975])
-    return Correlation(len(pairs), float(spearmanr(*values.T).statistic), float(low), float(high))
+    return Correlation(len(pairs), float(spearmanr(*values.T).statistic), float(low), float(high), score)
 
 
 def public_error(prepared: Prepared, row: Row, public_share: float) -> float | None:
@@ -117,7 +114,7 @@ def warn_of_noise(prepared: Prepared, rows: Sequence[Row], public_share: float) 
     known = [row for row in rows if number(row["cv"]) is not None and number(row["public"]) is not None]
     if len({row["run"] for row in known}) < 2:
         return None
-    sign = METRICS[prepared.competition.facts.metric].sign
+    sign = prepared.competition.metric.sign
     by_cv = max(known, key=lambda row: sign * number(row["cv"]))
     by_public = max(known, key=lambda row: sign * number(row["public"]))
     lead = sign * (number(by_public["public"]) - number(by_cv["public"]))
@@ -150,28 +147,27 @@ def pick_two(prepared: Prepared, rows: Sequence[Row]) -> list[Pick]:
     scored = [row for row in rows if row["status"] == "COMPLETE" and number(row["cv"]) is not None]
     if not scored:
         return []
-    sign = METRICS[prepared.competition.facts.metric].sign
+    sign = prepared.competition.metric.sign
     best = max(scored, key=lambda row: sign * number(row["cv"]))
     found = _result(prepared, best)
-    picks = [Pick(best["file"], best["ref"], f"best CV, {_with_error(best)}")]
+    picks = [Pick(best["file"], best["ref"], f"best CV, {with_error(best)}")]
     good = []
     for row in scored:
         own = _result(prepared, row)
         if row["key"] == best["key"] or own is None or found is None or not _is_as_good(prepared, own, found):
             continue
-        good.append((_disagreement(own, found), row))
+        if apart := _disagreement(own, found):  # the same labels again are no second chance
+            good.append((apart, row))
     if good:
         apart, row = max(good, key=lambda pair: pair[0])
-        why = f"CV {_with_error(row)}, not distinguishable from the best, and the most different of those"
+        why = f"CV {with_error(row)}, not distinguishable from the best, and the most different of those"
         picks.append(Pick(row["file"], row["ref"], f"{why}: other labels on {apart:.1%} of the test images"))
     return picks
 
 
 def _is_as_good(prepared: Prepared, own: Result, best: Result) -> bool:
     """Return whether a paired test cannot tell a run from the best."""
-    labels, ours = oof_rows(prepared, own.predictions("oof"))
-    _, theirs = oof_rows(prepared, best.predictions("oof"))
-    return not distinguishable(*paired_difference(prepared.competition.facts.metric, labels, ours, theirs))
+    return not distinguishable(*compare_runs(prepared, own, best))
 
 
 def _result(prepared: Prepared, row: Row) -> Result | None:
@@ -190,35 +186,33 @@ def _disagreement(ours: Result | None, theirs: Result | None) -> float | None:
     if ours is None or theirs is None:
         return None
     first, second = ours.predictions("test"), theirs.predictions("test")
-    return float((first.proba.argmax(axis=1) != second.at(first.ids).proba.argmax(axis=1)).mean())
+    is_multilabel = first.task == MULTILABEL
+    labels, others = (decide(own.proba, is_multilabel) for own in (first, second.at(first.ids)))
+    return float((labels != others).reshape(len(first), -1).any(axis=1).mean())
 
 
-def _with_error(row: Row) -> str:
+def with_error(row: Row) -> str:
+    """Return a submission's CV and, where it is known, its standard error."""
     error = number(row["se"])
     return f"{float(row['cv']):.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
-def render_submissions(rows: Sequence[Row], picks: Sequence[Pick], title: str) -> Table:
-    """Return the submissions as a table, newest last; a star marks those to choose."""
-    table = Table(title=escape(title), title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "file", "run", "CV ± SE", "public", "private", "status", "sent (UTC)", "message"):
-        is_number = column in ("CV ± SE", "public", "private")
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    chosen = {pick.ref for pick in picks}
-    for row in rows:
-        cv = _with_error(row) if number(row["cv"]) is not None else ""
-        cells = ("*" if row["ref"] in chosen else "", Path(row["file"]).name, row["run"] or "by hand", cv)
-        cells += (
-            row["public"],
-            row["private"],
-            row["status"].lower(),
-            row["sent"].replace("T", " ")[:16],
-            row["message"],
-        )
-        table.add_row(*[escape(_printable(cell)) for cell in cells])
-    return table
+def describe_left(limits: dict[str, Any]) -> str:
+    """Say how many submissions are left; a team that never submitted has zeros, and may."""
+    if not limits["total"] and not limits["left"]:
+        return "the first of this team"
+    return f"{limits['left']} left {'in all' if limits['limited_by_total'] else 'today'}"
 
 
-def _printable(text: Any) -> str:
-    """Return text without control characters: messages and file names come from elsewhere."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+def describe_limits(limits: dict[str, Any]) -> str:
+    """Say how many submissions were made and are left."""
+    if not limits["total"] and not limits["left"]:
+        return "submissions: none made yet; how many are allowed Kaggle says after the first"
+    return f"submissions: {limits['total']} made, {limits['today']} of them today, {describe_left(limits)}"
+
+
+def describe_place(place: dict[str, Any]) -> str:
+    """Say where the team is on the public leaderboard."""
+    if place["place"] is None:
+        return "public leaderboard: the team is not on it yet"
+    return f"public leaderboard: place {place['place']} with {place['score']} (first: {place['best']})"
