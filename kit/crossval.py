@@ -20,13 +20,13 @@ import numpy as np
 
 from kit.competition import Run
 from kit.deadline import check_deadline, seconds_left, set_deadline
+from kit.decision.chosen import check_decision
 from kit.device import list_devices
-from kit.errors import InputError
+from kit.errors import InputError, TeacherMissing
 from kit.features import GIVEN
-from kit.files import read_json, write_json
-from kit.fitting import build_fold_model, fit_fold, read_fitted, read_tensors, refit, write_fold_predictions
-from kit.metrics import METRICS
-from kit.models import Resumable, Swept, build_model
+from kit.files import read_json
+from kit.fitting import build_fold_model, fit_fold, fit_model, read_fitted, read_tensors, refit, settle_fold
+from kit.models import Kept, Resumable, build_model, is_swept
 from kit.predictions import concatenate, mean_predictions, read_predictions, write_predictions
 from kit.prepare import Prepared
 from kit.prompts import is_optimistic, note_looked, prompts_of, warm_text_weights
@@ -81,12 +81,28 @@ def crossval(prepared: Prepared, name: str) -> Result:
         if result is None and kept is not None and picks_nothing(prepared, run):
             note(f"{run.name}: no pseudo label passes in any fold: skipped, rounds end")
             break
-        result = result or _crossval_once(prepared, run)
+        result = result or crossval_run(prepared, run)
         if kept is not None and is_worse(prepared, result, kept):
             note(f"{run.name} is worse than {kept.name} by more than one paired standard error: dropped, rounds end")
             break
         kept = result
     return kept
+
+
+def is_finished(prepared: Prepared, name: str) -> bool:
+    """Return whether `crossval` would find all of a run made; with rounds, up to the one that ends them."""
+    kept = None
+    for run in rounds_of(prepared.competition.run(name)):
+        try:
+            result = find_run(prepared, run)
+        except TeacherMissing:
+            return False
+        if result is None:
+            return kept is not None and picks_nothing(prepared, run)
+        if kept is not None and is_worse(prepared, result, kept):
+            return True
+        kept = result
+    return True
 
 
 def check_run(prepared: Prepared, name: str) -> None:
@@ -99,6 +115,7 @@ def check_run(prepared: Prepared, name: str) -> None:
     MissingWeights
         When its weights cannot be had.
     """
+    check_decision(prepared)
     model = build_model(prepared.competition, prepared.competition.run(name))
     encoder, args = getattr(model, "encoder", None), getattr(model, "encoder_args", {})
     lists, pool = [prompts_of(prepared.pool, prompts) for prompts in prompt_lists(model)], prepared.pool
@@ -110,8 +127,10 @@ def check_run(prepared: Prepared, name: str) -> None:
             warm_text_weights(pool, encoder, args, lists)
 
 
-def _crossval_once(prepared: Prepared, run: Run) -> Result:
-    """Fit all folds of one run and gather their predictions."""
+def crossval_run(prepared: Prepared, run: Run) -> Result:
+    """Fit all folds of one run, or of one of its rounds, and gather their predictions; re-used where it was done."""
+    if (found := find_run(prepared, run)) is not None:
+        return found
     key = run_key(prepared, run)
     folder = run_folder(prepared, run, key)
     _fit_folds(prepared, run, folder)
@@ -141,7 +160,8 @@ def _crossval_once(prepared: Prepared, run: Run) -> Result:
         "optimistic": _look_at_prompts(prepared, run),
         "seconds": round(sum(read_fitted(folder, fold)["seconds"] for fold in prepared.scored), 1),
     }
-    stage("train", f"{run.name}: CV {facts['cv']:.4f} +- {facts['se']:.4f}, {facts['seconds']:.0f} s")
+    score = f"{prepared.competition.data.score_name} {facts['cv']:.4f} +- {facts['se']:.4f}"
+    stage("train", f"{run.name}: {score}, {facts['seconds']:.0f} s")
     result = write_result(run.name, folder, facts)
     for remark in remarks_on(result):
         warn(remark)
@@ -198,7 +218,7 @@ def _take_device(free: SimpleQueue, seconds: float | None) -> None:
 def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
     """Choose a swept setting for each fold on the other folds' oof rows; write the folds' predictions with it."""
     model = build_model(prepared.competition, run)
-    if not isinstance(model, Swept):
+    if not is_swept(model):
         return {}
     values = model.sweep_values()
     sweeps = {fold: np.load(fold_folder(folder, fold) / "sweep.npy") for fold in prepared.scored}
@@ -207,12 +227,13 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
         mine = fold_folder(folder, fold)
         if read_json(mine / "settled.json") == value and all((mine / f"{own}.parquet").exists() for own in SPLITS):
             continue
-        settled = build_fold_model(prepared, run, fold)
-        settled.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
-        settled.settle(value)
-        write_fold_predictions(prepared, settled, fold, mine)
-        write_json(mine / "settled.json", value)
-    score = METRICS[prepared.competition.facts.metric].score
+        if isinstance(model, Kept):
+            settled = build_fold_model(prepared, run, fold)
+            settled.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
+        else:
+            settled, *_ = fit_model(prepared, run, fold, mine)
+        settle_fold(prepared, settled, fold, mine, value)
+    score = prepared.competition.metric.score
     labels = {fold: prepared.fold_labels(fold) for fold in sweeps}
     together, every = np.concatenate(list(sweeps.values()), axis=1), np.concatenate(list(labels.values()))
     return {

@@ -1,8 +1,8 @@
 """Fitting: one model on the training images of one fold, and what it says of everything else.
 
-Writes ``runs/NAME/RUN/KEY/fold_K/``: what the model was fitted on (provenance.json), its pseudo labels' diary, its
-weights, and its predictions or, where a setting is chosen later, its sweep. fitted.json comes last: with it the fold is
-done.
+Writes ``runs/NAME/RUN/KEY/fold_K/``: what the model was fitted on (provenance.json), its pseudo labels' diary, how its
+training went where it keeps a diary (training.json), its weights, and its predictions or, where a setting is chosen
+later, its sweep. fitted.json comes last: with it the fold is done.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from kit.bagging import Bagged
+from kit.bagging import Averaged, Bagged
 from kit.competition import Run
 from kit.errors import InputError
+from kit.exclusion import leave_out
 from kit.files import read_json, write_atomic, write_json
 from kit.images import Images
-from kit.models import Kept, Model, Resumable, Swept, build_model
+from kit.models import Kept, Model, Resumable, build_model, is_swept
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
 from kit.rounds import choose_for_fold
 from kit.runs import EVERYTHING, fold_folder, run_key, teachers_of
 
 CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
+TRAINING = "training.json"
 KEPT_SUFFIXES = (".parquet", ".npy", ".safetensors", ".json")
 
 
@@ -34,16 +36,20 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     if read_fitted(folder, fold) is not None:
         return
     mine, started = fold_folder(folder, fold), time.perf_counter()
-    model, labeled, diary = _fit(prepared, run, fold, mine)
+    model, labeled, diary = fit_model(prepared, run, fold, mine)
     teachers = [{"name": own.name, "key": own.facts["key"], "fold": fold} for own in teachers_of(prepared, run)]
-    write_json(mine / "provenance.json", provenance(labeled) | {"fold": fold, "teachers": teachers, "diary": diary})
+    facts = {"fold": fold, "teachers": teachers, "diary": diary}
+    write_json(mine / "provenance.json", provenance(labeled) | facts, indent=None)
+    _write_training(mine, model)
     kind = build_model(prepared.competition, run)
     if isinstance(kind, Kept):
         _write_tensors(mine / "model.safetensors", model.tensors())
-    if isinstance(kind, Swept):
+    if is_swept(kind):
         sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
         with write_atomic(mine / "sweep.npy") as file:
             np.save(file, sweep)  # (n_values, n_images, n_classes)
+        if len(values := kind.sweep_values()) == 1:  # nothing to choose: the graph that is at hand is used once more
+            settle_fold(prepared, model, fold, mine, values[0])
     else:
         write_fold_predictions(prepared, model, fold, mine)
     files = sorted(path.name for path in mine.iterdir() if path.suffix in KEPT_SUFFIXES)
@@ -55,20 +61,21 @@ def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) ->
     if read_fitted(folder, EVERYTHING) is not None:
         return
     mine, started = fold_folder(folder, EVERYTHING), time.perf_counter()
-    model, labeled, _ = _fit(prepared, run, EVERYTHING, mine)
-    if isinstance(build_model(prepared.competition, run), Swept):
+    model, labeled, _ = fit_model(prepared, run, EVERYTHING, mine)
+    if is_swept(build_model(prepared.competition, run)):
         values = list(chosen["per_fold"].values())
         model.settle(max(values, key=values.count))
     for split in ("test", "unlabeled"):
         said = predict(model, prepared.pool.select(prepared.split(split)))
         write_predictions(mine / f"{split}.parquet", said)
     write_json(mine / "provenance.json", provenance(labeled))
-    _finish(prepared, run, EVERYTHING, folder, ["provenance.json", "test.parquet", "unlabeled.parquet"], started)
+    files = ["provenance.json", *_write_training(mine, model), "test.parquet", "unlabeled.parquet"]
+    _finish(prepared, run, EVERYTHING, folder, files, started)
 
 
-def _fit(prepared: Prepared, run: Run, fold: int, mine: Path) -> tuple[Model, Images, dict[str, Any] | None]:
+def fit_model(prepared: Prepared, run: Run, fold: int, mine: Path) -> tuple[Model, Images, dict[str, Any] | None]:
     """Return a fitted model, the labelled images that it learned from and the diary of its pseudo labels."""
-    labeled, diary = prepared.training(fold), None
+    labeled, diary = leave_out(prepared, run, prepared.training(fold)), None
     if run.pseudo is not None:
         labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
     model = build_fold_model(prepared, run, fold)
@@ -76,6 +83,16 @@ def _fit(prepared: Prepared, run: Run, fold: int, mine: Path) -> tuple[Model, Im
         model.checkpoint_at(mine / "checkpoint.pt")
     model.fit(labeled, prepared.unlabeled(fold, run.use_test_images))
     return model, labeled, diary
+
+
+def _write_training(mine: Path, model: Model) -> list[str]:
+    """Write training.json, the diaries of a model's copies in their order, and name it; nothing where none is kept."""
+    copies = model.copies if isinstance(model, Averaged) else [model]
+    diaries = [copy.diary_ for copy in copies if hasattr(copy, "diary_")]
+    if not diaries:
+        return []
+    write_json(mine / TRAINING, {"copies": diaries})
+    return [TRAINING]
 
 
 def _finish(prepared: Prepared, run: Run, fold: int, folder: Path, files: list[str], started: float) -> None:
@@ -104,11 +121,15 @@ def fold_seed(seed: int, fold: int) -> int:
 
 
 def build_fold_model(prepared: Prepared, run: Run, fold: int) -> Model:
-    """Build the model of one fold, with its own seed; several copies where the run asks for bags."""
-    seed = fold_seed(run.seed, fold)
-    if run.bags == 1:
+    """Build the model of one fold, with its own seed; several copies where the run asks for bags or seeds."""
+    seeds = [fold_seed(run.seed + i, fold) for i in range(run.seeds)]
+    if run.n_copies == 1:
+        return build_model(prepared.competition, run, seeds[0])
+
+    def build(seed: int) -> Model:
         return build_model(prepared.competition, run, seed)
-    return Bagged(lambda own: build_model(prepared.competition, run, own), run.bags, seed)
+
+    return Bagged(build, run.bags, seeds[0]) if run.bags > 1 else Averaged(build, seeds)
 
 
 def _add_pseudo_labels(prepared: Prepared, run: Run, fold: int, labeled: Images) -> tuple[Images, dict[str, Any]]:
@@ -132,6 +153,13 @@ def provenance(labeled: Images) -> dict[str, Any]:
     return {"labeled": list(real.names), "pseudo": {"ids": list(pseudo.names), "codes": pseudo.labels.tolist()}}
 
 
+def settle_fold(prepared: Prepared, model: Model, fold: int, mine: Path, value: Any) -> None:
+    """Write what a fold's model says at a swept setting, then settled.json."""
+    model.settle(value)
+    write_fold_predictions(prepared, model, fold, mine)
+    write_json(mine / "settled.json", value)
+
+
 def write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Path) -> None:
     """Write what a fold's model says of the fold, the test images and the unlabelled ones."""
     selections = {
@@ -148,7 +176,9 @@ def predict(model: Model, images: Images) -> Predictions:
     starts = range(0, len(images), CHUNK)
     parts = [model.predict_proba(images.take(np.arange(start, min(start + CHUNK, len(images))))) for start in starts]
     proba = np.concatenate(parts) if parts else np.zeros((0, images.n_classes))
-    return Predictions(images.ids, images.classes, proba)
+    if images.pool.hierarchy is not None:
+        proba = images.pool.hierarchy.make_consistent(proba)
+    return Predictions(images.ids, images.classes, proba, images.pool.task)
 
 
 def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
@@ -160,7 +190,17 @@ def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read learned weights."""
+    """Read learned weights.
+
+    Raises
+    ------
+    InputError
+        When the file is not there or is damaged.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return load_file(path)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read as weights ({error}); delete {path.parent} and run again") from error

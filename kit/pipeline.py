@@ -6,13 +6,13 @@ Reads and writes nothing itself; the command line calls it, and it calls the sta
 from __future__ import annotations
 
 from kit.competition import order_runs
-from kit.crossval import check_run, crossval
+from kit.crossval import check_run, crossval, is_finished
 from kit.ensemble import check_members, find_ensemble, members_of
 from kit.errors import MissingWeights, TimeIsUp
-from kit.metrics import METRICS, distinguishable
+from kit.metrics import distinguishable
 from kit.prepare import Prepared
 from kit.runs import Result, compare_runs, find_usable, list_imported, runs_of_other_folds, stale_imports
-from kit.terminal import warn
+from kit.terminal import count, stage, warn
 
 
 class OutOfTime(str):
@@ -47,6 +47,7 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
         warn(f"folds or labels have changed since {', '.join(others)} ran: old CVs cannot be compared with new ones")
     ordered = order_runs(prepared.competition, names)
     skipped = _find_missing(prepared, ordered, strict)
+    _announce(prepared, ordered, skipped)
     results = []
     for name in ordered:
         plan = prepared.competition.runs[name].pseudo
@@ -62,6 +63,14 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
                 raise
             skipped[name] = OutOfTime(error)
     return results, skipped
+
+
+def _announce(prepared: Prepared, names: list[str], skipped: dict[str, str]) -> None:
+    """Say how many runs are re-used, how many are to be made and how many cannot be."""
+    n_found = sum(is_finished(prepared, name) for name in names if name not in skipped)
+    counts = {"re-used": n_found, "to make": len(names) - len(skipped) - n_found, "skipped": len(skipped)}
+    said = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    stage("train", f"{count(len(names), 'run')}: {said}")
 
 
 def _find_missing(prepared: Prepared, names: list[str], strict: bool) -> dict[str, str]:
@@ -89,8 +98,8 @@ def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
 
 def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
     """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
-    metric = prepared.competition.facts.metric
-    best = max(results, key=lambda own: METRICS[metric].sign * own.facts["cv"])
+    sign = prepared.competition.metric.sign
+    best = max(results, key=lambda own: sign * own.facts["cv"])
     difference, error = compare_runs(prepared, best, combined)
     return best.name.partition(".")[0] if difference > 0 and distinguishable(difference, error) else None
 

@@ -99,4 +99,4 @@ def remarks_on(result: Result) -> list[str]:
     """Return what a user must know of a round's pseudo labels, one sentence each."""
     if not result.facts.get("diary"):
         return []
-    return [f"{result.name}: {said}" for said in remarks(result.facts["diary"], result.facts["pseudo"]["strategy"])]
+    return [f"{result.name}: {said}" for said in remarks(result.facts["diary"], result.facts["pseudo"])]

@@ -24,7 +24,9 @@ import numpy as np
 
 from kit import __version__
 from kit.competition import Run
+from kit.decision.chosen import decide_oof, decision_key, describe_thresholds
 from kit.errors import InputError, MissingWeights, TeacherMissing
+from kit.exclusion import read_exclusion
 from kit.files import key_of, read_json, write_json
 from kit.images import name_images
 from kit.metrics import paired_difference, score_with_error
@@ -78,7 +80,7 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
     """Return a finished run, or None; imported predictions are found by their name, if made on these folds."""
     if name not in prepared.competition.runs:
         result = _read_import(prepared, name)
-        return _score_anew(prepared, result) if result and result.facts["fold_key"] == prepared.fold_key else None
+        return score_anew(prepared, result) if result and result.facts["fold_key"] == prepared.fold_key else None
     kept = None
     for run in rounds_of(prepared.competition.run(name)):
         try:
@@ -119,10 +121,16 @@ def run_key(prepared: Prepared, run: Run) -> str:
     parts.append(_source_key(model))
     if run.bags > 1:
         parts.append(run.bags)
+    if run.seeds > 1:
+        parts.append(["seeds", run.seeds])
     if run.refit:
         parts.append("refit")
+    if run.exclude is not None:
+        parts.append(sorted(read_exclusion(prepared, run).items()))
+    if prepared.hierarchy is not None:
+        parts.append(prepared.hierarchy.key)
     if isinstance(model, Swept) and len(model.sweep_values()) > 1:
-        parts.append(prepared.competition.facts.metric)  # it decides what is chosen
+        parts.append(prepared.competition.metric.key)  # it decides what is chosen
     if options.get("encoder") not in (None, "given"):
         parts.append(parse_encoder(options["encoder"], options.get("encoder_args"), prepared.pool.lookup).identity)
     parts.extend(prompts_of(prepared.pool, name).key for name in prompt_lists(model))
@@ -155,18 +163,28 @@ def rounds_of(run: Run) -> Iterator[Run]:
         yield run.model_copy(update={"name": f"{run.name}.{number}", "pseudo": plan})
 
 
+def settings_of(prepared: Prepared, result: Result) -> Run:
+    """Return the settings of a finished run; of a round, its own."""
+    competition = prepared.competition
+    if result.name in competition.runs:
+        return competition.runs[result.name]
+    base = result.name.rpartition(".")[0]
+    return next(run for run in rounds_of(competition.run(base)) if run.name == result.name)
+
+
 def find_run(prepared: Prepared, run: Run) -> Result | None:
     """Return the finished run of exactly these settings."""
     folder = run_folder(prepared, run, run_key(prepared, run))
     facts = read_json(folder / "run.json")
     if not facts or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
         return None
-    return _score_anew(prepared, Result(run.name, folder, facts))
+    return score_anew(prepared, Result(run.name, folder, facts))
 
 
-def _score_anew(prepared: Prepared, result: Result) -> Result:
-    """Return a run scored by the competition's metric, also if another one counted when it was made."""
-    if result.facts["metric"] == prepared.competition.facts.metric:
+def score_anew(prepared: Prepared, result: Result) -> Result:
+    """Return a run scored by the competition's metric and thresholds, also if others counted when it was made."""
+    today = (prepared.competition.metric.key, decision_key(prepared))
+    if (result.facts.get("metric_key"), result.facts.get("decision")) == today:
         return result
     return dataclasses.replace(result, facts=result.facts | _score(prepared, result.predictions("oof")))
 
@@ -246,7 +264,7 @@ def result_at(prepared: Prepared, name: str, key: str) -> Result:
     facts = read_json(folder / "run.json")
     if not facts:
         raise InputError(f"{folder}: the run is not there or not finished; ./run.sh train makes it")
-    return Result(name, folder, facts)
+    return score_anew(prepared, Result(name, folder, facts))
 
 
 def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predictions:
@@ -260,7 +278,7 @@ def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predi
         splits = {"unlabeled": "unlabeled"} | ({"test": "test", "oof": "labeled"} if use_test_images else {})
         said = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
     return concatenate(
-        [Predictions(name_images(split, own.ids), own.classes, own.proba) for split, own in said.items()]
+        [dataclasses.replace(own, ids=name_images(split, own.ids)) for split, own in said.items()]
     )
 
 
@@ -286,9 +304,14 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
 
 def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
     """Return CV and standard error in the competition's metric."""
-    metric = prepared.competition.facts.metric
-    cv, error = score_with_error(metric, *oof_rows(prepared, oof))
-    return {"cv": cv, "se": error, "metric": metric}
+    metric = prepared.competition.metric
+    labels, proba = oof_rows(prepared, oof)
+    decision = describe_thresholds(prepared, labels, proba)
+    proba = decide_oof(prepared, proba, decision["thresholds"])
+    cv, error = score_with_error(metric, labels, proba, prepared.scored_groups)
+    left_out = metric.classes_left_out(labels, prepared.classes)
+    facts = {"cv": cv, "se": error, "metric": metric.name, "metric_key": metric.key, "left_out": left_out}
+    return facts | decision
 
 
 def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -301,6 +324,12 @@ def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarr
     """
     rows = prepared.scored_rows
     return prepared.labels[rows], oof.at(prepared.pool.ids[prepared.labeled[rows]]).proba
+
+
+def decided_rows(prepared: Prepared, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `oof_rows` does, for which one half is the threshold where an image may have several labels."""
+    labels, proba = oof_rows(prepared, result.predictions("oof"))
+    return labels, decide_oof(prepared, proba, result.facts.get("thresholds"))
 
 
 @functools.cache
@@ -324,6 +353,6 @@ def is_worse(prepared: Prepared, ours: Result, theirs: Result) -> bool:
 
 def compare_runs(prepared: Prepared, ours: Result, theirs: Result) -> tuple[float, float]:
     """Return the paired difference of two runs' oof, above 0 where ours is better, and its standard error."""
-    labels, our_proba = oof_rows(prepared, ours.predictions("oof"))
-    _, their_proba = oof_rows(prepared, theirs.predictions("oof"))
-    return paired_difference(prepared.competition.facts.metric, labels, our_proba, their_proba)
+    labels, our_proba = decided_rows(prepared, ours)
+    _, their_proba = decided_rows(prepared, theirs)
+    return paired_difference(prepared.competition.metric, labels, our_proba, their_proba, prepared.scored_groups)

@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 
 from kit.competition import ENSEMBLE, PseudoPlan
+from kit.decision.chosen import decide_oof, decision_key, describe_thresholds
 from kit.ensemble import combine
-from kit.errors import LeakFound, some
+from kit.errors import InputError, LeakFound, some
 from kit.files import read_json
-from kit.metrics import score_with_error
+from kit.metrics import Metric, find_metric, score_with_error
 from kit.predictions import Predictions, mean_predictions, read_predictions
 from kit.prepare import Prepared
 from kit.rounds import choose_for_fold
 from kit.runs import EVERYTHING, IMPORTED, Result, fold_folder, list_imported, oof_rows, result_at
 from kit.sweep import choose_per_fold
+from kit.terminal import Progress
 
 TOLERANCE = 1e-6  # of a probability or a score: they are kept as float32
 REFIT_TOLERANCE = 1e-4  # of a probability that a network or an optimiser gives again: other machines round otherwise
@@ -46,10 +48,13 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
     runs = _with_sources(prepared, results)
     for run in runs.values():
         _verify_coverage(prepared, run)
-    for fold in prepared.scored:  # outside the loop over runs: teachers' predictions of the pool are read once
-        for run in filter(_is_fitted, runs.values()):
-            _verify_fold(prepared, run, fold)
-            _verify_pseudo(prepared, runs, run, fold)
+    fitted = [run for run in runs.values() if _is_fitted(run)]
+    with Progress("verify", len(prepared.scored) * len(fitted)) as progress:
+        for fold in prepared.scored:  # outside the loop over runs: teachers' predictions of the pool are read once
+            for run in fitted:
+                _verify_fold(prepared, run, fold)
+                _verify_pseudo(prepared, runs, run, fold)
+                progress.advance()
     said = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
     for run in runs.values():
         if _is_fitted(run):
@@ -136,13 +141,32 @@ def _verify_coverage(prepared: Prepared, run: Result) -> None:
 def _verify_score(prepared: Prepared, run: Result) -> None:
     """CV and standard error must be those of the oof."""
     facts = run.facts
-    metric = prepared.competition.facts.metric if run.folder.name == IMPORTED else facts["metric"]
-    found = score_with_error(metric, *oof_rows(prepared, run.predictions("oof")))
+    metric = _metric_of(prepared, run)
+    if metric is None:
+        return
+    labels, proba = oof_rows(prepared, run.predictions("oof"))
+    thresholds = describe_thresholds(prepared, labels, proba)["thresholds"]
+    said = run.facts.get("thresholds") if run.facts.get("decision") == decision_key(prepared) else thresholds
+    if thresholds and any(said[part] != thresholds[part] for part in ("values", "per_fold")):
+        raise LeakFound(f"{run.name}: run.json says other thresholds than those that the other folds' oof rows choose")
+    proba = decide_oof(prepared, proba, thresholds)
+    found = score_with_error(metric, labels, proba, prepared.scored_groups)
     if _differ(np.array(found), np.array([facts["cv"], facts["se"]])):
         raise LeakFound(
             f"{run.name}: run.json says CV {facts['cv']:.6f} ± {facts['se']:.6f} ({facts['metric']}), its oof gives "
-            f"{found[0]:.6f} ± {found[1]:.6f} ({metric})"
+            f"{found[0]:.6f} ± {found[1]:.6f} ({metric.name})"
         )
+
+
+def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
+    """Return the metric that a run was scored in; None for a user's own that is not today's."""
+    today = prepared.competition.metric
+    if run.folder.name == IMPORTED or run.facts.get("metric_key") == today.key:
+        return today
+    try:
+        return find_metric(run.facts["metric"])
+    except InputError:  # what a user's file said then is not known any more
+        return None
 
 
 def _verify_test_mean(prepared: Prepared, run: Result) -> None:
@@ -172,7 +196,11 @@ def _verify_settled(prepared: Prepared, run: Result) -> None:
             if said != value:
                 raise LeakFound(f"{where} is {said}, but the other folds' oof rows choose {value}")
         oof = run.fold_predictions(fold, "oof").at(prepared.held_out(fold).ids).proba
-        if value in chosen["values"] and _differ(oof, sweeps[fold][chosen["values"].index(value)], REFIT_TOLERANCE):
+        if value not in chosen["values"]:
+            continue
+        swept = sweeps[fold][chosen["values"].index(value)]
+        swept = swept if prepared.hierarchy is None else prepared.hierarchy.make_consistent(swept)
+        if _differ(oof, swept, REFIT_TOLERANCE):
             raise LeakFound(f"{where} is {value}, but its oof is not what the model says with that")
 
 

@@ -1,9 +1,23 @@
-"""Bench: what is claimed of speed and of pseudo labels, measured again on this machine.
+"""Bench: what is claimed of speed, of pseudo labels and of explanations, measured again on this machine.
 
-speed.py times decoding and the encoders; semi.py compares ways to use unlabelled images, on folders given by the user.
+speed.py times decoding and the encoders; semi.py compares ways to use unlabelled images, on folders given by the user;
+explain.py asks whether explanations point at evidence that was planted.
 """
 
+from kit.bench.explain import Pointing, bench_explain, describe_explain, render_explain
 from kit.bench.semi import Line, Measurement, bench_semi, compare, render_semi
 from kit.bench.speed import Timing, bench
 
-__all__ = ["Line", "Measurement", "Timing", "bench", "bench_semi", "compare", "render_semi"]
+__all__ = [
+    "Line",
+    "Measurement",
+    "Pointing",
+    "Timing",
+    "bench",
+    "bench_explain",
+    "bench_semi",
+    "compare",
+    "describe_explain",
+    "render_explain",
+    "render_semi",
+]

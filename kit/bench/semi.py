@@ -7,6 +7,7 @@ Held-out labels are opened by the scoring here alone. Writes ``runs/bench-semi``
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +23,14 @@ from kit.competition_file import read_competition
 from kit.crossval import crossval
 from kit.errors import InputError
 from kit.features import adopt_features
-from kit.files import Workspace
+from kit.files import Workspace, hold
 from kit.folds import assign_folds, scored_folds
 from kit.metrics import hits
 from kit.models import build_model
 from kit.prepare import Prepared, prepare
 from kit.rounds import finished_rounds
 from kit.runs import Result
-from kit.terminal import stage
+from kit.terminal import stage, warn
 
 RECIPES = Path(__file__).with_name("recipes")
 BASELINE = "labels_only"
@@ -120,13 +121,14 @@ def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_
         raise InputError(f"{data}: none of {wanted} is there; bench semi needs folders of photos: class folders each")
     home = Workspace(workspace.root / "runs" / "bench-semi")
     found: list[Measurement] = []
-    for name in dict.fromkeys(setting.name for setting in there):
-        settings = [setting for setting in there if setting.name == name]
-        everything = _read_photos(data, settings[0], home)
-        for setting in settings:
-            for seed in seeds:
-                found += _measure(everything, setting, seed)
-                stage("bench", f"{name}, {setting.shots} labels per class, seed {seed}")
+    with hold(home.root, warn):
+        for name in dict.fromkeys(setting.name for setting in there):
+            settings = [setting for setting in there if setting.name == name]
+            everything = _read_photos(data, settings[0], home)
+            for setting in settings:
+                for seed in seeds:
+                    found += _measure(everything, setting, seed)
+                    stage("bench", f"{name}, {setting.shots} labels per class, seed {seed}")
     return found
 
 
@@ -136,7 +138,7 @@ def _read_photos(data: Path, setting: Setting, home: Workspace) -> Prepared:
     if setting.labels:
         csv, images = f"{setting.name}/labels.csv", f"{setting.name}/images"
         labeled = f'{{ csv = "{csv}", images = "{images}", id = "path", label = "{setting.labels}" }}'
-    changes = (f'data.root="{data.resolve()}"', f"data.labeled={labeled}")
+    changes = (f"data.root={json.dumps(str(data.resolve()), ensure_ascii=False)}", f"data.labeled={labeled}")
     competition = _rename(read_competition(str(RECIPES), home, changes), setting.name)
     return _thin(prepare(competition), setting.n_per_class)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.call import Comp, app, holding, read, say
+from kit.cli.call import Comp, app, holding, read, say, suggest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,12 +26,14 @@ def mine_(
     """Label unlabelled images by their similarity to exemplars; show what each threshold adds."""
     from kit import terminal
     from kit.mining import mine
-    from kit.mining.labels import write_labels, write_mined
+    from kit.mining.labels import check_writable, write_labels, write_mined
     from kit.prepare import make_data
 
     competition = read(comp)
     with holding(competition):
         make_data(competition)
+        if write:
+            check_writable(competition)  # before the work
         mined = mine(competition)
         folder = write_mined(mined)
         labels = write_labels(mined) if write else None
@@ -39,22 +41,23 @@ def mine_(
     say(_render(mined), document)
     terminal.note(f"labels and a contact sheet of each threshold: {folder}")
     if labels:
-        terminal.note(f"labels at {competition.mining.threshold:g} written to {labels}; next: ./run.sh all {comp}")
+        terminal.note(f"labels at {competition.mining.threshold:g} written to {labels}")
+    suggest(*(("all", comp) if write else ("mine", comp, "--write")))
 
 
 def _render(mined: Mined) -> Table:
     """Return the sweep as a table."""
-    from rich import box
-    from rich.table import Table
-
     from kit import terminal
 
     each = mined.classes if len(mined.classes) <= MAX_CLASSES else ()
     spread = ("fewest", "most") if not each else ()
     headers = ("threshold", "mined", *each, *spread, "mutual", "contested", "none of these")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    if sum(len(header) + 3 for header in headers) > terminal.out.width:
+        each, spread = (), ("fewest", "most")
+        headers = ("threshold", "mined", *spread, "mutual", "contested", "none of these")
+    table = terminal.table()
     for header in headers:
-        table.add_column(terminal.escape(header), justify="right")
+        table.add_column(terminal.escape(header), justify="right", overflow="fold")
     for row in mined.sweep():
         counts = row["per_class"]
         cells = [counts[name] for name in each] or [min(counts.values()), max(counts.values())]

@@ -17,9 +17,9 @@ import pandas as pd
 from kit.check.facts import audit_files
 from kit.competition import Competition
 from kit.errors import InputError
-from kit.features import encode_images
+from kit.features import GIVEN, encode_images
 from kit.images import Pool
-from kit.mining.exemplars import check_classes, place_exemplars, read_exemplars
+from kit.mining.exemplars import check_classes, check_embedded, place_exemplars, read_exemplars
 from kit.mining.similarity import Nearest, compare
 from kit.table import read_pool, read_table
 from kit.table.embeddings import read_embeddings
@@ -114,6 +114,8 @@ def mine(competition: Competition) -> Mined:
     check_classes(competition, table, exemplars)
     embeddings = read_embeddings(competition, table)
     table, rows = place_exemplars(competition, table, exemplars)
+    if competition.mining.encoder == GIVEN:
+        check_embedded(competition, embeddings, exemplars, rows)
     facts = audit_files(table, competition.workspace.cache(competition.name))
     for each, row in zip(exemplars, rows, strict=True):
         if pd.notna(facts["problem"].iloc[row]):

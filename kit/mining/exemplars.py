@@ -134,6 +134,36 @@ def place_exemplars(
     return table, np.array(rows, dtype=np.int64)
 
 
+def check_embedded(
+    competition: Competition, embeddings: np.ndarray | None, exemplars: list[Exemplar], rows: np.ndarray
+) -> None:
+    """Refuse exemplars of which the organisers gave no embedding.
+
+    Parameters
+    ----------
+    competition
+        The competition, whose exemplars are compared by the given embeddings.
+    embeddings
+        (n_images, n_dims) of the image table, NaN where an image has none; None where none were given.
+    exemplars
+        The exemplars.
+    rows
+        (n_exemplars,) their positions in the table; a file beside it comes after its end.
+    """
+    remedy = 'name an encoder, such as encoder = "timm:resnet50"'
+    if embeddings is None:
+        raise InputError(
+            f'{competition.folder / FILE}: [mining] encoder = "given" (the default) compares the organisers\' '
+            f"embeddings, and [data] embeddings names none; {remedy}"
+        )
+    for each, row in zip(exemplars, rows, strict=True):
+        if row >= len(embeddings) or np.isnan(embeddings[row]).any():
+            raise InputError(
+                f"{each.place}: the organisers gave no embedding of exemplar {each.image!r}; name an image of which "
+                f"they did, or in [mining] {remedy}"
+            )
+
+
 def _read_written(file: object, named: dict[str, str | list[str]]) -> list[Exemplar]:
     """Return the exemplars of a table of competition.toml."""
     found = []

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competition import FILE, Listing
+from kit.competition import FILE, Competition, Listing
+from kit.competition_file import suggest_labeled
 from kit.errors import InputError, some
 from kit.files import write_atomic, write_json
 from kit.mining import Mined
@@ -50,17 +51,12 @@ def write_labels(mined: Mined) -> Path:
     Raises
     ------
     InputError
-        When ``[data]`` does not say that labels are mined, another file lies there, a class has fewer images than
-        cross-validation needs, or images do not lie in the folder that ``labeled`` names.
+        When a class has fewer images than cross-validation needs, images do not lie in the folder that ``labeled``
+        names, or `check_writable` refuses.
     """
     competition = mined.competition
+    check_writable(competition)
     listing, threshold = competition.data.labeled, competition.mining.threshold
-    key = f"{competition.folder / FILE}: [data]"
-    if not competition.data.labels_are_mined or not isinstance(listing, Listing):
-        raise InputError(
-            f'{key}: to learn from mined labels, write labeled = {{ csv = "mined.csv", images = "..." }} and '
-            "labels_are_mined = true"
-        )
     rows = _name_below(mined, listing, threshold)
     counts = Counter(label for _, label, _ in rows)
     if small := [f"{name!r} ({counts[name]})" for name in mined.classes if counts[name] < MIN_IMAGES_PER_CLASS]:
@@ -68,20 +64,41 @@ def write_labels(mined: Mined) -> Path:
             f"threshold {threshold:g} mines too few images of {some(small)} to cross-validate; lower [mining] "
             "threshold, or name more exemplars"
         )
-    header = (listing.id or "id", listing.label or "label", COLUMNS[2])
     file = competition.root / listing.csv
-    if file.is_file() and tuple((there := read_csv(file)).columns) != header:
-        raise InputError(
-            f"{file}: is there and was not mined (its columns are {some(there.columns)}); name another file in "
-            f"{name_key(competition, 'labeled.csv')}"
-        )
-    text = _format(header, rows)
+    text = _format(_header(listing), rows)
     folds = competition.workspace.folds(competition.name)
     if folds.exists() and not (file.is_file() and file.read_bytes() == text):
         warn(f"{folds} was made for other labels; delete it to assign new folds, with which no earlier CV compares")
     with write_atomic(file) as out:
         out.write(text)
     return file
+
+
+def check_writable(competition: Competition) -> None:
+    """Refuse to write labels where nothing would read them, or where a file lies that was not mined.
+
+    Raises
+    ------
+    InputError
+        When ``[data]`` does not say that labels are mined, or another file lies there.
+    """
+    listing = competition.data.labeled
+    if not competition.data.labels_are_mined or not isinstance(listing, Listing):
+        raise InputError(
+            f"{competition.folder / FILE}: [data] does not say where mined labels are kept; write "
+            f"{suggest_labeled(competition.data)} and labels_are_mined = true"
+        )
+    file = competition.root / listing.csv
+    if file.is_file() and tuple((there := read_csv(file)).columns) != _header(listing):
+        raise InputError(
+            f"{file}: is there and was not mined (its columns are {some(there.columns)}); name another file in "
+            f"{name_key(competition, 'labeled.csv')}"
+        )
+
+
+def _header(listing: Listing) -> tuple[str, str, str]:
+    """Return the columns of the CSV that runs learn from."""
+    return (listing.id or "id", listing.label or "label", COLUMNS[2])
 
 
 def _name_below(mined: Mined, listing: Listing, threshold: float) -> list[tuple[str, str, str]]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.terminal import track
+
 BLOCK = 4096  # images whose similarities to all exemplars are held at a time
 REVERSE_BLOCK = 64  # images whose similarities to the whole pool are held at a time
 
@@ -62,7 +64,7 @@ def compare(
     near = torch.full((len(codes), 0), -2.0, device=device)  # (n_exemplars, k) similarities of the nearest so far
     near_rows = torch.zeros((len(codes), 0), dtype=torch.int64, device=device)
     cosine, runner_up, best = np.empty(len(values), np.float32), np.empty(len(values), np.float32), []
-    for start in range(0, len(values), BLOCK):
+    for start in track(range(0, len(values), BLOCK), "mine"):
         block = torch.from_numpy(values[start : start + BLOCK]).to(device) @ targets.T  # (n_block, n_exemplars)
         best.append(block.argmax(dim=1).cpu().numpy())
         per_class = block.new_full((len(block), n_classes), -2.0)
@@ -92,7 +94,7 @@ def _find_mutual(
     is_own = (near_rows >= 0) & (nearest[near_rows] == np.arange(len(near_rows))[:, None])
     asked = np.unique(near_rows[is_own])
     everything = torch.from_numpy(values).to(device)
-    for start in range(0, len(asked), REVERSE_BLOCK):
+    for start in track(range(0, len(asked), REVERSE_BLOCK), "mine back"):
         rows = torch.from_numpy(asked[start : start + REVERSE_BLOCK]).to(device)
         block = everything[rows] @ everything.T  # (n_block, n_images)
         block[torch.arange(len(rows), device=device), rows] = -2.0  # an image is not its own neighbour

@@ -141,6 +141,7 @@ def _describe(
         if thresholds is None
         else dict(zip(said.classes, thresholds.round(4).tolist(), strict=True)),
         "agreement": float(opinion.agreed.mean()) if len(said) else 0.0,
+        "max_confidence": float(candidates.confidence.max(initial=0)),
         "mean_confidence": float(opinion.proba[rows, opinion.codes[rows]].mean()) if len(rows) else 0.0,
         "per_class": dict(zip(said.classes, per_class.tolist(), strict=True)),
         "balance": describe_balance(per_class),

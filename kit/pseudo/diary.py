@@ -76,6 +76,7 @@ def summarise(diaries: list[dict[str, Any]]) -> dict[str, Any]:
         "n_pool": _mean([own["n_pool"] for own in diaries]),
         "n_chosen": _mean([own["n_chosen"] for own in diaries]),
         "keep_rate": _mean([own["keep_rate"] for own in diaries]),
+        "max_confidence": max(own["max_confidence"] for own in diaries),
         "per_class": per_class,
         "balance": describe_balance(np.array(list(per_class.values()))),
         "lifted": sorted({name for own in diaries for name in own["lifted"]}),
@@ -89,15 +90,31 @@ def _mean(values: list[float | None]) -> float | None:
     return round(float(np.mean(known)), 4) if known else None
 
 
-def remarks(summary: dict[str, Any], strategy: str) -> list[str]:
-    """Return what a user must know of a choice, one sentence each; nothing where all went as asked."""
+def remarks(summary: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    """Return what a user must know of a choice, one sentence each; nothing where all went as asked.
+
+    Parameters
+    ----------
+    summary
+        From `summarise`.
+    plan
+        The keys of ``pseudo``.
+    """
     said = []
     if not summary["n_pool"]:
         return ["the pool of unlabelled images is empty: there are no pseudo labels, the labelled images stand alone"]
     if not summary["n_chosen"]:
-        said.append("nothing passes: no image is kept, the labelled images stand alone; lower the threshold")
+        said.append(f"nothing passes: no image is kept, the labelled images stand alone; {_remedy(summary, plan)}")
     if summary["lifted"]:
         said.append(f"no teacher ever names {some(summary['lifted'])}: lifted to the share of the labelled images")
-    if strategy == "top_k" and summary["short"]:
-        said.append(f"fewer images than asked for in {some(summary['short'])}: all there are were taken")
+    if plan["strategy"] == "top_k" and summary["short"]:
+        there = [f"{name} ({summary['per_class'][name]:g})" for name in summary["short"]]
+        said.append(f"fewer images than the {plan['k']} asked for in {some(there)}: all there are were taken")
     return said
+
+
+def _remedy(summary: dict[str, Any], plan: dict[str, Any]) -> str:
+    """Say what to change where nothing passes: the threshold if that kept images out, else what is asked besides."""
+    if summary["max_confidence"]:
+        return f"the surest has a probability of {summary['max_confidence']:.3f}: lower threshold"
+    return "set agree = false" if plan["cores"] is None else "leave out cores, or set agree = false"

@@ -107,14 +107,16 @@ class Graph:
         """
         if smooth == 0:
             return proba
-        near = self.attach(images)
+        mixed = np.array(proba, dtype=np.float32)
+        position = self._position[images.rows]
+        is_node = position >= 0
+        mixed[is_node] = of_nodes[position[is_node]]
+        others = np.flatnonzero(~is_node)
+        near = self.attach(images.take(others))
         total = np.asarray(near.sum(axis=1)).ravel()
         reached = total > 0
-        mixed = np.array(proba, dtype=np.float32)
         mean = (near @ of_nodes)[reached] / total[reached, None]
-        mixed[reached] = (1 - smooth) * mixed[reached] + smooth * mean
-        position = self._position[images.rows]
-        mixed[position >= 0] = of_nodes[position[position >= 0]]
+        mixed[others[reached]] = (1 - smooth) * mixed[others[reached]] + smooth * mean
         return mixed
 
 
@@ -151,6 +153,7 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
         search = _search(features.values, allowed, _labelled_twins(pool), k)
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
+            progress.resume_at(start)
             rows["row"], rows["cosine"] = search(start, stop)
             progress.advance(stop - start)
 

@@ -1,0 +1,279 @@
+"""Explain: do the maps point at the evidence? Measured where it is known, because it was planted.
+
+Pictures get a label by lot and, in one half, a patch of the label's colour: nothing else tells the classes apart. A
+model is trained on them, and the maps of held-out pictures are asked how much of what they call evidence lies in that
+half; so are those of the same network with random weights, which has no evidence to point at. Reads digits, and
+trashnet below ``--data``; writes ``runs/bench-explain``; a second call re-uses what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from kit.competition_file import read_competition
+from kit.crossval import crossval
+from kit.digits import write_digits
+from kit.errors import InputError
+from kit.explain import N_SAMPLES, Question, explain_picture
+from kit.explain.choice import Case
+from kit.explain.scratch import Scratch
+from kit.explain.subject import GRAD_CAM, LIME, Subject, open_subjects
+from kit.files import Workspace, hold
+from kit.images import decode_image
+from kit.prepare import Prepared, prepare
+from kit.store import Geometry, decode_block
+from kit.terminal import stage, track, warn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RECIPES = Path(__file__).with_name("planted")
+COLOURS = {"red": (225, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 225), "yellow": (235, 215, 40)}
+HALVES = ("left", "right", "top", "bottom")
+PATCH_SHARE = 0.32  # side of the patch in sides of the picture
+N_PLANTED = 240  # pictures; half of them train
+N_EXPLAINED = 50
+SIDES = {"digits": 64, "trashnet": 256}  # pixels of the planted pictures
+WEIGHTS = "mobilenetv2_100/model.safetensors"  # below --data
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """Hold where the maps of one method point.
+
+    Parameters
+    ----------
+    setting, run, method
+        Of what.
+    is_random
+        Whether the network's weights are random, and not trained.
+    accuracy
+        Of the trained model on held-out pictures, 0..1.
+    shares
+        (n_images,) share of each map's positive mass that lies in the planted half, 0..1; one half where there is none.
+    """
+
+    setting: str
+    run: str
+    method: str
+    is_random: bool
+    accuracy: float
+    shares: np.ndarray
+
+    @property
+    def hits(self) -> np.ndarray:
+        """Return whether more of the mass lies in the half than outside, (n_images,) of 0 and 1."""
+        return (self.shares > 0.5).astype(float)
+
+
+def bench_explain(
+    data: Path | None, workspace: Workspace, n_explained: int = N_EXPLAINED, n_samples: int = N_SAMPLES
+) -> list[Pointing]:
+    """Measure where the maps of planted pictures point.
+
+    Parameters
+    ----------
+    data
+        A folder with ``trashnet`` and ``mobilenetv2_100/model.safetensors``; None for digits alone.
+    workspace
+        Results lie in its runs/bench-explain.
+    n_explained
+        Held-out pictures.
+    n_samples
+        Of LIME.
+
+    Raises
+    ------
+    InputError
+        When ``--data`` lacks the photos.
+    MissingWeights
+        When it lacks the weights.
+    """
+    home = Workspace(workspace.root / "runs" / "bench-explain")
+    runs = {"digits": "small_cnn"}
+    if data is not None:
+        if not (data / "trashnet").is_dir():
+            raise InputError(f"{data}: trashnet/ is not there; bench explain --data needs it and mobilenetv2_100/")
+        runs["trashnet"] = "mobilenetv2"
+    found: list[Pointing] = []
+    with hold(home.root, warn):
+        for name, run in runs.items():
+            prepared = _lay_out(name, _digits(home) if data is None or name == "digits" else data / name, data, home)
+            found += _measure(prepared, name, run, n_explained, n_samples)
+            stage("bench", f"{name}: {run}")
+    return found
+
+
+def plant(pixels: np.ndarray, colour: tuple[int, int, int], half: str, draws: np.random.Generator) -> np.ndarray:
+    """Return a picture with a patch of one colour somewhere in a half.
+
+    Parameters
+    ----------
+    pixels
+        (side, side, 3) uint8.
+    colour
+        Of the patch.
+    half
+        Of `HALVES`.
+    draws
+        Of the place.
+    """
+    side = len(pixels)
+    patch = round(PATCH_SHARE * side)
+    along, across = draws.integers(0, side // 2 - patch + 1), draws.integers(0, side - patch + 1)
+    along += side // 2 if half in ("right", "bottom") else 0
+    top, left = (across, along) if half in ("left", "right") else (along, across)
+    planted = pixels.copy()
+    planted[top : top + patch, left : left + patch] = colour
+    return planted
+
+
+def half_of(shape: tuple[int, int], half: str) -> np.ndarray:
+    """Return which pixels lie in a half, (h, w) bool."""
+    rows, columns = np.indices(shape)
+    return {
+        "left": columns < shape[1] // 2,
+        "right": columns >= shape[1] - shape[1] // 2,
+        "top": rows < shape[0] // 2,
+        "bottom": rows >= shape[0] - shape[0] // 2,
+    }[half]
+
+
+def mass_share(values: np.ndarray, inside: np.ndarray) -> float:
+    """Return the share of a map's positive mass that lies inside, 0..1; one half where nothing is positive."""
+    positive = np.maximum(values, 0)
+    return float(positive[inside].sum() / positive.sum()) if positive.any() else 0.5
+
+
+def _digits(home: Workspace) -> Path:
+    """Return a folder of digits."""
+    write_digits(home.root / "digits")
+    return home.root / "digits" / "unlabeled"
+
+
+def _lay_out(name: str, photos: Path, data: Path | None, home: Workspace) -> Prepared:
+    """Plant evidence in photos and return them as a competition made ready."""
+    root = home.root / "planted" / name
+    if not root.is_dir():
+        part = root.with_name(f".{name}.{os.getpid()}.part")
+        for folder, image_id, pixels in _planted(photos, SIDES[name]):
+            _save(part / "train" / folder / f"{image_id}.png", pixels)
+        part.rename(root)
+    changes = [f"data.root={json.dumps(str(root), ensure_ascii=False)}"]
+    if data is not None:
+        encoder = f"timm:mobilenetv2_100@{(data / WEIGHTS).resolve()}"
+        changes.append(f"runs.mobilenetv2.encoder={json.dumps(encoder, ensure_ascii=False)}")
+    competition = read_competition(str(RECIPES), home, tuple(changes))
+    return prepare(competition.model_copy(update={"name": name}))
+
+
+def _planted(photos: Path, side: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Give class, id and pixels of planted pictures; label, half and place are drawn by lot."""
+    draws = np.random.default_rng(0)
+    files = sorted(file for file in photos.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if len(files) < N_PLANTED:
+        raise InputError(f"{photos}: {len(files)} pictures; bench explain plants evidence in {N_PLANTED}")
+    geometry = Geometry(side, side, "squash")
+    for i, file in enumerate(draws.permutation(np.array(files, dtype=object))[:N_PLANTED]):
+        name, half = list(COLOURS)[i % len(COLOURS)], str(draws.choice(HALVES))
+        pixels = geometry.apply(decode_image(file)).permute(1, 2, 0).numpy()
+        yield name, f"{i:04d}-{half}", plant(pixels, COLOURS[name], half, draws)
+
+
+def _save(file: Path, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+
+
+def _measure(prepared: Prepared, setting: str, run: str, n_explained: int, n_samples: int) -> list[Pointing]:
+    """Train a run and ask its maps, and those of random weights."""
+    result = crossval(prepared, run)
+    fold = prepared.scored[0]
+    rows = np.random.default_rng(0).permutation(prepared.labeled[prepared.folds == fold])[:n_explained]
+    cases = [Case(int(row), fold, "labeled") for row in rows]
+    question = Question((LIME, GRAD_CAM), n_samples=n_samples)
+    found = []
+    with Scratch(prepared.pool) as scratch:
+        subjects = open_subjects(prepared, result, fold, (), scratch)
+        for is_random in (False, True):
+            if is_random:
+                randomise(subjects[0].network)
+            shares = _shares(prepared, subjects, cases, question, f"{run}, random" if is_random else run)
+            for method, own in shares.items():
+                found.append(Pointing(setting, run, method, is_random, result.facts["cv"], np.array(own)))
+    return found
+
+
+def _shares(
+    prepared: Prepared, subjects: Sequence[Subject], cases: Sequence[Case], question: Question, label: str
+) -> dict[str, list[float]]:
+    """Return the share of the positive mass in the planted half, by method, image by image."""
+    shares: dict[str, list[float]] = {method: [] for method in question.methods}
+    for case in track(cases, label):
+        pixels = decode_block([prepared.pool.paths[case.row]], subjects[0].geometry)[0].numpy()
+        predicted = int(subjects[0].say(pixels[None])[0].argmax())
+        inside = half_of(pixels.shape[1:], str(prepared.pool.ids[case.row]).rpartition("-")[2])
+        for found in explain_picture(subjects, pixels, [predicted], prepared.classes, question):
+            shares[found.method].append(mass_share(found.values, inside))
+    return shares
+
+
+def randomise(network: nn.Module, seed: int = 0) -> None:
+    """Draw all weights of a network anew, as its layers draw them, the output layer's too."""
+    from torch import nn
+
+    from kit.training.batches import reproducible
+
+    with reproducible(seed, "cpu"):
+        for module in network.modules():
+            if isinstance(module, nn.Module) and hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+
+
+def render_explain(found: Sequence[Pointing]) -> Table:
+    """Return where the maps point as a table: trained weights beside random ones."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    columns = ("setting", "run", "method", "weights", "accuracy", "images that point there", "mass in the half")
+    for column in columns:
+        table.add_column(column, justify="right" if column in columns[4:] else "left", no_wrap=True)
+    for own in found:
+        accuracy = "" if own.is_random else f"{own.accuracy:.2f}"
+        weights = "random" if own.is_random else "trained"
+        table.add_row(own.setting, own.run, own.method, weights, accuracy, _mean(own.hits), _mean(own.shares))
+    return table
+
+
+def describe_explain(found: Sequence[Pointing]) -> list[dict[str, object]]:
+    """Return the same for JSON."""
+    return [
+        {
+            "setting": own.setting,
+            "run": own.run,
+            "method": own.method,
+            "weights": "random" if own.is_random else "trained",
+            "accuracy": own.accuracy,
+            "n_images": len(own.shares),
+            "pointing": float(own.hits.mean()),
+            "mass": float(own.shares.mean()),
+            "shares": [round(float(share), 4) for share in own.shares],
+        }
+        for own in found
+    ]
+
+
+def _mean(values: np.ndarray) -> str:
+    """Return a mean over images and its standard error."""
+    error = values.std(ddof=min(1, len(values) - 1)) / np.sqrt(len(values))
+    return f"{values.mean():.2f} ± {error:.2f}"
