@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
-from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, list_weights, options, read, ready, say_board
+from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, options, read, ready, say_board, suggest
 from kit.errors import TimeIsUp
 
 
 @app.command("all")
 def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
-    """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify."""
+    """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify, report."""
     from kit import terminal
     from kit.ensemble import check_members, ensemble
     from kit.pipeline import OutOfTime, find_better, find_finished, find_members, group_by_reason, train_runs
-    from kit.submission import make_submission, read_sample
+    from kit.report import refresh_report
+    from kit.sample import read_sample
+    from kit.stopwatch import Stopwatch
+    from kit.submission import make_submission
     from kit.verify import verify
 
-    competition = read(comp)
+    competition, watch = read(comp), Stopwatch()
     with holding(competition):
-        prepared = ready(competition, time_limit, held=True)
+        with watch.measure("images"):
+            prepared = ready(competition, time_limit, held=True)
         check_members(prepared)
         if len(prepared.split("test")):
             read_sample(prepared)  # a sample that does not fit must not be found out after hours of training
-        results, skipped = train_runs(prepared, competition.default_runs, strict=options.strict)
+        with watch.measure("train"):
+            results, skipped = train_runs(prepared, competition.default_runs, strict=options.strict)
         is_late = any(isinstance(reason, OutOfTime) for reason in skipped.values())
         if is_late and not results:
             raise TimeIsUp("time limit reached before any run was finished; the next call goes on")
-        combined = ensemble(prepared, find_members(prepared))
-        cv, error, weights = combined.facts["cv"], combined.facts["se"], list_weights(combined, ", ")
-        terminal.stage("ensemble", f"CV {cv:.4f} +- {error:.4f} (nested); {weights}")
-        said = verify(prepared, [*results, combined])
+        with watch.measure("ensemble"):
+            combined = ensemble(prepared, find_members(prepared))
+        with watch.measure("verify"):
+            said = verify(prepared, [*results, combined])
         terminal.stage("verify", f"{len(said)} checks held")
         path = make_submission(prepared, combined) if len(prepared.split("test")) else None
-    say_board(prepared, find_finished(prepared), skipped, submission=path)
+        watch.write(competition.workspace.runs(competition.name))
+        finished = find_finished(prepared)
+        page = refresh_report(prepared, finished, skipped)
+    say_board(prepared, finished, skipped, submission=path, report=page)
     for reason, names in group_by_reason(skipped).items():
         terminal.warn(f"{', '.join(names)} was skipped: {reason}")
-    if path and (better := find_better(prepared, results, combined)):
-        terminal.note(f"{better} alone is better than the ensemble: ./run.sh submission {comp} {better} writes its CSV")
-    terminal.stage("submission", str(path or "none: the competition has no test images"))
-    if path and competition.facts.slug:
-        terminal.note(f"next: ./run.sh submit {comp} -m {path.stem}")
+    if path is None:
+        terminal.stage("submission", "none: the competition has no test images")
+    better = find_better(prepared, results, combined) if path else None
+    if better:
+        terminal.note(f"{better} alone is better than the ensemble: it may be sent in its place")
+    if is_late:
+        suggest("all", comp, *(["--time-limit", time_limit] if time_limit else []))
+    elif better:
+        suggest("submission", comp, better)
+    elif path and competition.facts.slug:
+        suggest("submit", comp, "-m", path.stem)
+    else:
+        suggest("triage", comp)
     if is_late:
         raise TimeIsUp("time limit reached; what was finished is in the submission, the next call goes on")

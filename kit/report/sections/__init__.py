@@ -1,0 +1,46 @@
+"""Sections of the report, one file each: ADD A SECTION with a file and a line in `SECTIONS`.
+
+``build(evidence)`` returns a `Section`, or None where its data does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kit.report.evidence import Evidence
+from kit.report.parts import Section
+from kit.report.sections import (
+    board,
+    clusters,
+    correlation,
+    data,
+    ensemble,
+    examples,
+    explanations,
+    failures,
+    headline,
+    prompts,
+    rounds,
+    runs,
+    settings,
+    suspicious,
+    times,
+)
+
+SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
+    headline.build,
+    board.build,
+    data.build,
+    examples.build,
+    explanations.build,
+    suspicious.build,
+    runs.build,
+    ensemble.build,
+    rounds.build,
+    settings.build,
+    prompts.build,
+    correlation.build,
+    clusters.build,
+    times.build,
+    failures.build,
+)

@@ -1,0 +1,61 @@
+"""The leaderboard, sortable, and every run's CV with its standard error."""
+
+from __future__ import annotations
+
+from kit.leaderboard import SAME, shorten_encoder
+from kit.report.evidence import Evidence
+from kit.report.parts import Measured, Part, Plot, Section, Series, Table, Text
+
+COLUMNS = (
+    "run",
+    "model",
+    "encoder",
+    "uses test",
+    "CV ± SE",
+    "against best",
+    "local ± SE",
+    "public",
+    "private",
+    "s",
+    "remarks",
+)
+
+
+def build(evidence: Evidence) -> Section:
+    """Return the table and the chart."""
+    metric = evidence.prepared.competition.facts.metric
+    rows, scored = [], [row for row in evidence.board if row.cv is not None]
+    for row in evidence.board:
+        against = Measured(row.difference, row.difference_se) if row.difference is not None else row.verdict
+        rows.append(
+            [
+                row.run,
+                row.model,
+                shorten_encoder(row.encoder),
+                "yes" if row.test_images_used else "",
+                Measured(row.cv, row.se),
+                "best" if row.verdict == "best" else f"{against}{' =' if row.verdict == SAME else ''}",
+                Measured(row.local, row.local_se),
+                row.public,
+                row.private,
+                Measured(row.seconds, digits=0),
+                "; ".join(row.remarks) or ("" if row.cv is not None else row.verdict),
+            ]
+        )
+    kept = [i for i, name in enumerate(COLUMNS) if any(str(row[i] if row[i] is not None else "") for row in rows)]
+    table = Table(
+        f"All runs ({metric})",
+        [COLUMNS[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        "Against best: paired on the same images, positive where the run is better; = is not distinguishable at 95 %.",
+    )
+    names = [row.run for row in scored]
+    series = [Series("CV", names, [row.cv for row in scored], [row.se for row in scored], kind="points")]
+    if any(row.local is not None for row in scored):
+        local, errors = [row.local for row in scored], [row.local_se for row in scored]
+        series.append(Series("local score", names, local, errors, kind="points"))
+    chart = Plot("cv", "CV and standard error", metric, "", series=series, upright=True)
+    parts: list[Part] = [table, chart]
+    if evidence.skipped:
+        parts.append(Text(f"Skipped: {', '.join(evidence.skipped)}.", "note"))
+    return Section("leaderboard", "Leaderboard", parts)

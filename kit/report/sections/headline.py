@@ -1,0 +1,53 @@
+"""What to send, how good it is, and what cannot be told apart from it."""
+
+from __future__ import annotations
+
+from kit.competition import ENSEMBLE
+from kit.leaderboard import SAME, Row
+from kit.report.evidence import Evidence
+from kit.report.parts import Part, Section, Text
+
+
+def build(evidence: Evidence) -> Section:
+    """Return the answer first."""
+    row, competition = evidence.row(evidence.headline.name), evidence.prepared.competition
+    metric = competition.facts.metric
+    what = "agreement with mined labels" if competition.data.labels_are_mined else f"CV {metric}"
+    scores = [f"{what} {row.cv:.4f} ± {row.se:.4f}"]
+    if row.local is not None:
+        scores.append(f"local score {row.local:.4f} ± {row.local_se:.4f}")
+    scores += [
+        f"{kind} leaderboard {score}" for kind, score in (("public", row.public), ("private", row.private)) if score
+    ]
+    parts: list[Part] = [Text(f"{_name(row)}: {', '.join(scores)}.", "lead"), Text(_compare(evidence))]
+    parts += [Text(f"{row.run}: {remark}.", "warning") for remark in row.remarks if remark.startswith("CV")]
+    written = [own for own in evidence.ledger if own["key"] == evidence.headline.facts["key"]]
+    if written:
+        file = f"submissions/{competition.name}/{written[-1]['file']}"
+        parts.append(Text(f"Its file is {file}.{_next(evidence)}"))
+        if competition.facts.slug:
+            parts.append(Text(f'./run.sh submit {competition.name} {row.run} -m "{row.run}"', "command"))
+    return Section("headline", "What to send", parts)
+
+
+def _name(row: Row) -> str:
+    return "The ensemble" if row.run == ENSEMBLE else f"Run {row.run}"
+
+
+def _compare(evidence: Evidence) -> str:
+    """Say which runs a paired test cannot tell from the best."""
+    runs = [row for row in evidence.board if row.cv is not None]
+    best = runs[0].run
+    same = [row.run for row in runs if row.verdict == SAME]
+    worse = len(runs) - 1 - len(same)
+    said = f"Best CV: {best}. "
+    if same:
+        said += f"Not distinguishable from it at 95 % on the same images: {', '.join(same)}. "
+    return said + (f"{worse} others are distinguishably worse." if worse else "No run is distinguishably worse.")
+
+
+def _next(evidence: Evidence) -> str:
+    """Say what may be done with the file."""
+    if evidence.prepared.competition.facts.slug:
+        return " To send it:"
+    return " It is a practice competition: nothing is sent, the score above is the local one."

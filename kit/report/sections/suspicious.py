@@ -1,0 +1,36 @@
+"""The labels that are most likely wrong, where `triage` has laid them out."""
+
+from __future__ import annotations
+
+import csv
+from itertools import islice
+
+from kit.report.evidence import Evidence
+from kit.report.parts import Part, Picture, Section, Table, Text
+from kit.triage import folder_of
+
+SHOWN = 20  # rows of the ranked labels
+COLUMNS = ("id", "given", "suggested", "probability", "quality", "confident_learning", "duplicate")
+SHEETS = {"labels.png": "Most suspicious labels", "outliers.png": "Images like no other"}
+
+
+def build(evidence: Evidence) -> Section | None:
+    """Return the first of the ranked labels, the contact sheets and the command that made them."""
+    folder = folder_of(evidence.prepared)
+    if not (folder / "labels.csv").is_file():
+        return None
+    name = evidence.prepared.competition.name
+    with open(folder / "labels.csv", encoding="utf-8", newline="") as file:
+        rows = [[row.get(column) or "" for column in COLUMNS] for row in islice(csv.DictReader(file), SHOWN)]
+    titles = [column.replace("_", " ") for column in COLUMNS]
+    caption = f"All of them are in {folder.name}/labels.csv. Nothing was edited."
+    parts: list[Part] = [
+        Text(
+            f"By ./run.sh triage {name}. To measure what leaving some out is worth: ./run.sh triage {name} --exclude "
+            "FILE.",
+            "note",
+        ),
+        Table("The first of all labels, by suspicion", titles, rows, caption),
+    ]
+    parts += [Picture(title, str(folder / file)) for file, title in SHEETS.items() if (folder / file).is_file()]
+    return Section("suspicious", "Suspicious labels", parts)

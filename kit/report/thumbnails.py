@@ -1,0 +1,43 @@
+"""Thumbnails: images small enough that a page can hold many."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+
+from kit.images import decode_image
+
+SIDE = 96  # pixels
+QUALITY = 72  # of JPEG, 0..95
+LARGEST = 900  # pixels, the longer side of a picture that a command has written
+
+
+def embed_thumbnail(path: str) -> str:
+    """Return a decoded image, fitted into a square on grey, as a data URI."""
+    from PIL import Image, ImageOps
+
+    image = Image.fromarray(decode_image(path).permute(1, 2, 0).numpy())
+    smooth = Image.Resampling.NEAREST if max(image.size) < SIDE // 2 else Image.Resampling.LANCZOS
+    return _embed(ImageOps.pad(image, (SIDE, SIDE), method=smooth, color=(128, 128, 128)))
+
+
+def embed_picture(path: str) -> str:
+    """Return a picture that a command has written, shrunk where it is very large, as a data URI."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.thumbnail((LARGEST, 4 * LARGEST))
+        return _embed(image.convert("RGB"))
+
+
+def _embed(image: object) -> str:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def spread(n: int, most: int) -> np.ndarray:
+    """Return at most `most` positions among `n`, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
