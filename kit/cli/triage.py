@@ -1,0 +1,93 @@
+"""The command that lays out suspicious labels: triage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
+
+if TYPE_CHECKING:
+    from kit.prepare import Prepared
+    from kit.runs import Result
+
+SHOWN = 10  # labels named in the terminal
+
+
+@app.command("triage")
+def triage_(
+    comp: Comp = DEFAULT,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Whose oof is asked; the ensemble's.")] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="A CSV of ids: measure what it is worth not to train on them.")
+    ] = None,
+) -> None:
+    """Rank the labels that are most likely wrong; nothing is edited."""
+    from kit.pipeline import find_finished
+
+    prepared = ready(read(comp))
+    with holding(prepared.competition):
+        results = find_finished(prepared)
+        if exclude is None:
+            n_issues = _lay_out(prepared, results, run)
+            again = ("triage", comp, *([run] if run else []), "--exclude", "FILE")
+            suggest(*(again if n_issues else ("leaderboard", comp)))
+        else:
+            _measure(prepared, results, run, exclude)
+            suggest("all", comp)
+
+
+def _lay_out(prepared: Prepared, results: list[Result], run: str | None) -> int:
+    """Write the labels, the most suspicious first, and show some; return how many are taken for wrong."""
+    from kit import terminal
+    from kit.triage import choose_run, triage
+    from kit.triage.writing import describe, write_triage
+
+    found = triage(prepared, choose_run(prepared, results, run))
+    path = write_triage(prepared, found)
+    first = describe(prepared, found, found.suspicious[:SHOWN])
+    lines = [
+        f"{row['id']}: given {row['given']}, {found.run} says {row['suggested']} ({row['probability']})"
+        for row in first
+    ]
+    n_issues = int(found.issue.sum())
+    document = {
+        "run": found.run,
+        "file": str(path),
+        "sheet": str(path.with_suffix(".png")),
+        "n_labels": len(found.labels),
+        "n_issues": n_issues,
+        "contradictions": found.contradictions,
+        "first": first,
+    }
+    if found.contradictions:
+        lines.append(f"near-duplicates with different labels: {len(found.contradictions)} clusters, marked in the CSV")
+    terminal.stage("triage", f"confident learning takes {n_issues} of {len(found.labels)} labels for wrong")
+    say("\n".join([*lines, str(path), str(path.with_suffix(".png"))]), document)
+    if n_issues:
+        terminal.note("look at the sheet and copy the rows to leave out into a FILE of their own")
+    return n_issues
+
+
+def _measure(prepared: Prepared, results: list[Result], run: str | None, exclude: Path) -> None:
+    from dataclasses import asdict
+
+    from kit import terminal
+    from kit.competition import ENSEMBLE
+    from kit.errors import InputError
+    from kit.triage import choose_run
+    from kit.triage.effect import measure_exclusion
+
+    if not exclude.is_file():
+        raise InputError(
+            f"{exclude}: no such file; ./run.sh triage {prepared.competition.name} writes one to choose from"
+        )
+    singles = [result for result in results if result.name in prepared.competition.runs]
+    name = run or choose_run(prepared, singles, None).name
+    if name == ENSEMBLE:
+        raise InputError("the ensemble trains nothing itself; name one of its runs")
+    effect = measure_exclusion(prepared, name, exclude)
+    say(str(effect), asdict(effect))
+    terminal.note(f'to keep it: [runs.{name}] exclude = "{exclude}"')

@@ -1,0 +1,77 @@
+"""Contact sheets: rows of images with a few words below each, as one PNG for the eye to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kit.files import write_atomic
+from kit.images import decode_image
+
+TILE = 96  # side of an image in pixels
+TEXT = 14  # height of a line in pixels
+MARGIN = 4  # pixels
+CHARACTERS_PER_PIXEL = 1 / 6  # of the font: what is longer than its tile is cut
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Hold one picture of a sheet.
+
+    Parameters
+    ----------
+    image
+        A file, or pixels (height, width, 3) uint8.
+    lines
+        What stands below it.
+    """
+
+    image: str | np.ndarray
+    lines: Sequence[str] = ()
+
+
+def write_sheet(path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]]], side: int = TILE) -> None:
+    """Write a PNG of tiles in rows.
+
+    Parameters
+    ----------
+    path
+        The file.
+    title
+        The first line.
+    rows
+        Headings and tiles; a heading may be empty.
+    side
+        Of an image, in pixels.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    n_columns = max((len(tiles) for _, tiles in rows), default=1)
+    n_lines = max((len(tile.lines) for _, tiles in rows for tile in tiles), default=0)
+    height = side + (1 + n_lines) * TEXT + 2 * MARGIN
+    width = max(n_columns * (side + MARGIN) + MARGIN, int(len(title) / CHARACTERS_PER_PIXEL) + 2 * MARGIN)
+    sheet = Image.new("RGB", (width, TEXT + 2 * MARGIN + height * len(rows)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT - 3)
+    draw.text((MARGIN, MARGIN), title, "black", font)
+    for number, (heading, tiles) in enumerate(rows):
+        top = TEXT + 2 * MARGIN + number * height
+        draw.text((MARGIN, top), heading, "black", font)
+        for column, tile in enumerate(tiles):
+            left = MARGIN + column * (side + MARGIN)
+            sheet.paste(_fit(tile.image, side), (left, top + TEXT))
+            for i, line in enumerate(tile.lines):
+                text = line[: int(side * CHARACTERS_PER_PIXEL)]
+                draw.text((left, top + TEXT + side + i * TEXT), text, "black", font)
+    with write_atomic(path) as file:
+        sheet.save(file, "PNG")
+
+
+def _fit(image: str | np.ndarray, side: int) -> object:
+    """Return an image that fits a tile, on grey."""
+    from PIL import Image, ImageOps
+
+    pixels = decode_image(image).permute(1, 2, 0).numpy() if isinstance(image, str) else image
+    return ImageOps.pad(Image.fromarray(pixels), (side, side), color="lightgrey")

@@ -1,0 +1,71 @@
+"""What it is worth to leave images out of training: the same run with and without them, on the same oof rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kit.crossval import crossval, crossval_run
+from kit.exclusion import read_exclusion
+from kit.metrics import distinguishable, paired_difference
+from kit.prepare import Prepared
+from kit.runs import decided_rows
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Hold the paired effect of leaving images out of a run's training.
+
+    Parameters
+    ----------
+    run
+        The run.
+    n_excluded
+        Images whose weight is below 1.
+    difference, error
+        In the metric, positive where it is better without them, and one standard error; on all scored images.
+    kept_difference, kept_error
+        The same on the scored images that are not excluded: their labels are believed.
+    """
+
+    run: str
+    n_excluded: int
+    difference: float
+    error: float
+    kept_difference: float
+    kept_error: float
+
+    def __str__(self) -> str:
+        """Say it to a person."""
+        helps = distinguishable(self.kept_difference, self.kept_error)
+        verdict = (
+            ("better" if self.kept_difference > 0 else "worse") if helps else "not distinguishable"
+        )
+        return (
+            f"{self.run} without {self.n_excluded} images in training: {self.difference:+.4f} ± {self.error:.4f} on all "
+            f"scored images, {self.kept_difference:+.4f} ± {self.kept_error:.4f} on the others: {verdict}"
+        )
+
+
+def measure_exclusion(prepared: Prepared, name: str, file: Path) -> Effect:
+    """Train a run with and without the images of a file, and compare both on the same rows.
+
+    Raises
+    ------
+    InputError
+        When there is no such run, or the file is refused.
+    """
+    metric, groups = prepared.competition.metric, prepared.scored_groups
+    run = prepared.competition.run(name)
+    without = run.model_copy(update={"exclude": str(file.resolve())})
+    left_out = {image_id for image_id, weight in read_exclusion(prepared, without).items() if weight < 1}
+    whole, other = crossval(prepared, name), crossval_run(prepared, without)
+    labels, theirs = decided_rows(prepared, whole)
+    _, ours = decided_rows(prepared, other)
+    ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
+    kept = np.array([image_id not in left_out for image_id in ids])
+    on_all = paired_difference(metric, labels, ours, theirs, groups)
+    on_kept = paired_difference(metric, labels[kept], ours[kept], theirs[kept], groups[kept])
+    return Effect(name, len(left_out), *on_all, *on_kept)

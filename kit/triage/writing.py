@@ -1,0 +1,81 @@
+"""What triage leaves behind: a ranked CSV and contact sheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.files import write_atomic
+from kit.prepare import Prepared
+from kit.sheet import Tile, write_sheet
+from kit.triage import Triage, folder_of
+
+PER_ROW, MOST_ROWS = 10, 8  # tiles of a contact sheet
+
+
+def write_triage(prepared: Prepared, found: Triage) -> Path:
+    """Write labels.csv, labels.png and outliers.png; return the CSV.
+
+    The CSV holds every scored image, the most suspicious first. To leave images out of training, keep their rows and
+    delete the others.
+    """
+    folder = folder_of(prepared)
+    text = io.StringIO(newline="")
+    rows = describe(prepared, found, found.order)
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with write_atomic(folder / "labels.csv") as file:
+        file.write(text.getvalue().encode())
+    shown = found.suspicious[: PER_ROW * MOST_ROWS]
+    tiles = [
+        Tile(row["path"], [f"given {row['given']}", f"says {row['suggested']}", f"{row['probability']} {row['id']}"])
+        for row in describe(prepared, found, shown)
+    ]
+    write_sheet(folder / "labels.png", f"most suspicious labels, by {found.run}", _in_rows(tiles))
+    if found.outlier is not None:
+        odd = np.argsort(found.outlier, kind="stable")[: PER_ROW * 2]
+        tiles = [Tile(row["path"], [row["given"], row["id"]]) for row in describe(prepared, found, odd)]
+        write_sheet(folder / "outliers.png", "images like no other", _in_rows(tiles))
+    return folder / "labels.csv"
+
+
+def describe(prepared: Prepared, found: Triage, positions: np.ndarray) -> list[dict[str, Any]]:
+    """Return the rows of the images at some positions, as the CSV has them."""
+    pool = prepared.pool
+    contradicted = {image["id"] for cluster in found.contradictions for image in cluster if image["split"] == "labeled"}
+    described = []
+    rank_of = {i: rank for rank, i in enumerate(found.order.tolist(), start=1)}
+    for i in positions.tolist():
+        image_id = str(pool.ids[found.rows[i]])
+        described.append(
+            {
+                "id": image_id,
+                "rank": rank_of[i],
+                "given": _name(prepared, found.labels[i]),
+                "suggested": _name(prepared, found.suggested[i]),
+                "probability": f"{found.probability[i]:.3f}",
+                "quality": f"{found.quality[i]:.3f}",
+                "confident_learning": "wrong" if found.issue[i] else "",
+                "duplicate": "has another label" if image_id in contradicted else "",
+                "typical": "" if found.outlier is None else f"{found.outlier[i]:.3f}",
+                "path": str(pool.paths[found.rows[i]]),
+            }
+        )
+    return described
+
+
+def _name(prepared: Prepared, code: Any) -> str:
+    """Return the class, or the classes, of a code or of a row of zeros and ones."""
+    if np.ndim(code) == 0:
+        return prepared.classes[int(code)]
+    return "|".join(prepared.classes[i] for i in np.flatnonzero(code))
+
+
+def _in_rows(tiles: Sequence[Tile]) -> list[tuple[str, Sequence[Tile]]]:
+    return [("", tiles[start : start + PER_ROW]) for start in range(0, len(tiles), PER_ROW)]
