@@ -1,0 +1,38 @@
+"""What stands beside the competition's metric: scores that show what it may hide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kit.errors import InputError
+from kit.metrics import score_with_error
+from kit.predictions import MULTICLASS, MULTILABEL
+from kit.prepare import Prepared
+from kit.runs import Result, decided_rows
+
+BESIDE = {
+    MULTICLASS: ("accuracy", "balanced_accuracy", "macro_f1"),
+    MULTILABEL: ("accuracy", "macro_f1", "micro_f1", "map"),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Hold a score and one standard error, in the metric's unit."""
+
+    score: float
+    se: float
+
+
+def score_beside(prepared: Prepared, result: Result) -> dict[str, Score]:
+    """Return a run's out-of-fold scores in the metrics that always count, save the competition's own."""
+    labels, proba = decided_rows(prepared, result)
+    found = {}
+    for name in BESIDE[prepared.competition.facts.task]:
+        if name == prepared.competition.metric.name:
+            continue
+        try:
+            found[name] = Score(*score_with_error(name, labels, proba, prepared.scored_groups))
+        except InputError:  # the competition's metric is what must be defined; one beside it may be missing
+            continue
+    return found

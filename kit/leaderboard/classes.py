@@ -1,0 +1,55 @@
+"""One run, class by class: where the mean over all images comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.table import Table
+
+from kit.metrics import ClassScore, per_class
+from kit.prepare import Prepared
+from kit.runs import Result, decided_rows
+from kit.terminal import escape
+
+
+def score_classes(prepared: Prepared, result: Result) -> list[ClassScore]:
+    """Return a run's out-of-fold precision, recall and F1 of every class, in the order of the classes."""
+    labels, proba = decided_rows(prepared, result)
+    return per_class(labels, proba, prepared.classes, prepared.scored_groups)
+
+
+def render_classes(prepared: Prepared, result: Result, scores: Sequence[ClassScore], width: int) -> Table:
+    """Return the classes as a Rich table that fits `width` characters, those of the lowest F1 first."""
+    facts = prepared.competition.facts
+    table = Table(
+        title=f"{escape(result.name)}, class by class ({escape(facts.title)})",
+        caption="out of fold; images of the class, and how many were said to be of it",
+        title_justify="left", caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    columns = dict(COLUMNS)
+    for spare in ("said", "images", "precision"):
+        room = sum(3 + max(len(header), *(len(cell(own)) for own in scores)) for header, cell in columns.items())
+        if room > width:
+            columns.pop(spare)
+    for header in columns:
+        is_name = header == "class"
+        table.add_column(header, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
+    for own in sorted(scores, key=lambda own: -1.0 if own.f1 is None else own.f1):
+        table.add_row(*[escape(cell(own)) for cell in columns.values()])
+    return table
+
+
+def _number(value: float | None) -> str:
+    """Return a share, or nothing where no image defines it."""
+    return "" if value is None else f"{value:.3f}"
+
+
+COLUMNS: dict[str, Callable[[ClassScore], str]] = {
+    "class": lambda own: own.name,
+    "F1": lambda own: _number(own.f1),
+    "precision": lambda own: _number(own.precision),
+    "recall ± SE": lambda own: "" if own.recall is None else f"{own.recall:.3f} ± {own.recall_se:.3f}",
+    "images": lambda own: str(own.support),
+    "said": lambda own: str(own.said),
+}

@@ -1,0 +1,186 @@
+"""The leaderboard's rows: what is known of every run.
+
+Reads run.json and the predictions of finished runs, the ledger, and a practice competition's solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kit.decided import decided_test
+from kit.errors import some
+from kit.files import read_json
+from kit.leaderboard.beside import Score, score_beside
+from kit.leaderboard.solution import Label, local_score, read_solution, why_cv_only
+from kit.ledger import read_ledger
+from kit.metrics import distinguishable
+from kit.prepare import Prepared
+from kit.rounds import describe_end
+from kit.runs import Result, compare_runs, fold_folder, list_imported, result_at
+
+SAME = "not distinguishable"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold one line of the leaderboard; None where a thing is not known.
+
+    `test_images_used` says that the run, one of its teachers or one of its members learned from test images;
+    `pseudo_precision` is the share, 0..1, of the test images it was taught whose pseudo label the solution confirms;
+    `beside` holds the out-of-fold scores in other metrics by name;
+    `remarks` hold what must be known of the CV before it is believed, and why rounds of pseudo labels ended.
+    """
+
+    run: str
+    model: str
+    encoder: str | None
+    round: int | None
+    test_images_used: bool
+    cv: float | None
+    se: float | None
+    difference: float | None
+    difference_se: float | None
+    verdict: str
+    local: float | None
+    local_se: float | None
+    public: str | None
+    private: str | None
+    seconds: float | None
+    remarks: tuple[str, ...] = ()
+    pseudo_precision: float | None = None
+    beside: dict[str, Score] = field(default_factory=dict)
+
+
+def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> list[Row]:
+    """Return the leaderboard's rows, best CV first.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    results
+        Finished runs, the ensemble among them.
+    skipped
+        Runs that could not be made, and why.
+    """
+    sign = prepared.competition.metric.sign
+    ordered = sorted(results, key=lambda result: -sign * result.facts["cv"])
+    solution = read_solution(prepared)
+    cv_only = None if solution is None else why_cv_only(prepared)
+    ledger = read_ledger(prepared.competition)
+    rows = [_row(prepared, result, ordered[0], solution, cv_only, ledger) for result in ordered]
+    empty = dict.fromkeys(Row.__dataclass_fields__) | {"remarks": (), "beside": {}}
+    for name, reason in skipped.items():
+        run = prepared.competition.runs[name]
+        text = {"run": name, "model": run.model, "encoder": run.options.get("encoder"), "verdict": f"skipped: {reason}"}
+        rows.append(Row(**empty | text | {"test_images_used": run.use_test_images}))
+    return rows
+
+
+def used_test_images(prepared: Prepared, result: Result) -> bool:
+    """Return whether a run learned from test images, by itself or through its teachers or members.
+
+    How an import was made is not known; it counts as one that did not.
+
+    Raises
+    ------
+    InputError
+        When a teacher or member is not there any more.
+    """
+    return bool(result.facts.get("use_test_images")) or any(
+        used_test_images(prepared, source) for source in _sources(prepared, result)
+    )
+
+
+def optimistic_lists(prepared: Prepared, result: Result) -> set[str]:
+    """Return the prompt lists, of a run or its teachers or members, that were edited after their score was seen."""
+    own = set(result.facts.get("optimistic") or ())
+    return own.union(*(optimistic_lists(prepared, source) for source in _sources(prepared, result)))
+
+
+def _sources(prepared: Prepared, result: Result) -> list[Result]:
+    """Return a run's teachers and members; how an import was made is not known."""
+    sources = result.facts["teachers"] | result.facts.get("members", {})
+    own = [(name, key) for name, key in sources.items() if name not in list_imported(prepared)]
+    return [result_at(prepared, name, key) for name, key in own]
+
+
+def _row(
+    prepared: Prepared,
+    result: Result,
+    best: Result,
+    solution: dict[str, Label] | None,
+    cv_only: str | None,
+    ledger: list[dict[str, str]],
+) -> Row:
+    """Fill one line."""
+    name, facts = result.name, result.facts
+    options = facts.get("options") or {}
+    difference, error = compare_runs(prepared, result, best)
+    is_scored = solution is not None and cv_only is None
+    local = local_score(prepared, solution, decided_test(prepared, result)) if is_scored else (None, None)
+    public, private = _kaggle_scores(ledger, facts["key"])
+    return Row(
+        run=name,
+        model=facts["model"],
+        encoder=options.get("encoder"),
+        round=int(name.rpartition(".")[2]) if facts.get("pseudo") else None,
+        test_images_used=used_test_images(prepared, result),
+        cv=facts["cv"],
+        se=facts["se"],
+        difference=difference,
+        difference_se=error,
+        verdict=_verdict(result is best, difference, error),
+        local=local[0],
+        local_se=local[1],
+        public=public,
+        private=private,
+        seconds=facts.get("seconds"),
+        remarks=_remarks(prepared, result, cv_only),
+        pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
+        beside=score_beside(prepared, result),
+    )
+
+
+def _remarks(prepared: Prepared, result: Result, cv_only: str | None) -> tuple[str, ...]:
+    """Return what must be known of a run's CV before it is believed."""
+    lists = sorted(optimistic_lists(prepared, result))
+    said = [f"CV optimistic: prompt list {name} was edited after its score was seen" for name in lists]
+    if result.facts.get("refit"):
+        said.append("CV not measured: sent is one model refitted on everything, the CV is the folds' models'")
+    if left_out := result.facts.get("left_out"):
+        said.append(f"CV leaves out {some(left_out)}: no scored image, or every one, is of the class")
+    if not prepared.pool.is_multilabel and prepared.competition.decision.none_of_these is not None:
+        said.append("CV gives every image a class; the submission also turns away what looks like none of these")
+    if cv_only:
+        said.append(f"no local score: {cv_only}")
+    if result.facts.get("pseudo") and (end := describe_end(prepared, result.name.rpartition(".")[0])):
+        said.append(end)
+    return tuple(said)
+
+
+def _pseudo_precision(prepared: Prepared, result: Result, solution: dict[str, Label]) -> float | None:
+    """Return which share of the test images that a run was taught is right; None where it was taught none."""
+    right: list[bool] = []
+    for fold in prepared.scored if result.facts.get("pseudo") else ():
+        pseudo = (read_json(fold_folder(result.folder, fold) / "provenance.json") or {}).get("pseudo")
+        for name, code in zip(pseudo["ids"], pseudo["codes"], strict=True) if pseudo else ():
+            split, _, image_id = name.partition("/")
+            right += [bool(np.all(solution[image_id] == code))] if split == "test" else []
+    return float(np.mean(right)) if right else None
+
+
+def _kaggle_scores(ledger: list[dict[str, str]], key: str) -> tuple[str | None, str | None]:
+    """Return Kaggle's latest public and private scores of exactly this run: its name may have had other settings."""
+    sent = [row for row in ledger if row["key"] == key and (row["public"] or row["private"])]
+    return (sent[-1]["public"] or None, sent[-1]["private"] or None) if sent else (None, None)
+
+
+def _verdict(is_best: bool, difference: float, error: float) -> str:
+    """Say whether a run can be told from the best."""
+    if is_best:
+        return "best"
+    return f"{difference:+.3f} ± {error:.3f}" if distinguishable(difference, error) else SAME
