@@ -17,11 +17,13 @@ The pipeline, in the order in which ``./run.sh all`` walks it; every stage leave
       -> pseudo-label rounds  per fold, from models that        pseudo/, rounds.py
                               never saw the fold
       -> ensemble             temperatures and weights on oof   mixing.py, ensemble.py
-      -> submissions/NAME/    one validated CSV, a ledger row   submission.py, ledger.py
-      -> leaderboard          CV +- SE, paired tests            leaderboard.py
+      -> decisions            thresholds, none of these         decision/, strangers.py, decided.py
+      -> submissions/NAME/    one validated CSV, a ledger row   sample.py, submission.py, ledger.py
+      -> leaderboard          CV +- SE, paired tests            leaderboard/
       -> verify               re-derives all of it; a leak      verify.py
                               is named, exit code 1
     (submit                   sent once, scores come back       submitting/)
+    (tune                     one run's settings, searched      search.py, tuning/)
     (bundle                   the runs, without internet        bundle/)
 
 Imports go one way (tests/test_architecture.py holds the order). What a model may see is an `Images`

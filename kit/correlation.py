@@ -124,14 +124,16 @@ def check_trains(competition: Competition, name: str) -> None:
     InputError
         When there is no such run, or its features never move.
     """
+    competition.check_single("correlation measures between classes that share no image")
     run = competition.run(name)
     if not isinstance(build_model(competition, run), Encoding):
         raise InputError(
             f"run {name}: {run.model} trains no network, so its features do not move; correlation takes runs of "
             "clip_finetune and fine_tune"
         )
-    if run.bags > 1:
-        raise InputError(f"run {name}: its {run.bags} bags have a feature space each; correlation takes runs without")
+    if run.n_copies > 1:
+        cause = f"its {run.n_copies} bags or seeds have a feature space each"
+        raise InputError(f"run {name}: {cause}; correlation takes runs of one network per fold")
 
 
 def correlate(prepared: Prepared, result: Result) -> Correlation:
@@ -176,7 +178,7 @@ def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Encoding, f
     model = MODELS[result.facts["model"]](**options | {"seed": fold_seed(options["seed"], fold)})
     mine = fold_folder(result.folder, fold)
     model.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
-    if not isinstance(model, Swept):
+    if not isinstance(model, Swept) or model.sweep_name != "alpha":
         return model, 1.0
     settled = read_json(mine / "settled.json")
     return model, float(settled[model.sweep_name] if isinstance(settled, dict) else settled)

@@ -53,6 +53,26 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"valid: {shown}{', ...' if len(names) > 20 else ''}" if names else "there are none"
 
 
+PLAIN = {  # what pydantic says -> what a user of TOML says
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text in quotes",
+    "a valid boolean": "true or false",
+    "a valid list": "a list",
+    "a valid tuple": "a list",
+    "a valid dictionary": "a table",
+}
+
+
+def plain(complaint: str) -> str:
+    """Return a complaint of pydantic in plain words: ``"must be a whole number"``."""
+    said = complaint.removeprefix("Value error, ")
+    if not said.startswith("Input should be "):
+        return said
+    said = said.removeprefix("Input should be ").partition(" or instance of ")[0]
+    return "must be " + next((said.replace(own, word) for own, word in PLAIN.items() if said.startswith(own)), said)
+
+
 def some(items: Iterable[object], n: int = 5) -> str:
     """Return the first `n` items for a message, and how many more there are."""
     items = [str(item) for item in items]

@@ -20,7 +20,7 @@ from kit.errors import InputError, some
 from kit.files import fill_array, key_of, read_json, write_atomic, write_json
 from kit.images import Images, Pool
 from kit.store import BLOCK, Geometry, decode_block, read_rows, read_store
-from kit.terminal import Progress, warn
+from kit.terminal import Progress, stage, track, warn
 from kit.weights import EncoderSpec, parse_encoder
 
 if TYPE_CHECKING:
@@ -170,11 +170,12 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndar
         return np.load(path, mmap_mode="r", allow_pickle=False), key
     encoder = load_encoder(spec)
     note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
+    run = Forward(encoder, precision)
+    write_json(path.with_suffix(".json"), note)
     with Progress("features", len(pool)) as progress:
-        run = _Forward(encoder, precision)
-        write_json(path.with_suffix(".json"), note)
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
+            progress.resume_at(start)
             values = run(decode_block(pool.paths[start:stop], encoder.preprocessing.geometry))
             is_finite = np.isfinite(values).all(axis=1)
             if not is_finite.all():
@@ -182,7 +183,10 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndar
             rows[:] = values
             progress.advance(stop - start)
 
-        return fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK, check_deadline), key
+        values = fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK, check_deadline)
+    if progress.n_made:
+        stage("features", f"{spec.text}: {progress.summary('images encoded')}")
+    return values, key
 
 
 def _check_note(path: Path, spec: EncoderSpec) -> str | None:
@@ -216,7 +220,7 @@ def _give_up(path: Path, note: dict[str, Any]) -> None:
     raise _NotFinite(note["overflows"])
 
 
-class _Forward:
+class Forward:
     """Run an image tower on uint8 blocks, at one device and precision."""
 
     def __init__(self, encoder: Encoder, precision: str) -> None:
@@ -289,7 +293,7 @@ def image_features(images: Images, encoder: str | None, encoder_args: dict[str, 
         return encode_images(images, encoder, encoder_args).values
     store = read_store(images.pool, squashed(pixels))  # (n_pool, 3, pixels, pixels)
     values = np.empty((len(images), 3 * (pixels**2 + HISTOGRAM_BINS)), dtype=np.float32)
-    for start in range(0, len(images), BLOCK):
+    for start in track(range(0, len(images), BLOCK), "pixels"):
         values[start : start + BLOCK] = _describe(read_rows(store, images.rows[start : start + BLOCK]))
     return values
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kit.files import write_atomic
 from kit.images import decode_image
+from kit.terminal import warn
 
 TILE = 96  # side of an image in pixels
 TEXT = 14  # height of a line in pixels
@@ -70,8 +71,12 @@ def write_sheet(path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]
 
 
 def _fit(image: str | np.ndarray, side: int) -> object:
-    """Return an image that fits a tile, on grey."""
+    """Return an image that fits a tile, on grey; grey alone where its file cannot be read any more."""
     from PIL import Image, ImageOps
 
-    pixels = decode_image(image).permute(1, 2, 0).numpy() if isinstance(image, str) else image
+    try:
+        pixels = decode_image(image).permute(1, 2, 0).numpy() if isinstance(image, str) else image
+    except OSError as error:
+        warn(f"contact sheet: a tile stays empty: {error}")
+        return Image.new("RGB", (side, side), "lightgrey")
     return ImageOps.pad(Image.fromarray(pixels), (side, side), color="lightgrey")

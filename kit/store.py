@@ -19,7 +19,7 @@ import numpy as np
 from kit.deadline import check_deadline
 from kit.files import fill_array, key_of, write_atomic
 from kit.images import Images, Pool, decode_image
-from kit.terminal import Progress
+from kit.terminal import Progress, stage
 
 if TYPE_CHECKING:
     import torch
@@ -108,11 +108,15 @@ def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
     with Progress("store", len(pool)) as progress:
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
+            progress.resume_at(start)
             rows[:] = decode_block(pool.paths[start:stop], geometry).numpy()
             progress.advance(stop - start)
 
         shape = (len(pool), 3, geometry.height, geometry.width)
-        return fill_array(path, shape, "uint8", fill, BLOCK, check_deadline)
+        pixels = fill_array(path, shape, "uint8", fill, BLOCK, check_deadline)
+    if progress.n_made:
+        stage("store", progress.summary(f"images decoded to {geometry.height} x {geometry.width} pixels"))
+    return pixels
 
 
 def keep_pixels(pool: Pool, geometry: Geometry, pixels: np.ndarray) -> None:

@@ -1,27 +1,34 @@
 """What a person sees: results on stdout; stage headers, notes and progress on stderr.
 
-Colours are Rich's decision: none in a pipe or with NO_COLOR. ``--quiet`` silences the notes, ``--json`` keeps stdout
-for one JSON document.
+One line per stage: what it is about, what was re-used and what was made; at the end of a command what to do next.
+Colours are Rich's decision: none in a pipe, with NO_COLOR or TERM=dumb; FORCE_COLOR=1 keeps them in a pipe (`less -R`).
+COLUMNS says how wide a pipe is. ``--quiet`` silences all but errors, ``--json`` keeps stdout for one JSON document.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich import progress as bars
 from rich.console import Console
 from rich.markup import escape as rich_escape
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Item = TypeVar("Item")
 
 LABEL_WIDTH = 11  # characters
-PIPE_WIDTH = 132  # characters, where there is no terminal to ask
+PIPE_WIDTH = 132  # characters, where neither a terminal nor COLUMNS says
+SHOWN_AFTER = 0.5  # seconds: what takes less shows no bar
 
-out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+out = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH)
 err = Console(stderr=True)
 
 
@@ -51,6 +58,11 @@ def _say(label: str, style: str, text: str) -> None:
     err.print(Text.assemble((f"{label:<{LABEL_WIDTH}} ", style), str(text)), soft_wrap=True)
 
 
+def count(n: int, unit: str) -> str:
+    """Return ``"1 run"`` or ``"1,200 runs"``."""
+    return f"{n:,} {unit}{'' if n == 1 else 's'}"
+
+
 def print_json(value: object) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
@@ -69,36 +81,109 @@ def escape(text: Any) -> str:
     return rich_escape(str(text))
 
 
+def table(title: str = "", caption: str = "") -> Table:
+    """Return an empty table in the style of all of them; `title` and `caption` are plain text."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=escape(title) or None, caption=escape(caption) or None, title_justify="left", caption_justify="left",
+        header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+
+
 class Progress:
-    """Show a progress bar once work is really done: nothing appears when all of it is re-used."""
+    """Show how far a loop is, how fast and how long it still takes, once it has run for half a second.
+
+    Nothing appears in a pipe, with ``--quiet``, or where all of it is re-used.
+
+    Parameters
+    ----------
+    label
+        What is being done.
+    total
+        Items in all.
+    """
 
     def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self._bar, self._task = label, total, None, None
+        self.label, self.total = label, total
+        self._bar: Any = None
+        self.n_made = 0  # by this call
+        self._n_found, self._detail, self._is_over = 0, "", False
+        self._lock, self._started = threading.Lock(), time.perf_counter()
 
     def __enter__(self) -> Progress:
+        if self.total and err.file.isatty() and not err.is_dumb_terminal and not err.quiet:
+            self._timer = threading.Timer(SHOWN_AFTER, self._open)
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def advance(self, n: int = 1, detail: str = "") -> None:
         """Move on by `n` items."""
-        if self._bar is None:
-            self._open()
-        if self._bar is not None:
-            self._bar.update(self._task, advance=n, description=f"{self.label:<{LABEL_WIDTH}} {detail}")
+        with self._lock:
+            self.n_made, self._detail = self.n_made + n, detail
+            if self._bar is not None:
+                self._bar.update(
+                    self._bar.task_ids[0], completed=self._n_done, total=self.total, description=self._describe()
+                )
+
+    def resume_at(self, n: int) -> None:
+        """Begin at `n` items, which an earlier call has made; once under way this says nothing new."""
+        if not self.n_made:
+            self._n_found = n
+
+    def summary(self, made: str) -> str:
+        """Return how many items this call made and how fast: of ``"images read"`` ``"1,200 images read at 45/s"``."""
+        return f"{self.n_made:,} {made} at {_spell_rate(self.n_made / (time.perf_counter() - self._started))}"
+
+    @property
+    def _n_done(self) -> int:
+        return self._n_found + self.n_made
+
+    def _describe(self) -> str:
+        return escape(f"{self.label:<{LABEL_WIDTH}} {self._detail}")
 
     def _open(self) -> None:
-        if not err.is_terminal or err.quiet:
-            return
-        columns = (
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TaskProgressColumn(show_speed=True),
-            bars.TimeRemainingColumn(),
-        )
-        self._bar = bars.Progress(*columns, console=err, transient=True)
-        self._bar.start()
-        self._task = self._bar.add_task(self.label, total=self.total)
+        """Draw the bar, unless the work is over."""
+        with self._lock:
+            if not self._is_over:
+                self._bar = _draw_bar()
+                self._bar.add_task(self._describe(), total=self.total, completed=self._n_done)
+                self._bar.start()
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        with self._lock:
+            self._is_over = True
+            if self._bar is not None:
+                self._bar.stop()
+        if hasattr(self, "_timer"):
+            self._timer.cancel()
+
+
+def _draw_bar() -> Any:
+    """Return Rich's progress bar with our columns: label, bar, count, rate, time left."""
+    from rich import progress as bars
+
+    class Rate(bars.ProgressColumn):
+        """Show items per second, or seconds per item."""
+
+        def render(self, task: bars.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(_spell_rate(speed) if speed else "")
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(bar_width=min(20, err.width // 6)),
+        bars.MofNCompleteColumn(),
+        Rate(),
+        bars.TimeRemainingColumn(compact=True),
+    )
+    return bars.Progress(*columns, console=err, transient=True)
+
+
+def _spell_rate(per_second: float) -> str:
+    """Return items per second, or seconds per item where that is the larger number."""
+    if per_second < 1:
+        return f"{1 / per_second:.1f} s each"
+    return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.1f}/s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,18 +14,24 @@ from folders import touch, write
 from PIL import Image
 
 from kit import terminal
+from kit.cli.call import options
 from kit.competition import Competition
 from kit.competition_file import read_competition
 from kit.files import Workspace
+from kit.kaggle_api import session
+from kit.kaggle_api.credentials import child_environment
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real Kaggle, whatever it forgets
+LOOPBACK = Path(__file__).with_name("loopback")
+runpy.run_path(str(LOOPBACK / "sitecustomize.py"))  # nor any other machine
+session.child_environment = lambda given: child_environment(given) | {"PYTHONPATH": str(LOOPBACK)}
 
 
 @pytest.fixture(autouse=True)
 def _heard() -> None:
-    """Let every test be heard: a command called with --quiet would silence those after it."""
-    terminal.err.quiet = False
+    """Let every test be heard, and in words: a command called with --quiet or --json would change those after it."""
+    terminal.err.quiet, options.json = False, False
 
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
@@ -138,15 +145,41 @@ def trained_workspace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
     return workspace, train(workspace)
 
 
-@pytest.fixture
-def site(trained_workspace, tmp_path, monkeypatch, capsys):
-    """The trained competition, and a stand-in Kaggle that this process' client reaches instead of the real one."""
+@pytest.fixture(scope="session")
+def kaggle_server():
+    """A stand-in Kaggle for all tests, and the clients that stay connected to it."""
     from kaggle_server import KaggleServer
-    from kaggle_site import Site, copy_workspace, hurry, point_at
+    from kaggle_site import WarmKaggle
+
+    with KaggleServer({}) as server:
+        yield server
+        WarmKaggle.end_all()
+
+
+@pytest.fixture
+def kaggle(kaggle_server, monkeypatch):
+    """The stand-in as it was in the beginning, and nobody in a hurry that need not be."""
+    from kaggle_site import WarmKaggle, hurry
+
+    hurry(monkeypatch)
+    monkeypatch.setattr("kit.kaggle_api.session.Kaggle", WarmKaggle)
+    kaggle_server.begin()
+    yield kaggle_server
+    assert kaggle_server.strangers == []
+
+
+@pytest.fixture(scope="session")
+def kaggle_home(tmp_path_factory) -> Path:
+    """The home of the clients that share a process."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def site(trained_workspace, kaggle, kaggle_home, tmp_path, monkeypatch, capsys):
+    """The trained competition, and a stand-in Kaggle that this process' client reaches instead of the real one."""
+    from kaggle_site import Site, copy_workspace, point_at
 
     template, solution = trained_workspace
-    hurry(monkeypatch)
-    with KaggleServer(solution) as server:
-        point_at(server, monkeypatch, tmp_path / "home")
-        yield Site(copy_workspace(template, tmp_path / "workspace"), server, capsys)
-        assert server.strangers == []
+    kaggle.begin(solution)
+    point_at(kaggle, monkeypatch, kaggle_home)
+    return Site(copy_workspace(template, tmp_path / "workspace"), kaggle, capsys)

@@ -318,7 +318,7 @@ def test_no_draw_at_all_is_refused(kit, photos):
 
 def test_data_is_refused_for_a_competition_and_an_unknown_one_is_named(kit, photos):
     code, _, err = kit("bench", "digits", "--data", str(photos))
-    assert code == 2 and "--data is read by ./run.sh bench semi alone" in err
+    assert code == 2 and "--data is read by ./run.sh bench semi and bench explain alone" in err
     code, _, err = kit("bench", "digist")
     assert code == 2 and "no competition 'digist'; did you mean 'digits'?" in err
 

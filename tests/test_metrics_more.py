@@ -282,6 +282,8 @@ def test_the_table_per_class_agrees_with_scikit_learn(draw):
     found = np.array([(row.precision, row.recall, row.f1, row.support) for row in rows]).T
     assert [row.name for row in rows] == list("abcde") and found == pytest.approx(np.array(expected))
     assert [row.recall_se for row in rows] == pytest.approx(np.sqrt(found[1] * (1 - found[1]) / found[3]))
+    n_said = [row.said for row in rows]
+    assert [row.precision_se for row in rows] == pytest.approx(np.sqrt(found[0] * (1 - found[0]) / n_said))
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -290,7 +292,7 @@ def test_no_recall_is_certain_however_few_its_images(code):
     few, many = (per_class(np.zeros(n, dtype=int), proba[:n], ("a", "b"))[0] for n in (2, 5))
     assert few.recall == many.recall == 1 - code and few.recall_se > many.recall_se > 0.1
     twins = per_class(np.zeros(5, dtype=int), proba, ("a", "b"), groups=np.array([1, 1, 1, 2, 2]))[0]
-    assert twins.recall_se == few.recall_se
+    assert twins.recall_se == few.recall_se and twins.f1_se == few.f1_se and few.f1_se > many.f1_se > 0.02
 
 
 def test_a_class_without_images_has_no_recall_and_one_never_said_no_precision():

@@ -125,7 +125,7 @@ def test_a_file_beside_the_pool_can_be_an_exemplar(animals):
     competition = animals('{ cat = "shown/cat.png", dog = "001" }', 'encoder = "given"')
     (competition.root / "shown").mkdir()
     Image.new("RGB", (12, 12), "red").save(competition.root / "shown" / "cat.png")
-    assert "no row for 1 of 2 images: shown/cat.png" in refusal(competition)  # found, but it has no embedding
+    assert "gave no embedding of exemplar 'shown/cat.png'" in refusal(competition)  # found, but not embedded
 
 
 def test_exemplars_may_stand_in_a_csv(animals):

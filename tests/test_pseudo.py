@@ -82,8 +82,9 @@ def test_top_k_takes_k_of_each_class_whatever_the_size_of_the_pool():
 def test_top_k_takes_what_there_is_and_says_so():
     chosen = choose_pseudo_labels([teacher(0, 40)], plan(strategy="top_k", k=30))
     assert len(chosen.ids) == 40
-    said = remarks(summarise([chosen.diary]), "top_k")
-    assert len(said) == 1 and said[0].startswith("fewer images than asked for in a, b, c, d")
+    said = remarks(summarise([chosen.diary]), plan(strategy="top_k", k=30).model_dump())
+    counts = ", ".join(f"{name} ({n})" for name, n in chosen.diary["per_class"].items())
+    assert said == [f"fewer images than the 30 asked for in {counts}: all there are were taken"]
 
 
 def test_adaptive_thresholds_are_lower_for_classes_that_are_named_rarely():
@@ -143,13 +144,24 @@ def test_an_empty_pool_gives_no_pseudo_labels_and_says_so():
     for strategy in ("balanced", "top_k", "threshold", "adaptive"):
         chosen = choose_pseudo_labels([empty], plan(strategy=strategy))
         assert len(chosen.ids) == 0 and chosen.diary["n_chosen"] == 0
-        assert "the pool of unlabelled images is empty" in remarks(summarise([chosen.diary]), strategy)[0]
+        said = remarks(summarise([chosen.diary]), plan(strategy=strategy).model_dump())
+        assert "the pool of unlabelled images is empty" in said[0]
 
 
 def test_a_threshold_that_keeps_nothing_says_so():
-    chosen = choose_pseudo_labels([teacher(0)], plan(strategy="threshold", threshold=1.0))
+    high = plan(strategy="threshold", threshold=1.0)
+    chosen = choose_pseudo_labels([teacher(0)], high)
     assert len(chosen.ids) == 0
-    assert remarks(summarise([chosen.diary]), "threshold")[0].startswith("nothing passes")
+    said = remarks(summarise([chosen.diary]), high.model_dump())[0]
+    assert said.startswith("nothing passes")
+    assert said.endswith(f"the surest has a probability of {teacher(0).proba.max():.3f}: lower threshold")
+
+
+def test_teachers_that_never_agree_say_what_lets_labels_pass():
+    first, second = np.eye(4)[np.arange(8) % 4], np.eye(4)[(np.arange(8) + 1) % 4]
+    chosen = choose_pseudo_labels([says(first), says(second)], plan(agree=True))
+    assert len(chosen.ids) == 0
+    assert remarks(summarise([chosen.diary]), plan().model_dump())[0].endswith("set agree = false")
 
 
 def test_a_class_that_no_teacher_names_is_lifted_to_its_prior_and_named():
@@ -158,7 +170,7 @@ def test_a_class_that_no_teacher_names_is_lifted_to_its_prior_and_named():
     chosen = choose_pseudo_labels([says(proba)], plan())
     assert chosen.diary["lifted"] == ["d"]
     assert chosen.diary["per_class"]["d"] > 0
-    assert "no teacher ever names d" in remarks(summarise([chosen.diary]), "balanced")[0]
+    assert "no teacher ever names d" in remarks(summarise([chosen.diary]), plan().model_dump())[0]
 
 
 def test_a_class_without_any_probability_stays_without_images():

@@ -1,12 +1,14 @@
 """The command line: one subcommand per stage, in pipeline order.
 
-Results go to stdout, everything else to stderr. Exit code 0 when the thing asked for was done, 2 for bad input, 1 for
-a failure. Modules are imported inside the command that needs them, so that ``--help`` is instant.
+Results go to stdout, everything else to stderr. Exit code 0 when the thing asked for was done, 1 for a failure, 2 for
+a mistake to mend, 130 when it was stopped. Modules are imported inside the command that needs them, so that
+``--help`` is instant.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
 
@@ -15,11 +17,13 @@ from kit.errors import InputError, LeakFound, Stopped, TimeIsUp
 
 # isort: off
 # the order of the commands is that of --help
-from kit.cli import download, data, mine, prompts, fit, correlation, results, kaggle, bundle, everything, house  # noqa: F401
+from kit.cli import download, data, mine, prompts, fit, correlation, results, decisions, report, explain, triage  # noqa: F401
+from kit.cli import kaggle, tune, bundle, everything, models, house  # noqa: F401
 # isort: on
 
 WITH_VALUE = ("--workspace", "--set", "--seed")
 FLAGS = ("--strict", "--quiet", "--json")
+SWITCHES = ("true", "false", "yes", "no", "on", "off")
 PLACE_ERRORS = {  # what is wrong with the place that was written to, and what to do
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
@@ -28,7 +32,14 @@ PLACE_ERRORS = {  # what is wrong with the place that was written to, and what t
 
 
 def hoist(arguments: list[str]) -> list[str]:
-    """Move global options in front of the command, wherever they were written."""
+    """Move global options in front of the command, wherever they were written.
+
+    Raises
+    ------
+    InputError
+        When a flag is given a value.
+    """
+    _check_flags(arguments)
     front, rest, ahead = [], [], iter(arguments)
     for argument in ahead:
         if argument == "--":
@@ -42,13 +53,24 @@ def hoist(arguments: list[str]) -> list[str]:
     return front + rest
 
 
+def _check_flags(arguments: list[str]) -> None:
+    """Refuse ``--json true`` and ``--json=true``: the word would be taken for a command."""
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        flag, equals, _ = argument.partition("=")
+        if argument == "--":
+            return
+        if flag in FLAGS and (equals or following.lower() in SWITCHES):
+            said = argument if equals else f"{argument} {following}"
+            raise InputError(f"{said}: {flag} takes no value; write it to switch it on, leave it out otherwise")
+
+
 def main() -> None:
     """Run a command; turn what went wrong into one message and an exit code."""
     signal.signal(signal.SIGINT, _stop)
     try:
-        app(hoist(sys.argv[1:]), prog_name="./run.sh")
+        app(hoist(sys.argv[1:]) or ["--help"], prog_name="./run.sh")
     except InputError as error:
-        _fail(str(error), 2)
+        _fail(blame(str(error), options.changes), 2)
     except (LeakFound, TimeIsUp, RuntimeError) as error:
         _fail(str(error), 1)
     except OSError as error:
@@ -58,6 +80,17 @@ def main() -> None:
         _fail(f"{error.filename or options.workspace}: {error.strerror}; what was written before is whole, {remedy}", 2)
     except Stopped:
         _fail("stopped; what was computed is kept, the next call goes on", 130)
+
+
+def blame(message: str, changes: tuple[str, ...]) -> str:
+    """Return a message on a table of competition.toml with the ``--set`` that is at fault in place of the file."""
+    found = re.search(r"competition\.toml: \[([\w.-]+)\] (.*)", message, re.DOTALL)
+    for change in reversed(changes) if found else ():
+        path, table = change.partition("=")[0].strip(), found[1]
+        key = path.removeprefix(f"{table}.").partition(".")[0]
+        if path == table or (path.startswith(f"{table}.") and re.search(rf"\b{re.escape(key)}\b", found[2])):
+            return f"--set {change}: [{table}] {found[2]}"
+    return message
 
 
 def _stop(*_: object) -> None:

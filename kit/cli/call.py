@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from kit.competition import Competition
@@ -20,12 +22,49 @@ if TYPE_CHECKING:
 DEFAULT = "digits"
 REPOSITORY = Path(__file__).parents[2]
 
-app = typer.Typer(
+EPILOG = (
+    "COMP is a name under kit/competitions or a folder holding competition.toml. Global options may stand before or "
+    "after the command.\n\n"
+    "Exit codes: 0 done; 1 a failure, or a leak that was found; 2 a mistake to mend; 130 stopped, the next call goes "
+    "on.\n\n"
+    "In a pipe there are no colours and no progress; FORCE_COLOR=1 keeps the colours, NO_COLOR=1 drops them "
+    "everywhere, COLUMNS=80 sets the width."
+)
+
+
+class PlainFlags:
+    """List options without a type behind those that take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters of a command."""
+        params = super().get_params(ctx)
+        for own in params:
+            if getattr(own, "is_flag", False):
+                own.metavar = ""
+        return params
+
+
+class Command(PlainFlags, TyperCommand):
+    """One command."""
+
+
+class Group(PlainFlags, TyperGroup):
+    """All commands."""
+
+
+class App(typer.Typer):
+    """Gather the commands."""
+
+    def command(self, *names: Any, **settings: Any) -> Any:
+        """Add a command."""
+        return super().command(*names, cls=Command, **settings)
+
+
+app = App(
     help="From a folder of images with few labels to a scored, valid submission.csv.",
-    epilog="COMP is a name under kit/competitions or a folder holding competition.toml. Global options may stand "
-    "before or after the command.",
+    epilog=EPILOG,
+    cls=Group,
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -71,12 +110,15 @@ def set_options(
     terminal.err.quiet = quiet
 
 
-def list_weights(combined: Result, separator: str) -> str:
-    """Return the ensemble's weights as text, the heaviest member first, and how far they are shrunk to uniform."""
-    ordered = sorted(combined.facts["weights"].items(), key=lambda item: -item[1])
-    weights = separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
-    shrunk = 1 - combined.facts["shrinkage"]
-    return f"{weights}{separator}({shrunk:.0%} of the way to equal weights)" if shrunk else weights
+def suggest(*words: str) -> None:
+    """Say what to do next, the last line of a command: one to copy, with this call's workspace, changes and seed."""
+    from kit import terminal
+
+    given = [] if options.workspace == REPOSITORY else ["--workspace", str(options.workspace)]
+    given += [word for change in options.changes for word in ("--set", change)]
+    given += [] if options.seed is None else ["--seed", str(options.seed)]
+    sys.stdout.flush()  # the result stands above it, also where both go into one pipe
+    terminal.stage("next", shlex.join(["./run.sh", *words, *given]))
 
 
 def read(comp: str) -> Competition:
@@ -88,7 +130,6 @@ def read(comp: str) -> Competition:
 
 def ready(competition: Competition, time_limit: str | None = None, held: bool = False) -> Prepared:
     """Make a competition ready, alone in its workspace."""
-    from kit import terminal
     from kit.deadline import parse_duration, set_deadline
     from kit.prepare import prepare
 
@@ -98,8 +139,6 @@ def ready(competition: Competition, time_limit: str | None = None, held: bool = 
     else:
         with holding(competition):
             prepared = prepare(competition)
-    counts = ", ".join(f"{len(prepared.split(split))} {split}" for split in ("labeled", "unlabeled", "test"))
-    terminal.stage("images", f"{competition.name}: {len(prepared.classes)} classes, {counts}")
     return prepared
 
 
@@ -125,10 +164,8 @@ def say(text: Any, document: Any) -> None:
         terminal.out.print(text)
 
 
-def say_board(
-    prepared: Prepared, results: list[Result], skipped: dict[str, str], submission: Path | None = None
-) -> None:
-    """Print the leaderboard."""
+def say_board(prepared: Prepared, results: list[Result], skipped: dict[str, str], **files: Path | None) -> None:
+    """Print the leaderboard; with --json also where the `files` lie that were made along with it."""
     from dataclasses import asdict
 
     from kit import terminal
@@ -140,4 +177,13 @@ def say_board(
         "metric": prepared.competition.facts.metric,
         "runs": [asdict(row) for row in rows],
     }
-    say(render(prepared, rows, terminal.out.width), document | ({"submission": str(submission)} if submission else {}))
+    made = {name: str(path) for name, path in files.items() if path is not None}
+    board: Any = render(prepared, rows, terminal.out.width)
+    if prepared.hierarchy is not None and results:
+        from rich.console import Group
+
+        from kit.leaderboard.levels import render_levels, score_levels
+
+        document["levels"] = {result.name: score_levels(prepared, result) for result in results}
+        board = Group(board, render_levels(prepared, document["levels"]))
+    say(board, document | made)

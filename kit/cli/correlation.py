@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import Comp, app, holding, read, ready, say
+from kit.cli.call import Comp, app, holding, read, ready, say, suggest
 from kit.errors import InputError
 
 
@@ -35,3 +35,4 @@ def correlation(
         change = pair["after"] - pair["before"]
         lines.append(f"{first} - {second}: {pair['before']:.3f} -> {pair['after']:.3f} ({change:+.3f})")
     say("\n".join([*lines, str(path)]), found.as_dict() | {"run": run, "picture": str(path)})
+    suggest("report", comp)

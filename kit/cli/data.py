@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, REPOSITORY, Comp, app, holding, options, read, ready, say
-from kit.errors import MissingWeights
+from kit.cli.call import DEFAULT, REPOSITORY, Comp, app, holding, options, read, ready, say, suggest
+from kit.errors import InputError, MissingWeights
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+    from kit.prepare import Prepared
 
 
 @app.command()
@@ -30,9 +35,9 @@ def new(
     layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
     terminal.err.print(describe(layout))
     folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
-    where = "" if options.workspace == REPOSITORY else f" --workspace {shlex.quote(str(options.workspace))}"
-    terminal.note(f"next: look through {folder}, then ./run.sh all {name}{where}")
+    terminal.stage("new", f"look through {folder / FILE}: was everything inferred as you mean it?")
     say(str(folder), {"competition": name, "file": str(folder / FILE)})
+    suggest("all", name)
 
 
 @app.command()
@@ -51,46 +56,97 @@ def check(comp: Comp = DEFAULT) -> None:
         terminal.print_json(report.as_dict())
     else:
         report.print()
+    suggest("all", comp)
 
 
 @app.command()
-def folds(comp: Comp = DEFAULT) -> None:
+def folds(
+    comp: Comp = DEFAULT,
+    run: Annotated[str | None, typer.Option(help="Draw the classes before and after this run's balance, too.")] = None,
+) -> None:
     """Assign the folds once, or read and verify them; show classes x folds."""
     import numpy as np
-    from rich.table import Table
 
     from kit import terminal
 
     prepared = ready(read(comp))
     n_folds = int(prepared.folds.max()) + 1
-    counts = np.zeros((len(prepared.classes), n_folds), dtype=int)
-    np.add.at(counts, (prepared.labels, prepared.folds), 1)
+    has = prepared.labels if prepared.labels.ndim == 2 else np.eye(len(prepared.classes), dtype=int)[prepared.labels]
+    counts = np.stack([has[prepared.folds == fold].sum(axis=0, dtype=int) for fold in range(n_folds)], axis=1)
     path = prepared.competition.workspace.folds(prepared.competition.name)
-    table = Table("class", *[f"fold {fold}" for fold in range(n_folds)], title=str(path), title_justify="left")
-    for name, row in zip(prepared.classes, counts, strict=True):
-        table.add_row(terminal.escape(name), *map(str, row))
+    balance = _draw_balance(prepared, run) if run is not None else {}
     document = {"file": str(path), "counts": dict(zip(prepared.classes, counts.tolist(), strict=True))}
-    say(table, document)
+    if balance:
+        terminal.note(f"the classes before and after: {balance['picture']}")
+    say(_table_of_folds(prepared, counts, balance), document | ({"balance": balance} if balance else {}))
+    suggest("train", comp)
+
+
+def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, Any]) -> Table:
+    """Return classes x folds; where there is no room, classes with their images and the fewest and most in a fold."""
+    from kit import terminal
+
+    columns = {f"fold {fold}": [str(n) for n in column] for fold, column in enumerate(counts.T)}
+    longest = max(map(len, prepared.classes))
+    if longest + sum(len(header) + 3 for header in columns) > terminal.out.width:
+        columns = {"images": counts.sum(axis=1), "fewest": counts.min(axis=1), "most": counts.max(axis=1)}
+        columns = {header: [str(n) for n in column] for header, column in columns.items()}
+    if balance:
+        columns[f"by {balance['balance']}"] = [f"{n:.1f}" for n in balance["after"]]
+    table = terminal.table(f"{prepared.competition.name}: labelled images of each class in each fold")
+    table.add_column("class", overflow="fold")
+    for header in columns:
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, *cells in zip(prepared.classes, *columns.values(), strict=True):
+        table.add_row(terminal.escape(name), *cells)
+    return table
+
+
+def _draw_balance(prepared: Prepared, name: str) -> dict[str, Any]:
+    """Draw how much each class counts before and after a run's balance, in runs/NAME/RUN/balance.png; return it all."""
+    from kit.balance import Balance, count_classes, draw_distribution
+    from kit.files import write_atomic
+    from kit.models import build_model
+
+    run = prepared.competition.run(name)
+    model = build_model(prepared.competition, run)
+    if not isinstance(model, Balance):
+        raise InputError(f"run {name}: {run.model} does not balance classes, so there is nothing to draw")
+    before, after = count_classes(prepared.pool.select(prepared.labeled, prepared.labels), model, run.seed)
+    path = prepared.competition.workspace.runs(prepared.competition.name) / name / "balance.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomic(path) as file:
+        file.write(draw_distribution(before, after, prepared.classes, f"{name}: {model.balance}"))
+    facts = {"run": name, "balance": model.balance, "picture": str(path)}
+    return facts | {"before": before.tolist(), "after": after.tolist()}
 
 
 @app.command()
 def features(comp: Comp = DEFAULT) -> None:
     """Encode all images once with every encoder that a run names."""
     from kit import terminal
-    from kit.features import encode_images
+    from kit.features import GIVEN, encode_images, has_features
 
     prepared = ready(read(comp))
     everything = prepared.pool.select(range(len(prepared.pool)))
     shapes: dict[str, Any] = {}
+    told: list[Any] = []  # encoders; several runs read the same
     with holding(prepared.competition):
         for name, run in prepared.competition.runs.items():
-            encoder = run.options.get("encoder")
+            encoder, args = run.options.get("encoder"), run.options.get("encoder_args", {})
             if encoder is None or run.model in ("fine_tune", "clip_finetune"):
                 continue  # networks that are trained read pixels
             try:
-                shapes[name] = encode_images(everything, encoder, run.options.get("encoder_args", {})).values.shape
+                known = encoder == GIVEN or has_features(prepared.pool, encoder, args)
+                shapes[name] = encode_images(everything, encoder, args).values.shape
             except MissingWeights as error:
                 if options.strict:
                     raise
                 terminal.warn(f"{name} is skipped: {error}")
-    say("\n".join(f"{name}: {n} images x {dims}" for name, (n, dims) in shapes.items()), shapes)
+                continue
+            if known and (encoder, args) not in told:
+                terminal.stage("features", f"{encoder}: {terminal.count(len(everything), 'image')} re-used")
+            told.append((encoder, args))
+    lines = [f"{name}: {n} images x {dims}" for name, (n, dims) in shapes.items()]
+    say("\n".join(lines or ["no run reads features: nothing to encode"]), shapes)
+    suggest("train", comp)

@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, list_weights, read, ready, say
+from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, read, ready, say, suggest
 from kit.errors import InputError
 
 
 @app.command()
 def train(
     comp: Comp = DEFAULT,
-    runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs or grids; all runs by default.")
-    ] = None,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Runs or grids; all runs by default.")] = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
@@ -30,8 +28,10 @@ def train(
     prepared = ready(competition, time_limit)
     with holding(competition):
         results, _ = train_runs(prepared, names, strict=True)
-    lines = [f"{own.name}: CV {own.facts['cv']:.4f} +- {own.facts['se']:.4f}" for own in results]
+    score = competition.data.score_name
+    lines = [f"{own.name}: {score} {own.facts['cv']:.4f} +- {own.facts['se']:.4f}" for own in results]
     say("\n".join(lines), [own.facts for own in results])
+    suggest("leaderboard", comp)
 
 
 @app.command("import")
@@ -47,17 +47,20 @@ def import_(
     prepared = ready(read(comp))
     with holding(prepared.competition):
         result = import_predictions(prepared, name, oof, test)
-    say(f"{name}: CV {result.facts['cv']:.4f} +- {result.facts['se']:.4f}", result.facts)
+    score = prepared.competition.data.score_name
+    say(f"{name}: {score} {result.facts['cv']:.4f} +- {result.facts['se']:.4f}", result.facts)
+    suggest("ensemble", comp)
 
 
 @app.command("ensemble")
 def ensemble_(comp: Comp = DEFAULT) -> None:
     """Learn temperatures and weights on oof predictions; the score is nested."""
-    from kit.ensemble import ensemble
+    from kit.ensemble import ensemble, list_weights
     from kit.pipeline import find_members
 
     prepared = ready(read(comp))
     with holding(prepared.competition):
         result = ensemble(prepared, find_members(prepared))
-    score = f"ensemble: CV {result.facts['cv']:.4f} +- {result.facts['se']:.4f} (nested)"
-    say(f"{score}\n{list_weights(result, chr(10))}", result.facts)
+    score = f"{prepared.competition.data.score_name} {result.facts['cv']:.4f} +- {result.facts['se']:.4f} (nested)"
+    say(f"ensemble: {score}\n{list_weights(result, chr(10))}", result.facts)
+    suggest(*(("submission", comp) if len(prepared.split("test")) else ("leaderboard", comp)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, options, read, ready
+from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, options, read, ready, suggest
 
 
 @app.command("prompts")
@@ -35,3 +35,4 @@ def prompts_(
         terminal.print_json(report.as_dict())
     else:
         print_report(report, terminal.out, shown)
+    suggest("train", comp)

@@ -13,6 +13,7 @@ from kit.encoders.preprocessing import Preprocessing
 from kit.encoders.timm_network import load_timm, preprocessing_of_timm, timm_preprocessing
 from kit.encoders.words import tokenize
 from kit.errors import InputError
+from kit.terminal import track
 from kit.weights import EncoderSpec, find_weights
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Encoder:
         with torch.no_grad():
             features = [
                 self.network.encode_text(part.to(device), normalize=True).float().cpu()
-                for part in tokens.split(TEXT_BATCH)
+                for part in track(tokens.split(TEXT_BATCH), "words")
             ]
         return torch.cat(features).numpy()
 

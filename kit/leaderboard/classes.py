@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -28,10 +28,11 @@ def render_classes(prepared: Prepared, result: Result, scores: Sequence[ClassSco
         title_justify="left", caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     columns = dict(COLUMNS)
-    for spare in ("said", "images", "precision"):
-        room = sum(3 + max(len(header), *(len(cell(own)) for own in scores)) for header, cell in columns.items())
-        if room > width:
+    for spare in ("said", "images", "precision ± SE"):
+        if _room(columns, scores) > width:
             columns.pop(spare)
+    if _room(columns, scores) > width:
+        columns = {"class": columns["class"], "F1": lambda own: _number(own.f1), "recall ± SE": columns["recall ± SE"]}
     for header in columns:
         is_name = header == "class"
         table.add_column(header, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
@@ -40,16 +41,23 @@ def render_classes(prepared: Prepared, result: Result, scores: Sequence[ClassSco
     return table
 
 
-def _number(value: float | None) -> str:
-    """Return a share, or nothing where no image defines it."""
-    return "" if value is None else f"{value:.3f}"
+def _room(columns: Mapping[str, Callable[[ClassScore], str]], scores: Sequence[ClassScore]) -> int:
+    """Return the characters that a line of these columns takes."""
+    return sum(3 + max(len(header), *(len(cell(own)) for own in scores)) for header, cell in columns.items())
+
+
+def _number(value: float | None, error: float | None = None) -> str:
+    """Return a share and its standard error where it has one, or nothing where no image defines it."""
+    if value is None:
+        return ""
+    return f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
 
 
 COLUMNS: dict[str, Callable[[ClassScore], str]] = {
     "class": lambda own: own.name,
-    "F1": lambda own: _number(own.f1),
-    "precision": lambda own: _number(own.precision),
-    "recall ± SE": lambda own: "" if own.recall is None else f"{own.recall:.3f} ± {own.recall_se:.3f}",
+    "F1 ± SE": lambda own: _number(own.f1, own.f1_se),
+    "precision ± SE": lambda own: _number(own.precision, own.precision_se),
+    "recall ± SE": lambda own: _number(own.recall, own.recall_se),
     "images": lambda own: str(own.support),
     "said": lambda own: str(own.said),
 }

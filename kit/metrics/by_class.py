@@ -8,7 +8,7 @@ import numpy as np
 
 from kit.metrics.decisions import count_classes
 from kit.metrics.metric import decide
-from kit.metrics.uncertainty import error_of_mean
+from kit.metrics.uncertainty import error_of_ratio
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class ClassScore:
     ----------
     name
         The class.
-    precision
-        Share of the images said to be of the class that are.
+    precision, precision_se
+        Share of the images said to be of the class that are, and its standard error.
     recall, recall_se
         Share of the class's images that are said to be, and its standard error.
-    f1
-        Harmonic mean of both.
+    f1, f1_se
+        Harmonic mean of both, and its standard error.
     support
         Images of the class.
     said
@@ -33,9 +33,11 @@ class ClassScore:
 
     name: str
     precision: float | None
+    precision_se: float | None
     recall: float | None
     recall_se: float | None
     f1: float | None
+    f1_se: float | None
     support: int
     said: int
 
@@ -58,27 +60,50 @@ def per_class(
     """
     said = decide(np.asarray(proba), labels.ndim == 2)
     counts = count_classes(labels, said, len(classes))
-    errors = [_recall_error(labels, said, code, groups) for code in range(len(classes))]
-    columns = (counts.precision, counts.recall, errors, counts.f1)
+    errors = zip(*(_errors(labels, said, code, groups) for code in range(len(classes))), strict=True)
+    of_precision, of_recall, of_f1 = errors
+    columns = (counts.precision, of_precision, counts.recall, of_recall, counts.f1, of_f1)
     rates = ([_known(value) for value in column] for column in columns)
     sizes = (count.tolist() for count in (counts.labeled, counts.said))
     return [ClassScore(*row) for row in zip(classes, *rates, *sizes, strict=True)]
 
 
-def _recall_error(labels: np.ndarray, said: np.ndarray, code: int, groups: np.ndarray | None) -> float:
-    """Return the standard error of one class's recall; NaN where it has no images.
+def _errors(labels: np.ndarray, said: np.ndarray, code: int, groups: np.ndarray | None) -> tuple[float, float, float]:
+    """Return the standard errors of one class's precision, recall and F1; NaN where no image defines it.
 
-    Where all of its images are right, or none, the closed form is 0, as if that were certain: there two more of each
-    kind are counted (Agresti and Coull 1998).
+    Each is a ratio of two sums over images. Where every image of the lower sum counts fully in the upper, or none does,
+    the linearised error is 0, as if that were certain: see `_counted_share`.
     """
     is_labeled, is_said = (own == code if own.ndim == 1 else own[:, code] == 1 for own in (labels, said))
-    if not is_labeled.any():
+    right = (is_labeled & is_said).astype(np.float64)
+    either = is_labeled.astype(np.float64) + is_said
+    ratios = ((right, is_said.astype(np.float64)), (right, is_labeled.astype(np.float64)), (2 * right, either))
+    errors = [_error_of_ratio(upper, lower, groups) for upper, lower in ratios]
+    if either.any() and not (0 < 2 * right.sum() < either.sum()):
+        # F1 is 2 J / (1 + J) of the share J of the images of either kind that are of both; as steep is its error
+        share = _counted_share(right[either > 0], None if groups is None else groups[either > 0])[0]
+        errors[2] *= 2 / (1 + share) ** 2
+    return errors[0], errors[1], errors[2]
+
+
+def _error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | None) -> float:
+    """Return the standard error of a ratio of sums over images; NaN where the lower one is 0."""
+    counted = lower > 0
+    if not counted.any():
         return float("nan")
-    values, own_groups = is_said[is_labeled].astype(np.float64), None if groups is None else groups[is_labeled]
-    if np.ptp(values) > 0:
-        return error_of_mean(values, own_groups)
-    n_counted = 4 + (len(values) if own_groups is None else len(np.unique(own_groups)))
-    return float(np.sqrt(2 / n_counted * (1 - 2 / n_counted) / n_counted))
+    if 0 < upper.sum() < lower.sum():
+        return error_of_ratio(upper, lower, groups)
+    share, n_counted = _counted_share(upper[counted] / lower[counted], None if groups is None else groups[counted])
+    return float(np.sqrt(share * (1 - share) / n_counted))
+
+
+def _counted_share(values: np.ndarray, groups: np.ndarray | None) -> tuple[float, int]:
+    """Return a share of all or none of some images with two more of each kind counted, and how many are counted.
+
+    So is the error of certainty never 0 (Agresti and Coull 1998); images of one group count as one.
+    """
+    n_images = len(values) if groups is None else len(np.unique(groups))
+    return (values[0] * n_images + 2) / (n_images + 4), n_images + 4
 
 
 def _known(value: float) -> float | None:

@@ -109,6 +109,14 @@ def error_of_mean(values: np.ndarray, groups: np.ndarray | None = None, lost: in
     return float(np.sqrt((sums**2).sum() * n_groups / max(n_groups - lost, 1)) / max(len(values), 1))
 
 
+def error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Return the standard error of a ratio of two sums over images, or groups, linearised (delta method)."""
+    residuals = upper - upper.sum() / lower.sum() * lower
+    if groups is not None:
+        residuals = np.bincount(np.unique(groups, return_inverse=True)[1], weights=residuals)
+    return float(np.sqrt((residuals**2).sum()) / lower.sum())
+
+
 def _draw_scores(metric: Metric, labels: np.ndarray, probas: list[np.ndarray], groups: np.ndarray | None) -> np.ndarray:
     """Return the metric of each of `probas` on the same resamples, (n_draws, n_probas)."""
     labels = np.asarray(labels)

@@ -15,7 +15,7 @@ from kit.competition import FILE
 from kit.errors import InputError, MissingWeights
 from kit.features import encode_images, has_features
 from kit.files import key_of
-from kit.metrics import METRICS, distinguishable, negative_log_proba, paired_difference, score_with_error
+from kit.metrics import Metric, distinguishable, negative_log_proba, paired_difference, score_with_error
 from kit.prepare import Prepared
 from kit.prompt_report.confusions import Confusion, Pair, compose_snippet, confused, list_pairs, recalls
 from kit.prompts import (
@@ -152,6 +152,7 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
     MissingWeights
         When no encoder's weights can be had.
     """
+    prepared.competition.check_single("words are scored by the one class that they name")
     lists = _read_lists(prepared.pool)
     encoders = _find_encoders(prepared, encoder)
     scored, skipped = [], {}
@@ -205,8 +206,8 @@ def _score_lists(prepared: Prepared, encoder: str, args: dict[str, Any], lists: 
     features = encode_images(_labeled_images(prepared, encoder, args), encoder, args).values  # (n_labeled, n_dims)
     texts = [read_text_weights(prepared.pool, encoder, args, prompts.name) for prompts in lists]
     probas = [softmax(text.logit_scale * features @ text.values.T, axis=1) for text in texts]
-    metric = prepared.competition.facts.metric
-    scores = [METRICS[metric].sign * METRICS[metric].score(prepared.labels, proba) for proba in probas]
+    metric = prepared.competition.metric
+    scores = [metric.sign * metric.score(prepared.labels, proba) for proba in probas]
     best = int(np.argmax(scores))  # in a tie `names`: it was not written for these images
     rows = [
         _score_list(prepared, prompts, proba, text.values, names=probas[0], best=probas[best], is_best=number == best)
@@ -261,9 +262,10 @@ def _score_list(
     is_best: bool,
 ) -> ListScore:
     """Score one list against the two it is compared with."""
-    labels, classes, metric = prepared.labels, prepared.classes, prepared.competition.facts.metric
+    labels, classes, metric = prepared.labels, prepared.classes, prepared.competition.metric
+    groups = prepared.pool.groups[prepared.labeled]
     folder = prepared.competition.workspace.runs(prepared.competition.name)
-    score, error = score_with_error(metric, labels, proba)
+    score, error = score_with_error(metric, labels, proba, groups)
     said, said_by_names = proba.argmax(axis=1), names.argmax(axis=1)
     return ListScore(
         name=prompts.name,
@@ -273,8 +275,8 @@ def _score_list(
         score=score,
         se=error,
         log_loss=float(negative_log_proba(labels, proba).mean()),
-        against_names=None if prompts.name == NAMES else _compare(metric, labels, proba, names),
-        against_best=None if is_best else _compare(metric, labels, proba, best),
+        against_names=None if prompts.name == NAMES else _compare(metric, labels, proba, names, groups),
+        against_best=None if is_best else _compare(metric, labels, proba, best, groups),
         recalls=recalls(labels, said, classes),
         confusions=confused(labels, said, classes),
         resolves=confused(labels, said_by_names, classes, said == labels),
@@ -285,7 +287,9 @@ def _score_list(
     )
 
 
-def _compare(metric: str, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> Difference:
+def _compare(
+    metric: Metric, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, groups: np.ndarray
+) -> Difference:
     """Return the paired test of two lists."""
-    difference, error = paired_difference(metric, labels, ours, theirs)
+    difference, error = paired_difference(metric, labels, ours, theirs, groups)
     return Difference(difference, error, distinguishable(difference, error))

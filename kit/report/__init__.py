@@ -14,6 +14,7 @@ from typing import Any
 
 from kit import __version__
 from kit.errors import InputError
+from kit.explain import latest_sheets
 from kit.files import key_of, read_json, write_atomic, write_json
 from kit.ledger import read_ledger
 from kit.prepare import Prepared
@@ -24,6 +25,7 @@ from kit.report.render import render_page
 from kit.report.sections import SECTIONS
 from kit.runs import Result, commit
 from kit.terminal import count, stage, track, warn
+from kit.triage import find_sheets
 
 PAGE = "report.html"
 FIGURES = "report"  # the folder of pictures and numbers
@@ -31,11 +33,13 @@ KEY = "key.json"  # in it: what the page was made from
 
 
 def refresh_report(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> Path:
-    """Write the page where its runs or submissions are others than when it was last written; return its path."""
+    """Write the page where its runs, submissions or sheets are others than when it was written; return its path."""
     competition = prepared.competition
     home = competition.workspace.runs(competition.name)
     runs = [(result.name, result.facts["key"], result.facts["cv"]) for result in results]
-    key = key_of(__version__, runs, skipped, read_ledger(competition), prepared.pool.key, competition.facts.title)
+    sheets = [(path.name, path.stat().st_mtime_ns) for path in (*latest_sheets(prepared), *find_sheets(prepared))]
+    facts = (read_ledger(competition), prepared.pool.key, competition.facts.title)
+    key = key_of(__version__, runs, skipped, *facts, sheets)
     if (home / PAGE).exists() and read_json(home / FIGURES / KEY) == key:
         stage("report", f"{home / PAGE}: as it was, its runs and submissions are the same")
         return home / PAGE

@@ -30,6 +30,13 @@ class Reliability:
     count: np.ndarray
     error: float
 
+    @property
+    def spread(self) -> np.ndarray:
+        """Return the standard error of each bin's accuracy, two more of each kind counted; (n_bins,)."""
+        n_counted = self.count + 4
+        share = (self.accuracy * self.count + 2) / n_counted
+        return np.sqrt(share * (1 - share) / n_counted)
+
 
 def reliability(labels: np.ndarray, proba: np.ndarray) -> Reliability:
     """Return the reliability of (n_images, n_classes) probabilities in equal bins of confidence.

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from kit.competition import ENSEMBLE
+from kit.decided import decided_test
 from kit.files import read_json
 from kit.leaderboard import Row, leaderboard
 from kit.ledger import read_ledger
+from kit.models import MODELS, build_model
+from kit.predictions import Predictions
 from kit.prepare import Prepared
-from kit.runs import Result, decided_rows, fold_folder
+from kit.runs import Result, decided_rows, fold_folder, settings_of
 
 MOST_RUNS = 12  # whose pictures are drawn; the tables hold all
 
@@ -98,6 +101,17 @@ class Evidence:
     @cached_property
     def _oof(self) -> dict[str, np.ndarray]:
         return {}
+
+    @cached_property
+    def decided(self) -> Predictions:
+        """Return the headline's test predictions as they are sent: thresholds and none of these applied."""
+        return decided_test(self.prepared, self.headline)
+
+    def model(self, result: Result) -> object | None:
+        """Return the model of a run as its settings build it; None for an import, and for the ensemble."""
+        if result.facts["model"] not in MODELS:
+            return None
+        return build_model(self.prepared.competition, settings_of(self.prepared, result))
 
     def of_fold(self, result: Result, fold: int, file: str) -> Any:
         """Return the JSON file that a fold of a run left, or None."""

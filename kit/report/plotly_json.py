@@ -19,6 +19,7 @@ ROW_PIXELS = 22  # of an upright plot, for each name
 MARGIN_PIXELS = 110
 HEIGHT = 380  # pixels
 LONGEST = 60  # characters of a name
+SHORT = 3  # characters of a name that need not be turned to stand below a column
 
 
 def to_json(chart: Chart) -> str:
@@ -76,9 +77,10 @@ def _trace(own: Series, upright: bool, shown: dict[str, str]) -> dict[str, Any]:
 
 def _heatmap(chart: Heatmap) -> dict[str, Any]:
     longest = max(len(chart.row_names), 4)
+    angle = -45 if max(map(len, chart.column_names), default=0) > SHORT else 0
     layout = {
         "height": min(max(ROW_PIXELS * longest + 160, 320), 1100),
-        "xaxis": {"title": {"text": _text(chart.x_title)}, "type": "category", "automargin": True, "tickangle": -45},
+        "xaxis": {"title": {"text": _text(chart.x_title)}, "type": "category", "automargin": True, "tickangle": angle},
         "yaxis": {
             "title": {"text": _text(chart.y_title)},
             "type": "category",

@@ -8,28 +8,37 @@ import io
 import numpy as np
 
 from kit.images import decode_image
+from kit.terminal import warn
 
 SIDE = 96  # pixels
 QUALITY = 72  # of JPEG, 0..95
 LARGEST = 900  # pixels, the longer side of a picture that a command has written
 
 
-def embed_thumbnail(path: str) -> str:
-    """Return a decoded image, fitted into a square on grey, as a data URI."""
+def embed_thumbnail(path: str) -> str | None:
+    """Return a decoded image, fitted into a square on grey, as a data URI; None where it cannot be read any more."""
     from PIL import Image, ImageOps
 
-    image = Image.fromarray(decode_image(path).permute(1, 2, 0).numpy())
+    try:
+        image = Image.fromarray(decode_image(path).permute(1, 2, 0).numpy())
+    except OSError as error:
+        warn(f"report: a thumbnail is left out: {error}")
+        return None
     smooth = Image.Resampling.NEAREST if max(image.size) < SIDE // 2 else Image.Resampling.LANCZOS
     return _embed(ImageOps.pad(image, (SIDE, SIDE), method=smooth, color=(128, 128, 128)))
 
 
-def embed_picture(path: str) -> str:
-    """Return a picture that a command has written, shrunk where it is very large, as a data URI."""
+def embed_picture(path: str) -> str | None:
+    """Return a picture that a command has written, shrunk where it is very large, as a data URI; None if damaged."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        image.thumbnail((LARGEST, 4 * LARGEST))
-        return _embed(image.convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            image.thumbnail((LARGEST, 4 * LARGEST))
+            return _embed(image.convert("RGB"))
+    except OSError as error:
+        warn(f"report: a picture is left out: {path}: {error}")
+        return None
 
 
 def _embed(image: object) -> str:

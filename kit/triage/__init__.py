@@ -138,6 +138,11 @@ def _find_features(prepared: Prepared, result: Result, rows: np.ndarray) -> Feat
     return None
 
 
+def find_sheets(prepared: Prepared) -> list[Path]:
+    """Return the contact sheets that were written."""
+    return sorted(folder_of(prepared).glob("*.png"))
+
+
 def folder_of(prepared: Prepared) -> Path:
     """Return where the findings lie."""
     return prepared.competition.workspace.runs(prepared.competition.name) / FOLDER

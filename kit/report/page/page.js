@@ -36,7 +36,7 @@
       text: z.map((row) => row.map((value) => (value === null ? "" : state.shares ? value.toFixed(2) : String(value)))),
       texttemplate: heatmap.rows.length <= 12 ? "%{text}" : "",
       hovertemplate: "%{y} as %{x}: %{text}<extra></extra>",
-      colorbar: { thickness: 10 },
+      colorbar: { thickness: 10 }, ...(z.flat().every((value) => value === null || value >= 0) ? { zmin: 0 } : {}),
     }];
   }
 
@@ -101,6 +101,9 @@
     return [...table.tBodies[0].rows].every((row) => row.children[column].dataset.sort === "" || row.children[column].classList.contains("number"));
   }
 
+  for (const table of document.querySelectorAll("table.sortable")) {
+    [...table.tHead.rows[0].cells].forEach((head, column) => head.classList.toggle("number", isNumeric(table, column)));
+  }
   for (const button of document.querySelectorAll("table.sortable th button")) button.addEventListener("click", () => sort(button));
   for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", () => fold.open && drawShown(fold));
   dark.addEventListener("change", () => drawShown(document));

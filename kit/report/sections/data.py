@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from kit.balance import Balance, count_classes
 from kit.check import Audit, audit
 from kit.report.evidence import Evidence
 from kit.report.parts import Fold, Part, Plot, Section, Series, Table, Text
+from kit.runs import settings_of
 from kit.table import read_table
 
 MOST_ROWS = 200
@@ -20,6 +24,7 @@ def build(evidence: Evidence) -> Section:
     counts = ", ".join(f"{n:,} {split}" for split, n in found.splits.items())
     parts: list[Part] = [Text(f"{len(found.classes)} classes; images: {counts}. {found.probe.verdict}")]
     parts.append(_classes(found))
+    parts += _balances(evidence)
     parts.append(_findings(found))
     for title, clusters in (
         ("Labelled and test images that are alike", found.across),
@@ -41,6 +46,33 @@ def _classes(found: Audit) -> Plot:
     names = sorted(found.classes, key=lambda name: -found.classes[name])
     series = [Series("images", names, [found.classes[name] for name in names], kind="bars")]
     return Plot("classes", "Labelled images per class", "images", "", series=series, upright=True)
+
+
+def _balances(evidence: Evidence) -> Iterator[Plot]:
+    """Draw how much each class counts before and after the runs' weights or resampling, each way of it once."""
+    prepared, drawn = evidence.prepared, set()
+    for result in evidence.ordered:
+        model = evidence.model(result)
+        if not isinstance(model, Balance):
+            continue
+        run = settings_of(prepared, result)
+        before, after = count_classes(prepared.pool.select(prepared.labeled, prepared.labels), model, run.seed)
+        key = (model.balance, *after.tolist())
+        if key in drawn or np.array_equal(before, after):  # logit adjustment leaves the images as they are
+            continue
+        drawn.add(key)
+        order = np.argsort(-before, kind="stable")
+        names = [prepared.classes[i] for i in order]
+        sides = {"before": before, "after": after}
+        yield Plot(
+            f"balance-{result.name}",
+            f"{result.name}: how much each class counts before and after balance = {model.balance}",
+            "images, by weight",
+            "",
+            "Of all labelled images; a run does it in its training folds alone.",
+            series=[Series(name, names, own[order].tolist(), kind="bars") for name, own in sides.items()],
+            upright=True,
+        )
 
 
 def _findings(found: Audit) -> Table:

@@ -30,7 +30,7 @@ def build(evidence: Evidence) -> Section | None:
     rows = [
         [
             name,
-            round(facts["weights"][name], 3),
+            Measured(facts["weights"][name]),
             Measured(facts["temperatures"][name], digits=2),
             Measured(*lost.get(name, (None, None)), 4),
         ]
@@ -51,4 +51,4 @@ def build(evidence: Evidence) -> Section | None:
 def _shrinkage(share: float) -> str:
     if share == 0:
         return "Learned weights were no better than equal ones on rows that did not choose them, so they are equal."
-    return f"{share:.0%} learned, {1 - share:.0%} equal weights: as much as rows that did not choose them bear out."
+    return f"{100 * share:.0f} % learned, {100 * (1 - share):.0f} % equal weights: as much as rows that did not choose them bear out."

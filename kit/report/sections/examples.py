@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.metrics import decide
+from kit.predictions import Predictions
 from kit.report.evidence import Evidence
 from kit.report.parts import Gallery, Part, Section, Text, Tile
 
@@ -38,8 +39,8 @@ def _mistakes(evidence: Evidence) -> Part:
         _tile(
             evidence,
             evidence.scored[i],
-            _name(evidence, said[i]),
-            f"label {_name(evidence, labels[i])}",
+            _name(evidence.prepared.classes, said[i]),
+            f"label {_name(evidence.prepared.classes, labels[i])}",
             sureness[i],
             "bad",
         )
@@ -50,27 +51,38 @@ def _mistakes(evidence: Evidence) -> Part:
 
 
 def _test_images(evidence: Evidence) -> Sequence[Part]:
-    """Show the test images the model is least sure of, and a random sample of all."""
-    test = evidence.headline.predictions("test")
-    if not len(test):
+    """Show the test images the model is least sure of, and a random sample of all, as they are decided."""
+    prepared = evidence.prepared
+    rows = prepared.split("test")
+    if not len(rows):
         return []
-    row_of = {
-        image_id: row for row in evidence.prepared.split("test") for image_id in (evidence.prepared.pool.ids[row],)
-    }
-    is_multilabel = evidence.labels.ndim == 2
-    said = decide(test.proba, is_multilabel)
-    sureness = np.abs(test.proba - 0.5).min(axis=1) + 0.5 if is_multilabel else test.proba.max(axis=1)
-    known = np.array([image_id in row_of for image_id in test.ids])
-    least = [i for i in np.argsort(sureness, kind="stable") if known[i]][:SHOWN]
-    sample = np.random.default_rng(0).permutation(np.flatnonzero(known))[:SHOWN]
-    galleries = []
-    for title, rows in (("Least confident test images", least), ("An ordinary sample of test images", sample)):
-        tiles = []
-        for i in rows:
-            second = "" if is_multilabel else f"else {_name(evidence, np.argsort(-test.proba[i])[1])}"
-            tiles.append(_tile(evidence, row_of[test.ids[i]], _name(evidence, said[i]), second, sureness[i], "plain"))
-        galleries.append(Gallery(title, tiles))
-    return galleries
+    test = evidence.decided.at(prepared.pool.ids[rows])
+    sureness = test.proba.max(axis=1)
+    if evidence.labels.ndim == 2:
+        sureness = np.abs(test.proba - 0.5).min(axis=1) + 0.5
+    least = np.argsort(sureness, kind="stable")[:SHOWN]
+    sample = np.random.default_rng(0).permutation(len(rows))[:SHOWN]
+    return [
+        Gallery(title, [_test_tile(evidence, test, int(rows[i]), i, sureness[i]) for i in positions])
+        for title, positions in (
+            ("Least confident test images", least),
+            ("An ordinary sample of test images", sample),
+        )
+    ]
+
+
+def _test_tile(evidence: Evidence, test: Predictions, row: int, i: int, sureness: float) -> Tile:
+    """Return a test image with what is said of it, and what it was nearest to be said."""
+    proba, classes = test.proba[i], test.classes
+    said = _name(classes, decide(proba[None], evidence.labels.ndim == 2)[0])
+    if evidence.labels.ndim == 2:
+        second = f"least sure of {classes[int(np.abs(proba - 0.5).argmin())]}"
+    elif said == evidence.prepared.competition.decision.none_of_these:
+        pool = evidence.prepared.pool
+        return Tile(str(pool.paths[row]), [f"said {said}", str(pool.ids[row])])
+    else:
+        second = f"else {classes[int(np.argsort(-proba)[1])]}"
+    return _tile(evidence, row, said, second, sureness, "plain")
 
 
 def _tile(evidence: Evidence, row: int, said: str, second: str, sureness: float, tone: str) -> Tile:
@@ -78,9 +90,8 @@ def _tile(evidence: Evidence, row: int, said: str, second: str, sureness: float,
     return Tile(str(pool.paths[row]), [f"said {said}, {sureness:.2f}", second, str(pool.ids[row])], tone)
 
 
-def _name(evidence: Evidence, code: np.ndarray | int) -> str:
+def _name(classes: Sequence[str], code: np.ndarray | int) -> str:
     """Return the class, or the classes, that a code or a row of zeros and ones stands for."""
-    classes = evidence.prepared.classes
     if np.ndim(code) == 0:
         return classes[int(code)]
     names = [classes[i] for i in np.flatnonzero(code)]

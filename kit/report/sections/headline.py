@@ -40,10 +40,12 @@ def _compare(evidence: Evidence) -> str:
     best = runs[0].run
     same = [row.run for row in runs if row.verdict == SAME]
     worse = len(runs) - 1 - len(same)
-    said = f"Best CV: {best}. "
+    score = evidence.prepared.competition.data.score_name
+    said = f"Best {score}: {best}. "
     if same:
         said += f"Not distinguishable from it at 95 % on the same images: {', '.join(same)}. "
-    return said + (f"{worse} others are distinguishably worse." if worse else "No run is distinguishably worse.")
+    others = "1 other run is" if worse == 1 else f"{worse} other runs are"
+    return said + (f"{others} distinguishably worse." if worse else "No run is distinguishably worse.")
 
 
 def _next(evidence: Evidence) -> str:

@@ -63,4 +63,4 @@ def _draw(scores: EncoderScores, metric: str) -> Sequence[Part]:
 
 def _name(confusions: Sequence[Confusion]) -> str:
     """Name the most frequent confusions."""
-    return "; ".join(f"{own.true} as {own.predicted} {own.n}" for own in confusions[:MOST_CONFUSIONS])
+    return "; ".join(f"{own.true} as {own.predicted} ({own.n})" for own in confusions[:MOST_CONFUSIONS])

@@ -59,7 +59,7 @@ def _draw(evidence: Evidence, name: str, made: Sequence[Result]) -> Iterator[Par
 def _table(evidence: Evidence, name: str, made: Sequence[Result]) -> Table:
     columns = [
         "round",
-        "CV ± SE",
+        f"{evidence.prepared.competition.data.score_name} ± SE",
         "picked",
         "keep rate",
         "picked again",
@@ -86,14 +86,15 @@ def _table(evidence: Evidence, name: str, made: Sequence[Result]) -> Table:
                 Measured(precision, digits=2),
             ]
         )
-    return Table(
-        f"{name}: {describe_end(evidence.prepared, name) or 'one round'}", columns, rows, "Means over the folds."
-    )
+    known = [i for i in range(len(columns)) if any(str(row[i]) for row in rows)]
+    title = f"{name}: {describe_end(evidence.prepared, name) or 'one round'}"
+    return Table(title, [columns[i] for i in known], [[row[i] for i in known] for row in rows], "Means over the folds.")
 
 
 def _worst(evidence: Evidence, result: Result) -> tuple[float | None, float | None]:
     """Return the recall of the worst class and its standard error."""
-    scores = per_class(evidence.labels, evidence.oof(result), evidence.prepared.classes)
+    prepared = evidence.prepared
+    scores = per_class(evidence.labels, evidence.oof(result), prepared.classes, prepared.scored_groups)
     known = [own for own in scores if own.recall is not None]
     worst = min(known, key=lambda own: own.recall)
     return worst.recall, worst.recall_se

@@ -18,6 +18,7 @@ from kit.runs import Result
 
 MOST_CURVES = 12  # of a ROC plot
 MOST_POINTS = 80  # of a curve: more are not seen
+UNIT = (-0.02, 1.02)  # a line along the edge is seen whole
 DIAGONAL = Series("as sure as right", [0.0, 1.0], [0.0, 1.0], kind="dashes")
 
 
@@ -72,20 +73,22 @@ def _confusions(evidence: Evidence, result: Result, proba: np.ndarray) -> Chart:
 
 def _classes(evidence: Evidence, proba: np.ndarray, curves: Sequence[Curve]) -> Table:
     prepared = evidence.prepared
-    scores = per_class(evidence.labels, proba, prepared.classes, prepared.pool.groups[evidence.scored])
+    scores = per_class(evidence.labels, proba, prepared.classes, prepared.scored_groups)
     rows = [
         [
             own.name,
             own.support,
             own.said,
-            Measured(own.precision),
+            Measured(own.precision, own.precision_se),
             Measured(own.recall, own.recall_se),
-            Measured(own.f1),
+            Measured(own.f1, own.f1_se),
             Measured(curve.auc),
         ]
         for own, curve in zip(scores, curves, strict=True)
     ]
-    return Table("Per class", ["class", "labelled", "said", "precision", "recall ± SE", "F1", "ROC area"], rows)
+    return Table(
+        "Per class", ["class", "labelled", "said", "precision ± SE", "recall ± SE", "F1 ± SE", "ROC area"], rows
+    )
 
 
 def _reliability(evidence: Evidence, result: Result, proba: np.ndarray) -> Plot:
@@ -97,16 +100,19 @@ def _reliability(evidence: Evidence, result: Result, proba: np.ndarray) -> Plot:
     series = [DIAGONAL]
     for name, own in forms.items():
         found = reliability(labels, own)
-        series.append(Series(f"{name}: calibration error {found.error:.3f}", found.confidence, found.accuracy))
+        series.append(
+            Series(f"{name}: calibration error {found.error:.3f}", found.confidence, found.accuracy, found.spread)
+        )
     return Plot(
         f"reliability-{result.name}",
         f"{result.name}: how right where how sure",
         "probability of what was said",
         "share that is right",
-        "Temperature chosen per fold on the other folds." if len(forms) > 1 else "",
+        "Bars are standard errors: wide where few images are."
+        + (" Temperature chosen per fold on the other folds." if len(forms) > 1 else ""),
         series=series,
-        x_range=(0, 1),
-        y_range=(0, 1),
+        x_range=UNIT,
+        y_range=UNIT,
     )
 
 
@@ -121,9 +127,17 @@ def _roc(result: Result, curves: Sequence[Curve]) -> Iterator[Part]:
         caption = "Area below each curve in the legend." + (
             f" The {MOST_CURVES} classes of the least area." if len(curves) > MOST_CURVES else ""
         )
-        ends = {"x_range": (0, 1), "y_range": (0, 1)}
+        ends = {"x_range": UNIT, "y_range": UNIT}
         title = f"{result.name}: each class against the rest (ROC)"
-        yield Plot(f"roc-{result.name}", title, "said although not", "found", caption, series=series, **ends)
+        yield Plot(
+            f"roc-{result.name}",
+            title,
+            "said although not (false positive rate)",
+            "found (recall)",
+            caption,
+            series=series,
+            **ends,
+        )
     if without := [own.name for own in curves if own.auc is None]:
         yield Text(f"No ROC curve of {some(without)}: no scored image is of it, or every one is.", "note")
 

@@ -7,11 +7,11 @@ from itertools import islice
 
 from kit.report.evidence import Evidence
 from kit.report.parts import Part, Picture, Section, Table, Text
-from kit.triage import folder_of
+from kit.triage import find_sheets, folder_of
 
 SHOWN = 20  # rows of the ranked labels
 COLUMNS = ("id", "given", "suggested", "probability", "quality", "confident_learning", "duplicate")
-SHEETS = {"labels.png": "Most suspicious labels", "outliers.png": "Images like no other"}
+TITLES = {"labels": "Most suspicious labels", "outliers": "Images like no other"}
 
 
 def build(evidence: Evidence) -> Section | None:
@@ -32,5 +32,5 @@ def build(evidence: Evidence) -> Section | None:
         ),
         Table("The first of all labels, by suspicion", titles, rows, caption),
     ]
-    parts += [Picture(title, str(folder / file)) for file, title in SHEETS.items() if (folder / file).is_file()]
+    parts += [Picture(TITLES.get(sheet.stem, sheet.stem), str(sheet)) for sheet in find_sheets(evidence.prepared)]
     return Section("suspicious", "Suspicious labels", parts)

@@ -1,0 +1,79 @@
+"""The command that shows why a model decided: explain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kit.cli.call import Comp, app, holding, read, ready, say, suggest
+from kit.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from kit.prepare import Prepared
+    from kit.runs import Result
+
+
+@app.command("explain")
+def explain_(
+    comp: Comp,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run.")],
+    ids: Annotated[
+        list[str] | None, typer.Option(help="Images, A,B; the most confident mistakes and a few right ones.")
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="lime, gradcam or gradients; what suits the model.")] = None,
+    words: Annotated[
+        list[str] | None, typer.Option(help='Words in place of a class, for CLIP: --words "wine glass".')
+    ] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="A class in place of the predicted one.")] = None,
+    samples: Annotated[int, typer.Option(min=10, help="Pictures that LIME asks about.")] = 200,
+    n: Annotated[int, typer.Option("--n", min=1, max=100, help="Mistakes to explain.")] = 8,
+) -> None:
+    """Show what in an image speaks for and against a class, or any words, as a contact sheet."""
+    from kit import terminal
+    from kit.explain import METHODS, Question, explain
+    from kit.explain.choice import choose_cases, find_cases
+    from kit.explain.subject import check_run
+    from kit.explain.writing import describe, write_explained
+
+    for name in method or ():
+        if name not in METHODS:
+            raise InputError(f"--method {name!r}: no such method; {nearest(name, METHODS)}")
+    if words and class_name:
+        raise InputError("--words and --class both say what to explain: give one of them")
+    competition = read(comp)
+    check_run(competition, run, method or (), words or ())
+    prepared = ready(competition)
+    with holding(competition):
+        result = _find(prepared, run)
+        cases = find_cases(prepared, _split(prepared, ids)) if ids else choose_cases(prepared, result, n)
+        seed = competition.run(run).seed
+        question = Question(tuple(method) if method else None, tuple(words or ()), class_name, samples, seed)
+        explained, seconds = explain(prepared, result, cases, question)
+        path = write_explained(prepared, result.name, explained, {"n_samples": samples, "seed": seed})
+    document = {
+        "run": result.name,
+        "sheet": str(path),
+        "maps": describe(explained),
+        "seconds_per_image": round(seconds, 2),
+    }
+    terminal.stage("explain", f"{len(explained)} images, {seconds:.1f} seconds per image")
+    say(str(path), document)
+    suggest("report", comp)
+
+
+def _find(prepared: Prepared, run: str) -> Result:
+    """Return a finished run."""
+    from kit.runs import find_result
+
+    result = find_result(prepared, run)
+    if result is None:
+        raise InputError(f"run {run} has not been trained; ./run.sh train {prepared.competition.name} {run}")
+    return result
+
+
+def _split(prepared: Prepared, ids: list[str]) -> list[str]:
+    """Return single ids of what the user wrote, each once; an id may itself hold a comma."""
+    known = set(prepared.pool.ids)
+    parts = [part for own in ids for part in ([own] if own in known else own.split(","))]
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))

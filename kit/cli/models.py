@@ -1,0 +1,79 @@
+"""The command that lists what a run's table may say: models."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kit.cli.call import app, say, suggest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kit.model_options import Option
+
+WIDTH = 100  # characters, at most: longer lines are hard to read
+NARROW = 70  # characters, below which only names and sentences have room
+INDENT = "    "
+
+
+@app.command("models")
+def models_(
+    name: Annotated[str | None, typer.Argument(metavar="MODEL", help="One of them: every option it has.")] = None,
+) -> None:
+    """List the models; or every option of one of them: type, default, meaning."""
+    from dataclasses import asdict
+
+    from kit import terminal
+    from kit.model_options import describe_model, list_options
+    from kit.models import MODELS, tasks_of
+
+    if name is None:
+        said = {own: {"summary": describe_model(own), "tasks": tasks_of(MODELS[own])} for own in MODELS}
+        say(_table(said), said)
+        suggest("models", "linear_probe")
+        return
+    options = list_options(name)
+    width = min(terminal.out.width, WIDTH)
+    text = "\n".join([*textwrap.wrap(f"{name}: {describe_model(name)}", width), "", *_lines(options, width)])
+    document = {"model": name, "summary": describe_model(name), "tasks": tasks_of(MODELS[name])}
+    say(text, document | {"options": [asdict(own) for own in options]})
+    terminal.note("every run may also have pseudo, use_test_images, bags, seeds, refit, exclude and search: README.md")
+
+
+def _table(said: dict[str, dict[str, Any]]) -> Table:
+    """Return a line per model."""
+    from kit import terminal
+    from kit.predictions import MULTILABEL
+
+    rows = {name: ("yes" if MULTILABEL in own["tasks"] else "", own["summary"]) for name, own in said.items()}
+    headers = ["model", "several labels", "what it does"]
+    if terminal.out.width < NARROW:
+        headers, rows = [headers[0], headers[2]], {name: cells[1:] for name, cells in rows.items()}
+    table = terminal.table()
+    for header in headers:
+        table.add_column(header, overflow="fold", no_wrap=header == "model")
+    for name, cells in rows.items():
+        table.add_row(name, *map(terminal.escape, cells))
+    return table
+
+
+def _lines(options: list[Option], width: int) -> list[str]:
+    """Return each option with its default and type, and below it what it means."""
+    lines = []
+    for own in options:
+        head = f"{own.name}: required" if own.is_required else f"{own.name} = {_toml(own.default)}"
+        lines += textwrap.wrap(f"{head}   ({own.type})", width, subsequent_indent=INDENT)
+        lines += textwrap.wrap(own.meaning, width, initial_indent=INDENT, subsequent_indent=INDENT)
+    return lines
+
+
+def _toml(value: Any) -> str:
+    """Return a default as TOML writes it; what is left out of the table is none."""
+    if value is None:
+        return "none"
+    if isinstance(value, str):
+        return f'"{value}"'
+    return str(value).lower() if isinstance(value, bool) else str(value)
