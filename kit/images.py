@@ -138,7 +138,7 @@ class Images:
     @property
     def is_known(self) -> np.ndarray:
         """Return which images have a label that this model may know, (n_images,) bool."""
-        return self.labels.reshape(len(self), -1)[:, 0] != UNKNOWN
+        return (self.labels[:, 0] if self.labels.ndim == 2 else self.labels) != UNKNOWN
 
     @property
     def is_multilabel(self) -> bool:

@@ -17,6 +17,7 @@ SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of the learned weights; 0 is u
 FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
 TEMPERATURE_BOUNDS = (-3.0, 3.0)  # natural logarithm of the temperature
 N_GREEDY_STEPS = 50
+FLAT = 1e-4  # of a convex loss's gradient: no weights on the simplex gain more than this, in nats per image
 
 
 def fit_temperature(labels: np.ndarray, log_proba: np.ndarray) -> float:
@@ -93,7 +94,7 @@ def fit_simplex_weights(own: np.ndarray) -> np.ndarray:
     weights = np.maximum(found.x, 0)
     weights /= weights.sum()
     gradient = loss(start)[1]
-    flat = np.ptp(gradient) < 1e-6
+    flat = np.ptp(gradient) < FLAT
     if not np.isfinite(weights).all() or (not flat and np.abs(weights - start).max() < 1e-9):
         raise RuntimeError(f"ensemble weights: the optimiser did not move ({found.message})")
     return weights

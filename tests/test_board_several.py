@@ -98,9 +98,9 @@ def test_a_metric_of_one_label_is_refused_for_several(tmp_path):
 
 
 def test_runs_that_label_one_class_otherwise_disagree_on_that_image(several, tmp_path):
-    _, result = several
+    prepared, result = several
     test = result.predictions("test")
     proba = test.proba.copy()
     proba[0, 4] = 1 - proba[0, 4].round()
     write_predictions(tmp_path / "test.parquet", replace(test, proba=proba))
-    assert _disagreement(result, replace(result, folder=tmp_path)) == pytest.approx(1 / len(test))
+    assert _disagreement(prepared, result, replace(result, folder=tmp_path)) == pytest.approx(1 / len(test))

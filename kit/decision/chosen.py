@@ -96,7 +96,7 @@ def describe_thresholds(prepared: Prepared, labels: np.ndarray, proba: np.ndarra
         return {"decision": None, "thresholds": None}
     fixed, blocks = read_thresholds(prepared), scored_blocks(prepared)
     if fixed is None:
-        arguments = (prepared.competition.metric, labels, proba, blocks, prepared.hierarchy)
+        arguments = (prepared.competition.metric, labels, proba, blocks, prepared.hierarchy, prepared.scored_groups)
         chosen, nested = choose_thresholds(*arguments), nest_thresholds(*arguments)
     else:
         chosen, nested = Chosen(fixed, None, None), dict.fromkeys(np.unique(blocks).tolist(), fixed)

@@ -75,6 +75,7 @@ def choose_thresholds(
     proba: np.ndarray,
     blocks: np.ndarray,
     hierarchy: Hierarchy | None = None,
+    groups: np.ndarray | None = None,
 ) -> Chosen:
     """Choose a threshold for each class on held-out images.
 
@@ -94,6 +95,9 @@ def choose_thresholds(
         (n_images,) parts for the proof: the folds.
     hierarchy
         Of the classes; what is shifted is made consistent before it counts.
+    groups
+        (n_images,) whole numbers, equal for images that are not independent, for the standard error of the gain; every
+        image for itself by default.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def choose_thresholds(
     half = np.full(proba.shape[1], 0.5)
     if metric.needs == "proba" or len(np.unique(blocks)) < 2:
         return Chosen(half, None, None)
-    gain, gain_se = _prove(metric, labels, proba, blocks, hierarchy)
+    gain, gain_se = _prove(metric, labels, proba, blocks, hierarchy, groups)
     is_proved = gain > gain_se + ROUNDING
     return Chosen(fit_thresholds(metric, labels, proba) if is_proved else half, gain, gain_se)
 
@@ -115,6 +119,7 @@ def nest_thresholds(
     proba: np.ndarray,
     blocks: np.ndarray,
     hierarchy: Hierarchy | None = None,
+    groups: np.ndarray | None = None,
 ) -> dict[int, np.ndarray]:
     """Return for each block the thresholds that the other blocks choose, (n_classes,).
 
@@ -124,19 +129,25 @@ def nest_thresholds(
     nested = dict.fromkeys(every.tolist(), half)
     for block in every.tolist() if len(every) > 1 else ():
         rest = blocks != block
-        nested[block] = choose_thresholds(metric, labels[rest], proba[rest], blocks[rest], hierarchy).thresholds
+        own = None if groups is None else groups[rest]
+        nested[block] = choose_thresholds(metric, labels[rest], proba[rest], blocks[rest], hierarchy, own).thresholds
     return nested
 
 
 def _prove(
-    metric: Metric, labels: np.ndarray, proba: np.ndarray, blocks: np.ndarray, hierarchy: Hierarchy | None
+    metric: Metric,
+    labels: np.ndarray,
+    proba: np.ndarray,
+    blocks: np.ndarray,
+    hierarchy: Hierarchy | None,
+    groups: np.ndarray | None,
 ) -> tuple[float, float]:
     """Return the gain over one half on images that did not choose, and its standard error."""
     shifted = np.empty(proba.shape)
     for block in np.unique(blocks):
         rest, mine = blocks != block, blocks == block
         shifted[mine] = apply(proba[mine], fit_thresholds(metric, labels[rest], proba[rest]), hierarchy)
-    return paired_difference(metric, labels, shifted, proba)
+    return paired_difference(metric, labels, shifted, proba, groups)
 
 
 def fit_thresholds(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> np.ndarray:

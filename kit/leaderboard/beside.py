@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kit.errors import InputError
-from kit.metrics import score_with_error
+from kit.metrics import find_metric, score_with_error
 from kit.predictions import MULTICLASS, MULTILABEL
 from kit.prepare import Prepared
-from kit.runs import Result, decided_rows
+from kit.runs import Result, decided_rows, oof_rows
 
 BESIDE = {
     MULTICLASS: ("accuracy", "balanced_accuracy", "macro_f1"),
@@ -25,14 +25,19 @@ class Score:
 
 
 def score_beside(prepared: Prepared, result: Result) -> dict[str, Score]:
-    """Return a run's out-of-fold scores in the metrics that always count, save the competition's own."""
-    labels, proba = decided_rows(prepared, result)
+    """Return a run's out-of-fold scores in the metrics that always count, save the competition's own.
+
+    Thresholds count where decisions do: they differ by fold, and would mix up the order of the probabilities.
+    """
+    labels, decided = decided_rows(prepared, result)
+    _, proba = oof_rows(prepared, result.predictions("oof"))
     found = {}
     for name in BESIDE[prepared.competition.facts.task]:
         if name == prepared.competition.metric.name:
             continue
         try:
-            found[name] = Score(*score_with_error(name, labels, proba, prepared.scored_groups))
+            said = decided if find_metric(name).needs == "labels" else proba
+            found[name] = Score(*score_with_error(name, labels, said, prepared.scored_groups))
         except InputError:  # the competition's metric is what must be defined; one beside it may be missing
             continue
     return found

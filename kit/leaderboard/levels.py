@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kit.metrics import score_with_error
 from kit.prepare import Prepared
-from kit.runs import Result, oof_rows
+from kit.runs import Result, decided_rows
 from kit.terminal import escape
 
 FINEST = "classes"  # stands for the level of the classes themselves
@@ -36,7 +36,7 @@ def score_levels(prepared: Prepared, result: Result) -> dict[str, Score]:
     dict
         Score and standard error by level.
     """
-    labels, proba = oof_rows(prepared, result.predictions("oof"))
+    labels, proba = decided_rows(prepared, result)
     tree, groups = prepared.hierarchy, prepared.scored_groups
     if labels.ndim == 2:
         depth = tree.ancestors.sum(axis=1)

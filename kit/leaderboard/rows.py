@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kit.decided import decided_test
-from kit.errors import some
+from kit.errors import InputError, some
 from kit.files import read_json
 from kit.leaderboard.beside import Score, score_beside
 from kit.leaderboard.solution import Label, local_score, read_solution, why_cv_only
@@ -120,8 +120,12 @@ def _row(
     name, facts = result.name, result.facts
     options = facts.get("options") or {}
     difference, error = compare_runs(prepared, result, best)
-    is_scored = solution is not None and cv_only is None
-    local = local_score(prepared, solution, decided_test(prepared, result)) if is_scored else (None, None)
+    local: tuple[float | None, float | None] = (None, None)
+    if solution is not None and cv_only is None:
+        try:
+            local = local_score(prepared, solution, decided_test(prepared, result))
+        except InputError as error:  # what cannot be had of one run must not hide the others
+            cv_only = str(error)
     public, private = _kaggle_scores(ledger, facts["key"])
     return Row(
         run=name,

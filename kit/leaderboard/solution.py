@@ -60,8 +60,12 @@ def _read_label_sets(prepared: Prepared, path: Path, table: pd.DataFrame) -> dic
     """Read several labels per image, in the form that the labelled images' have."""
     competition, id_name = prepared.competition, table.columns[0]
     given = next((own for own in competition.data.labeled_sources if isinstance(own, Listing)), None)
-    form = {"form": given.form, "separator": given.separator} if given else {}
-    listing = Listing(csv=path.name, id=id_name, **form)
+    listing = Listing(csv=path.name, id=id_name)
+    if given is not None:
+        asked = [given.label] if isinstance(given.label, str) else given.label or []
+        label = given.label if set(asked) <= set(table.columns) else None
+        update = {"form": given.form, "separator": given.separator, "label": label, "group": given.group}
+        listing = listing.model_copy(update=update)
     rows, lists = read_label_lists(table, id_name, listing, name_key(competition, "solution"), path)
     renamed, lineage = competition.data.renamed, read_lineage(competition)
     names = [[renamed.get(label, label) for label in labels] for labels in lists]

@@ -132,7 +132,8 @@ class LinearProbe(Head):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients and intercepts of classes that share weights with those of their groups."""
         seen, codes = np.unique(labeled.labels, return_inverse=True)
-        groups = np.hstack([level.members[seen] for level in labeled.pool.hierarchy.levels.values()])
+        levels = labeled.pool.hierarchy.levels.values()
+        groups = np.hstack([np.zeros((len(seen), 0)), *(level.members[seen] for level in levels)])
         fitted = fit_shared(features, codes, labeled.weights, C, sharing * groups)
         return _spread(*fitted, seen, labeled.n_classes)
 

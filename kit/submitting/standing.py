@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.decided import decided_test
 from kit.errors import InputError
 from kit.ledger import Row
 from kit.metrics import Z_95, decide, distinguishable
@@ -130,7 +131,7 @@ def warn_of_noise(prepared: Prepared, rows: Sequence[Row], public_share: float) 
 
 def _difference_error(prepared: Prepared, ours: Row, theirs: Row, public_share: float) -> float | None:
     """Return the standard error of the difference of two public scores."""
-    apart = _disagreement(_result(prepared, ours), _result(prepared, theirs))
+    apart = _disagreement(prepared, _result(prepared, ours), _result(prepared, theirs))
     if apart is not None and prepared.competition.facts.metric == "accuracy":
         n_public = public_share * (len(prepared.split("test")) + len(prepared.broken_test))
         return math.sqrt(apart / n_public) if n_public >= 1 else None
@@ -156,7 +157,7 @@ def pick_two(prepared: Prepared, rows: Sequence[Row]) -> list[Pick]:
         own = _result(prepared, row)
         if row["key"] == best["key"] or own is None or found is None or not _is_as_good(prepared, own, found):
             continue
-        if apart := _disagreement(own, found):  # the same labels again are no second chance
+        if apart := _disagreement(prepared, own, found):  # the same labels again are no second chance
             good.append((apart, row))
     if good:
         apart, row = max(good, key=lambda pair: pair[0])
@@ -181,11 +182,14 @@ def _result(prepared: Prepared, row: Row) -> Result | None:
     return result if result.facts.get("fold_key") == prepared.fold_key else None
 
 
-def _disagreement(ours: Result | None, theirs: Result | None) -> float | None:
-    """Return the share of test images that two runs label differently, 0..1."""
+def _disagreement(prepared: Prepared, ours: Result | None, theirs: Result | None) -> float | None:
+    """Return the share of test images that two runs label differently as they are sent, 0..1; None where unknown."""
     if ours is None or theirs is None:
         return None
-    first, second = ours.predictions("test"), theirs.predictions("test")
+    try:
+        first, second = (decided_test(prepared, own) for own in (ours, theirs))
+    except InputError:  # a score of none of these that [decision] asks for by now cannot be had of one of them
+        return None
     is_multilabel = first.task == MULTILABEL
     labels, others = (decide(own.proba, is_multilabel) for own in (first, second.at(first.ids)))
     return float((labels != others).reshape(len(first), -1).any(axis=1).mean())

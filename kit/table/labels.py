@@ -125,7 +125,7 @@ def _find_separator(cells: pd.Series, key: str, file: Path) -> str:
         return found[0]
     if not found and not cells.str.strip().str.contains(r"\s").any():
         return JOINER
-    shown = next(cell for cell in cells if any(own in cell for own in found) or (not found and " " in cell.strip()))
+    shown = next(cell for cell in cells if any(own in cell for own in found) or (not found and len(cell.split()) > 1))
     remedy = f'write {key}.separator = " " or what else parts labels; form = "rows" where every cell is one label'
     raise InputError(f"{file}: how {shown!r} parts labels is in doubt; {remedy}")
 

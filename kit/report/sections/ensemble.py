@@ -51,4 +51,5 @@ def build(evidence: Evidence) -> Section | None:
 def _shrinkage(share: float) -> str:
     if share == 0:
         return "Learned weights were no better than equal ones on rows that did not choose them, so they are equal."
-    return f"{100 * share:.0f} % learned, {100 * (1 - share):.0f} % equal weights: as much as rows that did not choose them bear out."
+    learned = round(100 * share)
+    return f"{learned} % learned, {100 - learned} % equal weights: as much as rows that did not choose them bear out."
