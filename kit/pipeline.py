@@ -5,13 +5,13 @@ Reads and writes nothing itself; the command line calls it, and it calls the sta
 
 from __future__ import annotations
 
-from kit.competition import order_runs
+from kit.competition import ENSEMBLE, order_runs
 from kit.crossval import check_run, crossval, is_finished
-from kit.ensemble import check_members, find_ensemble, members_of
-from kit.errors import MissingWeights, TimeIsUp
+from kit.ensemble import check_members, ensemble, find_ensemble, members_of
+from kit.errors import InputError, MissingWeights, TimeIsUp
 from kit.metrics import distinguishable
 from kit.prepare import Prepared
-from kit.runs import Result, compare_runs, find_usable, list_imported, runs_of_other_folds, stale_imports
+from kit.runs import Result, compare_runs, find_result, find_usable, list_imported, runs_of_other_folds, stale_imports
 from kit.terminal import count, stage, warn
 
 
@@ -111,6 +111,33 @@ def find_members(prepared: Prepared) -> list[Result]:
     if missing := [name for name in check_members(prepared) if name not in found]:
         warn(f"not trained, so left out of the ensemble: {', '.join(missing)}")
     return members
+
+
+def find_trained(prepared: Prepared, name: str, comp: str) -> Result:
+    """Return the finished run of a name, the last kept round where it has rounds, or the ensemble of what is finished.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    name
+        A run, an import or the ensemble.
+    comp
+        How the user names the competition: for the command in the message.
+
+    Raises
+    ------
+    InputError
+        When there is no such run, or it has not been trained; names the command that trains it.
+    """
+    if name == ENSEMBLE:
+        return ensemble(prepared, find_members(prepared))
+    if name not in list_imported(prepared):
+        prepared.competition.run(name)  # names the nearest of those there are
+    result = find_result(prepared, name)
+    if result is None:
+        raise InputError(f"run {name} has not been trained; ./run.sh train {comp} {name}")
+    return result
 
 
 def find_finished(prepared: Prepared) -> list[Result]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
-from kit.errors import InputError
 
 if TYPE_CHECKING:
     from kit.bundle.writing import Written
@@ -64,20 +63,9 @@ def bundle(
 
 def _find(prepared: Prepared, comp: str, names: list[str]) -> list[Result]:
     """Return the finished runs that were named, else the ensemble's members."""
-    from kit.pipeline import find_members
-    from kit.runs import find_result, list_imported
+    from kit.pipeline import find_members, find_trained
 
-    if not names:
-        return find_members(prepared)
-    found = []
-    for name in names:
-        if name not in list_imported(prepared):
-            prepared.competition.run(name)
-        result = find_result(prepared, name)
-        if result is None:
-            raise InputError(f"run {name} has not been trained; ./run.sh train {comp} {name}")
-        found.append(result)
-    return found
+    return [find_trained(prepared, name, comp) for name in names] if names else find_members(prepared)
 
 
 def _tell(written: Written, owner: str, n_images: int, estimate: float, how: str) -> None:

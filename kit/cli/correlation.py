@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from kit.cli.call import Comp, app, holding, read, ready, say, suggest
-from kit.errors import InputError
 
 
 @app.command()
@@ -17,15 +16,13 @@ def correlation(
 ) -> None:
     """Measure how far apart the classes lie before and after fine-tuning; write data and a picture."""
     from kit.correlation import check_trains, correlate, write_correlation
-    from kit.runs import find_result
+    from kit.pipeline import find_trained
 
     competition = read(comp)
     check_trains(competition, run)
     prepared = ready(competition)
     with holding(prepared.competition):
-        result = find_result(prepared, run)
-        if result is None:
-            raise InputError(f"run {run} has not been trained; ./run.sh train {comp} {run}")
+        result = find_trained(prepared, run, comp)
         found = correlate(prepared, result)
         path = write_correlation(found, result)
     alphas = ", ".join(f"{alpha:g}" for alpha in found.alphas.values())

@@ -11,7 +11,6 @@ from kit.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from kit.prepare import Prepared
-    from kit.runs import Result
 
 
 @app.command("explain")
@@ -35,6 +34,7 @@ def explain_(
     from kit.explain.choice import choose_cases, find_cases
     from kit.explain.subject import check_run
     from kit.explain.writing import describe, write_explained
+    from kit.pipeline import find_trained
 
     for name in method or ():
         if name not in METHODS:
@@ -45,7 +45,7 @@ def explain_(
     check_run(competition, run, method or (), words or ())
     prepared = ready(competition)
     with holding(competition):
-        result = _find(prepared, run)
+        result = find_trained(prepared, run, comp)
         cases = find_cases(prepared, _split(prepared, ids)) if ids else choose_cases(prepared, result, n)
         seed = competition.run(run).seed
         question = Question(tuple(method) if method else None, tuple(words or ()), class_name, samples, seed)
@@ -60,16 +60,6 @@ def explain_(
     terminal.stage("explain", f"{len(explained)} images, {seconds:.1f} seconds per image")
     say(str(path), document)
     suggest("report", comp)
-
-
-def _find(prepared: Prepared, run: str) -> Result:
-    """Return a finished run."""
-    from kit.runs import find_result
-
-    result = find_result(prepared, run)
-    if result is None:
-        raise InputError(f"run {run} has not been trained; ./run.sh train {prepared.competition.name} {run}")
-    return result
 
 
 def _split(prepared: Prepared, ids: list[str]) -> list[str]:

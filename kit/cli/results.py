@@ -20,20 +20,12 @@ def submission(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = "ensemble",
 ) -> None:
     """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
-    from kit.ensemble import ensemble
-    from kit.pipeline import find_members
-    from kit.runs import find_result
+    from kit.pipeline import find_trained
     from kit.submission import make_submission
 
     prepared = ready(read(comp))
     with holding(prepared.competition):
-        if run == "ensemble":
-            result = ensemble(prepared, find_members(prepared))
-        else:
-            prepared.competition.run(run)
-            result = find_result(prepared, run)
-        if result is None:
-            raise InputError(f"run {run} has not been trained; ./run.sh train {comp} {run}")
+        result = find_trained(prepared, run, comp)
         path = make_submission(prepared, result)
     say(str(path), {"file": str(path), "run": run, "cv": result.facts["cv"], "se": result.facts["se"]})
     facts = prepared.competition.facts

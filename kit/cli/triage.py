@@ -64,7 +64,8 @@ def _lay_out(prepared: Prepared, results: list[Result], run: str | None) -> int:
     }
     if found.contradictions:
         lines.append(f"near-duplicates with different labels: {len(found.contradictions)} clusters, marked in the CSV")
-    terminal.stage("triage", f"confident learning takes {n_issues} of {len(found.labels)} labels for wrong")
+    what = "labels" if found.labels.ndim == 1 else "images' labels, in one class or more,"
+    terminal.stage("triage", f"confident learning takes {n_issues} of {len(found.labels)} {what} for wrong")
     say("\n".join([*lines, str(path), str(path.with_suffix(".png"))]), document)
     if n_issues:
         terminal.note("look at the sheet and copy the rows to leave out into a FILE of their own")
