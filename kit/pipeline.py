@@ -147,4 +147,16 @@ def find_finished(prepared: Prepared) -> list[Result]:
     names = [*prepared.competition.runs, *list_imported(prepared)]
     results = [result for name in names if (result := find_usable(prepared, name))]
     combined = find_ensemble(prepared, members_of(prepared)) if results else None
+    if stale := _made_otherwise(prepared, results):
+        warn(
+            f"made with other settings, words or data, so not shown: {', '.join(stale)}; ./run.sh train makes them anew"
+        )
     return [*results, combined] if combined else results
+
+
+def _made_otherwise(prepared: Prepared, results: list[Result]) -> list[str]:
+    """Return the runs that are on the disk, but not as they would be made today."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    found = {own.name for own in results} | {own.name.rpartition(".")[0] for own in results}
+    missing = [name for name in prepared.competition.default_runs if name not in found]
+    return [name for name in missing if any(home.glob(f"{name}/*/run.json")) or any(home.glob(f"{name}.1/*/run.json"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from kit.terminal import warn
 TILE = 96  # side of an image in pixels
 TEXT = 14  # height of a line in pixels
 MARGIN = 4  # pixels
-CHARACTERS_PER_PIXEL = 1 / 6  # of the font: what is longer than its tile is cut
+CHARACTERS_PER_PIXEL = 1 / 6  # of the font: what is longer than its tile goes on in the next line
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def write_sheet(path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]
     from PIL import Image, ImageDraw, ImageFont
 
     n_columns = max((len(tiles) for _, tiles in rows), default=1)
-    n_lines = max((len(tile.lines) for _, tiles in rows for tile in tiles), default=0)
+    n_lines = max((len(_wrap(tile.lines, side)) for _, tiles in rows for tile in tiles), default=0)
     height = side + (1 + n_lines) * TEXT + 2 * MARGIN
     width = max(n_columns * (side + MARGIN) + MARGIN, int(len(title) / CHARACTERS_PER_PIXEL) + 2 * MARGIN)
     sheet = Image.new("RGB", (width, TEXT + 2 * MARGIN + height * len(rows)), "white")
@@ -63,11 +64,16 @@ def write_sheet(path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]
         for column, tile in enumerate(tiles):
             left = MARGIN + column * (side + MARGIN)
             sheet.paste(_fit(tile.image, side), (left, top + TEXT))
-            for i, line in enumerate(tile.lines):
-                text = line[: int(side * CHARACTERS_PER_PIXEL)]
-                draw.text((left, top + TEXT + side + i * TEXT), text, "black", font)
+            for i, line in enumerate(_wrap(tile.lines, side)):
+                draw.text((left, top + TEXT + side + i * TEXT), line, "black", font)
     with write_atomic(path) as file:
         sheet.save(file, "PNG")
+
+
+def _wrap(lines: Sequence[str], side: int) -> list[str]:
+    """Return the lines so that each fits below a tile: an id that is cut is another id."""
+    length = int(side * CHARACTERS_PER_PIXEL)
+    return [part for line in lines for part in textwrap.wrap(line, length) or [""]]
 
 
 def _fit(image: str | np.ndarray, side: int) -> object:

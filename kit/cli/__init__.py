@@ -28,6 +28,8 @@ PLACE_ERRORS = {  # what is wrong with the place that was written to, and what t
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.ENOENT: "make it, or choose another --workspace",
+    errno.EISDIR: "move that folder away",
+    errno.EEXIST: "move that file away",
 } | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR), "choose another --workspace")
 
 
@@ -77,7 +79,8 @@ def main() -> None:
         if error.errno not in PLACE_ERRORS:
             raise
         remedy = PLACE_ERRORS[error.errno]
-        _fail(f"{error.filename or options.workspace}: {error.strerror}; what was written before is whole, {remedy}", 2)
+        place = error.filename2 or error.filename or options.workspace
+        _fail(f"{place}: {error.strerror}; what was written before is whole, {remedy}", 2)
     except Stopped:
         _fail("stopped; what was computed is kept, the next call goes on", 130)
 

@@ -41,7 +41,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         page = refresh_report(prepared, finished, skipped)
     say_board(prepared, finished, skipped, submission=path, report=page)
     for reason, names in group_by_reason(skipped).items():
-        terminal.warn(f"{', '.join(names)} was skipped: {reason}")
+        terminal.warn(f"skipped {', '.join(names)}: {reason}")
     if path is None:
         terminal.stage("submission", "none: the competition has no test images")
     better = find_better(prepared, results, combined) if path else None

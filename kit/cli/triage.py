@@ -66,6 +66,12 @@ def _lay_out(prepared: Prepared, results: list[Result], run: str | None) -> int:
         lines.append(f"near-duplicates with different labels: {len(found.contradictions)} clusters, marked in the CSV")
     what = "labels" if found.labels.ndim == 1 else "images' labels, in one class or more,"
     terminal.stage("triage", f"confident learning takes {n_issues} of {len(found.labels)} {what} for wrong")
+    if (n_more := len(found.suspicious) - len(first)) > 0:
+        lines.append(f"and {n_more} more in the CSV")
+    if found.error > n_issues / len(found.labels):
+        terminal.note(
+            f"{found.run} itself is wrong about {found.error:.0%} of them: many of these are its own mistakes"
+        )
     say("\n".join([*lines, str(path), str(path.with_suffix(".png"))]), document)
     if n_issues:
         terminal.note("look at the sheet and copy the rows to leave out into a FILE of their own")

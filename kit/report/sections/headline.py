@@ -21,12 +21,7 @@ def build(evidence: Evidence) -> Section:
     ]
     parts: list[Part] = [Text(f"{_name(row)}: {', '.join(scores)}.", "lead"), Text(_compare(evidence))]
     parts += [Text(f"{row.run}: {remark}.", "warning") for remark in row.remarks if remark.startswith("CV")]
-    written = [own for own in evidence.ledger if own["key"] == evidence.headline.facts["key"]]
-    if written:
-        file = f"submissions/{competition.name}/{written[-1]['file']}"
-        parts.append(Text(f"Its file is {file}.{_next(evidence)}"))
-        if competition.facts.slug:
-            parts.append(Text(f'./run.sh submit {competition.name} {row.run} -m "{row.run}"', "command"))
+    parts += _file(evidence, row)
     return Section("headline", "What to send", parts)
 
 
@@ -48,8 +43,23 @@ def _compare(evidence: Evidence) -> str:
     return said + (f"{others} distinguishably worse." if worse else "No run is distinguishably worse.")
 
 
-def _next(evidence: Evidence) -> str:
-    """Say what may be done with the file."""
-    if evidence.prepared.competition.facts.slug:
-        return " To send it:"
-    return " It is a practice competition: nothing is sent, the score above is the local one."
+def _file(evidence: Evidence, row: Row) -> list[Part]:
+    """Name the run's file, and say what may be done with it."""
+    competition = evidence.prepared.competition
+    written = [own for own in evidence.ledger if own["run"] == row.run]
+    if not written:
+        return []
+    exact = [own for own in written if own["key"] == evidence.headline.facts["key"]]
+    file = f"submissions/{competition.name}/{(exact or written)[-1]['file']}"
+    said = f"Its file is {file}." if exact else f"The last file of this run is {file}, of earlier settings."
+    if competition.facts.slug:
+        return [
+            Text(f"{said} To send it:"),
+            Text(f'./run.sh submit {competition.name} {row.run} -m "{row.run}"', "command"),
+        ]
+    if row.local is not None:
+        return [Text(f"{said} It is a practice competition: nothing is sent, the local score is the score.")]
+    return [
+        Text(f'{said} With slug = "..." in competition.toml ./run.sh submit sends it; or upload it by hand:'),
+        Text(f"kaggle competitions submit -c SLUG -f {file} -m {row.run}", "command"),
+    ]
