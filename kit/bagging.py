@@ -15,6 +15,8 @@ import numpy as np
 from kit.images import Images
 from kit.models import Model
 
+COPY = "copy_"  # prefix of the kept tensors of copies, before their number
+
 
 class Averaged:
     """Be several copies of a model, one for each seed; a drop-in for one of them.
@@ -62,12 +64,12 @@ class Averaged:
     def tensors(self) -> dict[str, np.ndarray]:
         """Return what all copies learned."""
         own = [copy.tensors() for copy in self.copies]
-        return {f"copy_{i}.{name}": value for i, tensors in enumerate(own) for name, value in tensors.items()}
+        return {f"{COPY}{i}.{name}": value for i, tensors in enumerate(own) for name, value in tensors.items()}
 
     def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Averaged:
         """Become the fitted model that gave `tensors`; return self."""
         for i, copy in enumerate(self.copies):
-            prefix = f"copy_{i}."
+            prefix = f"{COPY}{i}."
             own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             copy.restore(own, classes)
         return self
@@ -97,6 +99,11 @@ class Bagged(Averaged):
     def training_of(self, copy: Model, labeled: Images) -> Images:
         """Return the copy's own draw."""
         return draw(labeled, copy.seed)
+
+
+def are_copies(tensors: dict[str, np.ndarray]) -> bool:
+    """Return whether kept tensors are those of several copies."""
+    return any(name.startswith(COPY) for name in tensors)
 
 
 def draw(labeled: Images, seed: int) -> Images:

@@ -9,7 +9,7 @@ weights are uniform: that is the fallback where learning them does not help.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from kit.decision.chosen import decide_oof, describe_thresholds, scored_blocks
 from kit.errors import InputError, nearest, some
 from kit.files import key_of, read_json
 from kit.metrics import paired_difference
-from kit.mixing import FLOOR, fit_greedy, fit_shrunk, take_uniform
+from kit.mixing import FLOOR, Mixture, fit_greedy, fit_shrunk, take_uniform
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
 from kit.runs import (
@@ -34,6 +34,8 @@ from kit.runs import (
     write_result,
 )
 from kit.terminal import count, stage, track
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]  # of labels, log-probabilities and blocks
 
 LEAST = 0.005  # weight below which a member is not worth a word
 
@@ -110,21 +112,13 @@ def _key(prepared: Prepared, members: list[Result]) -> str:
 def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
     """Return nested oof predictions, test predictions, and what was learned on all rows."""
     logs, labels = _member_logs(prepared, members)
-    blocks = scored_blocks(prepared)
-    fit = fit_greedy(prepared.competition.metric) if method == "greedy" else fit_shrunk
-    if len(np.unique(blocks)) < 2:
-        fit = take_uniform  # there are no other rows to learn weights on
-    proba = np.empty(logs.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
-    for block in np.unique(blocks):
-        rest, mine = blocks != block, blocks == block
-        proba[mine] = fit(labels[rest], logs[:, rest], blocks[rest])(logs[:, mine])
-    final = fit(labels, logs, blocks)
+    fit = _choose_fit(prepared, method)
+    final = fit(labels, logs, scored_blocks(prepared))
     test_ids = prepared.pool.ids[prepared.split("test")]
     several = prepared.pool.is_multilabel
     test_logs = np.stack([_log(member.predictions("test").at(test_ids).proba, several) for member in members])
-    ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
     mixed = final(test_logs)
-    oof = Predictions(ids, prepared.classes, proba[..., 1] if several else proba, prepared.pool.task)
+    oof = _mix_nested(prepared, labels, logs, fit)
     test = Predictions(test_ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
     names = [member.name for member in members]
     return oof, test, {
@@ -133,6 +127,25 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
         "shrinkage": final.shrinkage,
         "members": {member.name: member.facts["key"] for member in members},
     }  # fmt: skip
+
+
+def _choose_fit(prepared: Prepared, method: str) -> Fit:
+    """Return what learns weights; where there are no other rows to learn them on, equal ones are taken."""
+    if len(np.unique(scored_blocks(prepared))) < 2:
+        return take_uniform
+    return fit_greedy(prepared.competition.metric) if method == "greedy" else fit_shrunk
+
+
+def _mix_nested(prepared: Prepared, labels: np.ndarray, logs: np.ndarray, fit: Fit) -> Predictions:
+    """Return oof predictions, every block's mixed by what the other blocks taught."""
+    blocks = scored_blocks(prepared)
+    proba = np.empty(logs.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
+    for block in np.unique(blocks):
+        rest, mine = blocks != block, blocks == block
+        proba[mine] = fit(labels[rest], logs[:, rest], blocks[rest])(logs[:, mine])
+    ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
+    several = prepared.pool.is_multilabel
+    return Predictions(ids, prepared.classes, proba[..., 1] if several else proba, prepared.pool.task)
 
 
 def members_of(prepared: Prepared) -> list[Result]:
@@ -192,9 +205,7 @@ def _write(folder: Path, oof: Predictions, test: Predictions) -> None:
     write_predictions(folder / "test.parquet", test)
 
 
-def leave_one_out(
-    prepared: Prepared, members: list[Result], names: Collection[str]
-) -> dict[str, tuple[float, float]]:
+def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[str]) -> dict[str, tuple[float, float]]:
     """Return how much some members add: the ensemble of all against that of the others.
 
     Both are nested, and paired on the same images.
@@ -217,6 +228,7 @@ def leave_one_out(
 
 def _decided(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and the nested probabilities of an ensemble, with its thresholds at one half."""
-    oof, _, _ = combine(prepared, members, prepared.competition.ensemble.method)
+    logs, labels = _member_logs(prepared, members)
+    oof = _mix_nested(prepared, labels, logs, _choose_fit(prepared, prepared.competition.ensemble.method))
     labels, proba = oof_rows(prepared, oof)
     return labels, decide_oof(prepared, proba, describe_thresholds(prepared, labels, proba)["thresholds"])

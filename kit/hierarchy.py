@@ -103,6 +103,11 @@ class Hierarchy:
         children = np.flatnonzero(self.parents != NO_PARENT)
         return (proba[:, children] <= proba[:, self.parents[children]]).all(axis=1)
 
+    def deepest(self, labels: np.ndarray) -> np.ndarray:
+        """Return the codes of one image's classes that have no child among them; `labels` (n_classes,) of 0 and 1."""
+        codes = np.flatnonzero(labels)
+        return np.setdiff1d(codes, self.parents[codes])
+
     def level_proba(self, proba: np.ndarray, level: str) -> np.ndarray:
         """Return the probabilities of a coarser level: the sums over its classes.
 
@@ -133,8 +138,3 @@ class Hierarchy:
         """
         of_levels = [self.level_proba(proba, name)[..., level.codes] for name, level in self.levels.items()]
         return (proba + sum(of_levels)).argmax(axis=-1)
-
-    def level_labels(self, labels: np.ndarray, level: str) -> np.ndarray:
-        """Return the groups (n_images,) of class codes (n_images,); -1 stays -1."""
-        labels = np.asarray(labels)
-        return np.where(labels >= 0, self.levels[level].codes[labels], labels)

@@ -253,7 +253,7 @@ def runs_of_other_folds(prepared: Prepared) -> list[str]:
 
 
 def result_at(prepared: Prepared, name: str, key: str) -> Result:
-    """Return the finished run with a key.
+    """Return the finished run, or the import, with a key.
 
     Raises
     ------
@@ -262,6 +262,8 @@ def result_at(prepared: Prepared, name: str, key: str) -> Result:
     """
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / key
     facts = read_json(folder / "run.json")
+    if not facts and (own := _read_import(prepared, name)) and own.facts["key"] == key:
+        folder, facts = own.folder, own.facts
     if not facts:
         raise InputError(f"{folder}: the run is not there or not finished; ./run.sh train makes it")
     return score_anew(prepared, Result(name, folder, facts))
@@ -277,9 +279,7 @@ def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predi
     else:
         splits = {"unlabeled": "unlabeled"} | ({"test": "test", "oof": "labeled"} if use_test_images else {})
         said = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
-    return concatenate(
-        [dataclasses.replace(own, ids=name_images(split, own.ids)) for split, own in said.items()]
-    )
+    return concatenate([dataclasses.replace(own, ids=name_images(split, own.ids)) for split, own in said.items()])
 
 
 def write_result(name: str, folder: Path, facts: dict[str, Any]) -> Result:

@@ -16,8 +16,9 @@ import pandas as pd
 from kit.competition import FILE, Listing
 from kit.errors import InputError, some
 from kit.prepare import Prepared
+from kit.table.labels import is_on
 from kit.table.scan import read_csv
-from kit.table.sources import find_file, name_key
+from kit.table.sources import find_file, id_column, name_key
 from kit.terminal import escape, warn
 
 SEPARATORS = (" ", ",", ";", "|")  # looked for between the labels of a cell, Kaggle's commonest first
@@ -198,7 +199,10 @@ def _without_suffix(image_id: str) -> str:
 
 
 def _check_columns(path: Path, columns: list[str], prepared: Prepared) -> None:
-    """Accept one label column, or one column per class; parents and what shows none of the classes may be left out."""
+    """Accept one label column, or one column per class.
+
+    Parents and what shows none of the classes may be left out; classes that no labelled image has may stand there.
+    """
     classes, none = prepared.classes, prepared.competition.decision.none_of_these
     if not columns:
         raise InputError(f"{path}: only one column; expected an id and a label column, or an id and the classes")
@@ -207,8 +211,22 @@ def _check_columns(path: Path, columns: list[str], prepared: Prepared) -> None:
     spare = {none} if none else set()
     if prepared.pool.is_multilabel and prepared.hierarchy is not None:
         spare |= {classes[parent] for parent in prepared.hierarchy.parents if parent >= 0}
-    if len(columns) > 1 and (odd := sorted((set(columns) ^ set(classes)) - spare)):
+    odd = sorted((set(columns) ^ set(classes)) - spare)
+    if len(columns) > 1 and odd and prepared.pool.is_multilabel:
+        odd = sorted(set(odd) - _never_seen(prepared))
+    if len(columns) > 1 and odd:
         raise InputError(f"{path}: columns are neither one label nor the {len(classes)} classes: {some(odd)} differ")
+
+
+def _never_seen(prepared: Prepared) -> set[str]:
+    """Return the columns of the labelled images' CSV that are 0 in every row: classes of which nothing was learned."""
+    competition, found = prepared.competition, set()
+    for own in competition.data.labeled_sources:
+        if isinstance(own, Listing) and own.form in (None, "columns"):
+            rows = read_csv(find_file(competition, "labeled.csv", own.csv))
+            named = set(rows.columns) - {id_column(rows, own), own.group, ""}
+            found |= {name for name in named if not is_on(rows[name]).any()}
+    return found
 
 
 def _check_values(path: Path, sample: pd.DataFrame, classes: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.bagging import are_copies
 from kit.competition import DecisionPlan
 from kit.decision import reject
 from kit.decision.chosen import check_decision, scored_blocks
@@ -236,14 +237,15 @@ def _draw(rows: np.ndarray) -> np.ndarray:
 def _restore_head(result: Result, fold: int, classes: tuple[str, ...]) -> Head:
     """Return one fold's fitted head; refuse a run whose logits cannot be had."""
     model_type, mine = MODELS.get(result.facts["model"]), fold_folder(result.folder, fold)
-    if not (isinstance(model_type, type) and issubclass(model_type, Head)) or not (mine / WEIGHTS).exists():
+    tensors = read_tensors(mine / WEIGHTS) if (mine / WEIGHTS).exists() else {}
+    if not (isinstance(model_type, type) and issubclass(model_type, Head)) or not tensors or are_copies(tensors):
         heads = some(name for name, own in MODELS.items() if issubclass(own, Head))
         raise InputError(
             f'[decision] score = "energy" needs the logits of one head, which {result.name} does not keep; they can be '
-            f'had of {heads} without bags; or take score = "combined"'
+            f'had of {heads} without bags or seeds; or take score = "combined"'
         )
     model = model_type(**result.facts["options"])
-    model.restore(read_tensors(mine / WEIGHTS), classes)
+    model.restore(tensors, classes)
     model.settle(read_json(mine / "settled.json"))
     return model
 

@@ -79,8 +79,8 @@ def fill_sample(prepared: Prepared, test: Predictions) -> pd.DataFrame:
     rows, form = with_broken(prepared, test).at(ids), form_of(prepared, sample)
     id_column, *others = sample.columns
     if form.kind == "columns":
-        by_class = dict(zip(rows.classes, rows.proba.T, strict=True))
-        values = {name: decide(by_class[name], True) if form.is_binary else by_class[name] for name in others}
+        by_class = _class_columns(prepared, rows, form.is_binary)
+        values = {name: by_class.get(name, np.zeros(len(rows), dtype=np.int8)) for name in others}
         table = pd.DataFrame({id_column: sample[id_column], **values})
     else:
         names = np.array(rows.classes, dtype=object)
@@ -94,6 +94,13 @@ def fill_sample(prepared: Prepared, test: Predictions) -> pd.DataFrame:
         table = sample.assign(**{others[0]: cells})
     check_submission(prepared, sample, table)
     return table
+
+
+def _class_columns(prepared: Prepared, rows: Predictions, is_binary: bool) -> dict[str, np.ndarray]:
+    """Return what is said of each class, and with several labels of having none, (n_images,) each."""
+    said = decide(rows.proba, True) if is_binary else rows.proba
+    columns, none = dict(zip(rows.classes, said.T, strict=True)), prepared.competition.decision.none_of_these
+    return columns if none is None else {none: 1 - said.max(axis=1)} | columns
 
 
 def _label_cells(prepared: Prepared, proba: np.ndarray, separator: str) -> list[str]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from kit.competition import HOME
+from kit.competition import HOME, Run
 from kit.crossval import crossval
 from kit.errors import InputError
 from kit.images import Images, Pool
+from kit.models import build_model
 from kit.models.linear_probe import LinearProbe, fit_anchored
 from kit.models.prototypes import Prototypes
 from kit.models.tip_adapter import TipAdapter
@@ -162,10 +163,10 @@ def test_a_prototype_is_the_weighted_mean_of_its_class(tmp_path):
     assert means[1] == pytest.approx(pool.embeddings[labeled.rows][labeled.labels == 1].mean(axis=0), abs=1e-6)
 
 
-def test_a_pull_without_words_is_refused(tmp_path):
-    pool, codes = clouds(tmp_path)
-    with pytest.raises(InputError, match=r"pull = 0\.5 needs prompts"):
-        LinearProbe("given", pull=0.5).fit(*split(pool, codes))
+def test_a_pull_without_words_is_refused(colours):
+    run = Run(name="pulled", model="linear_probe", options={"encoder": "given", "pull": 0.5})
+    with pytest.raises(InputError, match=r"\[runs\.pulled\] pull = 0\.5 needs prompts"):
+        build_model(colours(), run)
 
 
 @pytest.fixture

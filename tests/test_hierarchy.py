@@ -152,7 +152,6 @@ def test_a_level_is_the_sum_of_its_classes():
     said = tree.level_proba(proba, "group")
     assert said.sum(axis=1) == pytest.approx(1)
     assert said[:, 0] == pytest.approx(proba[:, 0] + proba[:, 2])
-    assert tree.level_labels(np.array([2, 1, -1]), "group").tolist() == [0, 1, -1]
 
 
 def test_the_best_path_listens_to_the_coarser_levels():

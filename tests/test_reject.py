@@ -187,6 +187,15 @@ def test_the_energy_is_that_of_the_heads_logits(trained):
     assert len(energy.ranks) == len(head) and energy.scores == ("energy",)
 
 
+def test_the_energy_of_several_copies_is_refused(trained):
+    prepared, _ = trained
+    run = prepared.competition.run("probe").model_copy(update={"bags": 2, "name": "bagged"})
+    runs = prepared.competition.runs | {"bagged": run}
+    bagged = dataclasses.replace(prepared, competition=prepared.competition.model_copy(update={"runs": runs}))
+    with pytest.raises(InputError, match=r"needs the logits of one head, which bagged does not keep.*without bags"):
+        find_strangers(planned(bagged, score="energy"), crossval(bagged, "bagged"))
+
+
 def test_a_lower_rate_rejects_more(trained):
     prepared, result = trained
     few, many = (find_strangers(planned(prepared, accept_rate=rate), result).is_rejected for rate in (0.95, 0.6))

@@ -231,7 +231,7 @@ def test_classes_that_are_confused_stand_side_by_side():
 
 
 def test_names_that_are_cut_alike_stay_apart():
-    names = ["x" * 70 + "1", "x" * 70 + "2"]
+    names = ["x" * 35 + "1" + "x" * 35, "x" * 35 + "2" + "x" * 35]
     figure = json.loads(to_json(Plot("k", "t", series=[Series("s", names, [1, 2], kind="bars")])))
     assert len(set(figure["data"][0]["x"])) == 2
     heat = json.loads(to_json(Heatmap("h", "t", row_names=names, column_names=names, values=np.eye(2))))

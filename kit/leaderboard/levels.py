@@ -8,6 +8,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from kit.errors import InputError
 from kit.metrics import score_with_error
 from kit.prepare import Prepared
 from kit.runs import Result, decided_rows
@@ -18,7 +19,7 @@ FINEST = "classes"  # stands for the level of the classes themselves
 Score = tuple[float, float]
 
 
-def score_levels(prepared: Prepared, result: Result) -> dict[str, Score]:
+def score_levels(prepared: Prepared, result: Result) -> dict[str, Score | None]:
     """Score a run's oof at every level of the hierarchy, the coarsest first.
 
     With one label per image it is the accuracy of `kit.hierarchy.Hierarchy.best_paths`: what is said at one level is
@@ -34,22 +35,20 @@ def score_levels(prepared: Prepared, result: Result) -> dict[str, Score]:
     Returns
     -------
     dict
-        Score and standard error by level.
+        Score and standard error by level; None where no scored image is of a class of the level, nor said to be.
     """
     labels, proba = decided_rows(prepared, result)
     tree, groups = prepared.hierarchy, prepared.scored_groups
     if labels.ndim == 2:
         depth = tree.ancestors.sum(axis=1)
         columns = {f"level_{own}": np.flatnonzero(depth == own) for own in np.unique(depth)}
-        return {
-            name: score_with_error("macro_f1", labels[:, own], proba[:, own], groups) for name, own in columns.items()
-        }
+        return {name: _macro_f1(labels[:, own], proba[:, own], groups) for name, own in columns.items()}
     said = tree.best_paths(proba)
     codes = {name: level.codes for name, level in tree.levels.items()} | {FINEST: np.arange(len(prepared.classes))}
     return {name: _accuracy(own[labels], own[said], groups) for name, own in codes.items()}
 
 
-def render_levels(prepared: Prepared, scores: Mapping[str, Mapping[str, Score]]) -> Table:
+def render_levels(prepared: Prepared, scores: Mapping[str, Mapping[str, Score | None]]) -> Table:
     """Return a table of runs by levels, from what `score_levels` gave of each."""
     metric = "macro F1" if prepared.labels.ndim == 2 else "accuracy of one path"
     table = Table(
@@ -57,8 +56,17 @@ def render_levels(prepared: Prepared, scores: Mapping[str, Mapping[str, Score]])
         title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     for name, own in scores.items():
-        table.add_row(escape(name), *(f"{score:.4f} ± {error:.4f}" for score, error in own.values()))
+        table.add_row(
+            escape(name), *("" if found is None else "{:.4f} ± {:.4f}".format(*found) for found in own.values())
+        )
     return table
+
+
+def _macro_f1(labels: np.ndarray, proba: np.ndarray, groups: np.ndarray) -> Score | None:
+    try:
+        return score_with_error("macro_f1", labels, proba, groups)
+    except InputError:
+        return None
 
 
 def _accuracy(labels: np.ndarray, said: np.ndarray, groups: np.ndarray) -> Score:

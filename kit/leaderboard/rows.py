@@ -124,8 +124,8 @@ def _row(
     if solution is not None and cv_only is None:
         try:
             local = local_score(prepared, solution, decided_test(prepared, result))
-        except InputError as error:  # what cannot be had of one run must not hide the others
-            cv_only = str(error)
+        except InputError as refusal:  # what cannot be had of one run must not hide the others
+            cv_only = str(refusal)
     public, private = _kaggle_scores(ledger, facts["key"])
     return Row(
         run=name,

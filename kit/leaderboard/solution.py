@@ -96,8 +96,10 @@ def local_score(prepared: Prepared, solution: dict[str, Label], test: Prediction
 
 
 def why_cv_only(prepared: Prepared) -> str | None:
-    """Return why a submission cannot be scored here, or None: the metric needs more than the labels that it holds."""
+    """Return why a submission cannot be scored here, or None: there is none, or the metric needs more than labels."""
     metric = prepared.competition.metric
+    if not len(prepared.split("test")) + len(prepared.broken_test):
+        return "there is no test image"
     if metric.needs == "labels":
         return None
     sample, _ = read_sample(prepared)

@@ -76,7 +76,7 @@ class Metric:
             When the metric is not defined on these images.
         """
         labels, proba = np.asarray(labels), np.asarray(proba)
-        value = float(self.of(labels, self.read(labels, proba)))
+        value = float(self.of(labels, self.read(labels, proba))) if len(labels) else float("nan")
         if not np.isfinite(value):
             raise InputError(f"metric {self.name} is not defined on these {len(labels)} images: {self._cause(labels)}")
         return value

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from kit.errors import InputError
 from kit.metrics.metric import Metric, Rows
 from kit.metrics.names import find_metric
 from kit.terminal import track
@@ -131,7 +132,16 @@ def _draw_scores(metric: Metric, labels: np.ndarray, probas: list[np.ndarray], g
 def _scorer(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> Rows:
     """Return the metric of resamples; what is decided is decided once."""
     said = metric.read(labels, proba)
-    return metric.share(labels, said) if metric.share else lambda rows: metric.of(labels[rows], said[rows])
+    if metric.share:
+        return metric.share(labels, said)
+
+    def score(rows: np.ndarray) -> float:
+        try:
+            return metric.of(labels[rows], said[rows])
+        except InputError:  # a user's own that asks for every class, of which a rare one was not drawn
+            return float("nan")
+
+    return score
 
 
 def _spread(draws: np.ndarray) -> float:

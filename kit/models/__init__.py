@@ -162,12 +162,12 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
         cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(said)}"
         raise InputError(f"{table} model {run.model!r} {cause}") from error
     options = {name: getattr(checked, name) for name in fields}
-    model = model_type(**options, seed=run.seed if seed is None else seed)
-    if hasattr(model, "check_competition"):
-        try:
+    try:
+        model = model_type(**options, seed=run.seed if seed is None else seed)
+        if hasattr(model, "check_competition"):
             model.check_competition(competition)
-        except InputError as error:
-            raise InputError(f"{table} {error}") from error
+    except InputError as error:
+        raise InputError(f"{table} {error}") from error
     return model
 
 

@@ -62,6 +62,10 @@ class LinearProbe(Head):
     def check_competition(self, competition: Competition) -> None:
         """Refuse options that the competition's labels give no meaning to."""
         super().check_competition(competition)
+        if self.pull != 0 and competition.facts.task == MULTILABEL:
+            raise InputError("pull: words choose one class per image; leave it out with several labels")
+        if self.pull != 0 and self.prompts is None:
+            raise InputError(f"pull = {self.pull!r} needs prompts, towards whose weights it pulls")
         if self.hierarchy == 0:
             return
         if competition.data.hierarchy is None:
@@ -87,13 +91,7 @@ class LinearProbe(Head):
         return first | {"hierarchy": SHARING_UNCHOSEN} if self.hierarchy == NESTED else first
 
     def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
-        """Fit a regression for every setting.
-
-        Raises
-        ------
-        InputError
-            When there is a pull but no prompt list.
-        """
+        """Fit a regression for every setting."""
         settings = self.own_settings()
         anchor = self._anchor(labeled) if any(setting["pull"] for setting in settings) else 0.0
         fitted = [
@@ -112,8 +110,6 @@ class LinearProbe(Head):
 
     def _anchor(self, labeled: Images) -> np.ndarray:
         """Return the zero-shot classifier, (n_classes, n_dims), scaled as CLIP scales cosines."""
-        if self.prompts is None:
-            raise InputError(f"linear_probe: pull = {self.pull!r} needs prompts, towards whose weights it pulls")
         text = read_text_weights(labeled.pool, self.encoder, self.encoder_args, self._lists()[0])
         return text.logit_scale * text.values.astype(np.float64)
 

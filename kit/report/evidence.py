@@ -20,7 +20,7 @@ from kit.ledger import read_ledger
 from kit.models import MODELS, build_model
 from kit.predictions import Predictions
 from kit.prepare import Prepared
-from kit.runs import Result, decided_rows, fold_folder, settings_of
+from kit.runs import Result, decided_rows, fold_folder, oof_rows, settings_of
 
 MOST_RUNS = 12  # whose pictures are drawn; the tables hold all
 
@@ -92,11 +92,17 @@ class Evidence:
     def oof(self, result: Result) -> np.ndarray:
         """Return a run's oof probabilities in the order of the scored images, (n_images, n_classes).
 
-        Where an image may have several labels, one half is the threshold.
+        Where an image may have several labels, one half is the threshold; `probabilities` are not shifted.
         """
         if result.name not in self._oof:
             self._oof[result.name] = decided_rows(self.prepared, result)[1]
         return self._oof[result.name]
+
+    def probabilities(self, result: Result) -> np.ndarray:
+        """Return a run's oof probabilities as the run gave them: thresholds, one set per fold, mix up their order."""
+        if self.labels.ndim == 1:
+            return self.oof(result)
+        return oof_rows(self.prepared, result.predictions("oof"))[1]
 
     @cached_property
     def _oof(self) -> dict[str, np.ndarray]:

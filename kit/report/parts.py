@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+LONGEST, TAIL = 28, 10  # characters of a name beside an axis, and of its end
+IN_LEGEND = 44  # characters of a name in a legend
+
 
 @dataclass(frozen=True)
 class Text:
@@ -247,6 +250,11 @@ class Section:
     key: str
     title: str
     parts: Sequence[Part]
+
+
+def shorten(name: str, longest: int = LONGEST) -> str:
+    """Return a name that leaves a chart its room: of a long one the beginning and the end."""
+    return name if len(name) <= longest else f"{name[: longest - TAIL - 1]}…{name[-TAIL:]}"
 
 
 def charts_of(parts: Sequence[Part]) -> list[Chart]:

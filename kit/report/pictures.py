@@ -7,12 +7,13 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kit.files import write_atomic
-from kit.report.parts import Chart, Heatmap, Matrices, Plot
+from kit.report.parts import IN_LEGEND, Chart, Heatmap, Matrices, Plot, shorten
 from kit.terminal import track
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INCHES_PER_NAME = 0.24
+INCHES_PER_LETTER = 0.08
+TITLE_LETTERS = 52  # of a line of a title
 WITHOUT_GLYPH = "Glyph .* missing from"  # matplotlib's warning about a script that its font lacks
 MATRICES_PER_ROW = 6
 MOST_LEGEND = 12  # series that a legend names
@@ -63,11 +66,12 @@ def _draw_plot(chart: Plot) -> Figure:
     axes = figure.subplots()
     for number in range(len(chart.series)):
         _draw_series(axes, chart, number, names)
+    shown = [shorten(name) for name in names]
     if names and chart.upright:
-        axes.set_yticks(range(len(names)), names, parse_math=False)
+        axes.set_yticks(range(len(names)), shown, parse_math=False)
         axes.invert_yaxis()
     elif names:
-        axes.set_xticks(range(len(names)), names, rotation=90, parse_math=False)
+        axes.set_xticks(range(len(names)), shown, rotation=90, parse_math=False)
     across, along = ("y", "x") if chart.upright else ("x", "y")
     axes.set(xlabel=chart.x_title, ylabel=chart.y_title)
     if chart.x_range:
@@ -79,7 +83,7 @@ def _draw_plot(chart: Plot) -> Figure:
     if 1 < len(chart.series) <= MOST_LEGEND:
         for text in axes.legend(fontsize=8).get_texts():
             text.set_parse_math(False)
-    axes.set_title(chart.title, parse_math=False)
+    axes.set_title(fill(chart.title, TITLE_LETTERS), parse_math=False)
     axes.grid(alpha=0.3)
     return figure
 
@@ -94,13 +98,13 @@ def _draw_series(axes: Axes, chart: Plot, number: int, names: list[str]) -> None
         n_bars = sum(other.kind == "bars" for other in chart.series)
         width = 0.8 / n_bars
         place, bar = at + (number - (n_bars - 1) / 2) * width, axes.barh if chart.upright else axes.bar
-        bar(place, y, width, label=own.name, **{"xerr" if chart.upright else "yerr": error})
+        bar(place, y, width, label=shorten(own.name, IN_LEGEND), **{"xerr" if chart.upright else "yerr": error})
         return
     style = {"line": "o-", "points": "o", "dashes": ":", "steps": "-"}[own.kind]
     if chart.upright:
-        axes.errorbar(y, at, xerr=error, fmt=style, label=own.name, markersize=4)
+        axes.errorbar(y, at, xerr=error, fmt=style, label=shorten(own.name, IN_LEGEND), markersize=4)
     else:
-        axes.errorbar(at, y, yerr=error, fmt=style, label=own.name, markersize=4)
+        axes.errorbar(at, y, yerr=error, fmt=style, label=shorten(own.name, IN_LEGEND), markersize=4)
 
 
 def _draw_heatmap(chart: Heatmap) -> Figure:
@@ -108,14 +112,17 @@ def _draw_heatmap(chart: Heatmap) -> Figure:
 
     values = np.asarray(chart.values, dtype=float)
     n_rows, n_columns = values.shape
-    side = (max(5.0, INCHES_PER_NAME * n_columns + 2.5), max(4.0, INCHES_PER_NAME * n_rows + 2))
-    figure = Figure(figsize=side, layout="constrained")
+    columns, rows = ([shorten(name) for name in names] for names in (chart.column_names, chart.row_names))
+    width, height = max(3.0, INCHES_PER_NAME * n_columns) + 1.5, max(2.5, INCHES_PER_NAME * n_rows) + 1.0
+    beside, below = (INCHES_PER_LETTER * max(map(len, names), default=0) for names in (rows, columns))
+    figure = Figure(figsize=(width + beside, height + below), layout="constrained")
     axes = figure.subplots()
-    shown = axes.imshow(values, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(n_columns), chart.column_names, rotation=90, parse_math=False)
-    axes.set_yticks(range(n_rows), chart.row_names, parse_math=False)
+    lowest = 0 if np.nanmin(values, initial=0) >= 0 else None
+    shown = axes.imshow(values, cmap="viridis", aspect="auto", vmin=lowest)
+    axes.set_xticks(range(n_columns), columns, rotation=90, parse_math=False)
+    axes.set_yticks(range(n_rows), rows, parse_math=False)
     axes.set(xlabel=chart.x_title, ylabel=chart.y_title)
-    axes.set_title(chart.title, parse_math=False)
+    axes.set_title(fill(chart.title, TITLE_LETTERS), parse_math=False)
     figure.colorbar(shown, ax=axes, shrink=0.8)
     return figure
 
@@ -131,7 +138,7 @@ def _draw_matrices(chart: Matrices) -> Figure:
         panel.axis("off")
     for panel, name, own in zip(panels, chart.names, chart.values, strict=False):
         panel.imshow(own / np.maximum(own.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-        panel.set_title(name, fontsize=8, parse_math=False)
+        panel.set_title(shorten(name), fontsize=8, parse_math=False)
         panel.set_xticks([0, 1], ["not said", "said"], fontsize=7)
         panel.set_yticks([0, 1], ["is not", "is"], fontsize=7)
         for (i, j), value in np.ndenumerate(own):

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from kit.report.parts import Chart, Heatmap, Plot, Series
+from kit.report.parts import IN_LEGEND, LONGEST, Chart, Heatmap, Plot, Series, shorten
 
 MODES = {"line": "lines+markers", "points": "markers", "dashes": "lines", "steps": "lines"}
 ROW_PIXELS = 22  # of an upright plot, for each name
 MARGIN_PIXELS = 110
 HEIGHT = 380  # pixels
-LONGEST = 60  # characters of a name
+LETTER_PIXELS = 7
+MANY = 20  # names: turned by half a right angle they would run into each other
+STANDOFF = 12  # pixels between an axis's names and its title
 SHORT = 3  # characters of a name that need not be turned to stand below a column
 
 
@@ -34,8 +36,8 @@ def _plot(chart: Plot) -> dict[str, Any]:
     if chart.upright:
         names = {name for own in chart.series for name in own.x}
         height = max(HEIGHT // 2, ROW_PIXELS * len(names) + MARGIN_PIXELS)
-    x_axis = {"title": {"text": _text(chart.x_title)}, "automargin": True}
-    y_axis = {"title": {"text": _text(chart.y_title)}, "automargin": True}
+    x_axis = {"title": _title(chart.x_title), "automargin": True}
+    y_axis = {"title": _title(chart.y_title), "automargin": True}
     x_axis |= {"range": chart.x_range} if chart.x_range else {}
     y_axis |= {"range": chart.y_range} if chart.y_range else {}
     y_axis |= {"type": "log"} if chart.is_log else {}
@@ -61,7 +63,7 @@ def _trace(own: Series, upright: bool, shown: dict[str, str]) -> dict[str, Any]:
     """Return one series; upright, what is counted runs along the horizontal axis."""
     x = [shown[value] if isinstance(value, str) else value for value in own.x]
     along, across = ("x", "y") if upright else ("y", "x")
-    trace: dict[str, Any] = {"name": _text(own.name), across: x, along: list(own.y)}
+    trace: dict[str, Any] = {"name": _text(own.name, IN_LEGEND), across: x, along: list(own.y)}
     if own.kind == "bars":
         trace |= {"type": "bar", "orientation": "h" if upright else "v"}
     else:
@@ -76,13 +78,14 @@ def _trace(own: Series, upright: bool, shown: dict[str, str]) -> dict[str, Any]:
 
 
 def _heatmap(chart: Heatmap) -> dict[str, Any]:
-    longest = max(len(chart.row_names), 4)
-    angle = -45 if max(map(len, chart.column_names), default=0) > SHORT else 0
+    n_letters = max((len(shorten(name)) for name in chart.column_names), default=0)
+    angle = 0 if n_letters <= SHORT else -45 if len(chart.column_names) <= MANY else -90
+    below = 0 if angle == 0 else n_letters * LETTER_PIXELS * (1 if angle == -90 else math.sqrt(0.5))
     layout = {
-        "height": min(max(ROW_PIXELS * longest + 160, 320), 1100),
-        "xaxis": {"title": {"text": _text(chart.x_title)}, "type": "category", "automargin": True, "tickangle": angle},
+        "height": round(min(max(ROW_PIXELS * len(chart.row_names), 100) + below + MARGIN_PIXELS, 1300)),
+        "xaxis": {"title": _title(chart.x_title), "type": "category", "automargin": True, "tickangle": angle},
         "yaxis": {
-            "title": {"text": _text(chart.y_title)},
+            "title": _title(chart.y_title),
             "type": "category",
             "automargin": True,
             "autorange": "reversed",
@@ -100,10 +103,14 @@ def _heatmap(chart: Heatmap) -> dict[str, Any]:
     }
 
 
-def _text(value: str) -> str:
+def _title(text: str) -> dict[str, Any]:
+    """Return the title of an axis; it keeps off the names beside it."""
+    return {"text": _text(text, IN_LEGEND), "standoff": STANDOFF}
+
+
+def _text(value: str, longest: int = LONGEST) -> str:
     """Return a text that Plotly shows as it is, shortened where it would push the plot aside."""
-    value = value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
-    return html.escape(value, quote=False)
+    return html.escape(shorten(value, longest), quote=False)
 
 
 def _distinct(names: list[str]) -> list[str]:

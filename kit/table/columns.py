@@ -19,8 +19,9 @@ def read_column(rows: pd.DataFrame, name: str, key: str, file: Path) -> pd.Serie
     """
     n_found = list(rows.columns).count(name)
     if n_found != 1:
+        hint = "rename all but one" if n_found else nearest(name, filter(None, rows.columns))
         cause = f"{n_found} columns are named {name!r}" if n_found else f"no column {name!r}"
-        raise InputError(f"{file}: {cause}; {nearest(name, filter(None, rows.columns))} ({key})")
+        raise InputError(f"{file}: {cause}; {hint} ({key})")
     return rows[name]
 
 

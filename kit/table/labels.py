@@ -43,6 +43,11 @@ def read_multi_hot(cells: Sequence[str], classes: tuple[str, ...]) -> np.ndarray
     return hot
 
 
+def is_on(column: pd.Series) -> pd.Series:
+    """Return which cells of a column per class say yes; what is neither 0 nor 1 counts as yes."""
+    return column.map(SWITCHES).ne(False)
+
+
 def read_label_lists(
     rows: pd.DataFrame, id_name: str, listing: Listing, key: str, file: Path
 ) -> tuple[pd.DataFrame, list[list[str]]]:
@@ -82,6 +87,8 @@ def read_label_lists(
         separator = listing.separator or _find_separator(cells[0], key, file)
         labels = [_split_cell(cell, separator, file, row) for row, cell in cells[0].items()]
     else:
+        if listing.form is None:
+            _refuse_parts(cells, key, file)
         labels = [[cell for cell in row if cell.strip()] for row in zip(*cells, strict=True)]
     _refuse_joiner(labels, rows.index, key, file)
     return _gather(rows, id_name, listing, labels, file) if form == "rows" else (rows, labels)
@@ -144,11 +151,24 @@ def _read_switches(cells: list[pd.Series], file: Path) -> list[list[str]]:
         odd = column[~column.isin(list(SWITCHES))]
         if len(odd):
             raise InputError(f"{file}: row {odd.index[0]}, column {column.name!r}: {odd.iloc[0]!r} is not 0 or 1")
-    if never := [column.name for column in cells if not column.map(SWITCHES).any()]:
-        warn(f"{file}: {some(map(repr, never))} is 0 in every row, so that nothing can learn it: it is no class")
+    if never := [column.name for column in cells if not is_on(column).any()]:
+        cause = "is 0 in every row, so that nothing can learn it: it is no class, and 0 where the submission has it"
+        warn(f"{file}: {some(map(repr, never))} {cause}")
     names = [column.name for column in cells]
-    on = zip(*(column.map(SWITCHES) for column in cells), strict=True)
-    return [[name for name, is_on in zip(names, row, strict=True) if is_on] for row in on]
+    on = zip(*map(is_on, cells), strict=True)
+    return [[name for name, has_it in zip(names, row, strict=True) if has_it] for row in on]
+
+
+def _refuse_parts(columns: list[pd.Series], key: str, file: Path) -> None:
+    """Refuse a cell that is taken for one label and whose parts are labels of other cells."""
+    cells = pd.concat(columns)
+    known = {cell.strip() for cell in cells} - {""}
+    for row, cell in cells.items():
+        for separator in SEPARATORS:
+            parts = cell.split(separator)
+            if len(parts) > 1 and any(part.strip() in known for part in parts):
+                remedy = f'write {key}.form = "rows" or "tags" if it is one label, else give each label its own cell'
+                raise InputError(f"{file}: row {row}: {cell!r} looks like several labels where one is read; {remedy}")
 
 
 def _refuse_joiner(labels: list[list[str]], index: pd.Index, key: str, file: Path) -> None:

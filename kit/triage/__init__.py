@@ -16,7 +16,7 @@ from kit.competition import ENSEMBLE
 from kit.errors import InputError
 from kit.features import GIVEN, Features, encode_images, has_features
 from kit.prepare import Prepared
-from kit.runs import Result, oof_rows, result_at
+from kit.runs import Result, decided_rows, oof_rows, result_at
 from kit.table import read_table
 from kit.terminal import note
 from kit.triage.quality import label_quality, neighbour_shares, outlier_scores, spot_issues, suggest
@@ -64,6 +64,12 @@ class Triage:
         return np.argsort(self.quality, kind="stable")
 
     @property
+    def error(self) -> float:
+        """Return the share of the images, 0..1, of which the run says something else than what is given."""
+        differs = self.suggested != self.labels
+        return float((differs.any(axis=1) if differs.ndim == 2 else differs).mean())
+
+    @property
     def suspicious(self) -> np.ndarray:
         """Return, in that order, those whose label confident learning or the run itself takes for wrong."""
         differs = self.suggested != self.labels
@@ -83,12 +89,13 @@ def triage(prepared: Prepared, result: Result) -> Triage:
     """
     competition = prepared.competition
     labels, proba = oof_rows(prepared, result.predictions("oof"))
+    _, decided = decided_rows(prepared, result)  # by a class's own threshold, where an image has several labels
     rows = prepared.labeled[prepared.scored_rows]
     features = _find_features(prepared, result, rows)
     opinion = proba
     if features is not None:
         opinion = (proba + neighbour_shares(features.values, labels, proba.shape[1])) / 2
-    suggested, probability = suggest(proba, labels)
+    suggested, probability = suggest(decided, labels)
     return Triage(
         result.name,
         rows,

@@ -40,12 +40,10 @@ class Effect:
     def __str__(self) -> str:
         """Say it to a person."""
         helps = distinguishable(self.kept_difference, self.kept_error)
-        verdict = (
-            ("better" if self.kept_difference > 0 else "worse") if helps else "not distinguishable"
-        )
+        verdict = ("better" if self.kept_difference > 0 else "worse") if helps else "not distinguishable"
         return (
-            f"{self.run} without {self.n_excluded} images in training: {self.difference:+.4f} ± {self.error:.4f} on all "
-            f"scored images, {self.kept_difference:+.4f} ± {self.kept_error:.4f} on the others: {verdict}"
+            f"{self.run} without {self.n_excluded} images in training: {self.difference:+.4f} ± {self.error:.4f} on all"
+            f" scored images, {self.kept_difference:+.4f} ± {self.kept_error:.4f} on the others: {verdict}"
         )
 
 

@@ -34,15 +34,21 @@ def write_triage(prepared: Prepared, found: Triage) -> Path:
         file.write(text.getvalue().encode())
     shown = found.suspicious[: PER_ROW * MOST_ROWS]
     tiles = [
-        Tile(row["path"], [f"given {row['given']}", f"says {row['suggested']}", f"{row['probability']} {row['id']}"])
-        for row in describe(prepared, found, shown)
+        Tile(row["path"], [*_differ(prepared, found, i), f"{row['probability']} {row['id']}"])
+        for i, row in zip(shown.tolist(), describe(prepared, found, shown), strict=True)
     ]
-    write_sheet(folder / "labels.png", f"most suspicious labels, by {found.run}", _in_rows(tiles))
+    write_sheet(folder / "labels.png", _title(found), _in_rows(tiles))
     if found.outlier is not None:
         odd = np.argsort(found.outlier, kind="stable")[: PER_ROW * 2]
         tiles = [Tile(row["path"], [row["given"], row["id"]]) for row in describe(prepared, found, odd)]
         write_sheet(folder / "outliers.png", "images like no other", _in_rows(tiles))
     return folder / "labels.csv"
+
+
+def _title(found: Triage) -> str:
+    """Say what the sheet of labels shows."""
+    meaning = "; - given and not said, + said and not given" if found.labels.ndim == 2 else ""
+    return f"most suspicious labels, by {found.run}{meaning}"
 
 
 def describe(prepared: Prepared, found: Triage, positions: np.ndarray) -> list[dict[str, Any]]:
@@ -75,6 +81,23 @@ def _name(prepared: Prepared, code: Any) -> str:
     if np.ndim(code) == 0:
         return prepared.classes[int(code)]
     return "|".join(prepared.classes[i] for i in np.flatnonzero(code))
+
+
+def _differ(prepared: Prepared, found: Triage, i: int) -> list[str]:
+    """Say in two lines how a label and what is suggested differ; of several labels, only those that do."""
+    given, suggested = found.labels[i], found.suggested[i]
+    if np.ndim(given) == 0:
+        return [f"given {_name(prepared, given)}", f"says {_name(prepared, suggested)}"]
+    signs = (("-", given > suggested), ("+", suggested > given))
+    return [sign + _name_briefly(prepared, own) if own.any() else "" for sign, own in signs]
+
+
+def _name_briefly(prepared: Prepared, row: np.ndarray) -> str:
+    """Name the classes of a row of zeros and ones; of a tree the deepest, each by the last part of its path."""
+    tree = prepared.competition.data.hierarchy
+    codes = np.flatnonzero(row) if prepared.hierarchy is None else prepared.hierarchy.deepest(row)
+    names = [prepared.classes[i] for i in codes]
+    return ", ".join(name.rpartition(tree.separator)[2] if tree and tree.separator else name for name in names)
 
 
 def _in_rows(tiles: Sequence[Tile]) -> list[tuple[str, Sequence[Tile]]]:

@@ -7,6 +7,8 @@
   };
   const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 
+  const LEGEND_PIXELS = 19;
+
   function colour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
@@ -17,7 +19,7 @@
       ...layout,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       colorway: dark.matches ? PALETTES.dark : PALETTES.light,
-      font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 12 },
+      font: { color: colour("--ink"), family: "system-ui, sans-serif", size: isNarrow() ? 10 : 12 },
       margin: { l: 50, r: 12, t: 34, b: 50 },
       xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
     };
@@ -40,13 +42,26 @@
     }];
   }
 
+  function isNarrow() {
+    return innerWidth < 600;
+  }
+
+  function narrow(trace, layout) {
+    trace.showscale = false;
+    layout.yaxis.title = { text: "" };
+    if (layout.xaxis.tickangle) layout.xaxis.tickangle = -90;
+  }
+
   function draw(figure) {
     const spec = JSON.parse(figure.querySelector("script").textContent);
     const plot = figure.querySelector(".plot");
     figure.classList.toggle("heatmap", Boolean(spec.heatmap));
     const state = figure.state ?? (figure.state = { shares: Boolean(spec.heatmap?.shares), similar: Boolean(spec.heatmap?.order) });
     const data = spec.heatmap ? chosen(spec.heatmap, state) : spec.data;
-    Plotly.react(plot, data, themed(structuredClone(spec.layout)), CONFIG);
+    const layout = themed(structuredClone(spec.layout));
+    if (isNarrow() && spec.heatmap) narrow(data[0], layout);
+    if (isNarrow() && layout.showlegend) layout.height += LEGEND_PIXELS * data.length; // a line each
+    Plotly.react(plot, data, layout, CONFIG);
     if (spec.heatmap && !figure.querySelector(".choices")) offer(figure, spec.heatmap);
   }
 

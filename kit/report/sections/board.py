@@ -9,14 +9,14 @@ from kit.report.parts import Measured, Part, Plot, Section, Series, Table, Text
 
 COLUMNS = (
     "run",
-    "model",
-    "encoder",
-    "uses test",
     "CV ± SE",
     "against best",
     "local ± SE",
     "public",
     "private",
+    "model",
+    "encoder",
+    "uses test",
     "s",
     "remarks",
 )
@@ -27,18 +27,18 @@ def build(evidence: Evidence) -> Section:
     metric, score = evidence.prepared.competition.facts.metric, evidence.prepared.competition.data.score_name
     rows, scored = [], [row for row in evidence.board if row.cv is not None]
     for row in evidence.board:
-        against = Measured(row.difference, row.difference_se) if row.difference is not None else row.verdict
+        against = Measured(row.difference, row.difference_se) if row.difference is not None else row.verdict.partition(":")[0]
         rows.append(
             [
                 row.run,
-                row.model,
-                shorten_encoder(row.encoder),
-                "yes" if row.test_images_used else "",
                 Measured(row.cv, row.se),
                 "best" if row.verdict == "best" else f"{against}{' =' if row.verdict == SAME else ''}",
                 Measured(row.local, row.local_se),
                 row.public,
                 row.private,
+                row.model,
+                shorten_encoder(row.encoder),
+                "yes" if row.test_images_used else "",
                 Measured(row.seconds, digits=0),
                 "; ".join(row.remarks) or ("" if row.cv is not None else row.verdict),
             ]
@@ -69,5 +69,5 @@ def _levels(evidence: Evidence) -> Table:
     scores = {result.name: score_levels(evidence.prepared, result) for result in evidence.drawn}
     levels = list(next(iter(scores.values())))
     metric = "Macro F1" if evidence.labels.ndim == 2 else "Accuracy of one path"
-    rows = [[name, *(Measured(*own[level]) for level in levels)] for name, own in scores.items()]
+    rows = [[name, *(Measured(*(own[level] or (None,))) for level in levels)] for name, own in scores.items()]
     return Table(f"{metric} at each level of the hierarchy ± SE", ["run", *levels], rows, "On oof, the coarsest first.")

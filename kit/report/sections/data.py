@@ -22,7 +22,9 @@ def build(evidence: Evidence) -> Section:
     competition = evidence.prepared.competition
     found = audit(competition, read_table(competition))
     counts = ", ".join(f"{n:,} {split}" for split, n in found.splits.items())
-    parts: list[Part] = [Text(f"{len(found.classes)} classes; images: {counts}. {found.probe.verdict}")]
+    parts: list[Part] = [Text(f"{len(found.classes)} classes; images: {counts}.")]
+    if verdict := found.probe.verdict:
+        parts.append(Text(f"{verdict[0].upper()}{verdict[1:]}."))
     parts.append(_classes(found))
     parts += _balances(evidence)
     parts.append(_findings(found))

@@ -39,8 +39,8 @@ def _mistakes(evidence: Evidence) -> Part:
         _tile(
             evidence,
             evidence.scored[i],
-            _name(evidence.prepared.classes, said[i]),
-            f"label {_name(evidence.prepared.classes, labels[i])}",
+            _name(evidence, said[i]),
+            f"label {_name(evidence, labels[i])}",
             sureness[i],
             "bad",
         )
@@ -74,7 +74,7 @@ def _test_images(evidence: Evidence) -> Sequence[Part]:
 def _test_tile(evidence: Evidence, test: Predictions, row: int, i: int, sureness: float) -> Tile:
     """Return a test image with what is said of it, and what it was nearest to be said."""
     proba, classes = test.proba[i], test.classes
-    said = _name(classes, decide(proba[None], evidence.labels.ndim == 2)[0])
+    said = _name(evidence, decide(proba[None], evidence.labels.ndim == 2)[0], classes)
     if evidence.labels.ndim == 2:
         second = f"least sure of {classes[int(np.abs(proba - 0.5).argmin())]}"
     elif said == evidence.prepared.competition.decision.none_of_these:
@@ -90,9 +90,11 @@ def _tile(evidence: Evidence, row: int, said: str, second: str, sureness: float,
     return Tile(str(pool.paths[row]), [f"said {said}, {sureness:.2f}", second, str(pool.ids[row])], tone)
 
 
-def _name(classes: Sequence[str], code: np.ndarray | int) -> str:
-    """Return the class, or the classes, that a code or a row of zeros and ones stands for."""
+def _name(evidence: Evidence, code: np.ndarray | int, classes: Sequence[str] | None = None) -> str:
+    """Return the class, or the classes, that a code or a row of zeros and ones stands for; of a tree the deepest."""
+    classes, tree = classes or evidence.prepared.classes, evidence.prepared.hierarchy
     if np.ndim(code) == 0:
         return classes[int(code)]
-    names = [classes[i] for i in np.flatnonzero(code)]
+    codes = np.flatnonzero(code) if tree is None else tree.deepest(code)
+    names = [classes[i] for i in codes]
     return ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "") or "nothing"

@@ -41,9 +41,10 @@ def build(evidence: Evidence) -> Section:
 def _parts(evidence: Evidence, result: Result) -> Iterator[Part]:
     proba = evidence.oof(result)
     yield _confusions(evidence, result, proba)
-    curves = roc_curves(evidence.labels, proba, evidence.prepared.classes)
+    as_given = evidence.probabilities(result)
+    curves = roc_curves(evidence.labels, as_given, evidence.prepared.classes)
     yield _classes(evidence, proba, curves)
-    yield _reliability(evidence, result, proba)
+    yield _reliability(evidence, result, as_given)
     yield from _roc(result, curves)
     yield from _training(evidence, result)
 
@@ -146,7 +147,8 @@ def _training(evidence: Evidence, result: Result) -> Iterator[Part]:
     """Give loss and learning rate over the epochs of every fold, where a network was trained."""
     written = {fold: evidence.of_fold(result, fold, TRAINING) for fold in evidence.prepared.scored}
     diaries = {fold: own["copies"][0] for fold, own in written.items() if own}
-    diaries = {fold: own for fold, own in diaries.items() if own and "epoch" in own[0]}  # of a network, epoch by epoch
+    is_network = {fold: isinstance(own, list) and own and "epoch" in own[0] for fold, own in diaries.items()}
+    diaries = {fold: own for fold, own in diaries.items() if is_network[fold]}  # epoch by epoch
     if not diaries:
         return
     for name, title in (
