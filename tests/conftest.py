@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+
+os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist is told 80; the kit's own width of a pipe is what is tested
+
 import runpy
 from collections.abc import Callable
 from pathlib import Path

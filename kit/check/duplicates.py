@@ -86,7 +86,7 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame) -> tuple[np.ndarray,
     exact = _join_equal(facts, usable)
     clusters = np.arange(len(facts))
     candidates = np.flatnonzero((exact == clusters) & usable & large)
-    clusters[candidates] = candidates[_link(facts.iloc[candidates])]
+    clusters[candidates] = candidates[_link(facts, candidates)]
     clusters = clusters[exact]
     refused = _find_oversized(table, clusters, exact)
     for members in refused:
@@ -127,16 +127,16 @@ def _find_oversized(table: pd.DataFrame, clusters: np.ndarray, exact: np.ndarray
     return [np.flatnonzero(clusters == cluster) for cluster in np.unique(pairs[0, too_many])]
 
 
-def _link(facts: pd.DataFrame) -> np.ndarray:
-    """Return for each image the position of its cluster's first; every pair of a cluster is near."""
-    first, second = _find_pairs(facts["dhash"].to_numpy())
-    aspect = (facts["width"] / facts["height"]).to_numpy()
+def _link(facts: pd.DataFrame, candidates: np.ndarray) -> np.ndarray:
+    """Return for each candidate the position, among them, of its cluster's first; every pair of a cluster is near."""
+    first, second = _find_pairs(facts["dhash"].to_numpy()[candidates])
+    aspect = (facts["width"] / facts["height"]).to_numpy()[candidates]
     stretch = np.abs(np.log(aspect[first] / aspect[second]))
     first, second = first[stretch < np.log(MAX_STRETCH)], second[stretch < np.log(MAX_STRETCH)]
-    correlation = _correlate(facts["thumbnail"].array, first, second)
+    correlation = _correlate(facts["thumbnail"].array, candidates[first], candidates[second])
     near = correlation >= MIN_CORRELATION
     order = np.lexsort((second[near], first[near], -correlation[near]))
-    return _link_completely(len(facts), first[near][order], second[near][order])
+    return _link_completely(len(candidates), first[near][order], second[near][order])
 
 
 def _find_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,9 @@ def build(evidence: Evidence) -> Section:
     metric, score = evidence.prepared.competition.facts.metric, evidence.prepared.competition.data.score_name
     rows, scored = [], [row for row in evidence.board if row.cv is not None]
     for row in evidence.board:
-        against = Measured(row.difference, row.difference_se) if row.difference is not None else row.verdict.partition(":")[0]
+        against = (
+            Measured(row.difference, row.difference_se) if row.difference is not None else row.verdict.partition(":")[0]
+        )
         rows.append(
             [
                 row.run,
