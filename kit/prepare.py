@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.check import Audit, summarise
 from kit.check.duplicates import near_duplicates
 from kit.check.facts import audit_files
 from kit.competition import HOME, Competition
@@ -50,6 +51,8 @@ class Prepared:
         The folds that are scored.
     broken_test
         Ids of test images that cannot be read; the submission gives them the class prior.
+    findings
+        What the audit of the files found, no probe asked; None where no files were audited.
     """
 
     competition: Competition
@@ -59,6 +62,7 @@ class Prepared:
     folds: np.ndarray
     scored: tuple[int, ...]
     broken_test: tuple[str, ...] = ()
+    findings: Audit | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -130,7 +134,9 @@ def prepare(competition: Competition) -> Prepared:
     broken = facts["problem"].notna().to_numpy()
     _report_broken(table[broken], facts[broken])
     usable = table[~broken].reset_index(drop=True)
-    clusters = near_duplicates(table, facts)[~broken]
+    clusters = near_duplicates(table, facts)
+    findings = summarise(competition, table, facts, clusters)
+    clusters = clusters[~broken]
     digests = facts["digest"][~broken].to_numpy(dtype=object)
     del facts  # its thumbnails take 240 MB where there are 300,000 images
     is_labeled = (usable["split"] == "labeled").to_numpy()
@@ -164,6 +170,7 @@ def prepare(competition: Competition) -> Prepared:
         folds,
         scored_folds(competition, folds),
         tuple(table["id"][broken & (table["split"] == "test").to_numpy()]),
+        findings,
     )
 
 

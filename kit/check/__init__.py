@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class Audit:
     refused
         Clusters too large to be believed, and so not grouped.
     probe
-        Whether test looks like train.
+        Whether test looks like train; None where it was not asked.
     """
 
     competition: str
@@ -72,7 +72,7 @@ class Audit:
     across: list[list[dict[str, Any]]]
     contradictions: list[list[dict[str, Any]]]
     refused: list[list[dict[str, Any]]]
-    probe: Probe
+    probe: Probe | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON-like values."""
@@ -86,7 +86,8 @@ class Audit:
         _print_some("different labels", map(name_images, self.contradictions))
         _print_some("labelled and test", map(name_images, self.across))
         _print_some("too large to be duplicates, not grouped", map(name_images, self.refused))
-        terminal.out.print(self.probe.verdict, highlight=False)
+        if self.probe:
+            terminal.out.print(self.probe.verdict, highlight=False)
 
 
 def audit(competition: Competition, table: pd.DataFrame) -> Audit:
@@ -106,23 +107,38 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
     """
     facts = audit_files(table, competition.workspace.cache(competition.name))
     clusters, refused = find_clusters(table, facts)
+    found = summarise(competition, table, facts, clusters)
+    return replace(
+        found,
+        unnamed=list_unnamed(competition, table["path"]),
+        refused=[list_images(table.iloc[rows]) for rows in refused],
+        probe=ask_probe(table, facts),
+    )
+
+
+def ask_probe(table: pd.DataFrame, facts: pd.DataFrame) -> Probe:
+    """Return whether the usable test images look like the labelled ones."""
+    compared = facts["problem"].isna() & table["split"].isin(["labeled", "test"])
+    return tell_apart(table[compared], facts[compared])
+
+
+def summarise(competition: Competition, table: pd.DataFrame, facts: pd.DataFrame, clusters: np.ndarray) -> Audit:
+    """Return what the facts of the files and their clusters say at no cost: no file is looked for, no probe asked."""
     usable = facts["problem"].isna()
     exact, near = _list_clusters(table, facts, clusters)
     found = exact + near
-    compared = usable & table["split"].isin(["labeled", "test"])
     return Audit(
         competition=competition.name,
         splits={split: int((table["split"] == split).sum()) for split in SPLITS},
         classes=_count_classes(competition, table.loc[usable & (table["split"] == "labeled"), "label"]),
         broken=_list_broken(table[~usable], facts[~usable]),
-        unnamed=list_unnamed(competition, table["path"]),
+        unnamed=[],
         remarks=_count(facts["remark"].dropna().str.split(SEPARATOR).explode()),
         exact=exact,
         near=near,
         across=[cluster for cluster in found if {"labeled", "test"} <= {image["split"] for image in cluster}],
         contradictions=[cluster for cluster in found if len({image["label"] for image in cluster} - {None}) > 1],
-        refused=[list_images(table.iloc[rows]) for rows in refused],
-        probe=tell_apart(table[compared], facts[compared]),
+        refused=[],
     )
 
 

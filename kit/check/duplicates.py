@@ -112,15 +112,17 @@ def _join_equal(facts: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
     import pandas as pd
 
     first = np.arange(len(facts))
-    digests = facts["digest"].to_numpy(dtype=object)[usable]
+    digests, _ = pd.factorize(facts["digest"][usable])
     first[usable] = pd.Series(first[usable]).groupby(digests).transform("min")
     return first
 
 
 def _find_oversized(table: pd.DataFrame, clusters: np.ndarray, exact: np.ndarray) -> list[np.ndarray]:
     """Return the positions of each cluster of unequal files that fills too much of a class."""
-    kind = (table["split"] + "/" + table["label"].fillna("")).to_numpy(dtype=object)
-    _, kind, sizes = np.unique(kind, return_inverse=True, return_counts=True)
+    import pandas as pd
+
+    (splits, _), (labels, names) = pd.factorize(table["split"]), pd.factorize(table["label"])  # no label: -1
+    _, kind, sizes = np.unique(splits * (len(names) + 1) + labels, return_inverse=True, return_counts=True)
     several = np.flatnonzero(np.isin(clusters, clusters[exact != clusters]))
     pairs, counts = np.unique(np.stack([clusters[several], kind[several]]), axis=1, return_counts=True)
     too_many = counts > np.maximum(MAX_CLUSTER, MAX_CLUSTER_SHARE * sizes[pairs[1]])

@@ -105,7 +105,7 @@ def triage(prepared: Prepared, result: Result) -> Triage:
         label_quality(labels, opinion),
         spot_issues(labels, proba),
         None if features is None else outlier_scores(features.values),
-        audit(competition, read_table(competition)).contradictions,
+        (prepared.findings or audit(competition, read_table(competition))).contradictions,
     )
 
 
