@@ -22,6 +22,8 @@ The pipeline, in the order in which ``./run.sh all`` walks it; every stage leave
       -> leaderboard          CV +- SE, paired tests            leaderboard/
       -> verify               re-derives all of it; a leak      verify.py
                               is named, exit code 1
+      -> report.html          one page to look at               report/
+    (explain, triage          why, and which labels are wrong   explain/, triage/)
     (submit                   sent once, scores come back       submitting/)
     (tune                     one run's settings, searched      search.py, tuning/)
     (bundle                   the runs, without internet        bundle/)
