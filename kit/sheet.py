@@ -35,7 +35,9 @@ class Tile:
     lines: Sequence[str] = ()
 
 
-def write_sheet(path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]]], side: int = TILE) -> None:
+def write_sheet(
+    path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]]], side: int = TILE, n_columns: int = 1
+) -> None:
     """Write a PNG of tiles in rows.
 
     Parameters
@@ -48,10 +50,12 @@ def write_sheet(path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]
         Headings and tiles; a heading may be empty.
     side
         Of an image, in pixels.
+    n_columns
+        Tiles that the sheet is wide enough for at least.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    n_columns = max((len(tiles) for _, tiles in rows), default=1)
+    n_columns = max(n_columns, *(len(tiles) for _, tiles in rows)) if rows else n_columns
     n_lines = max((len(_wrap(tile.lines, side)) for _, tiles in rows for tile in tiles), default=0)
     height = side + (1 + n_lines) * TEXT + 2 * MARGIN
     width = max(n_columns * (side + MARGIN) + MARGIN, int(len(title) / CHARACTERS_PER_PIXEL) + 2 * MARGIN)

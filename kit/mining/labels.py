@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +20,14 @@ from kit.competition_file import suggest_labeled
 from kit.errors import InputError, some
 from kit.files import write_atomic, write_json
 from kit.mining import Mined
-from kit.mining.sheet import write_sheet
+from kit.sheet import Tile, write_sheet
 from kit.table import MIN_IMAGES_PER_CLASS
 from kit.table.scan import read_csv, strip_suffix
 from kit.table.sources import find_folder, name_key
 from kit.terminal import warn
 
 COLUMNS = ("id", "label", "similarity")
+PER_ROW = 12  # images shown of a class
 MAX_CLASSES = 60  # on a contact sheet, those that most images are added to: a taller picture no viewer opens
 
 
@@ -133,8 +136,15 @@ def _write_sheet(file: Path, mined: Mined, threshold: float, added: np.ndarray) 
     for code in shown.tolist():
         name = mined.classes[code]
         own = added[mined.nearest.codes[added] == code]
-        images = [(mined.paths[row], float(mined.nearest.cosine[row])) for row in own]
-        exemplars = [(path, 1.0) for path in mined.exemplar_paths[name]]
+        images = [Tile(mined.paths[row], [f"{mined.nearest.cosine[row]:.3f}"]) for row in _spread(own)]
+        exemplars = [Tile(path, ["1.000"]) for path in _spread(mined.exemplar_paths[name])]
         rows += [(f"{name}: exemplars", exemplars), (f"{name}: {len(own)} images added", images)]
     of_all = f" ({len(shown)} of {n_classes} classes)" if len(shown) < n_classes else ""
-    write_sheet(file, f"{mined.competition.name}: what threshold {threshold:g} adds{of_all}", rows)
+    write_sheet(file, f"{mined.competition.name}: what threshold {threshold:g} adds{of_all}", rows, n_columns=PER_ROW)
+
+
+def _spread(images: Sequence[Any]) -> list[Any]:
+    """Return at most `PER_ROW` images, evenly from the nearest to the farthest, both among them."""
+    if len(images) <= PER_ROW:
+        return list(images)
+    return [images[i] for i in np.linspace(0, len(images) - 1, PER_ROW).round().astype(int)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 
-import numpy as np
-
 from kit.images import decode_image
 from kit.terminal import warn
 
@@ -45,8 +43,3 @@ def _embed(image: object) -> str:
     data = io.BytesIO()
     image.save(data, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def spread(n: int, most: int) -> np.ndarray:
-    """Return at most `most` positions among `n`, evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).round().astype(np.int64))
