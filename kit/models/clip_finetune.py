@@ -103,25 +103,12 @@ class ClipFinetune(TrainedNetwork):
         TimeIsUp
             When the time limit is reached; the checkpoint is written before.
         """
-        from kit.training import fit_network
         from kit.training.blend import copy_state
 
         self._build(labeled.pool)
         if self.probe_first:
             self._start_at_probe(labeled)
-        self.diary_ = fit_network(
-            self._network,
-            recipe_of(self),
-            labeled,
-            self._preprocessing,
-            unlabeled=unlabeled,
-            head=self._network.head,
-            seed=self.seed,
-            device=self._device,
-            precision=self._precision,
-            checkpoint=self._checkpoint,
-            made_from=self._made_from,
-        )
+        self._train(recipe_of(self), labeled, unlabeled, self._network.head, self._made_from)
         if self.train == "both":
             self._network.keep_words()
         self._theta_1, self._loaded = copy_state(self._network), 1.0

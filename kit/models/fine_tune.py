@@ -108,7 +108,6 @@ class FineTune(TrainedNetwork):
         """
         from torch import nn
 
-        from kit.training import fit_network
         from kit.training.classifier import classifiers
         from kit.weights import find_weights
 
@@ -120,19 +119,9 @@ class FineTune(TrainedNetwork):
         if self.probe_first:
             self._start_at_probe(labeled)
         is_frozen = self.pretrained and not self.probe_first
-        self.diary_ = fit_network(
-            self._network,
-            replace(recipe_of(self), frozen_epochs=self.frozen_epochs if is_frozen else 0),
-            labeled,
-            self._preprocessing,
-            unlabeled=unlabeled,
-            head=nn.ModuleList(classifiers(self._network)),
-            seed=self.seed,
-            device=self._device,
-            precision=self._precision,
-            checkpoint=self._checkpoint,
-            made_from=[asdict(self), spec.identity],
-        )
+        recipe = replace(recipe_of(self), frozen_epochs=self.frozen_epochs if is_frozen else 0)
+        head = nn.ModuleList(classifiers(self._network))
+        self._train(recipe, labeled, unlabeled, head, [asdict(self), spec.identity])
         return self
 
     def encode(self, images: Images, alpha: float) -> np.ndarray:

@@ -83,23 +83,9 @@ class SmallCNN(TrainedNetwork):
         TimeIsUp
             When the time limit is reached; the checkpoint is written before.
         """
-        from kit.training import fit_network
-
         self._build(labeled.n_classes)
         self.remember_classes(labeled)
-        self.diary_ = fit_network(
-            self._network,
-            recipe_of(self),
-            labeled,
-            self._preprocessing,
-            unlabeled=unlabeled,
-            head=self._network[-1],
-            seed=self.seed,
-            device=self._device,
-            precision=self._precision,
-            checkpoint=self._checkpoint,
-            made_from=asdict(self),
-        )
+        self._train(recipe_of(self), labeled, unlabeled, self._network[-1], asdict(self))
         return self
 
     def encode(self, images: Images, alpha: float) -> np.ndarray:

@@ -68,6 +68,24 @@ class TrainedNetwork(Adjustable, Recipe):
 
         return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
 
+    def _train(self, recipe: Recipe, labeled: Images, unlabeled: Images, head: nn.Module, made_from: object) -> None:
+        """Train the network that `_hold` keeps, by the one training loop; the diary is left in `diary_`."""
+        from kit.training import fit_network
+
+        self.diary_ = fit_network(
+            self._network,
+            recipe,
+            labeled,
+            self._preprocessing,
+            unlabeled=unlabeled,
+            head=head,
+            seed=self.seed,
+            device=self._device,
+            precision=self._precision,
+            checkpoint=self._checkpoint,
+            made_from=made_from,
+        )
+
     def checkpoint_at(self, path: Path) -> None:
         """Write checkpoints to `path`, and go on from the one that lies there."""
         self._checkpoint = path
