@@ -128,9 +128,7 @@ def check_run(prepared: Prepared, name: str) -> None:
 
 
 def crossval_run(prepared: Prepared, run: Run) -> Result:
-    """Fit all folds of one run, or of one of its rounds, and gather their predictions; re-used where it was done."""
-    if (found := find_run(prepared, run)) is not None:
-        return found
+    """Fit all folds of one run, or of one of its rounds, and gather their predictions."""
     key = run_key(prepared, run)
     folder = run_folder(prepared, run, key)
     _fit_folds(prepared, run, folder)

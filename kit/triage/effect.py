@@ -11,7 +11,7 @@ from kit.crossval import crossval, crossval_run
 from kit.exclusion import read_exclusion
 from kit.metrics import distinguishable, paired_difference
 from kit.prepare import Prepared
-from kit.runs import decided_rows
+from kit.runs import decided_rows, find_run
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def measure_exclusion(prepared: Prepared, name: str, file: Path) -> Effect:
     run = prepared.competition.run(name)
     without = run.model_copy(update={"exclude": str(file.resolve())})
     left_out = {image_id for image_id, weight in read_exclusion(prepared, without).items() if weight < 1}
-    whole, other = crossval(prepared, name), crossval_run(prepared, without)
+    whole = crossval(prepared, name)
+    other = find_run(prepared, without) or crossval_run(prepared, without)
     labels, theirs = decided_rows(prepared, whole)
     _, ours = decided_rows(prepared, other)
     ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
