@@ -19,6 +19,7 @@ from kit.predictions import MULTICLASS, MULTILABEL
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 UNKNOWN = -1  # the code of a label that is not known, as in scikit-learn's semi_supervised
 MIN_BYTES = 32  # nothing shorter is an image
@@ -235,8 +236,27 @@ def _lay_on_white(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _decode_with_pillow(path: str | Path) -> torch.Tensor:
-    """Decode odd formats; 16-bit greys are scaled to 8 bits instead of clipped."""
+    """Decode odd formats."""
     import torch
+
+    return torch.from_numpy(np.array(open_image(path))).permute(2, 0, 1).contiguous()
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Return an image as Pillow's RGB, EXIF rotation applied, to be looked at: models see `decode_image`.
+
+    Transparency is laid on white; 16-bit greys are scaled to 8 bits instead of clipped. Needs no torch.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    OSError
+        When the file is no image or is truncated.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -250,7 +270,6 @@ def _decode_with_pillow(path: str | Path) -> torch.Tensor:
             if image.has_transparency_data:
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image.convert("RGBA"))
-            pixels = np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
+            return image.convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, EOFError) as error:
         raise OSError(f"{path}: not a readable image ({error})") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

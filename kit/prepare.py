@@ -134,11 +134,10 @@ def prepare(competition: Competition) -> Prepared:
     broken = facts["problem"].notna().to_numpy()
     _report_broken(table[broken], facts[broken])
     usable = table[~broken].reset_index(drop=True)
-    clusters = near_duplicates(table, facts)
+    clusters = near_duplicates(table, facts, cache)
     findings = summarise(competition, table, facts, clusters)
     clusters = clusters[~broken]
     digests = facts["digest"][~broken].to_numpy(dtype=object)
-    del facts  # its thumbnails take 240 MB where there are 300,000 images
     is_labeled = (usable["split"] == "labeled").to_numpy()
     task = competition.facts.task
     classes = read_classes(table, task)

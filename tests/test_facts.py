@@ -6,13 +6,15 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from pictures import tabulate, texture
+from PIL import Image
 
 from kit.check import facts
-from kit.check.facts import audit_files
+from kit.check.facts import audit_files, read_thumbnails
 from kit.errors import InputError
 
 
@@ -55,7 +57,7 @@ def test_a_file_that_is_gone_is_a_problem_until_it_is_back(tmp_path):
 
 def test_no_files_have_no_facts(tmp_path):
     measured = audit_files(tabulate([]), tmp_path / "cache")
-    assert len(measured) == 0 and {"problem", "width", "thumbnail"} <= set(measured)
+    assert len(measured) == 0 and {"problem", "width", "digest"} <= set(measured)
 
 
 def test_a_second_audit_measures_only_what_changed(tmp_path, capfd):
@@ -104,3 +106,21 @@ def test_an_audit_goes_on_from_what_a_killed_one_left(tmp_path, monkeypatch):
     os.utime(paths[0], ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as if unchanged: whoever reads it again, fails
     pd.testing.assert_frame_equal(audit_files(table, tmp_path / "left"), fresh)
     assert [path.name for path in (tmp_path / "left").iterdir()] == [facts.FILE]
+
+
+def test_thumbnails_are_read_for_the_asked_images_alone_in_their_order(tmp_path):
+    paths = [str(tmp_path / f"{i}.png") for i in range(20)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (40, 40), (10 * i, 0, 0)).save(path)
+    assert facts.THUMBNAIL not in audit_files(tabulate([Path(path) for path in paths]), tmp_path / "cache")
+    thumbnails = read_thumbnails(tmp_path / "cache", [paths[7], paths[2], paths[7]])
+    assert thumbnails.shape == (3, 16, 16, 3) and thumbnails.dtype == "uint8"
+    assert thumbnails[:, 0, 0, 0].tolist() == [70, 20, 70]
+    assert len(read_thumbnails(tmp_path / "cache", [])) == 0
+
+
+def test_a_thumbnail_that_was_never_measured_is_refused(tmp_path):
+    texture(1).save(tmp_path / "x.png")
+    audit_files(tabulate([tmp_path / "x.png"]), tmp_path / "cache")
+    with pytest.raises(InputError, match="was changed while it was read"):
+        read_thumbnails(tmp_path / "cache", [str(tmp_path / "y.png")])

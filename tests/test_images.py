@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kit.images import decode_image
+from kit.images import decode_image, open_image
 
 
 def picture(width: int = 50, height: int = 37, seed: int = 0) -> Image.Image:
@@ -66,3 +68,23 @@ def test_truncated_files_are_errors_not_pictures(tmp_path, suffix, keep):
     (tmp_path / f"a.{suffix}").write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(OSError):
         decode_image(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "I;16", "LA", "CMYK"])
+def test_what_people_look_at_is_what_models_see(tmp_path, mode):
+    path, exif = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png"), Image.Exif()
+    exif[0x0112] = 6
+    odd = Image.fromarray(np.full((9, 12), 40_000, dtype=np.uint16)) if mode == "I;16" else picture().convert(mode)
+    odd.save(path, exif=exif)
+    pixels = np.asarray(open_image(path)).astype(int)
+    assert np.abs(pixels - decode_image(path).permute(1, 2, 0).numpy()).max() <= 1
+
+
+def test_looking_at_an_image_does_not_wait_for_torch(tmp_path):
+    picture().save(tmp_path / "a.jpg")
+    code = (
+        "import sys; from kit.report.thumbnails import embed_thumbnail; "
+        f"embed_thumbnail({str(tmp_path / 'a.jpg')!r}); print('torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"

@@ -23,6 +23,8 @@ from kit.table.labels import split_labels
 from kit.table.sources import list_unnamed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from rich.table import Table
 
@@ -105,21 +107,22 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
     InputError
         When no image, or none of a class, can be read.
     """
-    facts = audit_files(table, competition.workspace.cache(competition.name))
-    clusters, refused = find_clusters(table, facts)
+    cache = competition.workspace.cache(competition.name)
+    facts = audit_files(table, cache)
+    clusters, refused = find_clusters(table, facts, cache)
     found = summarise(competition, table, facts, clusters)
     return replace(
         found,
         unnamed=list_unnamed(competition, table["path"]),
         refused=[list_images(table.iloc[rows]) for rows in refused],
-        probe=ask_probe(table, facts),
+        probe=ask_probe(table, facts, cache),
     )
 
 
-def ask_probe(table: pd.DataFrame, facts: pd.DataFrame) -> Probe:
+def ask_probe(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
     """Return whether the usable test images look like the labelled ones."""
     compared = facts["problem"].isna() & table["split"].isin(["labeled", "test"])
-    return tell_apart(table[compared], facts[compared])
+    return tell_apart(table[compared], facts[compared], cache)
 
 
 def summarise(competition: Competition, table: pd.DataFrame, facts: pd.DataFrame, clusters: np.ndarray) -> Audit:

@@ -1,6 +1,7 @@
 """Near-duplicates: images that are one picture, whatever their size and compression.
 
-Reads the facts of the files, never the files; writes nothing. What is found here never straddles folds.
+Reads the facts of the files and their thumbnails, never the files; writes nothing. What is found here never straddles
+folds.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kit import terminal
-from kit.check.image_file import as_thumbnails
+from kit.check.facts import read_thumbnails
 from kit.errors import some
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 # Chosen on 8,000 photographs so that what is found is the same shot or the next one of a burst; the
@@ -33,22 +36,24 @@ MAX_CLUSTER = 5  # images that are always believed: a third of a class with 15 l
 PAIR_BLOCK = 8192  # pairs compared at a time: 50 MB
 
 
-def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
+def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> np.ndarray:
     """Return the cluster of near-duplicates that each image belongs to, over all splits; warn of what is refused.
 
     Parameters
     ----------
     table
-        The image table, (n_images,) rows with `id`, `split` and `label`.
+        The image table, (n_images,) rows with `id`, `path`, `split` and `label`.
     facts
         What `kit.check.facts.audit_files` says of it.
+    cache
+        Where that keeps the thumbnails.
 
     Returns
     -------
     ndarray
         (n_images,) int64: the position of the cluster's first image; its own for an image that is alone.
     """
-    clusters, refused = find_clusters(table, facts)
+    clusters, refused = find_clusters(table, facts, cache)
     for members in refused:
         names = name_images(list_images(table.iloc[members]))
         remedy = "if they belong together, give them a group ([folds] group)"
@@ -56,7 +61,7 @@ def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame) -> np.ndarray:
     return clusters
 
 
-def find_clusters(table: pd.DataFrame, facts: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
+def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tuple[np.ndarray, list[np.ndarray]]:
     """Find the clusters of near-duplicates, and apart from them those that are too large to be believed.
 
     Files of equal bytes always share a cluster. Others do when their difference hashes differ in few bits and the
@@ -66,9 +71,11 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame) -> tuple[np.ndarray,
     Parameters
     ----------
     table
-        The image table, (n_images,) rows with `split` and `label`.
+        The image table, (n_images,) rows with `path`, `split` and `label`.
     facts
         What `kit.check.facts.audit_files` says of it.
+    cache
+        Where that keeps the thumbnails.
 
     Returns
     -------
@@ -86,7 +93,7 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame) -> tuple[np.ndarray,
     exact = _join_equal(facts, usable)
     clusters = np.arange(len(facts))
     candidates = np.flatnonzero((exact == clusters) & usable & large)
-    clusters[candidates] = candidates[_link(facts, candidates)]
+    clusters[candidates] = candidates[_link(table["path"].to_numpy()[candidates], facts.iloc[candidates], cache)]
     clusters = clusters[exact]
     refused = _find_oversized(table, clusters, exact)
     for members in refused:
@@ -129,16 +136,17 @@ def _find_oversized(table: pd.DataFrame, clusters: np.ndarray, exact: np.ndarray
     return [np.flatnonzero(clusters == cluster) for cluster in np.unique(pairs[0, too_many])]
 
 
-def _link(facts: pd.DataFrame, candidates: np.ndarray) -> np.ndarray:
-    """Return for each candidate the position, among them, of its cluster's first; every pair of a cluster is near."""
-    first, second = _find_pairs(facts["dhash"].to_numpy()[candidates])
-    aspect = (facts["width"] / facts["height"]).to_numpy()[candidates]
+def _link(paths: np.ndarray, facts: pd.DataFrame, cache: Path) -> np.ndarray:
+    """Return for each image the position, among them, of its cluster's first; every pair of a cluster is near."""
+    first, second = _find_pairs(facts["dhash"].to_numpy())
+    aspect = (facts["width"] / facts["height"]).to_numpy()
     stretch = np.abs(np.log(aspect[first] / aspect[second]))
     first, second = first[stretch < np.log(MAX_STRETCH)], second[stretch < np.log(MAX_STRETCH)]
-    correlation = _correlate(facts["thumbnail"].array, candidates[first], candidates[second])
+    paired, at = np.unique(np.stack([first, second]), return_inverse=True)
+    correlation = _correlate(read_thumbnails(cache, paths[paired]), *at.reshape(2, -1))
     near = correlation >= MIN_CORRELATION
     order = np.lexsort((second[near], first[near], -correlation[near]))
-    return _link_completely(len(candidates), first[near][order], second[near][order])
+    return _link_completely(len(paths), first[near][order], second[near][order])
 
 
 def _find_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -186,9 +194,9 @@ def _correlate(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray) ->
     return correlation
 
 
-def _take_gradients(column: np.ndarray) -> np.ndarray:
+def _take_gradients(thumbnails: np.ndarray) -> np.ndarray:
     """Return the gradients of thumbnails as rows of unit length and mean 0; not a number where flat."""
-    pixels = as_thumbnails(column)
+    pixels = thumbnails.astype(np.float32)
     across, down = np.diff(pixels, axis=2), np.diff(pixels, axis=1)
     rows = np.concatenate([across.reshape(len(pixels), -1), down.reshape(len(pixels), -1)], axis=1)
     rows -= rows.mean(axis=1, keepdims=True)

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FILE = "audit.parquet"
 PARTS = "audit.part-*.parquet"  # what a killed audit leaves, and the next one goes on from
+THUMBNAIL = "thumbnail"  # the one heavy column, read apart and only for the images that are compared
 VERSION = "2"  # of what is measured; another one in the cache is measured anew
 SAVE_EVERY = 1024  # files: what a killed audit loses at most
 N_STAT_THREADS = 8
@@ -48,34 +49,67 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        (n_images,) facts on the table's index, with the columns of `kit.check.image_file.measure_file` but for `path`
-        and `mtime_ns`. A missing `problem` says that the image can be used.
+        (n_images,) facts on the table's index, with the columns of `kit.check.image_file.measure_file` but for `path`,
+        `mtime_ns` and `thumbnail`, which `read_thumbnails` reads. A missing `problem` says that the image can be used.
 
     Raises
     ------
     InputError
         When no image, or none of a class, can be read.
     """
-    import pandas as pd
     import pyarrow as pa
 
-    pa.default_memory_pool().release_unused()  # of an earlier call: thumbnails of 300,000 images are 240 MB a copy
-    known = _read_known(cache)
+    light = [name for name in _schema().names if name != THUMBNAIL]
+    known = _read_known(cache, light)
     todo = _list_changed(list(dict.fromkeys(table["path"])), known)
-    if todo:
-        known = pa.concat_tables([known, *_measure_files(todo, cache)])
-        known = known.combine_chunks().take(sorted(_find_rows(known).values()))
-        _write_known(known, cache)
+    if todo or any(cache.glob(PARTS)):
+        whole = pa.concat_tables([_read_known(cache, _schema().names), *_measure_files(todo, cache)])
+        whole = whole.combine_chunks().take(sorted(_find_rows(whole).values()))
+        _write_known(whole, cache)
+        known = whole.select(light)
+        del whole
     row_of = _find_rows(known)
-    rows = np.array([row_of[path] for path in table["path"]], dtype=np.int64)
-    found = known.drop_columns(["path", "mtime_ns"])
-    if not np.array_equal(rows, np.arange(len(found))):
-        found = found.take(pa.array(rows))
-    del known
-    packed = {_schema().field("thumbnail").type: pd.ArrowDtype(_schema().field("thumbnail").type)}
-    facts = found.to_pandas(self_destruct=True, split_blocks=True, types_mapper=packed.get).set_axis(table.index)
+    rows = pa.array([row_of[path] for path in table["path"]], pa.int64())
+    facts = known.drop_columns(["path", "mtime_ns"]).take(rows).to_pandas(self_destruct=True).set_axis(table.index)
     _refuse_hopeless(table, facts)
     return facts
+
+
+def read_thumbnails(cache: Path, paths: Sequence[str]) -> np.ndarray:
+    """Return what images look like in small, as `audit_files` kept it.
+
+    Parameters
+    ----------
+    cache
+        The folder that `audit_files` wrote to.
+    paths
+        (n_images,) files that it measured; the memory needed goes with their number, not with the competition's.
+
+    Returns
+    -------
+    ndarray
+        (n_images, SIDE, SIDE, 3) uint8; black for broken files.
+
+    Raises
+    ------
+    InputError
+        When a file was not measured, or the cache was changed by another hand since.
+    """
+    import pyarrow.parquet as pq
+
+    row_of = {path: row for row, path in enumerate(dict.fromkeys(paths))}
+    pixels, n_found = np.zeros((len(row_of), SIDE, SIDE, 3), dtype=np.uint8), 0
+    if row_of:
+        with pq.ParquetFile(cache / FILE, pre_buffer=False) as file:
+            for block in file.iter_batches(ROW_GROUP, columns=["path", THUMBNAIL]):
+                rows = np.array([row_of.get(path, -1) for path in block.column("path").to_pylist()], dtype=np.int64)
+                wanted = np.flatnonzero(rows >= 0)
+                packed = b"".join(block.column(THUMBNAIL).take(wanted).to_pylist())
+                pixels[rows[wanted]] = np.frombuffer(packed, dtype=np.uint8).reshape(-1, SIDE, SIDE, 3)
+                n_found += len(wanted)
+    if n_found != len(row_of):
+        raise InputError(f"{cache / FILE}: was changed while it was read; call again")
+    return pixels[[row_of[path] for path in paths]] if len(row_of) < len(paths) else pixels
 
 
 def _schema() -> pa.Schema:
@@ -95,7 +129,7 @@ def _schema() -> pa.Schema:
         "problem": pa.string(),
         "remark": pa.string(),
         "dhash": pa.uint64(),
-        "thumbnail": pa.binary(SIDE * SIDE * 3),
+        THUMBNAIL: pa.binary(SIDE * SIDE * 3),
     }
     return pa.schema(list(columns.items()), metadata={"version": VERSION})
 
@@ -155,18 +189,17 @@ def _decoding_threads() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(n_threads)
 
 
-def _read_known(cache: Path) -> pa.Table:
-    """Read what earlier audits measured, killed ones included; files of another version say nothing."""
+def _read_known(cache: Path, columns: list[str]) -> pa.Table:
+    """Read columns of what earlier audits measured, killed ones included; files of another version say nothing."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = []
     for file in [cache / FILE, *sorted(cache.glob(PARTS))]:
         with contextlib.suppress(OSError, pa.ArrowInvalid):
-            rows = pq.read_table(file, pre_buffer=False)
-            if rows.schema.equals(_schema(), check_metadata=True):
-                tables.append(rows)
-    return tables[0] if len(tables) == 1 else pa.concat_tables([_schema().empty_table(), *tables]).combine_chunks()
+            if pq.read_schema(file).equals(_schema(), check_metadata=True):
+                tables.append(pq.read_table(file, columns=columns, pre_buffer=False))
+    return pa.concat_tables([_schema().empty_table().select(columns), *tables]).combine_chunks()
 
 
 def _write_known(known: pa.Table, cache: Path) -> None:

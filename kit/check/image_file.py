@@ -71,11 +71,6 @@ def read_stamp(path: str | Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def as_thumbnails(column: np.ndarray) -> np.ndarray:
-    """Return stored thumbnails as (n_images, SIDE, SIDE, 3) float32."""
-    return np.frombuffer(b"".join(column), dtype=np.uint8).reshape(-1, SIDE, SIDE, 3).astype(np.float32)
-
-
 def _read_header(data: bytes, path: str | Path) -> dict[str, Any]:
     """Return what a file says of itself, without decoding it; Pillow refuses more than 178 million pixels here."""
     from PIL import Image

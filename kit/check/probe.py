@@ -1,6 +1,6 @@
 """The probe: can a simple model tell test from train? Where it can, CV and the leaderboard will differ.
 
-Reads the facts of the files, never the files; writes nothing.
+Reads the facts of the files and their thumbnails, never the files; writes nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.check.image_file import SIDE, as_thumbnails
+from kit.check.facts import read_thumbnails
+from kit.check.image_file import SIDE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 MIN_IMAGES = 20  # per side
@@ -44,15 +47,17 @@ class Probe:
     verdict: str
 
 
-def tell_apart(table: pd.DataFrame, facts: pd.DataFrame) -> Probe:
+def tell_apart(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
     """Ask a logistic regression to tell labelled from test images by thumbnail and size.
 
     Parameters
     ----------
     table
-        Usable images, (n_images,) rows with `split`.
+        Usable images, (n_images,) rows with `path` and `split`.
     facts
         What `kit.check.facts.audit_files` says of them.
+    cache
+        Where that keeps the thumbnails.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
@@ -68,14 +73,15 @@ def tell_apart(table: pd.DataFrame, facts: pd.DataFrame) -> Probe:
     rows = draw.permutation(np.concatenate(sides))
     is_test = np.isin(rows, sides[1])
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, solver="newton-cholesky"))
-    aucs = cross_val_score(probe, _describe(facts.iloc[rows]), is_test, cv=N_FOLDS, scoring="roc_auc")
+    seen = _describe(facts.iloc[rows], read_thumbnails(cache, table["path"].iloc[rows].tolist()))
+    aucs = cross_val_score(probe, seen, is_test, cv=N_FOLDS, scoring="roc_auc")
     auc, error = float(aucs.mean()), _auc_error(float(aucs.mean()), n_labeled, n_test)
     return Probe(auc, error, n_labeled, n_test, _name_verdict(auc, error))
 
 
-def _describe(facts: pd.DataFrame) -> np.ndarray:
+def _describe(facts: pd.DataFrame, thumbnails: np.ndarray) -> np.ndarray:
     """Return what the probe sees: 8 x 8 RGB, sides and bytes per pixel; (n_images, 195)."""
-    pixels = as_thumbnails(facts["thumbnail"].to_numpy())
+    pixels = thumbnails.astype(np.float32)
     coarse = pixels.reshape(len(pixels), SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(2, 4)).reshape(len(pixels), -1)
     n_pixels = facts["width"] * facts["height"]
     sizes = np.log(np.stack([facts["width"], facts["height"], facts["n_bytes"] / n_pixels], axis=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
-from kit.images import decode_image
+from kit.images import open_image
 from kit.terminal import warn
 
 SIDE = 96  # pixels
@@ -14,11 +14,11 @@ LARGEST = 900  # pixels, the longer side of a picture that a command has written
 
 
 def embed_thumbnail(path: str) -> str | None:
-    """Return a decoded image, fitted into a square on grey, as a data URI; None where it cannot be read any more."""
+    """Return an image, fitted into a square on grey, as a data URI; None where it cannot be read any more."""
     from PIL import Image, ImageOps
 
     try:
-        image = Image.fromarray(decode_image(path).permute(1, 2, 0).numpy())
+        image = open_image(path)
     except OSError as error:
         warn(f"report: a thumbnail is left out: {error}")
         return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from kit.balance import Balance, count_classes
 from kit.check import Audit, ask_probe, audit
@@ -49,16 +50,16 @@ def build(evidence: Evidence) -> Section:
 def _audit(evidence: Evidence) -> Audit:
     """Return what the audit found when the competition was made ready, and whether test looks like train.
 
-    Only labelled and test images are read for that: to audit 300,000 unlabelled ones again would take half a gigabyte.
+    Only labelled and test images are read for that.
     """
     prepared = evidence.prepared
-    competition, found = prepared.competition, prepared.findings
+    competition, found, pool = prepared.competition, prepared.findings, prepared.pool
     if found is None:
         return audit(competition, read_table(competition))
-    table = read_table(competition)
-    named = table["path"].tolist()
-    table = table[table["split"] != "unlabeled"].reset_index(drop=True)
-    probe = ask_probe(table, audit_files(table, competition.workspace.cache(competition.name)))
+    rows = np.flatnonzero(pool.splits != "unlabeled")
+    table = pd.DataFrame({"path": pool.paths[rows], "split": pool.splits[rows], "label": None})
+    probe = ask_probe(table, audit_files(table, pool.cache), pool.cache)
+    named = [*pool.paths, *(image["path"] for image in found.broken)]
     return replace(found, unnamed=list_unnamed(competition, named), probe=probe)
 
 
