@@ -16,12 +16,12 @@ from safetensors.numpy import load, save
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
-from kit import training
 from kit.deadline import set_deadline
 from kit.errors import InputError, MissingWeights, TimeIsUp
 from kit.images import Images, Pool
 from kit.models import Kept, Resumable, build_model
 from kit.models.fine_tune import FineTune
+from kit.training import loop
 
 QUICK: dict[str, Any] = {
     "encoder": "timm:test_efficientnet",
@@ -191,7 +191,7 @@ def test_other_sizes_than_the_networks_own(labeled, others, encoder, size):
 
 
 def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     model = FineTune(**QUICK)
     assert isinstance(model, Resumable)
     model.checkpoint_at(tmp_path / "checkpoint.pt")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit import bagging, training
+from kit import bagging
 from kit.bundle import read_bundle
 from kit.bundle.inference import as_competition, find_data, predict_table
 from kit.bundle.writing import write_bundle
@@ -20,6 +20,7 @@ from kit.fitting import read_tensors
 from kit.prepare import prepare
 from kit.runs import find_result, fold_folder
 from kit.table import read_test
+from kit.training import loop
 from kit.verify import verify
 
 NET = """
@@ -67,7 +68,7 @@ def test_the_number_of_seeds_makes_another_run(colours):
 
 
 def test_a_run_stopped_between_two_seeds_goes_on_there(colours, prepared, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     fit = bagging.Averaged.fit
 
     def late(self, labeled, unlabeled):

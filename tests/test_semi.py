@@ -18,7 +18,6 @@ from networks import TOWERS, write_clip
 from pools import labels_of, make_pool
 from test_training import PREPROCESSING, QUICK, RICH, SIZE, make_network, same, select, state
 
-from kit import training
 from kit.deadline import set_deadline
 from kit.errors import InputError, TimeIsUp
 from kit.images import Images, Pool
@@ -26,7 +25,7 @@ from kit.models import build_model
 from kit.models.clip_finetune import ClipFinetune
 from kit.models.fine_tune import FineTune
 from kit.recipe import SEMI_DEFAULTS, Recipe, Semi
-from kit.training import fit_network
+from kit.training import fit_network, loop
 from kit.training.batches import draw_passes, draw_steps
 from kit.training.semi import (
     Matching,
@@ -132,7 +131,7 @@ def test_a_labeled_image_is_not_unlabeled_too(pool, labeled, unlabeled):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_training_goes_on_to_the_same_weights_and_diary(method, labeled, unlabeled, tmp_path, monkeypatch):
     recipe, checkpoint = replace(RICH, **METHODS[method], steps_per_epoch=5), tmp_path / "checkpoint.pt"
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     set_deadline(0)
     for _ in range(4):
         with pytest.raises(TimeIsUp):
@@ -147,7 +146,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights_and_diary(method, labele
 
 def test_a_checkpoint_with_other_unlabeled_images_is_ignored(labeled, unlabeled, tmp_path, monkeypatch):
     recipe, checkpoint = replace(RICH, **METHODS["fixmatch"]), tmp_path / "checkpoint.pt"
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     train(labeled, unlabeled.take(np.arange(9)), recipe, checkpoint=checkpoint)
     resumed = train(labeled, unlabeled, recipe, checkpoint=checkpoint)
     assert same(resumed, train(labeled, unlabeled, recipe))
@@ -160,7 +159,7 @@ from pathlib import Path
 import numpy as np, torch
 import test_semi as t
 torch.set_num_threads(1)
-t.training.CHECKPOINT_SECONDS = 0
+t.loop.CHECKPOINT_SECONDS = 0
 calls = 0
 
 def forward(network, pixels):
@@ -204,14 +203,14 @@ def test_images_join_from_their_epoch_on(labeled, unlabeled):
 def test_early_stopping_holds_out_labeled_images_alone(labeled, unlabeled):
     recipe = replace(RICH, **METHODS["self_training"], patience=3, epochs=8)
     network = make_network()
-    loop = training._Loop(
+    run = loop.Loop(
         network, recipe, labeled, unlabeled, PREPROCESSING, network[-1], torch.nn.Module.__call__, 0, "cpu", "float32"
     )
-    held_out, rows = set(loop.hold_out.images.rows), set(loop.train.rows)
-    loop.run(None, "")
-    joined, _ = loop._join()
+    held_out, rows = set(run.hold_out.images.rows), set(run.train.rows)
+    run.run(None, "")
+    joined, _ = run._join()
     assert held_out <= set(labeled.rows) and not held_out & set(joined.rows)
-    assert rows <= set(joined.rows) and all(entry["inner_accuracy"] is not None for entry in loop.diary)
+    assert rows <= set(joined.rows) and all(entry["inner_accuracy"] is not None for entry in run.diary)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

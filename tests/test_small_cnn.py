@@ -11,7 +11,6 @@ import torch
 from pools import labels_of, make_pool
 from safetensors.numpy import load, save
 
-from kit import training
 from kit.correlation import correlate
 from kit.crossval import crossval
 from kit.deadline import set_deadline
@@ -20,6 +19,7 @@ from kit.images import Images, Pool
 from kit.models import MODELS, Kept, Resumable
 from kit.models.small_cnn import SmallCNN
 from kit.prepare import prepare
+from kit.training import loop
 from kit.verify import verify
 
 QUICK: dict[str, Any] = {"image_size": 16, "channels": [8, 8], "epochs": 2, "batch_size": 8}
@@ -78,7 +78,7 @@ def test_kept_tensors_give_the_same_model_back(labeled, others):
 
 
 def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     model = SmallCNN(**QUICK)
     assert isinstance(model, Resumable)
     model.checkpoint_at(tmp_path / "checkpoint.pt")

@@ -17,14 +17,13 @@ import torch
 from pools import labels_of, make_pool
 from torch import nn
 
-from kit import training
 from kit.deadline import set_deadline
 from kit.encoders import Preprocessing
 from kit.errors import InputError, TimeIsUp
 from kit.images import Images, Pool
 from kit.recipe import Recipe
 from kit.store import BLOCK, Geometry
-from kit.training import fit_network
+from kit.training import fit_network, loop
 from kit.training.batches import draw_batches, predict_network, seed_of, split_off, weighted_targets
 from kit.training.optimizer import make_optimizer, make_schedule
 
@@ -390,7 +389,7 @@ from pathlib import Path
 import numpy as np, torch
 import test_training as t
 torch.set_num_threads(1)
-t.training.CHECKPOINT_SECONDS = 0
+t.loop.CHECKPOINT_SECONDS = 0
 calls = 0
 
 def forward(network, pixels):
@@ -443,7 +442,7 @@ def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, tmp_path
 
 @pytest.mark.parametrize("other", [{"seed": 7}, {"recipe": QUICK}, {"made_from": "other weights"}])
 def test_a_checkpoint_of_other_settings_is_ignored(labeled, tmp_path, monkeypatch, other):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     checkpoint = tmp_path / "checkpoint.pt"
     train(labeled, **{"recipe": RICH, "checkpoint": checkpoint, **other})
     assert same(train(labeled, RICH, checkpoint=checkpoint), train(labeled, RICH))
@@ -465,7 +464,7 @@ def test_a_broken_checkpoint_is_named_as_it_is_written_on_the_disk(labeled, tmp_
 
 
 def test_short_epochs_do_not_write_a_checkpoint_each(labeled, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 3600)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 3600)
     train(labeled, checkpoint=tmp_path / "checkpoint.pt")
     assert not (tmp_path / "checkpoint.pt").exists()
 
