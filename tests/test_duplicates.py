@@ -106,3 +106,23 @@ def test_a_cluster_too_large_for_its_class_is_reported_and_only_equal_files_stay
     assert cluster(paths, tmp_path / "cache") == [0, 0, 2, 3, 4, 5, 6, 7, 8]
     said = " ".join(capsys.readouterr().err.split())
     assert "7 images look alike, too many to be grouped: labeled 0 (a), labeled 1 (a)" in said
+
+
+def test_a_chain_of_near_labelled_images_shares_a_cluster_within_a_large_class(tmp_path):
+    first, last = np.asarray(texture(1)).astype(float), np.asarray(texture(2)).astype(float)
+    paths = [tmp_path / f"{i:02d}.png" for i in range(45)]
+    for share, path in zip(np.linspace(0, 1, 13), paths[:13], strict=True):
+        Image.fromarray(((1 - share) * first + share * last).astype(np.uint8)).save(path)
+    for seed, path in enumerate(paths[13:]):
+        texture(10 + seed).save(path)
+    assert cluster(paths, tmp_path / "cache") == [0] * 13 + list(range(13, 45))
+
+
+def test_twins_without_a_label_do_not_tear_labelled_twins_apart(tmp_path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(12)]
+    for i, path in enumerate(paths[:10]):
+        texture(1).save(path, quality=50 + 4 * i)
+    for i, path in enumerate(paths[10:]):
+        texture(5 + i).save(path)
+    split = ["labeled"] * 2 + ["unlabeled"] * 8 + ["labeled"] * 2
+    assert cluster(paths, tmp_path / "cache", split=split) == [0] * 10 + [10, 11]

@@ -31,8 +31,9 @@ MIN_BITS = 4  # set or unset bits of a hash that says anything: flat images have
 MIN_CONTRAST = 4.0  # grey levels, standard deviation of a thumbnail that says anything
 MIN_CORRELATION = 0.9  # of the thumbnails' gradients, which a shared background cannot feign
 MAX_STRETCH = 1.1  # ratio of aspect ratios
-MAX_CLUSTER_SHARE = 0.05  # of its class: beyond, a cluster is a look, not a duplicate
-MAX_CLUSTER = 5  # images that are always believed: a third of a class with 15 labels
+MAX_CHAIN_SHARE = 1 / 3  # of a class's labelled images: beyond, images that are near by way of others are cut apart
+MAX_CLUSTER_SHARE = 0.05  # the same of images that are all near each other: beyond, they are a look, not a duplicate
+MAX_CLUSTER = 5  # labelled images of a class that are always believed: a third of one with 15 labels
 PAIR_BLOCK = 8192  # pairs compared at a time: 50 MB
 
 
@@ -64,9 +65,11 @@ def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> np
 def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tuple[np.ndarray, list[np.ndarray]]:
     """Find the clusters of near-duplicates, and apart from them those that are too large to be believed.
 
-    Files of equal bytes always share a cluster. Others do when their difference hashes differ in few bits and the
-    gradients of their thumbnails agree; every pair of a cluster must. Off for images below 32 pixels. A cluster that
-    fills more than 5 % of its class is a look (a studio, a scanner), not a duplicate: it is not grouped.
+    Files of equal bytes always share a cluster. Others are near when their difference hashes differ in few bits and
+    the gradients of their thumbnails agree; off for images below 32 pixels. Labelled images that are near, be it by way
+    of other labelled ones (a burst, a film), share a cluster unless it holds more than a third of a class. It is then
+    cut into clusters of which every pair is near, as those are that reach beyond the labelled images. What still fills
+    more than 5 % of a class is a look (a studio, a scanner), not a duplicate: it is not grouped.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tupl
     -------
     tuple
         The cluster of each image, (n_images,) int64, named by the position of its first image; and the positions of
-        the images of each cluster that was refused, of which only equal files stay together.
+        the images of each cluster that was too large, and cut as said.
 
     References
     ----------
@@ -93,12 +96,16 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tupl
     exact = _join_equal(facts, usable)
     clusters = np.arange(len(facts))
     candidates = np.flatnonzero((exact == clusters) & usable & large)
-    clusters[candidates] = candidates[_link(table["path"].to_numpy()[candidates], facts.iloc[candidates], cache)]
+    pairs = _find_near(table["path"].to_numpy()[candidates], facts.iloc[candidates], cache)
+    clusters[candidates] = candidates[_link_completely(len(candidates), *pairs)]
     clusters = clusters[exact]
-    refused = _find_oversized(table, clusters, exact)
-    for members in refused:
+    chains = _join_chains(clusters, candidates[pairs], (table["split"] == "labeled").to_numpy())
+    for members in _find_oversized(table, clusters, exact, MAX_CLUSTER_SHARE):
         clusters[members] = exact[members]
-    return clusters, refused
+    refused = _find_oversized(table, chains, exact, MAX_CHAIN_SHARE)
+    for members in refused:
+        chains[members] = clusters[members]
+    return chains, refused
 
 
 def list_images(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -124,20 +131,32 @@ def _join_equal(facts: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
     return first
 
 
-def _find_oversized(table: pd.DataFrame, clusters: np.ndarray, exact: np.ndarray) -> list[np.ndarray]:
-    """Return the positions of each cluster of unequal files that fills too much of a class."""
+def _join_chains(clusters: np.ndarray, pairs: np.ndarray, is_labeled: np.ndarray) -> np.ndarray:
+    """Join the clusters of labelled images that are near, named by the position of the first image, (n_images,)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = clusters[pairs[:, is_labeled[pairs].all(axis=0)]]
+    edges = coo_array((np.ones(len(first)), (first, second)), shape=(len(clusters), len(clusters)))
+    _, chains = connected_components(edges, directed=False)
+    _, start, chains = np.unique(chains[clusters], return_index=True, return_inverse=True)
+    return start[chains]
+
+
+def _find_oversized(table: pd.DataFrame, clusters: np.ndarray, exact: np.ndarray, share: float) -> list[np.ndarray]:
+    """Return the positions of each cluster of unequal files that holds too many of a class's labelled images."""
     import pandas as pd
 
-    (splits, _), (labels, names) = pd.factorize(table["split"]), pd.factorize(table["label"])  # no label: -1
-    _, kind, sizes = np.unique(splits * (len(names) + 1) + labels, return_inverse=True, return_counts=True)
-    several = np.flatnonzero(np.isin(clusters, clusters[exact != clusters]))
-    pairs, counts = np.unique(np.stack([clusters[several], kind[several]]), axis=1, return_counts=True)
-    too_many = counts > np.maximum(MAX_CLUSTER, MAX_CLUSTER_SHARE * sizes[pairs[1]])
+    labels, _ = pd.factorize(table["label"].where(table["split"] == "labeled"))  # no label: -1
+    sizes = np.bincount(labels[labels >= 0])
+    several = np.flatnonzero(np.isin(clusters, clusters[exact != clusters]) & (labels >= 0))
+    pairs, counts = np.unique(np.stack([clusters[several], labels[several]]), axis=1, return_counts=True)
+    too_many = counts > np.maximum(MAX_CLUSTER, share * sizes[pairs[1]])
     return [np.flatnonzero(clusters == cluster) for cluster in np.unique(pairs[0, too_many])]
 
 
-def _link(paths: np.ndarray, facts: pd.DataFrame, cache: Path) -> np.ndarray:
-    """Return for each image the position, among them, of its cluster's first; every pair of a cluster is near."""
+def _find_near(paths: np.ndarray, facts: pd.DataFrame, cache: Path) -> np.ndarray:
+    """Return the positions (2, n_pairs) of images that are near, nearest first."""
     first, second = _find_pairs(facts["dhash"].to_numpy())
     aspect = (facts["width"] / facts["height"]).to_numpy()
     stretch = np.abs(np.log(aspect[first] / aspect[second]))
@@ -146,7 +165,7 @@ def _link(paths: np.ndarray, facts: pd.DataFrame, cache: Path) -> np.ndarray:
     correlation = _correlate(read_thumbnails(cache, paths[paired]), *at.reshape(2, -1))
     near = correlation >= MIN_CORRELATION
     order = np.lexsort((second[near], first[near], -correlation[near]))
-    return _link_completely(len(paths), first[near][order], second[near][order])
+    return np.stack([first[near][order], second[near][order]])
 
 
 def _find_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
