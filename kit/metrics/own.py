@@ -41,17 +41,29 @@ def read_own(name: str, folders: Sequence[Path]) -> Metric:
     InputError
         When the file is not there or cannot be run, it has no such function, or an attribute of it is not understood.
     """
-    module, _, function = name.rpartition(".")
-    relative = Path(*module.split(".")).with_suffix(".py")
-    path = next((folder / relative for folder in folders if (folder / relative).is_file()), None)
-    if path is None:
-        places = ", ".join(str(folder) for folder in folders) or "no folder"
-        raise InputError(f"metric {name!r}: no file {relative} in {places}; put it beside competition.toml")
+    folder, relative = locate_own(name, folders)
+    path, function = folder / relative, name.rpartition(".")[2]
     try:
         text = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return _load(name, path, function, text)
+
+
+def locate_own(name: str, folders: Sequence[Path]) -> tuple[Path, Path]:
+    """Return the folder that holds a user's own metric, and its file relative to that.
+
+    Raises
+    ------
+    InputError
+        When the file is in none of them.
+    """
+    relative = Path(*name.split(".")[:-1]).with_suffix(".py")
+    for folder in folders:
+        if (folder / relative).is_file():
+            return folder, relative
+    places = ", ".join(str(folder) for folder in folders) or "no folder"
+    raise InputError(f"metric {name!r}: no file {relative} in {places}; put it beside competition.toml")
 
 
 @functools.lru_cache(maxsize=16)

@@ -2,6 +2,7 @@
 
 A metric that is a mean over images has its standard error in closed form; the others by a seeded bootstrap. Images of
 one group (near-duplicates, one patient) are not independent: they are drawn together, and summed in the closed form.
+A single group says nothing of another one: a score of it is held to be as unsure as if it were one image.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def score_with_error(
     score = chosen.score(labels, proba)
     if chosen.per_image is not None:
         return score, error_of_mean(chosen.per_image(labels, chosen.read(labels, proba)), groups)
-    return score, _spread(_draw_scores(chosen, labels, [proba], groups)[:, 0])
+    return score, _spread(_draw_scores(chosen, labels, [proba], groups)[:, 0]) * _lonely(groups)
 
 
 def paired_difference(
@@ -79,7 +80,8 @@ def paired_difference(
     Returns
     -------
     tuple
-        The difference, positive where ours is better, and one standard error.
+        The difference, positive where ours is better, and one standard error; of few images or groups it is widened
+        so that 1.96 of it are the 95 % interval of Student's t (9 % wider for 15 groups, 42 % for 5).
 
     Raises
     ------
@@ -90,10 +92,10 @@ def paired_difference(
     if chosen.per_image is not None:
         mine, other = (chosen.per_image(labels, chosen.read(labels, proba)) for proba in (ours, theirs))
         values = chosen.sign * (mine - other)
-        return float(values.mean()), error_of_mean(values, groups, 1)
+        return float(values.mean()), error_of_mean(values, groups, 1) * _widen(len(values), groups)
     difference = chosen.sign * (chosen.score(labels, ours) - chosen.score(labels, theirs))
     draws = _draw_scores(chosen, labels, [ours, theirs], groups)
-    return difference, _spread(draws[:, 0] - draws[:, 1])
+    return difference, _spread(draws[:, 0] - draws[:, 1]) * _lonely(groups) * _widen(len(labels), groups)
 
 
 def distinguishable(difference: float, error: float) -> bool:
@@ -104,15 +106,32 @@ def distinguishable(difference: float, error: float) -> bool:
 def error_of_mean(values: np.ndarray, groups: np.ndarray | None = None, lost: int = 0) -> float:
     """Return the standard error of a mean of images, or of groups, corrected for `lost` degrees of freedom."""
     sums = values - values.mean() if len(values) else values
+    if _lonely(groups) > 1:
+        return float(sums.std())
     if groups is not None:
         sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=sums)
     n_groups = len(sums)
     return float(np.sqrt((sums**2).sum() * n_groups / max(n_groups - lost, 1)) / max(len(values), 1))
 
 
+def _widen(n_images: int, groups: np.ndarray | None) -> float:
+    """Return how much farther than the normal distribution's the 95 % quantile of Student's t is."""
+    from scipy.special import stdtrit
+
+    n_groups = n_images if groups is None else len(np.unique(groups))
+    return float(stdtrit(n_groups - 1, 0.975)) / Z_95 if n_groups > 1 else 1.0
+
+
+def _lonely(groups: np.ndarray | None) -> float:
+    """Return the factor from images that are alone to images that are all of one group: 1 where there are several."""
+    return float(np.sqrt(len(groups))) if groups is not None and len(np.unique(groups)) == 1 else 1.0
+
+
 def error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | None = None) -> float:
     """Return the standard error of a ratio of two sums over images, or groups, linearised (delta method)."""
     residuals = upper - upper.sum() / lower.sum() * lower
+    if _lonely(groups) > 1:
+        return error_of_ratio(upper, lower) * _lonely(groups)
     if groups is not None:
         residuals = np.bincount(np.unique(groups, return_inverse=True)[1], weights=residuals)
     return float(np.sqrt((residuals**2).sum()) / lower.sum())
@@ -155,7 +174,7 @@ def _bootstrap_rows(
 ) -> Iterator[np.ndarray]:
     """Draw the same resamples every time, one at a time: two runs are compared on the same draws."""
     draw = np.random.default_rng(0)
-    if groups is None:
+    if groups is None or _lonely(groups) > 1:
         return (draw.integers(0, n_images, n_images) for _ in range(n_draws))
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     members, ends = np.argsort(codes, kind="stable"), np.cumsum(sizes)
