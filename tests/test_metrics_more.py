@@ -209,6 +209,12 @@ def test_kappa_refuses_numbers_that_are_not_in_their_order():
         check_classes(METRICS["quadratic_kappa"], ("1", "10", "2"))
 
 
+def test_kappa_refuses_names_that_say_nothing_of_their_order():
+    check_classes(METRICS["quadratic_kappa"], ("0 none", "1 mild", "2 severe"))
+    with pytest.raises(InputError, match=r"nothing says where 'mild' stands; .* merge = .* under \[data\]"):
+        check_classes(METRICS["quadratic_kappa"], ("mild", "none", "severe"))
+
+
 def test_images_of_one_group_do_not_make_the_error_smaller():
     labels, proba = draw_single(0)
     groups = np.tile(np.arange(N_IMAGES), 4)

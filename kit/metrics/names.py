@@ -18,6 +18,7 @@ from kit.metrics.own import OWN_NAME, read_own
 ONE, SEVERAL = (MULTICLASS,), (MULTILABEL,)
 LARGEST_K = 1000
 AT_K = re.compile(r"(map@|top_)(\d+)")
+NUMBER = re.compile(r"\d+")
 EXAMPLES = {"map@5": (MULTICLASS, MULTILABEL), "top_3": ONE}  # of the names with a number, for hints
 
 
@@ -113,14 +114,26 @@ def check_classes(metric: Metric, classes: tuple[str, ...]) -> None:
     found = AT_K.fullmatch(metric.name)
     if found and found[1] == "top_" and int(found[2]) >= len(classes):
         raise InputError(f"metric {metric.name!r} of {len(classes)} classes is always 1; take a smaller number")
-    if metric.name == "quadratic_kappa" and all(name.isdecimal() for name in classes):
-        by_number = sorted(classes, key=int)
-        if tuple(by_number) != tuple(classes):
-            first = next(name for name, other in zip(classes, by_number, strict=True) if name != other)
-            raise InputError(
-                f"metric 'quadratic_kappa' needs classes in their order, and as text {first!r} is not in its place; "
-                "write the numbers with as many digits each (02, 10)"
-            )
+    if metric.name == "quadratic_kappa":
+        _check_order(classes)
+
+
+def _check_order(classes: tuple[str, ...]) -> None:
+    """Refuse classes that do not begin with numbers which ascend as the text does: sorted, they are in no order."""
+    grades = [NUMBER.match(name) for name in classes]
+    if None in grades:
+        name = classes[grades.index(None)]
+        raise InputError(
+            f"metric 'quadratic_kappa' needs classes in their order, and nothing says where {name!r} stands; let each "
+            f'begin with its number, such as merge = {{ "0 {name}" = ["{name}"] }} under [data] for the lowest'
+        )
+    numbers = [int(found[0]) for found in grades]
+    if numbers != sorted(numbers):
+        first = next(name for name, own, other in zip(classes, numbers, sorted(numbers), strict=True) if own != other)
+        raise InputError(
+            f"metric 'quadratic_kappa' needs classes in their order, and as text {first!r} is not in its place; "
+            "write the numbers with as many digits each (02, 10)"
+        )
 
 
 @functools.cache

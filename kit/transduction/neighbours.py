@@ -146,11 +146,12 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
     features = encode_images(everything, encoder, encoder_args)
     allowed = np.flatnonzero((pool.splits != "test") | with_test)
     k = min(k, len(allowed) - 1)
-    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test)}.npy"
+    twins = _labelled_twins(pool)
+    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist())}.npy"
     if path.exists():
         return np.load(path, mmap_mode="r", allow_pickle=False)
     with Progress("neighbours", len(pool)) as progress:
-        search = _search(features.values, allowed, _labelled_twins(pool), k)
+        search = _search(features.values, allowed, twins, k)
 
         def fill(rows: np.ndarray, start: int, stop: int) -> None:
             progress.resume_at(start)
