@@ -80,8 +80,8 @@ class Correlation:
         return {
             "classes": list(self.classes),
             "alphas": self.alphas,
-            "before": _listed(self.before),
-            "after": _listed(self.after),
+            "before": list_cells(self.before),
+            "after": list_cells(self.after),
             "moved": self.moved(),
         }
 
@@ -168,7 +168,8 @@ def write_correlation(correlation: Correlation, result: Result) -> Path:
     """Write correlation.json and correlation.png beside a run's predictions; return the picture's path."""
     write_json(result.folder / "correlation.json", {"run": result.name} | correlation.as_dict())
     path = result.folder / "correlation.png"
-    _draw(correlation, result.name, path)
+    maps = {"before fine-tuning": correlation.before, "after fine-tuning": correlation.after}
+    draw_maps(maps, correlation.classes, result.name, "distance of class means", path)
     return path
 
 
@@ -189,30 +190,44 @@ def _unit(values: np.ndarray) -> np.ndarray:
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def _listed(distances: np.ndarray) -> list[list[float | None]]:
-    return [[None if np.isnan(value) else round(float(value), 6) for value in row] for row in distances]
+def list_cells(values: np.ndarray) -> list[list[float | None]]:
+    """Return a matrix for JSON; null where it is NaN."""
+    return [[None if np.isnan(value) else round(float(value), 6) for value in row] for row in values]
 
 
-def _draw(correlation: Correlation, name: str, path: Path) -> None:
-    """Draw two heat maps side by side, in one scale of colours."""
+def draw_maps(maps: dict[str, np.ndarray], classes: tuple[str, ...], name: str, unit: str, path: Path) -> None:
+    """Draw two heat maps of classes by classes side by side, in one scale of colours.
+
+    Parameters
+    ----------
+    maps
+        Two of (n_classes, n_classes), NaN where there is nothing, by title.
+    classes
+        Class names.
+    name
+        The run.
+    unit
+        What the colours say.
+    path
+        The PNG.
+    """
     from matplotlib.figure import Figure
 
-    n_classes = len(correlation.classes)
+    n_classes = len(classes)
     side = max(3.0, INCHES_PER_CLASS * n_classes)
     figure = Figure(figsize=(2 * side + 3, side + 2), layout="constrained")
-    maps = {"before": correlation.before, "after": correlation.after}
-    diagonal = np.eye(n_classes, dtype=bool)  # left out: its zeros would use up the colours
+    diagonal = np.eye(n_classes, dtype=bool)  # left out: it would use up the colours
     apart = np.where(diagonal, np.nan, list(maps.values()))  # (2, n_classes, n_classes)
     low, high = float(np.nanmin(apart)), float(np.nanmax(apart))
     panels = figure.subplots(1, 2)
     for panel, title, distances in zip(panels, maps, apart, strict=True):
         shown = panel.imshow(distances, vmin=low, vmax=high, cmap="viridis")
-        panel.set_title(f"{title} fine-tuning")
-        panel.set_xticks(range(n_classes), correlation.classes, rotation=90, parse_math=False)
-        panel.set_yticks(range(n_classes), correlation.classes, parse_math=False)
+        panel.set_title(title)
+        panel.set_xticks(range(n_classes), classes, rotation=90, parse_math=False)
+        panel.set_yticks(range(n_classes), classes, parse_math=False)
         if n_classes <= WITH_NUMBERS:
             _write_numbers(panel, distances, (low + high) / 2)
-    figure.colorbar(shown, ax=panels, label="distance of class means", shrink=0.8)
+    figure.colorbar(shown, ax=panels, label=unit, shrink=0.8)
     figure.suptitle(f"{name}: held-out images", parse_math=False)
     with warnings.catch_warnings(), write_atomic(path) as file:
         warnings.filterwarnings("ignore", WITHOUT_GLYPH)

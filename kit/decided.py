@@ -7,7 +7,6 @@ images that look like none of the classes get a class of that name.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from kit.files import write_json
 from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.runs import Result, oof_rows
-from kit.strangers import Rejection, find_strangers
+from kit.strangers import Rejection, find_strangers, name_strangers
 from kit.terminal import escape
 
 
@@ -100,9 +99,7 @@ def decided_test(prepared: Prepared, result: Result, tell: Callable[[str], None]
     rejection = find_strangers(prepared, result)
     if tell is not None:
         tell(rejection.sentence)
-    proba = np.column_stack([test.at(rejection.ids).proba, np.zeros(len(test))])
-    proba[rejection.is_rejected] = np.eye(proba.shape[1])[-1]
-    return dataclasses.replace(test, ids=rejection.ids, classes=(*test.classes, name), proba=proba)
+    return name_strangers(test.at(rejection.ids), name, rejection.is_rejected)
 
 
 def describe_decisions(prepared: Prepared, result: Result) -> Decisions:

@@ -20,7 +20,7 @@ from kit.decision.chosen import decide_oof, describe_thresholds, scored_blocks
 from kit.errors import InputError, nearest, some
 from kit.files import key_of, read_json
 from kit.metrics import paired_difference
-from kit.mixing import FLOOR, Mixture, fit_greedy, fit_shrunk, take_uniform
+from kit.mixing import Mixture, fit_greedy, fit_shrunk, of_choices, take_uniform
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
 from kit.runs import (
@@ -35,7 +35,7 @@ from kit.runs import (
 )
 from kit.terminal import count, stage, track
 
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]  # of labels, log-probabilities and blocks
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]  # of labels, members' probabilities and blocks
 
 LEAST = 0.005  # weight below which a member is not worth a word
 
@@ -111,14 +111,13 @@ def _key(prepared: Prepared, members: list[Result]) -> str:
 
 def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
     """Return nested oof predictions, test predictions, and what was learned on all rows."""
-    logs, labels = _member_logs(prepared, members)
+    proba, labels = _member_proba(prepared, members)
     fit = _choose_fit(prepared, method)
-    final = fit(labels, logs, scored_blocks(prepared))
+    final = fit(labels, proba, scored_blocks(prepared))
     test_ids = prepared.pool.ids[prepared.split("test")]
     several = prepared.pool.is_multilabel
-    test_logs = np.stack([_log(member.predictions("test").at(test_ids).proba, several) for member in members])
-    mixed = final(test_logs)
-    oof = _mix_nested(prepared, labels, logs, fit)
+    mixed = final(np.stack([of_choices(member.predictions("test").at(test_ids).proba, several) for member in members]))
+    oof = _mix_nested(prepared, labels, proba, fit)
     test = Predictions(test_ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
     names = [member.name for member in members]
     return oof, test, {
@@ -136,16 +135,16 @@ def _choose_fit(prepared: Prepared, method: str) -> Fit:
     return fit_greedy(prepared.competition.metric) if method == "greedy" else fit_shrunk
 
 
-def _mix_nested(prepared: Prepared, labels: np.ndarray, logs: np.ndarray, fit: Fit) -> Predictions:
+def _mix_nested(prepared: Prepared, labels: np.ndarray, proba: np.ndarray, fit: Fit) -> Predictions:
     """Return oof predictions, every block's mixed by what the other blocks taught."""
     blocks = scored_blocks(prepared)
-    proba = np.empty(logs.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
+    mixed = np.empty(proba.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
     for block in np.unique(blocks):
         rest, mine = blocks != block, blocks == block
-        proba[mine] = fit(labels[rest], logs[:, rest], blocks[rest])(logs[:, mine])
+        mixed[mine] = fit(labels[rest], proba[:, rest], blocks[rest])(proba[:, mine])
     ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
     several = prepared.pool.is_multilabel
-    return Predictions(ids, prepared.classes, proba[..., 1] if several else proba, prepared.pool.task)
+    return Predictions(ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
 
 
 def members_of(prepared: Prepared) -> list[Result]:
@@ -176,28 +175,22 @@ def check_members(prepared: Prepared) -> list[str]:
         if name in known:
             continue
         file = competition.folder / FILE
-        if name in stale_imports(prepared):
-            raise InputError(f"{file}: [ensemble] members: {name!r} was imported for other folds; import it again")
+        if why := stale_imports(prepared).get(name):
+            raise InputError(f"{file}: [ensemble] members: {name!r} {why}")
         raise InputError(f"{file}: [ensemble] members: no run or import {name!r}; {nearest(name, known)}")
     return members
 
 
-def _member_logs(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the members' oof log-probabilities (n_members, n_images, n_classes) and the labels; see `_log`."""
-    logs = []
+def _member_proba(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the members' oof probabilities (n_members, n_images, n_classes) and the labels; see `of_choices`."""
+    said = []
     for member in members:
         oof = member.predictions("oof")
         if oof.classes != prepared.classes:
             raise InputError(f"{member.folder}: classes are {some(oof.classes)}, not the competition's; remake the run")
         labels, proba = oof_rows(prepared, oof)
-        logs.append(_log(proba, prepared.pool.is_multilabel))
-    return np.stack(logs), labels
-
-
-def _log(proba: np.ndarray, of_several: bool) -> np.ndarray:
-    """Return log-probabilities; of no and yes in a last axis where an image may have several labels."""
-    proba = proba.astype(np.float64)
-    return np.log(np.maximum(np.stack([1 - proba, proba], axis=-1) if of_several else proba, FLOOR))
+        said.append(of_choices(proba, prepared.pool.is_multilabel))
+    return np.stack(said), labels
 
 
 def _write(folder: Path, oof: Predictions, test: Predictions) -> None:
@@ -228,7 +221,7 @@ def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[s
 
 def _decided(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and the nested probabilities of an ensemble, with its thresholds at one half."""
-    logs, labels = _member_logs(prepared, members)
-    oof = _mix_nested(prepared, labels, logs, _choose_fit(prepared, prepared.competition.ensemble.method))
+    proba, labels = _member_proba(prepared, members)
+    oof = _mix_nested(prepared, labels, proba, _choose_fit(prepared, prepared.competition.ensemble.method))
     labels, proba = oof_rows(prepared, oof)
     return labels, decide_oof(prepared, proba, describe_thresholds(prepared, labels, proba)["thresholds"])

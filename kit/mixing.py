@@ -2,7 +2,8 @@
 
 Arrays in, arrays out: nothing is read or written. ensemble.py decides which rows choose for which. Where an image may
 have several labels every class is a choice of its own between no and yes: labels are (n_images, n_classes) of 0 and 1,
-log-probabilities end with an axis of those two, and the log-loss is the mean over the classes.
+probabilities end with an axis of those two, and the log-loss is the mean over the classes. A member alone, or members
+that all say the same, stay as they are: there is nothing to weigh, and a temperature would only change what was said.
 """
 
 from __future__ import annotations
@@ -130,17 +131,19 @@ class Mixture:
     def __init__(self, temperatures: np.ndarray, weights: np.ndarray, shrinkage: float) -> None:
         self.temperatures, self.weights, self.shrinkage = temperatures, weights, shrinkage
 
-    def __call__(self, logs: np.ndarray) -> np.ndarray:
-        """Return the mixed probabilities of (n_members, ...) log-probabilities, of the shape of one member's."""
-        scaled = [apply_temperature(log, own) for log, own in zip(logs, self.temperatures, strict=True)]
-        return np.tensordot(self.weights, np.stack(scaled), axes=1)
+    def __call__(self, proba: np.ndarray) -> np.ndarray:
+        """Return the mixture of (n_members, ...) probabilities, of the shape of one member's."""
+        return np.tensordot(self.weights, _scale(proba, self.temperatures), axes=1)
 
 
-def fit_shrunk(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mixture:
+def fit_shrunk(labels: np.ndarray, proba: np.ndarray, blocks: np.ndarray) -> Mixture:
     """Fit temperatures and weights; choose the shrinkage by cross-validation over `blocks`."""
-    temperatures = np.array([fit_temperature(labels, log) for log in logs])
-    own = _own_proba(labels, logs, temperatures)  # (n_members, n_images), or (n_members, n_images, n_classes)
-    uniform = np.full(len(logs), 1 / len(logs))
+    if _is_one(proba):
+        return take_uniform(labels, proba, blocks)
+    temperatures = np.array([fit_temperature(labels, _log(own)) for own in proba])
+    # of the truth, (n_members, n_images), or (n_members, n_images, n_classes)
+    own = np.maximum(np.stack([_of_label(scaled, labels) for scaled in _scale(proba, temperatures)]), FLOOR)
+    uniform = np.full(len(proba), 1 / len(proba))
     losses = np.zeros((len(SHRINKAGES), len(labels)))
     for block in np.unique(blocks) if len(np.unique(blocks)) > 1 else []:
         rest, mine = blocks != block, blocks == block
@@ -161,27 +164,45 @@ def _simplest_good(losses: np.ndarray) -> int:
     return int(np.flatnonzero(apart.mean(axis=1) <= error)[0])
 
 
-def take_uniform(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mixture:
+def take_uniform(labels: np.ndarray, proba: np.ndarray, blocks: np.ndarray) -> Mixture:
     """Mix evenly, learning nothing."""
-    return Mixture(np.ones(len(logs)), np.full(len(logs), 1 / len(logs)), 0.0)
+    return Mixture(np.ones(len(proba)), np.full(len(proba), 1 / len(proba)), 0.0)
 
 
 def fit_greedy(metric: str | Metric) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]:
     """Return a fit by forward selection on the metric."""
 
-    def fit(labels: np.ndarray, logs: np.ndarray, blocks: np.ndarray) -> Mixture:
-        temperatures = np.array([fit_temperature(labels, log) for log in logs])
-        scaled = np.stack([apply_temperature(log, own) for log, own in zip(logs, temperatures, strict=True)])
-        proba = scaled[..., 1] if labels.ndim == 2 else scaled  # of yes
-        return Mixture(temperatures, select_greedily(labels, proba, metric), 1.0)
+    def fit(labels: np.ndarray, proba: np.ndarray, blocks: np.ndarray) -> Mixture:
+        if _is_one(proba):
+            return take_uniform(labels, proba, blocks)
+        temperatures = np.array([fit_temperature(labels, _log(own)) for own in proba])
+        scaled = _scale(proba, temperatures)
+        yes = scaled[..., 1] if labels.ndim == 2 else scaled
+        return Mixture(temperatures, select_greedily(labels, yes, metric), 1.0)
 
     return fit
 
 
-def _own_proba(labels: np.ndarray, logs: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
-    """Return what each member gives the truth, (n_members, n_images) float64, or (n_members, n_images, n_classes)."""
-    own = [_of_label(apply_temperature(log, own), labels) for log, own in zip(logs, temperatures, strict=True)]
-    return np.maximum(np.stack(own), FLOOR)
+def of_choices(proba: np.ndarray, of_several: bool) -> np.ndarray:
+    """Return float64 probabilities as they are mixed: of no and yes in a last axis with several labels per image."""
+    proba = np.asarray(proba, dtype=np.float64)
+    return np.stack([1 - proba, proba], axis=-1) if of_several else proba
+
+
+def _is_one(proba: np.ndarray) -> bool:
+    """Return whether there is one opinion only: a single member, or several that say the same."""
+    return bool((proba == proba[0]).all())
+
+
+def _scale(proba: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
+    """Return every member at its temperature; at 1 just what it said, no rounding between."""
+    pairs = zip(proba, temperatures, strict=True)
+    return np.stack([own if value == 1 else apply_temperature(_log(own), value) for own, value in pairs])
+
+
+def _log(proba: np.ndarray) -> np.ndarray:
+    """Return finite log-probabilities."""
+    return np.log(np.maximum(proba, FLOOR))
 
 
 def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -160,7 +160,7 @@ def said_by(folder: Path, inputs: Path, scratch: Path, chunk: int = 4096) -> tup
     """Return a bundle's probabilities of the test images below a folder."""
     bundle = read_bundle(folder)
     competition = as_competition(bundle, folder, find_data(inputs, bundle), scratch)
-    return predict_table(bundle, competition, read_test(competition), chunk), bundle
+    return predict_table(bundle, competition, read_test(competition), chunk)[1], bundle
 
 
 def rows_of(file: Path) -> list[list[str]]:

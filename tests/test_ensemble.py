@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -63,14 +65,16 @@ def test_greedy_selection_is_never_below_the_best_member():
     assert mixed >= max((own.argmax(axis=1) == labels).mean() for own in proba)
 
 
-def test_an_ensemble_of_one_has_that_members_labels(colours):
-    prepared = prepare(colours())
-    one = crossval(prepared, "forest")
-    combined = ensemble(prepared, [one])
+@pytest.mark.parametrize("method", ["weights", "greedy"])
+@pytest.mark.parametrize("n_members", [1, 2, 3])
+def test_an_ensemble_of_one_or_of_equal_members_is_that_one(colours, method, n_members):
+    prepared = prepare(colours(changes=(f"ensemble.method={method}",)))
+    one = crossval(prepared, "forest")  # whose certain zeros no logarithm may touch
+    combined = ensemble(prepared, [replace(one, name=f"forest_{i}") for i in range(n_members)])
+    assert combined.facts["cv"] == one.facts["cv"] and set(combined.facts["temperatures"].values()) == {1.0}
     for split in ("oof", "test"):
         theirs = one.predictions(split)
-        ours = combined.predictions(split).at(theirs.ids)
-        assert (ours.proba.argmax(axis=1) == theirs.proba.argmax(axis=1)).all()
+        assert np.array_equal(combined.predictions(split).at(theirs.ids).proba, theirs.proba)
 
 
 def test_the_weights_of_a_fold_do_not_depend_on_its_labels(colours):

@@ -21,7 +21,7 @@ from kit.ensemble import ensemble
 from kit.errors import InputError, LeakFound
 from kit.files import Workspace
 from kit.leaderboard import local_score, read_solution, why_cv_only
-from kit.mixing import fit_greedy, fit_shrunk
+from kit.mixing import fit_greedy, fit_shrunk, of_choices
 from kit.predictions import Predictions
 from kit.prepare import Prepared, prepare
 from kit.runs import decided_rows, find_result, oof_rows
@@ -210,13 +210,25 @@ def test_the_ensemble_of_several_labels_is_no_worse_than_its_members(trained):
     assert loss(combined) < min(map(loss, members)) + 0.01
 
 
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_an_ensemble_of_one_member_or_of_equal_ones_says_and_sends_what_that_one_does(trained, n_members):
+    prepared, (forest, _) = trained
+    combined = ensemble(prepared, [replace(forest, name=f"forest_{i}") for i in range(n_members)])
+    for split in ("oof", "test"):
+        theirs = forest.predictions(split)
+        assert np.array_equal(combined.predictions(split).at(theirs.ids).proba, theirs.proba)
+    assert combined.facts["thresholds"] == forest.facts["thresholds"] and combined.facts["cv"] == forest.facts["cv"]
+    ours, theirs = (fill_sample(prepared, decided_test(prepared, own)) for own in (combined, forest))
+    assert ours.equals(theirs)
+
+
 def test_one_class_by_itself_is_mixed_as_two_classes_are():
     draws = np.random.default_rng(0)
     labels, blocks = draws.integers(0, 2, 200), np.arange(200) % 4
     proba = np.clip(draws.normal(0.2 + 0.6 * labels, [[0.2], [0.3]], (2, 200)), 0.01, 0.99)
-    logs = np.log(np.stack([1 - proba, proba], axis=-1))  # (n_members, n_images, 2)
+    said = of_choices(proba, True)  # (n_members, n_images, 2)
     for fit in (fit_shrunk, fit_greedy("accuracy")):
-        two, several = fit(labels, logs, blocks), fit(labels[:, None].astype(np.int8), logs[:, :, None], blocks)
+        two, several = fit(labels, said, blocks), fit(labels[:, None].astype(np.int8), said[:, :, None], blocks)
         assert several.weights == pytest.approx(two.weights) and several.temperatures == pytest.approx(two.temperatures)
 
 

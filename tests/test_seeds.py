@@ -99,7 +99,7 @@ def test_the_kept_weights_hold_every_seed_and_a_bundle_predicts_with_all(prepare
     folder = write_bundle(prepared, [result], "somebody").folder
     bundle, root = read_bundle(folder), prepared.competition.root
     competition = as_competition(bundle, folder, find_data(root, bundle), tmp_path / "scratch")
-    said, known = predict_table(bundle, competition, read_test(competition)), result.predictions("test")
+    said, known = predict_table(bundle, competition, read_test(competition))[1], result.predictions("test")
     assert said.at(known.ids).proba == pytest.approx(known.proba, abs=1e-5)
 
 

@@ -13,6 +13,7 @@ dataset and notebook. On the other side inference.py calls `predict`, which need
     trial.py       compared with the runs' own predictions, and timed, before it is handed over
     script.py      is inference.py: the standard library alone, until the wheels are installed
     opinions.py    what the members say of new images
+    strangers.py   which of them show none of the classes
     inference.py   the other side: new test images -> submission.csv
 """
 

@@ -12,18 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from kit.bundle.manifest import CarriedEncoder, CarriedWords, FoldPart, Member, TrainingImages
+from kit.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedWords, FoldPart, Member, TrainingImages
 from kit.bundle.members import Chosen, asks_neighbours, is_kept, reads_unlabeled
+from kit.bundle.strangers import carry_rule
 from kit.competition import Run
 from kit.encoders import preprocessing_of
+from kit.exclusion import leave_out
 from kit.features import encode_images, squashed
 from kit.files import read_json
 from kit.images import Images
+from kit.metrics import METRICS
+from kit.metrics.own import OWN_NAME, locate_own
 from kit.models import build_model
 from kit.models.head import NODES
 from kit.prepare import Prepared
 from kit.prompts import prompts_of, read_text_weights
-from kit.runs import fold_folder, prompt_lists
+from kit.runs import Result, fold_folder, prompt_lists
 from kit.store import read_pixels
 from kit.weights import HF_HUB, LOCAL_CONFIGURATION, LOCAL_DIR, EncoderSpec, locate_weights, parse_encoder
 
@@ -55,6 +59,21 @@ class Contents:
         anew = [own.run for own in members if not is_kept(self.prepared, own.run)]
         self._rows = self._training_rows(anew, any(map(self._asks, members)))
         return [self._add_member(own) for own in members]
+
+    def decide(self, result: Result | None) -> CarriedDecision:
+        """Write what a run, or an ensemble, decides of the probabilities; None where it is the most probable class."""
+        plan, facts = self.prepared.competition.decision, {} if result is None else result.facts
+        rule = None
+        if result is not None and not self.prepared.pool.is_multilabel:
+            rule = carry_rule(self.prepared, result, self.folder, lambda *own: self._add_encoder(*own, True))
+        return CarriedDecision(plan=plan, thresholds=(facts.get("thresholds") or {}).get("values"), rule=rule)
+
+    def add_metric(self) -> None:
+        """Copy a user's own metric, for it says which form of a submission is wanted."""
+        competition = self.prepared.competition
+        if competition.metric.name not in METRICS and OWN_NAME.fullmatch(competition.metric.name):
+            home, file = locate_own(competition.metric.name, (competition.folder, competition.workspace.root))
+            _copy(home / file, self.folder / file)
 
     @property
     def training(self) -> TrainingImages | None:
@@ -126,14 +145,14 @@ class Contents:
         """Write which of the training images one fold's model is fitted on."""
         from safetensors.numpy import save_file
 
-        labeled = self.prepared.training(fold)
+        labeled = leave_out(self.prepared, chosen.run, self.prepared.training(fold))
         unlabeled = self.prepared.unlabeled(fold, chosen.run.use_test_images)
         if not reads_unlabeled(chosen.run):
             unlabeled = unlabeled.take(np.zeros(0, dtype=np.int64))
         name = f"weights/{chosen.result.name}/fold_{fold}.safetensors"
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         rows = {"labeled": self._position(labeled), "unlabeled": self._position(unlabeled)}
-        save_file({**rows, "labels": labeled.labels}, self.folder / name)
+        save_file({**rows, "labels": labeled.labels, "weights": labeled.weights}, self.folder / name)
         settled = read_json(fold_folder(chosen.result.folder, fold) / "settled.json")
         return FoldPart(fold=fold, file=name, settled=settled)
 

@@ -13,21 +13,24 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kit.bundle.manifest import Bundle, read_bundle
-from kit.bundle.opinions import NOBODY, Opinions, pool_of
+from kit.bundle.opinions import NOBODY, Opinions, hierarchy_of, pool_of
+from kit.bundle.strangers import Rejecter
 from kit.check.facts import audit_files
 from kit.competition import Competition, EnsemblePlan, Folds, Listing
+from kit.decision.thresholds import apply
 from kit.errors import InputError, nearest, some
 from kit.files import Workspace, write_atomic
-from kit.predictions import Predictions, concatenate
+from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.sample import check_submission, read_sample
-from kit.submission import fill_sample
+from kit.submission import add_broken, fill_sample
 from kit.table import read_test
 from kit.table.scan import read_csv
 from kit.table.sources import list_folders
@@ -67,10 +70,10 @@ def predict(folder: Path, inputs: Path, output: Path, chunk: int = CHUNK) -> Pat
         root = find_data(inputs, bundle)
         competition = as_competition(bundle, folder, root, Path(scratch))
         table = read_test(competition)
-        ready = Prepared(competition, pool_of(competition, bundle, table), NOBODY, NOBODY, NOBODY, ())
+        ready = as_prepared(bundle, competition, table)
         sample, _ = read_sample(ready)  # one that does not fit must not be found out after hours
         note(f"{len(table)} test images in {root}; {len(bundle.members)} runs of {len(bundle.members[0].folds)} folds")
-        said = predict_table(bundle, competition, table, chunk)
+        _, said = predict_table(bundle, competition, table, chunk)
         text = fill_sample(ready, said).to_csv(index=False, lineterminator="\n")
         with write_atomic(output, "w") as file:
             file.write(text)
@@ -113,11 +116,19 @@ def as_competition(bundle: Bundle, folder: Path, root: Path, scratch: Path) -> C
         folds=Folds(),
         runs={own.name: own.run for own in bundle.members},
         ensemble=EnsemblePlan(),
+        decision=bundle.decision.plan,
     )
 
 
-def predict_table(bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = CHUNK) -> Predictions:
-    """Return probabilities of the images of a table; those that cannot be read get the class prior.
+def as_prepared(bundle: Bundle, competition: Competition, table: pd.DataFrame) -> Prepared:
+    """Return a bundle's competition made ready with the images of a table, and nothing that is known of them."""
+    return Prepared(competition, pool_of(competition, bundle, table), NOBODY, NOBODY, NOBODY, ())
+
+
+def predict_table(
+    bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = CHUNK
+) -> tuple[Predictions, Predictions]:
+    """Predict the images of a table.
 
     Parameters
     ----------
@@ -127,11 +138,19 @@ def predict_table(bundle: Bundle, competition: Competition, table: pd.DataFrame,
         Columns id, path and split.
     chunk
         Images predicted at a time.
+
+    Returns
+    -------
+    tuple
+        The members' mixture, of the images that can be read; and what is decided of all images, for which one half is
+        the threshold with several labels per image. Those that cannot be read get the class prior.
     """
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table.assign(label=None), cache)
     broken = facts["problem"].notna().to_numpy()
-    opinions = Opinions(bundle, competition)
+    rule = bundle.decision.rule
+    rejecter = None if rule is None else Rejecter(rule, competition.folder)
+    opinions = Opinions(bundle, competition, rejecter)
     usable, digests = table[~broken], facts["digest"][~broken]
     for start in range(0, len(usable), chunk):
         part = slice(start, start + chunk)
@@ -140,14 +159,22 @@ def predict_table(bundle: Bundle, competition: Competition, table: pd.DataFrame,
         for made in ("features", "store"):
             shutil.rmtree(cache / made, ignore_errors=True)
         note(f"{min(start + chunk, len(usable))} of {len(usable)} images predicted")
-    parts = [opinions.predict()]
+    said = opinions.predict()
+    decided = _decide(bundle, competition, said, rejecter)
     if broken.any():
         shown = some(table["path"][broken], 3)
         warn(f"{int(broken.sum())} broken test images get the class prior: {shown}")
-        prior = np.array(bundle.n_labeled, dtype=np.float64) / sum(bundle.n_labeled)
-        ids = table["id"][broken].to_numpy(dtype=object)
-        parts.append(Predictions(ids, tuple(bundle.classes), np.tile(prior, (len(ids), 1))))
-    return concatenate(parts)
+        decided = add_broken(decided, table["id"][broken].to_numpy(dtype=object), np.array(bundle.prior))
+    return said, decided
+
+
+def _decide(bundle: Bundle, competition: Competition, said: Predictions, rejecter: Rejecter | None) -> Predictions:
+    """Return what is decided of images as `kit.decided` does, by what the bundle carries."""
+    if rejecter is not None:
+        return rejecter.reject(said, competition.decision.none_of_these)
+    if bundle.decision.thresholds is None:
+        return said
+    return replace(said, proba=apply(said.proba, np.array(bundle.decision.thresholds), hierarchy_of(bundle)))
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:

@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kit.competition import Data, Facts, Run, Table
+from kit.competition import Data, DecisionPlan, Facts, Run, Table
 from kit.encoders import preprocessing_of
 from kit.errors import InputError, some
 from kit.files import hash_file, key_of, write_atomic
 from kit.weights import EncoderSpec, parse_encoder
 
 MANIFEST = "bundle.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class FoldPart(Table):
@@ -102,6 +102,51 @@ class TrainingImages(Table):
     pixels: list[dict[str, Any]]
 
 
+class CarriedRule(Table):
+    """Name what tells images that show none of the classes, see `kit.strangers`.
+
+    Parameters
+    ----------
+    scores
+        The scores' names; their ranks are averaged.
+    threshold
+        The mean rank below which an image is rejected.
+    encoders
+        Whose features are compared: ``{"encoder": ..., "args": ...}``.
+    of_folds
+        Whether the models of the folds are asked one by one, as those of a run alone; else their mixture is.
+    folds
+        The folds, each with labelled images of its own to compare with.
+    file
+        Their features, and the scores among which an image is ranked.
+    """
+
+    scores: list[str]
+    threshold: float
+    encoders: list[dict[str, Any]]
+    of_folds: bool
+    folds: list[int]
+    file: str
+
+
+class CarriedDecision(Table):
+    """Name what is decided of the probabilities.
+
+    Parameters
+    ----------
+    plan
+        The competition's ``[decision]``: how a submission names what is decided.
+    thresholds
+        (n_classes,) probabilities from which an image has a class, with several labels per image; else None.
+    rule
+        What tells images that show none of the classes; None where every image gets a class.
+    """
+
+    plan: DecisionPlan
+    thresholds: list[float] | None
+    rule: CarriedRule | None
+
+
 class Bundle(Table):
     """Hold what bundle.json says.
 
@@ -117,8 +162,12 @@ class Bundle(Table):
         ``"ensemble"``, or the names of the runs.
     classes
         Class names, in the order of all probabilities.
-    n_labeled
-        (n_classes,) labelled images of each: the prior that broken images get.
+    parents
+        (n_classes,) index of each class's parent, -1 where there is none; None without a hierarchy of labels.
+    prior
+        (n_classes,) share of the labelled images that have each: what broken images get.
+    decision
+        What is decided of the probabilities.
     members
         The runs.
     encoders, words, training
@@ -136,7 +185,9 @@ class Bundle(Table):
     data: Data
     what: str
     classes: list[str]
-    n_labeled: list[int]
+    parents: list[int] | None
+    prior: list[float]
+    decision: CarriedDecision
     members: list[Member]
     encoders: list[CarriedEncoder]
     words: list[CarriedWords]

@@ -40,8 +40,11 @@ class Chosen:
     temperature: float = 1.0
 
 
-def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> list[Chosen]:
-    """Return the runs that go, with their shares.
+def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tuple[list[Chosen], Result | None]:
+    """Return the runs that go, with their shares, and the run or ensemble whose decisions go with them.
+
+    Decisions are thresholds with several labels per image, and which images show none of the classes. They hang on the
+    mixture: where runs are dropped, the ensemble of the others is made anew.
 
     Parameters
     ----------
@@ -52,28 +55,47 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> lis
     drop
         Leave out what cannot go, and share its weight among the others.
 
+    Returns
+    -------
+    tuple
+        The runs; and whose decisions go, None where an image gets its most probable class and there is none to make.
+
     Raises
     ------
     InputError
         When a run cannot go, and is not to be dropped; names all of them, with the remedy.
     """
-    weights = temperatures = dict.fromkeys((own.name for own in results), 1.0)
-    if len(results) > 1:
-        facts = ensemble(prepared, results).facts
-        weights, temperatures = facts["weights"], facts["temperatures"]
+    whole = ensemble(prepared, results) if len(results) > 1 else results[0]
+    alone = dict.fromkeys((own.name for own in results), 1.0)
+    weights, temperatures = (whole.facts.get(key, alone) for key in ("weights", "temperatures"))
     needed = [own for own in results if weights[own.name] > 0]
     reasons = {own.name: reason for own in needed if (reason := _why_not(prepared, own))}
     if reasons and (not drop or len(reasons) == len(needed)):
-        named = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
-        rest = "" if len(reasons) == len(needed) else ". Or leave them out: --drop shares their weights among the rest"
-        raise InputError(f"bundle: {named}{rest}")
+        raise InputError(f"bundle: {_list_reasons(reasons, len(needed))}")
     going = [own for own in needed if own.name not in reasons]
-    total = sum(weights[own.name] for own in going)
+    total, decides = sum(weights[own.name] for own in going), decides_more(prepared)
     if idle := [own.name for own in results if own not in needed]:
         note(f"without weight in the ensemble, so not in the bundle: {', '.join(idle)}")
     if reasons:
-        warn(f"left out of the bundle: {', '.join(reasons)}; their weight, {1 - total:.2f}, goes to the others")
-    return [Chosen(own, settings_of(prepared, own), weights[own.name] / total, temperatures[own.name]) for own in going]
+        goes = "the others are weighed anew" if decides else f"their weight, {1 - total:.2f}, goes to the others"
+        warn(f"left out of the bundle: {', '.join(reasons)}; {goes}")
+    if reasons and decides:
+        return choose_members(prepared, going, drop=False)
+    shares = [(weights[own.name] / total, temperatures[own.name]) for own in going]
+    chosen = [Chosen(own, settings_of(prepared, own), *share) for own, share in zip(going, shares, strict=True)]
+    return chosen, whole if decides else None
+
+
+def _list_reasons(reasons: dict[str, str], n_needed: int) -> str:
+    """Say which runs cannot go and why, and that they can be left out where others stay."""
+    named = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+    rest = "" if len(reasons) == n_needed else ". Or leave them out: --drop shares their weights among the rest"
+    return f"{named}{rest}"
+
+
+def decides_more(prepared: Prepared) -> bool:
+    """Return whether more is decided of an image than which class is the most probable one."""
+    return prepared.pool.is_multilabel or prepared.competition.decision.none_of_these is not None
 
 
 def is_kept(prepared: Prepared, run: Run) -> bool:
@@ -95,6 +117,9 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
         return "was imported: its model is not here"
     run = settings_of(prepared, result)
     model = build_model(prepared.competition, run)
+    if run.refit:
+        again = f"train it with --set runs.{run.name.partition('.')[0]}.refit=false"
+        return f"was fitted on every label in the end (refit), and that model is not kept; {again}"
     if getattr(model, "encoder", None) == GIVEN:
         return 'reads the embeddings that were given (encoder = "given"), and new test images have none'
     if tuple(result.facts["classes"]) != prepared.classes:

@@ -5,21 +5,24 @@ Reads fold weights, words and the training images' features from the bundle; cac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from kit.bundle.manifest import Bundle, Member
+from kit.bundle.strangers import Rejecter
 from kit.competition import Competition
 from kit.features import encode_images, keep_features, squashed
 from kit.fitting import build_fold_model, read_tensors
 from kit.fitting import predict as predict_images
-from kit.images import UNKNOWN, Pool, name_images
-from kit.mixing import FLOOR, Mixture
+from kit.hierarchy import Hierarchy
+from kit.images import UNKNOWN, Images, Pool, name_images
+from kit.mixing import Mixture, of_choices
 from kit.models import Model
 from kit.models.head import NODES
-from kit.predictions import Predictions, concatenate, mean_predictions
+from kit.predictions import MULTILABEL, Predictions, concatenate, mean_predictions
 from kit.prepare import Prepared
 from kit.prompts import TextWeights, keep_text_weights
 from kit.store import keep_pixels
@@ -29,17 +32,25 @@ NOBODY = np.zeros(0, dtype=np.int64)
 
 def mix(members: Sequence[Member], parts: list[Predictions]) -> np.ndarray:
     """Return the members' mixture, (n_images, n_classes), as the ensemble makes it; a run alone stays as it is."""
-    if len(members) == 1 and members[0].temperature == 1:
-        return parts[0].proba
     mixture = Mixture(np.array([own.temperature for own in members]), np.array([own.weight for own in members]), 1.0)
-    return mixture(np.stack([np.log(np.maximum(own.proba.astype(np.float64), FLOOR)) for own in parts]))
+    several = parts[0].task == MULTILABEL
+    mixed = mixture(np.stack([of_choices(own.proba, several) for own in parts]))
+    return mixed[..., 1] if several else mixed
 
 
 class Opinions:
-    """Gather each member's opinion, pool by pool: restored models fold by fold, models fitted anew from memory."""
+    """Gather each member's opinion, pool by pool: restored models fold by fold, models fitted anew from memory.
 
-    def __init__(self, bundle: Bundle, competition: Competition) -> None:
-        self.bundle, self.competition = bundle, competition
+    Parameters
+    ----------
+    bundle, competition
+        The bundle, and its competition.
+    rejecter
+        Scores the images too; None where every image gets a class.
+    """
+
+    def __init__(self, bundle: Bundle, competition: Competition, rejecter: Rejecter | None = None) -> None:
+        self.bundle, self.competition, self._rejecter = bundle, competition, rejecter
         empty = pool_of(competition, bundle, _table_of([]))
         for own in bundle.words:
             arrays = read_tensors(competition.folder / own.file)
@@ -54,6 +65,8 @@ class Opinions:
         """Let every member look at the images of a pool; those that ask neighbours speak once they have seen all."""
         images = pool.select(np.arange(len(pool)))
         self._pools.append(pool)
+        if self._rejecter is not None:
+            self._rejecter.see(images)
         for own in self.bundle.members:
             if own.asks_neighbours:
                 values = encode_images(
@@ -62,7 +75,7 @@ class Opinions:
                 self._encoded[own.name].append(values.astype(np.float16))
             else:
                 models = self._fitted.get(own.name) or self._restore(own)
-                self._said[own.name].append(mean_predictions([predict_images(model, images) for model in models]))
+                self._said[own.name].append(self._ask(models, images))
 
     def predict(self) -> Predictions:
         """Return the mixture's probabilities of all images seen."""
@@ -70,7 +83,18 @@ class Opinions:
             if own.asks_neighbours:
                 self._said[own.name] = [self._predict_together(own)]
         parts = [concatenate(self._said[own.name]) for own in self.bundle.members]
-        return Predictions(parts[0].ids, parts[0].classes, mix(self.bundle.members, parts))
+        return replace(parts[0], proba=mix(self.bundle.members, parts))
+
+    def _ask(self, models: Iterable[Model], images: Images) -> Predictions:
+        """Return the mean of what the folds' models say of images, each of them scored by it."""
+        said, scores = [], []
+        for model in models:
+            said.append(predict_images(model, images))
+            if self._rejecter is not None:
+                scores.append(self._rejecter.score(model, images, said[-1]))
+        if self._rejecter is not None:
+            self._rejecter.hear(scores)
+        return mean_predictions(said)
 
     def _predict_together(self, member: Member) -> Predictions:
         """Return what a member says of all images seen, beside the training images: the graph's other nodes."""
@@ -84,8 +108,7 @@ class Opinions:
         keep_features(pool, encoder, args, np.concatenate([known, *self._encoded[member.name]]))
         fresh = np.arange(len(names), len(pool))
         images = pool.select(fresh)
-        models = self._restore(member, fresh if member.run.use_test_images else NOBODY)
-        return mean_predictions([predict_images(model, images) for model in models])
+        return self._ask(self._restore(member, fresh if member.run.use_test_images else NOBODY), images)
 
     def _restore(self, member: Member, nodes: np.ndarray = NOBODY) -> Iterator[Model]:
         """Give the folds' models, one at a time; `nodes` join the graph of those that have one."""
@@ -94,9 +117,10 @@ class Opinions:
             tensors = read_tensors(self.competition.folder / part.file)
             for name in [name for name in tensors if len(nodes) and name.endswith(NODES + "rows")]:
                 prefix = name.removesuffix("rows")
+                known = tensors[prefix + "labels"]
                 more = {
                     "rows": nodes,
-                    "labels": np.full(len(nodes), UNKNOWN),
+                    "labels": np.full((len(nodes), *known.shape[1:]), UNKNOWN, known.dtype),
                     "weights": np.ones(len(nodes), "float32"),
                 }
                 tensors |= {f"{prefix}{key}": np.concatenate([tensors[prefix + key], own]) for key, own in more.items()}
@@ -111,7 +135,8 @@ class Opinions:
         for part in member.folds:
             rows = read_tensors(self.competition.folder / part.file)
             model = build_fold_model(self._ready(), member.run, part.fold)
-            model.fit(pool.select(rows["labeled"], rows["labels"]), pool.select(rows["unlabeled"]))
+            labeled = replace(pool.select(rows["labeled"], rows["labels"]), weights=rows["weights"])
+            model.fit(labeled, pool.select(rows["unlabeled"]))
             if part.settled is not None:
                 model.settle(part.settled)
             yield model
@@ -149,4 +174,11 @@ def pool_of(competition: Competition, bundle: Bundle, table: pd.DataFrame, diges
         cache=competition.workspace.cache(competition.name),
         prompts=competition.folder / "prompts",
         lookup=(competition.folder,),
+        task=bundle.facts.task,
+        hierarchy=hierarchy_of(bundle),
     )
+
+
+def hierarchy_of(bundle: Bundle) -> Hierarchy | None:
+    """Return the hierarchy of a bundle's labels, or None."""
+    return None if bundle.parents is None else Hierarchy(np.array(bundle.parents, dtype=np.int64))

@@ -8,17 +8,21 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kit.bundle.inference import CHUNK, as_competition, predict_table
-from kit.bundle.manifest import read_bundle
+from kit.bundle.inference import CHUNK, as_competition, as_prepared, predict_table
+from kit.bundle.manifest import Bundle, read_bundle
 from kit.bundle.members import Chosen
 from kit.bundle.opinions import mix
+from kit.decided import decided_test
+from kit.metrics import decide
 from kit.prepare import Prepared
+from kit.runs import Result
+from kit.sample import read_sample
 from kit.terminal import warn
 
 N_TRIED, N_FIRST = 256, 16  # test images that are predicted to try a bundle out
@@ -37,7 +41,7 @@ class Trial:
     difference
         Largest difference of a probability from what the runs' files say.
     n_other
-        Images whose label differs.
+        Images of which something else is decided.
     images_per_second
         Without loading models.
     load_seconds
@@ -58,8 +62,17 @@ class Trial:
         return math.ceil(n_test / CHUNK) * self.load_seconds + n_test / self.images_per_second
 
 
-def try_out(prepared: Prepared, members: list[Chosen], folder: Path) -> Trial:
+def try_out(prepared: Prepared, members: list[Chosen], whole: Result | None, folder: Path) -> Trial:
     """Predict some test images with a bundle, compare with what the runs' files say of them, and time it.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    members, whole
+        From `kit.bundle.members.choose_members`.
+    folder
+        The bundle.
 
     Raises
     ------
@@ -69,31 +82,44 @@ def try_out(prepared: Prepared, members: list[Chosen], folder: Path) -> Trial:
     from kit.device import device_name
 
     bundle = read_bundle(folder)
-    rows = prepared.split("test")
-    if not any(own.asks_neighbours and own.run.use_test_images for own in bundle.members):
-        rows = rows[:N_TRIED]  # else all: they are each other's neighbours
-    pool = prepared.pool
+    pool, rows = prepared.pool, prepared.split("test")
     table = pd.DataFrame({"id": pool.ids[rows], "path": pool.paths[rows], "split": "test"}, dtype=object)
+    _check_sample(prepared, bundle, folder, table)
+    if not any(own.asks_neighbours and own.run.use_test_images for own in bundle.members):
+        table = table[:N_TRIED]  # else all: they are each other's neighbours
     seconds = []
-    for n_images in (min(N_FIRST, len(rows)), len(rows)):
+    for n_images in (min(N_FIRST, len(table)), len(table)):
         with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
             competition = as_competition(bundle, folder, prepared.competition.root, Path(scratch))
             started = time.perf_counter()
-            said = predict_table(bundle, competition, table.head(n_images))
+            said, decided = predict_table(bundle, competition, table.head(n_images))
             seconds.append(time.perf_counter() - started)
     known = mix(bundle.members, [own.result.predictions("test").at(said.ids) for own in members])
-    n_first, slope = min(N_FIRST, len(rows)), seconds[1] / len(rows)
-    if len(rows) > n_first and seconds[1] > seconds[0]:
-        slope = (seconds[1] - seconds[0]) / (len(rows) - n_first)
+    sent = known if whole is None else decided_test(prepared, whole).at(said.ids).proba
+    n_first, slope = min(N_FIRST, len(table)), seconds[1] / len(table)
+    if len(table) > n_first and seconds[1] > seconds[0]:
+        slope = (seconds[1] - seconds[0]) / (len(table) - n_first)
     trial = Trial(
-        n_images=len(rows),
+        n_images=len(table),
         difference=float(np.abs(said.proba - known).max()),
-        n_other=int((said.proba.argmax(axis=1) != known.argmax(axis=1)).sum()),
+        n_other=_count_other(decided.at(said.ids).proba, sent, prepared.pool.is_multilabel),
         images_per_second=1 / slope,
-        load_seconds=max(seconds[1] - slope * len(rows), 0.0),
+        load_seconds=max(seconds[1] - slope * len(table), 0.0),
         device=device_name(),
     )
     return _judge(trial)
+
+
+def _count_other(ours: np.ndarray, theirs: np.ndarray, is_multilabel: bool) -> int:
+    """Return of how many images something else is decided by probabilities (n_images, n_classes) than by others."""
+    differs = decide(ours, is_multilabel) != decide(theirs, is_multilabel)
+    return int(differs.reshape(len(differs), -1).any(axis=1).sum())
+
+
+def _check_sample(prepared: Prepared, bundle: Bundle, folder: Path, table: pd.DataFrame) -> None:
+    """Read the sample submission as the bundle will: what it cannot read there must be found out here."""
+    competition = as_competition(bundle, folder, prepared.competition.root, folder)
+    read_sample(replace(as_prepared(bundle, competition, table), broken_test=prepared.broken_test))
 
 
 def _judge(trial: Trial) -> Trial:

@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kit import __version__
 from kit.bundle.contents import Contents
-from kit.bundle.manifest import FORMAT, Bundle, Member, write_manifest
+from kit.bundle.manifest import FORMAT, Bundle, CarriedDecision, Member, write_manifest
 from kit.bundle.members import Chosen, choose_members
 from kit.bundle.notebook import write_notebook
 from kit.bundle.trial import Trial, try_out
 from kit.bundle.wheel import write_wheel
 from kit.competition import ENSEMBLE
 from kit.errors import InputError, nearest
+from kit.features import GIVEN
 from kit.files import hash_file
 from kit.prepare import Prepared
 from kit.runs import Result
+from kit.submission import class_prior
 from kit.table.sources import name_key
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
@@ -109,10 +109,9 @@ def write_bundle(
         raise InputError(f"no finished run to bundle; ./run.sh train {prepared.competition.name} makes them")
     if not len(prepared.split("test")):
         raise InputError(f"{name_key(prepared.competition, 'test')} names no images: a bundle predicts such ones")
-    prepared.competition.check_single("a bundle predicts one class per image")
-    if prepared.competition.decision.none_of_these is not None:
-        raise InputError("[decision] none_of_these: a bundle gives every image a class; take the key out to write one")
-    members = choose_members(prepared, results, drop)
+    members, whole = choose_members(prepared, results, drop)
+    if whole is not None and prepared.competition.decision.encoder == GIVEN:
+        raise InputError('[decision] encoder = "given": new test images have no such embeddings; name another encoder')
     what = results[0].name if len(results) == 1 else what
     home = prepared.competition.workspace.runs(prepared.competition.name) / "bundle"
     home.mkdir(parents=True, exist_ok=True)
@@ -121,8 +120,8 @@ def write_bundle(
     with tempfile.TemporaryDirectory(prefix=f".{what}.", suffix=".part", dir=home) as made:
         folder = Path(made) / what
         folder.mkdir()
-        addresses, wanted = _write(prepared, members, what, folder, owner, with_wheels, lacks)
-        trial = try_out(prepared, members, folder)
+        addresses, wanted = _write(prepared, members, whole, what, folder, owner, with_wheels, lacks)
+        trial = try_out(prepared, members, whole, folder)
         shutil.rmtree(home / what, ignore_errors=True)
         folder.replace(home / what)
     n_bytes = sum(file.stat().st_size for file in (home / what).rglob("*") if file.is_file())
@@ -132,6 +131,7 @@ def write_bundle(
 def _write(
     prepared: Prepared,
     members: list[Chosen],
+    whole: Result | None,
     what: str,
     folder: Path,
     owner: str,
@@ -140,7 +140,8 @@ def _write(
 ) -> tuple[dict[str, str], list[str]]:
     """Write everything; return the addresses at Kaggle and the wheels that are wanted."""
     contents = Contents(prepared, folder)
-    parts = contents.add(members)
+    parts, decision = contents.add(members), contents.decide(whole)
+    contents.add_metric()
     libraries = {own.text.partition(":")[0] for own in contents.encoders}
     pinned = _pin([name for key in sorted(libraries) for name in PINNED[key]] if lacks is None else lacks)
     head = HEAD.format(how="assumed" if lacks is None else "said")
@@ -152,15 +153,21 @@ def _write(
     name = f"{competition.name} {what}"
     addresses = write_notebook(folder, owner, name, competition.facts.slug, bool(contents.encoders))
     names = [*PACKAGES, *(OF_OPEN_CLIP + OF_BOTH if "open_clip" in libraries else ())]
-    write_manifest(folder, _describe(prepared, contents, parts, what, folder, dict(_versions(names))))
+    write_manifest(folder, _describe(prepared, contents, parts, decision, what, folder, dict(_versions(names))))
     return addresses, [] if with_wheels else pinned
 
 
 def _describe(
-    prepared: Prepared, contents: Contents, members: list[Member], what: str, folder: Path, versions: dict[str, str]
+    prepared: Prepared,
+    contents: Contents,
+    members: list[Member],
+    decision: CarriedDecision,
+    what: str,
+    folder: Path,
+    versions: dict[str, str],
 ) -> Bundle:
     """Return what bundle.json says."""
-    competition = prepared.competition
+    competition, hierarchy = prepared.competition, prepared.hierarchy
     needed = sorted(file for file in folder.rglob("*") if file.is_file() and file.parent != folder)
     return Bundle(
         format=FORMAT,
@@ -170,7 +177,9 @@ def _describe(
         data=competition.data.model_copy(update={"embedded": None, "solution": None, "embeddings": None}),
         what=what,
         classes=list(prepared.classes),
-        n_labeled=np.bincount(prepared.labels, minlength=len(prepared.classes)).tolist(),
+        parents=hierarchy.parents.tolist() if hierarchy is not None and prepared.pool.is_multilabel else None,
+        prior=class_prior(prepared).tolist(),
+        decision=decision,
         members=members,
         encoders=contents.encoders,
         words=contents.words,

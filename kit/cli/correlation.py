@@ -1,28 +1,36 @@
-"""The command that looks at what fine-tuning moved: correlation."""
+"""The command that looks at classes side by side: correlation."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kit.cli.call import Comp, app, holding, read, ready, say, suggest
 
+if TYPE_CHECKING:
+    from kit.competition import Competition
+
 
 @app.command()
 def correlation(
     comp: Comp,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run of clip_finetune or fine_tune.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run of clip_finetune or fine_tune; of several labels, any.")
+    ],
 ) -> None:
-    """Measure how far apart the classes lie before and after fine-tuning; write data and a picture."""
+    """Measure how far apart classes lie before and after fine-tuning; of several labels, which go together."""
     from kit.correlation import check_trains, correlate, write_correlation
     from kit.pipeline import find_trained
 
     competition = read(comp)
+    if competition.facts.task == "multilabel":
+        _correlate_labels(competition, comp, run)
+        return
     check_trains(competition, run)
     prepared = ready(competition)
     with holding(prepared.competition):
-        result = find_trained(prepared, run, comp)
+        result = find_trained(prepared, run)
         found = correlate(prepared, result)
         path = write_correlation(found, result)
     alphas = ", ".join(f"{alpha:g}" for alpha in found.alphas.values())
@@ -33,3 +41,23 @@ def correlation(
         lines.append(f"{first} - {second}: {pair['before']:.3f} -> {pair['after']:.3f} ({change:+.3f})")
     say("\n".join([*lines, str(path)]), found.as_dict() | {"run": run, "picture": str(path)})
     suggest("report", comp)
+
+
+def _correlate_labels(competition: Competition, comp: str, run: str) -> None:
+    """Say which labels a run takes for each other, or misses and says together."""
+    from kit.label_correlation import correlate_labels, write_label_correlation
+    from kit.pipeline import find_trained
+
+    prepared = ready(competition)
+    with holding(prepared.competition):
+        result = find_trained(prepared, run)
+        found = correlate_labels(prepared, result)
+        path = write_label_correlation(found, result)
+    pairs = found.pairs()
+    lines = ["correlation of a pair's errors (below 0: one is taken for the other), of its labels and probabilities"]
+    for pair in pairs:
+        errors = f"{pair['errors']:+.2f} ± {pair['errors_se']:.2f}"
+        lines.append(f"{' - '.join(pair['classes'])}: {errors}; {pair['labels']:+.2f}, {pair['proba']:+.2f}")
+    lines += [] if pairs else ["no pair's errors are surely correlated"]
+    say("\n".join([*lines, str(path)]), found.as_dict() | {"run": run, "picture": str(path)})
+    suggest("decisions", comp, run)

@@ -124,33 +124,6 @@ class FineTune(TrainedNetwork):
         self._train(recipe, labeled, unlabeled, head, [asdict(self), spec.identity])
         return self
 
-    def encode(self, images: Images, alpha: float) -> np.ndarray:
-        """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
-
-        Parameters
-        ----------
-        images
-            The images.
-        alpha
-            Weight of the trained network, 0..1; 0 is the network before training.
-
-        Raises
-        ------
-        InputError
-            When alpha does not lie in 0..1.
-        MissingWeights
-            When pretrained weights cannot be had.
-        """
-        from kit.training.blend import copy_state, interpolate
-
-        trained = copy_state(self._network)
-        theta_0 = trained if alpha == 1 else copy_state(self._start(images.pool)._network)
-        self._network.load_state_dict(interpolate(theta_0, trained, alpha))
-        try:
-            return self._features(images)
-        finally:
-            self._network.load_state_dict(trained)
-
     def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> FineTune:
         """Take trained weights back; the pretrained ones are not needed."""
         name = self.encoder.partition("@")[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from kit.errors import InputError
-from kit.images import Images
+from kit.images import Images, Pool
 from kit.models.trained import TrainedNetwork
 from kit.predictions import MULTICLASS, MULTILABEL
 from kit.recipe import recipe_of
@@ -88,36 +88,23 @@ class SmallCNN(TrainedNetwork):
         self._train(recipe_of(self), labeled, unlabeled, self._network[-1], asdict(self))
         return self
 
-    def encode(self, images: Images, alpha: float) -> np.ndarray:
-        """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
-
-        Parameters
-        ----------
-        images
-            The images.
-        alpha
-            Weight of the trained network, 0..1; 0 is the network before training.
-
-        Raises
-        ------
-        InputError
-            When alpha does not lie in 0..1.
-        """
-        from kit.training.batches import encode_network
-        from kit.training.blend import copy_state, interpolate
-
-        start = replace(self)
-        start._build(images.n_classes)
-        theta_0 = copy_state(start._network)
-        start._network.load_state_dict(interpolate(theta_0, copy_state(self._network), alpha))
-        body = start._network[:-1]
-        return encode_network(body, images, self._preprocessing, self._device, self._precision)
-
     def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> SmallCNN:
         """Take trained weights back."""
         self._build(len(classes))
         self._take_weights(tensors)
         return self
+
+    def _start(self, pool: Pool) -> SmallCNN:
+        """Return a model with the same network before training."""
+        start = replace(self)
+        start._build(len(pool.classes))
+        return start
+
+    def _features(self, images: Images) -> np.ndarray:
+        """Return the network's pooled features, (n_images, n_dims)."""
+        from kit.training.batches import encode_network
+
+        return encode_network(self._network[:-1], images, self._preprocessing, self._device, self._precision)
 
     def _build(self, n_classes: int) -> None:
         """Build the network with random weights, on its device."""

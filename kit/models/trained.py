@@ -86,6 +86,35 @@ class TrainedNetwork(Adjustable, Recipe):
             made_from=made_from,
         )
 
+    def encode(self, images: Images, alpha: float) -> np.ndarray:
+        """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
+
+        A model has `_start(pool)`, which gives the same one before training, and `_features(images)`.
+
+        Parameters
+        ----------
+        images
+            The images.
+        alpha
+            Weight of the trained network, 0..1; 0 is the network before training.
+
+        Raises
+        ------
+        InputError
+            When alpha does not lie in 0..1.
+        MissingWeights
+            When pretrained weights cannot be had.
+        """
+        from kit.training.blend import copy_state, interpolate
+
+        trained = copy_state(self._network)
+        theta_0 = trained if alpha == 1 else copy_state(self._start(images.pool)._network)
+        self._network.load_state_dict(interpolate(theta_0, trained, alpha))
+        try:
+            return self._features(images)
+        finally:
+            self._network.load_state_dict(trained)
+
     def checkpoint_at(self, path: Path) -> None:
         """Write checkpoints to `path`, and go on from the one that lies there."""
         self._checkpoint = path

@@ -1,22 +1,17 @@
-"""Strangers: test images that show none of the classes, found by scores that no such image took part in.
+"""How much images look like the labelled ones, by a finished run and by the features of its encoders.
 
-Reads a finished run and features; writes nothing. No image that shows none of the classes is known, so the threshold is
-that which keeps a given share of the labelled images, each scored by the models and the labelled images of the other
-folds; or that share is chosen by hiding each class in turn.
+Reads a finished run's predictions and weights, and the feature cache; writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kit.bagging import are_copies
-from kit.competition import DecisionPlan
 from kit.decision import reject
-from kit.decision.chosen import check_decision, scored_blocks
 from kit.errors import InputError, some
 from kit.features import encode_images
 from kit.files import read_json
@@ -34,115 +29,51 @@ OF_FEATURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray
     "similarity": reject.class_similarity,
     "distance": reject.class_distance,
 }
-HOW_GIVEN = "the threshold keeps {rate:.0%} of the labelled images, scored by the other folds"
-HOW_HIDDEN = "the share that is kept, {rate:.0%}, tells each class best from the others when it is hidden"
-UNSEEN = "no image that shows none of the classes took part"
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """Hold which test images show none of the classes, and how that was decided.
-
-    Parameters
-    ----------
-    scores
-        The scores' names; their ranks are averaged.
-    accept_rate
-        Share of held-out labelled images that the threshold keeps, 0..1.
-    threshold
-        The mean rank below which an image is rejected.
-    kept
-        Share of labelled images kept by a threshold that the other folds chose; None where there are no other folds.
-    passed
-        Share of the images of a hidden class that are let pass, 0..1, each class hidden in turn; None where it was not
-        tried. Of a true stranger it is not known.
-    how
-        How the threshold was chosen, in a sentence.
-    ids, ranks, is_rejected
-        (n_test,) test images, their mean ranks, and whether they are rejected.
-    """
-
-    scores: tuple[str, ...]
-    accept_rate: float
-    threshold: float
-    kept: float | None
-    passed: float | None
-    how: str
-    ids: np.ndarray
-    ranks: np.ndarray
-    is_rejected: np.ndarray
-
-    @property
-    def sentence(self) -> str:
-        """Say how the threshold was chosen and what it does."""
-        kept = "" if self.kept is None else f"; nested it keeps {self.kept:.1%}"
-        passed = "" if self.passed is None else f"; of a hidden class it lets {self.passed:.1%} pass"
-        rejected = f"{int(self.is_rejected.sum())} of {len(self.ids)} test images are rejected"
-        return f"none of these, by {' and '.join(self.scores)}: {self.how}{kept}{passed}; {rejected}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the facts for JSON, without the images."""
-        names = ("scores", "accept_rate", "threshold", "kept", "passed", "how")
-        facts = {name: getattr(self, name) for name in names}
-        return facts | {"n_test": len(self.ids), "n_rejected": int(self.is_rejected.sum())}
-
-
-def find_strangers(prepared: Prepared, result: Result) -> Rejection:
-    """Find the test images that show none of the classes.
+def exemplars_of(prepared: Prepared, fold: int, without: int | None = None) -> Images:
+    """Return a fold's training images with which others are compared, of large classes a draw.
 
     Parameters
     ----------
     prepared
-        The competition made ready, with one label per image and ``[decision] none_of_these``.
+        The competition made ready.
+    fold
+        The fold that is held out.
+    without
+        Code of a class that shall not be known, or None.
+    """
+    images = prepared.training(fold)
+    rows = [_draw(np.flatnonzero(images.labels == code)) for code in np.unique(images.labels) if code != without]
+    return images.take(np.sort(np.concatenate(rows)))
+
+
+def side_by_side(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return several encoders' features (n_images, n_dims) side by side, float32 of unit length."""
+    return np.concatenate(values, axis=1).astype(np.float32) / np.float32(np.sqrt(len(values)))
+
+
+class Scorer:
+    """Score images by a run: each labelled one as the folds that hold it out see it, test images by all folds' mean.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready; its ``[decision]`` says which scores are wanted, and of whose features.
     result
         A finished run, or the ensemble.
 
     Raises
     ------
     InputError
-        When the name is a class, a score cannot be had of this run, or there are too few classes to hide one.
+        When a score compares features and the run has no pretrained encoder.
     """
-    plan = prepared.competition.decision
-    check_decision(prepared)
-    scorer = _Scorer(prepared, result, plan)
-    oof, test, blocks = scorer.oof(), scorer.test(), scored_blocks(prepared)
-    hidden = scorer.hidden(blocks) if plan.accept_rate == "leave_one_out" else None
-    rate, passed = (plan.accept_rate, None) if hidden is None else reject.choose_accept_rate(hidden)
-    ranks = reject.combine_ranks(oof, test)
-    threshold = reject.threshold_of(reject.combine_ranks(oof, oof), rate)
-    how = (HOW_GIVEN if hidden is None else HOW_HIDDEN).format(rate=rate)
-    return Rejection(
-        scorer.names, rate, threshold, _nest(oof, blocks, plan, hidden), passed, f"{how}; {UNSEEN}",
-        prepared.pool.ids[prepared.split("test")], ranks, ranks < threshold,
-    )  # fmt: skip
 
-
-def _nest(
-    oof: list[np.ndarray], blocks: np.ndarray, plan: DecisionPlan, hidden: list[reject.Hidden] | None
-) -> float | None:
-    """Return the share of labelled images that are kept by a threshold of the other blocks."""
-    every = np.unique(blocks)
-    if len(every) < 2:
-        return None
-    kept = np.empty(len(blocks), dtype=bool)
-    for block in every:
-        rest, mine = [own[blocks != block] for own in oof], [own[blocks == block] for own in oof]
-        rate = plan.accept_rate
-        if hidden is not None:
-            rate, _ = reject.choose_accept_rate([own.without(block) for own in hidden])
-        threshold = reject.threshold_of(reject.combine_ranks(rest, rest), rate)
-        kept[blocks == block] = reject.combine_ranks(rest, mine) >= threshold
-    return float(kept.mean())
-
-
-class _Scorer:
-    """Score images by a run: each labelled one as the folds that hold it out see it, test images by all folds' mean."""
-
-    def __init__(self, prepared: Prepared, result: Result, plan: DecisionPlan) -> None:
-        self._prepared, self._result = prepared, result
-        self._encoders = [(plan.encoder, plan.encoder_args)] if plan.encoder else _encoders_of(prepared, result)
+    def __init__(self, prepared: Prepared, result: Result) -> None:
+        self._prepared, self._result, plan = prepared, result, prepared.competition.decision
+        self.encoders = [(plan.encoder, plan.encoder_args)] if plan.encoder else _encoders_of(prepared, result)
         self.names = COMBINED if plan.score == "combined" else (plan.score,)
-        if self._encoders or not set(self.names) & set(OF_FEATURES):
+        if self.encoders or not set(self.names) & set(OF_FEATURES):
             return
         if plan.score != "combined":  # of which the probability is left
             raise InputError(
@@ -202,8 +133,9 @@ class _Scorer:
             elif name == "energy":
                 found.append(reject.energy(self._logits(fold, images)))
             else:
-                values, codes = self._exemplars(fold, without)
-                found.append(OF_FEATURES[name](self._features(images), values, codes))
+                exemplars = exemplars_of(self._prepared, fold, without)
+                values = self._features(images), self._features(exemplars)
+                found.append(OF_FEATURES[name](*values, exemplars.labels))
         return found
 
     def _proba(self, fold: int, split: str, images: Images) -> np.ndarray:
@@ -213,16 +145,8 @@ class _Scorer:
         return said.at(images.ids).proba
 
     def _features(self, images: Images) -> np.ndarray:
-        """Return the encoders' features side by side, of unit length."""
-        values = [encode_images(images, name, args).values for name, args in self._encoders]
-        return np.concatenate(values, axis=1) / np.float32(np.sqrt(len(values)))
-
-    def _exemplars(self, fold: int, without: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return features and codes of a fold's training images, of large classes a draw."""
-        images = self._prepared.training(fold)
-        rows = [_draw(np.flatnonzero(images.labels == code)) for code in np.unique(images.labels) if code != without]
-        images = images.take(np.sort(np.concatenate(rows)))
-        return self._features(images), images.labels
+        """Return the encoders' features of images, (n_images, n_dims)."""
+        return side_by_side([encode_images(images, name, args).values for name, args in self.encoders])
 
     def _logits(self, fold: int, images: Images) -> np.ndarray:
         """Return the logits of one fold's head."""
