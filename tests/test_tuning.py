@@ -296,7 +296,7 @@ def test_what_memory_gains_on_its_own_folds_is_not_called_a_gain(colours):
     """A memoriser's every value is as good: the run keeps its own, and nothing is distinguishable."""
     memoriser = '[runs.memoriser]\nmodel = "memoriser"\nsearch = { bias = { low = 0.0, high = 1.0 } }\n'
     found = tune(prepare(colours(memoriser)), "memoriser", 6)
-    assert found.is_own and found.comparison.difference == 0 and "keep them" in render(found)
+    assert found.is_own and found.comparison.difference == 0 and "keep it" in render(found)
 
 
 def test_a_refused_trial_is_named_and_the_search_goes_on(colours, monkeypatch, capsys):

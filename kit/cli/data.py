@@ -29,12 +29,14 @@ def new(
     from kit.files import Workspace
     from kit.new import check_name, describe, write_competition
     from kit.new.layout import infer_layout
+    from kit.new.read_back import read_back
 
     home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
     check_name(name, home)
     layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
     terminal.err.print(describe(layout))
     folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
+    read_back(name, Workspace(options.workspace))
     terminal.stage("new", f"look through {folder / FILE}: was everything inferred as you mean it?")
     say(str(folder), {"competition": name, "file": str(folder / FILE)})
     suggest("all", name)
@@ -126,11 +128,13 @@ def features(comp: Comp = DEFAULT) -> None:
     """Encode all images once with every encoder that a run names."""
     from kit import terminal
     from kit.features import GIVEN, encode_images, has_features
+    from kit.pipeline import group_by_reason
 
     prepared = ready(read(comp))
     everything = prepared.pool.select(range(len(prepared.pool)))
     shapes: dict[str, Any] = {}
     told: list[Any] = []  # encoders; several runs read the same
+    skipped: dict[str, str] = {}
     with holding(prepared.competition):
         for name, run in prepared.competition.runs.items():
             encoder, args = run.options.get("encoder"), run.options.get("encoder_args", {})
@@ -142,11 +146,14 @@ def features(comp: Comp = DEFAULT) -> None:
             except MissingWeights as error:
                 if options.strict:
                     raise
-                terminal.warn(f"{name} is skipped: {error}")
+                skipped[name] = str(error)
                 continue
             if known and (encoder, args) not in told:
                 terminal.stage("features", f"{encoder}: {terminal.count(len(everything), 'image')} re-used")
             told.append((encoder, args))
+    for reason, names in group_by_reason(skipped).items():
+        terminal.warn(f"skipped {', '.join(names)}: {reason}")
     lines = [f"{name}: {n} images x {dims}" for name, (n, dims) in shapes.items()]
-    say("\n".join(lines or ["no run reads features: nothing to encode"]), shapes)
+    none = "nothing was encoded: every run that reads features was skipped" if skipped else "no run reads features"
+    say("\n".join(lines or [none]), shapes)
     suggest("train", comp)

@@ -22,6 +22,7 @@ def download(
     from kit.files import Workspace
     from kit.new import check_name, describe, read_slug, write_competition
     from kit.new.layout import infer_layout
+    from kit.new.read_back import read_back
 
     workspace = Workspace(options.workspace)
     if comp in list_competitions(workspace):
@@ -42,6 +43,7 @@ def download(
         layout = infer_layout(folder)
         terminal.err.print(describe(layout))
         write_competition(name, layout, home, slug, workspace)
+        read_back(name, workspace)
         terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
     say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
     suggest("all", name)

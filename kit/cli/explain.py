@@ -45,12 +45,14 @@ def explain_(
     check_run(competition, run, method or (), words or ())
     prepared = ready(competition)
     with holding(competition):
-        result = find_trained(prepared, run, comp)
-        cases = find_cases(prepared, _split(prepared, ids)) if ids else choose_cases(prepared, result, n)
+        result = find_trained(prepared, run)
+        ids = _split(prepared, ids or [])
+        cases = find_cases(prepared, ids) if ids else choose_cases(prepared, result, n)
         seed = competition.run(run).seed
         question = Question(tuple(method) if method else None, tuple(words or ()), class_name, samples, seed)
         explained, seconds = explain(prepared, result, cases, question)
-        path = write_explained(prepared, result.name, explained, {"n_samples": samples, "seed": seed})
+        asked = {"ids": ids, "method": method, "words": words, "class": class_name}
+        path = write_explained(prepared, result.name, explained, asked, {"n_samples": samples, "seed": seed})
     document = {
         "run": result.name,
         "sheet": str(path),

@@ -19,8 +19,11 @@ def tune(
     timeout: Annotated[
         str | None, typer.Option(help="Stop searching after this long (9h, 30m, 45s) and score what was found.")
     ] = None,
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Print the best values as TOML though they may not help.")
+    ] = False,
 ) -> None:
-    """Search a run's settings on its folds; print the best as TOML, and whether they help on other folds."""
+    """Search a run's settings on its folds; say whether they help on other folds, and print those that do as TOML."""
     from kit import terminal
     from kit.competition import FILE
     from kit.deadline import parse_duration
@@ -33,9 +36,13 @@ def tune(
     prepared = ready(competition)
     with holding(competition):
         found = search(prepared, run, trials, seconds)
-    say(render(found), found.as_dict())
-    if found.is_own or not found.comparison.is_distinguishable or found.comparison.difference < 0:
-        suggest("leaderboard", comp)
-    else:
+    say(render(found, with_toml=toml), found.as_dict())
+    if found.has_helped:
         terminal.note(f"the table above belongs into {competition.folder / FILE}")
         suggest("train", comp, tuned_name(found.run))
+    else:
+        if not found.is_own and not toml:
+            terminal.note(
+                "--toml prints the best values all the same; more trials or a wider space may find better ones"
+            )
+        suggest("leaderboard", comp)

@@ -2,7 +2,8 @@
 
 `choice` says which images, `subject` what is explained: the model of the fold that held the image out, as a function
 of pixels; `lime` asks any model from outside, `gradients` looks into networks; `writing` lays the maps out. Reads a
-finished run's kept weights; writes ``runs/NAME/explain/`` RUN.png, and RUN.npz and RUN.json with the numbers.
+finished run's kept weights; writes ``runs/NAME/explain/`` RUN.png, and RUN.npz and RUN.json with the numbers; where
+more was asked, such as other images or words, RUN+QUESTION in place of RUN.
 """
 
 from __future__ import annotations

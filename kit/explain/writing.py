@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from kit.explain import METHOD_NAMES, Explained, Map, folder_of
 from kit.explain.subject import GRAD_CAM, GRADIENTS
-from kit.files import write_atomic, write_json
+from kit.files import key_of, write_atomic, write_json
 from kit.prepare import Prepared
 from kit.sheet import Tile, write_sheet
 
@@ -20,12 +21,29 @@ STRONGEST = 0.6  # opacity of the largest value
 HEAT = "inferno"
 LARGE = 0.99  # share of a map's pixels that are not drawn in full strength
 SMOOTHING = 0.015  # width of the Gaussian that smooths gradients, in sides of the picture
+NAME_LENGTH = 40  # characters of a question in a sheet's name
+HASH_LENGTH = 6  # characters: what was cut off tells questions apart too
 
 
-def write_explained(prepared: Prepared, run: str, explained: Sequence[Explained], question: dict[str, Any]) -> Path:
-    """Write RUN.png, RUN.npz and RUN.json; return the sheet.
+def write_explained(
+    prepared: Prepared, run: str, explained: Sequence[Explained], asked: dict[str, Any], how: dict[str, Any]
+) -> Path:
+    """Write the sheet NAME.png, and NAME.npz and NAME.json with the numbers; return the sheet.
 
     The archive holds ``maps`` (n_maps, h, w) float32 in the order of the sheet, row by row; the JSON what each is.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    run
+        The run's name.
+    explained
+        The images and their maps.
+    asked
+        What was asked beside the run, as `name_sheet` takes it.
+    how
+        What else the JSON says: draws and seed.
 
     Raises
     ------
@@ -35,13 +53,33 @@ def write_explained(prepared: Prepared, run: str, explained: Sequence[Explained]
     folder = folder_of(prepared)
     rows = [(_heading(own), _tiles(own)) for own in explained]
     title = f"{run}: green speaks for what is named below, red against it; Grad-CAM: bright speaks for it"
-    path = folder / f"{run}.png"
+    path = folder / f"{name_sheet(run, asked)}.png"
     write_sheet(path, title, rows, SIDE)
     maps = [own.values for image in explained for own in image.maps]
     with write_atomic(path.with_suffix(".npz")) as file:
         np.savez_compressed(file, maps=np.stack(maps).astype(np.float32))
-    write_json(path.with_suffix(".json"), {"run": run} | question | {"maps": describe(explained)})
+    write_json(path.with_suffix(".json"), {"run": run, "asked": asked} | how | {"maps": describe(explained)})
     return path
+
+
+def name_sheet(run: str, asked: dict[str, Any]) -> str:
+    """Return the name of a question's sheet: the same question overwrites its own, another lies beside it.
+
+    The plain question, a run's mistakes, however many, by what suits its model, has the run's name alone.
+
+    Parameters
+    ----------
+    run
+        The run's name.
+    asked
+        What was asked beside it: a word, or a list whose order does not matter; None or empty where nothing was.
+    """
+    said = {what: sorted(own) if isinstance(own, list) else own for what, own in asked.items() if own}
+    if not said:
+        return run
+    words = [word for own in said.values() for word in (own if isinstance(own, list) else [own])]
+    spelled = re.sub(r"[^A-Za-z0-9]+", "_", " ".join(words))[:NAME_LENGTH].strip("_")
+    return f"{run}+{spelled}-{key_of(said)[:HASH_LENGTH]}"
 
 
 def describe(explained: Sequence[Explained]) -> list[dict[str, Any]]:

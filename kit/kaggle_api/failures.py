@@ -87,8 +87,11 @@ class Failure:
 
     @property
     def is_refusal(self) -> bool:
-        """Tell whether the server said no: a submission that arrived all the same would be a surprise."""
-        return 400 <= self.status < 500 and self.status not in (408, 409)
+        """Tell whether the server said no: a submission that arrived all the same would be a surprise.
+
+        What passes by waiting (408, 409, 429) may be said of a request that was obeyed.
+        """
+        return 400 <= self.status < 500 and self.status not in (408, 409, 429)
 
     @property
     def may_send_again(self) -> bool:

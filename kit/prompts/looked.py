@@ -1,11 +1,13 @@
 """The memory of which versions of a prompt list were scored: words edited after a look at a CV fit that CV.
 
-Reads and writes ``runs/NAME/prompts.json``: list -> {content key: when its score was first seen}, oldest first.
+Reads and writes ``runs/NAME/prompts.json``: list -> {content key: when its score was first seen}, oldest first. A
+version is known by its words, too: under the name of another file it is as optimistic as before.
 """
 
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 
 from kit.files import read_json, write_json
@@ -36,8 +38,8 @@ def note_looked(folder: Path, prompts: PromptList) -> None:
 def is_optimistic(folder: Path, prompts: PromptList) -> bool:
     """Return whether this version of the list was written after the score of another version was seen.
 
-    Its CV is then measured on rows that had a say in its words. The generated list never is, nor is the first version
-    that was looked at, also when it is gone back to.
+    Its CV is then measured on rows that had a say in its words, whatever file they stand in now. The generated list
+    never is, nor is the first version that was looked at, also when it is gone back to.
 
     Parameters
     ----------
@@ -48,8 +50,16 @@ def is_optimistic(folder: Path, prompts: PromptList) -> bool:
     """
     if prompts.name == NAMES:
         return False
-    seen = list(_read(folder).get(prompts.name, {}))  # a JSON object keeps its order
-    return bool(seen) and seen[0] != prompts.key
+    ledger = _read(folder)
+    seen = list(ledger.get(prompts.name, {}))  # a JSON object keeps its order
+    return (bool(seen) and seen[0] != prompts.key) or _began_edited(ledger, prompts.key)
+
+
+def _began_edited(ledger: dict[str, dict[str, str]], key: str) -> bool:
+    """Return whether these words, when their score was first seen under any name, were an edited list's."""
+    looks = [(versions[key], next(iter(versions)) != key) for versions in ledger.values() if key in versions]
+    first = min((datetime.fromisoformat(when) for when, _ in looks), default=None)
+    return any(is_edited for when, is_edited in looks if datetime.fromisoformat(when) == first)
 
 
 def _read(folder: Path) -> dict[str, dict[str, str]]:

@@ -10,7 +10,8 @@ it is measured on folds of another seed, each of which is predicted with the set
 choosing (`kit.tuning.honest`).
 """
 
-from kit.tuning.report import Tuned, render, tune, tuned_name
+from kit.tuning.render import render
+from kit.tuning.report import Tuned, tune, tuned_name
 from kit.tuning.space import read_space
 from kit.tuning.study import study_folder
 

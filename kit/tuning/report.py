@@ -1,4 +1,4 @@
-"""A whole tuning: search, compare, and the values as TOML to paste.
+"""A whole tuning: search, compare, the verdict, and the values as TOML to paste.
 
 Reads and writes nothing itself.
 """
@@ -15,12 +15,14 @@ from kit.errors import TimeIsUp
 from kit.metrics import score_with_error
 from kit.new import toml_text
 from kit.prepare import Prepared
+from kit.runs import run_key
 from kit.search import OneOf
+from kit.searched import FITS, note_own
 from kit.terminal import stage
 from kit.tuning.honest import Comparison, compare
 from kit.tuning.setting import change, decided, read_oof, score_folds
 from kit.tuning.space import Dimension, read_space, spell
-from kit.tuning.study import COMPLETE, PRUNED, REFUSED, Trial, search, study_folder
+from kit.tuning.study import COMPLETE, Trial, search, study_folder
 
 SUFFIX = "_tuned"  # of the run that is printed
 CHECKED = ("encoder", "encoder_args", "prompts")  # fields whose values must be there before any trial
@@ -34,8 +36,8 @@ class Tuned:
     ----------
     run
         The run that was tuned.
-    metric
-        The competition's metric.
+    metric, sign
+        The competition's metric, and 1 where more of it is better, else -1.
     space
         What was tried.
     trials
@@ -48,27 +50,36 @@ class Tuned:
         What the search's choice and the run's own values score on fresh folds.
     is_own
         Whether nothing that was tried beat the run's own values.
+    own_trial
+        The number of the trial that has the run's own values; None where the space does not hold them.
     """
 
     run: Run
     metric: str
+    sign: int
     space: dict[str, Dimension]
     trials: list[Trial]
     options: dict[str, Any]
     best: tuple[float, float]
     comparison: Comparison
     is_own: bool
+    own_trial: int | None
+
+    @property
+    def has_helped(self) -> bool:
+        """Return whether the search's choice is surely better than the run's own values, on other folds."""
+        return not self.is_own and self.comparison.is_distinguishable and self.comparison.difference > 0
 
     @property
     def verdict(self) -> str:
-        """Return in one sentence whether tuning helped."""
+        """Return in one sentence what to do."""
         if self.is_own:
-            return "nothing that was tried beats the run's own values: keep them"
-        if not self.comparison.is_distinguishable:
-            return "not distinguishable: keep the run's own values, or try more trials or a wider space"
-        if self.comparison.difference < 0:
-            return "the search's choice is worse on other folds: keep the run's own values"
-        return "tuning helped"
+            return "nothing that was tried beats what the run has: keep it"
+        if self.has_helped:
+            return "tuning helped"
+        if self.comparison.is_distinguishable:
+            return "the search's choice is worse on other folds than what the run has: keep it"
+        return "not distinguishable from what the run has: keep it"
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as one JSON-like document."""
@@ -88,6 +99,7 @@ class Tuned:
                 "distinguishable": found.is_distinguishable,
             },
             "verdict": self.verdict,
+            "helped": self.has_helped,
             "toml": write_run(self.run, self.options),
         }
 
@@ -122,21 +134,35 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
     stage("tune", f"{name}: {'; '.join(f'{field} {spell(dimension)}' for field, dimension in space.items())}")
     set_deadline(seconds)
     own = change(run, {})
-    for _ in score_folds(prepared, own, folder / "fits"):
+    note_own(folder, run_key(prepared, own))
+    for _ in score_folds(prepared, own, folder / FITS):
         pass
     trials = search(prepared, run, space, folder, n_trials)
     complete = [trial for trial in trials if trial.state == COMPLETE]
     if time_is_up() and not complete:
         raise TimeIsUp("the time is up before one trial was complete; what was computed is kept, call again to go on")
     set_deadline(None)
-    metric, fits = prepared.competition.metric, folder / "fits"
+    metric, fits = prepared.competition.metric, folder / FITS
     candidates = [own, *(change(run, trial.options) for trial in complete)]
     opinions = [decided(prepared, read_oof(prepared, each, fits)) for each in candidates]
     scores = [metric.sign * metric.score(*opinion) for opinion in opinions]
     best = scores.index(max(scores))  # of equals the first: the run's own
     options = {field: candidates[best].options[field] for field in space if field in candidates[best].options}
     score = score_with_error(metric, *opinions[best], prepared.scored_groups)
-    return Tuned(run, metric.name, space, trials, options, score, compare(prepared, candidates, fits), best == 0)
+    keys = [run_key(prepared, each) for each in candidates]
+    own_trial = next((trial.number for trial, key in zip(complete, keys[1:], strict=True) if key == keys[0]), None)
+    return Tuned(
+        run=run,
+        metric=metric.name,
+        sign=metric.sign,
+        space=space,
+        trials=trials,
+        options=options,
+        best=score,
+        comparison=compare(prepared, candidates, fits),
+        is_own=best == 0,
+        own_trial=own_trial,
+    )
 
 
 def _check_settings(prepared: Prepared, run: Run, space: dict[str, Dimension]) -> None:
@@ -149,29 +175,6 @@ def _check_settings(prepared: Prepared, run: Run, space: dict[str, Dimension]) -
                 runs = prepared.competition.runs | {run.name: changed}
                 competition = prepared.competition.model_copy(update={"runs": runs})
                 check_run(replace(prepared, competition=competition), run.name)
-
-
-def render(tuned: Tuned) -> str:
-    """Return what a person reads."""
-    found = tuned.comparison
-    counts = ", ".join(
-        f"{sum(trial.state == state for trial in tuned.trials)} {state}" for state in (COMPLETE, PRUNED, REFUSED)
-    )
-    where = f"fresh folds (seed {found.seed})" if found.seed is not None else "the same folds, chosen nested"
-    n_chosen = len(set(found.chosen.values()))
-    lines = [
-        f"{tuned.run.name}: {len(tuned.trials)} trials ({counts}), {tuned.metric}",
-        f"  best of the search   {_spell(tuned.best)}   optimistic: the best of many, on the rows that chose it",
-        f"  tuned                {_spell(found.tuned)}   {where}; no row chose the setting it is scored with "
-        f"({n_chosen} setting{'s' * (n_chosen > 1)})",
-        f"  untuned              {_spell(found.untuned)}   the run's own values, on the same folds",
-        f"  tuned - untuned     {found.difference:+.4f} +- {found.error:.4f}   {tuned.verdict}",
-    ]
-    return "\n".join(lines if tuned.is_own else [*lines, "", write_run(tuned.run, tuned.options)])
-
-
-def _spell(score: tuple[float, float]) -> str:
-    return f"{score[0]:.4f} +- {score[1]:.4f}"
 
 
 def tuned_name(run: Run) -> str:

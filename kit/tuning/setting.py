@@ -24,6 +24,7 @@ from kit.models import build_model, is_swept
 from kit.predictions import Predictions, concatenate, read_predictions, write_predictions
 from kit.prepare import Prepared
 from kit.runs import oof_rows, rounds_of, run_key
+from kit.searched import SCORED
 from kit.sweep import choose_per_fold
 
 
@@ -55,7 +56,7 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
         When the time limit is reached; the next call goes on.
     """
     folder = home / run_key(prepared, run)
-    scored = read_json(folder / "scored.json")
+    scored = read_json(folder / SCORED)
     if scored is not None and (folder / "oof.parquet").exists():
         yield from scored
         return
@@ -68,7 +69,7 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
     oof = concatenate(list(_settle(prepared, run, sweeps).values()))
     so_far.append(_score(prepared, oof))
     write_predictions(folder / "oof.parquet", oof)
-    write_json(folder / "scored.json", so_far)
+    write_json(folder / SCORED, so_far)
     for fold in sweeps:
         _fold_file(folder, fold).unlink(missing_ok=True)
     yield so_far[-1]
@@ -118,7 +119,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
     """
     swept = is_swept(build_model(prepared.competition, run))
     folder, folds = home / run_key(prepared, run), list(folds)
-    if (folder / "scored.json").exists():
+    if (folder / SCORED).exists():
         oof = read_predictions(folder / "oof.parquet")
         return {fold: oof.at(prepared.held_out(fold).ids) for fold in folds}
     needed = prepared.scored if swept else folds
@@ -130,7 +131,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
 def discard(prepared: Prepared, run: Run, home: Path) -> None:
     """Delete the fits of a setting that was given up."""
     folder = home / run_key(prepared, run)
-    if folder.is_dir() and not (folder / "scored.json").exists():
+    if folder.is_dir() and not (folder / SCORED).exists():
         shutil.rmtree(folder)
 
 

@@ -25,6 +25,7 @@ from kit.fitting import fold_seed
 from kit.models import build_model
 from kit.prepare import Prepared
 from kit.runs import run_key
+from kit.searched import FITS, TUNE
 from kit.terminal import Progress, note
 from kit.tuning.setting import change, discard, score_folds
 from kit.tuning.space import Dimension, ends, is_whole
@@ -32,7 +33,6 @@ from kit.tuning.space import Dimension, ends, is_whole
 if TYPE_CHECKING:
     import optuna
 
-HOME = "tune"  # below runs/NAME
 DIGITS = 3  # significant, of the numbers that are tried: what is printed is what was scored
 LOCK_SECONDS = 60  # to wait for SQLite's lock, on slow disks
 COMPLETE, PRUNED, REFUSED = "complete", "pruned", "refused"
@@ -72,7 +72,7 @@ def study_folder(prepared: Prepared, run: Run, space: dict[str, Dimension]) -> P
     metric = prepared.competition.metric
     spelled = {field: asdict(dimension) for field, dimension in space.items()}
     key = key_of(corner, spelled, metric.key, decision_key(prepared), importlib.metadata.version("optuna"))
-    return prepared.competition.workspace.runs(prepared.competition.name) / HOME / run.name / key
+    return prepared.competition.workspace.runs(prepared.competition.name) / TUNE / run.name / key
 
 
 def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Path, n_trials: int) -> list[Trial]:
@@ -108,14 +108,16 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
             while len(trials) < n_trials and not time_is_up():
                 study.sampler = _sampler(fold_seed(run.seed, len(trials)))
                 try:
-                    _run_trial(prepared, run, study, distributions, folder / "fits")
+                    _run_trial(prepared, run, study, distributions, folder / FITS)
                 except TimeIsUp:
                     break
                 best, trials = _best(trials, sign), _finished(study)
                 if (found := _best(trials, sign)) is not None:
                     progress.advance(detail=f"best {found.score:.4f}")
                     if best is None or found.number != best.number:
-                        note(f"trial {found.number}: {found.score:.4f} with {spell_options(found.options)}")
+                        note(
+                            f"trial {found.number}: best so far, {found.score:.4f} with {spell_options(found.options)}"
+                        )
                 else:
                     progress.advance()
     return trials
@@ -196,10 +198,10 @@ def _opened(file: Path, sign: int) -> Iterator[optuna.Study]:
         part = file.with_suffix(".part")
         part.unlink(missing_ok=True)
         with _storage(part) as storage:
-            optuna.create_study(study_name=HOME, storage=storage, direction="maximize" if sign > 0 else "minimize")
+            optuna.create_study(study_name=TUNE, storage=storage, direction="maximize" if sign > 0 else "minimize")
         os.replace(part, file)
     with _storage(file) as storage:
-        yield optuna.load_study(study_name=HOME, storage=storage, pruner=optuna.pruners.MedianPruner())
+        yield optuna.load_study(study_name=TUNE, storage=storage, pruner=optuna.pruners.MedianPruner())
 
 
 @contextlib.contextmanager
