@@ -17,7 +17,7 @@ The pipeline, in the order in which ``./run.sh all`` walks it; every stage leave
       -> pseudo-label rounds  per fold, from models that        pseudo/, rounds.py
                               never saw the fold
       -> ensemble             temperatures and weights on oof   mixing.py, ensemble.py
-      -> decisions            thresholds, none of these         decision/, strangers.py, decided.py
+      -> decisions            thresholds, none of these         decision/, strangers/, decided.py
       -> submissions/NAME/    one validated CSV, a ledger row   sample.py, submission.py, ledger.py
       -> leaderboard          CV +- SE, paired tests            leaderboard/
       -> verify               re-derives all of it; a leak      verify.py
@@ -33,4 +33,4 @@ selection: ids, pixels, features, and the labels of the training folds alone. Ev
 ``runs/NAME/``, keyed by what it was made from: re-used when the key matches, made anew when it does not.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

@@ -13,11 +13,11 @@ from pathlib import Path
 from kit.competition import ENSEMBLE, Competition
 from kit.ensemble import find_ensemble, members_of
 from kit.errors import MissingWeights, TeacherMissing
-from kit.files import KEY_LENGTH, read_json
+from kit.files import KEY_LENGTH
 from kit.prepare import Prepared
-from kit.runs import find_run, rounds_of, run_folder, run_key
+from kit.runs import find_run, read_facts, rounds_of, run_folder, run_key
+from kit.searched import TUNE
 from kit.tuning import read_space, study_folder
-from kit.tuning.study import HOME as TUNE
 
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 REMOVED = ".removed"  # suffix of a folder on its way out
@@ -108,7 +108,7 @@ def _with_sources(home: Path, folders: set[Path]) -> set[Path]:
         if folder in found:
             continue
         found.add(folder)
-        facts = read_json(folder / "run.json") or {}
+        facts = read_facts(folder) or {}
         sources = facts.get("teachers", {}) | facts.get("members", {})
         ahead += [home / name / key for name, key in sources.items()]
     return found

@@ -129,7 +129,8 @@ def _find_folder(name: str, workspace: Workspace) -> Path:
         return path.resolve()
     if path.is_dir():
         raise InputError(f"{path}: no {FILE} there; ./run.sh new NAME --data {path} writes one")
-    raise InputError(f"no competition {name!r}; {nearest(name, competitions)}")
+    makes = "./run.sh new NAME --data FOLDER makes one of a folder of images"
+    raise InputError(f"no competition {name!r}; {nearest(name, competitions)}; {makes}")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

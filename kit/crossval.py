@@ -23,13 +23,14 @@ from kit.deadline import check_deadline, seconds_left, set_deadline
 from kit.decision.chosen import check_decision
 from kit.device import list_devices
 from kit.errors import InputError, TeacherMissing
+from kit.exclusion import describe_exclusion
 from kit.features import GIVEN
 from kit.files import read_json
-from kit.fitting import build_fold_model, fit_fold, fit_model, read_fitted, read_tensors, refit, settle_fold
+from kit.fitting import build_fold_model, fit_fold, fit_model, read_fitted, read_sweep, read_tensors, refit, settle_fold
 from kit.models import Kept, Resumable, build_model, is_swept
 from kit.predictions import concatenate, mean_predictions, read_predictions, write_predictions
 from kit.prepare import Prepared
-from kit.prompts import is_optimistic, note_looked, prompts_of, warm_text_weights
+from kit.prompts import is_optimistic, lists_there, note_looked, prompts_of, warm_text_weights
 from kit.rounds import picks_nothing, read_diary, remarks_on
 from kit.runs import (
     EVERYTHING,
@@ -154,6 +155,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "teachers": {teacher.name: teacher.facts["key"] for teacher in teachers_of(prepared, run)},
         "use_test_images": run.use_test_images,
         "refit": run.refit,
+        "exclude": describe_exclusion(prepared, run),
         "chosen": chosen,
         "optimistic": _look_at_prompts(prepared, run),
         "seconds": round(sum(read_fitted(folder, fold)["seconds"] for fold in prepared.scored), 1),
@@ -167,11 +169,12 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
 
 
 def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
-    """Remember that the score of the run's prompt lists is now seen; return those edited after an earlier look."""
+    """Remember that the score of the run's prompt lists is now seen; return those written after an earlier look."""
     runs = prepared.competition.workspace.runs(prepared.competition.name)
     lists = [prompts_of(prepared.pool, name) for name in prompt_lists(build_model(prepared.competition, run))]
+    there = lists_there(prepared.pool) if lists else []
     for prompts in lists:
-        note_looked(runs, prompts)
+        note_looked(runs, prompts, there)
     return [prompts.name for prompts in lists if is_optimistic(runs, prompts)]
 
 
@@ -219,7 +222,7 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
     if not is_swept(model):
         return {}
     values = model.sweep_values()
-    sweeps = {fold: np.load(fold_folder(folder, fold) / "sweep.npy") for fold in prepared.scored}
+    sweeps = {fold: read_sweep(folder, fold) for fold in prepared.scored}
     chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default)
     for fold, value in chosen.items():
         mine = fold_folder(folder, fold)

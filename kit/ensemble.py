@@ -18,7 +18,7 @@ import numpy as np
 from kit.competition import ENSEMBLE, FILE
 from kit.decision.chosen import decide_oof, describe_thresholds, scored_blocks
 from kit.errors import InputError, nearest, some
-from kit.files import key_of, read_json
+from kit.files import key_of
 from kit.metrics import paired_difference
 from kit.mixing import Mixture, fit_greedy, fit_shrunk, of_choices, take_uniform
 from kit.predictions import Predictions, write_predictions
@@ -29,6 +29,7 @@ from kit.runs import (
     find_usable,
     list_imported,
     oof_rows,
+    read_facts,
     score_anew,
     stale_imports,
     write_result,
@@ -61,7 +62,7 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
         When there is no member, or a member's ids or classes are others.
     """
     if not members:
-        raise InputError(f"the ensemble has no finished member; ./run.sh train {prepared.competition.name} makes them")
+        raise InputError(f"the ensemble has no finished member; {prepared.competition.command('all')} makes them")
     found = find_ensemble(prepared, members)
     if found:
         _tell(prepared, found, "re-used")
@@ -99,7 +100,7 @@ def list_weights(combined: Result, separator: str) -> str:
 def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
     """Return the finished ensemble of exactly these members, or None."""
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / _key(prepared, members)
-    facts = read_json(folder / "run.json")
+    facts = read_facts(folder)
     return score_anew(prepared, Result(ENSEMBLE, folder, facts)) if facts else None
 
 

@@ -11,11 +11,29 @@ class InputError(Exception):
 
 
 class MissingWeights(InputError):
-    """Say which weights cannot be reached and how to bring them; `all` skips such a run."""
+    """Say which weights cannot be reached and how to bring them; `all` skips such a run.
+
+    Parameters
+    ----------
+    message
+        All of it.
+    cause
+        Of the message what keeps other weights away too, and is said once for all of them; empty where nothing does.
+    remedy
+        The rest of the message: how to bring these weights.
+    """
+
+    def __init__(self, message: str, cause: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.cause, self.remedy = cause, remedy
 
 
 class TeacherMissing(InputError):
     """Say which teacher of a run has not been trained."""
+
+
+class DamagedFile(InputError):
+    """Say which file of the kit's own cannot be read any more; no setting is at fault."""
 
 
 class Stopped(BaseException):
@@ -67,6 +85,8 @@ PLAIN = {  # what pydantic says -> what a user of TOML says
 def plain(complaint: str) -> str:
     """Return a complaint of pydantic in plain words: ``"must be a whole number"``."""
     said = complaint.removeprefix("Value error, ")
+    if " should have at least 1 " in said:
+        return "must not be empty"
     if not said.startswith("Input should be "):
         return said
     said = said.removeprefix("Input should be ").partition(" or instance of ")[0]

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kit.competition import FILE, Run
 from kit.errors import InputError, some
+from kit.files import key_of
 from kit.images import Images
 from kit.prepare import Prepared
+from kit.table.columns import read_column
 from kit.table.scan import read_csv
 
 
@@ -29,15 +32,23 @@ def read_exclusion(prepared: Prepared, run: Run) -> dict[str, float]:
         return {}
     path = _find(prepared, run)
     table = read_csv(path)
-    if "id" not in table:
-        raise InputError(f"{path}: no column 'id'; its columns are {some(table.columns)}")
+    ids = read_column(table, "id", "exclude", path)
     known = set(prepared.pool.ids[prepared.labeled])
-    if unknown := [image_id for image_id in table["id"] if image_id not in known]:
+    if unknown := [image_id for image_id in ids if image_id not in known]:
         raise InputError(f"{path}: no labelled image has the id {some(map(repr, unknown))}; triage's CSV has them all")
     weights = [0.0] * len(table)
     if "weight" in table:
-        weights = [_weight(path, row, text) for row, text in table["weight"].items()]
-    return dict(zip(table["id"], weights, strict=True))
+        weights = [_weight(path, row, text) for row, text in read_column(table, "weight", "exclude", path).items()]
+    return dict(zip(ids, weights, strict=True))
+
+
+def describe_exclusion(prepared: Prepared, run: Run) -> dict[str, Any] | None:
+    """Return what run.json keeps of a run's `exclude`: the file's name, how many weigh below 1, and their key."""
+    if run.exclude is None:
+        return None
+    weight_of = read_exclusion(prepared, run)
+    n_images = sum(weight < 1 for weight in weight_of.values())
+    return {"file": Path(run.exclude).name, "n_images": n_images, "key": key_of(sorted(weight_of.items()))}
 
 
 def leave_out(prepared: Prepared, run: Run, labeled: Images) -> Images:

@@ -2,13 +2,15 @@
 
 Writes ``runs/NAME/RUN/KEY/fold_K/``: what the model was fitted on (provenance.json), its pseudo labels' diary, how its
 training went where it keeps a diary (training.json), its weights, and its predictions or, where a setting is chosen
-later, its sweep. fitted.json comes last: with it the fold is done.
+later, its sweep. fitted.json comes last: with it the fold is done. It holds the SHA-256 of weights, sweep and
+predictions as they were written, so that `verify` can name what was edited since.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ import numpy as np
 
 from kit.bagging import Averaged, Bagged
 from kit.competition import Run
-from kit.errors import InputError
+from kit.errors import DamagedFile, InputError
 from kit.exclusion import leave_out
-from kit.files import read_json, write_atomic, write_json
+from kit.files import hash_file, read_object, remedy_for, write_atomic, write_json
 from kit.images import Images
 from kit.models import Kept, Model, Resumable, build_model, is_swept
 from kit.predictions import Predictions, write_predictions
@@ -28,7 +30,9 @@ from kit.runs import EVERYTHING, fold_folder, run_key, teachers_of
 
 CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
 TRAINING = "training.json"
-KEPT_SUFFIXES = (".parquet", ".npy", ".safetensors", ".json")
+FITTED = "fitted.json"
+HASHED_SUFFIXES = (".parquet", ".npy", ".safetensors")
+KEPT_SUFFIXES = (*HASHED_SUFFIXES, ".json")
 
 
 def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
@@ -43,7 +47,7 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     _write_training(mine, model)
     kind = build_model(prepared.competition, run)
     if isinstance(kind, Kept):
-        _write_tensors(mine / "model.safetensors", model.tensors())
+        write_tensors(mine / "model.safetensors", model.tensors())
     if is_swept(kind):
         sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
         with write_atomic(mine / "sweep.npy") as file:
@@ -103,7 +107,8 @@ def _finish(prepared: Prepared, run: Run, fold: int, folder: Path, files: list[s
             f"run {run.name}: its prompt list, weights or model file changed while {mine.name} was trained, which is "
             f"thrown away ({folder.name} is now {key}); call again"
         )
-    write_json(mine / "fitted.json", {"files": files, "seconds": round(time.perf_counter() - started, 2)})
+    seconds = round(time.perf_counter() - started, 2)
+    write_json(mine / FITTED, {"files": files, "sha256": _hash_files(mine, files), "seconds": seconds})
     for checkpoint in mine.glob("checkpoint*.pt"):
         checkpoint.unlink()
 
@@ -111,8 +116,35 @@ def _finish(prepared: Prepared, run: Run, fold: int, folder: Path, files: list[s
 def read_fitted(folder: Path, fold: int) -> dict[str, Any] | None:
     """Return a fold's fitted.json, or None where the fold or one of its files is missing."""
     mine = fold_folder(folder, fold)
-    facts = read_json(mine / "fitted.json")
+    facts = read_object(mine / FITTED, "files", "seconds")
     return facts if facts and all((mine / name).exists() for name in facts["files"]) else None
+
+
+def find_changed(folder: Path, fold: int) -> list[str]:
+    """Return the files of a fold that are not as they were written; an earlier kit did not note how they were."""
+    mine = fold_folder(folder, fold)
+    noted = (read_object(mine / FITTED) or {}).get("sha256", {})
+    return [name for name, sha256 in noted.items() if not (mine / name).exists() or hash_file(mine / name) != sha256]
+
+
+def _hash_files(mine: Path, files: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of the files that hold what a model learned or said."""
+    return {name: hash_file(mine / name) for name in files if name.endswith(HASHED_SUFFIXES)}
+
+
+def read_sweep(folder: Path, fold: int) -> np.ndarray:
+    """Return what a fold's model said at every value of its swept setting, (n_values, n_images, n_classes).
+
+    Raises
+    ------
+    DamagedFile
+        When the file is not there or is damaged.
+    """
+    file = fold_folder(folder, fold) / "sweep.npy"
+    try:
+        return np.load(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise DamagedFile(f"{file}: cannot be read as a sweep ({error}); {remedy_for(file)}") from error
 
 
 def fold_seed(seed: int, fold: int) -> int:
@@ -154,14 +186,16 @@ def provenance(labeled: Images) -> dict[str, Any]:
 
 
 def settle_fold(prepared: Prepared, model: Model, fold: int, mine: Path, value: Any) -> None:
-    """Write what a fold's model says at a swept setting, then settled.json."""
+    """Write what a fold's model says at a swept setting and note its SHA-256, then settled.json."""
     model.settle(value)
-    write_fold_predictions(prepared, model, fold, mine)
+    written = write_fold_predictions(prepared, model, fold, mine)
+    if facts := read_object(mine / FITTED, "sha256"):
+        write_json(mine / FITTED, facts | {"sha256": facts["sha256"] | _hash_files(mine, written)})
     write_json(mine / "settled.json", value)
 
 
-def write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Path) -> None:
-    """Write what a fold's model says of the fold, the test images and the unlabelled ones."""
+def write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Path) -> list[str]:
+    """Write what a fold's model says of the fold, the test images and the unlabelled ones; return the files' names."""
     selections = {
         "oof": prepared.held_out(fold),
         "test": prepared.pool.select(prepared.split("test")),
@@ -169,6 +203,7 @@ def write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Pa
     }
     for split, images in selections.items():
         write_predictions(mine / f"{split}.parquet", predict(model, images))
+    return [f"{split}.parquet" for split in selections]
 
 
 def predict(model: Model, images: Images) -> Predictions:
@@ -181,8 +216,8 @@ def predict(model: Model, images: Images) -> Predictions:
     return Predictions(images.ids, images.classes, proba, images.pool.task)
 
 
-def _write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Write learned weights as safetensors, atomically."""
+def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write arrays, such as learned weights, as safetensors, atomically; its folder is made."""
     from safetensors.numpy import save
 
     with write_atomic(path) as file:
@@ -203,4 +238,4 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be read as weights ({error}); delete {path.parent} and run again") from error
+        raise DamagedFile(f"{path}: cannot be read as weights ({error}); {remedy_for(path)}") from error

@@ -77,6 +77,8 @@ def read_folds(
         fold_groups(table, clusters)[labeled],
     )
     file = competition.workspace.folds(competition.name)
+    if file.is_symlink() and not file.exists():
+        raise InputError(f"{file}: a link to {file.readlink()}, which is not there; bring it back, or {INCOMPARABLE}")
     source = next((path for path in (file, committed) if path is not None and path.exists()), None)
     folds = np.full(len(table), NO_FOLD, dtype=np.int64)
     if source is None:

@@ -18,7 +18,7 @@ from kit.errors import InputError, some
 from kit.files import hash_file, key_of
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import Prepared
-from kit.runs import IMPORTED, Result, describe_run, write_result
+from kit.runs import IMPORTED, Result, describe_run, import_images_key, write_result
 from kit.table.scan import read_csv
 from kit.terminal import warn
 
@@ -52,6 +52,7 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
     test_predictions = _read(test, prepared, prepared.pool.ids[prepared.split("test")], prepared.broken_test)
     facts = describe_run(prepared, name, oof_predictions)
     facts |= {"key": key_of(hash_file(oof), hash_file(test)), "model": IMPORTED, "teachers": {}, "seconds": None}
+    facts["images_key"] = import_images_key(prepared)
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
     (folder / "run.json").unlink(missing_ok=True)  # else a kill would leave these predictions under the old key
     write_predictions(folder / "oof.parquet", oof_predictions)

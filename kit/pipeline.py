@@ -1,22 +1,32 @@
 """The pipeline's joints: train runs in order, skip what cannot be had, find what is finished.
 
-Reads and writes nothing itself; the command line calls it, and it calls the stages.
+The command line calls it, and it calls the stages. Writes ``runs/NAME/skipped.json``: the runs that the last `all`
+skipped, and why, for a report that is made later.
 """
 
 from __future__ import annotations
+
+from collections.abc import Container
 
 from kit.competition import ENSEMBLE, order_runs
 from kit.crossval import check_run, crossval, is_finished
 from kit.ensemble import check_members, ensemble, find_ensemble, members_of
 from kit.errors import InputError, MissingWeights, TimeIsUp
+from kit.files import read_object, write_json
 from kit.metrics import distinguishable
 from kit.prepare import Prepared
 from kit.runs import Result, compare_runs, find_result, find_usable, list_imported, runs_of_other_folds, stale_imports
-from kit.terminal import count, stage, warn
+from kit.terminal import count, note, stage, warn
+
+SKIPPED = "skipped.json"
 
 
 class OutOfTime(str):
     """The reason of a run that the time limit left out."""
+
+
+class Announced(str):
+    """The reason of a run that lacks its weights: said, with the remedy, before training began."""
 
 
 def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Result], dict[str, str]]:
@@ -75,17 +85,28 @@ def _announce(prepared: Prepared, names: list[str], skipped: dict[str, str]) -> 
 
 def _find_missing(prepared: Prepared, names: list[str], strict: bool) -> dict[str, str]:
     """Check every run; return which lack their weights, and why."""
-    missing = {}
+    missing: dict[str, MissingWeights] = {}
     for name in names:
         try:
             check_run(prepared, name)
         except MissingWeights as error:
             if strict:
                 raise
-            missing[name] = str(error)
-    for reason, own in group_by_reason(missing).items():
-        warn(f"{', '.join(own)} will be skipped: {reason}")
-    return missing
+            missing[name] = error
+    _announce_missing(missing)
+    return {name: Announced(error) for name, error in missing.items()}
+
+
+def _announce_missing(missing: dict[str, MissingWeights]) -> None:
+    """Say which runs lack their weights: a cause that they share once, then the remedy of each."""
+    alone = {name: str(error) for name, error in missing.items() if not error.cause}
+    for reason, names in group_by_reason(alone).items():
+        warn(f"{', '.join(names)} will be skipped: {reason}")
+    shared = {name: error.cause for name, error in missing.items() if error.cause}
+    for cause, names in group_by_reason(shared).items():
+        warn(f"{', '.join(names)} will be skipped: {cause}")
+        for remedy, own in group_by_reason({name: missing[name].remedy for name in names}).items():
+            note(f"{', '.join(own)}: {remedy}")
 
 
 def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
@@ -96,6 +117,26 @@ def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
     return reasons
 
 
+def describe_skipped(skipped: dict[str, str]) -> list[str]:
+    """Return what to say of skipped runs in the end; a reason that was said before training is not said again."""
+    told = [name for name, reason in skipped.items() if isinstance(reason, Announced)]
+    others = {name: reason for name, reason in skipped.items() if name not in told}
+    lines = [f"skipped {', '.join(names)}: {reason}" for reason, names in group_by_reason(others).items()]
+    return [*([f"skipped, as said above: {', '.join(told)}"] if told else []), *lines]
+
+
+def keep_skipped(prepared: Prepared, skipped: dict[str, str]) -> None:
+    """Write which runs were skipped, and why."""
+    write_json(prepared.competition.workspace.runs(prepared.competition.name) / SKIPPED, skipped)
+
+
+def recall_skipped(prepared: Prepared, results: list[Result]) -> dict[str, str]:
+    """Return the runs that the last `all` skipped and why, but for those that are finished or gone by now."""
+    kept = read_object(prepared.competition.workspace.runs(prepared.competition.name) / SKIPPED) or {}
+    untrained = list_untrained(prepared, results)
+    return {name: reason for name, reason in kept.items() if name in untrained}
+
+
 def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
     """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
     sign = prepared.competition.metric.sign
@@ -104,16 +145,31 @@ def find_better(prepared: Prepared, results: list[Result], combined: Result) -> 
     return best.name.partition(".")[0] if difference > 0 and distinguishable(difference, error) else None
 
 
-def find_members(prepared: Prepared) -> list[Result]:
-    """Return the finished members of the ensemble; name those that are not finished."""
+def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
+    """Return the finished members of the ensemble; warn of those that are not finished.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    told
+        Runs of which the user knows already that they are not finished.
+
+    Raises
+    ------
+    InputError
+        When none is finished; names the command that trains them.
+    """
     members = members_of(prepared)
+    if not members:
+        raise InputError(f"the ensemble has no finished member; {prepared.competition.command('all')} makes them")
     found = {member.name for member in members} | {member.name.rpartition(".")[0] for member in members}
-    if missing := [name for name in check_members(prepared) if name not in found]:
+    if missing := [name for name in check_members(prepared) if name not in found and name not in told]:
         warn(f"not trained, so left out of the ensemble: {', '.join(missing)}")
     return members
 
 
-def find_trained(prepared: Prepared, name: str, comp: str) -> Result:
+def find_trained(prepared: Prepared, name: str) -> Result:
     """Return the finished run of a name, the last kept round where it has rounds, or the ensemble of what is finished.
 
     Parameters
@@ -122,8 +178,6 @@ def find_trained(prepared: Prepared, name: str, comp: str) -> Result:
         The competition made ready.
     name
         A run, an import or the ensemble.
-    comp
-        How the user names the competition: for the command in the message.
 
     Raises
     ------
@@ -136,27 +190,30 @@ def find_trained(prepared: Prepared, name: str, comp: str) -> Result:
         prepared.competition.run(name)  # names the nearest of those there are
     result = find_result(prepared, name)
     if result is None:
-        raise InputError(f"run {name} has not been trained; ./run.sh train {comp} {name}")
+        raise InputError(f"run {name} has not been trained; {prepared.competition.command('train', name)}")
     return result
 
 
 def find_finished(prepared: Prepared) -> list[Result]:
     """Return every finished run, imported ones and the ensemble included; name imports that fit no more."""
-    for name in stale_imports(prepared):
-        warn(f"{name} was imported for other folds or labels and is left out; import it again")
+    for name, why in stale_imports(prepared).items():
+        warn(f"the imported {name} is left out: it {why}")
     names = [*prepared.competition.runs, *list_imported(prepared)]
     results = [result for name in names if (result := find_usable(prepared, name))]
     combined = find_ensemble(prepared, members_of(prepared)) if results else None
-    if stale := _made_otherwise(prepared, results):
-        warn(
-            f"made with other settings, words or data, so not shown: {', '.join(stale)}; ./run.sh train makes them anew"
-        )
+    if stale := _made_otherwise(prepared, list_untrained(prepared, results)):
+        remedy = f"{prepared.competition.command('train', *stale)} makes them anew"
+        warn(f"made with other settings, words or data, so not shown: {', '.join(stale)}; {remedy}")
     return [*results, combined] if combined else results
 
 
-def _made_otherwise(prepared: Prepared, results: list[Result]) -> list[str]:
-    """Return the runs that are on the disk, but not as they would be made today."""
-    home = prepared.competition.workspace.runs(prepared.competition.name)
+def list_untrained(prepared: Prepared, results: list[Result]) -> list[str]:
+    """Return the runs of competition.toml, but for grids, that are not among finished ones."""
     found = {own.name for own in results} | {own.name.rpartition(".")[0] for own in results}
-    missing = [name for name in prepared.competition.default_runs if name not in found]
-    return [name for name in missing if any(home.glob(f"{name}/*/run.json")) or any(home.glob(f"{name}.1/*/run.json"))]
+    return [name for name in prepared.competition.default_runs if name not in found]
+
+
+def _made_otherwise(prepared: Prepared, names: list[str]) -> list[str]:
+    """Return which of these runs are on the disk, but not as they would be made today."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    return [name for name in names if any(home.glob(f"{name}/*/run.json")) or any(home.glob(f"{name}.1/*/run.json"))]

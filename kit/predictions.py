@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.errors import InputError, some
-from kit.files import write_atomic
+from kit.errors import DamagedFile, InputError, some
+from kit.files import remedy_for, write_atomic
 
 SUM_TOLERANCE = 1e-3
 MULTICLASS, MULTILABEL = "multiclass", "multilabel"
@@ -164,8 +164,7 @@ def read_predictions(path: Path) -> Predictions:
         classes = tuple(name.removeprefix("class:") for name in names[1:])
         return Predictions(table.column(0).to_numpy(), classes, proba, task)
     except (OSError, pa.ArrowException, ValueError, IndexError) as error:
-        remedy = f"delete {path.parent} and run again"
-        raise InputError(f"{path}: cannot be read as predictions ({error}); {remedy}") from error
+        raise DamagedFile(f"{path}: cannot be read as predictions ({error}); {remedy_for(path)}") from error
 
 
 def _column_names(classes: tuple[str, ...]) -> list[str]:
@@ -175,7 +174,8 @@ def _column_names(classes: tuple[str, ...]) -> list[str]:
 
 def _check_sums(ids: np.ndarray, proba: np.ndarray) -> None:
     """Refuse rows that are no distribution."""
-    if len(ids) and (proba.min() < -SUM_TOLERANCE or np.abs(proba.sum(axis=1) - 1).max() > SUM_TOLERANCE):
+    _check_each(ids, proba)
+    if len(ids) and np.abs(proba.sum(axis=1) - 1).max() > SUM_TOLERANCE:
         row = int(np.abs(proba.sum(axis=1) - 1).argmax())
         raise ValueError(
             f"probabilities must be 0..1 and sum to 1; those of {ids[row]!r} sum to {proba[row].sum():.4f}"

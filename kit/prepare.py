@@ -27,6 +27,7 @@ from kit.predictions import MULTILABEL
 from kit.table import read_classes, read_table
 from kit.table.embeddings import read_embeddings
 from kit.table.labels import read_multi_hot
+from kit.table.sources import check_root
 from kit.table.tree import read_hierarchy
 from kit.terminal import stage, warn
 
@@ -127,6 +128,7 @@ def prepare(competition: Competition) -> Prepared:
     """
     metric = competition.metric  # a user's own is opened now, before any work
     make_data(competition)
+    check_root(competition)
     _check_files(competition)
     table = read_table(competition)
     cache = competition.workspace.cache(competition.name)
@@ -192,7 +194,8 @@ def _check_files(competition: Competition) -> None:
         name = getattr(competition.data, key)
         if name is not None and not (competition.root / name).is_file():
             there = [path.name for path in competition.root.glob("*.csv")]
-            raise InputError(f"{competition.root / name}: [data] {key} is not there; {nearest(name, there)}")
+            hint = nearest(name, there) if there else "put it there, or leave the key out"
+            raise InputError(f"{competition.root / name}: [data] {key} is not there; {hint}")
 
 
 def make_data(competition: Competition) -> None:

@@ -6,14 +6,26 @@ Reads the teachers' predictions of the pool and the last round's ``provenance.js
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from kit.competition import PseudoPlan, Run
-from kit.files import read_json
+from kit.errors import DamagedFile
+from kit.files import remedy_for
 from kit.prepare import Prepared
 from kit.pseudo import PseudoLabels, choose_pseudo_labels
 from kit.pseudo.diary import remarks, summarise
-from kit.runs import Result, compare_runs, find_run, fold_folder, is_worse, pool_predictions, rounds_of, teachers_of
+from kit.runs import (
+    Result,
+    compare_runs,
+    find_run,
+    fold_folder,
+    is_worse,
+    pool_predictions,
+    read_provenance,
+    rounds_of,
+    teachers_of,
+)
 
 
 def choose_for_fold(
@@ -47,8 +59,16 @@ def _last_choice(name: str, teachers: Sequence[Result], fold: int) -> dict[str, 
     before = [teacher for teacher in teachers if teacher.name == f"{run}.{int(number) - 1}"]
     if not before:
         return None
-    pseudo = (read_json(fold_folder(before[0].folder, fold) / "provenance.json") or {}).get("pseudo")
-    return dict(zip(pseudo["ids"], pseudo["codes"], strict=True)) if pseudo else None
+    pseudo = _read_provenance(before[0].folder, fold)["pseudo"]
+    return dict(zip(pseudo["ids"], pseudo["codes"], strict=True))
+
+
+def _read_provenance(folder: Path, fold: int) -> dict[str, Any]:
+    """Return what one fold's model of a round was fitted on."""
+    if (ledger := read_provenance(folder, fold)) is None:
+        file = fold_folder(folder, fold) / "provenance.json"
+        raise DamagedFile(f"{file}: missing, or not as it was written; {remedy_for(file)}")
+    return ledger
 
 
 def picks_nothing(prepared: Prepared, run: Run) -> bool:
@@ -62,7 +82,7 @@ def picks_nothing(prepared: Prepared, run: Run) -> bool:
 
 def read_diary(prepared: Prepared, folder: Any) -> dict[str, Any] | None:
     """Return the diary of a finished round over its folds, None for a run without pseudo labels."""
-    diaries = [read_json(fold_folder(folder, fold) / "provenance.json")["diary"] for fold in prepared.scored]
+    diaries = [_read_provenance(folder, fold)["diary"] for fold in prepared.scored]
     return summarise(diaries) if diaries[0] else None
 
 

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from kit import __version__
-from kit.competition import Run
+from kit.competition import ENSEMBLE, Competition, Run
 from kit.decision.chosen import decide_oof, decision_key, describe_thresholds
 from kit.errors import InputError, MissingWeights, TeacherMissing
 from kit.exclusion import read_exclusion
-from kit.files import key_of, read_json, write_json
+from kit.files import key_of, read_json, read_object, write_json
 from kit.images import name_images
 from kit.metrics import paired_difference, score_with_error
 from kit.models import Swept, build_model
@@ -41,6 +41,9 @@ SPLITS = ("oof", "test", "unlabeled")
 IMPORTED = "imported"
 REFIT = "refit"  # the folder of the model that was fitted on every label
 EVERYTHING = 10_000  # its number in place of a fold's: no image is in that fold, so all are in its training
+NUMBER = int | float
+FACTS = {"key": str, "model": str, "fold_key": str, "metric": str, "cv": NUMBER, "se": NUMBER, "teachers": dict}
+ENSEMBLE_FACTS = {"members": dict, "weights": dict, "temperatures": dict, "shrinkage": NUMBER}
 ROUNDING = 1e-9  # one image that turned wrong is exactly one standard error, and no reason to stop
 
 
@@ -80,7 +83,7 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
     """Return a finished run, or None; imported predictions are found by their name, if made on these folds."""
     if name not in prepared.competition.runs:
         result = _read_import(prepared, name)
-        return score_anew(prepared, result) if result and result.facts["fold_key"] == prepared.fold_key else None
+        return score_anew(prepared, result) if result and _outlived(prepared, result) is None else None
     kept = None
     for run in rounds_of(prepared.competition.run(name)):
         try:
@@ -131,13 +134,21 @@ def run_key(prepared: Prepared, run: Run) -> str:
         parts.append(prepared.hierarchy.key)
     if isinstance(model, Swept) and len(model.sweep_values()) > 1:
         parts.append(prepared.competition.metric.key)  # it decides what is chosen
-    if options.get("encoder") not in (None, "given"):
-        parts.append(parse_encoder(options["encoder"], options.get("encoder_args"), prepared.pool.lookup).identity)
+    parts.extend(_encoder_identity(prepared, options.get("encoder"), options.get("encoder_args")))
     parts.extend(prompts_of(prepared.pool, name).key for name in prompt_lists(model))
     if run.pseudo is not None:
         parts.append(run.pseudo.model_dump(exclude={"rounds"}))
+        if run.pseudo.cores is not None:
+            parts.extend(_encoder_identity(prepared, run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
         parts.extend(teacher.facts["key"] for teacher in teachers_of(prepared, run))
     return key_of(parts)
+
+
+def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dict[str, Any] | None) -> list[object]:
+    """Return what an encoder's weights are, whatever their file is called; nothing of given features."""
+    if encoder in (None, "given"):
+        return []
+    return [parse_encoder(encoder, encoder_args, prepared.pool.lookup).identity]
 
 
 def _source_key(model: object) -> str:
@@ -175,10 +186,25 @@ def settings_of(prepared: Prepared, result: Result) -> Run:
 def find_run(prepared: Prepared, run: Run) -> Result | None:
     """Return the finished run of exactly these settings."""
     folder = run_folder(prepared, run, run_key(prepared, run))
-    facts = read_json(folder / "run.json")
+    facts = read_facts(folder)
     if not facts or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
         return None
     return score_anew(prepared, Result(run.name, folder, facts))
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """Return a run's run.json; None where there is none, or it is not as the kit writes it: the run is not finished."""
+    wanted = FACTS | (ENSEMBLE_FACTS if folder.parent.name == ENSEMBLE else {})
+    facts = read_object(folder / "run.json", *wanted)
+    return facts if facts and all(isinstance(facts[name], kind) for name, kind in wanted.items()) else None
+
+
+def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
+    """Return what one fold's model was fitted on; None where that is not there, or not as the kit writes it."""
+    ledger = read_object(fold_folder(folder, fold) / "provenance.json", "labeled", "pseudo", "teachers", "diary")
+    kinds = {"labeled": list, "pseudo": dict, "teachers": list}
+    is_ours = ledger and all(isinstance(ledger[name], kind) for name, kind in kinds.items())
+    return ledger if is_ours and {"ids", "codes"} <= ledger["pseudo"].keys() else None
 
 
 def score_anew(prepared: Prepared, result: Result) -> Result:
@@ -207,7 +233,8 @@ def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
         result = find_result(prepared, teacher) or _find_round(prepared, run, teacher)
         if result is None:
             raise TeacherMissing(
-                f"run {run.name}: its teacher {teacher} has not been trained; ./run.sh train {teacher}"
+                f"run {run.name}: its teacher {teacher} has not been trained; "
+                f"{prepared.competition.command('train', teacher.partition('.')[0])}"
             )
         found.append(result)
     return found
@@ -224,12 +251,34 @@ def _find_round(prepared: Prepared, run: Run, teacher: str) -> Result | None:
 
 def list_imported(prepared: Prepared) -> list[str]:
     """Return the names of predictions that were imported for these folds."""
-    return [name for name in _imported(prepared) if find_result(prepared, name)]
+    runs = prepared.competition.runs
+    return [name for name in _imported(prepared) if name not in runs and find_result(prepared, name)]
 
 
-def stale_imports(prepared: Prepared) -> list[str]:
-    """Return the names of predictions that were imported for other folds or labels, which nothing uses."""
-    return [name for name in _imported(prepared) if not find_result(prepared, name)]
+def stale_imports(prepared: Prepared) -> dict[str, str]:
+    """Return why imported predictions are used by nothing, and the remedy, by their name."""
+    said = {}
+    for name in _imported(prepared):
+        if name in prepared.competition.runs:
+            said[name] = "has the name of a run, which counts; import it again under another"
+        elif (own := _read_import(prepared, name)) and (cause := _outlived(prepared, own)):
+            said[name] = f"was imported for {cause}; import it again"
+    return said
+
+
+def import_images_key(prepared: Prepared) -> str:
+    """Return the key of the images that imported predictions are of: the scored and the test images' content."""
+    pool, rows = prepared.pool, np.concatenate([prepared.labeled[prepared.scored_rows], prepared.split("test")])
+    return key_of(list(pool.splits[rows]), list(pool.ids[rows]), list(pool.digests[rows]))
+
+
+def _outlived(prepared: Prepared, own: Result) -> str | None:
+    """Return what an import was made for and is gone by now, or None."""
+    if own.facts["fold_key"] != prepared.fold_key:
+        return "other folds or labels"
+    then, now = own.facts.get("images_key"), import_images_key(prepared)
+    same = own.facts.get("pool_key") == prepared.pool.key if then is None else then == now  # older ones know the pool
+    return None if same else "other images"
 
 
 def _imported(prepared: Prepared) -> list[str]:
@@ -239,7 +288,7 @@ def _imported(prepared: Prepared) -> list[str]:
 
 def _read_import(prepared: Prepared, name: str) -> Result | None:
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
-    facts = read_json(folder / "run.json")
+    facts = read_facts(folder)
     return Result(name, folder, facts) if facts else None
 
 
@@ -248,7 +297,8 @@ def runs_of_other_folds(prepared: Prepared) -> list[str]:
     home = prepared.competition.workspace.runs(prepared.competition.name)
     keys: dict[str, set[str]] = {}
     for file in sorted(home.glob("*/*/run.json")):
-        keys.setdefault(file.parents[1].name, set()).add((read_json(file) or {}).get("fold_key", prepared.fold_key))
+        facts = read_facts(file.parent) or {}
+        keys.setdefault(file.parents[1].name, set()).add(facts.get("fold_key", prepared.fold_key))
     return [name for name, own in keys.items() if prepared.fold_key not in own]
 
 
@@ -261,12 +311,20 @@ def result_at(prepared: Prepared, name: str, key: str) -> Result:
         When it is not there.
     """
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / key
-    facts = read_json(folder / "run.json")
+    facts = read_facts(folder)
     if not facts and (own := _read_import(prepared, name)) and own.facts["key"] == key:
         folder, facts = own.folder, own.facts
     if not facts:
-        raise InputError(f"{folder}: the run is not there or not finished; ./run.sh train makes it")
+        raise InputError(f"{folder}: the run is not there or not finished; {_remedy(prepared.competition, name)}")
     return score_anew(prepared, Result(name, folder, facts))
+
+
+def _remedy(competition: Competition, name: str) -> str:
+    """Say how what is not there comes to be: a run, the ensemble or an import."""
+    run = name.partition(".")[0]
+    if run in competition.runs:
+        return f"{competition.command('train', run)} makes it"
+    return f"{competition.command(ENSEMBLE)} makes it" if name == ENSEMBLE else "import it again"
 
 
 def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predictions:

@@ -6,6 +6,9 @@ Reads sample_submission.csv; writes nothing. A finished table is checked against
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -121,9 +124,7 @@ def read_sample(prepared: Prepared) -> tuple[pd.DataFrame, np.ndarray]:
 
 def _match_ids(path: Path, sample: pd.DataFrame, known: np.ndarray) -> np.ndarray:
     """Return the test id that each row of the sample means, or refuse ids that are not exactly the test images'."""
-    ids = sample.iloc[:, 0].to_numpy(dtype=object)
-    if not set(ids) <= set(known):
-        ids = np.array([_without_suffix(image_id) for image_id in ids], dtype=object)
+    ids = meant_ids(sample.iloc[:, 0].to_numpy(dtype=object), known)
     repeated = sample.iloc[:, 0][pd.Series(ids).duplicated().to_numpy()]
     if len(repeated):
         raise InputError(f"{path}: ids repeat: {some(repeated)}")
@@ -132,6 +133,30 @@ def _match_ids(path: Path, sample: pd.DataFrame, known: np.ndarray) -> np.ndarra
     if extra := sorted(set(known) - set(ids)):
         raise InputError(f"{path}: {len(extra)} test images are not in it: {some(extra)}; is it another version?")
     return ids
+
+
+def meant_ids(ids: Sequence[str] | np.ndarray, known: Collection[str] | np.ndarray) -> np.ndarray:
+    """Return the test ids that the organisers' ids mean: those may have an image's suffix, or another Unicode form.
+
+    Parameters
+    ----------
+    ids
+        (n_rows,) as their file has them.
+    known
+        Those of the test images.
+
+    Returns
+    -------
+    np.ndarray
+        (n_rows,) text; an id that means none of `known` is among them, so that it can be named.
+    """
+    tested = set(known)
+    if tested >= set(ids) or tested <= set(ids):
+        return np.asarray(ids, dtype=object)
+    forms = Counter(unicodedata.normalize("NFC", own) for own in tested)
+    by_form = {form: own for own in tested if forms[form := unicodedata.normalize("NFC", own)] == 1}
+    plain = [own if own in tested else _without_suffix(own) for own in ids]
+    return np.array([by_form.get(unicodedata.normalize("NFC", own), own) for own in plain], dtype=object)
 
 
 def check_submission(prepared: Prepared, sample: pd.DataFrame, table: pd.DataFrame) -> None:

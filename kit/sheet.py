@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,15 @@ def write_sheet(
                 draw.text((left, top + TEXT + side + i * TEXT), line, "black", font)
     with write_atomic(path) as file:
         sheet.save(file, "PNG")
+
+
+def existing(sheets: Iterable[Path]) -> list[Path]:
+    """Return the sheets that are there; warn of each that is a link to nowhere."""
+    named = list(sheets)
+    for sheet in named:
+        if not sheet.exists():
+            warn(f"{sheet}: a link that leads nowhere; left out")
+    return [sheet for sheet in named if sheet.exists()]
 
 
 def _wrap(lines: Sequence[str], side: int) -> list[str]:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.competition import Competition
 from kit.decided import decided_test
+from kit.decision.chosen import sent_key
 from kit.errors import some
 from kit.files import hash_file, write_atomic
 from kit.ledger import hold_ledger, read_ledger, write_ledger
@@ -61,7 +61,7 @@ def make_submission(prepared: Prepared, result: Result) -> Path:
         same = f"; {some(twins)} says the same of every image" if twins else ""
         stage("submission", f"{path}: written{same}")
     if not any(row["file"] == path.name and row["sha256"] == digest for row in ledger):
-        _append(prepared.competition, path, result, digest)
+        _append(prepared, path, result, digest)
     return path
 
 
@@ -118,25 +118,30 @@ def _label_cells(prepared: Prepared, proba: np.ndarray, separator: str) -> list[
 
 def with_broken(prepared: Prepared, test: Predictions) -> Predictions:
     """Return predictions of all test images: those that cannot be read get the class prior of the labelled ones."""
-    if not prepared.broken_test:
-        return test
+    ids = np.array(prepared.broken_test, dtype=object)
+    return add_broken(test, ids, class_prior(prepared)) if len(ids) else test
+
+
+def class_prior(prepared: Prepared) -> np.ndarray:
+    """Return the share of the labelled images that have each class, (n_classes,)."""
     labels, n_classes = prepared.labels, len(prepared.classes)
-    prior = labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=n_classes) / len(labels)
-    prior = np.append(prior, np.zeros(len(test.classes) - n_classes))  # none of these
-    broken = replace(
-        test,
-        ids=np.array(prepared.broken_test, dtype=object),
-        proba=np.tile(prior, (len(prepared.broken_test), 1)),
-    )
-    return concatenate([test, broken])
+    return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=n_classes) / len(labels)
 
 
-def _append(competition: Competition, path: Path, result: Result, digest: str) -> None:
+def add_broken(test: Predictions, ids: np.ndarray, prior: np.ndarray) -> Predictions:
+    """Return predictions with those of images that cannot be read: the class prior (n_classes,), and no stranger."""
+    prior = np.append(prior, np.zeros(len(test.classes) - len(prior)))
+    return concatenate([test, replace(test, ids=ids, proba=np.tile(prior, (len(ids), 1)))])
+
+
+def _append(prepared: Prepared, path: Path, result: Result, digest: str) -> None:
     """Add a ledger row, atomically."""
+    competition = prepared.competition
     row = {
         "file": path.name,
         "run": result.name,
         "key": result.facts["key"],
+        "decision": sent_key(prepared, result.facts.get("thresholds")),
         "cv": f"{result.facts['cv']:.6f}",
         "se": f"{result.facts['se']:.6f}",
         "sha256": digest,

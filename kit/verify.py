@@ -1,10 +1,11 @@
 """Verify: re-derive what every finished run claims; a leak is named.
 
 Reads everything under ``runs/NAME`` that the leaderboard would show, and what that was made from; writes nothing.
-Re-derived are: that no fold's model was fitted on the fold's own images; that pseudo labels are those which the
-teachers' models *of the same fold* give; that a swept setting of a fold is the one which the other folds choose; that
-oof and test are what the folds' models said, and the ensemble's what its members give; that CV and standard error
-follow from the oof. That groups do not straddle folds is checked whenever the fold file is read.
+Re-derived are: that no fold's model was fitted on the fold's own images, as far as the ledger that it left tells; that
+pseudo labels are those which the teachers' models *of the same fold* give; that a swept setting of a fold is the one
+which the other folds choose; that oof and test are what the folds' models said, which is as it was written, and the
+ensemble's what its members give; that CV and standard error follow from the oof. That groups do not straddle folds is
+checked whenever the fold file is read. Nothing is fitted again.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from kit.decision.chosen import decide_oof, decision_key, describe_thresholds
 from kit.ensemble import combine
 from kit.errors import InputError, LeakFound, some
 from kit.files import read_json
+from kit.fitting import find_changed, read_fitted, read_sweep
 from kit.metrics import Metric, find_metric, score_with_error
 from kit.predictions import Predictions, mean_predictions, read_predictions
 from kit.prepare import Prepared
 from kit.rounds import choose_for_fold
-from kit.runs import EVERYTHING, IMPORTED, Result, fold_folder, list_imported, oof_rows, result_at
+from kit.runs import EVERYTHING, IMPORTED, Result, fold_folder, list_imported, oof_rows, read_provenance, result_at
 from kit.sweep import choose_per_fold
 from kit.terminal import Progress
 
@@ -60,6 +62,7 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
         if _is_fitted(run):
             _verify_settled(prepared, run)
             _verify_test_mean(prepared, run)
+            _verify_files(prepared, run)
         elif run.name == ENSEMBLE:
             _verify_ensemble(prepared, runs, run)
         _verify_score(prepared, run)
@@ -117,11 +120,38 @@ def _describe(prepared: Prepared, run: Result) -> str:
         )
     if run.name == ENSEMBLE:
         return f"{run.name}: oof and test are what its {len(run.facts['members'])} members give, the CV is the oof's"
-    held = f"{run.name}: {len(prepared.scored)} folds, none fitted on its own images; oof, test and CV are theirs"
+    fitted = "by their ledgers none fitted on its own images"
+    held = f"{run.name}: {len(prepared.scored)} folds, {fitted}; oof, test and CV are theirs"
+    held += _describe_files(prepared, run)
     chosen = f"; {run.facts['chosen']['name']} chosen on the other folds" if run.facts.get("chosen") else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"
     taught = "; pseudo labels from the same folds' models" if run.facts.get("pseudo") else ""
+    if (exclude := run.facts.get("exclude")) and exclude["n_images"]:
+        held += f"; {exclude['n_images']} images left out of training by {exclude['file']}, whose choice nothing checks"
     return held + chosen + taught + (refit if run.facts.get("refit") else "")
+
+
+def _describe_files(prepared: Prepared, run: Result) -> str:
+    """Say whether the folds' files could be told from edited ones."""
+    if all("sha256" in (read_fitted(run.folder, fold) or {}) for fold in _fitted_folds(prepared, run)):
+        return ", their files as they were written"
+    return "; an earlier kit wrote their files without SHA-256, so edits would not show"
+
+
+def _fitted_folds(prepared: Prepared, run: Result) -> list[int]:
+    """Return the folds of which a run has a model, the refit's among them."""
+    return [*prepared.scored, *([EVERYTHING] if run.facts.get("refit") else [])]
+
+
+def _verify_files(prepared: Prepared, run: Result) -> None:
+    """Weights, sweeps and predictions of the folds must be as they were written."""
+    for fold in _fitted_folds(prepared, run):
+        if changed := find_changed(run.folder, fold):
+            mine = fold_folder(run.folder, fold)
+            raise LeakFound(
+                f"{run.name} {mine.name}: {some(changed)} edited since the model was fitted (SHA-256 is not that of "
+                f"{mine / 'fitted.json'}); delete {run.folder} and train again"
+            )
 
 
 def _verify_coverage(prepared: Prepared, run: Result) -> None:
@@ -209,7 +239,7 @@ def _read_sweep(prepared: Prepared, run: Result, fold: int) -> np.ndarray:
     path = fold_folder(run.folder, fold) / "sweep.npy"
     if not path.exists():
         raise LeakFound(f"{run.name} fold {fold}: {path} is missing; on what its setting was chosen is unknown")
-    sweep = np.load(path, allow_pickle=False)
+    sweep = read_sweep(run.folder, fold)
     wanted = (len(run.facts["chosen"]["values"]), int((prepared.folds == fold).sum()), len(prepared.classes))
     if sweep.shape != wanted:
         raise LeakFound(f"{run.name} fold {fold}: {path} has shape {sweep.shape}, not {wanted}")
@@ -226,7 +256,7 @@ def _verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], _Run], run:
 
 
 def _verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
-    """One fold's model must not have seen the fold, and the oof must be what it said."""
+    """One fold's model must not have seen the fold, by its ledger, and the oof must be what it wrote."""
     labeled, held_out = set(_read_ledger(run, fold)["labeled"]), prepared.held_out(fold)
     if seen := sorted(labeled & set(held_out.names)):
         raise LeakFound(f"{run.name} fold {fold}: fitted on {len(seen)} images of its own fold: {some(seen)}")
@@ -272,11 +302,12 @@ def _choose_again(prepared: Prepared, teachers: list[_Run], run: Result, fold: i
 
 
 def _read_ledger(run: Result, fold: int) -> dict[str, Any]:
-    """Return what a fold's model was fitted on."""
-    path = fold_folder(run.folder, fold) / "provenance.json"
-    ledger = read_json(path)
+    """Return what a fold's model was fitted on, as it wrote it itself."""
+    ledger = read_provenance(run.folder, fold)
     if ledger is None:
-        raise LeakFound(f"{run.name} fold {fold}: {path} is missing; what it saw is unknown")
+        path = fold_folder(run.folder, fold) / "provenance.json"
+        cause = "is not as it was written" if path.exists() else "is missing"
+        raise LeakFound(f"{run.name} fold {fold}: {path} {cause}; what it saw is unknown")
     return ledger
 
 

@@ -67,12 +67,12 @@ def test_a_byte_order_mark_changes_nothing(read, tmp_path):
     assert read_competition("birds", Workspace(tmp_path)) == plain
 
 
-def test_data_below_the_workspace_win_over_data_beside_the_file(read, tmp_path):
+def test_data_beside_the_file_win_over_a_folder_of_that_name_in_the_workspace(read, tmp_path):
     competition = read()
-    (competition.folder / "data" / "birds").mkdir(parents=True)
-    assert competition.root == competition.folder / "data" / "birds"
     (tmp_path / "data" / "birds").mkdir(parents=True)
     assert competition.root == tmp_path / "data" / "birds"
+    (competition.folder / "data" / "birds").mkdir(parents=True)
+    assert competition.root == competition.folder / "data" / "birds"
 
 
 def test_teachers_come_before_the_runs_that_they_teach(read):

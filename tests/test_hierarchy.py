@@ -7,7 +7,7 @@ import pytest
 from folders import competition_of, refusal, touch, write
 from sklearn.linear_model import LogisticRegression
 
-from kit.cli.call import say_board
+from kit.cli.call import make_board, say
 from kit.crossval import crossval
 from kit.hierarchy import Hierarchy, Level
 from kit.leaderboard.levels import score_levels
@@ -205,5 +205,5 @@ def test_the_leaderboard_shows_every_level(colours, capsys):
     assert list(said_board) == ["kind", "classes"]
     assert said_board["classes"][0] == pytest.approx((said == labels).mean())
     assert said_board["kind"][0] == pytest.approx(((said < 2) == (labels < 2)).mean())
-    say_board(prepared, [result], {})
+    say(*make_board(prepared, [result], {}))
     assert "accuracy of one path at each level" in " ".join(capsys.readouterr().out.split())

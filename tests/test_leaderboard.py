@@ -159,7 +159,7 @@ def test_a_solution_that_went_away_is_named(trained):
 
 def test_a_solution_of_one_column_is_refused(trained):
     prepared, _ = trained
-    (prepared.competition.root / "solution.csv").write_text("id;label\n00001;red\n")
+    (prepared.competition.root / "solution.csv").write_text("id\n00001\n")
     with pytest.raises(InputError, match=r"solution\.csv: only one column"):
         read_solution(prepared)
 

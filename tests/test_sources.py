@@ -126,7 +126,7 @@ def test_a_row_with_too_few_cells_is_refused(tmp_path, listed):
 
 def test_a_csv_with_semicolons_is_refused(tmp_path, listed):
     write(listed / "train.csv", "id;label\n000001;cat\n")
-    assert "is it separated by commas?" in refusal(tmp_path, CSV_LABELED)
+    assert "separated by ';', not by commas" in refusal(tmp_path, CSV_LABELED)
 
 
 @pytest.mark.parametrize(

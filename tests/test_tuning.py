@@ -258,7 +258,7 @@ def test_a_run_with_teachers_is_printed_with_its_pseudo_labels(colours):
 def test_a_run_with_teachers_needs_them_trained_and_is_compared_on_their_folds(colours):
     student = '[runs.student]\nmodel = "svm"\npixels = 4\npseudo = { teachers = ["svm"], rounds = 2 }\n'
     prepared = prepare(colours(SVM + student))
-    with pytest.raises(TeacherMissing, match="train svm"):
+    with pytest.raises(TeacherMissing, match=r"train colours svm"):
         tune(prepared, "student", 2)
     crossval(prepared, "svm")
     found = tune(prepared, "student", 2)

@@ -20,6 +20,7 @@ from kit.encoders import preprocessing_of
 from kit.exclusion import leave_out
 from kit.features import encode_images, squashed
 from kit.files import read_json
+from kit.fitting import read_tensors, write_tensors
 from kit.images import Images
 from kit.metrics import METRICS
 from kit.metrics.own import OWN_NAME, locate_own
@@ -124,35 +125,31 @@ class Contents:
     def _copy_weights(self, chosen: Chosen, fold: int) -> FoldPart:
         """Copy one fold's weights."""
         mine, name = fold_folder(chosen.result.folder, fold), f"weights/{chosen.result.name}/fold_{fold}.safetensors"
+        read_tensors(mine / "model.safetensors")  # where it is damaged, the run's own file is named, not the copy
         _copy(mine / "model.safetensors", self.folder / name)
         return FoldPart(fold=fold, file=name, settled=read_json(mine / "settled.json"))
 
     def _write_nodes(self, chosen: Chosen, fold: int) -> FoldPart:
         """Write one fold's weights, its graph's nodes by their place among the training images, without test images."""
-        from safetensors.numpy import load_file, save_file
-
         part = self._copy_weights(chosen, fold)
-        tensors, is_test = load_file(self.folder / part.file), self.prepared.pool.splits == "test"
+        tensors, is_test = read_tensors(self.folder / part.file), self.prepared.pool.splits == "test"
         for name in [name for name in tensors if name.endswith(NODES + "rows")]:
             prefix, rows = name.removesuffix("rows"), tensors[name]
             stays = ~is_test[rows]
             tensors |= {f"{prefix}{key}": tensors[f"{prefix}{key}"][stays] for key in ("labels", "weights")}
             tensors[name] = self._position(self.prepared.pool.select(rows[stays]))
-        save_file(tensors, self.folder / part.file)
+        write_tensors(self.folder / part.file, tensors)
         return part
 
     def _write_rows(self, chosen: Chosen, fold: int) -> FoldPart:
         """Write which of the training images one fold's model is fitted on."""
-        from safetensors.numpy import save_file
-
         labeled = leave_out(self.prepared, chosen.run, self.prepared.training(fold))
         unlabeled = self.prepared.unlabeled(fold, chosen.run.use_test_images)
         if not reads_unlabeled(chosen.run):
             unlabeled = unlabeled.take(np.zeros(0, dtype=np.int64))
         name = f"weights/{chosen.result.name}/fold_{fold}.safetensors"
-        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         rows = {"labeled": self._position(labeled), "unlabeled": self._position(unlabeled)}
-        save_file({**rows, "labels": labeled.labels, "weights": labeled.weights}, self.folder / name)
+        write_tensors(self.folder / name, {**rows, "labels": labeled.labels, "weights": labeled.weights})
         settled = read_json(fold_folder(chosen.result.folder, fold) / "settled.json")
         return FoldPart(fold=fold, file=name, settled=settled)
 
@@ -212,12 +209,9 @@ class Contents:
         """Write the text features of a prompt list, and the list."""
         if any((own.encoder, own.args, own.prompts) == (name, args, prompts) for own in self.words):
             return
-        from safetensors.numpy import save_file
-
         text = read_text_weights(self.prepared.pool, encoder, args, prompts)
         file = f"words/{len(self.words)}_{prompts}.safetensors"
-        (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
-        save_file({"values": text.values, "logit_scale": np.array(text.logit_scale)}, self.folder / file)
+        write_tensors(self.folder / file, {"values": text.values, "logit_scale": np.array(text.logit_scale)})
         source = self.prepared.pool.prompts / f"{prompts}.toml"
         prompts_of(self.prepared.pool, prompts)
         if source.is_file():

@@ -123,9 +123,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
     if getattr(model, "encoder", None) == GIVEN:
         return 'reads the embeddings that were given (encoder = "given"), and new test images have none'
     if tuple(result.facts["classes"]) != prepared.classes:
-        return (
-            f"was trained on other classes, or in another order; ./run.sh train {prepared.competition.name} {run.name}"
-        )
+        return f"was trained on other classes, or in another order; {prepared.competition.command('train', run.name)}"
     if not isinstance(model, Kept):
         return _why_not_again(prepared, run)
     folders = [fold_folder(result.folder, fold) for fold in prepared.scored]

@@ -15,7 +15,7 @@ import numpy as np
 from kit.bundle.manifest import CarriedRule
 from kit.decision import reject
 from kit.features import encode_images
-from kit.fitting import read_tensors
+from kit.fitting import read_tensors, write_tensors
 from kit.images import Images
 from kit.models import Model
 from kit.predictions import Predictions
@@ -48,8 +48,6 @@ def carry_rule(
     InputError
         When a score cannot be had of this run.
     """
-    from safetensors.numpy import save_file
-
     rule, scorer = learn_rule(prepared, result), Scorer(prepared, result)
     arrays = {f"reference_{name}": own for name, own in zip(rule.scores, rule.references, strict=True)}
     encoders = scorer.encoders if set(rule.scores) & set(OF_FEATURES) else []
@@ -61,8 +59,7 @@ def carry_rule(
         arrays |= {f"values_{i}": own for i, own in enumerate(values)}
         for fold, own in per_fold.items():
             arrays |= {f"rows_{fold}": np.searchsorted(rows, own.rows), f"codes_{fold}": own.labels}
-    (folder / FILE).parent.mkdir(parents=True, exist_ok=True)
-    save_file(arrays, folder / FILE)
+    write_tensors(folder / FILE, arrays)
     return CarriedRule(
         scores=list(rule.scores),
         threshold=rule.threshold,

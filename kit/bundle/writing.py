@@ -106,7 +106,7 @@ def write_bundle(
         When the bundle does not predict what the runs predicted.
     """
     if not results:
-        raise InputError(f"no finished run to bundle; ./run.sh train {prepared.competition.name} makes them")
+        raise InputError(f"no finished run to bundle; {prepared.competition.command('all')} makes them")
     if not len(prepared.split("test")):
         raise InputError(f"{name_key(prepared.competition, 'test')} names no images: a bundle predicts such ones")
     members, whole = choose_members(prepared, results, drop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
+from kit.errors import InputError
 
 if TYPE_CHECKING:
     from kit.bundle.writing import Written
@@ -42,30 +44,39 @@ def bundle(
     from kit.competition import ENSEMBLE
     from kit.deadline import parse_duration
 
+    if not re.fullmatch(r"[A-Za-z0-9-]+", owner):
+        raise InputError(f"--owner {owner}: a name at Kaggle, as in your profile's address: letters, digits and -")
     seconds = parse_duration(limit, "--limit")
     prepared = ready(read(comp))
     named = list(dict.fromkeys(name for name in runs or () if name != ENSEMBLE))
     with holding(prepared.competition):
-        results = _find(prepared, comp, named)
+        results = _find(prepared, named)
         written = write_bundle(prepared, results, owner, drop, wheels, "-".join(named) or ENSEMBLE, lacks)
     n_images = n_test or len(prepared.split("test")) + len(prepared.broken_test)
     estimate = written.trial.estimate(n_images)
     _tell(written, owner, n_images, estimate, "assumed, not looked up" if lacks is None else "said")
     if estimate > seconds:
-        terminal.warn(f"that is more than {limit}: bundle fewer runs, or the best alone: ./run.sh bundle {comp} RUN")
+        alone = prepared.competition.command("bundle", "RUN")
+        terminal.warn(f"that is more than {limit}: bundle fewer runs, or the best alone: {alone}")
     say(str(written.folder), _document(written, n_images, estimate, seconds))
+    if prepared.competition.facts.slug is None:
+        terminal.note(
+            'a practice competition takes no notebook: slug = "..." in [competition] would name one that does'
+        )
+        suggest("leaderboard", comp)
+        return
     place = shlex.quote(str(written.folder))
     terminal.note(f"upload it:          kaggle datasets create -p {place} -r zip")
     terminal.note(f"run the notebook:   kaggle kernels push -p {place}")
     terminal.note("and once it has run:")
-    suggest("submit", comp, "-k", written.addresses["kernel"], "-v", "1")
+    suggest("submit", comp, *(named if len(named) == 1 else ()), "-k", written.addresses["kernel"], "-v", "1")
 
 
-def _find(prepared: Prepared, comp: str, names: list[str]) -> list[Result]:
+def _find(prepared: Prepared, names: list[str]) -> list[Result]:
     """Return the finished runs that were named, else the ensemble's members."""
     from kit.pipeline import find_members, find_trained
 
-    return [find_trained(prepared, name, comp) for name in names] if names else find_members(prepared)
+    return [find_trained(prepared, name) for name in names] if names else find_members(prepared)
 
 
 def _tell(written: Written, owner: str, n_images: int, estimate: float, how: str) -> None:

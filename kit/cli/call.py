@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from kit.errors import InputError
+
 if TYPE_CHECKING:
     from kit.competition import Competition
     from kit.leaderboard import Row
@@ -50,6 +52,15 @@ class Command(PlainFlags, TyperCommand):
 
 class Group(PlainFlags, TyperGroup):
     """All commands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; say what Typer would end as a bare "Aborted."."""
+        try:
+            return super().invoke(ctx)
+        except typer.Abort as error:
+            raise InputError("the question was not answered, so it was taken for a no; nothing was done") from error
+        except EOFError as error:
+            raise RuntimeError(f"a file ended in the middle ({error}); ./run.sh check COMP looks for it") from error
 
 
 class App(typer.Typer):
@@ -96,7 +107,7 @@ def set_options(
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override, e.g. runs.probe.C=3.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every run.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**31, help="Seed of every run.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail instead of skipping a run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
@@ -164,8 +175,13 @@ def say(text: Any, document: Any) -> None:
         terminal.out.print(text)
 
 
-def say_board(prepared: Prepared, results: list[Result], skipped: dict[str, str], **files: Path | None) -> None:
-    """Print the leaderboard; with --json also where the `files` lie that were made along with it."""
+def make_board(
+    prepared: Prepared, results: list[Result], skipped: dict[str, str], **files: Path | None
+) -> tuple[Any, dict[str, Any]]:
+    """Return the leaderboard as `say` takes it: a table, and a document that also says where `files` lie.
+
+    It reads the runs' folders: hold the workspace against a `clean` while it does.
+    """
     from dataclasses import asdict
 
     from kit import terminal
@@ -186,4 +202,4 @@ def say_board(prepared: Prepared, results: list[Result], skipped: dict[str, str]
 
         document["levels"] = {result.name: score_levels(prepared, result) for result in results}
         board = Group(board, render_levels(prepared, document["levels"]))
-    say(board, document | made)
+    return board, document | made

@@ -21,7 +21,7 @@ def decisions(
 
     prepared = ready(read(comp))
     with holding(prepared.competition):
-        result = find_trained(prepared, run, comp)
+        result = find_trained(prepared, run)
         said = describe_decisions(prepared, result)
         picture = write_decisions(said, result)
     document = {"competition": prepared.competition.name, "picture": str(picture)} | said.as_dict()

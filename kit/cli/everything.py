@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, options, read, ready, say_board, suggest
+from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, make_board, options, read, ready, say, suggest
 from kit.errors import TimeIsUp
 
 
@@ -11,7 +11,16 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify, report."""
     from kit import terminal
     from kit.ensemble import check_members, ensemble
-    from kit.pipeline import OutOfTime, find_better, find_finished, find_members, group_by_reason, train_runs
+    from kit.leaderboard import read_solution
+    from kit.pipeline import (
+        OutOfTime,
+        describe_skipped,
+        find_better,
+        find_finished,
+        find_members,
+        keep_skipped,
+        train_runs,
+    )
     from kit.report import refresh_report
     from kit.sample import read_sample
     from kit.stopwatch import Stopwatch
@@ -24,14 +33,16 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
             prepared = ready(competition, time_limit, held=True)
         check_members(prepared)
         if len(prepared.split("test")):
-            read_sample(prepared)  # a sample that does not fit must not be found out after hours of training
+            read_sample(prepared)  # what does not fit must not be found out after hours of training
+            read_solution(prepared)
         with watch.measure("train"):
             results, skipped = train_runs(prepared, competition.default_runs, strict=options.strict)
+        keep_skipped(prepared, skipped)
         is_late = any(isinstance(reason, OutOfTime) for reason in skipped.values())
         if is_late and not results:
             raise TimeIsUp("time limit reached before any run was finished; the next call goes on")
         with watch.measure("ensemble"):
-            combined = ensemble(prepared, find_members(prepared))
+            combined = ensemble(prepared, find_members(prepared, told=skipped))
         with watch.measure("verify"):
             said = verify(prepared, [*results, combined])
         terminal.stage("verify", f"{len(said)} checks held")
@@ -39,12 +50,13 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         watch.write(competition.workspace.runs(competition.name))
         finished = find_finished(prepared)
         page = refresh_report(prepared, finished, skipped)
-    say_board(prepared, finished, skipped, submission=path, report=page)
-    for reason, names in group_by_reason(skipped).items():
-        terminal.warn(f"skipped {', '.join(names)}: {reason}")
+        board = make_board(prepared, finished, skipped, submission=path, report=page)
+        better = find_better(prepared, results, combined) if path else None
+    say(*board)
+    for line in describe_skipped(skipped):
+        terminal.warn(line)
     if path is None:
         terminal.stage("submission", "none: the competition has no test images")
-    better = find_better(prepared, results, combined) if path else None
     if better:
         terminal.note(f"{better} alone is better than the ensemble: it may be sent in its place")
     if is_late:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, read, ready, say, suggest
-from kit.errors import InputError
+from kit.errors import InputError, MissingWeights
 
 
 @app.command()
@@ -27,7 +27,11 @@ def train(
         raise InputError(f"{file}: there is no [runs.NAME] table to train; a grid is trained by its name")
     prepared = ready(competition, time_limit)
     with holding(competition):
-        results, _ = train_runs(prepared, names, strict=True)
+        try:
+            results, _ = train_runs(prepared, names, strict=True)
+        except MissingWeights as error:
+            hint = f"; or leave such runs out: {competition.command('all')} does" if not runs else ""
+            raise InputError(f"{error}{hint}") from error
     score = competition.data.score_name
     lines = [f"{own.name}: {score} {own.facts['cv']:.4f} +- {own.facts['se']:.4f}" for own in results]
     say("\n".join(lines), [own.facts for own in results])

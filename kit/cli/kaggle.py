@@ -44,15 +44,20 @@ def submit(
 
     if (kernel is None) != (version is None):
         raise InputError("-k OWNER/KERNEL and -v VERSION go together")
-    prepared = ready(read(comp))
-    competition = prepared.competition
+    competition = read(comp)
+    if kernel is not None and competition.facts.slug is None:
+        raise InputError(
+            f"-k {kernel}: {comp} is a practice competition, of which no notebook is sent; leave -k and -v out, or "
+            f"{SLUG_REMEDY}"
+        )
+    prepared = ready(competition)
     if competition.facts.slug is None:
         _score_locally(prepared, comp, run)
         return
     with Kaggle(read_slug(competition.facts.slug)) as kaggle:
         if kernel is not None and version is not None:
             package = pack_kernel(prepared, kernel, version, run, _find_result(prepared, run))
-        elif (package := _find_package(prepared, comp, run)) is None:
+        elif (package := _find_package(prepared, run)) is None:
             _check_asking(yes or dry_run)
             check_open(kaggle, is_kernel=False)  # what would be refused leaves no file behind
             package = _write_package(prepared, run)
@@ -92,26 +97,26 @@ def _send(
     return send(kaggle, competition, package, message, limits)
 
 
-def _find_package(prepared: Prepared, comp: str, run: str) -> Package | None:
+def _find_package(prepared: Prepared, run: str) -> Package | None:
     """Return the newest file of a run, checked; None where the run is finished and has none."""
     from kit import terminal
     from kit.competition import ENSEMBLE
+    from kit.ledger import is_of
     from kit.submitting.gate import find_row, pack_file
 
+    command = prepared.competition.command
     result, row = _find_result(prepared, run), find_row(prepared.competition, run)
     if row is None:
         if result is None and run != ENSEMBLE:
-            raise InputError(f"run {run} has not been trained; ./run.sh train {comp} {run}")
+            raise InputError(f"run {run} has not been trained; {command('train', run)}")
         return None
     if result is None:
         terminal.warn(
-            f"{run} as it stands now has not been made: {row['file']} is of other settings; after ./run.sh all {comp}, "
-            f"./run.sh submission {comp} {run} writes a file of these"
+            f"{run} as it stands now has not been made: {row['file']} is of other settings; after {command('all')}, "
+            f"{command('submission', run)} writes a file of these"
         )
-    elif result.facts["key"] != row["key"]:
-        terminal.warn(
-            f"{run} has changed since {row['file']} was written; ./run.sh submission {comp} {run} writes it anew"
-        )
+    elif not is_of(prepared, result, row):
+        terminal.warn(f"{run} has changed since {row['file']} was written; {command('submission', run)} writes it anew")
     return pack_file(prepared, row)
 
 
@@ -191,7 +196,7 @@ def _score_locally(prepared: Prepared, comp: str, run: str) -> None:
     solution = read_solution(prepared)
     if solution is None:
         raise InputError(f"{comp} has neither slug nor solution; {SLUG_REMEDY}")
-    package = _find_package(prepared, comp, run) or _write_package(prepared, run)
+    package = _find_package(prepared, run) or _write_package(prepared, run)
     result = result_at(prepared, package.row["run"], package.row["key"])
     score, error = local_score(prepared, solution, decided_test(prepared, result))
     terminal.note(f"{comp} is a practice competition: nothing is sent, its solution scores {package.row['file']} here")
@@ -218,7 +223,9 @@ def submissions(
     from kit.submitting.listing import render_submissions
     from kit.submitting.sending import settle
     from kit.submitting.standing import (
+        comparable,
         correlate,
+        describe_incomparable,
         describe_limits,
         describe_place,
         pick_two,
@@ -231,7 +238,7 @@ def submissions(
         if competition.data.solution is None:
             raise InputError(f"{comp} has neither slug nor solution; {SLUG_REMEDY}")
         raise InputError(
-            f"{comp} is a practice competition: nothing was sent; ./run.sh leaderboard {comp} has its scores"
+            f"{comp} is a practice competition: nothing was sent; {competition.command('leaderboard')} has its scores"
         )
     with Kaggle(read_slug(competition.facts.slug)) as kaggle:
         listed = kaggle.read("list_submissions", slug=kaggle.slug)
@@ -240,17 +247,20 @@ def submissions(
         limits = kaggle.read("limits", slug=kaggle.slug)
         teams = [own["team"] for own in listed]
         place = kaggle.read("find_team", slug=kaggle.slug, teams=[*dict.fromkeys(filter(None, teams)), kaggle.username])
-    picks, correlation, private = pick_two(prepared, rows), correlate(rows), correlate(rows, "private")
-    warning = warn_of_noise(prepared, rows, public_share)
+    compared = comparable(prepared, rows)
+    picks, correlation, private = pick_two(prepared, compared), correlate(compared), correlate(compared, "private")
+    warning, left_out = warn_of_noise(prepared, compared, public_share), describe_incomparable(rows, compared)
     if warning:
         terminal.warn(warning)
     document = {"competition": competition.name, "slug": competition.facts.slug, "submissions": rows, "limits": limits}
     document |= {"place": place, "correlation": asdict(correlation), "warning": warning}
     document["private_correlation"] = asdict(private)
     document["picks"] = [asdict(pick) for pick in picks]
+    document["not_compared"] = left_out
     if rows and not options.json:
         terminal.out.print(render_submissions(rows, picks, f"{competition.facts.title} ({competition.facts.metric})"))
     lines = [str(correlation), *([str(private)] if private.n else []), describe_limits(limits), describe_place(place)]
+    lines = [left_out, *lines] if left_out else lines
     lines += [f"choose {pick.file} (number {pick.ref}): {pick.why}" for pick in picks]
     if len(picks) == 1:
         lines.append("no second choice: no other run here is as good by a paired test and labels test images otherwise")

@@ -15,11 +15,13 @@ def report_(
     png: Annotated[bool, typer.Option("--png", help="Write every chart as a PNG too.")] = False,
 ) -> None:
     """Write one HTML page of what happened, and the numbers behind its charts."""
-    from kit.pipeline import find_finished
+    from kit.pipeline import find_finished, recall_skipped
     from kit.report import write_report
 
-    prepared = ready(read(comp))
-    with holding(prepared.competition):
-        path = write_report(prepared, find_finished(prepared), {}, png)
+    competition = read(comp)
+    with holding(competition):
+        prepared = ready(competition, held=True)
+        results = find_finished(prepared)
+        path = write_report(prepared, results, recall_skipped(prepared, results), png)
     say(str(path), {"report": str(path), "figures": str(path.with_suffix(""))})
     suggest("triage", comp)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, say_board, suggest
+from kit.cli.call import DEFAULT, Comp, app, holding, make_board, read, ready, say, suggest
 from kit.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def submission(
 
     prepared = ready(read(comp))
     with holding(prepared.competition):
-        result = find_trained(prepared, run, comp)
+        result = find_trained(prepared, run)
         path = make_submission(prepared, result)
     say(str(path), {"file": str(path), "run": run, "cv": result.facts["cv"], "se": result.facts["se"]})
     facts = prepared.competition.facts
@@ -42,16 +42,18 @@ def leaderboard_(
     """Compare the finished runs: CV +- SE, paired tests, local and Kaggle scores; or one of them class by class."""
     from kit.pipeline import find_finished
 
-    prepared = ready(read(comp))
-    results = find_finished(prepared)
-    if not results:
-        raise InputError(f"no finished run of {prepared.competition.name} yet; ./run.sh all {comp}")
-    if per_class is None:
-        say_board(prepared, results, {})
-        suggest(*_follow_leaderboard(prepared, comp, results))
-    else:
-        _say_classes(prepared, results, per_class)
-        suggest("report", comp)
+    competition = read(comp)
+    with holding(competition):  # a `clean` in between would take away what is being read
+        prepared = ready(competition, held=True)
+        results = find_finished(prepared)
+        if not results:
+            raise InputError(f"no finished run of {competition.name} yet; {competition.command('all')}")
+        if per_class is None:
+            said, follow = make_board(prepared, results, {}), _follow_leaderboard(prepared, comp, results)
+        else:
+            said, follow = _list_classes(prepared, results, per_class), ("report", comp)
+    say(*said)
+    suggest(*follow)
 
 
 def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) -> tuple[str, ...]:
@@ -73,8 +75,8 @@ def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) ->
     return "report", comp
 
 
-def _say_classes(prepared: Prepared, results: list[Result], run: str) -> None:
-    """Print one run class by class; a run with rounds means its last kept one."""
+def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[Any, dict[str, Any]]:
+    """Return one run class by class, as `say` takes it; a run with rounds means its last kept one."""
     from dataclasses import asdict
 
     from kit import terminal
@@ -85,16 +87,28 @@ def _say_classes(prepared: Prepared, results: list[Result], run: str) -> None:
         raise InputError(f"--per-class {run}: no finished run of this name; {nearest(run, found)}")
     scores = score_classes(prepared, found[run])
     document = {"competition": prepared.competition.name, "run": found[run].name, "classes": [*map(asdict, scores)]}
-    say(render_classes(prepared, found[run], scores, terminal.out.width), document)
+    return render_classes(prepared, found[run], scores, terminal.out.width), document
 
 
 @app.command("verify")
 def verify_(comp: Comp = DEFAULT) -> None:
     """Re-derive folds, oof and the provenance of pseudo labels; a leak is named, exit code 1."""
-    from kit.pipeline import find_finished
+    from kit import terminal
+    from kit.pipeline import find_finished, list_untrained
     from kit.verify import verify
 
-    prepared = ready(read(comp))
-    said = verify(prepared, find_finished(prepared))
-    say("\n".join(said), {"checks": said})
+    competition = read(comp)
+    with holding(competition):  # a `clean` in between would look like damage
+        prepared = ready(competition, held=True)
+        results = find_finished(prepared)
+        if not results:
+            raise InputError(
+                f"no finished run of {competition.name} yet, so nothing to verify but the folds, which hold; "
+                f"{competition.command('all')}"
+            )
+        said, missing = verify(prepared, results), list_untrained(prepared, results)
+    if missing:
+        remedy = f"{competition.command('train')} trains them"
+        terminal.note(f"not trained, so not verified: {', '.join(missing)}; {remedy}")
+    say("\n".join(said), {"checks": said, "not_trained": missing})
     suggest("leaderboard", comp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -74,10 +75,14 @@ class Competition(Table):
 
     @property
     def root(self) -> Path:
-        """Return the data folder: relative to the workspace, else to the competition's folder."""
+        """Return the data folder: relative to the competition's folder where it is there, else to the workspace.
+
+        A folder of that name in the workspace, as ``data``, may be another competition's; the kit's own have theirs
+        there.
+        """
         beside = self.folder / self.data.root
-        below = self.workspace.root / self.data.root
-        return beside if beside.is_dir() and not below.is_dir() else below
+        is_own = self.folder.parent != HOME
+        return beside if is_own and beside.is_dir() else self.workspace.root / self.data.root
 
     @property
     def metric(self) -> Metric:
@@ -94,6 +99,27 @@ class Competition(Table):
     def lookup(self) -> tuple[Path, ...]:
         """Return the folders in which a relative path to weights is looked up, in order."""
         return (self.folder, self.root, self.workspace.root)
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether its name finds it, rather than the path of its folder."""
+        homes = (self.workspace.root / "competitions", HOME)  # as names are looked up
+        found = (home / self.name for home in homes if (home / self.name / FILE).is_file())
+        return next(found, None) == self.folder
+
+    def command(self, word: str, *rest: str) -> str:
+        """Return a command on this competition to copy, with the workspace where it is not the repository.
+
+        Parameters
+        ----------
+        word
+            The command.
+        rest
+            What follows the competition.
+        """
+        comp = self.name if self.is_known else str(self.folder)
+        elsewhere = [] if self.workspace.root == HOME.parents[1] else ["--workspace", str(self.workspace.root)]
+        return shlex.join(["./run.sh", word, comp, *rest, *elsewhere])
 
     def run(self, name: str) -> Run:
         """Return a run by name.

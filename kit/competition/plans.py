@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kit.competition.table import Table
+from kit.competition.table import LARGEST_SEED, Table
 from kit.errors import some
 
 
@@ -18,13 +18,13 @@ class Folds(Table):
     n
         Number of folds, at least 2; lowered to the size of the smallest class.
     seed
-        Seed of the split.
+        Seed of the split, 0..2**31.
     use
         The folds that are scored: ``[0]`` for one published 80/20 hold-out. All by default.
     """
 
     n: Annotated[int, Field(ge=2, le=100)] = 5
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     use: list[int] | None = None
 
 
@@ -70,6 +70,13 @@ class EnsemblePlan(Table):
 
     members: list[str] | None = None
     method: Literal["weights", "greedy"] = "weights"
+
+    @model_validator(mode="after")
+    def _members_are_heard_once(self) -> EnsemblePlan:
+        members = self.members or ()
+        if twice := sorted({name for name in members if list(members).count(name) > 1}):
+            raise ValueError(f"members: {some(twice)} named more than once; its weight is learned, name it once")
+        return self
 
 
 class DecisionPlan(Table):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kit.competition.table import Table
+from kit.competition.table import LARGEST_SEED, Table
 
 
 class Cores(Table):
@@ -104,7 +104,7 @@ class Run(Table):
 
     name: str
     model: str
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     pseudo: PseudoPlan | None = None
     use_test_images: bool = False
     bags: Annotated[int, Field(ge=1, le=100)] = 1

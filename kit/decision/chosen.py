@@ -42,6 +42,24 @@ def decision_key(prepared: Prepared) -> str | None:
     return key_of("nested" if fixed is None else fixed.tolist())
 
 
+def sent_key(prepared: Prepared, thresholds: dict[str, Any] | None) -> str:
+    """Return the key of what is decided of a run's test probabilities before they are sent; "" where nothing is.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    thresholds
+        As run.json has them; None where an image has one label.
+    """
+    if thresholds is not None:
+        return key_of(thresholds["values"])
+    plan = prepared.competition.decision
+    if plan.none_of_these is None:
+        return ""
+    return key_of(plan.none_of_these, plan.score, plan.encoder, plan.encoder_args, plan.accept_rate)
+
+
 def read_thresholds(prepared: Prepared) -> np.ndarray | None:
     """Return the thresholds that the user gave, (n_classes,); None where they are to be chosen.
 

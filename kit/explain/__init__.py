@@ -21,6 +21,7 @@ from kit.explain.scratch import Scratch
 from kit.explain.subject import GRAD_CAM, GRADIENTS, LIME, METHODS, Subject, default_methods, open_subjects
 from kit.prepare import Prepared
 from kit.runs import Result
+from kit.sheet import existing
 from kit.store import decode_block
 from kit.terminal import Progress
 
@@ -265,5 +266,6 @@ def folder_of(prepared: Prepared) -> Path:
 
 
 def latest_sheets(prepared: Prepared) -> list[Path]:
-    """Return the contact sheets that were written, the latest first."""
-    return sorted(folder_of(prepared).glob("*.png"), key=lambda path: (-path.stat().st_mtime, path.name))
+    """Return the contact sheets that were written, the latest first, without links that lead nowhere."""
+    sheets = existing(folder_of(prepared).glob("*.png"))
+    return sorted(sheets, key=lambda path: (-path.stat().st_mtime, path.name))

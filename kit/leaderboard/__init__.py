@@ -1,14 +1,16 @@
 """Leaderboard: every run with CV +- SE, the paired test against the best, and local or Kaggle scores.
 
 - `rows`: what is known of every run. `board`: the rows as a table. `classes`: one run, class by class.
+- `remarks`: what must be known of a CV before it is believed.
 - `beside`: scores in other metrics than the competition's.
 - `solution`: the scorer of practice competitions, which alone reads a solution file.
 """
 
 from kit.leaderboard.board import render, shorten_encoder
 from kit.leaderboard.classes import render_classes, score_classes
-from kit.leaderboard.rows import SAME, Row, leaderboard, optimistic_lists, used_test_images
-from kit.leaderboard.solution import local_score, read_solution, why_cv_only
+from kit.leaderboard.remarks import optimistic_lists, remarks_on
+from kit.leaderboard.rows import SAME, Row, leaderboard, used_test_images
+from kit.leaderboard.solution import local_score, read_solution, solution_hash, why_cv_only
 
 __all__ = [
     "SAME",
@@ -17,10 +19,12 @@ __all__ = [
     "local_score",
     "optimistic_lists",
     "read_solution",
+    "remarks_on",
     "render",
     "render_classes",
     "score_classes",
     "shorten_encoder",
+    "solution_hash",
     "used_test_images",
     "why_cv_only",
 ]

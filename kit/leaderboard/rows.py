@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kit.decided import decided_test
-from kit.errors import InputError, some
-from kit.files import read_json
+from kit.errors import InputError
 from kit.leaderboard.beside import Score, score_beside
+from kit.leaderboard.remarks import remarks_on, sources_of
 from kit.leaderboard.solution import Label, local_score, read_solution, why_cv_only
-from kit.ledger import read_ledger
+from kit.ledger import is_of, read_ledger
 from kit.metrics import distinguishable
 from kit.prepare import Prepared
-from kit.rounds import describe_end
-from kit.runs import Result, compare_runs, fold_folder, list_imported, result_at
+from kit.runs import Result, compare_runs, read_provenance
 
 SAME = "not distinguishable"
 
@@ -91,21 +90,8 @@ def used_test_images(prepared: Prepared, result: Result) -> bool:
         When a teacher or member is not there any more.
     """
     return bool(result.facts.get("use_test_images")) or any(
-        used_test_images(prepared, source) for source in _sources(prepared, result)
+        used_test_images(prepared, source) for source in sources_of(prepared, result)
     )
-
-
-def optimistic_lists(prepared: Prepared, result: Result) -> set[str]:
-    """Return the prompt lists, of a run or its teachers or members, that were edited after their score was seen."""
-    own = set(result.facts.get("optimistic") or ())
-    return own.union(*(optimistic_lists(prepared, source) for source in _sources(prepared, result)))
-
-
-def _sources(prepared: Prepared, result: Result) -> list[Result]:
-    """Return a run's teachers and members; how an import was made is not known."""
-    sources = result.facts["teachers"] | result.facts.get("members", {})
-    own = [(name, key) for name, key in sources.items() if name not in list_imported(prepared)]
-    return [result_at(prepared, name, key) for name, key in own]
 
 
 def _row(
@@ -126,7 +112,7 @@ def _row(
             local = local_score(prepared, solution, decided_test(prepared, result))
         except InputError as refusal:  # what cannot be had of one run must not hide the others
             cv_only = str(refusal)
-    public, private = _kaggle_scores(ledger, facts["key"])
+    public, private = _kaggle_scores(prepared, ledger, result)
     return Row(
         run=name,
         model=facts["model"],
@@ -143,43 +129,26 @@ def _row(
         public=public,
         private=private,
         seconds=facts.get("seconds"),
-        remarks=_remarks(prepared, result, cv_only),
+        remarks=remarks_on(prepared, result, cv_only),
         pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
         beside=score_beside(prepared, result),
     )
-
-
-def _remarks(prepared: Prepared, result: Result, cv_only: str | None) -> tuple[str, ...]:
-    """Return what must be known of a run's CV before it is believed."""
-    lists = sorted(optimistic_lists(prepared, result))
-    said = [f"CV optimistic: prompt list {name} was edited after its score was seen" for name in lists]
-    if result.facts.get("refit"):
-        said.append("CV not measured: sent is one model refitted on everything, the CV is the folds' models'")
-    if left_out := result.facts.get("left_out"):
-        said.append(f"CV leaves out {some(left_out)}: no scored image, or every one, is of the class")
-    if not prepared.pool.is_multilabel and prepared.competition.decision.none_of_these is not None:
-        said.append("CV gives every image a class; the submission also turns away what looks like none of these")
-    if cv_only:
-        said.append(f"no local score: {cv_only}")
-    if result.facts.get("pseudo") and (end := describe_end(prepared, result.name.rpartition(".")[0])):
-        said.append(end)
-    return tuple(said)
 
 
 def _pseudo_precision(prepared: Prepared, result: Result, solution: dict[str, Label]) -> float | None:
     """Return which share of the test images that a run was taught is right; None where it was taught none."""
     right: list[bool] = []
     for fold in prepared.scored if result.facts.get("pseudo") else ():
-        pseudo = (read_json(fold_folder(result.folder, fold) / "provenance.json") or {}).get("pseudo")
+        pseudo = (read_provenance(result.folder, fold) or {}).get("pseudo")
         for name, code in zip(pseudo["ids"], pseudo["codes"], strict=True) if pseudo else ():
             split, _, image_id = name.partition("/")
             right += [bool(np.all(solution[image_id] == code))] if split == "test" else []
     return float(np.mean(right)) if right else None
 
 
-def _kaggle_scores(ledger: list[dict[str, str]], key: str) -> tuple[str | None, str | None]:
-    """Return Kaggle's latest public and private scores of exactly this run: its name may have had other settings."""
-    sent = [row for row in ledger if row["key"] == key and (row["public"] or row["private"])]
+def _kaggle_scores(prepared: Prepared, ledger: list[dict[str, str]], result: Result) -> tuple[str | None, str | None]:
+    """Return Kaggle's latest public and private scores of what would be sent of this run today."""
+    sent = [row for row in ledger if (row["public"] or row["private"]) and is_of(prepared, result, row)]
     return (sent[-1]["public"] or None, sent[-1]["private"] or None) if sent else (None, None)
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 
 from kit.competition import Listing
 from kit.errors import InputError, some
+from kit.files import hash_file
 from kit.metrics import score_with_error
 from kit.predictions import MULTILABEL, Predictions
 from kit.prepare import Prepared
-from kit.sample import form_of, named_classes, read_sample
+from kit.sample import form_of, meant_ids, named_classes, read_sample
 from kit.submission import with_broken
 from kit.table.labels import join_labels, read_label_lists, read_multi_hot
 from kit.table.scan import read_csv
@@ -40,11 +41,29 @@ def read_solution(prepared: Prepared) -> dict[str, Label] | None:
     if table.shape[1] < 2:
         raise InputError(f"{path}: only one column; expected an id and a label")
     read_labels = _read_label_sets if competition.facts.task == MULTILABEL else _read_codes
-    solution = read_labels(prepared, path, table)
+    found = read_labels(prepared, path, table)
     tested = {*prepared.pool.ids[prepared.split("test")], *prepared.broken_test}
+    ids = meant_ids([*found], tested)
+    if len(set(ids)) < len(ids):
+        raise InputError(f"{path}: ids repeat: {some(ids[pd.Series(ids).duplicated().to_numpy()])}")
+    solution = dict(zip(ids, found.values(), strict=True))
     if missing := sorted(tested - set(solution)):
         raise InputError(f"{path}: {len(missing)} test images are not in it: {some(missing)}")
     return solution
+
+
+def solution_hash(prepared: Prepared) -> str | None:
+    """Return the SHA-256 of the solution file, for what is made from its scores; None where there is none.
+
+    Raises
+    ------
+    InputError
+        When it is missing.
+    """
+    competition = prepared.competition
+    if competition.data.solution is None:
+        return None
+    return hash_file(find_file(competition, "solution", competition.data.solution))
 
 
 def _read_codes(prepared: Prepared, path: Path, table: pd.DataFrame) -> dict[str, Label]:

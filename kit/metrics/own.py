@@ -8,6 +8,7 @@ labels per image, 0 and 1 per class) in place of probabilities.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -74,8 +75,9 @@ def _load(name: str, path: Path, function: str, text: bytes) -> Metric:
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses and pickles look their module up there
     try:
-        exec(compile(text, path, "exec"), module.__dict__)
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result of a command
+            exec(compile(text, path, "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path}: cannot be run ({type(error).__name__}: {error})") from error
     own = getattr(module, function, None)
     if not callable(own):
@@ -97,8 +99,9 @@ def _checked(own: Callable[[np.ndarray, np.ndarray], float], place: str) -> Call
 
     def score(labels: np.ndarray, said: np.ndarray) -> float:
         try:
-            value = own(labels, said)
-        except Exception as error:
+            with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result of a command
+                value = own(labels, said)
+        except (Exception, SystemExit) as error:
             raise InputError(f"{place} failed ({type(error).__name__}: {error})") from error
         try:
             return float(value)

@@ -148,7 +148,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
             raise InputError(f"{table} model {run.model!r} has no option {key!r}; {nearest(key, valid)}")
     checker = create_model(
         model_type.__name__,
-        __config__=ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=()),
+        __config__=ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False),
         **{name: (hints[name], _default(own)) for name, own in fields.items()},
     )
     try:

@@ -76,7 +76,7 @@ class ListScore:
     snippet
         A piece of TOML with the words of the foremost pairs, ready to edit; empty where nothing is confused.
     optimistic
-        Whether the list was edited after its score was seen.
+        Whether the list was written, or edited, after a score was seen.
     """
 
     name: str
@@ -162,11 +162,11 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
         except MissingWeights as error:
             if strict or len(skipped) == len(encoders) - 1:
                 raise
-            warn(f"{text} is skipped: {error}")
+            warn(f"skipped: {error}")  # it names the encoder
             skipped[text] = str(error)
     folder = prepared.competition.workspace.runs(prepared.competition.name)
     for prompts in lists:
-        note_looked(folder, prompts)
+        note_looked(folder, prompts, lists)
     counts = np.bincount(prepared.labels, minlength=len(prepared.classes)).tolist()
     n_images = dict(zip(prepared.classes, counts, strict=True))
     return PromptReport(prepared.competition.name, prepared.competition.facts.metric, n_images, scored, skipped)

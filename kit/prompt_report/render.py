@@ -17,7 +17,7 @@ from kit.prompts import NAMES
 from kit.terminal import escape
 
 PADDING = 3  # characters that a column takes beside its text
-OPTIMISTIC = "CV optimistic: edited after its score was seen"
+OPTIMISTIC = "CV optimistic: written after a score was seen"
 
 
 def print_report(report: PromptReport, console: Console, shown: str | None = None) -> None:

@@ -8,7 +8,7 @@ is remembered in ``runs/NAME/prompts.json`` (looked.py).
 from __future__ import annotations
 
 from kit.prompts.lists import NAMES, PromptList, list_prompts, prompts_of, read_prompts
-from kit.prompts.looked import is_optimistic, note_looked
+from kit.prompts.looked import is_optimistic, lists_there, note_looked
 from kit.prompts.text import TextWeights, keep_text_weights, read_text_weights, text_weights, warm_text_weights
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "is_optimistic",
     "keep_text_weights",
     "list_prompts",
+    "lists_there",
     "note_looked",
     "prompts_of",
     "read_prompts",

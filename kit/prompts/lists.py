@@ -13,6 +13,7 @@ Templates are sentences with one ``{}``, names of `SETS`, or both; every word go
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -169,7 +170,12 @@ def _check_words(table: Any, classes: tuple[str, ...], file: Path) -> tuple[tupl
     missing = [name for name in classes if name not in table]
     if missing:
         lacking = f"{len(missing)} class{'es' if len(missing) > 1 else ''}"
-        raise InputError(f"{file}: [words] lacks {lacking}: {some(map(repr, missing))}")
+        key, word = (json.dumps(text, ensure_ascii=False) for text in (missing[0], _spoken(missing[0])))
+        remedy = f"add {key} = [{word}] or better words below [words]"
+        raise InputError(
+            f'{file}: [words] lacks {lacking}: {some(map(repr, missing))}; {remedy}, or write prompts = "{NAMES}" in '
+            "the run, which takes the names of the classes"
+        )
     owners: dict[str, str] = {}
     words = []
     for name in classes:

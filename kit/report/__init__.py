@@ -16,6 +16,7 @@ from kit import __version__
 from kit.errors import InputError
 from kit.explain import latest_sheets
 from kit.files import key_of, read_json, write_atomic, write_json
+from kit.leaderboard import remarks_on, solution_hash
 from kit.ledger import read_ledger
 from kit.prepare import Prepared
 from kit.report.evidence import Evidence
@@ -33,13 +34,14 @@ KEY = "key.json"  # in it: what the page was made from
 
 
 def refresh_report(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> Path:
-    """Write the page where its runs, submissions or sheets are others than when it was written; return its path."""
+    """Write the page where its runs, submissions, solution or sheets are others than then; return its path."""
     competition = prepared.competition
     home = competition.workspace.runs(competition.name)
     runs = [(result.name, result.facts["key"], result.facts["cv"]) for result in results]
     sheets = [(path.name, path.stat().st_mtime_ns) for path in (*latest_sheets(prepared), *find_sheets(prepared))]
-    facts = (read_ledger(competition), prepared.pool.key, competition.facts.title)
-    key = key_of(__version__, runs, skipped, *facts, sheets)
+    remarks = [remarks_on(prepared, result, None) for result in results]
+    plans = (competition.facts.model_dump(), competition.decision.model_dump(), solution_hash(prepared))
+    key = key_of(__version__, runs, skipped, read_ledger(competition), prepared.pool.key, plans, remarks, sheets)
     if (home / PAGE).exists() and read_json(home / FIGURES / KEY) == key:
         stage("report", f"{home / PAGE}: as it was, its runs and submissions are the same")
         return home / PAGE
@@ -86,11 +88,14 @@ def write_report(prepared: Prepared, results: Sequence[Result], skipped: dict[st
 
 def _build(evidence: Evidence) -> Any:
     """Give every section that has data; one whose files are damaged is named and left out, the others stand."""
+    left_out: dict[str, list[str]] = {}
     for build in track(SECTIONS, "report"):
         try:
             section: Section | None = build(evidence)
         except InputError as error:
-            warn(f"report: {build.__module__.rpartition('.')[2]} is left out: {error}")
+            left_out.setdefault(str(error), []).append(build.__module__.rpartition(".")[2])
             continue
         if section is not None:
             yield section
+    for reason, names in left_out.items():
+        warn(f"report: {', '.join(names)} {'is' if len(names) == 1 else 'are'} left out: {reason}")

@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kit.competition import ENSEMBLE
 from kit.decided import decided_test
-from kit.files import read_json
+from kit.errors import InputError
+from kit.files import read_object, remedy_for
 from kit.leaderboard import Row, leaderboard
 from kit.ledger import read_ledger
 from kit.models import MODELS, build_model
 from kit.predictions import Predictions
 from kit.prepare import Prepared
-from kit.runs import Result, decided_rows, fold_folder, oof_rows, settings_of
+from kit.runs import Result, decided_rows, oof_rows, settings_of
 
 MOST_RUNS = 12  # whose pictures are drawn; the tables hold all
 
@@ -119,6 +121,16 @@ class Evidence:
             return None
         return build_model(self.prepared.competition, settings_of(self.prepared, result))
 
-    def of_fold(self, result: Result, fold: int, file: str) -> Any:
-        """Return the JSON file that a fold of a run left, or None."""
-        return read_json(fold_folder(result.folder, fold) / file)
+
+def read_left(path: Path, *keys: str) -> dict[str, Any] | None:
+    """Return the JSON file that a run left, or None where it left none.
+
+    Raises
+    ------
+    InputError
+        When the file is not as it was written; without it the report does without.
+    """
+    found = read_object(path, *keys)
+    if found is None and path.exists():
+        raise InputError(f"{path}: not as it was written; delete it, or {remedy_for(path)}")
+    return found

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kit.competition import Competition
+from kit.decision.chosen import sent_key
 from kit.errors import InputError, nearest, some
 from kit.kaggle_api.failures import CODE_ONLY, KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
@@ -66,7 +67,7 @@ def pack_file(prepared: Prepared, row: Row) -> Package:
     if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
         raise InputError(
             f"{path}: has been changed since it was written: its SHA-256 is not the ledger's. Delete it, then "
-            f"./run.sh submission {prepared.competition.name} {row['run']} writes it again"
+            f"{prepared.competition.command('submission', row['run'])} writes it again"
         )
     check_file(prepared, path)
     return Package(row, path)
@@ -112,6 +113,7 @@ def pack_kernel(prepared: Prepared, kernel: str, version: int, run: str, result:
     row = {"file": file, "run": run, "commit": ""}
     if result is not None:
         row |= {"run": result.name, "key": result.facts["key"]}
+        row |= {"decision": sent_key(prepared, result.facts.get("thresholds"))}
         row |= {"cv": f"{result.facts['cv']:.6f}", "se": f"{result.facts['se']:.6f}"}
     return Package(row, kernel=kernel, version=version)
 

@@ -16,7 +16,7 @@ from kit.competition import Competition
 from kit.errors import InputError
 from kit.kaggle_api.failures import Failure, KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
-from kit.ledger import SENDING, Row, hold_ledger, join_ledger, mark, new_token, read_ledger, write_ledger
+from kit.ledger import MADE, SENDING, Row, hold_ledger, join_ledger, mark, new_token, read_ledger, write_ledger
 from kit.submitting.gate import Package
 from kit.terminal import note
 
@@ -122,8 +122,7 @@ def _begin(competition: Competition, package: Package, message: str) -> str:
     unsent = next((row for row in rows if row["file"] == package.row["file"] and not row["ref"]), None)
     row = pending or unsent
     if row is None:
-        made = ("file", "run", "key", "cv", "se", "sha256", "commit", "made")
-        rows.append(row := {key: package.row.get(key, "") for key in made} | {"ref": "", "token": ""})
+        rows.append(row := {key: package.row.get(key, "") for key in MADE} | {"ref": "", "token": ""})
     row |= {"token": row["token"] or new_token(), "status": SENDING, "message": message}
     write_ledger(competition, rows)
     return row["token"]

@@ -55,6 +55,25 @@ class Pick:
     why: str
 
 
+def comparable(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows whose CV is comparable: of a run that is here, on today's folds, labels and metric.
+
+    A CV of other folds is of other rows: where groups were added, the older one is the higher and means less.
+    """
+    return [row for row in rows if (own := _result(prepared, row)) and row["cv"] == f"{own.facts['cv']:.6f}"]
+
+
+def describe_incomparable(rows: Sequence[Row], compared: Sequence[Row]) -> str | None:
+    """Say how many submissions with a CV are left out of what compares CVs; None where none is."""
+    n_known = sum(number(row["cv"]) is not None for row in rows)
+    if n_known == len(compared):
+        return None
+    return (
+        f"{n_known - len(compared)} of {n_known} submissions with a CV are left out of what follows: their CVs are not "
+        "of today's folds, labels, metric and thresholds, or their runs are not here"
+    )
+
+
 def number(text: str) -> float | None:
     """Return a score of the ledger; None where there is none."""
     try:
@@ -65,7 +84,15 @@ def number(text: str) -> float | None:
 
 
 def correlate(rows: Sequence[Row], score: str = "public") -> Correlation:
-    """Return the rank correlation of CV and the public or private score over the submissions that have both."""
+    """Return the rank correlation of CV and the public or private score over the submissions that have both.
+
+    Parameters
+    ----------
+    rows
+        Of which the CVs are `comparable`.
+    score
+        ``"public"`` or ``"private"``.
+    """
     from scipy.stats import spearmanr
 
     pairs = [pair for row in rows if None not in (pair := (number(row["cv"]), number(row[score])))]
@@ -144,6 +171,13 @@ def pick_two(prepared: Prepared, rows: Sequence[Row]) -> list[Pick]:
 
     Good is what a paired test on the same images does not tell from the best CV. Of those the one whose test labels
     agree least with the best's is the better second: where the first is unlucky, it is the likeliest not to be.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    rows
+        Of which the CVs are `comparable`.
     """
     scored = [row for row in rows if row["status"] == "COMPLETE" and number(row["cv"]) is not None]
     if not scored:

@@ -18,7 +18,7 @@ from kit.predictions import MULTICLASS, MULTILABEL
 from kit.table.labels import join_labels, split_labels
 from kit.table.merging import join_sources, merge_classes
 from kit.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
-from kit.table.sources import find_file, find_folder, list_folders, name_key, read_listing
+from kit.table.sources import check_root, find_file, find_folder, list_folders, name_key, read_listing
 from kit.table.tree import read_lineage
 from kit.terminal import note, warn
 
@@ -53,7 +53,7 @@ def read_table(competition: Competition) -> pd.DataFrame:
         is empty, or a class has fewer than two images; names the key of competition.toml or the CSV's row. Where there
         is a hierarchy, when a label does not fit it.
     """
-    _check_root(competition)
+    check_root(competition)
     _check_mined(competition)
     table = _read_splits(competition, SPLITS)
     if competition.facts.task == MULTILABEL:
@@ -71,7 +71,7 @@ def read_pool(competition: Competition) -> pd.DataFrame:
     InputError
         As `read_table`, and where no unlabelled image is left.
     """
-    _check_root(competition)
+    check_root(competition)
     if competition.data.unlabeled in (None, []):
         raise InputError(f"{name_key(competition, 'unlabeled')} names no images, so there are none to look through")
     table = _leave_out_known(_read_splits(competition, SPLITS[1:]))
@@ -88,7 +88,7 @@ def read_test(competition: Competition) -> pd.DataFrame:
     InputError
         As `read_table`, and where there is no test image.
     """
-    _check_root(competition)
+    check_root(competition)
     if competition.data.test in (None, []):
         raise InputError(f"{name_key(competition, 'test')} names no images, so there is nothing to predict")
     return _read_splits(competition, SPLITS[2:])
@@ -130,26 +130,13 @@ def read_classes(table: pd.DataFrame, task: str = MULTICLASS) -> tuple[str, ...]
     return tuple(sorted(set(labels if task == MULTICLASS else labels.map(split_labels).explode().dropna())))
 
 
-def _check_root(competition: Competition) -> None:
-    """Refuse a data folder that is not there, and say how to get it."""
-    root = competition.root
-    if root.is_dir():
-        return
-    slug = competition.facts.slug
-    remedy = f"fetch it with ./run.sh download {slug}" if slug else "put the competition's files there"
-    if (competition.folder / "README.md").is_file():
-        remedy += f", as {competition.folder / 'README.md'} says"
-    what = "is a file, not a folder" if root.exists() else "is not there"
-    raise InputError(f"{name_key(competition, 'root')} = {competition.data.root!r}: {root} {what}; {remedy}")
-
-
 def _check_mined(competition: Competition) -> None:
     """Refuse mined labels that have not been mined yet, and say how to."""
     if not competition.data.labels_are_mined:
         return
     file = competition.root / competition.data.labeled.csv
     if not file.is_file():
-        raise InputError(f"{file}: no labels have been mined yet; ./run.sh mine {competition.name} --write mines them")
+        raise InputError(f"{file}: no labels have been mined yet; {competition.command('mine', '--write')} mines them")
 
 
 def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:
@@ -226,7 +213,10 @@ def _visible_folders(folder: Path) -> list[Path]:
 def _check_class_folders(key: str, folder: Path, text: str, classes: set[str], labels: set[str]) -> None:
     """Refuse class folders that are empty, or a single one, with the remedy."""
     if empty := sorted(classes - labels):
-        raise InputError(f"{key}: class folder {some(map(repr, empty))} of {folder} holds no images")
+        kinds = sorted({Path(name).suffix for name in scan_files(folder) if name.partition("/")[0] in empty} - {""})
+        others = f" but {some(kinds)} files (images are {', '.join(IMAGE_SUFFIXES)})" if kinds else ""
+        remedy = "put images into it or remove it" if len(empty) == 1 else "put images into them or remove them"
+        raise InputError(f"{key}: class folder {some(map(repr, empty))} of {folder} holds no images{others}; {remedy}")
     if len(classes) == 1:
         (only,) = classes
         inner = _visible_folders(folder / only)
@@ -242,7 +232,7 @@ def _read_folders(competition: Competition, split: str, texts: list[str]) -> pd.
         folder = find_folder(competition, split, text)
         images = [name for name in scan_files(folder) if is_image(name)]
         if not images:
-            cause = f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})"
+            cause = f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}); put some there or leave the key out"
             raise InputError(f"{name_key(competition, split)} = {text!r}: {cause}")
         prefix = f"{strip_archive(text.strip('/'))}/" if len(texts) > 1 else ""
         names += [prefix + name for name in images]

@@ -26,6 +26,7 @@ from kit.errors import InputError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff")
 ARCHIVE_SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.xz)\Z", re.IGNORECASE)
+OTHER_SEPARATORS = (";", "\t", "|")  # a spreadsheet writes them where the comma is the decimal point
 BLOCK_BYTES = 2**20
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
@@ -44,7 +45,8 @@ def read_csv(file: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        When it is not UTF-8 (a byte order mark is fine), has no header, or a row has another number of cells.
+        When it is not UTF-8 (a byte order mark is fine), has no header or no commas, or a row has another number of
+        cells.
     """
     rows, lines, before = [], [], 0
     reader = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
@@ -59,6 +61,8 @@ def read_csv(file: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{file}: empty; it needs a header and a row per image")
     header = [name.strip() for name in rows[0]]
+    if len(header) == 1 and (separator := next((own for own in OTHER_SEPARATORS if own in header[0]), None)):
+        raise InputError(f"{file}: separated by {separator!r}, not by commas; save it with commas")
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             cause = f"{len(row)} cells where the header has {len(header)}; quote cells that hold a comma"

@@ -6,6 +6,7 @@ Reads competition.toml's words and looks them up below the data root; writes not
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,26 @@ def list_folders(source: str | list[str] | tuple[str, ...] | Listing | None) -> 
     if isinstance(source, Listing):
         return [source.images]
     return [source] if isinstance(source, str) else list(source or ())
+
+
+def check_root(competition: Competition) -> None:
+    """Refuse a data folder that is not there, and say how to get it.
+
+    Raises
+    ------
+    InputError
+        When ``[data] root`` is missing or a file.
+    """
+    root = competition.root
+    if root.is_dir():
+        return
+    slug = competition.facts.slug
+    fetch = competition.command("download") if competition.is_known else f"./run.sh download {slug}"
+    remedy = f"fetch it with {fetch}" if slug else "put the competition's files there"
+    if (competition.folder / "README.md").is_file():
+        remedy += f", as {competition.folder / 'README.md'} says"
+    what = "is a file, not a folder" if root.exists() else "is not there"
+    raise InputError(f"{name_key(competition, 'root')} = {competition.data.root!r}: {root} {what}; {remedy}")
 
 
 def find_folder(competition: Competition, key: str, text: str) -> Path:
@@ -132,6 +153,7 @@ def id_column(rows: pd.DataFrame, listing: Listing) -> str:
 
 def _locate(competition: Competition, key: str, text: str) -> Path:
     """Return an existing path, or say what lies there instead."""
+    check_root(competition)
     path = competition.root / text
     if path.exists():
         return path
@@ -176,10 +198,22 @@ def _find_images(ids: pd.Series, folder: Path, file: Path, strict: bool) -> list
     if len(by_stem) < len(images):
         _refuse_twins(ids[~ids.isin(exact)], images, folder, file)
     if None in found:
+        found = _join_forms(ids, found, images)
+    if None in found:
         missing = ids[[name is None for name in found]]
         _report_missing(missing, names, folder, file, strict or len(missing) == len(ids))
     _refuse_same_file(ids, found, file)
     return found
+
+
+def _join_forms(ids: pd.Series, found: list[str | None], images: list[str]) -> list[str | None]:
+    """Find the images of ids that lack one by names of another Unicode form, as macOS writes an accent, if only one."""
+    by_form: dict[str, list[str]] = {}
+    for name in images:
+        for own in {name, strip_suffix(name)}:
+            by_form.setdefault(unicodedata.normalize("NFC", own), []).append(name)
+    same = [by_form.get(unicodedata.normalize("NFC", image_id), ()) for image_id in ids]
+    return [name or (own[0] if len(own) == 1 else None) for name, own in zip(found, same, strict=True)]
 
 
 def _refuse_twins(ids: pd.Series, images: list[str], folder: Path, file: Path) -> None:
@@ -200,7 +234,7 @@ def _report_missing(missing: pd.Series, names: list[str], folder: Path, file: Pa
     hint = f"there is {near!r}" if near else "an id is a path below that folder, its suffix optional"
     text = f"{file}: no image in {folder} for {shown}; {hint}"
     if strict:
-        raise InputError(text)
+        raise InputError(f"{text}: put the image there, mend the id or take the row out")
     warn(f"{text}; left out ({len(missing)} rows)")
 
 

@@ -214,7 +214,12 @@ class Loop:
         state = {name: part.state_dict() for name, part in self._stateful().items()}
         state |= {"key": key, "epoch": self.epoch, "diary": self.diary}
         with write_atomic(checkpoint) as file:
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # of a full disk torch itself says "unexpected pos"
+                    raise error.__context__ from error
+                raise
 
     def _resume(self, checkpoint: Path, key: str) -> None:
         """Go on from a checkpoint of the same settings and images; ignore any other."""

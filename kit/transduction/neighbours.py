@@ -12,7 +12,7 @@ import numpy as np
 
 from kit.deadline import check_deadline
 from kit.features import encode_images
-from kit.files import fill_array, key_of
+from kit.files import fill_array, key_of, read_array
 from kit.images import Images, Pool
 from kit.terminal import Progress
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 1024  # images whose similarities to all others are held at a time
 SPARE = 6  # neighbours kept beyond those asked for, in place of those that a fold may not use
 SHARPNESS = 3.0  # power of the cosine similarity that weighs a neighbour
+NEIGHBOUR = [("row", "<i4"), ("cosine", "<f4")]  # numpy's dtype of one
 BARRED = -2.0  # cosine of what must not be a neighbour
 DIFFUSION_ERROR = 1e-3  # share of a diffused label still on its way when the iteration stops
 
@@ -148,8 +149,8 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
     k = min(k, len(allowed) - 1)
     twins = _labelled_twins(pool)
     path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist())}.npy"
-    if path.exists():
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
+        return known
     with Progress("neighbours", len(pool)) as progress:
         search = _search(features.values, allowed, twins, k)
 
@@ -158,7 +159,7 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
             rows["row"], rows["cosine"] = search(start, stop)
             progress.advance(stop - start)
 
-        return fill_array(path, (len(pool), k), [("row", "<i4"), ("cosine", "<f4")], fill, BLOCK, check_deadline)
+        return fill_array(path, (len(pool), k), NEIGHBOUR, fill, BLOCK, check_deadline)
 
 
 def _labelled_twins(pool: Pool) -> np.ndarray:

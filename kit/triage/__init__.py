@@ -1,7 +1,8 @@
 """Triage: the labels that are most likely wrong, laid out for a human; nothing is edited.
 
-Reads a finished run's oof predictions and its encoder's features; writes ``runs/NAME/triage/`` labels.csv, labels.png
-and outliers.png. What a human then leaves out is left out of training folds alone: every row stays in the oof.
+Reads a finished run's oof predictions and its encoder's features; writes ``runs/NAME/triage/`` labels.csv, labels.png,
+outliers.png and made.json. What a human then leaves out is left out of training folds alone: every row stays in the
+oof.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from kit.check import audit
 from kit.competition import ENSEMBLE
 from kit.errors import InputError
 from kit.features import GIVEN, Features, encode_images, has_features
+from kit.files import read_object
 from kit.prepare import Prepared
 from kit.runs import Result, decided_rows, oof_rows, result_at
+from kit.sheet import existing
 from kit.table import read_table
 from kit.terminal import note
 from kit.triage.quality import label_quality, neighbour_shares, outlier_scores, spot_issues, suggest
 
 FOLDER = "triage"
+MADE = "made.json"  # in it: of which run, labels and folds
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Triage:
 
     Parameters
     ----------
-    run
-        Whose oof was asked.
+    run, key
+        Whose oof was asked, and the run's key.
     rows
         (n_images,) positions in the pool.
     labels, suggested
@@ -49,6 +53,7 @@ class Triage:
     """
 
     run: str
+    key: str
     rows: np.ndarray
     labels: np.ndarray
     suggested: np.ndarray
@@ -98,6 +103,7 @@ def triage(prepared: Prepared, result: Result) -> Triage:
     suggested, probability = suggest(decided, labels)
     return Triage(
         result.name,
+        result.facts["key"],
         rows,
         labels,
         suggested,
@@ -122,7 +128,8 @@ def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> R
         raise InputError(f"triage judges labels by oof predictions, and no run has made any yet; {command}")
     by_name = {result.name: result for result in results}
     if name is None:
-        return by_name.get(ENSEMBLE) or max(results, key=lambda result: result.facts["cv"])
+        sign = prepared.competition.metric.sign
+        return by_name.get(ENSEMBLE) or max(results, key=lambda result: sign * result.facts["cv"])
     if name != ENSEMBLE:
         prepared.competition.run(name)  # names the nearest of those there are
     for result in results:
@@ -146,8 +153,13 @@ def _find_features(prepared: Prepared, result: Result, rows: np.ndarray) -> Feat
 
 
 def find_sheets(prepared: Prepared) -> list[Path]:
-    """Return the contact sheets that were written."""
-    return sorted(folder_of(prepared).glob("*.png"))
+    """Return the contact sheets that were written, without links that lead nowhere."""
+    return sorted(existing(folder_of(prepared).glob("*.png")))
+
+
+def is_of_today(prepared: Prepared) -> bool:
+    """Return whether what was laid out is of today's labels and folds; it is not where that is not known."""
+    return (read_object(folder_of(prepared) / MADE) or {}).get("fold_key") == prepared.fold_key
 
 
 def folder_of(prepared: Prepared) -> Path:

@@ -10,21 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from kit.files import write_atomic
+from kit.files import write_atomic, write_json
 from kit.prepare import Prepared
 from kit.sheet import Tile, write_sheet
-from kit.triage import Triage, folder_of
+from kit.triage import MADE, Triage, folder_of
 
 PER_ROW, MOST_ROWS = 10, 8  # tiles of a contact sheet
 
 
 def write_triage(prepared: Prepared, found: Triage) -> Path:
-    """Write labels.csv, labels.png and outliers.png; return the CSV.
+    """Write labels.csv, labels.png, outliers.png and, last, of what they are; return the CSV.
 
     The CSV holds every scored image, the most suspicious first. To leave images out of training, keep their rows and
     delete the others.
     """
     folder = folder_of(prepared)
+    (folder / MADE).unlink(missing_ok=True)  # else a kill would leave these rows under earlier facts
     text = io.StringIO(newline="")
     rows = describe(prepared, found, found.order)
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -42,6 +43,7 @@ def write_triage(prepared: Prepared, found: Triage) -> Path:
         odd = np.argsort(found.outlier, kind="stable")[: PER_ROW * 2]
         tiles = [Tile(row["path"], [row["given"], row["id"]]) for row in describe(prepared, found, odd)]
         write_sheet(folder / "outliers.png", "images like no other", _in_rows(tiles))
+    write_json(folder / MADE, {"run": found.run, "key": found.key, "fold_key": prepared.fold_key})
     return folder / "labels.csv"
 
 

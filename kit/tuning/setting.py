@@ -18,7 +18,7 @@ from kit.competition import Run
 from kit.deadline import check_deadline
 from kit.decision.chosen import decide_oof, describe_thresholds
 from kit.errors import InputError
-from kit.files import read_json, write_atomic, write_json
+from kit.files import read_array, read_json, write_atomic, write_json
 from kit.fitting import fit_model, predict
 from kit.models import build_model, is_swept
 from kit.predictions import Predictions, concatenate, read_predictions, write_predictions
@@ -141,18 +141,18 @@ def _fold_file(folder: Path, fold: int) -> Path:
 
 def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> np.ndarray:
     """Return what one fold's model says of the fold at every swept value, (n_values, n_images, n_classes)."""
-    file, mine = _fold_file(folder, fold), folder / f"fold_{fold}"
-    if not file.exists():
+    file, mine, images = _fold_file(folder, fold), folder / f"fold_{fold}", prepared.held_out(fold)
+    shape = (None, len(images), images.n_classes)
+    if (said := read_array(file, shape, "float32")) is None:
         check_deadline()
         model, _, _ = fit_model(prepared, run, fold, mine)
-        images = prepared.held_out(fold)
         swept = is_swept(build_model(prepared.competition, run))
         said = model.predict_sweep(images) if swept else predict(model, images).proba[None]
         with write_atomic(file) as opened:
-            np.save(opened, said.astype(np.float32))
+            np.save(opened, said := said.astype(np.float32))
     if mine.is_dir():  # the checkpoints of a network
         shutil.rmtree(mine)
-    return np.load(file)
+    return said
 
 
 def _settle(prepared: Prepared, run: Run, sweeps: dict[int, np.ndarray]) -> dict[int, Predictions]:

@@ -7,11 +7,8 @@ before it, so that a search that was interrupted proposes what an uninterrupted 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import math
-import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kit.competition import Run
 from kit.deadline import time_is_up
 from kit.decision.chosen import decision_key
-from kit.errors import InputError, TimeIsUp
+from kit.errors import DamagedFile, InputError, TimeIsUp
 from kit.files import key_of
 from kit.fitting import fold_seed
 from kit.models import build_model
@@ -27,6 +24,7 @@ from kit.prepare import Prepared
 from kit.runs import run_key
 from kit.searched import FITS, TUNE
 from kit.terminal import Progress, note
+from kit.tuning.database import opened
 from kit.tuning.setting import change, discard, score_folds
 from kit.tuning.space import Dimension, ends, is_whole
 
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     import optuna
 
 DIGITS = 3  # significant, of the numbers that are tried: what is printed is what was scored
-LOCK_SECONDS = 60  # to wait for SQLite's lock, on slow disks
 COMPLETE, PRUNED, REFUSED = "complete", "pruned", "refused"
 
 
@@ -100,7 +97,7 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
     """
     distributions = {field: _distribution(run, field, dimension) for field, dimension in space.items()}
     sign = prepared.competition.metric.sign
-    with _opened(folder / "study.db", sign) as study:
+    with opened(folder / "study.db", sign) as study:
         _set_up_again(study, distributions)
         _propose_own_values(prepared, run, study, distributions)
         trials = _finished(study)
@@ -151,6 +148,8 @@ def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions:
                 return
         if not math.isfinite(score):
             raise InputError(f"its score is {score}")
+    except DamagedFile:  # the values are not at fault, and are tried again once it is mended
+        raise
     except (InputError, RuntimeError, ValueError) as error:
         note(f"trial {trial.number} is refused: {error}")
         trial.set_user_attr(REFUSED, str(error))
@@ -185,36 +184,6 @@ def _round(distributions: dict[str, Any], params: dict[str, Any]) -> dict[str, A
             near = float(f"{value:.{DIGITS}g}")
             options[field] = min(max(near, distributions[field].low), distributions[field].high)
     return options
-
-
-@contextlib.contextmanager
-def _opened(file: Path, sign: int) -> Iterator[optuna.Study]:
-    """Open the study; a new one is made under another name, so that a kill leaves none that is half made."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        with _storage(part) as storage:
-            optuna.create_study(study_name=TUNE, storage=storage, direction="maximize" if sign > 0 else "minimize")
-        os.replace(part, file)
-    with _storage(file) as storage:
-        yield optuna.load_study(study_name=TUNE, storage=storage, pruner=optuna.pruners.MedianPruner())
-
-
-@contextlib.contextmanager
-def _storage(file: Path) -> Iterator[optuna.storages.RDBStorage]:
-    """Open the database and close it."""
-    import optuna
-
-    storage = optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}})
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
 
 
 def _set_up_again(study: optuna.Study, distributions: dict[str, Any]) -> None:

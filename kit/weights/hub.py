@@ -10,6 +10,9 @@ from kit.errors import InputError, MissingWeights, nearest
 from kit.weights.spec import HF_HUB, LOCAL_CONFIGURATION, LOCAL_WEIGHTS, EncoderSpec, local_weights
 
 HUB_TIMEOUT_SECONDS = 5
+ABSENT = "the weights are not on this machine and"
+UNREACHED = f"{ABSENT} the hub cannot be reached. Connect once, or"
+LOG_IN = "log in with: hf auth login"
 OTHER_NAMES = ("pytorch_model.bin", "open_clip_pytorch_model.bin", *LOCAL_WEIGHTS)  # the libraries take these too
 
 
@@ -21,17 +24,17 @@ def find_weights(spec: EncoderSpec) -> None:
     InputError
         When the architecture or tag is unknown.
     MissingWeights
-        When they are neither on this machine nor in reach; names the file, its cache and the remedy.
+        When they are neither on this machine nor in reach, or the hub refuses them; names the file, its cache and the
+        remedy.
     """
     if spec.file is not None:
         local_weights(spec)
         return
     place, file = _hub_file(spec)
-    if not _on_this_machine(spec, place, file) and not _hub_has(place):
-        raise MissingWeights(
-            f"{spec.text}: the weights are not on this machine and the hub cannot be reached. Connect once, or "
-            f"{_remedy(spec, place, file)}"
-        )
+    obstacle = "" if _on_this_machine(spec, place, file) else _ask_hub(place)
+    if obstacle:
+        remedy = _remedy(spec, place, file)
+        raise MissingWeights(f"{spec.text}: {obstacle} {remedy}", obstacle if obstacle == UNREACHED else "", remedy)
 
 
 def locate_weights(spec: EncoderSpec) -> Path:
@@ -126,24 +129,48 @@ def _on_this_machine(spec: EncoderSpec, place: str, file: str) -> bool:
 
 
 @functools.cache
-def _hub_has(place: str) -> bool:
-    """Ask the hub once whether it is there and has the repository."""
-    import urllib.request
-
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
+def _ask_hub(place: str) -> str:
+    """Ask the hub once for a repository or an address; return what keeps its weights away, "" where nothing does."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return False
+        return UNREACHED
     try:
-        if place.startswith("http"):
-            with urllib.request.urlopen(place, timeout=HUB_TIMEOUT_SECONDS):
-                return True
-        HfApi().model_info(place, timeout=HUB_TIMEOUT_SECONDS)
-    except (HfHubHTTPError, OSError):
-        return False
+        return _ask_address(place) if place.startswith("http") else _ask_repository(place)
+    except OSError:
+        return UNREACHED
     except Exception as error:  # a dead network has the hub's HTTP library's own family of errors
         if "http" in type(error).__module__:
-            return False
+            return UNREACHED
         raise
-    return True
+
+
+def _ask_address(url: str) -> str:
+    """Return what the server of an address has against it."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=HUB_TIMEOUT_SECONDS):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"{ABSENT} {url} answers {error.code} ({error.reason}). Try again later, or"
+
+
+def _ask_repository(place: str) -> str:
+    """Return what the hub has against giving a repository; a gated one tells its name to all, its files to few."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    hub = HfApi()
+    try:
+        if hub.model_info(place, timeout=HUB_TIMEOUT_SECONDS).gated:
+            hub.auth_check(place)
+    except GatedRepoError:
+        page = f"{hub.endpoint}/{place}"
+        return f"{ABSENT} the hub gates {place}. Accept its terms at {page} and {LOG_IN}; or"
+    except RepositoryNotFoundError:
+        return f"{ABSENT} the hub has no {place}, or a private one. Mend its name, or {LOG_IN}; or"
+    except HfHubHTTPError as error:
+        answer = error.response
+        attempt = "Log in again (hf auth login)" if answer.status_code in (401, 403) else "Try again later"
+        return f"{ABSENT} the hub answers {answer.status_code} ({answer.reason_phrase}) for {place}. {attempt}, or"
+    return ""

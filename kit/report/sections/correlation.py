@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kit.files import read_json
-from kit.report.evidence import Evidence
+from kit.report.evidence import Evidence, read_left
 from kit.report.parts import Heatmap, Part, Section, Table
 
 
@@ -13,7 +12,7 @@ def build(evidence: Evidence) -> Section | None:
     """Return two maps and the pairs that moved most for every run that was measured."""
     parts: list[Part] = []
     for result in evidence.drawn:
-        found = read_json(result.folder / "correlation.json")
+        found = read_left(result.folder / "correlation.json", "classes", "before", "after", "moved")
         if not found:
             continue
         for when in ("before", "after"):

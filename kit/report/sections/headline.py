@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kit.competition import ENSEMBLE
 from kit.leaderboard import SAME, Row
+from kit.ledger import is_of
 from kit.report.evidence import Evidence
 from kit.report.parts import Part, Section, Text
 
@@ -49,7 +50,7 @@ def _file(evidence: Evidence, row: Row) -> list[Part]:
     written = [own for own in evidence.ledger if own["run"] == row.run]
     if not written:
         return []
-    exact = [own for own in written if own["key"] == evidence.headline.facts["key"]]
+    exact = [own for own in written if is_of(evidence.prepared, evidence.headline, own)]
     file = f"submissions/{competition.name}/{(exact or written)[-1]['file']}"
     said = f"Its file is {file}." if exact else f"The last file of this run is {file}, of earlier settings."
     if competition.facts.slug:

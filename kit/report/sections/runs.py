@@ -12,9 +12,9 @@ from kit.errors import some
 from kit.fitting import TRAINING
 from kit.metrics import decide, per_class
 from kit.report.curves import calibrate_nested, order_by_similarity, reliability
-from kit.report.evidence import MOST_RUNS, Evidence
+from kit.report.evidence import MOST_RUNS, Evidence, read_left
 from kit.report.parts import Chart, Fold, Heatmap, Matrices, Measured, Part, Plot, Section, Series, Table, Text
-from kit.runs import Result
+from kit.runs import Result, fold_folder
 
 MOST_CURVES = 12  # of a ROC plot
 MOST_POINTS = 80  # of a curve: more are not seen
@@ -145,7 +145,8 @@ def _roc(result: Result, curves: Sequence[Curve]) -> Iterator[Part]:
 
 def _training(evidence: Evidence, result: Result) -> Iterator[Part]:
     """Give loss and learning rate over the epochs of every fold, where a network was trained."""
-    written = {fold: evidence.of_fold(result, fold, TRAINING) for fold in evidence.prepared.scored}
+    folders = {fold: fold_folder(result.folder, fold) for fold in evidence.prepared.scored}
+    written = {fold: read_left(mine / TRAINING, "copies") for fold, mine in folders.items()}
     diaries = {fold: own["copies"][0] for fold, own in written.items() if own}
     is_network = {fold: isinstance(own, list) and own and "epoch" in own[0] for fold, own in diaries.items()}
     diaries = {fold: own for fold, own in diaries.items() if is_network[fold]}  # epoch by epoch

@@ -7,7 +7,7 @@ from itertools import islice
 
 from kit.report.evidence import Evidence
 from kit.report.parts import Part, Picture, Section, Table, Text
-from kit.triage import find_sheets, folder_of
+from kit.triage import find_sheets, folder_of, is_of_today
 
 SHOWN = 20  # rows of the ranked labels
 COLUMNS = ("id", "given", "suggested", "probability", "quality", "confident_learning", "duplicate")
@@ -15,11 +15,15 @@ TITLES = {"labels": "Most suspicious labels", "outliers": "Images like no other"
 
 
 def build(evidence: Evidence) -> Section | None:
-    """Return the first of the ranked labels, the contact sheets and the command that made them."""
+    """Return the first of the ranked labels, the contact sheets and the command that made them; none of old labels."""
     folder = folder_of(evidence.prepared)
     if not (folder / "labels.csv").is_file():
         return None
     name = evidence.prepared.competition.name
+    if not is_of_today(evidence.prepared):
+        command = evidence.prepared.competition.command("triage")
+        told = f"Those that were laid out are of earlier labels or folds. {command} judges today's."
+        return Section("suspicious", "Suspicious labels", [Text(told, "note")])
     with open(folder / "labels.csv", encoding="utf-8", newline="") as file:
         rows = [[row.get(column) or "" for column in COLUMNS] for row in islice(csv.DictReader(file), SHOWN)]
     titles = [column.replace("_", " ") for column in COLUMNS]

@@ -1,0 +1,60 @@
+"""The streams of a call: stdout and stderr that are always there, hold every character, and say when they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import Any
+
+STDOUT = "standard output"
+
+
+class ReaderGone(BaseException):
+    """Say that nobody reads stdout any more, as after ``| head``; not an OSError, which libraries would mend."""
+
+
+class Stdout(io.FileIO):
+    """Write to stdout; what fails is named after it, and not taken for a file of the workspace."""
+
+    def write(self, data: Any) -> int | None:
+        """Write bytes.
+
+        Raises
+        ------
+        ReaderGone
+            When the other end of the pipe is closed.
+        OSError
+            When they cannot be written; its file name is `STDOUT`.
+        """
+        try:
+            return super().write(data)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+        except OSError as error:
+            error.filename = STDOUT
+            raise
+
+
+def open_streams() -> None:
+    """Make stdout and stderr usable, whatever the call was given: closed, in ASCII, full, or a pipe nobody reads."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as by >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+    if sys.stdout is sys.__stdout__:  # else it was replaced on purpose
+        mine = io.BufferedWriter(Stdout(sys.stdout.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(
+            mine, sys.stdout.encoding, "replace",
+            line_buffering=sys.stdout.line_buffering, write_through=sys.stdout.write_through,
+        )  # fmt: skip
+
+
+def drop_stdout() -> None:
+    """Send to nowhere what stdout still holds: it cannot be written, and Python would try once more at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
