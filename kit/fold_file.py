@@ -1,6 +1,7 @@
 """The fold file: the folds, assigned once, written to folds/NAME.csv, obeyed by everybody.
 
 Reads and writes ``folds/NAME.csv`` (`id,label,fold`, sorted by id); verifies it against the image table every time.
+``folds/NAME.groups.csv`` (`id,group`), where `kit.alike` has written it, names labelled images that stay together.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ["id", "label", "fold"]
+GROUP_COLUMNS = ["id", "group"]
 INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
 
 
@@ -43,6 +45,7 @@ def read_folds(
     clusters: np.ndarray,
     committed: Path | None = None,
     broken: Collection[str] = frozenset(),
+    keep: bool = True,
 ) -> np.ndarray:
     """Read the fold of every labelled image; assign and write the folds where there is no file yet.
 
@@ -58,6 +61,8 @@ def read_folds(
         A fold file to begin with where the workspace has none.
     broken
         Ids of labelled images that cannot be read now: their rows in the file are left alone.
+    keep
+        Whether folds that are assigned are written.
 
     Returns
     -------
@@ -83,7 +88,8 @@ def read_folds(
     folds = np.full(len(table), NO_FOLD, dtype=np.int64)
     if source is None:
         folds[labeled] = _assign(competition, known)
-        _write(file, _format(known, folds[labeled]), f"{folds.max() + 1} folds written to")
+        if keep:
+            _write(file, _format(known, folds[labeled]), f"{folds.max() + 1} folds written to")
     else:
         folds[labeled] = _verify(competition, source, known, broken)
         if source != file:
@@ -91,6 +97,70 @@ def read_folds(
         else:
             terminal.stage("folds", f"{folds.max() + 1} folds read from {file}")
     return folds
+
+
+def group_file(competition: Competition) -> Path:
+    """Return where the groups of look-alikes lie."""
+    return competition.workspace.folds(competition.name).with_suffix(".groups.csv")
+
+
+def refuse_to_regroup(competition: Competition) -> None:
+    """Refuse to group images anew where folds were assigned already: earlier CVs would be of other folds.
+
+    Raises
+    ------
+    InputError
+        Naming the file that is there.
+    """
+    for path in (competition.workspace.folds(competition.name), group_file(competition)):
+        if path.exists():
+            raise InputError(f"{path}: is there already; {INCOMPARABLE}")
+
+
+def write_groups(competition: Competition, ids: np.ndarray, groups: np.ndarray) -> Path:
+    """Write which labelled images stay together, sorted by id; return the file.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    ids, groups
+        (n_images,) text each.
+    """
+    text, file = io.StringIO(), group_file(competition)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([GROUP_COLUMNS, *sorted(zip(ids.tolist(), groups.tolist(), strict=True))])
+    _write(file, text.getvalue().encode(), f"{len(np.unique(groups))} groups of look-alikes written to")
+    return file
+
+
+def read_groups(competition: Competition, table: pd.DataFrame) -> np.ndarray | None:
+    """Return which labelled images stay together, (n_images,) text and None; None where no groups were written.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    table
+        Usable images, (n_images,) rows with `id` and `split`.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or a labelled image has no group.
+    """
+    file = group_file(competition)
+    if not file.exists():
+        return None
+    header, *rows = _read_csv(file)
+    if header != GROUP_COLUMNS or any(len(row) != len(GROUP_COLUMNS) for row in rows):
+        raise InputError(f"{file}: the lines must be {','.join(GROUP_COLUMNS)}; {INCOMPARABLE}")
+    group_of, is_labeled = dict(rows), (table["split"] == "labeled").to_numpy()
+    groups = np.where(is_labeled, table["id"].map(group_of), None)
+    if missing := table["id"][is_labeled & ~table["id"].isin(list(group_of))].tolist():
+        cause = f"{len(missing)} labelled images have no group: {some(missing)}; give each a line"
+        raise InputError(f"{file}: {cause}, or delete it and the fold file, with which no CV can be compared then")
+    return groups
 
 
 @dataclass(frozen=True)
@@ -136,11 +206,7 @@ def _format(known: _Labeled, folds: np.ndarray) -> bytes:
 
 def _read_rows(file: Path) -> dict[str, tuple[str, int]]:
     """Return label and fold of each id in a fold file."""
-    try:
-        lines = csv.reader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
-        header, *rows = list(lines) or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a CSV file in UTF-8 ({error}); {INCOMPARABLE}") from error
+    header, *rows = _read_csv(file)
     if header != COLUMNS:
         raise InputError(
             f"{file}: the first line must be {','.join(COLUMNS)}, not {','.join(header)!r}; {INCOMPARABLE}"
@@ -155,6 +221,14 @@ def _read_rows(file: Path) -> dict[str, tuple[str, int]]:
             raise InputError(f"{file}, row {number}: id {row[0]!r} is there twice; take one out, or {INCOMPARABLE}")
         found[row[0]] = (row[1], int(row[2]))
     return found
+
+
+def _read_csv(file: Path) -> list[list[str]]:
+    """Return the lines of a CSV file, the header first; an empty one where there is none."""
+    try:
+        return list(csv.reader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: not a CSV file in UTF-8 ({error}); {INCOMPARABLE}") from error
 
 
 def _verify(competition: Competition, file: Path, known: _Labeled, broken: Collection[str]) -> np.ndarray:

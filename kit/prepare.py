@@ -18,7 +18,7 @@ from kit.check.facts import audit_files
 from kit.competition import HOME, Competition
 from kit.errors import InputError, nearest, some
 from kit.files import key_of
-from kit.fold_file import read_folds
+from kit.fold_file import read_folds, read_groups
 from kit.folds import fold_groups, scored_folds
 from kit.hierarchy import Hierarchy
 from kit.images import Images, Pool
@@ -118,8 +118,15 @@ class Prepared:
         return self.pool.select(rows)
 
 
-def prepare(competition: Competition) -> Prepared:
+def prepare(competition: Competition, keep_folds: bool = True) -> Prepared:
     """Read the files of a competition, leave out what is broken, and read or assign its folds.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    keep_folds
+        Whether folds that are assigned are written.
 
     Raises
     ------
@@ -147,7 +154,10 @@ def prepare(competition: Competition) -> Prepared:
     labels = _read_codes(usable["label"][is_labeled], classes, task)
     _announce(competition, usable, classes)
     broken_labeled = set(table["id"][broken & (table["split"] == "labeled").to_numpy()])
-    folds = read_folds(competition, usable, clusters, _committed_folds(competition), broken_labeled)[is_labeled]
+    if (alike := read_groups(competition, usable)) is not None:
+        clusters = fold_groups(usable.assign(group=alike), clusters)
+    committed = _committed_folds(competition)
+    folds = read_folds(competition, usable, clusters, committed, broken_labeled, keep_folds)[is_labeled]
     embeddings = read_embeddings(competition, table)
     pool = Pool(
         ids=usable["id"].to_numpy(dtype=object),

@@ -28,7 +28,7 @@ def note_own(folder: Path, key: str) -> None:
     key
         The run's key, before anything of it is scored there.
     """
-    own = read_json(folder / OWN) or []
+    own = _read_own(folder)
     if key not in own and not (folder / FITS / key / SCORED).exists():
         write_json(folder / OWN, [*own, key])
 
@@ -37,4 +37,10 @@ def was_searched(prepared: Prepared, key: str) -> bool:
     """Return whether a search scored the settings of a run's key on today's folds, and the run had others before."""
     home = prepared.competition.workspace.runs(prepared.competition.name) / TUNE
     studies = [scored.parents[2] for scored in home.glob(f"*/*/{FITS}/{key}/{SCORED}")]
-    return any(key not in (read_json(study / OWN) or []) for study in studies)
+    return any(key not in _read_own(study) for study in studies)
+
+
+def _read_own(folder: Path) -> list[str]:
+    """Return the keys that are noted as a run's own."""
+    own = read_json(folder / OWN)
+    return own if isinstance(own, list) else []

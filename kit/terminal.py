@@ -64,8 +64,9 @@ def count(n: int, unit: str) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
+    """Print one JSON document on stdout; where that holds no Unicode, in JSON's own escapes: nothing is lost."""
+    is_ascii = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    sys.stdout.write(json.dumps(value, ensure_ascii=is_ascii, indent=1, default=str) + "\n")
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
@@ -183,7 +184,7 @@ def _draw_bar() -> Any:
 
 
 def _spell_rate(per_second: float) -> str:
-    """Return items per second, or seconds per item where that is the larger number."""
-    if per_second < 1:
+    """Return items per second, or seconds per item where that is the larger number and there were any."""
+    if 0 < per_second < 1:
         return f"{1 / per_second:.1f} s each"
     return f"{per_second:,.0f}/s" if per_second >= 10 else f"{per_second:.1f}/s"

@@ -35,6 +35,14 @@ def test_a_command_whose_streams_are_all_closed_keeps_its_exit_code():
     assert call("check", "nothing-of-this-name", shell=">&- 2>&- <&-")[0] == 2
 
 
+def test_a_call_without_stdin_can_ask_whether_somebody_is_there():
+    code = "from kit.cli.streams import open_streams; open_streams(); import sys; print(sys.stdin.isatty())"
+    said = subprocess.run(
+        ["bash", "-c", '"$@" <&-', "bash", sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True
+    )
+    assert (said.returncode, said.stdout) == (0, "False\n")
+
+
 def test_a_stream_without_unicode_gets_a_sign_for_what_it_cannot_show():
     code = (
         "from kit.cli.streams import open_streams; open_streams()\nfrom kit.terminal import out; out.print('0.9 ± 0.1')"

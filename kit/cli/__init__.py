@@ -11,8 +11,10 @@ import errno
 import re
 import signal
 import sys
+from typing import NoReturn
 
 from kit.cli.call import app, options
+from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
 from kit.errors import InputError, LeakFound, Stopped, TimeIsUp
 
 # isort: off
@@ -30,6 +32,7 @@ PLACE_ERRORS = {  # what is wrong with the place that was written to, and what t
     errno.ENOENT: "make it, or choose another --workspace",
     errno.EISDIR: "move that folder away",
     errno.EEXIST: "move that file away",
+    errno.ELOOP: "mend that link, which leads back to itself",
 } | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR), "choose another --workspace")
 
 
@@ -68,21 +71,38 @@ def _check_flags(arguments: list[str]) -> None:
 
 def main() -> None:
     """Run a command; turn what went wrong into one message and an exit code."""
+    open_streams()
     signal.signal(signal.SIGINT, _stop)
     try:
-        app(hoist(sys.argv[1:]) or ["--help"], prog_name="./run.sh")
+        try:
+            app(hoist(sys.argv[1:]) or ["--help"], prog_name="./run.sh")
+        finally:
+            sys.stdout.flush()  # what cannot be written is found out here, not when Python has ended
     except InputError as error:
         _fail(blame(str(error), options.changes), 2)
     except (LeakFound, TimeIsUp, RuntimeError) as error:
         _fail(str(error), 1)
+    except ReaderGone:  # as `| head` leaves it: what was asked for is done
+        drop_stdout()
+        sys.exit(0)
     except OSError as error:
-        if error.errno not in PLACE_ERRORS:
-            raise
-        remedy = PLACE_ERRORS[error.errno]
-        place = error.filename2 or error.filename or options.workspace
-        _fail(f"{place}: {error.strerror}; what was written before is whole, {remedy}", 2)
+        _fail_at(error)
     except Stopped:
         _fail("stopped; what was computed is kept, the next call goes on", 130)
+
+
+def _fail_at(error: OSError) -> None:
+    """Name the place that could not be read or written; an error without one, and of no known kind, is a bug."""
+    if error.filename == STDOUT:
+        drop_stdout()
+        _fail(f"{STDOUT}: {error.strerror}; the result could not be printed, what was written to files is whole", 2)
+    if error.filename is None and error.errno not in PLACE_ERRORS:
+        raise error
+    place = error.filename2 or error.filename or options.workspace
+    remedy = PLACE_ERRORS.get(error.errno or 0)
+    if remedy is None:
+        _fail(f"{place}: {error.strerror or error}; what was written before is whole", 1)
+    _fail(f"{place}: {error.strerror}; what was written before is whole, {remedy}", 2)
 
 
 def blame(message: str, changes: tuple[str, ...]) -> str:
@@ -101,7 +121,7 @@ def _stop(*_: object) -> None:
     raise Stopped
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     from kit import terminal
 
     terminal.fail(message)

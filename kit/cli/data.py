@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
+    from kit.competition import Competition
     from kit.prepare import Prepared
 
 
@@ -65,13 +66,22 @@ def check(comp: Comp = DEFAULT) -> None:
 def folds(
     comp: Comp = DEFAULT,
     run: Annotated[str | None, typer.Option(help="Draw the classes before and after this run's balance, too.")] = None,
+    alike: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Keep look-alikes of a class in one fold, so many groups of each: a few more than folds."
+        ),
+    ] = None,
+    encoder_of: Annotated[str | None, typer.Option(help="The run whose encoder tells look-alikes.")] = None,
 ) -> None:
     """Assign the folds once, or read and verify them; show classes x folds."""
     import numpy as np
 
     from kit import terminal
 
-    prepared = ready(read(comp))
+    competition = read(comp)
+    grouped = _keep_together(competition, alike, encoder_of) if alike else {}
+    prepared = ready(competition)
     n_folds = int(prepared.folds.max()) + 1
     has = prepared.labels if prepared.labels.ndim == 2 else np.eye(len(prepared.classes), dtype=int)[prepared.labels]
     counts = np.stack([has[prepared.folds == fold].sum(axis=0, dtype=int) for fold in range(n_folds)], axis=1)
@@ -80,8 +90,29 @@ def folds(
     document = {"file": str(path), "counts": dict(zip(prepared.classes, counts.tolist(), strict=True))}
     if balance:
         terminal.note(f"the classes before and after: {balance['picture']}")
-    say(_table_of_folds(prepared, counts, balance), document | ({"balance": balance} if balance else {}))
+    more = ({"balance": balance} if balance else {}) | ({"alike": grouped} if grouped else {})
+    say(_table_of_folds(prepared, counts, balance), document | more)
     suggest("train", comp)
+
+
+def _keep_together(competition: Competition, n_groups: int, run: str | None) -> dict[str, Any]:
+    """Group look-alikes before the folds are assigned, and say what that changes."""
+    from kit import terminal
+    from kit.alike import describe, keep_together
+
+    with holding(competition):
+        found = keep_together(competition, n_groups, run)
+    (plain, plain_error), (grouped, grouped_error) = found.plain, found.grouped
+    terminal.stage(
+        "alike",
+        f"logistic regression on these features: {competition.facts.metric} {plain:.3f} ± {plain_error:.3f} in plain "
+        f"folds, {grouped:.3f} ± {grouped_error:.3f} with look-alikes kept together",
+    )
+    terminal.note(
+        "the second is to be believed where test images come from other places than the labelled ones; where they are "
+        f"drawn alike, delete {found.file} and the fold file"
+    )
+    return describe(found, competition.facts.metric)
 
 
 def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""The streams of a call: stdout and stderr that are always there, hold every character, and say when they fail."""
+"""The streams of a call: always there, whatever characters they are given, and named where they fail."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Stdout(io.FileIO):
 
 
 def open_streams() -> None:
-    """Make stdout and stderr usable, whatever the call was given: closed, in ASCII, full, or a pipe nobody reads."""
-    for name in ("stdout", "stderr"):
+    """Make the streams usable, whatever the call was given: closed, in ASCII, full, or a pipe that nobody reads."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller, as by >&-
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
     if sys.stdout is sys.__stdout__:  # else it was replaced on purpose

@@ -6,6 +6,7 @@ The unit-length text features of all prompts of a class are averaged and brought
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from kit.encoders import Encoder, load_encoder
 from kit.errors import InputError
 from kit.files import key_of, write_atomic
 from kit.prompts.lists import NAMES, PromptList, prompts_of
+from kit.terminal import warn
 from kit.weights import EncoderSpec, parse_encoder
 
 if TYPE_CHECKING:
@@ -64,8 +66,7 @@ def read_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], pr
     """
     words = prompts_of(pool, prompts)
     warm_text_weights(pool, encoder, encoder_args, [words])
-    with np.load(_path(pool, parse_encoder(encoder, encoder_args, pool.lookup), words), allow_pickle=False) as arrays:
-        return TextWeights(arrays["values"], float(arrays["logit_scale"]))
+    return _read(_path(pool, parse_encoder(encoder, encoder_args, pool.lookup), words))
 
 
 def keep_text_weights(
@@ -86,7 +87,7 @@ def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], li
         When the encoder has no text tower, or a prompt is longer than it reads.
     """
     spec = parse_encoder(encoder, encoder_args, pool.lookup)
-    missing = [words for words in lists if not _path(pool, spec, words).exists()]
+    missing = [words for words in lists if _read(_path(pool, spec, words)) is None]
     loaded = load_encoder(spec) if missing else None
     for words in missing:
         try:
@@ -96,6 +97,19 @@ def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], li
             raise InputError(f"{file}: {error}") from error
         with write_atomic(_path(pool, spec, words)) as file:
             np.savez(file, values=values, logit_scale=loaded.logit_scale)
+
+
+def _read(path: Path) -> TextWeights | None:
+    """Return weights from the cache, or None where there are none; a damaged file is named and deleted."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return TextWeights(arrays["values"], float(arrays["logit_scale"]))
+    except FileNotFoundError:
+        return None
+    except (EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        warn(f"{path}: damaged, and made again")
+        path.unlink(missing_ok=True)
+        return None
 
 
 def _path(pool: Pool, spec: EncoderSpec, words: PromptList) -> Path:
