@@ -109,8 +109,8 @@ def _keep_together(competition: Competition, n_groups: int, run: str | None) -> 
         f"folds, {grouped:.3f} ± {grouped_error:.3f} with look-alikes kept together",
     )
     terminal.note(
-        "the second is to be believed where test images come from other places than the labelled ones; where they are "
-        f"drawn alike, delete {found.file} and the fold file"
+        "these folds are for test images from other places or days than the labelled ones; where they are drawn "
+        f"alike, CV is now far too low: delete {found.file} and the fold file"
     )
     return describe(found, competition.facts.metric)
 

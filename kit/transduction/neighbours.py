@@ -124,8 +124,10 @@ class Graph:
 def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool) -> np.ndarray:
     """Return the nearest images of every image of the pool; searched the first time.
 
-    Left out are the image itself and, for a labelled image, the labelled ones of its group: they share its fold, and
-    would fill the places of those that its fold may use.
+    Left out are the image itself and, unless test images may be neighbours, for a labelled image the labelled ones of
+    its group: they share its fold, whose images are then no nodes, and would fill the places of those that are. Where
+    test images are nodes, so is the held-out fold: the images of a burst support each other there as they do in the
+    test set.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
     features = encode_images(everything, encoder, encoder_args)
     allowed = np.flatnonzero((pool.splits != "test") | with_test)
     k = min(k, len(allowed) - 1)
-    twins = _labelled_twins(pool)
+    twins = _labelled_twins(pool) if not with_test else np.zeros((0, 2), dtype=np.int64)
     path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist())}.npy"
     if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
         return known
