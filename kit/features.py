@@ -17,7 +17,7 @@ import numpy as np
 from kit.deadline import check_deadline
 from kit.encoders import Encoder, load_encoder, preprocessing_of
 from kit.errors import InputError, some
-from kit.files import fill_array, key_of, read_json, write_atomic, write_json
+from kit.files import fill_array, key_of, read_array, read_object, write_atomic, write_json
 from kit.images import Images, Pool
 from kit.store import BLOCK, Geometry, decode_block, read_rows, read_store
 from kit.terminal import Progress, stage, track, warn
@@ -166,8 +166,8 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndar
     overflows = _check_note(path, spec)
     if overflows:
         raise _NotFinite(overflows)
-    if path.exists():
-        return np.load(path, mmap_mode="r", allow_pickle=False), key
+    if (known := read_array(path, (len(pool), None), "float16")) is not None:
+        return known, key
     encoder = load_encoder(spec)
     note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
     run = Forward(encoder, precision)
@@ -191,7 +191,7 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndar
 
 def _check_note(path: Path, spec: EncoderSpec) -> str | None:
     """Throw features away that were made with another preprocessing; return the images noted as overflowing."""
-    note = read_json(path.with_suffix(".json")) or {}
+    note = read_object(path.with_suffix(".json")) or {}
     made = [file for file in (path, path.with_suffix(".part")) if file.exists()]
     if not made and not note:
         return None

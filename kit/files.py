@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from kit.terminal import warn
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -99,6 +101,26 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def read_object(path: Path, *keys: str) -> dict[str, Any] | None:
+    """Read a JSON object of the kit's own; None where there is none, or the file holds anything but one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    keys
+        What it must hold; without one of them it is another version's, or another hand's.
+    """
+    found = read_json(path)
+    return found if isinstance(found, dict) and all(key in found for key in keys) else None
+
+
+def remedy_for(path: Path) -> str:
+    """Return how a damaged file comes to be made again: of a finished run's fold, the run's note of that goes too."""
+    finished = path.parent.parent / "run.json"
+    return f"delete {path.parent}{f' and {finished}' if finished.exists() else ''} and run again"
+
+
 def key_of(*parts: object) -> str:
     """Return a short hash of JSON-like values: the key of what is made from them."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
@@ -114,12 +136,12 @@ def hash_file(path: Path) -> str:
 def fill_array(
     path: Path,
     shape: tuple[int, ...],
-    dtype: str,
+    dtype: Any,
     fill: Callable[[np.ndarray, int, int], None],
     block: int = 256,
     after_block: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Return the memory-mapped array at `path`, computing the rows that are not there yet.
+    """Return the memory-mapped array at `path`, computing the rows that are not there yet; a damaged one is remade.
 
     Rows are computed in blocks into a ``.part`` file beside `path`, with a note of how many are safe on the disk, so
     that a killed run goes on where it stopped. The disk space is reserved first: a full disk is an error here, not a
@@ -133,7 +155,7 @@ def fill_array(
     shape
         Shape, rows first.
     dtype
-        A numpy dtype name.
+        What numpy takes for a dtype.
     fill
         ``fill(rows, start, stop)`` writes rows start..stop into `rows` (stop - start, ...).
     block
@@ -149,14 +171,44 @@ def fill_array(
     """
     import numpy as np
 
-    if not path.exists():
+    if (found := read_array(path, shape, dtype)) is None:
         lock = path.with_suffix(".lock")
         with _locked(lock):
             if not path.exists():  # else another process made it while this one waited
                 _fill_part(path, shape, dtype, fill, block, after_block)
             # Safe: whoever waits for this lock file, and whoever makes a new one, finds `path` made.
             lock.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def read_array(path: Path, shape: tuple[int | None, ...], dtype: Any) -> np.ndarray | None:
+    """Return the memory-mapped array at `path`, or None where there is none; a damaged one is named and deleted.
+
+    Parameters
+    ----------
+    path
+        A ``.npy`` file that can be made again.
+    shape
+        Its shape; None for an axis whose length is not known beforehand.
+    dtype
+        What numpy takes for a dtype.
+    """
+    import numpy as np
+
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if found.dtype != np.dtype(dtype) or len(found.shape) != len(shape):
+            raise ValueError(path)
+        if any(wanted not in (None, length) for wanted, length in zip(shape, found.shape, strict=True)):
+            raise ValueError(path)
+    except FileNotFoundError:
+        return None
+    except (EOFError, ValueError, OverflowError):  # numpy's words, of pickles, would not help
+        warn(f"{path}: damaged, and made again")
+        path.unlink(missing_ok=True)
+        return None
+    return found
 
 
 @contextlib.contextmanager
@@ -171,7 +223,7 @@ def _locked(lock: Path) -> Iterator[None]:
 def _fill_part(
     path: Path,
     shape: tuple[int, ...],
-    dtype: str,
+    dtype: Any,
     fill: Callable[[np.ndarray, int, int], None],
     block: int,
     after_block: Callable[[], None],
@@ -191,18 +243,18 @@ def _fill_part(
     note.unlink(missing_ok=True)
 
 
-def _open_part(part: Path, note: Path, shape: tuple[int, ...], dtype: str) -> tuple[np.ndarray, int]:
+def _open_part(part: Path, note: Path, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, int]:
     """Open the half-made array, or reserve a new one."""
     import numpy as np
 
     done = read_json(note)
-    if isinstance(done, int) and part.exists():
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if isinstance(done, int) and part.exists() and part.stat().st_size > n_bytes:  # numpy would lengthen a cut file
         with contextlib.suppress(ValueError):
             rows = np.lib.format.open_memmap(part, mode="r+")
             if rows.shape == shape and rows.dtype == np.dtype(dtype):
                 return rows, done
     note.unlink(missing_ok=True)
-    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     _reserve(part, n_bytes + HEADER_BYTES)
     # open_memmap would truncate and so give the reserved space back: write the header into it instead.
     with open(part, "r+b") as file:
@@ -245,10 +297,15 @@ def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
                     say(f"{folder} is held by {file.read().strip() or 'another run'}; waiting for it to end")
                 waiting = True
                 time.sleep(POLL_SECONDS)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")
-        file.flush()
+        _note_holder(file, f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")
         try:
             yield
         finally:
-            file.truncate(0)
+            _note_holder(file, "")
+
+
+def _note_holder(file: IO[str], holder: str) -> None:
+    """Write into a lock file who holds it: a courtesy to those who wait, that a full disk need not grant."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), holder.encode())  # unbuffered: closing the file would write what a full disk refused

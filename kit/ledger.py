@@ -16,13 +16,19 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from kit.competition import Competition
+from kit.decision.chosen import sent_key
+from kit.errors import InputError
 from kit.files import hold, write_atomic
+from kit.prepare import Prepared
+from kit.runs import Result
 from kit.terminal import warn
 
 LEDGER = "ledger.csv"
 COLUMNS = (
-    "file run key cv se sha256 commit made public private message status ref token sent"  # sent: Kaggle's time, UTC
+    "file run key decision cv se sha256 commit made "
+    "public private message status ref token sent"  # sent: Kaggle's time, UTC
 ).split()
+MADE = COLUMNS[: COLUMNS.index("made") + 1]  # what is known of a file before it is sent
 SENDING = "SENDING"  # a status of ours: sent, and not yet found at Kaggle; the others are Kaggle's
 TOKEN = re.compile(r"\s*\[kit-([0-9a-f]{10})\]")
 
@@ -35,12 +41,25 @@ def hold_ledger(competition: Competition) -> AbstractContextManager[None]:
 
 
 def read_ledger(competition: Competition) -> list[Row]:
-    """Return the ledger's rows, oldest first; columns that an older ledger lacks are empty."""
+    """Return the ledger's rows, oldest first; columns that an older ledger lacks are empty.
+
+    Raises
+    ------
+    InputError
+        When another program saved the file in another encoding, or with other separators.
+    """
     path = competition.workspace.submissions(competition.name) / LEDGER
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return [dict.fromkeys(COLUMNS, "") | row for row in csv.DictReader(file, restval="")]
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # Excel begins UTF-8 with a mark
+            reader = csv.DictReader(file, restval="")
+            rows = [dict.fromkeys(COLUMNS, "") | row for row in reader]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8; save it as UTF-8") from error
+    if rows and "file" not in reader.fieldnames:
+        raise InputError(f"{path}: the first line names no column 'file'; save it as UTF-8 with commas")
+    return rows
 
 
 def write_ledger(competition: Competition, rows: Sequence[Row]) -> None:
@@ -51,6 +70,15 @@ def write_ledger(competition: Competition, rows: Sequence[Row]) -> None:
     writer.writerows(rows)
     with write_atomic(competition.workspace.submissions(competition.name) / LEDGER, "w") as file:
         file.write(text.getvalue())
+
+
+def is_of(prepared: Prepared, result: Result, row: Row) -> bool:
+    """Return whether a row's file is of exactly this run, decided as today: one key may be sent with other thresholds.
+
+    Ledgers from before the column `decision` say nothing there, as where nothing is decided.
+    """
+    decided = sent_key(prepared, result.facts.get("thresholds"))
+    return row.get("key") == result.facts["key"] and (row.get("decision") or "") == decided
 
 
 def new_token() -> str:
@@ -104,7 +132,7 @@ def _origin(rows: list[Row], own: dict[str, Any], sizes: dict[str, int]) -> Row:
     """Return what is known of a submission that has no row: its file's facts where the file is ours."""
     same = next((row for row in reversed(rows) if row["file"] == own["file"] and row["run"]), None)
     if same and _is_same_file(own, sizes):
-        return {key: same[key] for key in ("file", "run", "key", "cv", "se", "sha256", "commit", "made")}
+        return {key: same[key] for key in MADE}
     return {"file": own["file"]}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit.files import read_json, write_json
+from kit.files import read_object, write_json
 
 FILE = "times.json"
 NOTHING_DONE = 1.0  # seconds: a stage that took less re-used what was there, and its last real time stays
@@ -37,4 +37,5 @@ class Stopwatch:
 
 def read_times(folder: Path) -> dict[str, float]:
     """Return the seconds of each stage when it last did any work; empty where nothing was measured."""
-    return read_json(folder / FILE) or {}
+    times = read_object(folder / FILE) or {}
+    return {stage: seconds for stage, seconds in times.items() if isinstance(seconds, int | float)}

@@ -22,7 +22,7 @@ from kit.competition import ENSEMBLE, PseudoPlan
 from kit.decision.chosen import decide_oof, decision_key, describe_thresholds
 from kit.ensemble import combine
 from kit.errors import InputError, LeakFound, some
-from kit.files import read_json
+from kit.files import read_json, remedy_for
 from kit.fitting import find_changed, read_fitted, read_sweep
 from kit.metrics import Metric, find_metric, score_with_error
 from kit.predictions import Predictions, mean_predictions, read_predictions
@@ -307,7 +307,7 @@ def _read_ledger(run: Result, fold: int) -> dict[str, Any]:
     if ledger is None:
         path = fold_folder(run.folder, fold) / "provenance.json"
         cause = "is not as it was written" if path.exists() else "is missing"
-        raise LeakFound(f"{run.name} fold {fold}: {path} {cause}; what it saw is unknown")
+        raise LeakFound(f"{run.name} fold {fold}: {path} {cause}; what it saw is unknown; {remedy_for(path)}")
     return ledger
 
 

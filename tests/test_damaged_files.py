@@ -15,17 +15,21 @@ from toys import Dialled
 from kit import terminal
 from kit.bundle.writing import write_bundle
 from kit.check.facts import FILE, PARTS
+from kit.competition import HOME
 from kit.correlation import Correlation
 from kit.crossval import crossval
 from kit.ensemble import ensemble, find_ensemble
 from kit.errors import DamagedFile, InputError, LeakFound
+from kit.features import encode_images
 from kit.files import fill_array, read_array, read_json, read_object, write_json
 from kit.ledger import read_ledger, write_ledger
 from kit.models import MODELS
 from kit.prepare import prepare
+from kit.prompts.text import read_text_weights
 from kit.report import write_report
 from kit.rounds import read_diary
 from kit.runs import find_result, fold_folder, result_at, runs_of_other_folds
+from kit.searched import note_own
 from kit.stopwatch import Stopwatch, read_times
 from kit.store import Geometry, read_store
 from kit.transduction.neighbours import read_neighbours
@@ -35,6 +39,7 @@ from kit.verify import verify
 
 SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
 DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
+TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
 DAMAGES = {
     "empty": lambda raw: b"",
     "cut": lambda raw: raw[:-7],
@@ -68,6 +73,24 @@ def test_a_damaged_image_store_is_named_and_made_again(colours, heard, kind):
     assert any(f"{file}: damaged, and made again" in line for line in heard)
     heard.clear()
     assert np.array_equal(read_store(pool, LIKE), before) and not heard
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_features_and_words_of_an_encoder_are_named_and_made_again(colours, heard, kind):
+    pool = prepare(colours()).pool
+    images = pool.select(np.arange(len(pool)))
+
+    def see() -> list[np.ndarray]:
+        return [encode_images(images, TINY_CLIP).values, read_text_weights(pool, TINY_CLIP, {}, "names").values]
+
+    before = see()
+    (features,) = (pool.cache / "features").glob("*.npy")
+    (words,) = (pool.cache / "text").glob("*.npz")
+    damage(features, kind)
+    damage(words, kind)
+    assert all(map(np.array_equal, see(), before))
+    for file in (features, words):
+        assert any(f"{file}: damaged, and made again" in line for line in heard)
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -261,6 +284,19 @@ def test_a_damaged_fold_of_a_trial_is_fitted_again(dialled, kind):
     (file,) = folder.glob("*/fold_0.npy")
     damage(file, kind)
     assert next(score_folds(prepared, setting, folder)) == first
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_foreign_scores_of_a_setting_are_made_again(dialled, text):
+    prepared, folder = dialled
+    setting = change(prepared.competition.run("dialled"), {"dial": 0.7})
+    scores = list(score_folds(prepared, setting, folder))
+    (file,) = folder.glob("*/scored.json")
+    file.write_text(text)
+    assert list(score_folds(prepared, setting, folder)) == scores == read_json(file)
+    (folder / "own.json").write_text(text)
+    note_own(folder, "another")
+    assert "another" in read_json(folder / "own.json")
 
 
 @pytest.mark.parametrize("change_of", ["cut to its first page", "empty", "text", "zeros", "no tables"])

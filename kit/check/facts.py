@@ -63,7 +63,7 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
     known = _read_known(cache, light)
     todo = _list_changed(list(dict.fromkeys(table["path"])), known)
     if todo or any(cache.glob(PARTS)):
-        whole = pa.concat_tables([_read_known(cache, _schema().names), *_measure_files(todo, cache)])
+        whole = pa.concat_tables([_read_known(cache, _schema().names), *(_measure_files(todo, cache) if todo else ())])
         whole = whole.combine_chunks().take(sorted(_find_rows(whole).values()))
         _write_known(whole, cache)
         known = whole.select(light)

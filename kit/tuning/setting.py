@@ -57,7 +57,7 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
     """
     folder = home / run_key(prepared, run)
     scored = read_json(folder / SCORED)
-    if scored is not None and (folder / "oof.parquet").exists():
+    if _are_scores(scored, len(prepared.scored)) and (folder / "oof.parquet").exists():
         yield from scored
         return
     sweeps, so_far = {}, []
@@ -73,6 +73,13 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
     for fold in sweeps:
         _fold_file(folder, fold).unlink(missing_ok=True)
     yield so_far[-1]
+
+
+def _are_scores(scored: Any, n_folds: int) -> bool:
+    """Return whether this is what was noted of a setting: a score after each fold, the last of them not missing."""
+    if not isinstance(scored, list) or len(scored) != n_folds or scored[-1] is None:
+        return False
+    return all(score is None or isinstance(score, int | float) for score in scored)
 
 
 def decided(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:
