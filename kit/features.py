@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kit.arrays import fill_array, read_array
 from kit.deadline import check_deadline
 from kit.encoders import Encoder, load_encoder, preprocessing_of
 from kit.errors import InputError, some
-from kit.files import fill_array, key_of, read_array, read_object, write_atomic, write_json
+from kit.files import key_of, read_object, write_atomic, write_json
 from kit.images import Images, Pool
 from kit.store import BLOCK, Geometry, decode_block, read_rows, read_store
 from kit.terminal import Progress, stage, track, warn

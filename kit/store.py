@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit.arrays import fill_array
 from kit.deadline import check_deadline
-from kit.files import fill_array, key_of, write_atomic
+from kit.files import key_of, write_atomic
 from kit.images import Images, Pool, decode_image
 from kit.terminal import Progress, stage
 

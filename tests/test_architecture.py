@@ -9,7 +9,7 @@ from pathlib import Path
 
 HOME = Path(__file__).parents[1]
 ORDER = (
-    "errors terminal files deadline metrics predictions hierarchy grid search competition competition_file "
+    "errors terminal files arrays deadline metrics predictions hierarchy grid search competition competition_file "
     "kaggle_api table images sheet check new digits folds fold_file prepare store weights device encoders features "
     "alike transduction mining prompts balance recipe training models model_options bagging pseudo decision exclusion "
     "runs rounds searched sweep fitting crossval correlation label_correlation prompt_report importing mixing ensemble "

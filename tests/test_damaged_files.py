@@ -13,6 +13,7 @@ from test_heads import clouds
 from toys import Dialled
 
 from kit import terminal
+from kit.arrays import fill_array, read_array
 from kit.bundle.writing import write_bundle
 from kit.check.facts import FILE, PARTS
 from kit.competition import HOME
@@ -21,7 +22,7 @@ from kit.crossval import crossval
 from kit.ensemble import ensemble, find_ensemble
 from kit.errors import DamagedFile, InputError, LeakFound
 from kit.features import encode_images
-from kit.files import fill_array, read_array, read_json, read_object, write_json
+from kit.files import read_json, read_object, write_json
 from kit.ledger import read_ledger, write_ledger
 from kit.models import MODELS
 from kit.prepare import prepare

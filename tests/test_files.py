@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.files import fill_array, hold, key_of, read_json, write_atomic, write_json
+from kit.arrays import fill_array
+from kit.files import hold, key_of, read_json, write_atomic, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -43,7 +44,7 @@ def test_a_full_disk_is_refused_before_an_array_is_mapped(tmp_path):
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "from pathlib import Path; from kit.files import fill_array\n"
+        "from pathlib import Path; from kit.arrays import fill_array\n"
         "fill_array(Path(sys.argv[1]), (1000, 10), 'float32', lambda rows, start, stop: None)"
     )
     failed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.npy")], capture_output=True, text=True)
@@ -53,13 +54,13 @@ def test_a_full_disk_is_refused_before_an_array_is_mapped(tmp_path):
 
 def test_without_the_means_to_reserve_zeros_are_written(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    monkeypatch.setattr("kit.files.ZEROS_BYTES", 1000)
+    monkeypatch.setattr("kit.arrays.ZEROS_BYTES", 1000)
     values = fill_array(tmp_path / "a.npy", (900, 5), "int16", count_up, block=100)
     assert (values == np.arange(900)[:, None]).all()
     code = (
         "import os, resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); del os.posix_fallocate\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "from pathlib import Path; from kit.files import fill_array\n"
+        "from pathlib import Path; from kit.arrays import fill_array\n"
         "fill_array(Path(sys.argv[1]), (1000, 10), 'float32', lambda rows, start, stop: None)"
     )
     failed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "b.npy")], capture_output=True, text=True)
@@ -114,7 +115,7 @@ SLOW_FILL = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from kit.files import fill_array
+from kit.arrays import fill_array
 
 def fill(rows, start, stop):
     print(start, flush=True)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kit.arrays import fill_array, read_array
 from kit.deadline import check_deadline
 from kit.features import encode_images
-from kit.files import fill_array, key_of, read_array
+from kit.files import key_of
 from kit.images import Images, Pool
 from kit.terminal import Progress
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from kit.arrays import read_array
 from kit.competition import Run
 from kit.deadline import check_deadline
 from kit.decision.chosen import decide_oof, describe_thresholds
 from kit.errors import InputError
-from kit.files import read_array, read_json, write_atomic, write_json
+from kit.files import read_json, write_atomic, write_json
 from kit.fitting import fit_model, predict
 from kit.models import build_model, is_swept
 from kit.predictions import Predictions, concatenate, read_predictions, write_predictions
