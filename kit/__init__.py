@@ -11,14 +11,14 @@ The pipeline, in the order in which ``./run.sh all`` walks it; every stage leave
     competition.toml          facts and runs                    competition_file.py
       -> image table          id, path, label, split            table/
       -> audit                broken files, duplicates          check/
-      -> folds/NAME.csv       the only split there is           folds.py, fold_file.py
+      -> folds/NAME.csv       the only split there is           folds/
       -> store, features      decode once, encode once          store.py, encoders/, features.py, prompts/
       -> runs x folds         oof, test, unlabeled Predictions  models/, training/, crossval.py, sweep.py
       -> pseudo-label rounds  per fold, from models that        pseudo/, rounds.py
                               never saw the fold
       -> ensemble             temperatures and weights on oof   mixing.py, ensemble.py
       -> decisions            thresholds, none of these         decision/, strangers/, decided.py
-      -> submissions/NAME/    one validated CSV, a ledger row   sample.py, submission.py, ledger.py
+      -> submissions/NAME/    one validated CSV, a ledger row   submission/
       -> leaderboard          CV +- SE, paired tests            leaderboard/
       -> verify               re-derives all of it; a leak      verify.py
                               is named, exit code 1

@@ -17,7 +17,7 @@ from kit import terminal
 from kit.competition import Competition, Run
 from kit.errors import InputError
 from kit.features import encode_images
-from kit.fold_file import refuse_to_regroup, write_groups
+from kit.folds.file import refuse_to_regroup, write_groups
 from kit.metrics import score_with_error
 from kit.predictions import MULTILABEL
 from kit.prepare import Prepared, prepare

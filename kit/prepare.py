@@ -18,8 +18,8 @@ from kit.check.facts import audit_files
 from kit.competition import HOME, Competition
 from kit.errors import InputError, nearest, some
 from kit.files import key_of
-from kit.fold_file import read_folds, read_groups
 from kit.folds import fold_groups, scored_folds
+from kit.folds.file import read_folds, read_groups
 from kit.hierarchy import Hierarchy
 from kit.images import Images, Pool
 from kit.metrics import check_classes

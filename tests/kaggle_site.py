@@ -20,7 +20,7 @@ from kit.competition import Competition
 from kit.competition_file import read_competition
 from kit.files import Workspace
 from kit.kaggle_api.session import Kaggle
-from kit.ledger import read_ledger, write_ledger
+from kit.submission.ledger import read_ledger, write_ledger
 
 RUNS = """
 [runs.svm]

@@ -11,7 +11,7 @@ import pytest
 from kit.alike import group_alike, keep_together
 from kit.cli import main
 from kit.errors import InputError
-from kit.fold_file import group_file
+from kit.folds.file import group_file
 from kit.prepare import prepare
 
 N_LABELED, N_IMAGES, N_BURSTS = 18, 39, 3

@@ -10,10 +10,10 @@ from pathlib import Path
 HOME = Path(__file__).parents[1]
 ORDER = (
     "errors terminal files arrays deadline metrics predictions hierarchy grid search competition competition_file "
-    "kaggle_api table images sheet check new digits folds fold_file prepare store weights device encoders features "
+    "kaggle_api table images sheet check new digits folds prepare store weights device encoders features "
     "alike transduction mining prompts balance recipe training models model_options bagging pseudo decision exclusion "
-    "runs rounds searched sweep fitting crossval correlation label_correlation prompt_report importing mixing ensemble "
-    "strangers decided ledger sample submission submitting leaderboard verify tuning clean pipeline stopwatch triage "
+    "runs rounds searched sweep fitting crossval correlation prompt_report importing mixing ensemble "
+    "strangers decided submission submitting leaderboard verify tuning clean pipeline stopwatch triage "
     "explain report bundle bench pretrain cli __main__"
 ).split()
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

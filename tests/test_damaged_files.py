@@ -23,7 +23,6 @@ from kit.ensemble import ensemble, find_ensemble
 from kit.errors import DamagedFile, InputError, LeakFound
 from kit.features import encode_images
 from kit.files import read_json, read_object, write_json
-from kit.ledger import read_ledger, write_ledger
 from kit.models import MODELS
 from kit.prepare import prepare
 from kit.prompts.text import read_text_weights
@@ -33,6 +32,7 @@ from kit.runs import find_result, fold_folder, result_at, runs_of_other_folds
 from kit.searched import note_own
 from kit.stopwatch import Stopwatch, read_times
 from kit.store import Geometry, read_store
+from kit.submission.ledger import read_ledger, write_ledger
 from kit.transduction.neighbours import read_neighbours
 from kit.tuning import read_space, study_folder, tune
 from kit.tuning.setting import change, score_folds

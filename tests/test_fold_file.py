@@ -11,8 +11,8 @@ from letters import letters, make_competition, tabulate
 
 from kit.competition import Competition
 from kit.errors import InputError
-from kit.fold_file import read_folds
 from kit.folds import NO_FOLD, assign_folds, scored_folds
+from kit.folds.file import read_folds
 
 
 @pytest.fixture

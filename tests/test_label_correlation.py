@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from kit.cli import hoist
 from kit.cli.call import app
 from kit.competition_file import read_competition
+from kit.correlation.labels import LabelCorrelation, correlate_labels, correlations, write_label_correlation
 from kit.crossval import crossval
 from kit.files import Workspace
-from kit.label_correlation import LabelCorrelation, correlate_labels, correlations, write_label_correlation
 from kit.prepare import Prepared, prepare
 
 EVERY = np.arange(500)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from folders import competition_of, write
 
-from kit.ledger import COLUMNS, join_ledger, mark, read_ledger, write_ledger
+from kit.submission.ledger import COLUMNS, join_ledger, mark, read_ledger, write_ledger
 
 ROW = dict.fromkeys(COLUMNS, "") | {"file": "001_svm.csv", "run": "svm", "cv": "0.7", "sha256": "s"}
 SIZES = {"001_svm.csv": 10}

@@ -25,8 +25,8 @@ from kit.mixing import fit_greedy, fit_shrunk, of_choices
 from kit.predictions import Predictions
 from kit.prepare import Prepared, prepare
 from kit.runs import decided_rows, find_result, oof_rows
-from kit.sample import check_submission, form_of, read_sample
 from kit.submission import fill_sample, make_submission
+from kit.submission.sample import check_submission, form_of, read_sample
 from kit.sweep import _losses, choose_per_fold
 from kit.verify import verify
 

@@ -18,7 +18,7 @@ from kit.errors import InputError
 from kit.exclusion import read_exclusion
 from kit.explain import latest_sheets
 from kit.files import Workspace
-from kit.fold_file import read_folds
+from kit.folds.file import read_folds
 from kit.importing import import_predictions
 from kit.leaderboard import read_solution
 from kit.metrics import find_metric
@@ -27,7 +27,7 @@ from kit.pipeline import train_runs
 from kit.predictions import Predictions
 from kit.prepare import prepare
 from kit.report import refresh_report, write_report
-from kit.sample import read_sample
+from kit.submission.sample import read_sample
 from kit.table import read_table
 from kit.table.scan import read_csv
 from kit.triage import find_sheets

@@ -12,7 +12,7 @@ from kaggle_site import WarmKaggle, hurry, write_submissions
 
 from kit.kaggle_api.failures import KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
-from kit.ledger import read_ledger
+from kit.submission.ledger import read_ledger
 from kit.submitting.gate import Package, check_open, find_arrived
 from kit.submitting.sending import send, settle
 

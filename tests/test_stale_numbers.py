@@ -15,7 +15,6 @@ from kit.files import read_json, write_json
 from kit.fitting import read_fitted
 from kit.importing import import_predictions
 from kit.leaderboard import leaderboard
-from kit.ledger import COLUMNS, read_ledger, write_ledger
 from kit.pipeline import find_finished
 from kit.predictions import Predictions, read_predictions, write_predictions
 from kit.prepare import prepare
@@ -24,6 +23,7 @@ from kit.report.evidence import Evidence
 from kit.report.sections import suspicious
 from kit.runs import find_result, fold_folder, list_imported, stale_imports
 from kit.submission import make_submission
+from kit.submission.ledger import COLUMNS, read_ledger, write_ledger
 from kit.submitting.standing import comparable, describe_incomparable
 from kit.triage import triage
 from kit.triage.writing import write_triage

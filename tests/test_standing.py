@@ -13,10 +13,10 @@ from scipy.stats import spearmanr
 
 from kit.competition_file import read_competition
 from kit.files import Workspace
-from kit.ledger import COLUMNS
 from kit.predictions import Predictions, write_predictions
 from kit.prepare import prepare
 from kit.runs import find_result
+from kit.submission.ledger import COLUMNS
 from kit.submitting.listing import render_submissions
 from kit.submitting.standing import correlate, pick_two, public_error, warn_of_noise
 

@@ -10,8 +10,8 @@ from kaggle_site import copy_workspace
 from kit.competition_file import read_competition
 from kit.errors import InputError
 from kit.files import Workspace
-from kit.ledger import read_ledger
 from kit.prepare import prepare
+from kit.submission.ledger import read_ledger
 from kit.submitting.gate import check_file, find_row, pack_file
 
 

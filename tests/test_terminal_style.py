@@ -19,9 +19,9 @@ from kit import terminal
 from kit.cli import blame, hoist, main
 from kit.cli.call import app, options, suggest
 from kit.errors import InputError, plain
-from kit.ledger import Row
 from kit.model_options import list_options
 from kit.models import MODELS
+from kit.submission.ledger import Row
 from kit.submitting.listing import render_submissions
 
 HOME = Path(__file__).parents[1]

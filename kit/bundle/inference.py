@@ -29,8 +29,8 @@ from kit.errors import InputError, nearest, some
 from kit.files import Workspace, write_atomic
 from kit.predictions import Predictions
 from kit.prepare import Prepared
-from kit.sample import check_submission, read_sample
 from kit.submission import add_broken, fill_sample
+from kit.submission.sample import check_submission, read_sample
 from kit.table import read_test
 from kit.table.scan import read_csv
 from kit.table.sources import list_folders

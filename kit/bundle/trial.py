@@ -22,7 +22,7 @@ from kit.decided import decided_test
 from kit.metrics import decide
 from kit.prepare import Prepared
 from kit.runs import Result
-from kit.sample import read_sample
+from kit.submission.sample import read_sample
 from kit.terminal import warn
 
 N_TRIED, N_FIRST = 256, 16  # test images that are predicted to try a bundle out

@@ -45,7 +45,7 @@ def correlation(
 
 def _correlate_labels(competition: Competition, comp: str, run: str) -> None:
     """Say which labels a run takes for each other, or misses and says together."""
-    from kit.label_correlation import correlate_labels, write_label_correlation
+    from kit.correlation.labels import correlate_labels, write_label_correlation
     from kit.pipeline import find_trained
 
     prepared = ready(competition)

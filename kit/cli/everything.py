@@ -22,9 +22,9 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         train_runs,
     )
     from kit.report import refresh_report
-    from kit.sample import read_sample
     from kit.stopwatch import Stopwatch
     from kit.submission import make_submission
+    from kit.submission.sample import read_sample
     from kit.verify import verify
 
     competition, watch = read(comp), Stopwatch()

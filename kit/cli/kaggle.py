@@ -13,9 +13,9 @@ from kit.errors import InputError
 if TYPE_CHECKING:
     from kit.competition import Competition
     from kit.kaggle_api.session import Kaggle
-    from kit.ledger import Row
     from kit.prepare import Prepared
     from kit.runs import Result
+    from kit.submission.ledger import Row
     from kit.submitting.gate import Package
 
 SLUG_REMEDY = 'slug = "..." in [competition] names the competition at Kaggle'
@@ -37,8 +37,8 @@ def submit(
     """Send a run's submission to Kaggle: checked before, sent once, believed when Kaggle lists it."""
     from kit import terminal
     from kit.kaggle_api.session import Kaggle
-    from kit.ledger import hold_ledger
     from kit.new import read_slug
+    from kit.submission.ledger import hold_ledger
     from kit.submitting.gate import check_open, pack_kernel
     from kit.submitting.sending import wait_for_score
 
@@ -101,7 +101,7 @@ def _find_package(prepared: Prepared, run: str) -> Package | None:
     """Return the newest file of a run, checked; None where the run is finished and has none."""
     from kit import terminal
     from kit.competition import ENSEMBLE
-    from kit.ledger import is_of
+    from kit.submission.ledger import is_of
     from kit.submitting.gate import find_row, pack_file
 
     command = prepared.competition.command
@@ -149,7 +149,7 @@ def _find_result(prepared: Prepared, run: str) -> Result | None:
 def _tell(competition: Competition, package: Package, limits: dict[str, Any]) -> None:
     """Say what is going to be sent, what to expect and what is left; warn of what was sent before."""
     from kit import terminal
-    from kit.ledger import read_ledger
+    from kit.submission.ledger import read_ledger
     from kit.submitting.standing import describe_left
 
     row = package.row
@@ -218,8 +218,8 @@ def submissions(
 
     from kit import terminal
     from kit.kaggle_api.session import Kaggle
-    from kit.ledger import hold_ledger
     from kit.new import read_slug
+    from kit.submission.ledger import hold_ledger
     from kit.submitting.listing import render_submissions
     from kit.submitting.sending import settle
     from kit.submitting.standing import (

@@ -59,7 +59,7 @@ def leaderboard_(
 def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) -> tuple[str, ...]:
     """Return what the finished runs still lack: an ensemble, its CSV, the CSV's score at Kaggle, or the report."""
     from kit.competition import ENSEMBLE
-    from kit.ledger import read_ledger
+    from kit.submission.ledger import read_ledger
 
     names, rows = {result.name for result in results}, read_ledger(prepared.competition)
     if ENSEMBLE not in names and len(names) > 1:

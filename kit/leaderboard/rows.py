@@ -15,10 +15,10 @@ from kit.errors import InputError
 from kit.leaderboard.beside import Score, score_beside
 from kit.leaderboard.remarks import remarks_on, sources_of
 from kit.leaderboard.solution import Label, local_score, read_solution, why_cv_only
-from kit.ledger import is_of, read_ledger
 from kit.metrics import distinguishable
 from kit.prepare import Prepared
 from kit.runs import Result, compare_runs, read_provenance
+from kit.submission.ledger import is_of, read_ledger
 
 SAME = "not distinguishable"
 

@@ -13,8 +13,8 @@ from kit.files import hash_file
 from kit.metrics import score_with_error
 from kit.predictions import MULTILABEL, Predictions
 from kit.prepare import Prepared
-from kit.sample import form_of, meant_ids, named_classes, read_sample
 from kit.submission import with_broken
+from kit.submission.sample import form_of, meant_ids, named_classes, read_sample
 from kit.table.labels import join_labels, read_label_lists, read_multi_hot
 from kit.table.scan import read_csv
 from kit.table.sources import find_file, name_key

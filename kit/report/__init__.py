@@ -17,7 +17,6 @@ from kit.errors import InputError
 from kit.explain import latest_sheets
 from kit.files import key_of, read_json, write_atomic, write_json
 from kit.leaderboard import remarks_on, solution_hash
-from kit.ledger import read_ledger
 from kit.prepare import Prepared
 from kit.report.evidence import Evidence
 from kit.report.parts import Section, charts_of
@@ -25,6 +24,7 @@ from kit.report.pictures import write_numbers, write_pictures
 from kit.report.render import render_page
 from kit.report.sections import SECTIONS
 from kit.runs import Result, commit
+from kit.submission.ledger import read_ledger
 from kit.terminal import count, stage, track, warn
 from kit.triage import find_sheets
 

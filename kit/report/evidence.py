@@ -18,11 +18,11 @@ from kit.decided import decided_test
 from kit.errors import InputError
 from kit.files import read_object, remedy_for
 from kit.leaderboard import Row, leaderboard
-from kit.ledger import read_ledger
 from kit.models import MODELS, build_model
 from kit.predictions import Predictions
 from kit.prepare import Prepared
 from kit.runs import Result, decided_rows, oof_rows, settings_of
+from kit.submission.ledger import read_ledger
 
 MOST_RUNS = 12  # whose pictures are drawn; the tables hold all
 

@@ -18,10 +18,10 @@ from kit.decision.chosen import sent_key
 from kit.errors import InputError, nearest, some
 from kit.kaggle_api.failures import CODE_ONLY, KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
-from kit.ledger import SENDING, Row, read_ledger
 from kit.prepare import Prepared
 from kit.runs import Result
-from kit.sample import check_submission, read_sample
+from kit.submission.ledger import SENDING, Row, read_ledger
+from kit.submission.sample import check_submission, read_sample
 from kit.table.scan import read_csv
 from kit.terminal import note, warn
 

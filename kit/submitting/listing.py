@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kit.ledger import Row
+from kit.submission.ledger import Row
 from kit.submitting.standing import Pick, number, with_error
 from kit.terminal import escape, out, table
 

@@ -16,7 +16,17 @@ from kit.competition import Competition
 from kit.errors import InputError
 from kit.kaggle_api.failures import Failure, KaggleFailure, KaggleRefusal
 from kit.kaggle_api.session import Kaggle
-from kit.ledger import MADE, SENDING, Row, hold_ledger, join_ledger, mark, new_token, read_ledger, write_ledger
+from kit.submission.ledger import (
+    MADE,
+    SENDING,
+    Row,
+    hold_ledger,
+    join_ledger,
+    mark,
+    new_token,
+    read_ledger,
+    write_ledger,
+)
 from kit.submitting.gate import Package
 from kit.terminal import note
 

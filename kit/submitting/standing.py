@@ -14,11 +14,11 @@ import numpy as np
 
 from kit.decided import decided_test
 from kit.errors import InputError
-from kit.ledger import Row
 from kit.metrics import Z_95, decide, distinguishable
 from kit.predictions import MULTILABEL
 from kit.prepare import Prepared
 from kit.runs import Result, compare_runs, result_at
+from kit.submission.ledger import Row
 
 FEWEST = 4  # submissions that a rank correlation says anything of
 N_BOOTSTRAP = 2000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from kit.competition import ENSEMBLE
 from kit.leaderboard import SAME, Row
-from kit.ledger import is_of
 from kit.report.evidence import Evidence
 from kit.report.parts import Part, Section, Text
+from kit.submission.ledger import is_of
 
 
 def build(evidence: Evidence) -> Section:

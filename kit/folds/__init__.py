@@ -1,6 +1,6 @@
 """The folds: which labelled images are scored together. Nothing else in the kit splits data.
 
-Reads and writes nothing; `kit.fold_file` keeps what is assigned here. Given groups and near-duplicates never straddle
+Reads and writes nothing; `kit.folds.file` keeps what is assigned here. Given groups and near-duplicates never straddle
 folds, or CV would score memory.
 """
 

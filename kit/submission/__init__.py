@@ -19,12 +19,12 @@ from kit.decided import decided_test
 from kit.decision.chosen import sent_key
 from kit.errors import some
 from kit.files import hash_file, write_atomic
-from kit.ledger import hold_ledger, read_ledger, write_ledger
 from kit.metrics import decide
 from kit.predictions import Predictions, concatenate
 from kit.prepare import Prepared
 from kit.runs import Result, commit
-from kit.sample import check_submission, form_of, read_sample
+from kit.submission.ledger import hold_ledger, read_ledger, write_ledger
+from kit.submission.sample import check_submission, form_of, read_sample
 from kit.terminal import note, stage
 
 
