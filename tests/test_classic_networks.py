@@ -249,7 +249,7 @@ def test_held_out_images_get_no_copy(labeled, monkeypatch):
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """Return a list that will hold, batch by batch, which images training varies."""
-    from kit import training
+    from kit.training import loop
 
     seen: list[torch.Tensor] = []
 
@@ -257,7 +257,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
         seen.append(only)
         return augment(pixels, level, generator, flip, only)
 
-    monkeypatch.setattr(training, "augment", watched)
+    monkeypatch.setattr(loop, "augment", watched)
     return seen
 
 
