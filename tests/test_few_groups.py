@@ -10,7 +10,9 @@ from kit.metrics import distinguishable, paired_difference, score_with_error
 from kit.metrics.uncertainty import error_of_ratio
 
 
-def draw_runs(seed: int, n_groups: int, per_group: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def draw_runs(
+    seed: int, n_groups: int, per_group: int | list[int] = 20
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return labels, two equally good runs that agree within groups, and the groups."""
     draw = np.random.default_rng(seed)
     groups = np.repeat(np.arange(n_groups), per_group)
@@ -30,6 +32,22 @@ def test_equally_good_runs_are_rarely_told_apart_by_few_groups(metric, n_groups)
         for labels, ours, theirs, groups in (draw_runs(seed, n_groups) for seed in range(60))
     ]
     assert np.mean(verdicts) <= 0.15
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+@pytest.mark.parametrize("sizes", [[95, 5], [80, 5, 5, 5, 5], [99, 1], [180] + [2] * 10], ids=str)
+def test_a_group_that_holds_most_images_does_not_count_as_many(metric, sizes):
+    verdicts = [
+        distinguishable(*paired_difference(metric, labels, ours, theirs, groups))
+        for labels, ours, theirs, groups in (draw_runs(seed, len(sizes), sizes) for seed in range(60))
+    ]
+    assert np.mean(verdicts) <= 0.15
+
+
+def test_one_image_in_a_group_of_its_own_does_not_make_a_score_surer():
+    labels, ours, _, groups = draw_runs(0, 1, per_group=100)
+    groups[0] = 1
+    assert score_with_error("accuracy", labels, ours, groups)[1] > score_with_error("accuracy", labels, ours)[1]
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])

@@ -2,7 +2,8 @@
 
 A metric that is a mean over images has its standard error in closed form; the others by a seeded bootstrap. Images of
 one group (near-duplicates, one patient) are not independent: they are drawn together, and summed in the closed form.
-A single group says nothing of another one: a score of it is held to be as unsure as if it were one image.
+Few groups, or a few that hold most images, are left out one at a time instead (jackknife). A single group says nothing
+of another one: a score of it is held to be as unsure as if it were one image.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kit.metrics.names import find_metric
 from kit.terminal import track
 
 N_BOOTSTRAP = 400
+FEWEST_GROUPS = 30  # as many equal ones: fewer are left out in turn, for a bootstrap of them is too sure
 FEWEST_DRAWS = 50  # a standard error of so many is itself good to a tenth
 LARGEST_WORK = 100_000_000  # probabilities that the draws of a metric of probabilities may touch together
 Z_95 = 1.96
@@ -52,7 +54,7 @@ def score_with_error(
     score = chosen.score(labels, proba)
     if chosen.per_image is not None:
         return score, error_of_mean(chosen.per_image(labels, chosen.read(labels, proba)), groups)
-    return score, _spread(_draw_scores(chosen, labels, [proba], groups)[:, 0]) * _lonely(groups)
+    return score, _error_of_scores(chosen, labels, [proba], groups, 0)
 
 
 def paired_difference(
@@ -94,8 +96,7 @@ def paired_difference(
         values = chosen.sign * (mine - other)
         return float(values.mean()), error_of_mean(values, groups, 1) * _widen(len(values), groups)
     difference = chosen.sign * (chosen.score(labels, ours) - chosen.score(labels, theirs))
-    draws = _draw_scores(chosen, labels, [ours, theirs], groups)
-    return difference, _spread(draws[:, 0] - draws[:, 1]) * _lonely(groups) * _widen(len(labels), groups)
+    return difference, _error_of_scores(chosen, labels, [ours, theirs], groups, 1) * _widen(len(labels), groups)
 
 
 def distinguishable(difference: float, error: float) -> bool:
@@ -105,36 +106,66 @@ def distinguishable(difference: float, error: float) -> bool:
 
 def error_of_mean(values: np.ndarray, groups: np.ndarray | None = None, lost: int = 0) -> float:
     """Return the standard error of a mean of images, or of groups, corrected for `lost` degrees of freedom."""
-    sums = values - values.mean() if len(values) else values
-    if _lonely(groups) > 1:
-        return float(sums.std())
-    if groups is not None:
-        sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=sums)
-    n_groups = len(sums)
-    return float(np.sqrt((sums**2).sum() * n_groups / max(n_groups - lost, 1)) / max(len(values), 1))
+    return _jackknife(values - values.mean() if len(values) else values, np.ones(len(values)), groups, lost)
+
+
+def error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Return the standard error of a ratio of two sums over images, or groups, linearised (delta method)."""
+    return _jackknife(upper - upper.sum() / lower.sum() * lower, lower, groups, 0)
+
+
+def _jackknife(residuals: np.ndarray, weights: np.ndarray, groups: np.ndarray | None, lost: int) -> float:
+    """Return the standard error of a weighted mean, every group left out in turn; of equal ones the usual formula.
+
+    Leaving out a group of the share h moves the mean by its residuals' sum over 1 - h of all weight.
+    """
+    total = max(weights.sum(), np.finfo(float).tiny)
+    if groups is None:
+        n = len(residuals)
+        return float(np.sqrt((residuals**2).sum() * n / max(n - lost, 1)) / total)
+    _, codes = np.unique(groups, return_inverse=True)
+    sums, share = (np.bincount(codes, weights=own) for own in (residuals, weights / total))
+    sums, share = sums[share > 0], share[share > 0]
+    if share.max(initial=0) >= 1:
+        return _jackknife(residuals, weights, None, 0) * float(np.sqrt((weights > 0).sum()))
+    n = max(len(sums), 1)
+    moved = (sums / (1 - share)) ** 2 * (1 - 1 / n)
+    return float(np.sqrt(moved.sum() * (1 if lost else 1 - 1 / n)) / total)
 
 
 def _widen(n_images: int, groups: np.ndarray | None) -> float:
     """Return how much farther than the normal distribution's the 95 % quantile of Student's t is."""
     from scipy.special import stdtrit
 
-    n_groups = n_images if groups is None else len(np.unique(groups))
+    n_groups = _n_effective(n_images, groups)
     return float(stdtrit(n_groups - 1, 0.975)) / Z_95 if n_groups > 1 else 1.0
 
 
-def _lonely(groups: np.ndarray | None) -> float:
-    """Return the factor from images that are alone to images that are all of one group: 1 where there are several."""
-    return float(np.sqrt(len(groups))) if groups is not None and len(np.unique(groups)) == 1 else 1.0
+def _n_effective(n_images: int, groups: np.ndarray | None) -> float:
+    """Return how many equal groups say as much as these (Kish)."""
+    if groups is None:
+        return n_images
+    sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / max((sizes**2).sum(), 1))
 
 
-def error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | None = None) -> float:
-    """Return the standard error of a ratio of two sums over images, or groups, linearised (delta method)."""
-    residuals = upper - upper.sum() / lower.sum() * lower
-    if _lonely(groups) > 1:
-        return error_of_ratio(upper, lower) * _lonely(groups)
-    if groups is not None:
-        residuals = np.bincount(np.unique(groups, return_inverse=True)[1], weights=residuals)
-    return float(np.sqrt((residuals**2).sum()) / lower.sum())
+def _error_of_scores(
+    metric: Metric, labels: np.ndarray, probas: list[np.ndarray], groups: np.ndarray | None, lost: int
+) -> float:
+    """Return the standard error of a score, or of the difference of two."""
+    n_groups = _n_effective(len(labels), groups)
+    if groups is None or not 1 < n_groups < min(FEWEST_GROUPS, len(labels)):
+        alone = np.sqrt(len(labels)) if n_groups <= 1 else 1.0
+        draws = _draw_scores(metric, labels, probas, groups if n_groups > 1 else None)
+        return _spread(np.subtract(*draws.T) if len(probas) == 2 else draws[:, 0]) * float(alone)
+    scorers = [_scorer(metric, np.asarray(labels), np.asarray(proba)) for proba in probas]
+    everything, (_, codes) = np.arange(len(labels)), np.unique(groups, return_inverse=True)
+    rest = [np.flatnonzero(codes != code) for code in range(codes.max() + 1)]
+    draws = np.array([[score(rows) for score in scorers] for rows in [everything, *rest]])
+    said = np.subtract(*draws.T) if len(probas) == 2 else draws[:, 0]
+    moved = said[1:][np.isfinite(said[1:])] - said[0]
+    n = max(len(moved), 1)
+    return float(np.sqrt((moved**2).sum() * (1 - 1 / n) * (1 if lost else 1 - 1 / n)))
 
 
 def _draw_scores(metric: Metric, labels: np.ndarray, probas: list[np.ndarray], groups: np.ndarray | None) -> np.ndarray:
@@ -174,7 +205,7 @@ def _bootstrap_rows(
 ) -> Iterator[np.ndarray]:
     """Draw the same resamples every time, one at a time: two runs are compared on the same draws."""
     draw = np.random.default_rng(0)
-    if groups is None or _lonely(groups) > 1:
+    if groups is None:
         return (draw.integers(0, n_images, n_images) for _ in range(n_draws))
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     members, ends = np.argsort(codes, kind="stable"), np.cumsum(sizes)
