@@ -20,7 +20,7 @@ from kit.features import encode_images
 from kit.folds.file import refuse_to_regroup, write_groups
 from kit.metrics import score_with_error
 from kit.predictions import MULTILABEL
-from kit.prepare import Prepared, prepare
+from kit.prepare import Prepared, committed_folds, prepare
 
 MOST_IMAGES = 10_000  # of a class: the distances of all pairs take 800 MB
 INVERSE_PENALTY = 30.0  # of the logistic regression that shows what the groups change
@@ -69,7 +69,7 @@ def keep_together(competition: Competition, n_groups: int, run: str | None = Non
     MissingWeights
         When the encoder's weights cannot be had.
     """
-    refuse_to_regroup(competition)
+    refuse_to_regroup(competition, committed_folds(competition))
     if competition.facts.task == MULTILABEL:
         raise InputError('images of several labels are not grouped by class; give groups yourself: group = "COLUMN"')
     own = _find_encoder(competition, run)
@@ -79,10 +79,11 @@ def keep_together(competition: Competition, n_groups: int, run: str | None = Non
     ).values
     groups = group_alike(values, plain.labels, n_groups, plain.classes)
     names = np.array([f"{plain.classes[code]} {group}" for code, group in zip(plain.labels, groups, strict=True)])
-    file = write_groups(competition, plain.pool.ids[plain.labeled], names)
-    prepared = prepare(competition)
-    scores = [_score(own, values) for own in (plain, prepared)]
-    return Alike(file, len(np.unique(names)), *scores, prepared)
+    ids = plain.pool.ids[plain.labeled]
+    tried = prepare(competition, keep_folds=False, groups=dict(zip(ids, names, strict=True)))  # refused before a write
+    scores = [_score(own, values) for own in (plain, tried)]
+    file = write_groups(competition, ids, names)
+    return Alike(file, len(np.unique(names)), *scores, prepare(competition))
 
 
 def group_alike(values: np.ndarray, labels: np.ndarray, n_groups: int, classes: tuple[str, ...]) -> np.ndarray:

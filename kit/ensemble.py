@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kit import __version__
 from kit.competition import ENSEMBLE, FILE
 from kit.decision.chosen import decide_oof, describe_thresholds, scored_blocks
 from kit.errors import InputError, nearest, some
@@ -107,7 +108,8 @@ def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
 def _key(prepared: Prepared, members: list[Result]) -> str:
     """Return the key of what is combined and how."""
     method, metric = prepared.competition.ensemble.method, prepared.competition.metric.key
-    return key_of([(member.name, member.facts["key"]) for member in members], prepared.fold_key, method, metric)
+    keys = [(member.name, member.facts["key"]) for member in members]
+    return key_of(__version__, keys, prepared.fold_key, method, metric)
 
 
 def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:

@@ -118,7 +118,7 @@ class Prepared:
         return self.pool.select(rows)
 
 
-def prepare(competition: Competition, keep_folds: bool = True) -> Prepared:
+def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str, str] | None = None) -> Prepared:
     """Read the files of a competition, leave out what is broken, and read or assign its folds.
 
     Parameters
@@ -127,6 +127,8 @@ def prepare(competition: Competition, keep_folds: bool = True) -> Prepared:
         The competition.
     keep_folds
         Whether folds that are assigned are written.
+    groups
+        Groups of look-alikes to be tried, by the labelled images' ids, in place of those that are kept.
 
     Raises
     ------
@@ -154,9 +156,9 @@ def prepare(competition: Competition, keep_folds: bool = True) -> Prepared:
     labels = _read_codes(usable["label"][is_labeled], classes, task)
     _announce(competition, usable, classes)
     broken_labeled = set(table["id"][broken & (table["split"] == "labeled").to_numpy()])
-    if (alike := read_groups(competition, usable)) is not None:
+    committed = committed_folds(competition)
+    if (alike := read_groups(competition, usable, committed, groups)) is not None:
         clusters = fold_groups(usable.assign(group=alike), clusters)
-    committed = _committed_folds(competition)
     folds = read_folds(competition, usable, clusters, committed, broken_labeled, keep_folds)[is_labeled]
     embeddings = read_embeddings(competition, table)
     pool = Pool(
@@ -216,7 +218,7 @@ def make_data(competition: Competition) -> None:
         write_digits(competition.root)
 
 
-def _committed_folds(competition: Competition) -> Path | None:
+def committed_folds(competition: Competition) -> Path | None:
     """Return the fold file that came with the kit, for competitions that came with it."""
     return HOME.parents[1] / "folds" / f"{competition.name}.csv" if competition.folder.parent == HOME else None
 

@@ -252,7 +252,9 @@ def _verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], _Run], run:
     oof, test, _ = combine(prepared, members, prepared.competition.ensemble.method)
     for split, again in (("oof", oof), ("test", test)):
         if _differ(run.predictions(split).at(again.ids).proba, again.proba, REFIT_TOLERANCE):
-            raise LeakFound(f"{run.name}: {split}.parquet is not what its members give: {some(run.facts['members'])}")
+            remedy = f"delete {run.folder} and {prepared.competition.command('ensemble')} makes it anew"
+            cause = f"{split}.parquet is not what its members give: {some(run.facts['members'])}"
+            raise LeakFound(f"{run.name}: {cause}; {remedy}")
 
 
 def _verify_fold(prepared: Prepared, run: Result, fold: int) -> None:

@@ -6,12 +6,15 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kit.alike import group_alike, keep_together
 from kit.cli import main
+from kit.competition_file import read_competition
 from kit.errors import InputError
-from kit.folds.file import group_file
+from kit.files import Workspace
+from kit.folds.file import group_file, read_groups
 from kit.prepare import prepare
 
 N_LABELED, N_IMAGES, N_BURSTS = 18, 39, 3
@@ -107,3 +110,27 @@ def test_the_command_says_what_keeping_look_alikes_together_changes(bursts, caps
     assert not left.value.code
     said = json.loads(capsys.readouterr().out)["alike"]
     assert said["n_groups"] == 9 and 0 <= said["grouped"]["score"] <= said["plain"]["score"] <= 1
+
+
+def test_groups_that_leave_no_folds_are_refused_before_anything_is_written(bursts, monkeypatch):
+    monkeypatch.setattr("kit.alike.group_alike", lambda values, labels, n_groups, classes: np.zeros_like(labels))
+    with pytest.raises(InputError, match="all of one group or near-duplicates"):
+        keep_together(bursts, N_BURSTS)
+    assert not group_file(bursts).exists() and not bursts.workspace.folds("colours").exists()
+
+
+def test_folds_that_came_with_the_kit_are_not_regrouped(tmp_path):
+    with pytest.raises(InputError, match=r"folds/digits\.csv: the folds came with the kit"):
+        keep_together(read_competition("digits", Workspace(tmp_path)), 6)
+    assert not (tmp_path / "folds").exists()
+
+
+def test_groups_that_came_with_the_folds_are_taken_over_with_them(bursts, tmp_path):
+    keep_together(bursts, N_BURSTS)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for file in (bursts.workspace.folds("colours"), group_file(bursts)):
+        shutil.move(file, kept / file.name)
+    table = pd.DataFrame({"id": ["00001", "00002"], "split": "labeled"})
+    said = read_groups(bursts, table, committed=kept / "colours.csv")
+    assert said.tolist() == ["blue 0", "blue 1"] and group_file(bursts).exists()

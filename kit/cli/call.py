@@ -133,6 +133,7 @@ def suggest(*words: str) -> None:
 
 
 def read(comp: str) -> Competition:
+    """Read a competition by its name or folder, with this call's workspace, changes and seed."""
     from kit.competition_file import read_competition
     from kit.files import Workspace
 

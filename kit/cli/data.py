@@ -80,6 +80,8 @@ def folds(
     from kit import terminal
 
     competition = read(comp)
+    if encoder_of and not alike:
+        raise InputError("--encoder-of says who tells look-alikes, which --alike N groups; give both")
     grouped = _keep_together(competition, alike, encoder_of) if alike else {}
     prepared = ready(competition)
     n_folds = int(prepared.folds.max()) + 1

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ["id", "label", "fold"]
 GROUP_COLUMNS = ["id", "group"]
+GROUPS = ".groups.csv"  # the end of the file that has them
 INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
 
 
@@ -101,17 +102,26 @@ def read_folds(
 
 def group_file(competition: Competition) -> Path:
     """Return where the groups of look-alikes lie."""
-    return competition.workspace.folds(competition.name).with_suffix(".groups.csv")
+    return competition.workspace.folds(competition.name).with_suffix(GROUPS)
 
 
-def refuse_to_regroup(competition: Competition) -> None:
+def refuse_to_regroup(competition: Competition, committed: Path | None) -> None:
     """Refuse to group images anew where folds were assigned already: earlier CVs would be of other folds.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    committed
+        The fold file that came with the kit, or None.
 
     Raises
     ------
     InputError
         Naming the file that is there.
     """
+    if committed is not None and committed.exists():
+        raise InputError(f"{committed}: the folds came with the kit, and all that is known of them is of these")
     for path in (competition.workspace.folds(competition.name), group_file(competition)):
         if path.exists():
             raise InputError(f"{path}: is there already; {INCOMPARABLE}")
@@ -134,7 +144,9 @@ def write_groups(competition: Competition, ids: np.ndarray, groups: np.ndarray) 
     return file
 
 
-def read_groups(competition: Competition, table: pd.DataFrame) -> np.ndarray | None:
+def read_groups(
+    competition: Competition, table: pd.DataFrame, committed: Path | None = None, given: dict[str, str] | None = None
+) -> np.ndarray | None:
     """Return which labelled images stay together, (n_images,) text and None; None where no groups were written.
 
     Parameters
@@ -143,19 +155,28 @@ def read_groups(competition: Competition, table: pd.DataFrame) -> np.ndarray | N
         The competition.
     table
         Usable images, (n_images,) rows with `id` and `split`.
+    committed
+        A fold file that came with the kit, whose groups count where the workspace has none.
+    given
+        The group of each labelled image, to be tried in place of the file's.
 
     Raises
     ------
     InputError
         When the file cannot be read, or a labelled image has no group.
     """
-    file = group_file(competition)
-    if not file.exists():
+    file, is_labeled = group_file(competition), (table["split"] == "labeled").to_numpy()
+    if given is not None:
+        return np.where(is_labeled, table["id"].map(given), None)
+    source = committed.with_suffix(GROUPS) if committed and not file.exists() else file
+    if not source.exists():
         return None
-    header, *rows = _read_csv(file)
+    header, *rows = _read_csv(source)
     if header != GROUP_COLUMNS or any(len(row) != len(GROUP_COLUMNS) for row in rows):
-        raise InputError(f"{file}: the lines must be {','.join(GROUP_COLUMNS)}; {INCOMPARABLE}")
-    group_of, is_labeled = dict(rows), (table["split"] == "labeled").to_numpy()
+        raise InputError(f"{source}: the lines must be {','.join(GROUP_COLUMNS)}; {INCOMPARABLE}")
+    if source != file:
+        _write(file, source.read_bytes(), f"groups of look-alikes of {source} taken over into")
+    group_of = dict(rows)
     groups = np.where(is_labeled, table["id"].map(group_of), None)
     if missing := table["id"][is_labeled & ~table["id"].isin(list(group_of))].tolist():
         cause = f"{len(missing)} labelled images have no group: {some(missing)}; give each a line"

@@ -22,7 +22,6 @@ from kit.submission.ledger import Row
 
 FEWEST = 4  # submissions that a rank correlation says anything of
 N_BOOTSTRAP = 2000
-PUBLIC_SHARE = 0.3  # of the test images, where the organisers do not say
 
 
 @dataclass(frozen=True)
