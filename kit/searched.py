@@ -1,21 +1,34 @@
 """Searched: whether a run's settings are among those that `tune` scored on these folds.
 
-Reads ``runs/NAME/tune/RUN/KEY/``: ``fits/KEY/scored.json`` is there for every setting that was scored on all folds,
-KEY being the key of a run of these settings, and own.json names those that the run had before it was tuned. What was
-picked by its score on the folds has, by that very score, an optimistic CV; a run's own values were picked by nobody.
+Reads and writes ``runs/NAME/tune/RUN/searched.json``: of every setting that was scored on all folds the model, its
+options, which of them were searched, the folds' key, and whether the run had these values before any search. What was
+picked by its score on the folds has, by that very score, an optimistic CV, also when the run is then refitted or given
+more seeds; a run's own values were picked by nobody. A search that lacks this memory is known by the keys of its
+settings alone: ``KEY/fits/KEY/scored.json`` is there for every one, and ``KEY/own.json`` names the run's own.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from kit.competition import Run
 from kit.files import read_json, write_json
+from kit.models import build_model
 from kit.prepare import Prepared
+from kit.runs import Result, run_key
 
 TUNE = "tune"  # below runs/NAME
 FITS = "fits"
 SCORED = "scored.json"
 OWN = "own.json"
+SEARCHED = "searched.json"
+SUFFIX = "_tuned"  # of the run that a search prints
+ENTRY = {"model": str, "fold_key": str, "options": dict, "fields": list, "own": bool}
+Entry = dict[str, Any]
 
 
 def note_own(folder: Path, key: str) -> None:
@@ -33,11 +46,80 @@ def note_own(folder: Path, key: str) -> None:
         write_json(folder / OWN, [*own, key])
 
 
-def was_searched(prepared: Prepared, key: str) -> bool:
-    """Return whether a search scored the settings of a run's key on today's folds, and the run had others before."""
-    home = prepared.competition.workspace.runs(prepared.competition.name) / TUNE
-    studies = [scored.parents[2] for scored in home.glob(f"*/*/{FITS}/{key}/{SCORED}")]
+def note_searched(prepared: Prepared, name: str, setting: Run, fields: Iterable[str]) -> None:
+    """Remember a setting that a search scored on all folds, or the run's own values before anything is scored.
+
+    Whether values are the run's own is decided when they are first noted, and holds from then on.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready; its runs folder is held.
+    name
+        The run that is tuned.
+    setting
+        It with the values that were tried.
+    fields
+        The options that are searched.
+    """
+    model = dataclasses.asdict(build_model(prepared.competition, setting))
+    options = json.loads(json.dumps(model, default=str))  # as run.json gives them back
+    entry = {"model": setting.model, "fold_key": prepared.fold_key, "options": options, "fields": sorted(fields)}
+    file = _home(prepared) / name / SEARCHED
+    noted = _read_entries(file)
+    alike = [own for own in noted if own["fields"] == entry["fields"] and _is_alike(own, entry, entry["fields"])]
+    is_own = alike[0]["own"] if alike else not _is_scored(prepared, run_key(prepared, setting))
+    if (entry := entry | {"own": is_own}) not in noted:
+        write_json(file, [*noted, entry])
+
+
+def was_searched(prepared: Prepared, result: Result) -> bool:
+    """Return whether a search scored a run's settings on today's folds, and the run had others before.
+
+    Of a run that was tuned, and of the one that `tune` printed for it, the searched values tell; of one with another
+    name all options of the model. Seeds, a refit, bags or pseudo labels make no other setting of it.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    result
+        A finished run.
+    """
+    facts, said = result.facts, []
+    name = result.name.partition(".")[0]  # of a round the run's
+    for file in _home(prepared).glob(f"*/{SEARCHED}"):
+        is_namesake = name in (file.parent.name, file.parent.name + SUFFIX)
+        for entry in _read_entries(file):
+            fields = entry["fields"] if is_namesake else entry["options"].keys() - {"seed"}
+            if _is_alike(entry, facts, fields):
+                said.append(entry["own"])
+    return not all(said) if said else _is_scored(prepared, facts["key"])
+
+
+def _home(prepared: Prepared) -> Path:
+    return prepared.competition.workspace.runs(prepared.competition.name) / TUNE
+
+
+def _is_alike(entry: Entry, other: dict[str, Any], fields: Iterable[str]) -> bool:
+    """Return whether a setting and a run's facts are of one model, on the same folds, with equal values of fields."""
+    if any(entry[name] != other.get(name) for name in ("model", "fold_key")):
+        return False
+    options = other.get("options") or {}
+    return all(field in options and options[field] == entry["options"].get(field) for field in fields)
+
+
+def _is_scored(prepared: Prepared, key: str) -> bool:
+    """Return whether a search scored the settings of exactly this key, and does not know them as a run's own."""
+    studies = [scored.parents[2] for scored in _home(prepared).glob(f"*/*/{FITS}/{key}/{SCORED}")]
     return any(key not in _read_own(study) for study in studies)
+
+
+def _read_entries(file: Path) -> list[Entry]:
+    """Return what is remembered; a foreign hand's entries are none."""
+    found = read_json(file)
+    entries = [own for own in found if isinstance(own, dict)] if isinstance(found, list) else []
+    return [own for own in entries if all(isinstance(own.get(name), kind) for name, kind in ENTRY.items())]
 
 
 def _read_own(folder: Path) -> list[str]:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HOME = Path(__file__).parents[1]
 ORDER = (
     "errors terminal files arrays deadline metrics predictions hierarchy grid search competition competition_file "
@@ -75,3 +77,11 @@ def test_every_requirement_is_pinned_and_has_a_reason():
         if line and not line.startswith("#"):
             requirement, hash_sign, reason = line.partition("  # ")
             assert "==" in requirement and hash_sign and len(reason) > 10, line
+
+
+def test_nothing_of_the_kit_is_ignored_by_git():
+    if not (HOME / ".git").exists():
+        pytest.skip("not a checkout")
+    files = [str(path.relative_to(HOME)) for path in (HOME / "kit").rglob("*.py")]
+    said = subprocess.run(["git", "check-ignore", "--no-index", *files], cwd=HOME, capture_output=True, text=True)
+    assert said.stdout == "" and said.returncode == 1

@@ -59,15 +59,16 @@ def leaderboard_(
 def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) -> tuple[str, ...]:
     """Return what the finished runs still lack: an ensemble, its CSV, the CSV's score at Kaggle, or the report."""
     from kit.competition import ENSEMBLE
-    from kit.submission.ledger import read_ledger
+    from kit.submission.ledger import is_of, read_ledger
 
     names, rows = {result.name for result in results}, read_ledger(prepared.competition)
     if ENSEMBLE not in names and len(names) > 1:
         return "ensemble", comp
     if not len(prepared.split("test")):
         return "report", comp
-    run = ENSEMBLE if ENSEMBLE in names else results[0].name.partition(".")[0]
-    row = next((row for row in reversed(rows) if row["run"] == run), None)
+    result = next((own for own in results if own.name == ENSEMBLE), results[0])
+    run = result.name.partition(".")[0]  # of a round the run's
+    row = next((row for row in reversed(rows) if is_of(prepared, result, row)), None)
     if row is None:
         return "submission", comp, run
     if prepared.competition.facts.slug and not row["ref"]:

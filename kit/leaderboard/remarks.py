@@ -67,7 +67,7 @@ def _optimism(prepared: Prepared, result: Result) -> list[str]:
             f"CV optimistic: {n_images} images are left out of training by {file}; where oof told which, as triage "
             "does, the labels that are scored had a say"
         )
-    if searched := sorted({own.name for own in made_from if was_searched(prepared, own.facts["key"])}):
+    if searched := sorted({own.name for own in made_from if was_searched(prepared, own)}):
         said.append(f"CV optimistic: the settings of {some(searched)} were searched by tune on these folds")
     return said
 

@@ -2,7 +2,8 @@
 
 Reads and writes ``runs/NAME/prompts.json``: list -> {content key: when its score was first seen}, oldest first. A
 version is known by its words, too: under the name of another file it is as optimistic as before. prompts_first.json
-holds the content keys of all lists that were there when the first score was seen: what appears later may answer to it.
+holds the content keys of all lists that were there when the first score of any list was seen, the generated one
+included: what appears later may answer to it.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ def note_looked(folder: Path, prompts: PromptList, there: Iterable[PromptList] =
     there
         The lists that lie beside it; at the first look of all they are remembered.
     """
-    if prompts.name == NAMES:
-        return
     ledger = _read(folder)
-    if not ledger and (keys := {own.key for own in there}):
+    is_first = not ledger and read_json(folder / FIRST) is None  # a look at `names` leaves no row in the ledger
+    if is_first and (keys := {own.key for own in there}):
         write_json(folder / FIRST, sorted({*keys, prompts.key}))
+    if prompts.name == NAMES:  # nobody edits it
+        return
     seen = ledger.setdefault(prompts.name, {})
     if prompts.key not in seen:
         seen[prompts.key] = time.strftime("%Y-%m-%dT%H:%M:%S%z")

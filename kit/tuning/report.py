@@ -17,14 +17,13 @@ from kit.new import toml_text
 from kit.prepare import Prepared
 from kit.runs import run_key
 from kit.search import OneOf
-from kit.searched import FITS, note_own
+from kit.searched import FITS, SUFFIX, note_own, note_searched
 from kit.terminal import stage
 from kit.tuning.honest import Comparison, compare
 from kit.tuning.setting import change, decided, read_oof, score_folds
 from kit.tuning.space import Dimension, read_space, spell
 from kit.tuning.study import COMPLETE, Trial, search, study_folder
 
-SUFFIX = "_tuned"  # of the run that is printed
 CHECKED = ("encoder", "encoder_args", "prompts")  # fields whose values must be there before any trial
 
 
@@ -135,6 +134,7 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
     set_deadline(seconds)
     own = change(run, {})
     note_own(folder, run_key(prepared, own))
+    note_searched(prepared, name, own, space)
     for _ in score_folds(prepared, own, folder / FITS):
         pass
     trials = search(prepared, run, space, folder, n_trials)

@@ -22,7 +22,7 @@ from kit.fitting import fold_seed
 from kit.models import build_model
 from kit.prepare import Prepared
 from kit.runs import run_key
-from kit.searched import FITS, TUNE
+from kit.searched import FITS, TUNE, note_searched
 from kit.terminal import Progress, note
 from kit.tuning.database import opened
 from kit.tuning.setting import change, discard, score_folds
@@ -155,6 +155,7 @@ def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions:
         trial.set_user_attr(REFUSED, str(error))
         study.tell(trial, state=TrialState.FAIL)
         return
+    note_searched(prepared, run.name, setting, distributions)
     study.tell(trial, score)
 
 
