@@ -64,7 +64,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
         ``"did you mean 'x'?"`` where something is close, else the valid names.
     """
     names = sorted({str(valid) for valid in names})
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(repr(valid) for valid in close) + "?"
     shown = ", ".join(repr(valid) for valid in names[:20])

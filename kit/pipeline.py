@@ -204,6 +204,9 @@ def find_finished(prepared: Prepared) -> list[Result]:
     if stale := _made_otherwise(prepared, list_untrained(prepared, results)):
         remedy = f"{prepared.competition.command('train', *stale)} makes them anew"
         warn(f"made with other settings, words or data, so not shown: {', '.join(stale)}; {remedy}")
+    if results and combined is None and _made_otherwise(prepared, [ENSEMBLE]):
+        remedy = f"{prepared.competition.command(ENSEMBLE)} makes it anew"
+        warn(f"the ensemble was made of other members, so not shown; {remedy}")
     return [*results, combined] if combined else results
 
 

@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from kit.cli import main
-from kit.pipeline import Announced, OutOfTime, describe_skipped
+from kit.crossval import crossval
+from kit.ensemble import ensemble
+from kit.pipeline import Announced, OutOfTime, describe_skipped, find_finished
+from kit.prepare import prepare
 
 RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n[runs.forest]\nmodel = "forest"\nn_trees = 5\npixels = 4\n'
 FROM_THE_HUB = """
@@ -92,3 +95,15 @@ def test_a_report_made_later_lists_what_all_skipped_and_why_until_it_is_trained(
     assert kit("train", "colours", "probe", runs=mended)[0] == 0
     assert kit("report", "colours", runs=mended)[0] == 0
     assert "Skipped: zero_shot, network." in page.read_text()
+
+
+def test_an_ensemble_of_other_members_is_named_and_not_shown(colours, capsys):
+    runs = '[runs.forest]\nmodel = "forest"\nn_trees = 4\n[runs.svm]\nmodel = "svm"\npixels = 4\n'
+    prepared = prepare(colours(runs))
+    ensemble(prepared, [crossval(prepared, "forest"), crossval(prepared, "svm")])
+    again = prepare(colours(runs, ("runs.forest.n_trees=5",)))
+    crossval(again, "forest")
+    capsys.readouterr()
+    assert [own.name for own in find_finished(again)] == ["forest", "svm"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the ensemble was made of other members, so not shown; ./run.sh ensemble colours" in said

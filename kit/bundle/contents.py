@@ -103,9 +103,10 @@ class Contents:
         model = build_model(self.prepared.competition, run)
         options, encoder = dict(run.options), getattr(model, "encoder", None)
         if encoder is not None:
-            options["encoder"] = self._add_encoder(encoder, model.encoder_args, run.model != "fine_tune")
+            args = getattr(model, "encoder_args", {})
+            options["encoder"] = self._add_encoder(encoder, args, run.model != "fine_tune")
             for name in prompt_lists(model):
-                self._add_words(encoder, options["encoder"], model.encoder_args, name)
+                self._add_words(encoder, options["encoder"], args, name)
         asks = self._asks(chosen)
         if not kept or asks:
             self._add_training(encoder, options, getattr(model, "pixels", 0))

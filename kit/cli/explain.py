@@ -59,7 +59,7 @@ def explain_(
         "maps": describe(explained),
         "seconds_per_image": round(seconds, 2),
     }
-    terminal.stage("explain", f"{len(explained)} images, {seconds:.1f} seconds per image")
+    terminal.stage("explain", f"{terminal.count(len(explained), 'image')}, {seconds:.1f} seconds per image")
     say(str(path), document)
     suggest("report", comp)
 
