@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from kit import features
+from kit.bundle.manifest import read_bundle
+from kit.bundle.writing import write_bundle
 from kit.competition import HOME
 from kit.crossval import check_run, crossval
 from kit.deadline import set_deadline
@@ -208,3 +210,5 @@ def test_the_model_in_the_readme_works_as_it_is_printed(colours, monkeypatch):
     check_run(prepared, "nearest_mean")
     result = crossval(prepared, "nearest_mean")
     assert find_result(prepared, "nearest_mean") == result and len(result.predictions("oof")) == 18
+    bundle = read_bundle(write_bundle(prepared, [result], "somebody").folder)
+    assert [(own.name, own.kept) for own in bundle.members] == [("nearest_mean", False)]
