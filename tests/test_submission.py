@@ -15,6 +15,7 @@ from kit.errors import InputError
 from kit.predictions import Predictions
 from kit.prepare import prepare
 from kit.submission import fill_sample, make_submission, read_ledger
+from kit.submission.ledger import write_ledger
 
 RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
 
@@ -189,3 +190,22 @@ def test_the_same_labels_of_another_run_are_its_own_submission(trained):
     prepared, result = trained
     names = [make_submission(prepared, replace(result, name=name)).name for name in ("svm", "my_svm", "svm")]
     assert names == ["001_svm.csv", "002_my_svm.csv", "001_svm.csv"]
+
+
+def test_a_file_that_another_setting_gives_too_is_of_that_setting_from_then_on(trained):
+    prepared, result = trained
+    path = make_submission(prepared, result)
+    again = replace(result, facts=result.facts | {"key": "f" * 16, "cv": 0.5})
+    assert make_submission(prepared, again) == path
+    rows = [row for row in read_ledger(prepared.competition) if row["file"] == path.name]
+    assert [(row["key"], float(row["cv"])) for row in rows] == [("f" * 16, 0.5)]
+
+
+def test_what_was_sent_keeps_its_row_when_another_setting_gives_the_same_file(trained):
+    prepared, result = trained
+    path = make_submission(prepared, result)
+    sent = [row | {"ref": "7", "public": "0.5"} for row in read_ledger(prepared.competition)]
+    write_ledger(prepared.competition, sent)
+    make_submission(prepared, replace(result, facts=result.facts | {"key": "f" * 16}))
+    rows = [row for row in read_ledger(prepared.competition) if row["file"] == path.name]
+    assert [(row["key"], row["ref"]) for row in rows] == [(result.facts["key"], "7"), ("f" * 16, "")]

@@ -23,7 +23,7 @@ from kit.metrics import decide
 from kit.predictions import Predictions, concatenate
 from kit.prepare import Prepared
 from kit.runs import Result, commit
-from kit.submission.ledger import hold_ledger, read_ledger, write_ledger
+from kit.submission.ledger import hold_ledger, is_of, read_ledger, write_ledger
 from kit.submission.sample import check_submission, form_of, read_sample
 from kit.terminal import note, stage
 
@@ -60,8 +60,9 @@ def make_submission(prepared: Prepared, result: Result) -> Path:
         twins = [row["file"] for row in ledger if row["sha256"] == digest]
         same = f"; {some(twins)} says the same of every image" if twins else ""
         stage("submission", f"{path}: written{same}")
-    if not any(row["file"] == path.name and row["sha256"] == digest for row in ledger):
-        _append(prepared, path, result, digest)
+    rows = [row for row in ledger if row["file"] == path.name and row["sha256"] == digest]
+    if not any(is_of(prepared, result, row) for row in rows):
+        _note_made(prepared, path, result, digest)
     return path
 
 
@@ -134,8 +135,8 @@ def add_broken(test: Predictions, ids: np.ndarray, prior: np.ndarray) -> Predict
     return concatenate([test, replace(test, ids=ids, proba=np.tile(prior, (len(ids), 1)))])
 
 
-def _append(prepared: Prepared, path: Path, result: Result, digest: str) -> None:
-    """Add a ledger row, atomically."""
+def _note_made(prepared: Prepared, path: Path, result: Result, digest: str) -> None:
+    """Write of which run a file is into the ledger, atomically: of one made before and not sent, into its row."""
     competition = prepared.competition
     row = {
         "file": path.name,
@@ -149,7 +150,12 @@ def _append(prepared: Prepared, path: Path, result: Result, digest: str) -> None
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     with hold_ledger(competition):
-        write_ledger(competition, [*read_ledger(competition), row])
+        rows = [
+            own
+            for own in read_ledger(competition)
+            if own["sha256"] != digest or own["file"] != path.name or own["ref"] or own["token"]
+        ]
+        write_ledger(competition, [*rows, row])
 
 
 def _find_written(folder: Path, run: str, digest: str) -> Path | None:
