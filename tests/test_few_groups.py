@@ -59,6 +59,13 @@ def test_one_group_tells_nothing_apart_and_is_as_unsure_as_one_image(metric):
     assert score_with_error(metric, labels, ours, groups)[1] == pytest.approx(alone * np.sqrt(len(labels)))
 
 
+@pytest.mark.parametrize("n_images", [49, 98, 103])  # whose shares do not sum to 1 in floating point
+def test_one_group_of_any_size_is_as_unsure_as_one_image(n_images):
+    labels, ours, _, groups = draw_runs(1, 1, per_group=n_images)
+    alone = score_with_error("accuracy", labels, ours)[1]
+    assert score_with_error("accuracy", labels, ours, groups)[1] == pytest.approx(alone * np.sqrt(n_images))
+
+
 def test_one_group_leaves_a_ratio_as_unsure_as_one_image():
     upper, lower = np.array([1.0, 0, 1, 0]), np.ones(4)
     assert error_of_ratio(upper, lower, np.zeros(4)) == pytest.approx(2 * error_of_ratio(upper, lower))

@@ -8,7 +8,7 @@ of another one: a score of it is held to be as unsure as if it were one image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def _jackknife(residuals: np.ndarray, weights: np.ndarray, groups: np.ndarray | 
     _, codes = np.unique(groups, return_inverse=True)
     sums, share = (np.bincount(codes, weights=own) for own in (residuals, weights / total))
     sums, share = sums[share > 0], share[share > 0]
-    if share.max(initial=0) >= 1:
+    if len(sums) == 1:
         return _jackknife(residuals, weights, None, 0) * float(np.sqrt((weights > 0).sum()))
     n = max(len(sums), 1)
     moved = (sums / (1 - share)) ** 2 * (1 - 1 / n)
@@ -156,27 +156,31 @@ def _error_of_scores(
     n_groups = _n_effective(len(labels), groups)
     if groups is None or not 1 < n_groups < min(FEWEST_GROUPS, len(labels)):
         alone = np.sqrt(len(labels)) if n_groups <= 1 else 1.0
-        draws = _draw_scores(metric, labels, probas, groups if n_groups > 1 else None)
-        return _spread(np.subtract(*draws.T) if len(probas) == 2 else draws[:, 0]) * float(alone)
-    scorers = [_scorer(metric, np.asarray(labels), np.asarray(proba)) for proba in probas]
+        return _spread(_draw_scores(metric, labels, probas, groups if n_groups > 1 else None)) * float(alone)
     everything, (_, codes) = np.arange(len(labels)), np.unique(groups, return_inverse=True)
-    rest = [np.flatnonzero(codes != code) for code in range(codes.max() + 1)]
-    draws = np.array([[score(rows) for score in scorers] for rows in [everything, *rest]])
-    said = np.subtract(*draws.T) if len(probas) == 2 else draws[:, 0]
+    rest = (np.flatnonzero(codes != code) for code in range(codes.max() + 1))
+    said = _score_rows(metric, labels, probas, [everything, *rest])
     moved = said[1:][np.isfinite(said[1:])] - said[0]
     n = max(len(moved), 1)
     return float(np.sqrt((moved**2).sum() * (1 - 1 / n) * (1 if lost else 1 - 1 / n)))
 
 
 def _draw_scores(metric: Metric, labels: np.ndarray, probas: list[np.ndarray], groups: np.ndarray | None) -> np.ndarray:
-    """Return the metric of each of `probas` on the same resamples, (n_draws, n_probas)."""
-    labels = np.asarray(labels)
-    scorers = [_scorer(metric, labels, np.asarray(proba)) for proba in probas]
+    """Return the score, or the difference of two, on bootstrap resamples, (n_draws,)."""
     n_draws = N_BOOTSTRAP
     if metric.needs == "proba":
         n_draws = int(np.clip(LARGEST_WORK // max(probas[0].size, 1), FEWEST_DRAWS, N_BOOTSTRAP))
     draws = track(_bootstrap_rows(len(labels), groups, n_draws), "bootstrap", n_draws)
-    return np.array([[score(rows) for score in scorers] for rows in draws])
+    return _score_rows(metric, labels, probas, draws)
+
+
+def _score_rows(
+    metric: Metric, labels: np.ndarray, probas: list[np.ndarray], samples: Iterable[np.ndarray]
+) -> np.ndarray:
+    """Return the score, or the difference of two, on each sample of rows, (n_samples,)."""
+    scorers = [_scorer(metric, np.asarray(labels), np.asarray(proba)) for proba in probas]
+    scores = np.array([[score(rows) for score in scorers] for rows in samples])
+    return np.subtract(*scores.T) if len(probas) == 2 else scores[:, 0]
 
 
 def _scorer(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> Rows:
