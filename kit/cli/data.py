@@ -82,8 +82,7 @@ def folds(
     competition = read(comp)
     if encoder_of and not alike:
         raise InputError("--encoder-of says who tells look-alikes, which --alike N groups; give both")
-    grouped = _keep_together(competition, alike, encoder_of) if alike else {}
-    prepared = ready(competition)
+    prepared, grouped = _keep_together(competition, alike, encoder_of) if alike else (ready(competition), {})
     n_folds = int(prepared.folds.max()) + 1
     has = prepared.labels if prepared.labels.ndim == 2 else np.eye(len(prepared.classes), dtype=int)[prepared.labels]
     counts = np.stack([has[prepared.folds == fold].sum(axis=0, dtype=int) for fold in range(n_folds)], axis=1)
@@ -97,8 +96,8 @@ def folds(
     suggest("train", comp)
 
 
-def _keep_together(competition: Competition, n_groups: int, run: str | None) -> dict[str, Any]:
-    """Group look-alikes before the folds are assigned, and say what that changes."""
+def _keep_together(competition: Competition, n_groups: int, run: str | None) -> tuple[Prepared, dict[str, Any]]:
+    """Group look-alikes before the folds are assigned, and say what that changes; return what is ready then."""
     from kit import terminal
     from kit.alike import describe, keep_together
 
@@ -114,7 +113,7 @@ def _keep_together(competition: Competition, n_groups: int, run: str | None) -> 
         "these folds are for test images from other places or days than the labelled ones; where they are drawn "
         f"alike, CV is now far too low: delete {found.file} and the fold file"
     )
-    return describe(found, competition.facts.metric)
+    return found.prepared, describe(found, competition.facts.metric)
 
 
 def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, Any]) -> Table:
