@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
+
+from support.colours import RUNS, lay_out, write_toml
 
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist is told 80; the kit's own width of a pipe is what is tested
 
@@ -11,22 +12,20 @@ import runpy
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from folders import touch, write
-from PIL import Image
+from support.folders import touch, write
 
-from kit import terminal
 from kit.cli.call import options
-from kit.competition import Competition
-from kit.competition_file import read_competition
-from kit.files import Workspace
-from kit.kaggle_api import session
-from kit.kaggle_api.credentials import child_environment
+from kit.config.competition import Competition
+from kit.config.reader import read_competition
+from kit.core import terminal
+from kit.core.files import Workspace
+from kit.kaggle.client import session
+from kit.kaggle.client.credentials import child_environment
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real Kaggle, whatever it forgets
-LOOPBACK = Path(__file__).with_name("loopback")
+LOOPBACK = Path(__file__).with_name("support") / "loopback"
 runpy.run_path(str(LOOPBACK / "sitecustomize.py"))  # nor any other machine
 session.child_environment = lambda given: child_environment(given) | {"PYTHONPATH": str(LOOPBACK)}
 
@@ -35,77 +34,6 @@ session.child_environment = lambda given: child_environment(given) | {"PYTHONPAT
 def _heard() -> None:
     """Let every test be heard, and in words: a command called with --quiet or --json would change those after it."""
     terminal.err.quiet, options.json = False, False
-
-
-COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
-RUNS = """
-[runs.forest]
-model = "forest"
-n_trees = 20
-
-[runs.svm]
-model = "svm"
-"""
-
-
-def draw(colour: tuple[int, int, int], draws: np.random.Generator, size: int = 40) -> Image.Image:
-    """Draw a noisy picture of one colour."""
-    noise = draws.normal(0, 60, (size, size, 3))
-    return Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8))
-
-
-def lay_out(root: Path, n_labeled: int = 6, n_unlabeled: int = 12, n_test: int = 9, seed: int = 0) -> None:
-    """Write class folders, a pool, a test folder, a sample submission and a solution."""
-    draws = np.random.default_rng(seed)
-    number, solution = 0, []
-
-    def save(folder: Path, name: str) -> str:
-        nonlocal number
-        number += 1
-        folder.mkdir(parents=True, exist_ok=True)
-        draw(COLOURS[name], draws).save(folder / f"{number:05d}.png")
-        return f"{number:05d}"
-
-    for name in COLOURS:
-        for _ in range(n_labeled):
-            save(root / "train" / name, name)
-    names = list(COLOURS)
-    for i in range(n_unlabeled):
-        save(root / "unlabeled", names[i % 3])
-    for i in range(n_test):
-        solution.append((save(root / "test", names[i % 3]), names[i % 3]))
-    for file, rows in (
-        ("solution.csv", solution),
-        ("sample_submission.csv", [(image_id, "red") for image_id, _ in reversed(solution)]),
-    ):
-        with open(root / file, "w", newline="") as text:
-            csv.writer(text).writerows([("id", "label"), *rows])
-
-
-def write_toml(folder: Path, runs: str = RUNS, data: str = "", rest: str = "") -> None:
-    """Write a competition.toml for `lay_out`'s files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "competition.toml").write_text(
-        f"""
-[competition]
-title = "colours"
-
-[data]
-root = "data/colours"
-labeled = "train"
-unlabeled = "unlabeled"
-test = "test"
-sample_submission = "sample_submission.csv"
-solution = "solution.csv"
-{data}
-
-[folds]
-n = 3
-{runs}
-{rest}
-""",
-        encoding="utf-8",
-    )
 
 
 @pytest.fixture
@@ -142,7 +70,7 @@ def listed(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained_workspace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A workspace whose competition `colours` is trained and has a slug; and the solution, which is not in it."""
-    from kaggle_site import train
+    from support.kaggle_site import train
 
     workspace = tmp_path_factory.mktemp("trained") / "workspace"
     return workspace, train(workspace)
@@ -151,8 +79,8 @@ def trained_workspace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
 @pytest.fixture(scope="session")
 def kaggle_server():
     """A stand-in Kaggle for all tests, and the clients that stay connected to it."""
-    from kaggle_server import KaggleServer
-    from kaggle_site import WarmKaggle
+    from support.kaggle_server import KaggleServer
+    from support.kaggle_site import WarmKaggle
 
     with KaggleServer({}) as server:
         yield server
@@ -162,10 +90,10 @@ def kaggle_server():
 @pytest.fixture
 def kaggle(kaggle_server, monkeypatch):
     """The stand-in as it was in the beginning, and nobody in a hurry that need not be."""
-    from kaggle_site import WarmKaggle, hurry
+    from support.kaggle_site import WarmKaggle, hurry
 
     hurry(monkeypatch)
-    monkeypatch.setattr("kit.kaggle_api.session.Kaggle", WarmKaggle)
+    monkeypatch.setattr("kit.kaggle.client.session.Kaggle", WarmKaggle)
     kaggle_server.begin()
     yield kaggle_server
     assert kaggle_server.strangers == []
@@ -180,7 +108,7 @@ def kaggle_home(tmp_path_factory) -> Path:
 @pytest.fixture
 def site(trained_workspace, kaggle, kaggle_home, tmp_path, monkeypatch, capsys):
     """The trained competition, and a stand-in Kaggle that this process' client reaches instead of the real one."""
-    from kaggle_site import Site, copy_workspace, point_at
+    from support.kaggle_site import Site, copy_workspace, point_at
 
     template, solution = trained_workspace
     kaggle.begin(solution)

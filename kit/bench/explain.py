@@ -19,19 +19,19 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from kit.competition_file import read_competition
-from kit.crossval import crossval
-from kit.digits import write_digits
-from kit.errors import InputError
-from kit.explain import N_SAMPLES, Question, explain_picture
-from kit.explain.choice import Case
-from kit.explain.scratch import Scratch
-from kit.explain.subject import GRAD_CAM, LIME, Subject, open_subjects
-from kit.files import Workspace, hold
-from kit.images import decode_image
-from kit.prepare import Prepared, prepare
-from kit.store import Geometry, decode_block
-from kit.terminal import stage, track, warn
+from kit.config.reader import read_competition
+from kit.core.errors import InputError
+from kit.core.files import Workspace, hold
+from kit.core.terminal import stage, track, warn
+from kit.data.digits import write_digits
+from kit.data.images import decode_image
+from kit.data.prepared import Prepared, prepare
+from kit.data.store import Geometry, decode_block
+from kit.report.explain import N_SAMPLES, Question, explain_picture
+from kit.report.explain.choice import Case
+from kit.report.explain.scratch import Scratch
+from kit.report.explain.subject import GRAD_CAM, LIME, Subject, open_subjects
+from kit.runs.fit.crossval import crossval
 
 if TYPE_CHECKING:
     from torch import nn
@@ -234,7 +234,7 @@ def randomise(network: nn.Module, seed: int = 0) -> None:
     """Draw all weights of a network anew, as its layers draw them, the output layer's too."""
     from torch import nn
 
-    from kit.training.batches import reproducible
+    from kit.models.training.batches import reproducible
 
     with reproducible(seed, "cpu"):
         for module in network.modules():

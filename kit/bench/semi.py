@@ -18,19 +18,19 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from kit.competition import Competition, order_runs
-from kit.competition_file import read_competition
-from kit.crossval import crossval
-from kit.errors import InputError
-from kit.features import adopt_features
-from kit.files import Workspace, hold
-from kit.folds import assign_folds, scored_folds
-from kit.metrics import hits
-from kit.models import build_model
-from kit.prepare import Prepared, prepare
-from kit.rounds import finished_rounds
-from kit.runs import Result
-from kit.terminal import stage, warn
+from kit.config.competition import Competition, order_runs
+from kit.config.reader import read_competition
+from kit.core.errors import InputError
+from kit.core.files import Workspace, hold
+from kit.core.terminal import stage, warn
+from kit.data.folds import assign_folds, scored_folds
+from kit.data.prepared import Prepared, prepare
+from kit.features.cache import adopt_features
+from kit.runs.fit.crossval import crossval
+from kit.runs.pseudo.rounds import finished_rounds
+from kit.runs.store import Result
+from kit.runs.store.build import build_model
+from kit.scoring.metrics import hits
 
 RECIPES = Path(__file__).with_name("recipes")
 BASELINE = "labels_only"

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.device import device_name, prepare
-from kit.encoders import load_encoder
-from kit.errors import InputError, MissingWeights
-from kit.images import Images
-from kit.prepare import Prepared
-from kit.store import Geometry, decode_block, read_pixels
-from kit.terminal import track
-from kit.weights import parse_encoder
+from kit.core.errors import InputError, MissingWeights
+from kit.core.terminal import track
+from kit.data.images import Images
+from kit.data.prepared import Prepared
+from kit.data.store import Geometry, decode_block, read_pixels
+from kit.features.device import device_name, prepare
+from kit.features.encoders import load_encoder
+from kit.features.weights import parse_encoder
 
 N_ROUNDS = 5
 N_IMAGES = 64

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from kit.cli.call import app, options
 from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
-from kit.errors import InputError, LeakFound, Stopped, TimeIsUp
+from kit.core.errors import InputError, LeakFound, Stopped, TimeIsUp
 
 # isort: off
 # the order of the commands is that of --help
@@ -122,7 +122,7 @@ def _stop(*_: object) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    from kit import terminal
+    from kit.core import terminal
 
     terminal.fail(message)
     sys.exit(code)

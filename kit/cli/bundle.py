@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
-from kit.errors import InputError
+from kit.core.errors import InputError
 
 if TYPE_CHECKING:
-    from kit.bundle.writing import Written
-    from kit.prepare import Prepared
-    from kit.runs import Result
+    from kit.data.prepared import Prepared
+    from kit.kaggle.bundle.writing import Written
+    from kit.runs.store import Result
 
 
 @app.command()
@@ -39,10 +39,10 @@ def bundle(
     ] = None,
 ) -> None:
     """Pack trained runs into a folder that predicts new test images without internet, for code competitions."""
-    from kit import terminal
-    from kit.bundle.writing import write_bundle
-    from kit.competition import ENSEMBLE
-    from kit.deadline import parse_duration
+    from kit.core import terminal
+    from kit.core.deadline import parse_duration
+    from kit.core.names import ENSEMBLE
+    from kit.kaggle.bundle.writing import write_bundle
 
     if not re.fullmatch(r"[A-Za-z0-9-]+", owner):
         raise InputError(f"--owner {owner}: a name at Kaggle, as in your profile's address: letters, digits and -")
@@ -74,14 +74,14 @@ def bundle(
 
 def _find(prepared: Prepared, names: list[str]) -> list[Result]:
     """Return the finished runs that were named, else the ensemble's members."""
-    from kit.pipeline import find_members, find_trained
+    from kit.runs.train import find_members, find_trained
 
     return [find_trained(prepared, name) for name in names] if names else find_members(prepared)
 
 
 def _tell(written: Written, owner: str, n_images: int, estimate: float, how: str) -> None:
     """Say what is in the bundle, how it did, how long it will take and what to do with it."""
-    from kit import terminal
+    from kit.core import terminal
 
     trial = written.trial
     shares = ", ".join(f"{name} {weight:.2f}" for name, weight in written.members.items())

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from kit.errors import InputError
+from kit.core.errors import InputError
 
 if TYPE_CHECKING:
-    from kit.competition import Competition
-    from kit.leaderboard import Row
-    from kit.prepare import Prepared
-    from kit.runs import Result
+    from kit.config.competition import Competition
+    from kit.data.prepared import Prepared
+    from kit.report.board import Row
+    from kit.runs.store import Result
 
 DEFAULT = "digits"
 REPOSITORY = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def set_options(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
     """Take the global options."""
-    from kit import terminal
+    from kit.core import terminal
 
     options.workspace = (workspace or REPOSITORY).expanduser().resolve()
     options.changes, options.seed = tuple(change or ()), seed
@@ -123,7 +123,7 @@ def set_options(
 
 def suggest(*words: str) -> None:
     """Say what to do next, the last line of a command: one to copy, with this call's workspace, changes and seed."""
-    from kit import terminal
+    from kit.core import terminal
 
     given = [] if options.workspace == REPOSITORY else ["--workspace", str(options.workspace)]
     given += [word for change in options.changes for word in ("--set", change)]
@@ -134,16 +134,16 @@ def suggest(*words: str) -> None:
 
 def read(comp: str) -> Competition:
     """Read a competition by its name or folder, with this call's workspace, changes and seed."""
-    from kit.competition_file import read_competition
-    from kit.files import Workspace
+    from kit.config.reader import read_competition
+    from kit.core.files import Workspace
 
     return read_competition(comp, Workspace(options.workspace), options.changes, options.seed)
 
 
 def ready(competition: Competition, time_limit: str | None = None, held: bool = False) -> Prepared:
     """Make a competition ready, alone in its workspace."""
-    from kit.deadline import parse_duration, set_deadline
-    from kit.prepare import prepare
+    from kit.core.deadline import parse_duration, set_deadline
+    from kit.data.prepared import prepare
 
     set_deadline(parse_duration(time_limit) if time_limit else None)
     if held:
@@ -157,8 +157,8 @@ def ready(competition: Competition, time_limit: str | None = None, held: bool = 
 @contextmanager
 def holding(competition: Competition) -> Iterator[None]:
     """Hold the competition's runs folder against a second call."""
-    from kit import terminal
-    from kit.files import hold
+    from kit.core import terminal
+    from kit.core.files import hold
 
     with hold(competition.workspace.runs(competition.name), terminal.warn):
         yield
@@ -166,7 +166,7 @@ def holding(competition: Competition) -> Iterator[None]:
 
 def say(text: Any, document: Any) -> None:
     """Print a command's result: text, or one JSON document."""
-    from kit import terminal
+    from kit.core import terminal
 
     if options.json:
         terminal.print_json(document)
@@ -185,8 +185,8 @@ def make_board(
     """
     from dataclasses import asdict
 
-    from kit import terminal
-    from kit.leaderboard import leaderboard, render
+    from kit.core import terminal
+    from kit.report.board import leaderboard, render
 
     rows: list[Row] = leaderboard(prepared, results, skipped)
     document = {
@@ -199,7 +199,7 @@ def make_board(
     if prepared.hierarchy is not None and results:
         from rich.console import Group
 
-        from kit.leaderboard.levels import render_levels, score_levels
+        from kit.report.board.levels import render_levels, score_levels
 
         document["levels"] = {result.name: score_levels(prepared, result) for result in results}
         board = Group(board, render_levels(prepared, document["levels"]))

@@ -9,7 +9,7 @@ import typer
 from kit.cli.call import Comp, app, holding, read, ready, say, suggest
 
 if TYPE_CHECKING:
-    from kit.competition import Competition
+    from kit.config.competition import Competition
 
 
 @app.command()
@@ -20,8 +20,8 @@ def correlation(
     ],
 ) -> None:
     """Measure how far apart classes lie before and after fine-tuning; of several labels, which go together."""
-    from kit.correlation import check_trains, correlate, write_correlation
-    from kit.pipeline import find_trained
+    from kit.report.correlation import check_trains, correlate, write_correlation
+    from kit.runs.train import find_trained
 
     competition = read(comp)
     if competition.facts.task == "multilabel":
@@ -45,8 +45,8 @@ def correlation(
 
 def _correlate_labels(competition: Competition, comp: str, run: str) -> None:
     """Say which labels a run takes for each other, or misses and says together."""
-    from kit.correlation.labels import correlate_labels, write_label_correlation
-    from kit.pipeline import find_trained
+    from kit.report.correlation.labels import correlate_labels, write_label_correlation
+    from kit.runs.train import find_trained
 
     prepared = ready(competition)
     with holding(prepared.competition):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.call import DEFAULT, REPOSITORY, Comp, app, holding, options, read, ready, say, suggest
-from kit.errors import InputError, MissingWeights
+from kit.core.errors import InputError, MissingWeights
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
-    from kit.competition import Competition
-    from kit.prepare import Prepared
+    from kit.config.competition import Competition
+    from kit.data.prepared import Prepared
 
 
 @app.command()
@@ -25,12 +25,13 @@ def new(
     slug: Annotated[str | None, typer.Option(help="Kaggle's slug or URL.")] = None,
 ) -> None:
     """Infer the layout of a folder of images; write competition.toml and a first prompt list."""
-    from kit import terminal
-    from kit.competition import FILE, HOME
-    from kit.files import Workspace
-    from kit.new import check_name, describe, write_competition
-    from kit.new.layout import infer_layout
-    from kit.new.read_back import read_back
+    from kit.config.competition import HOME
+    from kit.core import terminal
+    from kit.core.files import Workspace
+    from kit.core.names import FILE
+    from kit.curate.start import check_name, describe, write_competition
+    from kit.curate.start.layout import infer_layout
+    from kit.curate.start.read_back import read_back
 
     home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
     check_name(name, home)
@@ -46,10 +47,10 @@ def new(
 @app.command()
 def check(comp: Comp = DEFAULT) -> None:
     """Audit every file: broken, odd, duplicate, mislabelled; is the test like the training set?"""
-    from kit import terminal
-    from kit.check import audit
-    from kit.prepare import make_data
-    from kit.table import read_table
+    from kit.core import terminal
+    from kit.data.audit import audit
+    from kit.data.prepared import make_data
+    from kit.data.table import read_table
 
     competition = read(comp)
     with holding(competition):
@@ -77,7 +78,7 @@ def folds(
     """Assign the folds once, or read and verify them; show classes x folds."""
     import numpy as np
 
-    from kit import terminal
+    from kit.core import terminal
 
     competition = read(comp)
     if encoder_of and not alike:
@@ -98,8 +99,8 @@ def folds(
 
 def _keep_together(competition: Competition, n_groups: int, run: str | None) -> tuple[Prepared, dict[str, Any]]:
     """Group look-alikes before the folds are assigned, and say what that changes; return what is ready then."""
-    from kit import terminal
-    from kit.alike import describe, keep_together
+    from kit.core import terminal
+    from kit.curate.look_alikes import describe, keep_together
 
     with holding(competition):
         found = keep_together(competition, n_groups, run)
@@ -118,7 +119,7 @@ def _keep_together(competition: Competition, n_groups: int, run: str | None) -> 
 
 def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, Any]) -> Table:
     """Return classes x folds; where there is no room, classes with their images and the fewest and most in a fold."""
-    from kit import terminal
+    from kit.core import terminal
 
     columns = {f"fold {fold}": [str(n) for n in column] for fold, column in enumerate(counts.T)}
     longest = max(map(len, prepared.classes))
@@ -138,9 +139,9 @@ def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, A
 
 def _draw_balance(prepared: Prepared, name: str) -> dict[str, Any]:
     """Draw how much each class counts before and after a run's balance, in runs/NAME/RUN/balance.png; return it all."""
-    from kit.balance import Balance, count_classes, draw_distribution
-    from kit.files import write_atomic
-    from kit.models import build_model
+    from kit.core.files import write_atomic
+    from kit.models.balance import Balance, count_classes, draw_distribution
+    from kit.runs.store.build import build_model
 
     run = prepared.competition.run(name)
     model = build_model(prepared.competition, run)
@@ -158,9 +159,9 @@ def _draw_balance(prepared: Prepared, name: str) -> dict[str, Any]:
 @app.command()
 def features(comp: Comp = DEFAULT) -> None:
     """Encode all images once with every encoder that a run names."""
-    from kit import terminal
-    from kit.features import GIVEN, encode_images, has_features
-    from kit.pipeline import group_by_reason
+    from kit.core import terminal
+    from kit.features.cache import GIVEN, encode_images, has_features
+    from kit.runs.train import group_by_reason
 
     prepared = ready(read(comp))
     everything = prepared.pool.select(range(len(prepared.pool)))

@@ -15,9 +15,9 @@ def decisions(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = "ensemble",
 ) -> None:
     """Show what is decided of a run's images: thresholds, none of these, ROC curve and confusions of each class."""
-    from kit import terminal
-    from kit.decided import describe_decisions, render_decisions, write_decisions
-    from kit.pipeline import find_trained
+    from kit.core import terminal
+    from kit.runs.decide.decisions import describe_decisions, render_decisions, write_decisions
+    from kit.runs.train import find_trained
 
     prepared = ready(read(comp))
     with holding(prepared.competition):

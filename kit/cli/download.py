@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.call import REPOSITORY, app, options, read, say, suggest
-from kit.errors import InputError
+from kit.core.errors import InputError
 
 
 @app.command()
@@ -16,13 +16,15 @@ def download(
     comp: Annotated[str, typer.Argument(metavar="COMP", help="Kaggle's slug or address, or a competition's name.")],
 ) -> None:
     """Fetch a competition's files from Kaggle, unpack them safely and write its competition.toml."""
-    from kit import terminal
-    from kit.competition import FILE, HOME
-    from kit.competition_file import list_competitions
-    from kit.files import Workspace
-    from kit.new import check_name, describe, read_slug, write_competition
-    from kit.new.layout import infer_layout
-    from kit.new.read_back import read_back
+    from kit.config.competition import HOME
+    from kit.config.reader import list_competitions
+    from kit.core import terminal
+    from kit.core.files import Workspace
+    from kit.core.names import FILE
+    from kit.curate.start import check_name, describe, write_competition
+    from kit.curate.start.layout import infer_layout
+    from kit.curate.start.read_back import read_back
+    from kit.kaggle.client.slug import read_slug
 
     workspace = Workspace(options.workspace)
     if comp in list_competitions(workspace):
@@ -51,10 +53,10 @@ def download(
 
 def _fetch(slug: str, folder: Path) -> int:
     """Download and unpack what is not there; return the number of files fetched."""
-    from kit import terminal
-    from kit.files import hold
-    from kit.kaggle_api.download import download_data
-    from kit.kaggle_api.session import Kaggle
+    from kit.core import terminal
+    from kit.core.files import hold
+    from kit.kaggle.client.download import download_data
+    from kit.kaggle.client.session import Kaggle
 
     if folder.is_dir():
         terminal.note(f"{folder} is there already, nothing is downloaded; remove it to fetch it again")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, make_board, options, read, ready, say, suggest
-from kit.errors import TimeIsUp
+from kit.core.errors import TimeIsUp
 
 
 @app.command("all")
 def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify, report."""
-    from kit import terminal
-    from kit.ensemble import check_members, ensemble
-    from kit.leaderboard import read_solution
-    from kit.pipeline import (
+    from kit.core import terminal
+    from kit.core.stopwatch import Stopwatch
+    from kit.kaggle.submission.sample import read_sample
+    from kit.kaggle.submission.write import make_submission
+    from kit.report.board import read_solution
+    from kit.report.page import refresh_report
+    from kit.runs.ensemble import check_members, ensemble
+    from kit.runs.train import (
         OutOfTime,
         describe_skipped,
         find_better,
@@ -21,11 +25,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         keep_skipped,
         train_runs,
     )
-    from kit.report import refresh_report
-    from kit.stopwatch import Stopwatch
-    from kit.submission import make_submission
-    from kit.submission.sample import read_sample
-    from kit.verify import verify
+    from kit.runs.verify import verify
 
     competition, watch = read(comp), Stopwatch()
     with holding(competition):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kit.cli.call import Comp, app, holding, read, ready, say, suggest
-from kit.errors import InputError, nearest
+from kit.core.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from kit.prepare import Prepared
+    from kit.data.prepared import Prepared
 
 
 @app.command("explain")
@@ -29,12 +29,12 @@ def explain_(
     n: Annotated[int, typer.Option("--n", min=1, max=100, help="Mistakes to explain.")] = 8,
 ) -> None:
     """Show what in an image speaks for and against a class, or any words, as a contact sheet."""
-    from kit import terminal
-    from kit.explain import METHODS, Question, explain
-    from kit.explain.choice import choose_cases, find_cases
-    from kit.explain.subject import check_run
-    from kit.explain.writing import describe, write_explained
-    from kit.pipeline import find_trained
+    from kit.core import terminal
+    from kit.report.explain import METHODS, Question, explain
+    from kit.report.explain.choice import choose_cases, find_cases
+    from kit.report.explain.subject import check_run
+    from kit.report.explain.writing import describe, write_explained
+    from kit.runs.train import find_trained
 
     for name in method or ():
         if name not in METHODS:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, read, ready, say, suggest
-from kit.errors import InputError, MissingWeights
+from kit.core.errors import InputError, MissingWeights
 
 
 @app.command()
@@ -18,7 +18,7 @@ def train(
     time_limit: TimeLimit = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
-    from kit.pipeline import train_runs
+    from kit.runs.train import train_runs
 
     competition = read(comp)
     names = [run for name in runs for run in competition.runs_of(name)] if runs else competition.default_runs
@@ -46,7 +46,7 @@ def import_(
     test: Annotated[Path, typer.Option(help="Test predictions in the same form.")],
 ) -> None:
     """Take predictions made elsewhere as an ensemble member, after the same checks."""
-    from kit.importing import import_predictions
+    from kit.runs.store.imported import import_predictions
 
     prepared = ready(read(comp))
     with holding(prepared.competition):
@@ -59,8 +59,8 @@ def import_(
 @app.command("ensemble")
 def ensemble_(comp: Comp = DEFAULT) -> None:
     """Learn temperatures and weights on oof predictions; the score is nested."""
-    from kit.ensemble import ensemble, list_weights
-    from kit.pipeline import find_members
+    from kit.runs.ensemble import ensemble, list_weights
+    from kit.runs.train import find_members
 
     prepared = ready(read(comp))
     with holding(prepared.competition):

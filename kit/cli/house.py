@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say, suggest
-from kit.errors import InputError
+from kit.core.errors import InputError
 
 SEMI, EXPLAIN = "semi", "explain"
 
@@ -20,7 +20,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, say what would go.")] = False,
 ) -> None:
     """Free disk space: the cache of decoded images and features, and runs of settings no longer in use."""
-    from kit.clean import list_removable, remove
+    from kit.runs.clean import list_removable, remove
 
     competition = read(comp)
     prepared = None if everything else ready(competition)
@@ -78,7 +78,7 @@ def _bench_semi(data: Path | None, seeds: int) -> None:
     from dataclasses import asdict
 
     from kit.bench import bench_semi, compare, render_semi
-    from kit.files import Workspace
+    from kit.core.files import Workspace
 
     if options.changes or options.seed is not None:
         raise InputError("bench semi runs its own recipes: --set and --seed change nothing there; --seeds N draws more")
@@ -94,7 +94,7 @@ def _bench_semi(data: Path | None, seeds: int) -> None:
 def _bench_explain(data: Path | None) -> None:
     """Measure whether explanations point at planted evidence and print the table."""
     from kit.bench import bench_explain, describe_explain, render_explain
-    from kit.files import Workspace
+    from kit.core.files import Workspace
 
     if options.changes or options.seed is not None:
         raise InputError("bench explain runs its own recipes: --set and --seed change nothing there")
@@ -105,7 +105,7 @@ def _bench_explain(data: Path | None) -> None:
 @app.command()
 def pretrain() -> None:
     """Rebuild the tiny CLIP and EfficientNetV2 of digits from rendered glyphs (minutes; not needed to use the kit)."""
-    from kit.pretrain import rebuild
+    from kit.bench.pretrain import rebuild
 
     rebuild()
     say("the tiny CLIP and EfficientNetV2 of digits are rebuilt", {"rebuilt": True})

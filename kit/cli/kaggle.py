@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say, suggest
-from kit.errors import InputError
+from kit.core.errors import InputError
 
 if TYPE_CHECKING:
-    from kit.competition import Competition
-    from kit.kaggle_api.session import Kaggle
-    from kit.prepare import Prepared
-    from kit.runs import Result
-    from kit.submission.ledger import Row
-    from kit.submitting.gate import Package
+    from kit.config.competition import Competition
+    from kit.data.prepared import Prepared
+    from kit.kaggle.client.session import Kaggle
+    from kit.kaggle.submission.gate import Package
+    from kit.kaggle.submission.ledger import Row
+    from kit.runs.store import Result
 
 SLUG_REMEDY = 'slug = "..." in [competition] names the competition at Kaggle'
 
@@ -35,12 +35,12 @@ def submit(
     version: Annotated[int | None, typer.Option("--version", "-v", help="Version of the kernel.")] = None,
 ) -> None:
     """Send a run's submission to Kaggle: checked before, sent once, believed when Kaggle lists it."""
-    from kit import terminal
-    from kit.kaggle_api.session import Kaggle
-    from kit.new import read_slug
-    from kit.submission.ledger import hold_ledger
-    from kit.submitting.gate import check_open, pack_kernel
-    from kit.submitting.sending import wait_for_score
+    from kit.core import terminal
+    from kit.kaggle.client.session import Kaggle
+    from kit.kaggle.client.slug import read_slug
+    from kit.kaggle.submission.gate import check_open, pack_kernel
+    from kit.kaggle.submission.ledger import hold_ledger
+    from kit.kaggle.submission.send import wait_for_score
 
     if (kernel is None) != (version is None):
         raise InputError("-k OWNER/KERNEL and -v VERSION go together")
@@ -79,9 +79,9 @@ def _send(
     kaggle: Kaggle, competition: Competition, package: Package, message: str, yes: bool, dry_run: bool
 ) -> Row | None:
     """Send what has not arrived already; return its row, None for a dry run."""
-    from kit import terminal
-    from kit.submitting.gate import check_open, find_arrived
-    from kit.submitting.sending import send, settle
+    from kit.core import terminal
+    from kit.kaggle.submission.gate import check_open, find_arrived
+    from kit.kaggle.submission.send import send, settle
 
     row = find_arrived(settle(kaggle, competition), package)
     if row is not None:
@@ -99,10 +99,10 @@ def _send(
 
 def _find_package(prepared: Prepared, run: str) -> Package | None:
     """Return the newest file of a run, checked; None where the run is finished and has none."""
-    from kit import terminal
-    from kit.competition import ENSEMBLE
-    from kit.submission.ledger import is_of
-    from kit.submitting.gate import find_row, pack_file
+    from kit.core import terminal
+    from kit.core.names import ENSEMBLE
+    from kit.kaggle.submission.gate import find_row, pack_file
+    from kit.kaggle.submission.ledger import is_of
 
     command = prepared.competition.command
     result, row = _find_result(prepared, run), find_row(prepared.competition, run)
@@ -122,10 +122,10 @@ def _find_package(prepared: Prepared, run: str) -> Package | None:
 
 def _write_package(prepared: Prepared, run: str) -> Package:
     """Write the first file of a run, or of the ensemble; return it, checked."""
-    from kit.ensemble import ensemble
-    from kit.pipeline import find_members
-    from kit.submission import make_submission
-    from kit.submitting.gate import find_row, pack_file
+    from kit.kaggle.submission.gate import find_row, pack_file
+    from kit.kaggle.submission.write import make_submission
+    from kit.runs.ensemble import ensemble
+    from kit.runs.train import find_members
 
     with holding(prepared.competition):
         result = _find_result(prepared, run) or ensemble(prepared, find_members(prepared))
@@ -135,9 +135,9 @@ def _write_package(prepared: Prepared, run: str) -> Package:
 
 def _find_result(prepared: Prepared, run: str) -> Result | None:
     """Return the finished run, or the finished ensemble."""
-    from kit.competition import ENSEMBLE
-    from kit.ensemble import find_ensemble, members_of
-    from kit.runs import find_result, list_imported
+    from kit.core.names import ENSEMBLE
+    from kit.runs.ensemble import find_ensemble, members_of
+    from kit.runs.store import find_result, list_imported
 
     if run == ENSEMBLE:
         return find_ensemble(prepared, members_of(prepared))
@@ -148,9 +148,9 @@ def _find_result(prepared: Prepared, run: str) -> Result | None:
 
 def _tell(competition: Competition, package: Package, limits: dict[str, Any]) -> None:
     """Say what is going to be sent, what to expect and what is left; warn of what was sent before."""
-    from kit import terminal
-    from kit.submission.ledger import read_ledger
-    from kit.submitting.standing import describe_left
+    from kit.core import terminal
+    from kit.kaggle.submission.ledger import read_ledger
+    from kit.kaggle.submission.standing import describe_left
 
     row = package.row
     expected = (
@@ -187,10 +187,10 @@ def _document(competition: Competition, row: Row) -> dict[str, Any]:
 
 def _score_locally(prepared: Prepared, comp: str, run: str) -> None:
     """Score a practice competition's submission here, by its solution."""
-    from kit import terminal
-    from kit.decided import decided_test
-    from kit.leaderboard import local_score, read_solution
-    from kit.runs import result_at
+    from kit.core import terminal
+    from kit.report.board import local_score, read_solution
+    from kit.runs.decide.decisions import decided_test
+    from kit.runs.store import result_at
 
     competition = prepared.competition
     solution = read_solution(prepared)
@@ -216,13 +216,13 @@ def submissions(
     """Show every submission's CV beside Kaggle's scores; the place, the noise, the two to choose."""
     from dataclasses import asdict
 
-    from kit import terminal
-    from kit.kaggle_api.session import Kaggle
-    from kit.new import read_slug
-    from kit.submission.ledger import hold_ledger
-    from kit.submitting.listing import render_submissions
-    from kit.submitting.sending import settle
-    from kit.submitting.standing import (
+    from kit.core import terminal
+    from kit.kaggle.client.session import Kaggle
+    from kit.kaggle.client.slug import read_slug
+    from kit.kaggle.submission.ledger import hold_ledger
+    from kit.kaggle.submission.listing import render_submissions
+    from kit.kaggle.submission.send import settle
+    from kit.kaggle.submission.standing import (
         comparable,
         correlate,
         describe_incomparable,

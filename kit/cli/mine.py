@@ -11,7 +11,7 @@ from kit.cli.call import Comp, app, holding, read, say, suggest
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kit.mining import Mined
+    from kit.curate.mining import Mined
 
 MAX_CLASSES = 8  # classes with a column each; of more, the smallest and the largest are shown
 
@@ -24,10 +24,10 @@ def mine_(
     ] = False,
 ) -> None:
     """Label unlabelled images by their similarity to exemplars; show what each threshold adds."""
-    from kit import terminal
-    from kit.mining import mine
-    from kit.mining.labels import check_writable, write_labels, write_mined
-    from kit.prepare import make_data
+    from kit.core import terminal
+    from kit.curate.mining import mine
+    from kit.curate.mining.labels import check_writable, write_labels, write_mined
+    from kit.data.prepared import make_data
 
     competition = read(comp)
     with holding(competition):
@@ -47,7 +47,7 @@ def mine_(
 
 def _render(mined: Mined) -> Table:
     """Return the sweep as a table."""
-    from kit import terminal
+    from kit.core import terminal
 
     each = mined.classes if len(mined.classes) <= MAX_CLASSES else ()
     spread = ("fewest", "most") if not each else ()

@@ -12,7 +12,7 @@ from kit.cli.call import app, say, suggest
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from kit.model_options import Option
+    from kit.models.options import Option
 
 WIDTH = 100  # characters, at most: longer lines are hard to read
 NARROW = 70  # characters, below which only names and sentences have room
@@ -26,9 +26,10 @@ def models_(
     """List the models; or every option of one of them: type, default, meaning."""
     from dataclasses import asdict
 
-    from kit import terminal
-    from kit.model_options import describe_model, list_options
-    from kit.models import MODELS, tasks_of
+    from kit.core import terminal
+    from kit.models import MODELS
+    from kit.models.model import tasks_of
+    from kit.models.options import describe_model, list_options
 
     if name is None:
         said = {own: {"summary": describe_model(own), "tasks": tasks_of(MODELS[own])} for own in MODELS}
@@ -45,8 +46,8 @@ def models_(
 
 def _table(said: dict[str, dict[str, Any]]) -> Table:
     """Return a line per model."""
-    from kit import terminal
-    from kit.predictions import MULTILABEL
+    from kit.core import terminal
+    from kit.core.names import MULTILABEL
 
     rows = {name: ("yes" if MULTILABEL in own["tasks"] else "", own["summary"]) for name, own in said.items()}
     headers = ["model", "several labels", "what it does"]

@@ -21,10 +21,10 @@ def prompts_(
     time_limit: TimeLimit = None,
 ) -> None:
     """Score every prompt list zero-shot on the labelled images; name the words that could be better."""
-    from kit import terminal
-    from kit.prompt_report import compare_prompts
-    from kit.prompt_report.render import print_report
-    from kit.prompts import prompts_of
+    from kit.core import terminal
+    from kit.curate.words import compare_prompts
+    from kit.curate.words.render import print_report
+    from kit.features.prompts import prompts_of
 
     prepared = ready(read(comp), time_limit)
     if shown is not None:

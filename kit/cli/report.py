@@ -15,8 +15,8 @@ def report_(
     png: Annotated[bool, typer.Option("--png", help="Write every chart as a PNG too.")] = False,
 ) -> None:
     """Write one HTML page of what happened, and the numbers behind its charts."""
-    from kit.pipeline import find_finished, recall_skipped
-    from kit.report import write_report
+    from kit.report.page import write_report
+    from kit.runs.train import find_finished, recall_skipped
 
     competition = read(comp)
     with holding(competition):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, make_board, read, ready, say, suggest
-from kit.errors import InputError, nearest
+from kit.core.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from kit.prepare import Prepared
-    from kit.runs import Result
+    from kit.data.prepared import Prepared
+    from kit.runs.store import Result
 
 
 @app.command()
@@ -20,8 +20,8 @@ def submission(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = "ensemble",
 ) -> None:
     """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
-    from kit.pipeline import find_trained
-    from kit.submission import make_submission
+    from kit.kaggle.submission.write import make_submission
+    from kit.runs.train import find_trained
 
     prepared = ready(read(comp))
     with holding(prepared.competition):
@@ -40,7 +40,7 @@ def leaderboard_(
     ] = None,
 ) -> None:
     """Compare the finished runs: CV +- SE, paired tests, local and Kaggle scores; or one of them class by class."""
-    from kit.pipeline import find_finished
+    from kit.runs.train import find_finished
 
     competition = read(comp)
     with holding(competition):  # a `clean` in between would take away what is being read
@@ -58,8 +58,8 @@ def leaderboard_(
 
 def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) -> tuple[str, ...]:
     """Return what the finished runs still lack: an ensemble, its CSV, the CSV's score at Kaggle, or the report."""
-    from kit.competition import ENSEMBLE
-    from kit.submission.ledger import is_of, read_ledger
+    from kit.core.names import ENSEMBLE
+    from kit.kaggle.submission.ledger import is_of, read_ledger
 
     names, rows = {result.name for result in results}, read_ledger(prepared.competition)
     if ENSEMBLE not in names and len(names) > 1:
@@ -80,8 +80,8 @@ def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[
     """Return one run class by class, as `say` takes it; a run with rounds means its last kept one."""
     from dataclasses import asdict
 
-    from kit import terminal
-    from kit.leaderboard import render_classes, score_classes
+    from kit.core import terminal
+    from kit.report.board import render_classes, score_classes
 
     found = {result.name.partition(".")[0]: result for result in results} | {result.name: result for result in results}
     if run not in found:
@@ -94,9 +94,9 @@ def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[
 @app.command("verify")
 def verify_(comp: Comp = DEFAULT) -> None:
     """Re-derive folds, oof and the provenance of pseudo labels; a leak is named, exit code 1."""
-    from kit import terminal
-    from kit.pipeline import find_finished, list_untrained
-    from kit.verify import verify
+    from kit.core import terminal
+    from kit.runs.train import find_finished, list_untrained
+    from kit.runs.verify import verify
 
     competition = read(comp)
     with holding(competition):  # a `clean` in between would look like damage

@@ -10,8 +10,8 @@ import typer
 from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
 
 if TYPE_CHECKING:
-    from kit.prepare import Prepared
-    from kit.runs import Result
+    from kit.data.prepared import Prepared
+    from kit.runs.store import Result
 
 SHOWN = 10  # labels named in the terminal
 
@@ -25,7 +25,7 @@ def triage_(
     ] = None,
 ) -> None:
     """Rank the labels that are most likely wrong; nothing is edited."""
-    from kit.pipeline import find_finished
+    from kit.runs.train import find_finished
 
     prepared = ready(read(comp))
     with holding(prepared.competition):
@@ -41,9 +41,9 @@ def triage_(
 
 def _lay_out(prepared: Prepared, results: list[Result], run: str | None) -> int:
     """Write the labels, the most suspicious first, and show some; return how many are taken for wrong."""
-    from kit import terminal
-    from kit.triage import choose_run, triage
-    from kit.triage.writing import describe, write_triage
+    from kit.core import terminal
+    from kit.curate.triage import choose_run, triage
+    from kit.curate.triage.writing import describe, write_triage
 
     found = triage(prepared, choose_run(prepared, results, run))
     path = write_triage(prepared, found)
@@ -81,11 +81,11 @@ def _lay_out(prepared: Prepared, results: list[Result], run: str | None) -> int:
 def _measure(prepared: Prepared, results: list[Result], run: str | None, exclude: Path) -> None:
     from dataclasses import asdict
 
-    from kit import terminal
-    from kit.competition import ENSEMBLE
-    from kit.errors import InputError
-    from kit.triage import choose_run
-    from kit.triage.effect import measure_exclusion
+    from kit.core import terminal
+    from kit.core.errors import InputError
+    from kit.core.names import ENSEMBLE
+    from kit.curate.triage import choose_run
+    from kit.curate.triage.effect import measure_exclusion
 
     if not exclude.is_file():
         raise InputError(

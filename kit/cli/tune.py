@@ -24,11 +24,11 @@ def tune(
     ] = False,
 ) -> None:
     """Search a run's settings on its folds; say whether they help on other folds, and print those that do as TOML."""
-    from kit import terminal
-    from kit.competition import FILE
-    from kit.deadline import parse_duration
-    from kit.tuning import read_space, render, tuned_name
-    from kit.tuning import tune as search
+    from kit.core import terminal
+    from kit.core.deadline import parse_duration
+    from kit.core.names import FILE
+    from kit.runs.tuning import read_space, render, tuned_name
+    from kit.runs.tuning import tune as search
 
     competition = read(comp)
     seconds = parse_duration(timeout, "--timeout") if timeout else None

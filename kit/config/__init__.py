@@ -1,0 +1,1 @@
+"""Config: competition.toml as types, read strictly."""

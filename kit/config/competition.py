@@ -1,0 +1,190 @@
+"""A competition's facts and runs: the tables of competition.toml as types; nothing is read or written here."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from kit.config.data import Data, Facts, Listing, Source, Tree
+from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining
+from kit.config.runs import Cores, PseudoPlan, Run
+from kit.config.strict import Table
+from kit.core.errors import InputError, nearest, some
+from kit.core.files import Workspace
+from kit.core.names import ENSEMBLE, FILE
+from kit.scoring.metrics import Metric, find_metric
+
+__all__ = [
+    "Competition",
+    "Cores",
+    "Data",
+    "DecisionPlan",
+    "ENSEMBLE",
+    "EnsemblePlan",
+    "FILE",
+    "Facts",
+    "Folds",
+    "HOME",
+    "Listing",
+    "Mining",
+    "PseudoPlan",
+    "RESERVED",
+    "RUN_NAME",
+    "Run",
+    "Source",
+    "Table",
+    "Tree",
+    "order_runs",
+]
+
+HOME = Path(__file__).parents[1] / "competitions"
+# names of folders beside the runs'
+RESERVED = (ENSEMBLE, "bundle", "cache", "explain", "mined", "report", "triage", "tune", "unpacked")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Competition(Table):
+    """Hold everything competition.toml says, checked, and where its files are.
+
+    Parameters
+    ----------
+    name
+        The folder's name; names folds/NAME.csv, runs/NAME and submissions/NAME.
+    folder
+        The folder of competition.toml.
+    workspace
+        Where data, runs, folds and submissions lie.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+
+    name: str
+    folder: Path
+    workspace: Workspace
+    facts: Facts
+    data: Data
+    folds: Folds
+    runs: dict[str, Run]
+    ensemble: EnsemblePlan
+    mining: Mining | None = None
+    decision: DecisionPlan = DecisionPlan()
+
+    @property
+    def root(self) -> Path:
+        """Return the data folder: relative to the competition's folder where it is there, else to the workspace.
+
+        A folder of that name in the workspace, as ``data``, may be another competition's; the kit's own have theirs
+        there.
+        """
+        beside = self.folder / self.data.root
+        is_own = self.folder.parent != HOME
+        return beside if is_own and beside.is_dir() else self.workspace.root / self.data.root
+
+    @property
+    def metric(self) -> Metric:
+        """Return the metric; a user's own is looked for beside competition.toml, then in the workspace.
+
+        Raises
+        ------
+        InputError
+            When a user's own metric is not there or cannot be run.
+        """
+        return find_metric(self.facts.metric, (self.folder, self.workspace.root))
+
+    @property
+    def lookup(self) -> tuple[Path, ...]:
+        """Return the folders in which a relative path to weights is looked up, in order."""
+        return (self.folder, self.root, self.workspace.root)
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether its name finds it, rather than the path of its folder."""
+        homes = (self.workspace.root / "competitions", HOME)  # as names are looked up
+        found = (home / self.name for home in homes if (home / self.name / FILE).is_file())
+        return next(found, None) == self.folder
+
+    def command(self, word: str, *rest: str) -> str:
+        """Return a command on this competition to copy, with the workspace where it is not the repository.
+
+        Parameters
+        ----------
+        word
+            The command.
+        rest
+            What follows the competition.
+        """
+        comp = self.name if self.is_known else str(self.folder)
+        elsewhere = [] if self.workspace.root == HOME.parents[1] else ["--workspace", str(self.workspace.root)]
+        return shlex.join(["./run.sh", word, comp, *rest, *elsewhere])
+
+    def run(self, name: str) -> Run:
+        """Return a run by name.
+
+        Raises
+        ------
+        InputError
+            When there is no such run; names the nearest.
+        """
+        if grid := self._runs_of_grid(name):
+            raise InputError(f"{self.folder / FILE}: {name} is a grid; name one of its runs: {some(grid)}")
+        if name not in self.runs:
+            raise InputError(f"{self.folder / FILE}: no run {name!r}; {nearest(name, self.runs)}")
+        return self.runs[name]
+
+    def check_single(self, what: str) -> None:
+        """Refuse what takes one class per image where an image may have several.
+
+        Parameters
+        ----------
+        what
+            What cannot be done, and why, as a sentence begins.
+
+        Raises
+        ------
+        InputError
+            Where the task is ``"multilabel"``.
+        """
+        if self.facts.task == "multilabel":
+            raise InputError(f'{self.folder / FILE}: {what}: not where images have several labels, task = "multilabel"')
+
+    def runs_of(self, name: str) -> list[str]:
+        """Return the names of a grid's runs, or of the one run that is called so.
+
+        Raises
+        ------
+        InputError
+            When there is neither; names the nearest.
+        """
+        grids = {run.grid for run in self.runs.values() if run.grid}
+        if name not in grids and name not in self.runs:
+            raise InputError(f"{self.folder / FILE}: no run {name!r}; {nearest(name, {*self.runs, *grids})}")
+        return self._runs_of_grid(name) or [name]
+
+    @property
+    def default_runs(self) -> list[str]:
+        """Return the runs that are trained where none is named: of the grids' only members of the ensemble."""
+        members = self.ensemble.members or ()
+        return [name for name, run in self.runs.items() if run.grid is None or name in members]
+
+    def _runs_of_grid(self, name: str) -> list[str]:
+        return [run.name for run in self.runs.values() if run.grid == name]
+
+
+def order_runs(competition: Competition, names: list[str]) -> list[str]:
+    """Return `names` and the teachers they need, teachers first."""
+    ordered: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in ordered or name not in competition.runs:
+            return
+        plan = competition.runs[name].pseudo
+        for teacher in plan.teachers if plan else ():
+            visit(teacher)
+        ordered.append(name)
+
+    for name in names:
+        visit(name)
+    return ordered

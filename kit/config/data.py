@@ -1,0 +1,176 @@
+"""``[competition]`` and ``[data]``: what the organisers decided, and where the files are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from kit.config.strict import Table
+from kit.core.errors import some
+from kit.scoring.metrics import check_name
+
+
+class Listing(Table):
+    """Name the images of one split by a CSV file.
+
+    Parameters
+    ----------
+    csv
+        The CSV file, below the data root.
+    images
+        The folder its ids are relative to.
+    id
+        Column of the image's name; the extension is optional. The first column by default.
+    label
+        Column of the class; the second column by default. Unread for unlabelled and test images.
+        A list of columns for those that `form` ``"columns"`` and ``"tags"`` read; all but id and group by default.
+    group
+        Column whose equal values must not straddle folds (a patient, a photographer).
+    form
+        With several labels per image, how they are written: ``"rows"``, a row per image and label; ``"cell"``, all in
+        one cell; ``"columns"``, a column per class that holds 0 or 1; ``"tags"``, columns that each hold a label or
+        nothing, as in Azure Custom Vision's export. Found out where there is no doubt.
+    separator
+        Of ``"cell"``: what stands between two labels. Found out where there is no doubt.
+    """
+
+    csv: str
+    images: str = "."
+    id: str | None = None
+    label: str | Annotated[list[str], Field(min_length=1)] | None = None
+    group: str | None = None
+    form: Literal["rows", "cell", "columns", "tags"] | None = None
+    separator: Annotated[str, Field(min_length=1)] | None = None
+
+
+Source = str | list[str] | Listing
+
+
+class Tree(Table):
+    """Say which class stands above which: by the labels' own paths, or by a CSV file.
+
+    Parameters
+    ----------
+    separator
+        What stands between the parts of a label that is a path, such as ``Cans/Slim/Cranpom``.
+    csv
+        A CSV file below the data root: of the columns `child` and `parent`, or of a column for each of `levels`.
+    child, parent
+        Its columns; the first and the second by default. An empty parent says that a class has none.
+    levels
+        Names of the levels, the coarsest first: with `csv` its columns, of which the last holds the classes; with
+        `separator` names for ``level_1``, ``level_2``, ... of single-label classes.
+    """
+
+    separator: Annotated[str, Field(min_length=1)] | None = None
+    csv: str | None = None
+    child: str | None = None
+    parent: str | None = None
+    levels: Annotated[list[str], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Tree:
+        if (self.separator is None) == (self.csv is None):
+            raise ValueError('hierarchy needs either separator = "/" or csv = "file.csv"')
+        named = self.child is not None or self.parent is not None
+        if named and (self.csv is None or self.levels is not None):
+            raise ValueError("hierarchy.child and hierarchy.parent are columns of a csv without levels")
+        if self.csv is not None and self.levels is not None and len(self.levels) < 2:
+            raise ValueError("hierarchy.levels of a csv needs two columns at least, the last of them the classes")
+        return self
+
+
+def _tree_of(value: object) -> object:
+    """Let a separator alone stand for the table that holds it."""
+    return {"separator": value} if isinstance(value, str) else value
+
+
+class Facts(Table):
+    """Hold what the organisers decided.
+
+    Parameters
+    ----------
+    title
+        What the competition is called.
+    slug
+        Kaggle's name of it; absent for practice.
+    task
+        ``"multiclass"``: one label per image; ``"multilabel"``: several, or none.
+    metric
+        A name in `kit.scoring.metrics.METRICS`; ``map@K`` or ``top_K`` for a number K; or ``module.function`` of a
+        Python file beside competition.toml or in the workspace, see `kit.scoring.metrics.own`.
+    """
+
+    title: str
+    slug: str | None = None
+    task: Literal["multiclass", "multilabel"] = "multiclass"
+    metric: str = "accuracy"
+
+    @model_validator(mode="after")
+    def _metric_suits(self) -> Facts:
+        check_name(self.metric, self.task)
+        return self
+
+
+class Data(Table):
+    """Say where the files are, relative to `root`; `root` is relative to the workspace.
+
+    Parameters
+    ----------
+    root
+        The folder as Kaggle gives it.
+    labeled
+        A folder of class folders, or a CSV listing; a list of them where training and validation images lie apart.
+    unlabeled, test
+        A folder, several folders, or a CSV listing; zip and tar archives are unpacked.
+    sample_submission
+        The CSV whose ids, columns and order a submission must have.
+    solution
+        Practice only: the hidden labels, opened by nothing but the scorer.
+    embeddings
+        A ``.npy`` file of features given by the organisers, one row per listed id.
+    embedded
+        ``"digits"`` for the data set that the kit writes itself.
+    labels_are_mined
+        The labels are those that `mine` wrote: opinions, so that what CV measures is agreement with them.
+    hierarchy
+        Which class stands above which: ``"/"`` where labels are paths, or a table, see `Tree`.
+    merge
+        Classes that shall be one: ``{ new = ["a", "b"] }``, the names as the files have them.
+    """
+
+    root: str
+    labeled: str | Listing | Annotated[list[str | Listing], Field(min_length=1)]
+    unlabeled: Source | None = None
+    test: Source | None = None
+    sample_submission: str | None = None
+    solution: str | None = None
+    embeddings: str | None = None
+    embedded: Literal["digits"] | None = None
+    labels_are_mined: bool = False
+    hierarchy: Annotated[Tree | None, BeforeValidator(_tree_of)] = None
+    merge: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _each_class_is_merged_once(self) -> Data:
+        counts = Counter(name for olds in self.merge.values() for name in olds)
+        if twice := [name for name, n in counts.items() if n > 1]:
+            raise ValueError(f"merge: class {some(map(repr, twice))} stands twice; a class becomes one other")
+        return self
+
+    @property
+    def score_name(self) -> str:
+        """Return what a score on the labels is called: on mined ones it is agreement, and no accuracy."""
+        return "agreement" if self.labels_are_mined else "CV"
+
+    @property
+    def labeled_sources(self) -> list[str | Listing]:
+        """Return the sources of the labelled images."""
+        return self.labeled if isinstance(self.labeled, list) else [self.labeled]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Return the new name of every class that is merged."""
+        return {old: new for new, olds in self.merge.items() for old in olds}

@@ -1,0 +1,1 @@
+"""Core: errors, files, arrays, names, tensors, deadlines and the terminal; what every wing uses."""

@@ -1,0 +1,167 @@
+"""Arrays on disk that can be made again: filled block by block, mapped into memory, healed when damaged.
+
+Reads and writes ``.npy`` files; a half-made one lies beside its place, with a note of how many rows are safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.core.files import read_json, write_json
+from kit.core.terminal import warn
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HEADER_BYTES = 256  # no header of an array of ours is longer
+ZEROS_BYTES = 2**24  # written at a time
+
+
+def fill_array(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: Any,
+    fill: Callable[[np.ndarray, int, int], None],
+    block: int = 256,
+    after_block: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Return the memory-mapped array at `path`, computing the rows that are not there yet; a damaged one is remade.
+
+    Rows are computed in blocks into a ``.part`` file beside `path`, with a note of how many are safe on the disk, so
+    that a killed run goes on where it stopped. The disk space is reserved first: a full disk is an error here, not a
+    bus error in the middle of a write. Of several processes that want the same array one fills it and the others wait;
+    where the one is killed, the next goes on.
+
+    Parameters
+    ----------
+    path
+        The ``.npy`` file; its name holds the key of its content.
+    shape
+        Shape, rows first.
+    dtype
+        What numpy takes for a dtype.
+    fill
+        ``fill(rows, start, stop)`` writes rows start..stop into `rows` (stop - start, ...).
+    block
+        Rows per block.
+    after_block
+        Called between blocks, where the rows so far are safe; what it raises stops the filling, and a later call goes
+        on at the next block.
+
+    Raises
+    ------
+    OSError
+        When the disk is full.
+    """
+    import numpy as np
+
+    if (found := read_array(path, shape, dtype)) is None:
+        lock = path.with_suffix(".lock")
+        with _locked(lock):
+            if not path.exists():  # else another process made it while this one waited
+                _fill_part(path, shape, dtype, fill, block, after_block)
+            # Safe: whoever waits for this lock file, and whoever makes a new one, finds `path` made.
+            lock.unlink(missing_ok=True)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    return found
+
+
+def read_array(path: Path, shape: tuple[int | None, ...], dtype: Any) -> np.ndarray | None:
+    """Return the memory-mapped array at `path`, or None where there is none; a damaged one is named and deleted.
+
+    Parameters
+    ----------
+    path
+        A ``.npy`` file that can be made again.
+    shape
+        Its shape; None for an axis whose length is not known beforehand.
+    dtype
+        What numpy takes for a dtype.
+    """
+    import numpy as np
+
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if found.dtype != np.dtype(dtype) or len(found.shape) != len(shape):
+            raise ValueError(path)
+        if any(wanted not in (None, length) for wanted, length in zip(shape, found.shape, strict=True)):
+            raise ValueError(path)
+    except FileNotFoundError:
+        return None
+    except (EOFError, ValueError, OverflowError):  # numpy's words, of pickles, would not help
+        warn(f"{path}: damaged, and made again")
+        path.unlink(missing_ok=True)
+        return None
+    return found
+
+
+@contextlib.contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    """Hold a lock file alone; the operating system takes it from a process that dies."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fill_part(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: Any,
+    fill: Callable[[np.ndarray, int, int], None],
+    block: int,
+    after_block: Callable[[], None],
+) -> None:
+    """Compute the rows of the half-made array that are missing, then put it in its place."""
+    part, note = path.with_suffix(".part"), path.with_suffix(".rows")
+    rows, done = _open_part(part, note, shape, dtype)
+    for start in range(done, shape[0], block):
+        stop = min(start + block, shape[0])
+        fill(rows[start:stop], start, stop)
+        rows.flush()
+        write_json(note, stop)
+        if stop < shape[0]:
+            after_block()
+    del rows
+    os.replace(part, path)
+    note.unlink(missing_ok=True)
+
+
+def _open_part(part: Path, note: Path, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, int]:
+    """Open the half-made array, or reserve a new one."""
+    import numpy as np
+
+    done = read_json(note)
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if isinstance(done, int) and part.exists() and part.stat().st_size > n_bytes:  # numpy would lengthen a cut file
+        with contextlib.suppress(ValueError):
+            rows = np.lib.format.open_memmap(part, mode="r+")
+            if rows.shape == shape and rows.dtype == np.dtype(dtype):
+                return rows, done
+    note.unlink(missing_ok=True)
+    _reserve(part, n_bytes + HEADER_BYTES)
+    # open_memmap would truncate and so give the reserved space back: write the header into it instead.
+    with open(part, "r+b") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + n_bytes)
+    return np.lib.format.open_memmap(part, mode="r+"), 0
+
+
+def _reserve(part: Path, n_bytes: int) -> None:
+    """Make a file whose disk space is its own; macOS cannot reserve, so zeros are written there."""
+    try:
+        with open(part, "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            else:
+                for start in range(0, n_bytes, ZEROS_BYTES):
+                    file.write(bytes(min(ZEROS_BYTES, n_bytes - start)))
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,135 @@
+"""What names give away: which folder holds what, which column of a CSV names images and which classes.
+
+Works on paths alone, relative and with slashes; ``"."`` is the folder of all. Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+
+import pandas as pd
+
+from kit.data.table.scan import strip_archive, strip_suffix
+
+LABELED, UNLABELED, TEST, VALIDATION = "labeled", "unlabeled", "test", "validation"
+ROLES = {  # words of a folder's or CSV's name; "train_unlabeled" is unlabelled: the first role wins
+    UNLABELED: {"unlabeled", "unlabelled", "unsup", "unsupervised", "extra"},
+    TEST: {"test", "testing", "tests", "testset"},
+    VALIDATION: {"val", "valid", "validation", "valset", "dev"},
+    LABELED: {"train", "training", "trainset", "labeled", "labelled"},
+}
+FILLERS = {"image", "images", "img", "imgs", "photos", "pictures", "set", "data", "dataset", "files", "csv"}
+ID_COLUMNS = (
+    "image_id id filename file_name file image image_name imagename image_path path img img_id img_name name uuid"
+).split()
+LABEL_COLUMNS = "label labels class class_name classname target category category_name species breed y".split()
+N_VOTES = 200  # ids that choose the folder a CSV speaks of
+MIN_SHARE = 0.5  # of a CSV's ids must be images; the image table then names those that are not
+
+
+def role_of(path: str) -> str | None:
+    """Return what a name says: "test_images" and "stage1_test" hold test images, the class "test_tube" does not."""
+    name = strip_archive(path.rpartition("/")[2])
+    words = re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    telling = [word for word in words if word not in FILLERS]
+    if not set(telling) <= set().union(*ROLES.values()):
+        telling = telling[-1:]
+    return next((role for role, known in ROLES.items() if known.intersection(telling)), None)
+
+
+def find_roles(names: list[str], folder: str = ".") -> dict[str, list[str]]:
+    """Return the folders by role, also below a folder that holds everything, and train/train or train/unlabeled.
+
+    Parameters
+    ----------
+    names
+        Paths of all images.
+    folder
+        Where to look.
+    """
+    found: dict[str, list[str]] = {role: [] for role in ROLES}
+    inside = subfolders(names, folder)
+    for child in inside:
+        role = role_of(child)
+        if role == LABELED and (deeper := subfolders(names, child)) and all(map(role_of, deeper)):
+            for inner, paths in find_roles(names, child).items():
+                found[inner] += paths
+        elif role:
+            found[role].append(child)
+    if len(inside) == 1 and not any(found.values()):
+        return find_roles(names, inside[0])
+    return found
+
+
+def guess_columns(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the pairs of columns that may hold image names and classes, likeliest first."""
+    pairs = []
+    for image_id in guess_ids(table):
+        others = [name for name in _columns(table) if name != image_id]
+        known = [name for wanted in LABEL_COLUMNS for name in others if name.lower() == wanted]
+        pairs += [(image_id, label) for label in known or (others if len(others) == 1 else [])]
+    return pairs
+
+
+def guess_ids(table: pd.DataFrame) -> list[str]:
+    """Return the columns that may hold image names, likeliest first."""
+    columns = _columns(table)
+    known = [name for wanted in ID_COLUMNS for name in columns if name.lower() == wanted]
+    return list(dict.fromkeys([*known, *columns[:1]]))
+
+
+def match_ids(
+    ids: pd.Series, names: list[str], avoid: Collection[str] = (), prefer: Collection[str] = ()
+) -> tuple[str, set[str]] | None:
+    """Return the folder that most ids are images of, and those images; None where fewer than half are.
+
+    Parameters
+    ----------
+    ids
+        A column that may hold image names, their suffix optional.
+    names
+        Paths of all images.
+    avoid
+        Folders below which nothing counts.
+    prefer
+        Folders that win a tie.
+    """
+    asked, votes = set(map(strip_suffix, ids.head(N_VOTES))), Counter()
+    for name in names:
+        *above, last = strip_suffix(name).split("/")
+        for depth in range(len(above) + 1):
+            if "/".join([*above[depth:], last]) in asked:
+                votes["/".join(above[:depth]) or "."] += 1
+    for folder in [path for path in votes if any(is_in(path, avoided) for avoided in avoid)]:
+        del votes[folder]
+    if not votes:
+        return None
+    folder = max(votes, key=lambda path: (votes[path], any(is_in(path, preferred) for preferred in prefer), path))
+    above = "" if folder == "." else f"{folder}/"
+    wanted = {above + strip_suffix(image_id) for image_id in ids}
+    images = {name for name in names if strip_suffix(name) in wanted}
+    return (folder, images) if len(images) >= MIN_SHARE * len(ids) else None
+
+
+def subfolders(names: list[str], folder: str) -> list[str]:
+    """Return the paths of the folders right inside a folder that hold images, sorted."""
+    depth = 1 if folder == "." else folder.count("/") + 2
+    parts = [name.split("/") for name in names if is_in(name, folder)]
+    return sorted({"/".join(own[:depth]) for own in parts if len(own) > depth})
+
+
+def images_in(names: list[str], folders: Collection[str]) -> set[str]:
+    """Return the images below any of the folders."""
+    return {name for folder in folders for name in names if is_in(name, folder)}
+
+
+def is_in(path: str, folder: str) -> bool:
+    """Tell whether a path is a folder or below it."""
+    return folder == "." or path == folder or path.startswith(f"{folder}/")
+
+
+def _columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns whose name is there and theirs alone."""
+    return [name for name in table.columns if name and list(table.columns).count(name) == 1]

@@ -1,0 +1,31 @@
+"""A new competition read as `check` and `train` will read it, so that what they refuse is said at once.
+
+Reads what competition.toml names; writes nothing but archives, unpacked as those commands would.
+"""
+
+from __future__ import annotations
+
+from kit.config.reader import read_competition
+from kit.core.errors import InputError
+from kit.core.files import Workspace, hold
+from kit.core.names import FILE
+from kit.core.terminal import warn
+from kit.data.table import read_table
+
+
+def read_back(name: str, workspace: Workspace) -> None:
+    """Read the image table of a competition that was just written; no image is opened.
+
+    Raises
+    ------
+    InputError
+        What `check` would refuse, in its words: a row without an image, an empty class folder, a class of one image.
+    """
+    competition = read_competition(name, workspace)
+    try:
+        with hold(workspace.runs(name), warn):
+            read_table(competition)
+    except InputError as error:
+        remedy = f"put that right there or in {competition.folder / FILE}, which is written; then "
+        remedy += competition.command("check")
+        raise InputError(f"{error}; {remedy}") from error

@@ -1,0 +1,159 @@
+"""Print the comparison of prompt lists: scores, recalls, confusions, and the words to edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kit.core.errors import some
+from kit.core.terminal import escape
+from kit.curate.words import ADVICE, Difference, EncoderScores, ListScore, PromptReport
+from kit.curate.words.confusions import N_PAIRS, Confusion
+from kit.features.prompts import NAMES
+
+PADDING = 3  # characters that a column takes beside its text
+OPTIMISTIC = "CV optimistic: written after a score was seen"
+
+
+def print_report(report: PromptReport, console: Console, shown: str | None = None) -> None:
+    """Print a comparison on a console of any width.
+
+    Parameters
+    ----------
+    report
+        The comparison.
+    console
+        Where to.
+    shown
+        The list whose pairs and words are shown; the best by default.
+    """
+    for scores in report.encoders:
+        own = next((own for own in scores.lists if own.name == shown), scores.lists[0])
+        console.print(_table_of_lists(report, scores, console.width))
+        console.print(_table_of_recalls(report, scores, console.width))
+        if len(scores.lists) > 1:
+            console.print(_table_of_changes(scores))
+        if own.pairs:
+            console.print(_table_of_pairs(own, console.width))
+            console.print(Text(own.snippet), soft_wrap=True)  # a broken line is no TOML
+            console.print()
+    if any(own.optimistic for scores in report.encoders for own in scores.lists):
+        console.print(OPTIMISTIC, highlight=False)
+    console.print(Text(ADVICE), highlight=False)
+
+
+def _table(title: str, caption: str | None = None) -> Table:
+    return Table(
+        title=escape(title), caption=caption, title_justify="left", caption_justify="left",
+        header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+
+
+def _table_of_lists(report: PromptReport, scores: EncoderScores, width: int) -> Table:
+    """Return a line per list; what is less needed is left out where there is no room."""
+    columns: dict[str, Callable[[ListScore], str]] = {
+        "list": lambda own: own.name,
+        "words": lambda own: str(sum(map(len, own.words.values()))),
+        "templates": lambda own: str(len(own.templates)),
+        f"{report.metric} ± SE": lambda own: f"{own.score:.3f} ± {own.se:.3f}",
+        "log-loss": lambda own: f"{own.log_loss:.3f}",
+        "against names": lambda own: _show_difference(own.against_names),
+        "against best": lambda own: _show_difference(own.against_best) or "best",
+        "": lambda own: "CV optimistic" if own.optimistic else "",
+    }
+    cells = {header: [cell(own) for own in scores.lists] for header, cell in columns.items()}
+    if not any(cells[""]):
+        del cells[""]
+    for spare in ("templates", "words", "log-loss", "against names"):
+        if _width(cells) > width:
+            del cells[spare]
+    table = _table(
+        f"{report.competition}: {sum(report.n_images.values())} labelled images, zero-shot, {scores.encoder}",
+        "= not distinguishable at 95 % (paired on the same images)",
+    )
+    _fill(table, cells, left=("list", ""))
+    return table
+
+
+def _table_of_recalls(report: PromptReport, scores: EncoderScores, width: int) -> Table:
+    """Return a line per class, those the best list recognises least first; as many lists as there is room for."""
+    best = scores.lists[0]
+    classes = sorted(report.n_images, key=lambda name: best.recalls[name] or 0)
+    cells = {"class": classes, "images": [str(report.n_images[name]) for name in classes]}
+    columns = sorted(scores.lists, key=lambda own: (own is not best, own.name != NAMES))  # the others by score
+    left_out = []
+    for own in columns:
+        more = {own.name: ["" if (value := own.recalls[name]) is None else f"{value:.2f}" for name in classes]}
+        if own is not best and _width(cells | more) > width:
+            left_out.append(own.name)
+        else:
+            cells |= more
+    table = _table("recall per class", escape(f"no room for {some(left_out)}; --json has all") if left_out else None)
+    _fill(table, cells, left=("class",))
+    return table
+
+
+def _table_of_changes(scores: EncoderScores) -> Table:
+    """Return what each list gets right that `names` gets wrong, and the other way round."""
+    table = _table("images against names (true > predicted)")
+    for header in ("list", "resolves", "causes"):
+        table.add_column(header, overflow="fold")
+    for own in scores.lists:
+        if own.name != NAMES:
+            table.add_row(escape(own.name), _show_confusions(own.resolves), _show_confusions(own.causes))
+    return table
+
+
+def _table_of_pairs(own: ListScore, width: int) -> Table:
+    """Return the pairs that ask for better words; their words, which follow as TOML, only where there is room."""
+    pairs = own.pairs[:N_PAIRS]
+    cells = {
+        "true > predicted": [
+            f"{pair.first} > {pair.second} {pair.n_forth}\n{pair.second} > {pair.first} {pair.n_back}" for pair in pairs
+        ],
+        "share": [f"{pair.share:.2f}" for pair in pairs],
+        "cosine": [f"{pair.cosine:.2f}" for pair in pairs],
+        "words": [f"{some(pair.first_words, 3)}\n{some(pair.second_words, 3)}" for pair in pairs],
+    }
+    if _width(cells) > width:
+        del cells["words"]
+    table = _table(
+        f"{own.name}: pairs that ask for better words",
+        "ranked by the share of their images that are confused x how close their texts are among all pairs",
+    )
+    _fill(table, cells, left=("true > predicted", "words"))
+    return table
+
+
+def _fill(table: Table, cells: dict[str, list[str]], left: tuple[str, ...]) -> None:
+    """Give a table its columns and rows; headers may be list names, so they are data too."""
+    for header in cells:
+        table.add_column(escape(header), justify="left" if header in left else "right", overflow="fold")
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(escape, row))
+
+
+def _show_difference(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    return f"{difference.value:+.3f} ± {difference.se:.3f} {' ' if difference.distinguishable else '='}"
+
+
+def _show_confusions(confusions: Sequence[Confusion]) -> str:
+    """Return the count and the foremost confusions."""
+    total = sum(own.n for own in confusions)
+    named = some((f"{own.true} > {own.predicted} {own.n}" for own in confusions), 4)
+    return escape(f"{total}: {named}" if total else "0")
+
+
+def _width(cells: dict[str, list[str]]) -> int:
+    """Return how many characters the columns need side by side."""
+    longest = [
+        max((cell_len(line) for text in column for line in text.split("\n")), default=0) for column in cells.values()
+    ]
+    return sum(PADDING + max(cell_len(header), own) for header, own in zip(cells, longest, strict=True))

@@ -1,0 +1,1 @@
+"""Data: the image table, its audit, the folds and the decoded images."""

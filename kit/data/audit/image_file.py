@@ -1,0 +1,137 @@
+"""One image file: what it says of itself, whether it can be decoded, and a small picture to recognise it by.
+
+Reads the file; writes nothing. Whatever is wrong with a file becomes its `problem`, whatever is odd its `remark`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kit.data.images import PNG_DEPTH, decode_image
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+SIDE = 16  # pixels, side of the stored thumbnail
+MISSING = (0, -1)  # bytes and time of change of a file that is not there
+SEPARATOR = "; "  # between remarks
+GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow converts
+EXIF_ORIENTATION = 0x0112
+
+
+def measure_file(path: str | Path) -> dict[str, Any]:
+    """Read one file and say what it is; no broken file is an error.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict
+        `path`, `n_bytes`, `mtime_ns`, `digest` (SHA-256 of the bytes), `format` and `mode` (Pillow's), `width` and
+        `height` (pixels, EXIF rotation applied), `n_frames`, `problem` (one sentence; None where the image can be
+        used), `remark` (sentences, "; " between; None where there is none), `dhash` (64-bit difference hash) and
+        `thumbnail` (16 x 16 RGB, 768 bytes). Numbers are 0 and texts None where a broken file has none.
+    """
+    n_bytes, mtime_ns = read_stamp(path)
+    fact: dict[str, Any] = {"path": path, "n_bytes": n_bytes, "mtime_ns": mtime_ns, "digest": None}
+    fact |= {"format": None, "mode": None, "width": 0, "height": 0, "n_frames": 0, "problem": None, "remark": None}
+    fact |= {"dhash": 0, "thumbnail": bytes(SIDE * SIDE * 3)}
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:  # MISSING as its stamp: a disk that failed once is asked again
+        cause = f"cannot be read: {error.strerror}"
+        return fact | {"n_bytes": MISSING[0], "mtime_ns": MISSING[1], "problem": cause}
+    fact["digest"] = hashlib.sha256(data).hexdigest()
+    if not data:
+        return fact | {"problem": "empty: the file has zero bytes"}
+    try:
+        fact |= _read_header(data, path)
+        return fact | _measure_pixels(decode_image(path))
+    except Exception as error:  # decoders raise anything on broken files, and one must not stop the rest
+        return fact | {"problem": _name_problem(error, path), "remark": None}
+
+
+def read_stamp(path: str | Path) -> tuple[int, int]:
+    """Return (bytes, time of change in nanoseconds) of a file; MISSING where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - making a Path takes as long as asking
+    except OSError:
+        return MISSING
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_header(data: bytes, path: str | Path) -> dict[str, Any]:
+    """Return what a file says of itself, without decoding it; Pillow refuses more than 178 million pixels here."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as image:
+        kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG with a second picture behind it
+        fact = {"format": kind, "mode": image.mode, "width": image.width, "height": image.height}
+        fact["n_frames"] = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        remarks = SEPARATOR.join(_list_remarks(image, fact, data, path))
+    return fact | {"remark": remarks or None}
+
+
+def _list_remarks(image: Image.Image, fact: dict[str, Any], data: bytes, path: str | Path) -> Iterator[str]:
+    """Yield what is odd about a readable file."""
+    from PIL import Image
+
+    kind, mode = fact["format"], fact["mode"]
+    suffix = Path(path).suffix.lower()
+    named = Image.registered_extensions().get(suffix)
+    if named is not None and named != kind and (kind, named) != ("JPEG", "MPO"):
+        yield f"wrong extension: {kind} named {suffix}"
+    if fact["n_frames"] > 1:
+        yield "animated: first frame used"
+    if mode == "CMYK":
+        yield "CMYK"
+    if mode.startswith(("I", "F")) or (kind == "PNG" and data[PNG_DEPTH] == 16):
+        yield "16-bit or more: scaled to 8"
+    if mode == "P" and kind != "GIF":
+        yield "palette"
+    if image.has_transparency_data:
+        yield "alpha: laid on white"
+    if image.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9):
+        yield "EXIF rotation applied"
+
+
+def _name_problem(error: Exception, path: str | Path) -> str:
+    """Say in one sentence why a file cannot be used."""
+    from PIL import Image
+
+    text = " ".join(str(error).removeprefix(f"{path}: ").split())
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "unreadable: not an image in any known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"decompression bomb: {text}"
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return f"truncated: {text or 'the file ends too early'}"
+    return f"unreadable: {text or type(error).__name__}"
+
+
+def _measure_pixels(pixels: torch.Tensor) -> dict[str, Any]:
+    """Return the size, the difference hash and the thumbnail of (3, height, width) pixels."""
+    from torch.nn import functional
+
+    small = functional.interpolate(pixels[None], (2 * SIDE, 2 * SIDE), mode="bilinear", antialias=True).float()
+    thumbnail = functional.avg_pool2d(small, 2).round().byte()[0].permute(1, 2, 0)  # (SIDE, SIDE, 3)
+    tiny = functional.interpolate(small, (8, 9), mode="bilinear", antialias=True)[0].numpy()  # (3, 8, 9)
+    grey = np.tensordot(GREY, tiny, axes=1)  # (8, 9)
+    bits = grey[:, 1:] > grey[:, :-1]
+    return {
+        "width": pixels.shape[2],
+        "height": pixels.shape[1],
+        "dhash": int.from_bytes(np.packbits(bits).tobytes(), "big"),
+        "thumbnail": thumbnail.numpy().tobytes(),
+    }

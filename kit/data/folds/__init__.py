@@ -1,0 +1,272 @@
+"""The folds: which labelled images are scored together. Nothing else in the kit splits data.
+
+Reads and writes nothing; `kit.data.folds.file` keeps what is assigned here. Given groups and near-duplicates never
+straddle folds, or CV would score memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.config.competition import Competition
+from kit.core import terminal
+from kit.core.errors import InputError, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_FOLD = -1  # of images that are not labelled
+MAX_TRIES = 100  # seeds tried until every class is in two folds; the first nearly always does
+
+
+def assign_folds(ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Assign every labelled image to a fold: classes spread evenly, groups kept whole.
+
+    The order of the rows does not matter: they are sorted by id first.
+
+    Parameters
+    ----------
+    ids
+        (n_images,) text, each once.
+    labels
+        (n_images,) class names.
+    groups
+        (n_images,) whole numbers; images of one group land in one fold.
+    n_folds
+        Number of folds, at least 2; lowered, with a note, to the number of groups in the smallest class.
+    seed
+        Seed of the split.
+
+    Returns
+    -------
+    ndarray
+        (n_images,) int64 folds, 0..n_folds - 1.
+
+    Raises
+    ------
+    InputError
+        When a class has fewer than two groups; names it.
+    """
+    order = np.argsort(np.asarray(ids, dtype=str))
+    _, codes = np.unique(np.asarray(labels, dtype=str)[order], return_inverse=True)
+    _, first, groups = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
+    groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: a group's number is no one's choice
+    n_folds = _lower_n_folds(np.asarray(labels)[order], groups, n_folds)
+    folds = np.empty(len(order), dtype=np.int64)
+    for attempt in range(MAX_TRIES):
+        folds[order] = _split(codes, groups, n_folds, seed + attempt)
+        if not find_absent(folds[order], codes, range(n_folds)) and len(np.unique(folds)) == n_folds:
+            return folds
+    raise InputError(f"the groups leave no way to have every class in two of {n_folds} folds; lower [folds] n")
+
+
+def assign_label_set_folds(
+    ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int
+) -> np.ndarray:
+    """Assign images of several labels each to folds: every class spread evenly, groups kept whole.
+
+    The rarest class is dealt out first, each of its groups to the fold that lacks it most; images without a label come
+    last. The order of the rows does not matter.
+
+    Parameters
+    ----------
+    ids
+        (n_images,) text, each once.
+    labels
+        (n_images, n_classes) of 0 and 1.
+    groups
+        (n_images,) whole numbers; images of one group land in one fold.
+    n_folds
+        Number of folds, at least 2; lowered, with a note, to the number of groups.
+    seed
+        Seed of the split.
+
+    Returns
+    -------
+    ndarray
+        (n_images,) int64 folds, 0..n_folds - 1.
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two groups.
+
+    References
+    ----------
+    Sechidis, Tsoumakas and Vlahavas 2011, On the stratification of multi-label data, figure 1; here its examples are
+    groups, whose labels are counted.
+    """
+    order = np.argsort(np.asarray(ids, dtype=str))
+    _, first, groups = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
+    groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: a group's number is no one's choice
+    n_groups = int(groups.max(initial=-1)) + 1
+    if n_groups < 2:
+        raise InputError("the labelled images are fewer than two that can be told apart: nothing to split into folds")
+    if n_groups < n_folds:
+        terminal.note(f"{n_groups} folds instead of {n_folds}: there are no more groups of images to spread")
+    n_folds = min(n_folds, n_groups)
+    counts = np.zeros((n_groups, labels.shape[1] + 1))  # the last column counts all images
+    np.add.at(counts, groups, np.column_stack([labels[order], np.ones(len(order))]))
+    folds = np.empty(len(order), dtype=np.int64)
+    folds[order] = _deal(counts, n_folds, np.random.default_rng(seed))[groups]
+    return folds
+
+
+def fold_groups(table: pd.DataFrame, clusters: np.ndarray) -> np.ndarray:
+    """Join given groups and clusters of near-duplicates: what touches is one group.
+
+    Parameters
+    ----------
+    table
+        The image table, (n_images,) rows with `group`.
+    clusters
+        (n_images,) whole numbers, from `kit.data.audit.duplicates.near_duplicates`.
+
+    Returns
+    -------
+    ndarray
+        (n_images,) int64 groups, 0..n_groups - 1.
+    """
+    import pandas as pd
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    _, clusters = np.unique(clusters, return_inverse=True)
+    given, _ = pd.factorize(table["group"])  # -1 where there is none
+    grouped = given >= 0
+    n_clusters = int(clusters.max(initial=-1)) + 1
+    n_nodes = n_clusters + int(given.max(initial=-1)) + 1
+    edges = (np.ones(int(grouped.sum())), (clusters[grouped], n_clusters + given[grouped]))
+    _, component = connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)
+    return np.unique(component[clusters], return_inverse=True)[1].astype(np.int64)
+
+
+def scored_folds(competition: Competition, folds: np.ndarray) -> tuple[int, ...]:
+    """Return the folds that are scored: ``[folds] use``, or all.
+
+    Raises
+    ------
+    InputError
+        When a fold to be scored is not there.
+    """
+    there = tuple(int(fold) for fold in np.unique(folds) if fold != NO_FOLD)
+    use = there if competition.folds.use is None else tuple(competition.folds.use)
+    if missing := sorted(set(use) - set(there)):
+        file = competition.workspace.folds(competition.name)
+        raise InputError(f"[folds] use = {list(use)}: {file} has no fold {some(missing)}; choose among {some(there)}")
+    return use
+
+
+def inner(
+    labels: np.ndarray, groups: np.ndarray, seed: int, share: float = 0.2, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split a training fold once more, for early stopping: classes spread evenly, groups kept whole.
+
+    Parameters
+    ----------
+    labels
+        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
+    groups
+        (n_images,) whole numbers; images of one group stay together.
+    seed
+        Seed of the split.
+    share
+        Share of each class to hold out, 0..1, as nearly as its groups allow.
+    weights
+        (n_images,) above 0: the share is one of weight; all 1 by default.
+
+    Returns
+    -------
+    tuple
+        Positions of the images to train on and of those held out, ascending. Every class keeps at least one image to
+        train on; nothing is held out where no class can spare one.
+    """
+    labels = np.asarray(labels)
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=float)
+    _, groups = np.unique(groups, return_inverse=True)
+    n_groups = int(groups.max(initial=-1)) + 1
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups, minlength=n_groups))[:-1])
+    spare, total = _count(labels, weights)
+    spare, wanted = spare - 1, share * total  # images that a class can do without; weight still to hold out
+    held_out = np.zeros(len(labels), dtype=bool)
+    for group in np.random.default_rng(seed).permutation(n_groups):
+        counts, gains = _count(labels[members[group]], weights[members[group]])
+        mine = np.flatnonzero(counts)
+        counts, gains = counts[mine], gains[mine]
+        nearer = np.abs(wanted[mine] - gains).sum() < np.abs(wanted[mine]).sum()
+        if nearer and (spare[mine] >= counts).all():
+            held_out[members[group]] = True
+            spare[mine] -= counts
+            wanted[mine] -= gains
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def count_groups(labels: np.ndarray, groups: np.ndarray) -> Counter[str]:
+    """Count the groups that each class is in."""
+    return Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
+
+
+def find_absent(folds: np.ndarray, labels: np.ndarray, scored: Iterable[int]) -> dict[int, list]:
+    """Return the classes that no other fold has, of each scored fold."""
+    absent = {fold: sorted(set(labels.tolist()) - set(labels[folds != fold].tolist())) for fold in scored}
+    return {fold: missing for fold, missing in absent.items() if missing}
+
+
+def _count(labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of images of each class, and their weight."""
+    if labels.ndim == 2:
+        return labels.sum(axis=0, dtype=np.int64), weights @ labels
+    return np.bincount(labels), np.bincount(labels, weights)
+
+
+def _deal(counts: np.ndarray, n_folds: int, draw: np.random.Generator) -> np.ndarray:
+    """Return a fold for every group by iterative stratification; counts (n_groups, n_columns), all images in the last.
+
+    Where several folds lack a class alike, the one that lacks most images gets the group; then chance decides.
+    """
+    lacking = np.tile(counts.sum(axis=0) / n_folds, (n_folds, 1))  # (n_folds, n_columns)
+    folds = np.full(len(counts), NO_FOLD)
+    order = draw.permutation(len(counts))
+    while len(left := order[folds[order] == NO_FOLD]):
+        remaining = (counts[left] > 0).sum(axis=0)
+        column = int(np.where(remaining > 0, remaining, len(counts) + 1).argmin())
+        for group in left[counts[left, column] > 0]:
+            chance = draw.permutation(n_folds)
+            fold = max(chance, key=lambda own: (lacking[own, column].round(9), lacking[own, -1].round(9)))
+            folds[group] = fold
+            lacking[fold] -= counts[group]
+    return folds
+
+
+def _split(codes: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Let scikit-learn split rows that are in order."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    alone = len(np.unique(groups)) == len(groups)
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(n_folds, shuffle=True, random_state=seed)
+    folds = np.empty(len(codes), dtype=np.int64)
+    for fold, (_, rows) in enumerate(splitter.split(codes, codes, None if alone else groups)):
+        folds[rows] = fold
+    return folds
+
+
+def _lower_n_folds(labels: np.ndarray, groups: np.ndarray, n_folds: int) -> int:
+    """Return a number of folds that the smallest class can fill."""
+    sizes = count_groups(labels, groups)
+    if not sizes:
+        raise InputError("no labelled image can be read: there is nothing to split into folds")
+    smallest = min(sizes, key=lambda label: (sizes[label], label))
+    size = sizes[smallest]
+    if size < 2:
+        n_images = int((labels == smallest).sum())
+        what = "1 image" if n_images == 1 else f"{n_images} images, all of one group or near-duplicates"
+        raise InputError(
+            f"class {smallest!r} has {what}: folds need two that can be told apart; add one or leave the class out"
+        )
+    if size < n_folds:
+        terminal.note(f"{size} folds instead of {n_folds}: class {smallest!r} has no more to spread")
+    return min(size, n_folds)

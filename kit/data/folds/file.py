@@ -1,0 +1,315 @@
+"""The fold file: the folds, assigned once, written to folds/NAME.csv, obeyed by everybody.
+
+Reads and writes ``folds/NAME.csv`` (`id,label,fold`, sorted by id); verifies it against the image table every time.
+``folds/NAME.groups.csv`` (`id,group`), where `kit.curate.look_alikes` has written it, names labelled images that stay
+together.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.config.competition import Competition
+from kit.core import terminal
+from kit.core.errors import InputError, some
+from kit.core.files import write_atomic
+from kit.core.names import MULTILABEL
+from kit.data.folds import (
+    NO_FOLD,
+    assign_folds,
+    assign_label_set_folds,
+    count_groups,
+    find_absent,
+    fold_groups,
+    scored_folds,
+)
+from kit.data.table.labels import read_multi_hot, split_labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["id", "label", "fold"]
+GROUP_COLUMNS = ["id", "group"]
+GROUPS = ".groups.csv"  # the end of the file that has them
+INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
+
+
+def read_folds(
+    competition: Competition,
+    table: pd.DataFrame,
+    clusters: np.ndarray,
+    committed: Path | None = None,
+    broken: Collection[str] = frozenset(),
+    keep: bool = True,
+) -> np.ndarray:
+    """Read the fold of every labelled image; assign and write the folds where there is no file yet.
+
+    Parameters
+    ----------
+    competition
+        The competition; its workspace holds the file.
+    table
+        Usable images, (n_images,) rows with `id`, `label`, `split` and `group`.
+    clusters
+        (n_images,) whole numbers: images of equal number never straddle folds.
+    committed
+        A fold file to begin with where the workspace has none.
+    broken
+        Ids of labelled images that cannot be read now: their rows in the file are left alone.
+    keep
+        Whether folds that are assigned are written.
+
+    Returns
+    -------
+    ndarray
+        (n_images,) int64 folds; -1 for images that are not labelled. With ``[folds] use``, too, all labelled images
+        have one; `kit.data.folds.scored_folds` says which are scored.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read or does not fit the images; names the file, the row or the ids, and the remedy.
+    """
+    labeled = np.flatnonzero(table["split"] == "labeled")
+    known = _Labeled(
+        table["id"].to_numpy(dtype=object)[labeled],
+        table["label"].to_numpy(dtype=object)[labeled],
+        fold_groups(table, clusters)[labeled],
+    )
+    file = competition.workspace.folds(competition.name)
+    if file.is_symlink() and not file.exists():
+        raise InputError(f"{file}: a link to {file.readlink()}, which is not there; bring it back, or {INCOMPARABLE}")
+    source = next((path for path in (file, committed) if path is not None and path.exists()), None)
+    folds = np.full(len(table), NO_FOLD, dtype=np.int64)
+    if source is None:
+        folds[labeled] = _assign(competition, known)
+        if keep:
+            _write(file, _format(known, folds[labeled]), f"{folds.max() + 1} folds written to")
+    else:
+        folds[labeled] = _verify(competition, source, known, broken)
+        if source != file:
+            _write(file, source.read_bytes(), f"{folds.max() + 1} folds of {source} taken over into")
+        else:
+            terminal.stage("folds", f"{folds.max() + 1} folds read from {file}")
+    return folds
+
+
+def group_file(competition: Competition) -> Path:
+    """Return where the groups of look-alikes lie."""
+    return competition.workspace.folds(competition.name).with_suffix(GROUPS)
+
+
+def refuse_to_regroup(competition: Competition, committed: Path | None) -> None:
+    """Refuse to group images anew where folds were assigned already: earlier CVs would be of other folds.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    committed
+        The fold file that came with the kit, or None.
+
+    Raises
+    ------
+    InputError
+        Naming the file that is there.
+    """
+    if committed is not None and committed.exists():
+        raise InputError(f"{committed}: the folds came with the kit, and all that is known of them is of these")
+    for path in (competition.workspace.folds(competition.name), group_file(competition)):
+        if path.exists():
+            raise InputError(f"{path}: is there already; {INCOMPARABLE}")
+
+
+def write_groups(competition: Competition, ids: np.ndarray, groups: np.ndarray) -> Path:
+    """Write which labelled images stay together, sorted by id; return the file.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    ids, groups
+        (n_images,) text each.
+    """
+    text, file = io.StringIO(), group_file(competition)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([GROUP_COLUMNS, *sorted(zip(ids.tolist(), groups.tolist(), strict=True))])
+    _write(file, text.getvalue().encode(), f"{len(np.unique(groups))} groups of look-alikes written to")
+    return file
+
+
+def read_groups(
+    competition: Competition, table: pd.DataFrame, committed: Path | None = None, given: dict[str, str] | None = None
+) -> np.ndarray | None:
+    """Return which labelled images stay together, (n_images,) text and None; None where no groups were written.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    table
+        Usable images, (n_images,) rows with `id` and `split`.
+    committed
+        A fold file that came with the kit, whose groups count where the workspace has none.
+    given
+        The group of each labelled image, to be tried in place of the file's.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or a labelled image has no group.
+    """
+    file, is_labeled = group_file(competition), (table["split"] == "labeled").to_numpy()
+    if given is not None:
+        return np.where(is_labeled, table["id"].map(given), None)
+    source = committed.with_suffix(GROUPS) if committed and not file.exists() else file
+    if not source.exists():
+        return None
+    header, *rows = _read_csv(source)
+    if header != GROUP_COLUMNS or any(len(row) != len(GROUP_COLUMNS) for row in rows):
+        raise InputError(f"{source}: the lines must be {','.join(GROUP_COLUMNS)}; {INCOMPARABLE}")
+    if source != file:
+        _write(file, source.read_bytes(), f"groups of look-alikes of {source} taken over into")
+    group_of = dict(rows)
+    groups = np.where(is_labeled, table["id"].map(group_of), None)
+    if missing := table["id"][is_labeled & ~table["id"].isin(list(group_of))].tolist():
+        cause = f"{len(missing)} labelled images have no group: {some(missing)}; give each a line"
+        raise InputError(f"{file}: {cause}, or delete it and the fold file, with which no CV can be compared then")
+    return groups
+
+
+@dataclass(frozen=True)
+class _Labeled:
+    """Hold what the fold file must fit: ids, labels and groups of the usable labelled images."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+
+
+def _assign(competition: Competition, known: _Labeled) -> np.ndarray:
+    """Assign the folds of the labelled images."""
+    plan = competition.folds
+    if competition.facts.task != MULTILABEL:
+        return assign_folds(known.ids, known.labels, known.groups, plan.n, plan.seed)
+    classes = sorted({name for cell in known.labels for name in split_labels(cell)})
+    hot = read_multi_hot(known.labels, tuple(classes))
+    folds = assign_label_set_folds(known.ids, hot, known.groups, plan.n, plan.seed)
+    there = np.stack([hot[folds == fold].any(axis=0) for fold in range(folds.max() + 1)])  # (n_folds, n_classes)
+    if rare := [
+        f"{name!r} ({n} of {len(there)})" for name, n in zip(classes, there.sum(0), strict=True) if n < len(there)
+    ]:
+        terminal.warn(f"too few images to be in every fold: {some(rare)}; folds without a class cannot score it")
+    return folds
+
+
+def _write(file: Path, text: bytes, what: str) -> None:
+    """Write the fold file and say so."""
+    with write_atomic(file) as out:
+        out.write(text)
+    terminal.stage("folds", f"{what} {file}")
+
+
+def _format(known: _Labeled, folds: np.ndarray) -> bytes:
+    """Return the fold file's text, sorted by id."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(sorted(zip(known.ids.tolist(), known.labels.tolist(), folds.tolist(), strict=True)))
+    return text.getvalue().encode()
+
+
+def _read_rows(file: Path) -> dict[str, tuple[str, int]]:
+    """Return label and fold of each id in a fold file."""
+    header, *rows = _read_csv(file)
+    if header != COLUMNS:
+        raise InputError(
+            f"{file}: the first line must be {','.join(COLUMNS)}, not {','.join(header)!r}; {INCOMPARABLE}"
+        )
+    found: dict[str, tuple[str, int]] = {}
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(COLUMNS) or not (row[2].isascii() and row[2].isdigit()):
+            raise InputError(
+                f"{file}, row {number}: {','.join(row)!r} is not id,label,fold; correct it, or {INCOMPARABLE}"
+            )
+        if row[0] in found:
+            raise InputError(f"{file}, row {number}: id {row[0]!r} is there twice; take one out, or {INCOMPARABLE}")
+        found[row[0]] = (row[1], int(row[2]))
+    return found
+
+
+def _read_csv(file: Path) -> list[list[str]]:
+    """Return the lines of a CSV file, the header first; an empty one where there is none."""
+    try:
+        return list(csv.reader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: not a CSV file in UTF-8 ({error}); {INCOMPARABLE}") from error
+
+
+def _verify(competition: Competition, file: Path, known: _Labeled, broken: Collection[str]) -> np.ndarray:
+    """Return the folds of the labelled images, or refuse a file that does not fit them."""
+    rows, ids = _read_rows(file), set(known.ids)
+    missing, extra = sorted(ids - set(rows)), sorted(set(rows) - ids - set(broken))
+    if missing:
+        raise InputError(f"{file}: {len(missing)} labelled images have no row: {some(missing)}; {INCOMPARABLE}")
+    if extra:
+        cause = f"{len(extra)} rows are no labelled images: {some(extra)}"
+        raise InputError(f"{file}: {cause}; bring the images back, or {INCOMPARABLE}")
+    labels = np.array([rows[image][0] for image in known.ids], dtype=object)
+    folds = np.array([rows[image][1] for image in known.ids], dtype=np.int64)
+    changes = zip(known.ids, labels, known.labels, strict=True)
+    if changed := [f"{image} ({old!r}, now {new!r})" for image, old, new in changes if old != new]:
+        raise InputError(f"{file}: labels have changed since: {some(changed)}; {INCOMPARABLE}")
+    _verify_numbers(competition, file, {fold for _, fold in rows.values()}, known)
+    _verify_split(competition, file, known, folds)
+    return folds
+
+
+def _verify_numbers(competition: Competition, file: Path, there: set[int], known: _Labeled) -> None:
+    """Refuse gaps in the folds, and another number of folds than the competition asks for."""
+    n_folds, wanted = max(there, default=-1) + 1, competition.folds.n
+    if absent := sorted(set(range(n_folds)) - there):
+        raise InputError(f"{file}: folds go up to {n_folds - 1}, but fold {some(absent)} is empty; {INCOMPARABLE}")
+    sizes = count_groups(known.labels, known.groups).values()
+    possible = len(np.unique(known.groups)) if competition.facts.task == MULTILABEL else min(sizes, default=0)
+    if n_folds < 2 or n_folds > wanted or n_folds < min(wanted, possible):
+        raise InputError(f"{file}: has {n_folds} folds, [folds] n is {wanted}; set n = {n_folds}, or {INCOMPARABLE}")
+
+
+def _verify_split(competition: Competition, file: Path, known: _Labeled, folds: np.ndarray) -> None:
+    """Refuse groups that straddle folds, and classes that no training part has."""
+    order = np.lexsort((folds, known.groups))
+    same = known.groups[order][1:] == known.groups[order][:-1]
+    straddle = np.flatnonzero(same & (folds[order][1:] != folds[order][:-1]))
+    if len(straddle):
+        group = known.groups == known.groups[order[straddle[0]]]
+        names = [f"{image} (fold {fold})" for image, fold in sorted(zip(known.ids[group], folds[group], strict=True))]
+        cause = f"{len(straddle)} group(s) or near-duplicates straddle folds, which scores memory: {some(names)}"
+        raise InputError(f"{file}: {cause}; put them into one fold, or {INCOMPARABLE}")
+    scored = scored_folds(competition, folds)
+    if competition.facts.task == MULTILABEL:
+        _warn_of_absent(file, known, folds, scored)
+        return
+    for fold, classes in find_absent(folds, known.labels, scored).items():
+        cause = (
+            f"every image of class {some(map(repr, classes))} is in fold {fold}, so its model could not know the class"
+        )
+        raise InputError(f"{file}: {cause}; {INCOMPARABLE}")
+
+
+def _warn_of_absent(file: Path, known: _Labeled, folds: np.ndarray, scored: tuple[int, ...]) -> None:
+    """Warn of classes that only one scored fold has: with several labels per image the others can still be learned."""
+    pairs = [(name, fold) for cell, fold in zip(known.labels, folds, strict=True) for name in split_labels(cell)]
+    names, own = np.array([pair[0] for pair in pairs], dtype=object), np.array([pair[1] for pair in pairs])
+    for fold, classes in find_absent(own, names, scored).items():
+        terminal.warn(
+            f"{file}: every image of class {some(map(repr, classes))} is in fold {fold}: its model cannot know the "
+            "class and gives it no probability"
+        )

@@ -1,0 +1,231 @@
+"""Prepare a competition: from its files to what runs need - the table of usable images, the folds, the pool.
+
+Reads the data folder, the audit's cache and the fold file (written where there is none); every command that computes
+begins here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.config.competition import HOME, Competition
+from kit.core.errors import InputError, nearest, some
+from kit.core.files import key_of
+from kit.core.names import MULTILABEL
+from kit.core.terminal import stage, warn
+from kit.data.audit import Audit, summarise
+from kit.data.audit.duplicates import near_duplicates
+from kit.data.audit.facts import audit_files
+from kit.data.folds import fold_groups, scored_folds
+from kit.data.folds.file import read_folds, read_groups
+from kit.data.images import Images, Pool
+from kit.data.table import read_classes, read_table
+from kit.data.table.embeddings import read_embeddings
+from kit.data.table.labels import read_multi_hot
+from kit.data.table.sources import check_root
+from kit.data.table.tree import read_hierarchy
+from kit.scoring.hierarchy import Hierarchy
+from kit.scoring.metrics import check_classes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Hold a competition made ready: the pool without labels, and apart from it the labels and folds.
+
+    Parameters
+    ----------
+    competition
+        Its facts and runs.
+    pool
+        All usable images.
+    labeled
+        (n_labeled,) positions of the labelled images in the pool.
+    labels
+        (n_labeled,) their class codes; with several labels per image (n_labeled, n_classes) int8 of 0 and 1.
+    folds
+        (n_labeled,) their folds.
+    scored
+        The folds that are scored.
+    broken_test
+        Ids of test images that cannot be read; the submission gives them the class prior.
+    findings
+        What the audit of the files found, no probe asked; None where no files were audited.
+    """
+
+    competition: Competition
+    pool: Pool
+    labeled: np.ndarray
+    labels: np.ndarray
+    folds: np.ndarray
+    scored: tuple[int, ...]
+    broken_test: tuple[str, ...] = ()
+    findings: Audit | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names."""
+        return self.pool.classes
+
+    @property
+    def hierarchy(self) -> Hierarchy | None:
+        """Return the hierarchy of the classes, or None."""
+        return self.pool.hierarchy
+
+    @property
+    def fold_key(self) -> str:
+        """Return the key of labels, folds and which of them are scored."""
+        ids, groups = self.pool.ids[self.labeled], self.pool.groups[self.labeled]
+        _, groups = np.unique(groups, return_inverse=True)  # they decide the hold-outs of early stopping
+        parts = (list(ids), self.labels.tolist(), self.folds.tolist(), groups.tolist(), self.scored, self.classes)
+        return key_of(*parts)
+
+    @property
+    def scored_rows(self) -> np.ndarray:
+        """Return the positions, within the labelled images, of those that are scored."""
+        return np.flatnonzero(np.isin(self.folds, self.scored))
+
+    @property
+    def scored_groups(self) -> np.ndarray:
+        """Return the groups of the scored images, in the order of `scored_rows`."""
+        return self.pool.groups[self.labeled[self.scored_rows]]
+
+    def split(self, name: str) -> np.ndarray:
+        """Return the pool's positions of one split."""
+        return np.flatnonzero(self.pool.splits == name)
+
+    def fold_labels(self, fold: int) -> np.ndarray:
+        """Return the class codes of a fold's images."""
+        return self.labels[self.folds == fold]
+
+    def training(self, fold: int) -> Images:
+        """Return the labelled images outside a fold, with their labels."""
+        mine = self.folds != fold
+        return self.pool.select(self.labeled[mine], self.labels[mine])
+
+    def held_out(self, fold: int) -> Images:
+        """Return a fold's images, labels withheld."""
+        return self.pool.select(self.labeled[self.folds == fold])
+
+    def unlabeled(self, fold: int, use_test_images: bool) -> Images:
+        """Return the images whose labels are not known in a fold; the test's, and then the fold's own, on request."""
+        rows = self.split("unlabeled")
+        if use_test_images:
+            rows = np.concatenate([rows, self.split("test"), self.labeled[self.folds == fold]])
+        return self.pool.select(rows)
+
+
+def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str, str] | None = None) -> Prepared:
+    """Read the files of a competition, leave out what is broken, and read or assign its folds.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    keep_folds
+        Whether folds that are assigned are written.
+    groups
+        Groups of look-alikes to be tried, by the labelled images' ids, in place of those that are kept.
+
+    Raises
+    ------
+    InputError
+        When files, labels, ids or the fold file are not in order; names the file and the row.
+    """
+    metric = competition.metric  # a user's own is opened now, before any work
+    make_data(competition)
+    check_root(competition)
+    _check_files(competition)
+    table = read_table(competition)
+    cache = competition.workspace.cache(competition.name)
+    facts = audit_files(table, cache)
+    broken = facts["problem"].notna().to_numpy()
+    _report_broken(table[broken], facts[broken])
+    usable = table[~broken].reset_index(drop=True)
+    clusters = near_duplicates(table, facts, cache)
+    findings = summarise(competition, table, facts, clusters)
+    clusters = clusters[~broken]
+    digests = facts["digest"][~broken].to_numpy(dtype=object)
+    is_labeled = (usable["split"] == "labeled").to_numpy()
+    task = competition.facts.task
+    classes = read_classes(table, task)
+    check_classes(metric, classes)
+    labels = _read_codes(usable["label"][is_labeled], classes, task)
+    _announce(competition, usable, classes)
+    broken_labeled = set(table["id"][broken & (table["split"] == "labeled").to_numpy()])
+    committed = committed_folds(competition)
+    if (alike := read_groups(competition, usable, committed, groups)) is not None:
+        clusters = fold_groups(usable.assign(group=alike), clusters)
+    folds = read_folds(competition, usable, clusters, committed, broken_labeled, keep_folds)[is_labeled]
+    embeddings = read_embeddings(competition, table)
+    pool = Pool(
+        ids=usable["id"].to_numpy(dtype=object),
+        splits=usable["split"].to_numpy(dtype=object),
+        paths=usable["path"].to_numpy(dtype=object),
+        digests=digests,
+        groups=fold_groups(usable, clusters),
+        classes=classes,
+        cache=cache,
+        prompts=competition.folder / "prompts",
+        lookup=competition.lookup,
+        embeddings=None if embeddings is None else embeddings[~broken],
+        task=task,
+        hierarchy=read_hierarchy(competition, classes, task == MULTILABEL),
+    )
+    return Prepared(
+        competition,
+        pool,
+        np.flatnonzero(is_labeled),
+        labels,
+        folds,
+        scored_folds(competition, folds),
+        tuple(table["id"][broken & (table["split"] == "test").to_numpy()]),
+        findings,
+    )
+
+
+def _announce(competition: Competition, usable: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    """Say how many images and classes there are."""
+    counts = (f"{(usable['split'] == split).sum():,} {split}" for split in ("labeled", "unlabeled", "test"))
+    stage("images", f"{competition.name}: {len(classes)} classes, {', '.join(counts)}")
+
+
+def _read_codes(labels: pd.Series, classes: tuple[str, ...], task: str) -> np.ndarray:
+    """Return class codes (n_images,), or 0 and 1 per class (n_images, n_classes) with several labels per image."""
+    if task == MULTILABEL:
+        return read_multi_hot(labels.tolist(), classes)
+    return pd.Categorical(labels, categories=classes).codes.astype(np.int64)
+
+
+def _check_files(competition: Competition) -> None:
+    """Refuse missing files now that are read only at the end; the solution is not opened."""
+    for key in ("sample_submission", "solution"):
+        name = getattr(competition.data, key)
+        if name is not None and not (competition.root / name).is_file():
+            there = [path.name for path in competition.root.glob("*.csv")]
+            hint = nearest(name, there) if there else "put it there, or leave the key out"
+            raise InputError(f"{competition.root / name}: [data] {key} is not there; {hint}")
+
+
+def make_data(competition: Competition) -> None:
+    """Write the data of an embedded competition, once."""
+    if competition.data.embedded == "digits":
+        from kit.data.digits import write_digits
+
+        write_digits(competition.root)
+
+
+def committed_folds(competition: Competition) -> Path | None:
+    """Return the fold file that came with the kit, for competitions that came with it."""
+    return HOME.parents[1] / "folds" / f"{competition.name}.csv" if competition.folder.parent == HOME else None
+
+
+def _report_broken(table: pd.DataFrame, facts: pd.DataFrame) -> None:
+    """Name the images that are left out."""
+    for split, rows in table.groupby("split"):
+        named = [f"{row.path} ({facts.problem[row.Index]})" for row in rows.head(5).itertuples()]
+        fate = "they get the class prior in the submission" if split == "test" else "left out"
+        warn(f"{len(rows)} broken {split} images, {fate}: {some(named)}")

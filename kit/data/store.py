@@ -1,0 +1,161 @@
+"""Decode once: one uint8 memory map per geometry, read by training batch by batch.
+
+Writes ``runs/NAME/cache/store/<key>.npy`` (n_images, 3, height, width), keyed by the pool's content and the geometry;
+a killed decode goes on at the next block. Encoders use the same `Geometry` on the original, once, and keep features.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.core.arrays import fill_array
+from kit.core.deadline import check_deadline
+from kit.core.files import key_of, write_atomic
+from kit.core.terminal import Progress, stage
+from kit.data.images import Images, Pool, decode_image
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 256  # images decoded, and shuffled, together: cold random reads are about 31 times slower than hot ones
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Say how an image of any size becomes a fixed rectangle, as the encoder's makers did it.
+
+    Parameters
+    ----------
+    height, width
+        Pixels.
+    resize
+        ``"shortest"`` side to the size and crop the middle; ``"longest"`` and pad; ``"squash"``.
+    interpolation
+        ``"bicubic"``, ``"bilinear"`` or ``"nearest"``; always antialiased.
+    crop_share
+        Share of the resized side that the middle crop keeps, above 0, at most 1.
+    fill
+        Grey value of the padding, 0..255.
+    """
+
+    height: int
+    width: int
+    resize: str = "shortest"
+    interpolation: str = "bicubic"
+    crop_share: float = 1.0
+    fill: int = 0
+
+    @property
+    def key(self) -> str:
+        """Return the key of everything this geometry decides."""
+        return key_of(asdict(self))
+
+    def apply(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Resize and crop one image.
+
+        Parameters
+        ----------
+        pixels
+            (3, h, w) uint8.
+
+        Returns
+        -------
+        torch.Tensor
+            (3, height, width) uint8.
+        """
+        from torchvision.transforms.v2 import InterpolationMode
+        from torchvision.transforms.v2 import functional as transforms
+
+        resized = transforms.resize(
+            pixels, self._resized_shape(*pixels.shape[1:]), InterpolationMode(self.interpolation), antialias=True
+        )
+        if self.resize == "longest":
+            return _pad_middle(resized, self.height, self.width, self.fill)
+        return transforms.center_crop(resized, [self.height, self.width])
+
+    def _resized_shape(self, height: int, width: int) -> list[int]:
+        """Return height and width after resizing, before cropping or padding."""
+        target = (math.floor(self.height / self.crop_share), math.floor(self.width / self.crop_share))
+        if self.resize == "squash":
+            return list(target)
+        tall = target[0] * width >= target[1] * height  # the height needs the larger magnification
+        if tall == (self.resize == "shortest"):
+            return [target[0], max(1, int(target[0] * width / height))]
+        return [max(1, int(target[1] * height / width)), target[1]]
+
+
+def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
+    """Return the decoded images of the whole pool, decoding those that are not there yet.
+
+    Returns
+    -------
+    np.ndarray
+        (n_pool, 3, height, width) uint8, memory-mapped; rows are the pool's.
+
+    Raises
+    ------
+    TimeIsUp
+        When the time limit is reached between blocks; a later call goes on at the next.
+    """
+    path = _locate(pool, geometry)
+    with Progress("store", len(pool)) as progress:
+
+        def fill(rows: np.ndarray, start: int, stop: int) -> None:
+            progress.resume_at(start)
+            rows[:] = decode_block(pool.paths[start:stop], geometry).numpy()
+            progress.advance(stop - start)
+
+        shape = (len(pool), 3, geometry.height, geometry.width)
+        pixels = fill_array(path, shape, "uint8", fill, BLOCK, check_deadline)
+    if progress.n_made:
+        stage("store", progress.summary(f"images decoded to {geometry.height} x {geometry.width} pixels"))
+    return pixels
+
+
+def keep_pixels(pool: Pool, geometry: Geometry, pixels: np.ndarray) -> None:
+    """Keep images that were decoded elsewhere, (n_pool, 3, height, width) uint8, as those of a pool."""
+    with write_atomic(_locate(pool, geometry)) as file:
+        np.save(file, pixels)
+
+
+def _locate(pool: Pool, geometry: Geometry) -> Path:
+    """Return the file of a pool's decoded images, there or not."""
+    return pool.cache / "store" / f"{pool.key}-{geometry.key}.npy"
+
+
+def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return (n_rows, ...) of a memory-mapped array in the order of `rows`, read in the order of the disk."""
+    order = np.argsort(rows, kind="stable")
+    values = np.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype)
+    values[order] = stored[rows[order]]
+    return values
+
+
+def read_pixels(images: Images, geometry: Geometry) -> np.ndarray:
+    """Return the decoded images of a selection, (n_images, 3, height, width) uint8, in memory."""
+    return read_rows(read_store(images.pool, geometry), images.rows)
+
+
+def decode_block(paths: Sequence[str], geometry: Geometry) -> torch.Tensor:
+    """Decode files side by side; (n_paths, 3, height, width) uint8."""
+    import torch
+
+    with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as threads:
+        return torch.stack(list(threads.map(lambda path: geometry.apply(decode_image(path)), paths)))
+
+
+def _pad_middle(pixels: torch.Tensor, height: int, width: int, fill: int) -> torch.Tensor:
+    """Pad (3, h, w) on all sides to the size."""
+    from torchvision.transforms.v2 import functional as transforms
+
+    top, left = (height - pixels.shape[1]) // 2, (width - pixels.shape[2]) // 2
+    padding = [left, top, width - pixels.shape[2] - left, height - pixels.shape[1] - top]
+    return transforms.pad(pixels, padding, fill=fill)

@@ -1,0 +1,287 @@
+"""The image table: one row per image, with its id, file, class, split and group.
+
+Reads the folders, archives and CSV files that ``[data]`` of competition.toml names. Rows are ordered by split and id,
+never by what the file system happens to list first. Ids and labels are text, exactly as written: a class ending in a
+space keeps it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from kit.config.competition import Competition, Listing
+from kit.core.errors import InputError, some
+from kit.core.names import MULTICLASS, MULTILABEL
+from kit.core.terminal import note, warn
+from kit.data.table.labels import join_labels, split_labels
+from kit.data.table.merging import join_sources, merge_classes
+from kit.data.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
+from kit.data.table.sources import check_root, find_file, find_folder, list_folders, name_key, read_listing
+from kit.data.table.tree import read_lineage
+
+SPLITS = ("labeled", "unlabeled", "test")
+COLUMNS = ["id", "path", "label", "split", "group"]
+MIN_IMAGES_PER_CLASS = 2  # one to learn from and one to score, in different folds
+
+
+def read_table(competition: Competition) -> pd.DataFrame:
+    """Read the image table of a competition.
+
+    An image's id is its file's name without suffix where that is unique within the split, else its path without
+    suffix (``cat/1``), for all images of the split alike; in a CSV listing it is the CSV's own text. Unlabelled images
+    that are labelled or test images too are left out of the pool.
+
+    Parameters
+    ----------
+    competition
+        The competition; embedded data must have been written already.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns id, path (absolute), label (None where there is none), split (labeled, unlabeled or test) and group
+        (None where there is none), all text; labelled rows first, then unlabelled, then test, each sorted by id. With
+        several labels per image a label is a cell of `kit.data.table.labels`, parents among the labels.
+
+    Raises
+    ------
+    InputError
+        When a folder, file, column or image is missing, a CSV cannot be read, an id repeats or fits two files, a label
+        is empty, or a class has fewer than two images; names the key of competition.toml or the CSV's row. Where there
+        is a hierarchy, when a label does not fit it.
+    """
+    check_root(competition)
+    _check_mined(competition)
+    table = _read_splits(competition, SPLITS)
+    if competition.facts.task == MULTILABEL:
+        _check_label_sets(competition, table["label"])
+    else:
+        _check_classes(competition, table["label"])
+    return _leave_out_known(table)
+
+
+def read_pool(competition: Competition) -> pd.DataFrame:
+    """Read the unlabelled and the test images alone, as `read_table` does: what there is before any label.
+
+    Raises
+    ------
+    InputError
+        As `read_table`, and where no unlabelled image is left.
+    """
+    check_root(competition)
+    if competition.data.unlabeled in (None, []):
+        raise InputError(f"{name_key(competition, 'unlabeled')} names no images, so there are none to look through")
+    table = _leave_out_known(_read_splits(competition, SPLITS[1:]))
+    if not (table["split"] == "unlabeled").any():
+        raise InputError(f"{name_key(competition, 'unlabeled')}: every unlabelled image is a test image too")
+    return table
+
+
+def read_test(competition: Competition) -> pd.DataFrame:
+    """Read the test images alone, as `read_table` does: what a code competition gives its notebooks.
+
+    Raises
+    ------
+    InputError
+        As `read_table`, and where there is no test image.
+    """
+    check_root(competition)
+    if competition.data.test in (None, []):
+        raise InputError(f"{name_key(competition, 'test')} names no images, so there is nothing to predict")
+    return _read_splits(competition, SPLITS[2:])
+
+
+def _read_splits(competition: Competition, splits: tuple[str, ...]) -> pd.DataFrame:
+    """Read the images of some splits, one split after the other, each sorted by id."""
+    parts = []
+    for split in splits:
+        source = getattr(competition.data, split)
+        if split == "labeled":
+            part = _read_labeled(competition)
+        elif isinstance(source, Listing):
+            part = read_listing(competition, split, source)
+        elif source is not None and source != []:
+            part = _read_folders(competition, split, list_folders(source))
+        else:
+            continue
+        parts.append(part.sort_values("id").assign(split=split))
+    return pd.concat(parts, ignore_index=True)[COLUMNS].astype(object)
+
+
+def _read_labeled(competition: Competition) -> pd.DataFrame:
+    """Read the labelled images of one source or several, their classes merged and placed in the hierarchy."""
+    sources = competition.data.labeled_sources
+    parts = [
+        read_listing(competition, "labeled", own) if isinstance(own, Listing) else _read_class_folders(competition, own)
+        for own in sources
+    ]
+    merged = merge_classes(competition, [part["label"] for part in parts])
+    for part, source, labels in zip(parts, sources, merged, strict=True):
+        part["label"] = _place_labels(competition, source, labels)
+    return join_sources(competition, parts, sources)
+
+
+def read_classes(table: pd.DataFrame, task: str = MULTICLASS) -> tuple[str, ...]:
+    """Return the labels that occur in an image table, sorted: the order of all probabilities."""
+    labels = table["label"].dropna()
+    return tuple(sorted(set(labels if task == MULTICLASS else labels.map(split_labels).explode().dropna())))
+
+
+def _check_mined(competition: Competition) -> None:
+    """Refuse mined labels that have not been mined yet, and say how to."""
+    if not competition.data.labels_are_mined:
+        return
+    file = competition.root / competition.data.labeled.csv
+    if not file.is_file():
+        raise InputError(f"{file}: no labels have been mined yet; {competition.command('mine', '--write')} mines them")
+
+
+def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:
+    """Read a folder of class folders; what lies beside them is no class."""
+    folder = find_folder(competition, "labeled", text)
+    pools = [*list_folders(competition.data.unlabeled), *list_folders(competition.data.test)]
+    elsewhere = {(competition.root / pool).resolve() for pool in pools}  # below a labelled ``.`` they are no classes
+    classes = {path.name for path in _visible_folders(folder) if path.resolve() not in elsewhere}
+    images = [name for name in scan_files(folder) if is_image(name)]
+    names = [name for name in images if "/" in name and name.partition("/")[0] in classes]
+    tree = competition.data.hierarchy
+    if tree is not None and tree.separator is not None:  # the folders' path is the label's
+        labels = [tree.separator.join(name.split("/")[:-1]) for name in names]
+    else:
+        labels = [name.partition("/")[0] for name in names]
+    n_beside = sum("/" not in name for name in images)
+    if not classes:
+        cause = f"holds {n_beside} images but no class folders" if n_beside else "is empty"
+        remedy = f'make a folder per class, or write labeled = {{ csv = "train.csv", images = "{text}" }}'
+        raise InputError(f"{name_key(competition, 'labeled')} = {text!r}: {folder} {cause}; {remedy}")
+    tops = {name.partition("/")[0] for name in names}
+    _check_class_folders(f"{name_key(competition, 'labeled')} = {text!r}", folder, text, classes, tops)
+    if n_beside:
+        note(f"{folder}: {n_beside} images beside the class folders are not read")
+    return _make_part(_name_images(names, folder), [f"{folder}/{name}" for name in names], labels)
+
+
+def _place_labels(competition: Competition, source: str | Listing, labels: pd.Series) -> list[str]:
+    """Return the labels of the labelled images as the table holds them; refuse those that the hierarchy does not know.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    source
+        Where the labels are from, for messages.
+    labels
+        (n_images,) names by the row of their CSV, with several labels per image lists of names.
+    """
+    lineage, is_multilabel = read_lineage(competition), competition.facts.task == MULTILABEL
+    where = find_file(competition, "labeled.csv", source.csv) if isinstance(source, Listing) else None
+    above: dict[str, list[str]] = {}
+
+    def place(row: int, label: str) -> list[str]:
+        if label not in above:
+            try:
+                above[label] = [label] if lineage is None else lineage.chain(label)
+            except InputError as error:
+                raise InputError(f"{where}: row {row}: {error}" if where else f"folder {label!r}: {error}") from error
+        return above[label]
+
+    if not is_multilabel:
+        return [place(row, label)[-1] for row, label in labels.items()]
+    cells = {row: [own] if isinstance(own, str) else own for row, own in labels.items()}  # class folders give one
+    return [join_labels(name for label in own for name in place(row, label)) for row, own in cells.items()]
+
+
+def _check_label_sets(competition: Competition, cells: pd.Series) -> None:
+    """Warn of classes that hardly any image has; refuse labels that leave nothing to tell apart."""
+    key, n_images = name_key(competition, "labeled"), Counter(cells.dropna().map(split_labels).explode().dropna())
+    if len(n_images) < 2:
+        cause = f"one class only, {next(iter(n_images))!r}" if n_images else "no image has a label"
+        raise InputError(f"{key}: {cause}; a classifier needs two")
+    small = sorted(name for name, n in n_images.items() if n < MIN_IMAGES_PER_CLASS)
+    if small:
+        warn(f"{key}: class {some(map(repr, small))} has one image: the fold that scores it cannot have learned it")
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    """Return the visible folders of a folder."""
+    return [path for path in folder.iterdir() if is_visible(path.name) and path.is_dir()]
+
+
+def _check_class_folders(key: str, folder: Path, text: str, classes: set[str], labels: set[str]) -> None:
+    """Refuse class folders that are empty, or a single one, with the remedy."""
+    if empty := sorted(classes - labels):
+        kinds = sorted({Path(name).suffix for name in scan_files(folder) if name.partition("/")[0] in empty} - {""})
+        others = f" but {some(kinds)} files (images are {', '.join(IMAGE_SUFFIXES)})" if kinds else ""
+        remedy = "put images into it or remove it" if len(empty) == 1 else "put images into them or remove them"
+        raise InputError(f"{key}: class folder {some(map(repr, empty))} of {folder} holds no images{others}; {remedy}")
+    if len(classes) == 1:
+        (only,) = classes
+        inner = _visible_folders(folder / only)
+        remedy = f'write labeled = "{text}/{only}"' if inner else "a classifier needs two"
+        raise InputError(f"{key}: {folder} holds one class folder only, {only!r}; {remedy}")
+
+
+def _read_folders(competition: Competition, split: str, texts: list[str]) -> pd.DataFrame:
+    """Read the images of one or several folders; several lend their names to ids that would repeat."""
+    names: list[str] = []
+    paths: list[str] = []
+    for text in texts:
+        folder = find_folder(competition, split, text)
+        images = [name for name in scan_files(folder) if is_image(name)]
+        if not images:
+            cause = f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}); put some there or leave the key out"
+            raise InputError(f"{name_key(competition, split)} = {text!r}: {cause}")
+        prefix = f"{strip_archive(text.strip('/'))}/" if len(texts) > 1 else ""
+        names += [prefix + name for name in images]
+        paths += [f"{folder}/{name}" for name in images]
+    return _make_part(_name_images(names, competition.root / (texts[0] if len(texts) == 1 else "")), paths)
+
+
+def _name_images(names: list[str], folder: Path) -> list[str]:
+    """Return an id per file: the stem where all differ, else the path without suffix."""
+    whole = [strip_suffix(name) for name in names]
+    stems = [name.rpartition("/")[2] for name in whole]
+    if len(set(stems)) == len(stems):
+        return stems
+    if len(set(whole)) < len(whole):
+        repeated = next(name for name, n in Counter(whole).items() if n > 1)
+        pair = sorted(name for name in names if strip_suffix(name) == repeated)
+        raise InputError(f"{folder}: {some(pair)} have the same id {repeated!r}; rename or remove one")
+    return whole
+
+
+def _make_part(ids: list[str], paths: list[str], labels: list[str] | None = None) -> pd.DataFrame:
+    """Return the rows of one split."""
+    return pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": None}, dtype=object)
+
+
+def _check_classes(competition: Competition, labels: pd.Series) -> None:
+    """Warn of classes that look like one; refuse a class too small to be split."""
+    key, n_images = name_key(competition, "labeled"), Counter(labels.dropna())
+    alike: dict[str, list[str]] = {}
+    for name in sorted(n_images):
+        alike.setdefault(name.strip().casefold(), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            warn(f"classes {some(map(repr, names))} differ in case or outer spaces only; they are kept apart")
+    small = sorted(name for name, n in n_images.items() if n < MIN_IMAGES_PER_CLASS)
+    if small:
+        cause = f"class {some(map(repr, small))} has one image; cross-validation needs at least {MIN_IMAGES_PER_CLASS}"
+        raise InputError(f"{key}: {cause}: add one or leave the class out")
+    if len(n_images) == 1:
+        raise InputError(f"{key}: one class only, {next(iter(n_images))!r}; a classifier needs two")
+
+
+def _leave_out_known(table: pd.DataFrame) -> pd.DataFrame:
+    """Take labelled and test images out of the pool; warn of test images whose label is known."""
+    path, split = table["path"], table["split"]
+    n_known = int(path[split == "test"].isin(path[split == "labeled"]).sum())
+    if n_known:
+        warn(f"{n_known} test images are labelled ones too: their score says nothing")
+    doubled = (split == "unlabeled") & path.isin(path[split != "unlabeled"])
+    if doubled.any():
+        note(f"{int(doubled.sum())} unlabelled images are labelled or test images too; left out of the pool")
+    return table[~doubled].reset_index(drop=True)

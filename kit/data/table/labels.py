@@ -1,0 +1,195 @@
+"""Several labels per image: the four forms in which CSV files write them, brought into one.
+
+Reads rows of a CSV; writes nothing. In the image table an image's labels stand in one cell, sorted, with `JOINER`
+between them; an empty cell is an image of which is known that it has no label.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.config.competition import Listing
+from kit.core.errors import InputError, some
+from kit.core.terminal import warn
+from kit.data.table.scan import read_column
+
+JOINER = "|"  # between the labels of a cell of the image table, and so in no class's name
+SEPARATORS = ("|", ";", ",")  # that part labels wherever they stand in a cell; a space may be part of a name
+TAG = re.compile(r"(tag|label)s?[ _.-]?\d*", re.IGNORECASE)  # how columns are headed that each hold a label or nothing
+SWITCHES = {"0": False, "1": True, "0.0": False, "1.0": True}
+
+
+def join_labels(labels: Iterable[str]) -> str:
+    """Return labels as one cell of the image table."""
+    return JOINER.join(sorted(set(labels)))
+
+
+def split_labels(cell: str) -> list[str]:
+    """Return the labels of a cell of the image table."""
+    return cell.split(JOINER) if cell else []
+
+
+def read_multi_hot(cells: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
+    """Return cells of the image table as (n_images, n_classes) int8 of 0 and 1."""
+    code = {name: i for i, name in enumerate(classes)}
+    hot = np.zeros((len(cells), len(classes)), dtype=np.int8)
+    for row, cell in enumerate(cells):
+        hot[row, [code[name] for name in split_labels(cell)]] = 1
+    return hot
+
+
+def is_on(column: pd.Series) -> pd.Series:
+    """Return which cells of a column per class say yes; what is neither 0 nor 1 counts as yes."""
+    return column.map(SWITCHES).ne(False)
+
+
+def read_label_lists(
+    rows: pd.DataFrame, id_name: str, listing: Listing, key: str, file: Path
+) -> tuple[pd.DataFrame, list[list[str]]]:
+    """Read the labels of every image that a CSV lists, in whichever form it writes them.
+
+    Parameters
+    ----------
+    rows
+        The CSV's rows.
+    id_name
+        The column of the ids.
+    listing
+        What competition.toml says of the CSV.
+    key
+        Its key, for messages.
+    file
+        The CSV, for messages.
+
+    Returns
+    -------
+    tuple
+        The first row of every image, and its labels in any order.
+
+    Raises
+    ------
+    InputError
+        When it is in doubt which form it is, a cell holds no label, or no 0 or 1; names the row and the remedy.
+    """
+    columns = _label_columns(rows, id_name, listing, key, file)
+    form = listing.form or _find_form(rows, id_name, columns, listing, key, file)
+    if form in ("rows", "cell") and len(columns) > 1:
+        raise InputError(f'{file}: form = "{form}" reads one column, here are {some(columns)}; name it ({key}.label)')
+    cells = [read_column(rows, name, f"{key}.label", file) for name in columns]
+    if form == "columns":
+        labels = _read_switches(cells, file)
+    elif form == "cell":
+        separator = listing.separator or _find_separator(cells[0], key, file)
+        labels = [_split_cell(cell, separator, file, row) for row, cell in cells[0].items()]
+    else:
+        if listing.form is None:
+            _refuse_parts(cells, key, file)
+        labels = [[cell for cell in row if cell.strip()] for row in zip(*cells, strict=True)]
+    _refuse_joiner(labels, rows.index, key, file)
+    return _gather(rows, id_name, listing, labels, file) if form == "rows" else (rows, labels)
+
+
+def _label_columns(rows: pd.DataFrame, id_name: str, listing: Listing, key: str, file: Path) -> list[str]:
+    """Return the columns that may hold labels: those named, else all but id and group."""
+    if listing.label is not None:
+        return [listing.label] if isinstance(listing.label, str) else list(listing.label)
+    columns = [name for name in rows.columns if name and name not in (id_name, listing.group)]
+    if not columns:
+        raise InputError(f"{file}: no column but {id_name!r}, so no labels; is it separated by commas? ({key})")
+    return columns
+
+
+def _find_form(rows: pd.DataFrame, id_name: str, columns: list[str], listing: Listing, key: str, file: Path) -> str:
+    """Return the form that the columns leave no doubt about."""
+    if listing.separator is not None:
+        return "cell"
+    if len(columns) > 1 and all(rows[name].isin(list(SWITCHES)).all(axis=None) for name in columns):
+        return "columns"
+    if len(columns) > 1 and (listing.label is not None or all(TAG.fullmatch(name) for name in columns)):
+        return "tags"
+    if len(columns) > 1:
+        switches = [name for name in columns if rows[name].isin(list(SWITCHES)).all(axis=None)]
+        odd = [name for name in columns if name not in switches] if len(switches) > 1 else columns
+        cause = f"which of the columns {some(columns)} hold labels is in doubt"
+        if len(switches) > 1:
+            cause = f"columns {some(odd)} hold other cells than 0 and 1"
+        raise InputError(
+            f'{file}: {cause}; name one, {key}.label = "...", or several, label = ["...", "..."] with '
+            'form = "columns" (0 or 1 each) or "tags" (a label or nothing each)'
+        )
+    return "rows" if rows[id_name].duplicated().any() else "cell"
+
+
+def _find_separator(cells: pd.Series, key: str, file: Path) -> str:
+    """Return what stands between labels, where there is no doubt; of cells of one label each, what stands nowhere."""
+    found = [separator for separator in SEPARATORS if cells.str.contains(separator, regex=False).any()]
+    if len(found) == 1 and not cells.str.match(r"\s*\[").any():
+        return found[0]
+    if not found and not cells.str.strip().str.contains(r"\s").any():
+        return JOINER
+    shown = next(cell for cell in cells if any(own in cell for own in found) or (not found and len(cell.split()) > 1))
+    remedy = f'write {key}.separator = " " or what else parts labels; form = "rows" where every cell is one label'
+    raise InputError(f"{file}: how {shown!r} parts labels is in doubt; {remedy}")
+
+
+def _split_cell(cell: str, separator: str, file: Path, row: int) -> list[str]:
+    """Return the labels of a cell, outer spaces dropped; nothing for an empty one."""
+    parts = cell.split() if separator.isspace() else [part.strip() for part in cell.split(separator)]
+    if cell.strip() and "" in parts:
+        raise InputError(f"{file}: row {row}: an empty label in {cell!r}; take out the {separator!r} too many")
+    return [part for part in parts if part]
+
+
+def _read_switches(cells: list[pd.Series], file: Path) -> list[list[str]]:
+    """Return the labels whose columns hold a 1."""
+    for column in cells:
+        odd = column[~column.isin(list(SWITCHES))]
+        if len(odd):
+            raise InputError(f"{file}: row {odd.index[0]}, column {column.name!r}: {odd.iloc[0]!r} is not 0 or 1")
+    if never := [column.name for column in cells if not is_on(column).any()]:
+        cause = "is 0 in every row, so that nothing can learn it: it is no class, and 0 where the submission has it"
+        warn(f"{file}: {some(map(repr, never))} {cause}")
+    names = [column.name for column in cells]
+    on = zip(*map(is_on, cells), strict=True)
+    return [[name for name, has_it in zip(names, row, strict=True) if has_it] for row in on]
+
+
+def _refuse_parts(columns: list[pd.Series], key: str, file: Path) -> None:
+    """Refuse a cell that is taken for one label and whose parts are labels of other cells."""
+    cells = pd.concat(columns)
+    known = {cell.strip() for cell in cells} - {""}
+    for row, cell in cells.items():
+        for separator in SEPARATORS:
+            parts = cell.split(separator)
+            if len(parts) > 1 and any(part.strip() in known for part in parts):
+                remedy = f'write {key}.form = "rows" or "tags" if it is one label, else give each label its own cell'
+                raise InputError(f"{file}: row {row}: {cell!r} looks like several labels where one is read; {remedy}")
+
+
+def _refuse_joiner(labels: list[list[str]], index: pd.Index, key: str, file: Path) -> None:
+    """Refuse class names that hold what parts labels in the image table."""
+    for row, own in zip(index, labels, strict=True):
+        if odd := [label for label in own if JOINER in label]:
+            remedy = f'rename it, or write {key}.form = "cell" where it parts labels'
+            raise InputError(f"{file}: row {row}: label {odd[0]!r} holds {JOINER!r}; {remedy}")
+
+
+def _gather(
+    rows: pd.DataFrame, id_name: str, listing: Listing, labels: list[list[str]], file: Path
+) -> tuple[pd.DataFrame, list[list[str]]]:
+    """Gather the rows of each image; refuse an image of two groups."""
+    found: dict[str, list[str]] = {}
+    for image_id, own in zip(rows[id_name], labels, strict=True):
+        found.setdefault(image_id, []).extend(own)
+    if listing.group in rows.columns:
+        n_groups = rows.groupby(id_name)[listing.group].nunique()
+        if (n_groups > 1).any():
+            image_id = n_groups.index[n_groups > 1][0]
+            own = rows.index[rows[id_name] == image_id]
+            raise InputError(f"{file}: rows {some(own)}: image {image_id!r} is in several groups; it can be in one")
+    return rows[~rows[id_name].duplicated()], list(found.values())

@@ -1,0 +1,81 @@
+"""What is one though the files have it apart: classes that ``[data] merge`` names, labelled images of several sources.
+
+Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from kit.config.competition import Competition, Listing
+from kit.core.errors import InputError, nearest, some
+from kit.data.table.scan import strip_archive
+from kit.data.table.sources import name_key
+
+
+def merge_classes(competition: Competition, sources: Sequence[pd.Series]) -> list[pd.Series]:
+    """Return the labels of the labelled images with the classes renamed that shall be one.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    sources
+        Of each source (n_images,) names as its files have them; with several labels per image lists of names.
+
+    Raises
+    ------
+    InputError
+        When a class is in no source, or the new name is a class already that is not among those merged.
+    """
+    merge, renamed, key = competition.data.merge, competition.data.renamed, name_key(competition, "merge")
+    if not merge:
+        return list(sources)
+    known = {name for labels in sources for own in labels for name in ([own] if isinstance(own, str) else own)}
+    for name in renamed:
+        if name not in known:
+            raise InputError(f"{key}: no image has the label {name!r}; {nearest(name, known)}")
+    for new, olds in merge.items():
+        if new in known and new not in olds:
+            raise InputError(f"{key}: {new!r} is a class already; if it shall be one with {some(olds)}, list it too")
+
+    def rename(own: str | list[str]) -> str | list[str]:
+        return renamed.get(own, own) if isinstance(own, str) else [renamed.get(name, name) for name in own]
+
+    return [labels.map(rename) for labels in sources]
+
+
+def join_sources(
+    competition: Competition, parts: Sequence[pd.DataFrame], sources: Sequence[str | Listing]
+) -> pd.DataFrame:
+    """Return the labelled images of all sources; where an id repeats, all ids begin with their source's name.
+
+    Parameters
+    ----------
+    competition
+        The competition.
+    parts
+        Of each source the columns id, path, label and group.
+    sources
+        The folders and listings, in the same order.
+
+    Raises
+    ------
+    InputError
+        When an image is in two sources.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    key, together = name_key(competition, "labeled"), pd.concat(parts, ignore_index=True)
+    if twice := [path for path, n in Counter(together["path"]).items() if n > 1]:
+        raise InputError(f"{key}: {some(sorted(twice), 1)} is in two of its sources; name every image once")
+    if together["id"].duplicated().any():
+        names = [source.csv if isinstance(source, Listing) else strip_archive(source.strip("/")) for source in sources]
+        named = [part["id"].map(f"{name}/{{}}".format) for part, name in zip(parts, names, strict=True)]
+        together["id"] = pd.concat(named, ignore_index=True)
+    if (repeated := together["id"][together["id"].duplicated()]).size:
+        raise InputError(f"{key}: id {repeated.iloc[0]!r} is in two of its sources; name each source differently")
+    return together

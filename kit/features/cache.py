@@ -1,0 +1,312 @@
+"""Encode once: features of the whole pool, cached by encoder, weights, preprocessing and precision.
+
+Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, and beside it a note naming
+the encoder, the precision and the hash of its preprocessing, which is compared on re-use; a killed encoding goes on at
+the next block.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kit.core.arrays import fill_array, read_array
+from kit.core.deadline import check_deadline
+from kit.core.errors import InputError, some
+from kit.core.files import key_of, read_object, write_atomic, write_json
+from kit.core.terminal import Progress, stage, track, warn
+from kit.data.images import Images, Pool
+from kit.data.store import BLOCK, Geometry, decode_block, read_rows, read_store
+from kit.features.encoders import Encoder, load_encoder, preprocessing_of
+from kit.features.weights import EncoderSpec, parse_encoder
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 64  # images per forward pass
+HISTOGRAM_BINS = 8  # per colour
+HALF_MADE = (".json", ".part", ".rows")  # what lies beside an array that is not finished
+GIVEN = "given"  # the encoder name of the organisers' own embeddings.npy
+
+
+@dataclass(frozen=True)
+class Features:
+    """Hold image features.
+
+    Parameters
+    ----------
+    ids
+        (n_images,) ids.
+    values
+        (n_images, n_dims) float32, rows of unit length.
+    key
+        The key of encoder, weights, preprocessing and precision.
+    """
+
+    ids: np.ndarray
+    values: np.ndarray
+    key: str
+
+
+def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | None = None) -> Features:
+    """Return the features of a selection; the whole pool is encoded the first time.
+
+    Parameters
+    ----------
+    images
+        The selection.
+    encoder
+        As competition.toml writes it, or ``"given"`` for the organisers' embeddings.
+    encoder_args
+        Constructor arguments of the network.
+
+    Raises
+    ------
+    InputError
+        When the features are not finite, or the organisers gave no embedding of an image.
+    TimeIsUp
+        When the time limit is reached between blocks; a later call goes on at the next.
+    """
+    if encoder == GIVEN:
+        return _given_features(images)
+    spec = parse_encoder(encoder, encoder_args, images.pool.lookup)
+    values, key = _read_cache(images.pool, spec)
+    return Features(images.ids, read_rows(values, images.rows).astype(np.float32), key)
+
+
+def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> bool:
+    """Return whether an encoder has encoded the whole pool already."""
+    from kit.features.device import choose_precision, device_name
+
+    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    precisions = (choose_precision(spec, device_name()), "float32")  # the second where the first overflows
+    return any(_locate(pool, spec, precision)[0].exists() for precision in precisions)
+
+
+def adopt_features(pool: Pool, other: Pool, rows: np.ndarray, encoder: str, encoder_args: dict[str, Any]) -> None:
+    """Take over features of the same images that another pool holds or encodes, instead of encoding them again.
+
+    Parameters
+    ----------
+    pool
+        The images.
+    other
+        The pool that holds them too.
+    rows
+        (n_pool,) their positions there.
+    encoder, encoder_args
+        The encoder.
+    """
+    values, _ = _read_cache(other, parse_encoder(encoder, encoder_args, pool.lookup))
+    keep_features(pool, encoder, encoder_args, read_rows(values, rows))
+
+
+def keep_features(pool: Pool, encoder: str, encoder_args: dict[str, Any], values: np.ndarray) -> None:
+    """Keep features that were computed elsewhere as those of a pool.
+
+    Parameters
+    ----------
+    pool
+        The images; their files are not looked at.
+    encoder, encoder_args
+        The encoder.
+    values
+        (n_pool, n_dims) float16, rows of unit length.
+    """
+    from kit.features.device import choose_precision, device_name
+
+    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    precision = choose_precision(spec, device_name())
+    path, _ = _locate(pool, spec, precision)
+    write_json(
+        path.with_suffix(".json"),
+        {"encoder": spec.text, "precision": precision} | {"preprocessing": preprocessing_of(spec).key},
+    )
+    with write_atomic(path) as file:
+        np.save(file, values)
+
+
+def _locate(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Path, str]:
+    """Return the file of an encoder's features, there or not, and its key."""
+    key = key_of(pool.key, spec.identity, precision)
+    return pool.cache / "features" / f"{key}.npy", key
+
+
+class _NotFinite(Exception):
+    """Say which images an encoder gave no numbers for, at one precision."""
+
+
+def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[np.ndarray, str]:
+    """Return the pool's features, memory-mapped, computing what is missing; float32 where half precision overflows."""
+    from kit.features.device import choose_precision, device_name
+
+    precision = choose_precision(spec, device_name())
+    if precision != "float32":
+        with suppress(_NotFinite):  # which is noted, and said where it is found
+            return _encode_pool(pool, spec, precision)
+    try:
+        return _encode_pool(pool, spec, "float32")
+    except _NotFinite as error:
+        raise InputError(
+            f"encoder {spec.text!r} gives features that are not finite, in float32 too: images {error}; use other "
+            "weights, or check its encoder_args"
+        ) from error
+
+
+def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndarray, str]:
+    """Return the pool's features at one precision, and their key.
+
+    Preprocessing is no part of the key: it follows from the library's version, the network, its arguments and its
+    weights. Its hash is saved in the note and compared all the same, so that it cannot change unseen.
+    """
+    path, key = _locate(pool, spec, precision)
+    overflows = _check_note(path, spec)
+    if overflows:
+        raise _NotFinite(overflows)
+    if (known := read_array(path, (len(pool), None), "float16")) is not None:
+        return known, key
+    encoder = load_encoder(spec)
+    note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
+    run = Forward(encoder, precision)
+    write_json(path.with_suffix(".json"), note)
+    with Progress("features", len(pool)) as progress:
+
+        def fill(rows: np.ndarray, start: int, stop: int) -> None:
+            progress.resume_at(start)
+            values = run(decode_block(pool.paths[start:stop], encoder.preprocessing.geometry))
+            is_finite = np.isfinite(values).all(axis=1)
+            if not is_finite.all():
+                _give_up(path, {**note, "overflows": some(pool.ids[start:stop][~is_finite])})
+            rows[:] = values
+            progress.advance(stop - start)
+
+        values = fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK, check_deadline)
+    if progress.n_made:
+        stage("features", f"{spec.text}: {progress.summary('images encoded')}")
+    return values, key
+
+
+def _check_note(path: Path, spec: EncoderSpec) -> str | None:
+    """Throw features away that were made with another preprocessing; return the images noted as overflowing."""
+    note = read_object(path.with_suffix(".json")) or {}
+    made = [file for file in (path, path.with_suffix(".part")) if file.exists()]
+    if not made and not note:
+        return None
+    if note.get("preprocessing") == preprocessing_of(spec).key:
+        return note.get("overflows")
+    if made:
+        warn(f"features of {spec.text} were made with another preprocessing than it has now; they are made anew")
+    for suffix in HALF_MADE:
+        path.with_suffix(suffix).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _give_up(path: Path, note: dict[str, Any]) -> None:
+    """Throw a half-made array away and note why, so that this precision is not tried again."""
+    for suffix in HALF_MADE:
+        path.with_suffix(suffix).unlink(missing_ok=True)
+    if note["precision"] == "float32":
+        path.with_suffix(".json").unlink(missing_ok=True)
+    else:
+        write_json(path.with_suffix(".json"), note)
+        warn(
+            f"{note['encoder']} gives features that are not finite in {note['precision']} (images {note['overflows']}):"
+            " they are computed in float32, which is slower"
+        )
+    raise _NotFinite(note["overflows"])
+
+
+class Forward:
+    """Run an image tower on uint8 blocks, at one device and precision."""
+
+    def __init__(self, encoder: Encoder, precision: str) -> None:
+        from kit.features.device import device_name, prepare
+
+        self.preprocessing = encoder.preprocessing
+        self.device = device_name()
+        self.tower = prepare(encoder.image_tower, self.device, precision)
+        self.dtype = next(self.tower.parameters()).dtype
+        geometry = self.preprocessing.geometry
+        import torch
+
+        blank = torch.zeros((1, 3, geometry.height, geometry.width), dtype=torch.uint8)
+        self.n_dims = self._forward(blank).shape[1]
+
+    def __call__(self, pixels: torch.Tensor) -> np.ndarray:
+        """Return (n_images, n_dims) float32, of unit length or not finite, for (n_images, 3, h, w) uint8."""
+        return np.concatenate([self._forward(part).numpy() for part in pixels.split(BATCH)])
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():  # inference_mode with autocast is 3 to 10 times slower on CPUs
+            batch = self.preprocessing.normalise(pixels.to(self.device)).to(self.dtype)
+            values = self.tower(batch).float()
+            return torch.nn.functional.normalize(values, dim=1).cpu()
+
+
+def _given_features(images: Images) -> Features:
+    """Return the organisers' embeddings, brought to unit length."""
+    if images.pool.embeddings is None:
+        raise InputError('encoder = "given" needs [data] embeddings = "embeddings.npy"')
+    values = np.asarray(images.pool.embeddings[images.rows], dtype=np.float32)
+    is_missing = np.isnan(values).any(axis=1)
+    if is_missing.any():
+        raise InputError(
+            f'encoder = "given": [data] embeddings has no row for {is_missing.sum()} of {len(values)} images: '
+            f"{some(images.ids[is_missing])}"
+        )
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    if (odd := ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)).any():
+        raise InputError(
+            f'encoder = "given": [data] embeddings are zero or infinite for {odd.sum()} of {len(values)} images: '
+            f"{some(images.ids[odd])}"
+        )
+    return Features(images.ids, values / norms, key_of(GIVEN, images.pool.key))
+
+
+def image_features(images: Images, encoder: str | None, encoder_args: dict[str, Any], pixels: int) -> np.ndarray:
+    """Return an encoder's features, or without one pixels and colour histograms.
+
+    All three colours are kept of grey images too: the columns must not depend on which images are asked for.
+
+    Parameters
+    ----------
+    images
+        The selection.
+    encoder, encoder_args
+        The encoder, or None.
+    pixels
+        Side of the squashed image whose pixels are used, in pixels.
+
+    Returns
+    -------
+    np.ndarray
+        (n_images, n_dims) float32; without an encoder 3 * pixels**2 pixels, 0..1, then eight bins of a histogram per
+        colour, which sum to 1.
+    """
+    if encoder is not None:
+        return encode_images(images, encoder, encoder_args).values
+    store = read_store(images.pool, squashed(pixels))  # (n_pool, 3, pixels, pixels)
+    values = np.empty((len(images), 3 * (pixels**2 + HISTOGRAM_BINS)), dtype=np.float32)
+    for start in track(range(0, len(images), BLOCK), "pixels"):
+        values[start : start + BLOCK] = _describe(read_rows(store, images.rows[start : start + BLOCK]))
+    return values
+
+
+def squashed(pixels: int) -> Geometry:
+    """Return the geometry of the image whose pixels are features."""
+    return Geometry(pixels, pixels, "squash", "bilinear")
+
+
+def _describe(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels and histograms of one block, (n_images, n_dims) float32, of (n_images, 3, h, w) uint8."""
+    flat = pixels.reshape(len(pixels), 3, -1)
+    bins = flat // (256 // HISTOGRAM_BINS)
+    counts = [(bins == step).mean(axis=2, dtype=np.float32) for step in range(HISTOGRAM_BINS)]
+    return np.concatenate([np.divide(flat.reshape(len(flat), -1), 255, dtype=np.float32), *counts], axis=1)

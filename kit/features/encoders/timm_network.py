@@ -1,0 +1,135 @@
+"""timm's networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from kit.core.errors import InputError, nearest
+from kit.data.store import Geometry
+from kit.features.encoders.preprocessing import Preprocessing, read_channels, read_choice, read_size, refuse_unknown
+from kit.features.weights import EncoderSpec, load_state, read_weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+RESIZES = {"center": "shortest", "squash": "squash", "border": "longest"}  # timm's crop_mode: what it does first
+MAX_CROP_PCT = 2  # above 1 the image is padded with black: VOLO's are, at 1.15
+OWN_ARGUMENTS = ("checkpoint_path", "num_classes", "pretrained", "pretrained_cfg", "cache_dir")
+NO_OVERLAY = ("file", "state_dict", "url", "hf_hub_id", "hf_hub_filename", "source", "num_classes")
+
+
+def load_timm(spec: EncoderSpec, n_classes: int, pretrained: bool = True, **args: Any) -> nn.Module:
+    """Build a timm network; all weights but the classifier's come from the file or the hub.
+
+    Parameters
+    ----------
+    spec
+        The encoder.
+    n_classes
+        Outputs of the new classifier; 0 for the pooled features alone.
+    pretrained
+        False for random weights.
+    **args
+        More constructor arguments, such as ``drop_rate``.
+
+    Raises
+    ------
+    InputError
+        When timm knows no such network or argument, or the file does not fit.
+    """
+    import timm
+
+    given = _checked_arguments(spec)
+    from_hub = pretrained and spec.file is None
+    try:
+        network = timm.create_model(spec.name, pretrained=from_hub, num_classes=n_classes, **given, **args)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        known = spec.name.partition(".")[0] in timm.list_models()
+        hint = str(error) if known else nearest(spec.name, timm.list_models())
+        raise InputError(f"encoder {spec.text!r}: timm cannot build it; {hint}") from error
+    if pretrained and spec.file is not None:
+        tensors = read_weights(spec.file)
+        if "input_size" in given.get("pretrained_cfg_overlay", {}):
+            tensors = _fit_positions(network, tensors)
+        load_state(network, tensors, spec, ignore=_classifier_keys(network))
+    return network
+
+
+def timm_preprocessing(network: nn.Module) -> Preprocessing:
+    """Return how a timm network wants its images, from its own configuration."""
+    import timm.data
+
+    config = timm.data.resolve_model_data_config(network)
+    return _translate(EncoderSpec(f"timm:{network.pretrained_cfg['architecture']}", "timm", ""), config)
+
+
+def preprocessing_of_timm(spec: EncoderSpec) -> Preprocessing:
+    """Return the same from timm's registry, without the network."""
+    import timm
+    import timm.data
+    from timm.models import resolve_pretrained_cfg
+
+    overlay = _checked_arguments(spec).get("pretrained_cfg_overlay")
+    name, _, tag = spec.name.partition(".")
+    if not timm.is_model(name):
+        raise InputError(f"encoder {spec.text!r}: timm cannot build it; {nearest(spec.name, timm.list_models())}")
+    try:
+        config = resolve_pretrained_cfg(name, tag, overlay).to_dict()
+    except RuntimeError as error:  # an unknown tag
+        tags = timm.list_models(f"{name}.*", pretrained=True)
+        raise InputError(f"encoder {spec.text!r}: timm cannot build it; {nearest(spec.name, tags)}") from error
+    return _translate(spec, timm.data.resolve_data_config(pretrained_cfg=config))
+
+
+def _checked_arguments(spec: EncoderSpec) -> dict[str, Any]:
+    """Return a copy of the constructor arguments, as timm writes into what it is given.
+
+    The size of a transformer, `img_size`, is the size of its images too.
+    """
+    from timm.models import PretrainedCfg
+
+    for key in OWN_ARGUMENTS:
+        if key in spec.args:
+            raise InputError(f"encoder {spec.text!r}: encoder_args {key!r} is not yours to give; the encoder names it")
+    given = deepcopy(spec.args)
+    overlay = given.get("pretrained_cfg_overlay", {})
+    known = {field.name for field in dataclasses.fields(PretrainedCfg)} - set(NO_OVERLAY)
+    refuse_unknown(spec, "encoder_args.pretrained_cfg_overlay", overlay, known)
+    if "img_size" in given and "input_size" not in overlay:
+        given["pretrained_cfg_overlay"] = {**overlay, "input_size": (3, *read_size(spec, given["img_size"]))}
+    return given
+
+
+def _fit_positions(network: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Interpolate the position embeddings of a transformer whose image size was changed, by timm's own filter."""
+    own = network.state_dict()
+    if all(tensor.shape == own[name].shape for name, tensor in tensors.items() if "pos_embed" in name and name in own):
+        return tensors
+    architecture = sys.modules[type(network).__module__]
+    return architecture.checkpoint_filter_fn(tensors, network)
+
+
+def _translate(spec: EncoderSpec, config: dict[str, Any]) -> Preprocessing:
+    """Translate timm's data configuration; borders get the mean's grey."""
+    height, width = read_size(spec, config["input_size"])
+    mean, std = (read_channels(spec, key, config[key]) for key in ("mean", "std"))
+    mode = read_choice(spec, "crop_mode", config["crop_mode"], tuple(RESIZES))
+    interpolation = read_choice(spec, "interpolation", config["interpolation"], ("bicubic", "bilinear", "nearest"))
+    crop_pct = config["crop_pct"]
+    if not isinstance(crop_pct, int | float) or not 0 < crop_pct < MAX_CROP_PCT:
+        hint = f"write a share of the resized side, above 0, below {MAX_CROP_PCT}"
+        raise InputError(f"encoder {spec.text!r}: preprocessing crop_pct = {crop_pct!r}; {hint}")
+    if mode == "border" and crop_pct != 1:
+        raise InputError(f"encoder {spec.text!r}: preprocessing crop_mode = 'border' needs crop_pct = 1.0")
+    fill = round(255 * sum(mean) / len(mean)) if mode == "border" else 0
+    return Preprocessing(Geometry(height, width, RESIZES[mode], interpolation, float(crop_pct), fill), mean, std)
+
+
+def _classifier_keys(network: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of a timm network's classifier."""
+    names = network.pretrained_cfg.get("classifier") or ()
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))

@@ -1,0 +1,207 @@
+"""Neighbours: the nearest images of every image, found once per encoder, and labels diffused along them.
+
+Writes ``runs/NAME/cache/neighbours/<key>.npy``, (n_pool, k) pairs of pool row and cosine similarity; a killed search
+goes on at the next block. Which images a model may use is decided when a `Graph` is cut out of them, per fold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kit.core.arrays import fill_array, read_array
+from kit.core.deadline import check_deadline
+from kit.core.files import key_of
+from kit.core.terminal import Progress
+from kit.data.images import Images, Pool
+from kit.features.cache import encode_images
+
+if TYPE_CHECKING:
+    import torch
+    from scipy.sparse import csr_array
+
+BLOCK = 1024  # images whose similarities to all others are held at a time
+SPARE = 6  # neighbours kept beyond those asked for, in place of those that a fold may not use
+SHARPNESS = 3.0  # power of the cosine similarity that weighs a neighbour
+NEIGHBOUR = [("row", "<i4"), ("cosine", "<f4")]  # numpy's dtype of one
+BARRED = -2.0  # cosine of what must not be a neighbour
+DIFFUSION_ERROR = 1e-3  # share of a diffused label still on its way when the iteration stops
+
+
+class Graph:
+    """Hold the nearest-neighbour graph of the images that one model may use: its nodes.
+
+    Parameters
+    ----------
+    nodes
+        The images; those with a label are the anchors.
+    encoder, encoder_args
+        Whose features decide who is near.
+    n_neighbors
+        Neighbours of each image.
+    """
+
+    def __init__(self, nodes: Images, encoder: str, encoder_args: dict[str, Any], n_neighbors: int) -> None:
+        with_test = bool((nodes.pool.splits[nodes.rows] == "test").any())
+        self._all = read_neighbours(nodes.pool, encoder, encoder_args, n_neighbors + SPARE, with_test)
+        self._position = np.full(len(nodes.pool), -1)
+        self._position[nodes.rows] = np.arange(len(nodes))
+        self.nodes, self.n_neighbors = nodes, n_neighbors
+        one_way = self.attach(nodes)
+        both = one_way + one_way.T
+        degree = np.maximum(np.asarray(both.sum(axis=1)).ravel(), np.finfo(np.float32).tiny)
+        self.affinity = _scale(both, degree**-0.5, degree**-0.5)  # S = D^-1/2 W D^-1/2
+
+    def attach(self, images: Images) -> csr_array:
+        """Return the weights of each image's nearest nodes, (n_images, n_nodes), not normalised."""
+        from scipy.sparse import csr_array
+
+        pairs = self._all[images.rows]  # (n_images, k), nearest first
+        columns = self._position[pairs["row"]]
+        usable = (columns >= 0) & (pairs["cosine"] > BARRED)
+        usable &= np.cumsum(usable, axis=1) <= self.n_neighbors
+        rows = np.repeat(np.arange(len(images)), usable.sum(axis=1))
+        weights = np.maximum(pairs["cosine"][usable], 0) ** SHARPNESS
+        shape = (len(images), int((self._position >= 0).sum()))
+        return csr_array((weights.astype(np.float32), (rows, columns[usable])), shape=shape)
+
+    def diffuse(self, proba: np.ndarray, smooth: float) -> np.ndarray:
+        """Let what is said of each node flow to its neighbours: (1 - smooth) (I - smooth S)^-1 proba.
+
+        Parameters
+        ----------
+        proba
+            (n_nodes, n_classes) probabilities.
+        smooth
+            Share of its opinion that a node takes from its neighbours, 0 or more and below 1; 0 returns `proba`.
+
+        Returns
+        -------
+        np.ndarray
+            (n_nodes, n_classes) float32, rows summing to 1.
+
+        References
+        ----------
+        Zhou et al. 2004, Learning with local and global consistency, equation 4.
+        """
+        if smooth == 0:
+            return proba
+        source = proba.astype(np.float32)
+        flowed = source
+        for _ in range(int(np.ceil(np.log(DIFFUSION_ERROR) / np.log(smooth)))):
+            flowed = smooth * (self.affinity @ flowed) + (1 - smooth) * source
+        return flowed / flowed.sum(axis=1, keepdims=True)
+
+    def extend(self, images: Images, proba: np.ndarray, of_nodes: np.ndarray, smooth: float) -> np.ndarray:
+        """Return what is said of any images: a node's diffused opinion, else one step from its nearest nodes.
+
+        Parameters
+        ----------
+        images
+            Nodes and others.
+        proba
+            (n_images, n_classes) what the model alone says of them.
+        of_nodes
+            (n_nodes, n_classes) diffused opinions.
+        smooth
+            As in `diffuse`.
+        """
+        if smooth == 0:
+            return proba
+        mixed = np.array(proba, dtype=np.float32)
+        position = self._position[images.rows]
+        is_node = position >= 0
+        mixed[is_node] = of_nodes[position[is_node]]
+        others = np.flatnonzero(~is_node)
+        near = self.attach(images.take(others))
+        total = np.asarray(near.sum(axis=1)).ravel()
+        reached = total > 0
+        mean = (near @ of_nodes)[reached] / total[reached, None]
+        mixed[others[reached]] = (1 - smooth) * mixed[others[reached]] + smooth * mean
+        return mixed
+
+
+def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool) -> np.ndarray:
+    """Return the nearest images of every image of the pool; searched the first time.
+
+    Left out are the image itself and, unless test images may be neighbours, for a labelled image the labelled ones of
+    its group: they share its fold, whose images are then no nodes, and would fill the places of those that are. Where
+    test images are nodes, so is the held-out fold: the images of a burst support each other there as they do in the
+    test set.
+
+    Parameters
+    ----------
+    pool
+        All images.
+    encoder, encoder_args
+        Whose features are compared.
+    k
+        How many, at most.
+    with_test
+        Whether test images may be neighbours.
+
+    Returns
+    -------
+    np.ndarray
+        (n_pool, k) of ``row`` (position in the pool) and ``cosine`` (-1..1), nearest first.
+    """
+    everything = pool.select(np.arange(len(pool)))
+    features = encode_images(everything, encoder, encoder_args)
+    allowed = np.flatnonzero((pool.splits != "test") | with_test)
+    k = min(k, len(allowed) - 1)
+    twins = _labelled_twins(pool) if not with_test else np.zeros((0, 2), dtype=np.int64)
+    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist())}.npy"
+    if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
+        return known
+    with Progress("neighbours", len(pool)) as progress:
+        search = _search(features.values, allowed, twins, k)
+
+        def fill(rows: np.ndarray, start: int, stop: int) -> None:
+            progress.resume_at(start)
+            rows["row"], rows["cosine"] = search(start, stop)
+            progress.advance(stop - start)
+
+        return fill_array(path, (len(pool), k), NEIGHBOUR, fill, BLOCK, check_deadline)
+
+
+def _labelled_twins(pool: Pool) -> np.ndarray:
+    """Return the pairs of different labelled images that share a group, (n_pairs, 2) rows of the pool, in order."""
+    labeled = np.flatnonzero(pool.splits == "labeled")
+    order = labeled[np.argsort(pool.groups[labeled], kind="stable")]
+    _, counts = np.unique(pool.groups[order], return_counts=True)
+    pairs = [np.stack(np.meshgrid(own, own, indexing="ij"), axis=-1).reshape(-1, 2)
+             for own in np.split(order, np.cumsum(counts)[:-1]) if len(own) > 1]  # fmt: skip
+    together = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
+    return together[np.argsort(together[:, 0], kind="stable")]
+
+
+def _search(values: np.ndarray, allowed: np.ndarray, barred: np.ndarray, k: int) -> Any:
+    """Return a function that finds the neighbours of rows start..stop; a matrix product beats any index here."""
+    import torch
+
+    from kit.features.device import device_name
+
+    everything = torch.from_numpy(values).to(device_name())  # (n_pool, n_dims)
+    among = everything[torch.from_numpy(allowed).to(everything.device)]
+    place = np.full(len(values), -1)
+    place[allowed] = np.arange(len(allowed))
+
+    def search(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            cosine = everything[start:stop] @ among.T  # (n_block, n_allowed)
+            own = np.flatnonzero(place[start:stop] >= 0)
+            twins = barred[slice(*np.searchsorted(barred[:, 0], (start, stop)))]
+            rows = np.concatenate([own, twins[:, 0] - start])
+            cosine[rows, np.concatenate([place[start:stop][own], place[twins[:, 1]]])] = BARRED
+            nearest: torch.return_types.topk = cosine.topk(k, dim=1)
+        return allowed[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
+
+    return search
+
+
+def _scale(matrix: csr_array, rows: np.ndarray, columns: np.ndarray) -> csr_array:
+    """Return a sparse matrix with its rows and columns multiplied."""
+    from scipy.sparse import csr_array, diags_array
+
+    return csr_array(diags_array(rows) @ matrix @ diags_array(columns)).astype(np.float32)

@@ -1,0 +1,116 @@
+"""Prompt lists x text encoder -> zero-shot weights, cached per encoder and list.
+
+The unit-length text features of all prompts of a class are averaged and brought to unit length again (Radford et al.
+2021, section 3.1.4). Writes ``runs/NAME/cache/text/<key>.npz``.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kit.core.errors import InputError
+from kit.core.files import key_of, write_atomic
+from kit.core.terminal import warn
+from kit.features.encoders import Encoder, load_encoder
+from kit.features.prompts.lists import NAMES, PromptList, prompts_of
+from kit.features.weights import EncoderSpec, parse_encoder
+
+if TYPE_CHECKING:
+    from kit.data.images import Pool
+
+
+@dataclass(frozen=True)
+class TextWeights:
+    """Hold a zero-shot classifier.
+
+    Parameters
+    ----------
+    values
+        (n_classes, n_dims) float32, rows of unit length.
+    logit_scale
+        CLIP's factor on cosine similarities.
+    """
+
+    values: np.ndarray
+    logit_scale: float
+
+
+def text_weights(encoder: Encoder, prompts: PromptList) -> np.ndarray:
+    """Return the zero-shot classifier's weights.
+
+    Returns
+    -------
+    np.ndarray
+        (n_classes, n_dims) float32, rows of unit length.
+    """
+    per_class = [prompts.prompts(code) for code in range(len(prompts.words))]
+    features = encoder.encode_text([prompt for own in per_class for prompt in own])  # (n_prompts, n_dims)
+    ends = np.cumsum([len(own) for own in per_class])[:-1]
+    means = np.stack([part.mean(axis=0) for part in np.split(features, ends)])
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def read_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], prompts: str) -> TextWeights:
+    """Return the zero-shot classifier of a prompt list, from the cache where it lies there.
+
+    Raises
+    ------
+    InputError
+        When the prompt list is refused or the encoder has no text tower.
+    """
+    words = prompts_of(pool, prompts)
+    warm_text_weights(pool, encoder, encoder_args, [words])
+    return _read(_path(pool, parse_encoder(encoder, encoder_args, pool.lookup), words))
+
+
+def keep_text_weights(
+    pool: Pool, encoder: str, encoder_args: dict[str, Any], prompts: str, weights: TextWeights
+) -> None:
+    """Keep a zero-shot classifier that was computed elsewhere, so that no text is encoded."""
+    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    with write_atomic(_path(pool, spec, prompts_of(pool, prompts))) as file:
+        np.savez(file, values=weights.values, logit_scale=weights.logit_scale)
+
+
+def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], lists: Iterable[PromptList]) -> None:
+    """Encode the prompt lists that are not in the cache yet; the encoder is loaded once for all of them.
+
+    Raises
+    ------
+    InputError
+        When the encoder has no text tower, or a prompt is longer than it reads.
+    """
+    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    missing = [words for words in lists if _read(_path(pool, spec, words)) is None]
+    loaded = load_encoder(spec) if missing else None
+    for words in missing:
+        try:
+            values = text_weights(loaded, words)
+        except InputError as error:
+            file = "the generated list" if words.name == NAMES else pool.prompts / f"{words.name}.toml"
+            raise InputError(f"{file}: {error}") from error
+        with write_atomic(_path(pool, spec, words)) as file:
+            np.savez(file, values=values, logit_scale=loaded.logit_scale)
+
+
+def _read(path: Path) -> TextWeights | None:
+    """Return weights from the cache, or None where there are none; a damaged file is named and deleted."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return TextWeights(arrays["values"], float(arrays["logit_scale"]))
+    except FileNotFoundError:
+        return None
+    except (EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        warn(f"{path}: damaged, and made again")
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _path(pool: Pool, spec: EncoderSpec, words: PromptList) -> Path:
+    return pool.cache / "text" / f"{key_of(spec.identity, words.key)}.npz"

@@ -1,0 +1,151 @@
+"""The notation of an encoder, and what decides its output."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kit.core.errors import InputError, MissingWeights, some
+from kit.core.files import hash_file
+
+LOCAL_DIR = "local-dir:"
+HF_HUB = "hf-hub:"
+LOCAL_CONFIGURATION = "open_clip_config.json"
+LOCAL_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
+BESIDE = "a local-dir is open_clip_config.json beside open_clip_model.safetensors"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Name an encoder: what a run's ``encoder`` and ``encoder_args`` say, paths resolved.
+
+    Parameters
+    ----------
+    text
+        As the user wrote it.
+    library
+        ``"open_clip"`` or ``"timm"``.
+    name
+        The architecture; empty for a local-dir, ``hf-hub:OWNER/NAME`` for a repository of the hub.
+    tag
+        open_clip's pretrained tag, or None.
+    file
+        A local weights file or local-dir folder, or None for the hub.
+    args
+        Arguments of the network's constructor.
+    """
+
+    text: str
+    library: str
+    name: str
+    tag: str | None = None
+    file: Path | None = None
+    args: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> list[object]:
+        """Return what decides the encoder's output: architecture, arguments, weights, the library's version."""
+        version = importlib.metadata.version("timm" if self.library == "timm" else "open_clip_torch")
+        weights = [digest_of(file) for file in self._files()] or self.tag
+        return [self.library, version, self.name, self.args, weights]
+
+    @property
+    def is_folder(self) -> bool:
+        """Return whether this is open_clip's local-dir: a configuration beside its weights."""
+        return self.library == "open_clip" and not self.name
+
+    def _files(self) -> list[Path]:
+        """Return the local files that decide the encoder."""
+        if self.file is None:
+            return []
+        if self.is_folder:
+            return sorted(file for file in self.file.iterdir() if file.suffix in (".json", ".safetensors"))
+        return [self.file]
+
+
+def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[Path, ...] = ()) -> EncoderSpec:
+    """Read an encoder's one-line notation.
+
+    Parameters
+    ----------
+    text
+        The notation in this package's docstring.
+    args
+        Constructor arguments.
+    lookup
+        Folders in which a relative path is looked up, in order.
+
+    Raises
+    ------
+    InputError
+        When the notation is not understood.
+    MissingWeights
+        When a file or folder it names does not exist.
+    """
+    library, colon, rest = text.partition(":")
+    if not colon or library not in ("open_clip", "timm") or not rest:
+        hint = "write open_clip:MODEL/TAG, open_clip:local-dir:FOLDER, timm:NAME or timm:NAME@FILE.safetensors"
+        raise InputError(f"encoder {text!r} is not understood; {hint}")
+    args = dict(args or {})
+    if library == "open_clip" and rest.startswith(LOCAL_DIR):
+        folder = _find_path(rest.removeprefix(LOCAL_DIR), lookup, text)
+        if not folder.is_dir():
+            raise InputError(f"encoder {text!r}: {folder} is a file; a local-dir is the folder it lies in")
+        return EncoderSpec(text, library, "", file=folder, args=args)
+    if library == "open_clip" and rest.startswith(HF_HUB):
+        return EncoderSpec(text, library, rest, tag=rest, args=args)
+    name, at, path = rest.partition("@")
+    file = _find_path(path, lookup, text) if at else None
+    if file is not None and file.is_dir():
+        hint = f", or write open_clip:local-dir:{path}" if library == "open_clip" else ""
+        raise InputError(f"encoder {text!r}: {file} is a folder; name the .safetensors file in it{hint}")
+    if library == "timm":
+        return EncoderSpec(text, library, name, tag=name, file=file, args=args)
+    name, slash, tag = name.rpartition("/")
+    if not slash:
+        raise InputError(f"encoder {text!r}: name the pretrained weights too, for example open_clip:{tag}/openai")
+    return EncoderSpec(text, library, name, tag=tag, file=file, args=args)
+
+
+def local_weights(spec: EncoderSpec) -> Path:
+    """Return the weights file of an encoder that lies on this machine.
+
+    Raises
+    ------
+    MissingWeights
+        When a local-dir has no configuration or no safetensors file.
+    """
+    if not spec.is_folder:
+        return spec.file
+    if not (spec.file / LOCAL_CONFIGURATION).is_file():
+        raise MissingWeights(f"encoder {spec.text!r}: {spec.file / LOCAL_CONFIGURATION} is missing; {BESIDE}")
+    for name in LOCAL_WEIGHTS:
+        if (spec.file / name).is_file():
+            return spec.file / name
+    pickles = sorted(file.name for file in spec.file.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    hint = f"convert {pickles[0]}: pickles are not loaded" if pickles else BESIDE
+    raise MissingWeights(f"encoder {spec.text!r}: {spec.file / LOCAL_WEIGHTS[0]} is missing; {hint}")
+
+
+@functools.cache
+def _digest(path: str, size: int, mtime_ns: int) -> str:
+    return hash_file(Path(path))
+
+
+def digest_of(path: Path) -> str:
+    """Return a file's SHA-256, computed once per process while the file stays the same."""
+    stat = path.stat()
+    return _digest(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def _find_path(path: str, lookup: tuple[Path, ...], text: str) -> Path:
+    """Return the first existing place of a path named by an encoder."""
+    places = [Path(path).expanduser()] if Path(path).expanduser().is_absolute() else [base / path for base in lookup]
+    for place in places:
+        if place.exists():
+            return place.resolve()
+    raise MissingWeights(f"encoder {text!r}: no such file; looked for {some(places)}")

@@ -1,0 +1,1 @@
+"""Kaggle: all that Kaggle sees or says."""

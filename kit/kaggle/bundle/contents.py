@@ -1,0 +1,226 @@
+"""What a bundle's runs need: fold weights, encoders, words, and training images for graphs and for models fitted anew.
+
+Reads finished runs, encoders' weights and the feature cache; writes into the bundle's folder.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.config.competition import Run
+from kit.core.files import read_json
+from kit.core.tensors import read_tensors, write_tensors
+from kit.data.images import Images
+from kit.data.prepared import Prepared
+from kit.data.store import read_pixels
+from kit.features.cache import encode_images, squashed
+from kit.features.encoders import preprocessing_of
+from kit.features.prompts import prompts_of, read_text_weights
+from kit.features.weights import HF_HUB, LOCAL_CONFIGURATION, LOCAL_DIR, EncoderSpec, locate_weights, parse_encoder
+from kit.kaggle.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedWords, FoldPart, Member, TrainingImages
+from kit.kaggle.bundle.members import Chosen, asks_neighbours, is_kept, reads_unlabeled
+from kit.kaggle.bundle.strangers import carry_rule
+from kit.models.heads.head import NODES
+from kit.runs.store import Result, fold_folder, prompt_lists
+from kit.runs.store.build import build_model
+from kit.runs.store.exclusion import leave_out
+from kit.scoring.metrics import METRICS
+from kit.scoring.metrics.own import OWN_NAME, locate_own
+
+LOCAL_WEIGHTS = "open_clip_model.safetensors"
+TOKENIZER = ("tokenizer", "vocab", "merges", "special_tokens", "config", "spiece", "sentencepiece")
+
+
+class Contents:
+    """Collect what the members need, each thing once.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    folder
+        The bundle's.
+    """
+
+    def __init__(self, prepared: Prepared, folder: Path) -> None:
+        self.prepared, self.folder = prepared, folder
+        self.encoders: list[CarriedEncoder] = []
+        self.words: list[CarriedWords] = []
+        self._names: dict[str, str] = {}  # encoder whose weights are copied, as the run writes it: as the bundle does
+        self._rows = np.zeros(0, dtype=np.int64)
+        self._arrays: dict[str, list[dict[str, Any]]] = {"features": [], "pixels": []}
+
+    def add(self, members: list[Chosen]) -> list[Member]:
+        """Write what the members need; return how bundle.json names them."""
+        anew = [own.run for own in members if not is_kept(self.prepared, own.run)]
+        self._rows = self._training_rows(anew, any(map(self._asks, members)))
+        return [self._add_member(own) for own in members]
+
+    def decide(self, result: Result | None) -> CarriedDecision:
+        """Write what a run, or an ensemble, decides of the probabilities; None where it is the most probable class."""
+        plan, facts = self.prepared.competition.decision, {} if result is None else result.facts
+        rule = None
+        if result is not None and not self.prepared.pool.is_multilabel:
+            rule = carry_rule(self.prepared, result, self.folder, lambda *own: self._add_encoder(*own, True))
+        return CarriedDecision(plan=plan, thresholds=(facts.get("thresholds") or {}).get("values"), rule=rule)
+
+    def add_metric(self) -> None:
+        """Copy a user's own metric, for it says which form of a submission is wanted."""
+        competition = self.prepared.competition
+        if competition.metric.name not in METRICS and OWN_NAME.fullmatch(competition.metric.name):
+            home, file = locate_own(competition.metric.name, (competition.folder, competition.workspace.root))
+            _copy(home / file, self.folder / file)
+
+    @property
+    def training(self) -> TrainingImages | None:
+        """Return the training images that are carried, or None."""
+        if not any(self._arrays.values()):
+            return None
+        names = self.prepared.pool.select(self._rows).names
+        return TrainingImages(names=names.tolist(), **self._arrays)
+
+    def _asks(self, chosen: Chosen) -> bool:
+        return asks_neighbours(self.prepared, chosen.result, chosen.run)
+
+    def _training_rows(self, anew: list[Run], with_graph: bool) -> np.ndarray:
+        """Return the pool's rows that graphs and models fitted anew need; a graph's test images are the new ones."""
+        learners = [run for run in anew if reads_unlabeled(run)]
+        parts = [self.prepared.labeled] if anew or with_graph else []
+        if learners or with_graph:
+            parts.append(self.prepared.split("unlabeled"))
+        if any(run.use_test_images for run in learners):
+            parts.append(self.prepared.split("test"))
+        return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
+
+    def _add_member(self, chosen: Chosen) -> Member:
+        """Write one run's models and what they need."""
+        run, kept = chosen.run, is_kept(self.prepared, chosen.run)
+        model = build_model(self.prepared.competition, run)
+        options, encoder = dict(run.options), getattr(model, "encoder", None)
+        if encoder is not None:
+            args = getattr(model, "encoder_args", {})
+            options["encoder"] = self._add_encoder(encoder, args, run.model != "fine_tune")
+            for name in prompt_lists(model):
+                self._add_words(encoder, options["encoder"], args, name)
+        asks = self._asks(chosen)
+        if not kept or asks:
+            self._add_training(encoder, options, getattr(model, "pixels", 0))
+        write = self._write_nodes if asks else self._copy_weights if kept else self._write_rows
+        folds = [write(chosen, fold) for fold in self.prepared.scored]
+        settings = run.model_copy(update={"options": options, "pseudo": None, "grid": None})
+        return Member(
+            name=chosen.result.name,
+            run=settings,
+            kept=kept,
+            asks_neighbours=asks,
+            weight=chosen.weight,
+            temperature=chosen.temperature,
+            folds=folds,
+        )
+
+    def _copy_weights(self, chosen: Chosen, fold: int) -> FoldPart:
+        """Copy one fold's weights."""
+        mine, name = fold_folder(chosen.result.folder, fold), f"weights/{chosen.result.name}/fold_{fold}.safetensors"
+        read_tensors(mine / "model.safetensors")  # where it is damaged, the run's own file is named, not the copy
+        _copy(mine / "model.safetensors", self.folder / name)
+        return FoldPart(fold=fold, file=name, settled=read_json(mine / "settled.json"))
+
+    def _write_nodes(self, chosen: Chosen, fold: int) -> FoldPart:
+        """Write one fold's weights, its graph's nodes by their place among the training images, without test images."""
+        part = self._copy_weights(chosen, fold)
+        tensors, is_test = read_tensors(self.folder / part.file), self.prepared.pool.splits == "test"
+        for name in [name for name in tensors if name.endswith(NODES + "rows")]:
+            prefix, rows = name.removesuffix("rows"), tensors[name]
+            stays = ~is_test[rows]
+            tensors |= {f"{prefix}{key}": tensors[f"{prefix}{key}"][stays] for key in ("labels", "weights")}
+            tensors[name] = self._position(self.prepared.pool.select(rows[stays]))
+        write_tensors(self.folder / part.file, tensors)
+        return part
+
+    def _write_rows(self, chosen: Chosen, fold: int) -> FoldPart:
+        """Write which of the training images one fold's model is fitted on."""
+        labeled = leave_out(self.prepared, chosen.run, self.prepared.training(fold))
+        unlabeled = self.prepared.unlabeled(fold, chosen.run.use_test_images)
+        if not reads_unlabeled(chosen.run):
+            unlabeled = unlabeled.take(np.zeros(0, dtype=np.int64))
+        name = f"weights/{chosen.result.name}/fold_{fold}.safetensors"
+        rows = {"labeled": self._position(labeled), "unlabeled": self._position(unlabeled)}
+        write_tensors(self.folder / name, {**rows, "labels": labeled.labels, "weights": labeled.weights})
+        settled = read_json(fold_folder(chosen.result.folder, fold) / "settled.json")
+        return FoldPart(fold=fold, file=name, settled=settled)
+
+    def _position(self, images: Images) -> np.ndarray:
+        """Return where images stand among those that are carried."""
+        position = np.full(len(self.prepared.pool), -1, dtype=np.int64)
+        position[self._rows] = np.arange(len(self._rows))
+        return position[images.rows]
+
+    def _add_training(self, encoder: str | None, options: dict[str, Any], side: int) -> None:
+        """Write the training images as a model that is fitted anew sees them."""
+        images, args = self.prepared.pool.select(self._rows), options.get("encoder_args", {})
+        kind = "pixels" if encoder is None else "features"
+        what = {"side": side} if encoder is None else {"encoder": options["encoder"], "args": args}
+        if any(what.items() <= known.items() for known in self._arrays[kind]):
+            return
+        values = (
+            read_pixels(images, squashed(side))
+            if encoder is None
+            else encode_images(images, encoder, args).values.astype(np.float16)  # as they lie in the cache
+        )
+        name = f"training/{kind}_{len(self._arrays[kind])}.npy"
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(self.folder / name, values)
+        self._arrays[kind].append({**what, "file": name})
+
+    def _add_encoder(self, text: str, args: dict[str, Any], with_weights: bool) -> str:
+        """Copy an encoder; return how the bundle writes it."""
+        if not with_weights:  # a trained network's weights are the run's
+            text = text.partition("@")[0]
+        spec = parse_encoder(text, args, self.prepared.pool.lookup)
+        name = text
+        if with_weights:
+            name = self._names[text] = self._names.get(text) or self._copy_encoder(spec)
+        carried = CarriedEncoder(text=name, args=args, preprocessing=preprocessing_of(spec).key)
+        if carried not in self.encoders:
+            self.encoders.append(carried)
+        return name
+
+    def _copy_encoder(self, spec: EncoderSpec) -> str:
+        """Copy an encoder's weights and configuration, wherever they lie; return its name in the bundle."""
+        weights = locate_weights(spec)
+        place = f"encoders/{len(self._names)}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', spec.name or weights.parent.name)}"
+        if spec.is_folder or spec.name.startswith(HF_HUB):
+            _copy(weights, self.folder / place / LOCAL_WEIGHTS)
+            for file in weights.parent.iterdir():
+                if file.name == LOCAL_CONFIGURATION or (
+                    file.name.startswith(TOKENIZER) and file.suffix in (".json", ".txt", ".model")
+                ):
+                    _copy(file, self.folder / place / file.name)
+            return f"open_clip:{LOCAL_DIR}{place}"
+        _copy(weights, self.folder / f"{place}.safetensors")
+        tag = f"/{spec.tag}" if spec.library == "open_clip" else ""
+        return f"{spec.library}:{spec.name}{tag}@{place}.safetensors"
+
+    def _add_words(self, encoder: str, name: str, args: dict[str, Any], prompts: str) -> None:
+        """Write the text features of a prompt list, and the list."""
+        if any((own.encoder, own.args, own.prompts) == (name, args, prompts) for own in self.words):
+            return
+        text = read_text_weights(self.prepared.pool, encoder, args, prompts)
+        file = f"words/{len(self.words)}_{prompts}.safetensors"
+        write_tensors(self.folder / file, {"values": text.values, "logit_scale": np.array(text.logit_scale)})
+        source = self.prepared.pool.prompts / f"{prompts}.toml"
+        prompts_of(self.prepared.pool, prompts)
+        if source.is_file():
+            _copy(source, self.folder / "prompts" / source.name)
+        self.words.append(CarriedWords(encoder=name, args=args, prompts=prompts, file=file))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file's bytes, links resolved; its folder is made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

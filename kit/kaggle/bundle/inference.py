@@ -1,0 +1,189 @@
+"""The bundle's other side: new test images -> submission.csv, with nothing but the bundle and the competition's files.
+
+Reads a bundle and the test images; writes the submission, and caches in a temporary folder. Images are predicted in
+chunks and models loaded one at a time, so that memory and disk do not grow with the test set, but for about 1 KB per
+image and its probabilities. Models that keep no weights are fitted anew, once, on the training images' features in the
+bundle. Those that ask an image's neighbours have their graph made anew, once all chunks have been encoded: with the
+new test images as nodes where the run uses test images.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.config.competition import Competition, EnsemblePlan, Folds, Listing
+from kit.core.errors import InputError, nearest, some
+from kit.core.files import Workspace, write_atomic
+from kit.core.terminal import note, warn
+from kit.data.audit.facts import audit_files
+from kit.data.prepared import Prepared
+from kit.data.table import read_test
+from kit.data.table.scan import read_csv
+from kit.data.table.sources import list_folders
+from kit.kaggle.bundle.manifest import Bundle, read_bundle
+from kit.kaggle.bundle.opinions import NOBODY, Opinions, hierarchy_of, pool_of
+from kit.kaggle.bundle.strangers import Rejecter
+from kit.kaggle.submission.sample import check_submission, read_sample
+from kit.kaggle.submission.write import add_broken, fill_sample
+from kit.scoring.predictions import Predictions
+from kit.scoring.thresholds import apply
+
+CHUNK = 4096  # images predicted at a time
+DEPTH = 3  # folders below the input in which the competition's files are looked for
+
+
+def predict(folder: Path, inputs: Path, output: Path, chunk: int = CHUNK) -> Path:
+    """Predict the test images below a folder and write the submission that its sample file asks for.
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    inputs
+        Where the competition's files lie, in it or a few folders below: ``/kaggle/input``.
+    output
+        The CSV.
+    chunk
+        Images predicted at a time.
+
+    Returns
+    -------
+    Path
+        `output`, read back and checked.
+
+    Raises
+    ------
+    InputError
+        When the bundle is not whole or was edited, an encoder's preprocessing is another, the competition's files are
+        not found, there is no test image, or the table that was written is not what the sample asks for.
+    """
+    bundle = read_bundle(folder)
+    with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
+        root = find_data(inputs, bundle)
+        competition = as_competition(bundle, folder, root, Path(scratch))
+        table = read_test(competition)
+        ready = as_prepared(bundle, competition, table)
+        sample, _ = read_sample(ready)  # one that does not fit must not be found out after hours
+        note(f"{len(table)} test images in {root}; {len(bundle.members)} runs of {len(bundle.members[0].folds)} folds")
+        _, said = predict_table(bundle, competition, table, chunk)
+        text = fill_sample(ready, said).to_csv(index=False, lineterminator="\n")
+        with write_atomic(output, "w") as file:
+            file.write(text)
+    check_submission(ready, sample, read_csv(output))
+    return output
+
+
+def find_data(inputs: Path, bundle: Bundle) -> Path:
+    """Return the folder that holds the competition's test images and sample submission.
+
+    Raises
+    ------
+    InputError
+        When there is none, or several that are not called as the competition.
+    """
+    test = bundle.data.test
+    wanted = [test.csv, test.images] if isinstance(test, Listing) else list_folders(test)
+    wanted += [bundle.data.sample_submission] if bundle.data.sample_submission else []
+    found = [path for path in _folders(inputs, DEPTH) if all((path / name).exists() for name in wanted)]
+    slug = (bundle.facts.slug or "").rstrip("/").rpartition("/")[2]
+    named = [path for path in found if slug and slug in path.parts] or found
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise InputError(f"{inputs}: several folders hold {some(wanted)}: {some(named)}; leave one of them")
+    there = [path.name for path in inputs.iterdir()] if inputs.is_dir() else []
+    raise InputError(
+        f"{inputs}: no folder in it holds {some(wanted)}; attach the competition's data; {nearest(slug, there)}"
+    )
+
+
+def as_competition(bundle: Bundle, folder: Path, root: Path, scratch: Path) -> Competition:
+    """Return a bundle's competition: its runs and test images, with a workspace that is thrown away."""
+    return Competition(
+        name=bundle.competition,
+        folder=folder.resolve(),
+        workspace=Workspace(scratch),
+        facts=bundle.facts,
+        data=bundle.data.model_copy(update={"root": str(root.resolve())}),
+        folds=Folds(),
+        runs={own.name: own.run for own in bundle.members},
+        ensemble=EnsemblePlan(),
+        decision=bundle.decision.plan,
+    )
+
+
+def as_prepared(bundle: Bundle, competition: Competition, table: pd.DataFrame) -> Prepared:
+    """Return a bundle's competition made ready with the images of a table, and nothing that is known of them."""
+    return Prepared(competition, pool_of(competition, bundle, table), NOBODY, NOBODY, NOBODY, ())
+
+
+def predict_table(
+    bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = CHUNK
+) -> tuple[Predictions, Predictions]:
+    """Predict the images of a table.
+
+    Parameters
+    ----------
+    bundle, competition
+        From `read_bundle` and `as_competition`.
+    table
+        Columns id, path and split.
+    chunk
+        Images predicted at a time.
+
+    Returns
+    -------
+    tuple
+        The members' mixture, of the images that can be read; and what is decided of all images, for which one half is
+        the threshold with several labels per image. Those that cannot be read get the class prior.
+    """
+    cache = competition.workspace.cache(competition.name)
+    facts = audit_files(table.assign(label=None), cache)
+    broken = facts["problem"].notna().to_numpy()
+    rule = bundle.decision.rule
+    rejecter = None if rule is None else Rejecter(rule, competition.folder)
+    opinions = Opinions(bundle, competition, rejecter)
+    usable, digests = table[~broken], facts["digest"][~broken]
+    for start in range(0, len(usable), chunk):
+        part = slice(start, start + chunk)
+        pool = pool_of(competition, bundle, usable[part], digests[part].to_numpy(dtype=object))
+        opinions.see(pool)
+        for made in ("features", "store"):
+            shutil.rmtree(cache / made, ignore_errors=True)
+        note(f"{min(start + chunk, len(usable))} of {len(usable)} images predicted")
+    said = opinions.predict()
+    decided = _decide(bundle, competition, said, rejecter)
+    if broken.any():
+        shown = some(table["path"][broken], 3)
+        warn(f"{int(broken.sum())} broken test images get the class prior: {shown}")
+        decided = add_broken(decided, table["id"][broken].to_numpy(dtype=object), np.array(bundle.prior))
+    return said, decided
+
+
+def _decide(bundle: Bundle, competition: Competition, said: Predictions, rejecter: Rejecter | None) -> Predictions:
+    """Return what is decided of images as `kit.runs.decide.decisions` does, by what the bundle carries."""
+    if rejecter is not None:
+        return rejecter.reject(said, competition.decision.none_of_these)
+    if bundle.decision.thresholds is None:
+        return said
+    return replace(said, proba=apply(said.proba, np.array(bundle.decision.thresholds), hierarchy_of(bundle)))
+
+
+def _folders(folder: Path, depth: int) -> Iterator[Path]:
+    """Give a folder and those below it, so many levels down."""
+    if not folder.is_dir():
+        return
+    yield folder
+    if depth:
+        with os.scandir(folder) as entries:
+            inside = sorted(entry.name for entry in entries if entry.is_dir())
+        for name in inside:
+            yield from _folders(folder / name, depth - 1)

@@ -1,0 +1,135 @@
+"""A bundle tried out where it was written: compared with what its runs said of the test images, and timed.
+
+Reads the bundle, the test images and the runs' predictions; writes nothing that stays.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.core.terminal import warn
+from kit.data.prepared import Prepared
+from kit.kaggle.bundle.inference import CHUNK, as_competition, as_prepared, predict_table
+from kit.kaggle.bundle.manifest import Bundle, read_bundle
+from kit.kaggle.bundle.members import Chosen
+from kit.kaggle.bundle.opinions import mix
+from kit.kaggle.submission.sample import read_sample
+from kit.runs.decide.decisions import decided_test
+from kit.runs.store import Result
+from kit.scoring.metrics import decide
+
+N_TRIED, N_FIRST = 256, 16  # test images that are predicted to try a bundle out
+TOLERANCE = 1e-3  # of probabilities, where half precision is no part of it
+MAX_OTHER_LABELS = 0.01  # share of the tried images
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Say what trying a bundle out gave.
+
+    Parameters
+    ----------
+    n_images
+        Test images that were predicted.
+    difference
+        Largest difference of a probability from what the runs' files say.
+    n_other
+        Images of which something else is decided.
+    images_per_second
+        Without loading models.
+    load_seconds
+        To load, or fit anew, all models once.
+    device
+        Where it was measured.
+    """
+
+    n_images: int
+    difference: float
+    n_other: int
+    images_per_second: float
+    load_seconds: float
+    device: str
+
+    def estimate(self, n_test: int) -> float:
+        """Return the seconds that `n_test` images take on a machine such as this one; models load once per chunk."""
+        return math.ceil(n_test / CHUNK) * self.load_seconds + n_test / self.images_per_second
+
+
+def try_out(prepared: Prepared, members: list[Chosen], whole: Result | None, folder: Path) -> Trial:
+    """Predict some test images with a bundle, compare with what the runs' files say of them, and time it.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    members, whole
+        From `kit.kaggle.bundle.members.choose_members`.
+    folder
+        The bundle.
+
+    Raises
+    ------
+    RuntimeError
+        When more than one in a hundred labels differ.
+    """
+    from kit.features.device import device_name
+
+    bundle = read_bundle(folder)
+    pool, rows = prepared.pool, prepared.split("test")
+    table = pd.DataFrame({"id": pool.ids[rows], "path": pool.paths[rows], "split": "test"}, dtype=object)
+    _check_sample(prepared, bundle, folder, table)
+    if not any(own.asks_neighbours and own.run.use_test_images for own in bundle.members):
+        table = table[:N_TRIED]  # else all: they are each other's neighbours
+    seconds = []
+    for n_images in (min(N_FIRST, len(table)), len(table)):
+        with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
+            competition = as_competition(bundle, folder, prepared.competition.root, Path(scratch))
+            started = time.perf_counter()
+            said, decided = predict_table(bundle, competition, table.head(n_images))
+            seconds.append(time.perf_counter() - started)
+    known = mix(bundle.members, [own.result.predictions("test").at(said.ids) for own in members])
+    sent = known if whole is None else decided_test(prepared, whole).at(said.ids).proba
+    n_first, slope = min(N_FIRST, len(table)), seconds[1] / len(table)
+    if len(table) > n_first and seconds[1] > seconds[0]:
+        slope = (seconds[1] - seconds[0]) / (len(table) - n_first)
+    trial = Trial(
+        n_images=len(table),
+        difference=float(np.abs(said.proba - known).max()),
+        n_other=_count_other(decided.at(said.ids).proba, sent, prepared.pool.is_multilabel),
+        images_per_second=1 / slope,
+        load_seconds=max(seconds[1] - slope * len(table), 0.0),
+        device=device_name(),
+    )
+    return _judge(trial)
+
+
+def _count_other(ours: np.ndarray, theirs: np.ndarray, is_multilabel: bool) -> int:
+    """Return of how many images something else is decided by probabilities (n_images, n_classes) than by others."""
+    differs = decide(ours, is_multilabel) != decide(theirs, is_multilabel)
+    return int(differs.reshape(len(differs), -1).any(axis=1).sum())
+
+
+def _check_sample(prepared: Prepared, bundle: Bundle, folder: Path, table: pd.DataFrame) -> None:
+    """Read the sample submission as the bundle will: what it cannot read there must be found out here."""
+    competition = as_competition(bundle, folder, prepared.competition.root, folder)
+    read_sample(replace(as_prepared(bundle, competition, table), broken_test=prepared.broken_test))
+
+
+def _judge(trial: Trial) -> Trial:
+    """Refuse a bundle that says other things than its runs did; warn where it says them otherwise."""
+    said = (
+        f"of {trial.n_images} test images {trial.n_other} get another label than by the runs' own predictions, "
+        f"probabilities differ by up to {trial.difference:.1g}"
+    )
+    if trial.n_other > max(1, MAX_OTHER_LABELS * trial.n_images):
+        raise RuntimeError(f"the bundle was not kept: {said}. Were the runs made by other versions? Train them again")
+    if trial.difference > TOLERANCE:
+        warn(f"{said}: half precision, or a device other than in training, explains small differences")
+    return trial

@@ -1,0 +1,53 @@
+"""The kit as a wheel, written by the standard library: no network, no build folder, the same bytes every time.
+
+Reads the kit's own files. The competitions that come with it stay at home: a bundle carries what its runs need.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from pathlib import Path
+
+from kit import __version__
+
+HOME = Path(__file__).parents[2]
+LEFT_OUT = ("__pycache__", "competitions")
+DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of a zip file
+WHEEL = "Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+METADATA = f"Metadata-Version: 2.1\nName: kit\nVersion: {__version__}\nRequires-Python: >=3.11\n"
+
+
+def write_wheel(folder: Path) -> Path:
+    """Write the kit's wheel into a folder.
+
+    Returns
+    -------
+    Path
+        ``kit-VERSION-py3-none-any.whl``.
+
+    References
+    ----------
+    Python Packaging User Guide, Binary distribution format (PEP 427).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, notes = folder / f"kit-{__version__}-py3-none-any.whl", f"kit-{__version__}.dist-info"
+    files = {f"kit/{file.relative_to(HOME).as_posix()}": file.read_bytes() for file in _list_files()}
+    files |= {f"{notes}/METADATA": METADATA.encode(), f"{notes}/WHEEL": WHEEL.encode()}
+    record = "".join(f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in files.items())
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, data in {**files, f"{notes}/RECORD": f"{record}{notes}/RECORD,,\n".encode()}.items():
+            wheel.writestr(zipfile.ZipInfo(name, DATE), data, zipfile.ZIP_DEFLATED)
+    return path
+
+
+def _list_files() -> list[Path]:
+    """Return the kit's files, its data among them, sorted."""
+    files = (file for file in sorted(HOME.rglob("*")) if file.is_file() and not file.name.startswith("."))
+    return [file for file in files if not set(LEFT_OUT) & set(file.relative_to(HOME).parts)]
+
+
+def _digest(data: bytes) -> str:
+    """Return a SHA-256 as RECORD writes it."""
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

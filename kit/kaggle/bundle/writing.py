@@ -1,0 +1,229 @@
+"""Write a bundle, and try it out before it is handed over.
+
+Reads finished runs; writes ``runs/NAME/bundle/WHAT/``, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit import __version__
+from kit.core.errors import InputError, nearest
+from kit.core.files import hash_file
+from kit.core.names import ENSEMBLE
+from kit.data.prepared import Prepared
+from kit.data.table.sources import name_key
+from kit.features.cache import GIVEN
+from kit.kaggle.bundle.contents import Contents
+from kit.kaggle.bundle.manifest import FORMAT, Bundle, CarriedDecision, Member, write_manifest
+from kit.kaggle.bundle.members import Chosen, choose_members
+from kit.kaggle.bundle.notebook import write_notebook
+from kit.kaggle.bundle.trial import Trial, try_out
+from kit.kaggle.bundle.wheel import write_wheel
+from kit.kaggle.submission.write import class_prior
+from kit.runs.store import Result
+
+PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
+PACKAGES += ("pillow", "safetensors", "rich")  # all of what the kit imports to predict
+OF_OPEN_CLIP = ("open_clip_torch", "ftfy")
+OF_BOTH = ("regex", "wcwidth", "huggingface_hub")  # what those import, and other packages of Kaggle's image too
+HEAD = "# what Kaggle's image is {how} to lack or to have in another version; inference.py checks it first\n"
+PINNED = {"open_clip": OF_OPEN_CLIP, "timm": ("timm",)}  # assumed: Kaggle's image has not open_clip, and timm unpinned
+KAGGLE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
+
+
+@dataclass(frozen=True)
+class Written:
+    """Point to a bundle.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    members
+        What is in it: weight by run.
+    addresses
+        ``dataset`` and ``kernel``: OWNER/SLUG at Kaggle.
+    wanted
+        Packages that Kaggle's image is assumed or said to lack, pinned; empty where their wheels are in the bundle.
+    n_bytes
+        Size.
+    trial
+        How it did.
+    """
+
+    folder: Path
+    members: dict[str, float]
+    addresses: dict[str, str]
+    wanted: list[str]
+    n_bytes: int
+    trial: Trial
+
+
+def write_bundle(
+    prepared: Prepared,
+    results: list[Result],
+    owner: str,
+    drop: bool = False,
+    with_wheels: bool = False,
+    what: str = ENSEMBLE,
+    lacks: Sequence[str] | None = None,
+) -> Written:
+    """Write a bundle of one run, or of an ensemble's members, and try it out.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    results
+        A finished run, or the members of an ensemble.
+    owner
+        The user's name at Kaggle.
+    drop
+        Leave out members that cannot go.
+    with_wheels
+        Fetch the wheels that Kaggle's image lacks.
+    what
+        Name of a bundle of several runs; that of a single one is the run's.
+    lacks
+        Packages that Kaggle's image lacks, in place of those that are assumed; an empty name is none.
+
+    Raises
+    ------
+    InputError
+        When there is no run or no test image, a run cannot go, or a wheel cannot be fetched.
+    MissingWeights
+        When an encoder's weights are not on this machine as safetensors.
+    RuntimeError
+        When the bundle does not predict what the runs predicted.
+    """
+    if not results:
+        raise InputError(f"no finished run to bundle; {prepared.competition.command('all')} makes them")
+    if not len(prepared.split("test")):
+        raise InputError(f"{name_key(prepared.competition, 'test')} names no images: a bundle predicts such ones")
+    members, whole = choose_members(prepared, results, drop)
+    if whole is not None and prepared.competition.decision.encoder == GIVEN:
+        raise InputError('[decision] encoder = "given": new test images have no such embeddings; name another encoder')
+    what = results[0].name if len(results) == 1 else what
+    home = prepared.competition.workspace.runs(prepared.competition.name) / "bundle"
+    home.mkdir(parents=True, exist_ok=True)
+    for left in home.glob(".*.part"):  # by a call that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=f".{what}.", suffix=".part", dir=home) as made:
+        folder = Path(made) / what
+        folder.mkdir()
+        addresses, wanted = _write(prepared, members, whole, what, folder, owner, with_wheels, lacks)
+        trial = try_out(prepared, members, whole, folder)
+        shutil.rmtree(home / what, ignore_errors=True)
+        folder.replace(home / what)
+    n_bytes = sum(file.stat().st_size for file in (home / what).rglob("*") if file.is_file())
+    return Written(home / what, {own.result.name: own.weight for own in members}, addresses, wanted, n_bytes, trial)
+
+
+def _write(
+    prepared: Prepared,
+    members: list[Chosen],
+    whole: Result | None,
+    what: str,
+    folder: Path,
+    owner: str,
+    with_wheels: bool,
+    lacks: Sequence[str] | None,
+) -> tuple[dict[str, str], list[str]]:
+    """Write everything; return the addresses at Kaggle and the wheels that are wanted."""
+    contents = Contents(prepared, folder)
+    parts, decision = contents.add(members), contents.decide(whole)
+    contents.add_metric()
+    libraries = {own.text.partition(":")[0] for own in contents.encoders}
+    pinned = _pin([name for key in sorted(libraries) for name in PINNED[key]] if lacks is None else lacks)
+    head = HEAD.format(how="assumed" if lacks is None else "said")
+    (folder / "requirements.txt").write_text(head + "".join(f"{line}\n" for line in pinned), encoding="utf-8")
+    write_wheel(folder / "wheels")
+    if with_wheels and pinned:
+        _fetch_wheels(folder)
+    competition = prepared.competition
+    name = f"{competition.name} {what}"
+    addresses = write_notebook(folder, owner, name, competition.facts.slug, bool(contents.encoders))
+    names = [*PACKAGES, *(OF_OPEN_CLIP + OF_BOTH if "open_clip" in libraries else ())]
+    write_manifest(folder, _describe(prepared, contents, parts, decision, what, folder, dict(_versions(names))))
+    return addresses, [] if with_wheels else pinned
+
+
+def _describe(
+    prepared: Prepared,
+    contents: Contents,
+    members: list[Member],
+    decision: CarriedDecision,
+    what: str,
+    folder: Path,
+    versions: dict[str, str],
+) -> Bundle:
+    """Return what bundle.json says."""
+    competition, hierarchy = prepared.competition, prepared.hierarchy
+    needed = sorted(file for file in folder.rglob("*") if file.is_file() and file.parent != folder)
+    return Bundle(
+        format=FORMAT,
+        kit=__version__,
+        competition=competition.name,
+        facts=competition.facts,
+        data=competition.data.model_copy(update={"embedded": None, "solution": None, "embeddings": None}),
+        what=what,
+        classes=list(prepared.classes),
+        parents=hierarchy.parents.tolist() if hierarchy is not None and prepared.pool.is_multilabel else None,
+        prior=class_prior(prepared).tolist(),
+        decision=decision,
+        members=members,
+        encoders=contents.encoders,
+        words=contents.words,
+        training=contents.training,
+        requirements=versions,
+        files={file.relative_to(folder).as_posix(): hash_file(file) for file in needed},
+    )
+
+
+def _pin(names: Sequence[str]) -> list[str]:
+    """Return packages with the versions that made the runs.
+
+    Raises
+    ------
+    InputError
+        When one is not installed here: no run can have been made by it.
+    """
+    names = [name for name in names if name.strip()]
+    found = dict(_versions(names))
+    if missing := [name for name in names if name not in found]:
+        near = nearest(missing[0], [package.name for package in importlib.metadata.distributions()])
+        raise InputError(f"--lacks {missing[0]}: is not installed here, so no run needs it; {near}")
+    return [f"{name}=={version}" for name, version in found.items()]
+
+
+def _versions(names: Any) -> list[tuple[str, str]]:
+    """Return the installed versions of packages; those that are not installed are left out."""
+    found = []
+    for name in dict.fromkeys(names):
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _fetch_wheels(folder: Path) -> None:
+    """Fetch the pinned wheels from PyPI for Kaggle's platform, themselves alone: what they need its image has."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    pip += [part for name in KAGGLE_PLATFORMS for part in ("--platform", name)]
+    pip += ["--disable-pip-version-check", "-d", str(folder / "wheels"), "-r", str(folder / "requirements.txt")]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        cause = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise InputError(
+            f"--wheels: pip could not fetch {folder.name}'s requirements.txt ({cause}); connect, or go without"
+        )

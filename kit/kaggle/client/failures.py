@@ -1,0 +1,229 @@
+"""What to tell a person when Kaggle's client fails: the cause and the remedy, without keys or signed addresses.
+
+What the user must mend (credentials, rules, slug, file, limit, deadline) is an `InputError`, exit code 2; what failed
+by itself (server, network, time-out) a `KaggleFailure`, exit code 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from kit.core.errors import InputError
+from kit.kaggle.client.credentials import HOW_TO, SETTINGS, Source
+
+CODE_ONLY = "submit a notebook instead: ./run.sh submit COMP -k OWNER/KERNEL -v VERSION -m MSG"
+DOING = {
+    "connect": "signing in",
+    "competition": "reading the competition's facts",
+    "limits": "asking for the submissions left",
+    "list_submissions": "listing the submissions",
+    "find_team": "reading the public leaderboard",
+    "download": "downloading",
+    "submit": "submitting",
+    "submit_code": "submitting the notebook",
+}
+REFUSALS = (  # what the server says, in its own words of the day, and what to do
+    (
+        r"(submission|daily|maximum|max\b|allowed).{0,60}(limit|allowance|per day|remaining|left|reached|exceeded)|"
+        r"limit.{0,40}submission",
+        "the submission limit is reached; it is counted anew at midnight UTC",
+    ),
+    (
+        r"deadline|(has|is|have) (ended|closed|over|finished)|no longer (accept|open)|not accepting|closed",
+        "the competition takes no more submissions: its deadline has passed",
+    ),
+    (
+        r"(notebook|kernel|code).{0,40}(only|must|required|competition)|(only|must).{0,60}(notebook|kernel)",
+        f"the competition takes notebooks only; {CODE_ONLY}",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Hold what the child process said of a failed call.
+
+    Parameters
+    ----------
+    call
+        What was asked of the child, a key of `DOING`.
+    kind
+        ``"http"``, ``"not_json"``, ``"cut"``, ``"unreached"``, ``"proxy"``, ``"ssl"``, ``"timeout"``, ``"upload"``,
+        ``"died"``, ``"disk"``, ``"no_credentials"``, ``"no_client"`` or ``"other"``.
+    status
+        HTTP status; 0 where there is none.
+    method
+        The remote method that failed; empty where it is not known.
+    said
+        What the server or the client said, redacted.
+    retry_after
+        Seconds that the server asks to wait, as it wrote them.
+    """
+
+    call: str
+    kind: str
+    status: int = 0
+    method: str = ""
+    said: str = ""
+    retry_after: str | None = None
+    file: str | None = None
+
+    @property
+    def is_passing(self) -> bool:
+        """Tell whether the same call may succeed a little later; a download gets a new link and goes on each time."""
+        if self.call == "download" and (self.kind in ("timeout", "other") or self.is_link):
+            return True
+        return self.kind in ("cut", "unreached", "proxy") or self.status == 429 or self.status >= 500
+
+    @property
+    def is_link(self) -> bool:
+        """Tell whether a signed link was refused, not the call that gave it."""
+        is_refused = 400 <= self.status < 500 and self.status != 429
+        return self.call == "download" and is_refused and self.method.endswith(".zip")
+
+    @property
+    def is_refusal(self) -> bool:
+        """Tell whether the server said no: a submission that arrived all the same would be a surprise.
+
+        What passes by waiting (408, 409, 429) may be said of a request that was obeyed.
+        """
+        return 400 <= self.status < 500 and self.status not in (408, 409, 429)
+
+    @property
+    def may_send_again(self) -> bool:
+        """Tell whether to send once more where the list shows that nothing arrived; not what may still arrive."""
+        return self.kind in ("cut", "not_json", "upload") or self.status in (500, 502, 503)
+
+
+class KaggleRefusal(InputError):
+    """Say what the user must mend, and keep the failure."""
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class KaggleFailure(RuntimeError):
+    """Say what failed without the user's fault, and keep the failure."""
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+def explain(
+    failure: Failure, slug: str, sources: list[Source], environment: Mapping[str, str]
+) -> KaggleRefusal | KaggleFailure:
+    """Return the exception that tells a person what happened.
+
+    Parameters
+    ----------
+    failure
+        What the child said.
+    slug
+        The competition.
+    sources
+        The credentials found, the one in use first.
+    environment
+        What the child was given: names the proxy.
+    """
+    doing = f"Kaggle, {DOING[failure.call]}"
+    if failure.kind == "http":
+        return _explain_status(failure, doing, slug, sources)
+    if failure.kind in USER_KINDS:
+        return KaggleRefusal(
+            f"{doing}: {USER_KINDS[failure.kind].format(said=failure.said, file=failure.file)}", failure
+        )
+    if failure.kind == "proxy":
+        name, proxy = _proxy(environment)
+        said = f"the proxy {proxy} (environment variable {name}) does not let it through: {failure.said}"
+        said += "; correct or unset the variable"
+        return KaggleFailure(f"{doing}: {said}", failure)
+    cause = FAILED_KINDS[failure.kind].format(said=failure.said)
+    return KaggleFailure(f"{doing}: {cause}", failure)
+
+
+USER_KINDS = {
+    "no_credentials": f"the client found no credentials it could use; {HOW_TO}",
+    "no_client": "the client cannot be imported ({said}); pip install -r requirements.txt",
+    "disk": "{said}: {file}; free some space or choose another --workspace",
+}
+FAILED_KINDS = {
+    "cut": "the connection was cut before the answer was whole; call again",
+    "unreached": "Kaggle cannot be reached; check the network and its name service, and whether a proxy is needed "
+    "(environment variable https_proxy)",
+    "ssl": "the certificate was not accepted; behind a proxy that opens TLS, set REQUESTS_CA_BUNDLE to its certificate",
+    "not_json": "the answer is a web page, not data: a login page of the network, a proxy or Kaggle's maintenance; "
+    "open https://www.kaggle.com in a browser, then call again",
+    "timeout": "no answer within {said}; check the network and call again",
+    "upload": "the upload did not succeed, so nothing was submitted: the network cut it or Kaggle's storage "
+    "refused it; check network and size of the file, then call again",
+    "died": "the client ended without an answer ({said}); call again",
+    "other": "the client failed ({said})",
+}
+
+
+def explain_rejection(sources: list[Source]) -> str:
+    """Return what to say of credentials that Kaggle rejects; names those that they hide."""
+    used, *others = [source for source in sources if not source.problem] or sources
+    what = "token" if used.kind == "token" else "key" if used.kind == "key" else "login"
+    said = f"Kaggle rejected the {what} of {used.where}: expired, revoked or mistyped"
+    remedy = f"make a new one at {SETTINGS}"
+    if others:
+        remove = "unset it" if "environment" in used.where else "delete the file"
+        return f"{said}; it hides {others[0].where}, which takes its place when you {remove}; or {remedy}"
+    return f"{said}; {remedy}"
+
+
+def _explain_status(failure: Failure, doing: str, slug: str, sources: list[Source]) -> KaggleRefusal | KaggleFailure:
+    """Explain an HTTP status."""
+    status, said = failure.status, f" (Kaggle says: {failure.said})" if failure.said else ""
+    if failure.is_link:
+        return KaggleFailure(f"{doing}: the link to the file was refused ({status}); call again for a new one", failure)
+    if status == 401:
+        return KaggleRefusal(f"{explain_rejection(sources)}{said}", failure)
+    if status in (400, 403, 409, 422, 429) and (cause := _find_refusal(failure.said)):
+        return KaggleRefusal(f"{doing}: {cause}{said}", failure)
+    if status == 429:
+        wait = f" for {failure.retry_after} seconds" if (failure.retry_after or "").isdigit() else " a few minutes"
+        return KaggleFailure(f"{doing}: too many requests (429); wait{wait}, then call again{said}", failure)
+    if status >= 500:
+        return KaggleFailure(f"{doing}: Kaggle has a failure of its own ({status}); call again later{said}", failure)
+    page = f"https://www.kaggle.com/competitions/{slug}"
+    causes = {
+        400: f"bad request (400); is {slug!r} the slug, the file a valid submission and the competition open? {page}",
+        403: f"not allowed (403): either the competition's rules are not accepted yet - {page}/rules, signed in as the "
+        f"same user - or {slug!r} is not its slug, the last part of its address",
+        404: f"not found (404): there is no competition {slug!r}, or it takes no submissions; the slug is the last "
+        f"part of its address, {page}",
+        413: "the file is larger than Kaggle takes (413); check its rows and columns against the sample submission",
+    }
+    if status in causes and (status != 413 or failure.call == "submit"):
+        return KaggleRefusal(f"{doing}: {causes[status]}{said}", failure)
+    if status == 409:
+        return KaggleFailure(f"{doing}: a conflict (409), as when two are sent at once; call again{said}", failure)
+    return KaggleFailure(f"{doing}: Kaggle answered {status}; call again later{said}", failure)
+
+
+def _find_refusal(said: str) -> str:
+    """Return the cause that the server's words name, or nothing."""
+    return next((cause for pattern, cause in REFUSALS if re.search(pattern, said, re.IGNORECASE)), "")
+
+
+def _proxy(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the variable that names the proxy, and the proxy without its password."""
+    names = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
+    name = next((name for name in names if environment.get(name)), "https_proxy")
+    address = environment.get(name, "")
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    return name, f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+def as_mapping(failure: Mapping[str, Any], call: str) -> Failure:
+    """Return the child's words as a `Failure`."""
+    known = {key: value for key, value in failure.items() if key in Failure.__dataclass_fields__ and value is not None}
+    return Failure(call=call, **known)

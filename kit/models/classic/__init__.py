@@ -1,0 +1,1 @@
+"""Classic: forests, support vectors, clusters, label spreading, self-training."""

@@ -1,0 +1,96 @@
+"""Self-training: scikit-learn's baseline, which the pseudo-label rounds are measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from kit.data.images import UNKNOWN, Images
+from kit.features.cache import image_features
+from kit.models.search import Between
+
+
+@dataclass
+class SelfTraining:
+    """Let a logistic regression teach itself: it labels what it is sure of, and is fitted again (Yarowsky 1995).
+
+    The most confident images are taken whatever their class, as in scikit-learn: easy classes grow first.
+
+    Parameters
+    ----------
+    encoder
+        Encoder whose features are used; None for pixels and colour histograms.
+    encoder_args
+        Constructor arguments of the encoder.
+    pixels
+        Side of the image where there is no encoder, in pixels.
+    C
+        Inverse strength of the regression's regularisation, above 0.
+    criterion
+        ``"threshold"`` takes every image above the threshold, ``"k_best"`` the `k_best` most confident ones.
+    threshold
+        Probability from which an image is taken, 0 or more and below 1.
+    k_best
+        Images taken at a time.
+    max_iter
+        How often it is fitted again at most.
+    max_unlabeled
+        Unlabelled images that take part at most; a larger pool is sampled, since every fit is one on all that were
+        taken.
+    seed
+        Seed of that sample.
+    """
+
+    encoder: str | None = None
+    encoder_args: dict[str, Any] = field(default_factory=dict)
+    pixels: Annotated[int, Field(ge=2, le=256)] = 16
+    C: Annotated[float, Field(gt=0), Between(0.1, 1e3, log=True)] = 30.0
+    criterion: Literal["threshold", "k_best"] = "threshold"
+    threshold: Annotated[float, Field(ge=0, lt=1), Between(0.5, 0.99)] = 0.75
+    k_best: Annotated[int, Field(ge=1)] = 10
+    max_iter: Annotated[int, Field(ge=1)] = 10
+    max_unlabeled: Annotated[int, Field(ge=0)] = 10_000
+    seed: int = 0
+
+    def fit(self, labeled: Images, unlabeled: Images) -> SelfTraining:
+        """Fit on the labels, then on the own opinions too; `diary_` says how many were taken at each time."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.semi_supervised import SelfTrainingClassifier
+
+        regression = LogisticRegression(C=self.C, max_iter=2000)
+        unlabeled = self._sample(unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows))))
+        if not len(unlabeled):
+            self.classifier_ = regression.fit(self._features(labeled), labeled.labels)
+            self.diary_ = {"taken": [], "ended": "no unlabelled images"}
+            return self
+        both = labeled.join(unlabeled)
+        labels = np.concatenate([labeled.labels, np.full(len(unlabeled), UNKNOWN)])
+        self.classifier_ = SelfTrainingClassifier(
+            regression,
+            criterion=self.criterion,
+            threshold=self.threshold,
+            k_best=min(self.k_best, len(unlabeled)),
+            max_iter=self.max_iter,
+        ).fit(self._features(both), labels)
+        taken = np.bincount(self.classifier_.labeled_iter_[len(labeled) :] + 1)[2:]  # -1: never taken
+        self.diary_ = {"taken": taken.tolist(), "ended": self.classifier_.termination_condition_}
+        return self
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        """Return probabilities, (n_images, n_classes); none for a class without a labelled image."""
+        proba = np.zeros((len(images), images.n_classes))
+        proba[:, self.classifier_.classes_] = self.classifier_.predict_proba(self._features(images))
+        return proba
+
+    def _sample(self, unlabeled: Images) -> Images:
+        """Return at most `max_unlabeled` images, drawn by the seed."""
+        if len(unlabeled) <= self.max_unlabeled:
+            return unlabeled
+        drawn = np.random.default_rng(self.seed).choice(len(unlabeled), self.max_unlabeled, replace=False)
+        return unlabeled.take(np.sort(drawn))
+
+    def _features(self, images: Images) -> np.ndarray:
+        return image_features(images, self.encoder, self.encoder_args, self.pixels)

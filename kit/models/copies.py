@@ -1,0 +1,135 @@
+"""Several copies of a model whose mean predicts: of different seeds, or each on a bootstrap draw of its own.
+
+Reads and writes nothing itself. A draw is the number of times that each image was drawn, as its weight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.data.images import Images
+from kit.models.model import Model
+
+COPY = "copy_"  # prefix of the kept tensors of copies, before their number
+
+
+class Averaged:
+    """Be several copies of a model, one for each seed; a drop-in for one of them.
+
+    Parameters
+    ----------
+    build
+        Builds a copy from a seed.
+    seeds
+        Of the copies, 1 or more.
+    """
+
+    def __init__(self, build: Callable[[int], Model], seeds: Sequence[int]) -> None:
+        self.seed = seeds[0]
+        self.copies = [build(own) for own in seeds]
+
+    def fit(self, labeled: Images, unlabeled: Images) -> Averaged:
+        """Fit every copy."""
+        for copy in self.copies:
+            copy.fit(self.training_of(copy, labeled), unlabeled)
+        return self
+
+    def training_of(self, copy: Model, labeled: Images) -> Images:
+        """Return the images that a copy is fitted on: all of them."""
+        return labeled
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        """Return the copies' mean probabilities, (n_images, n_classes)."""
+        return np.mean([copy.predict_proba(images) for copy in self.copies], axis=0)
+
+    def predict_sweep(self, images: Images) -> np.ndarray:
+        """Return the copies' mean probabilities at every value, (n_values, n_images, n_classes)."""
+        return np.mean([copy.predict_sweep(images) for copy in self.copies], axis=0)
+
+    def settle(self, value: Any) -> None:
+        """Predict with this value from now on."""
+        for copy in self.copies:
+            copy.settle(value)
+
+    def checkpoint_at(self, path: Path) -> None:
+        """Write a checkpoint per copy: a finished copy's is read back, and its training is over at once."""
+        for i, copy in enumerate(self.copies):
+            copy.checkpoint_at(path.with_name(f"{path.stem}_{i}{path.suffix}"))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return what all copies learned."""
+        own = [copy.tensors() for copy in self.copies]
+        return {f"{COPY}{i}.{name}": value for i, tensors in enumerate(own) for name, value in tensors.items()}
+
+    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Averaged:
+        """Become the fitted model that gave `tensors`; return self."""
+        for i, copy in enumerate(self.copies):
+            prefix = f"{COPY}{i}."
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            copy.restore(own, classes)
+        return self
+
+
+class Bagged(Averaged):
+    """Be several copies of a model, each fitted on its own bootstrap draw of the training images.
+
+    Parameters
+    ----------
+    build
+        Builds a copy from a seed.
+    n_bags
+        Number of copies, 1 or more.
+    seed
+        Seed of the draws and of the copies' own seeds.
+
+    References
+    ----------
+    Breiman 1996, Bagging predictors.
+    """
+
+    def __init__(self, build: Callable[[int], Model], n_bags: int, seed: int) -> None:
+        super().__init__(build, np.random.SeedSequence(seed).generate_state(n_bags).tolist())
+        self.seed = seed
+
+    def training_of(self, copy: Model, labeled: Images) -> Images:
+        """Return the copy's own draw."""
+        return draw(labeled, copy.seed)
+
+
+def are_copies(tensors: dict[str, np.ndarray]) -> bool:
+    """Return whether kept tensors are those of several copies."""
+    return any(name.startswith(COPY) for name in tensors)
+
+
+def draw(labeled: Images, seed: int) -> Images:
+    """Return a bootstrap draw: as many images as there are, with replacement, class by class.
+
+    Drawn within the classes, so that with few labels none is lost; of several labels an image's rarest is its class. An
+    image drawn twice counts twice.
+
+    Parameters
+    ----------
+    labeled
+        Labelled images.
+    seed
+        Of the draw.
+    """
+    generator = np.random.default_rng(seed)
+    counts = np.zeros(len(labeled), dtype=np.float32)
+    codes = _rarest(labeled.labels) if labeled.is_multilabel else labeled.labels
+    for code in np.unique(codes):
+        own = np.flatnonzero(codes == code)
+        np.add.at(counts, generator.choice(own, len(own)), 1)
+    drawn = labeled.take(np.flatnonzero(counts))
+    return dataclasses.replace(drawn, weights=drawn.weights * counts[counts > 0])
+
+
+def _rarest(labels: np.ndarray) -> np.ndarray:
+    """Return the rarest class of every image, (n_images,), of (n_images, n_classes) labels; -1 where it has none."""
+    sizes = np.where(labels > 0, labels.sum(axis=0, dtype=np.int64), len(labels) + 1)
+    return np.where(labels.any(axis=1), sizes.argmin(axis=1), -1)

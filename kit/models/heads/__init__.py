@@ -1,0 +1,1 @@
+"""Heads: models on cached features."""

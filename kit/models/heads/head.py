@@ -1,0 +1,282 @@
+"""What the heads on cached features share: words as a prior, neighbours, and how much of each, chosen nested.
+
+A head learns from features; then the zero-shot log-probabilities of a prompt list are added with some weight, and what
+is said of an image is mixed with what is said of its neighbours. All three are settings of one sweep: a bad list or a
+misleading neighbourhood is switched off by the oof rows of the other folds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import product
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy.special import expit, log_softmax, softmax
+
+from kit.config.competition import Competition
+from kit.core.errors import InputError
+from kit.core.names import MULTILABEL
+from kit.data.images import Images
+from kit.features.cache import encode_images
+from kit.features.neighbours import Graph
+from kit.features.prompts import read_text_weights
+from kit.features.transclip import fit_mixture
+from kit.models.balance import TAU, Balance, adjust, balance_images, class_shares
+from kit.models.search import Between
+
+NESTED = "nested"
+SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
+NODES = "nodes."  # prefix of the kept tensors that name the graph's nodes
+SHARES = "class_shares"  # name of the kept tensor that says how frequent the classes are
+PRIORS = [0.0, 0.1, 0.25, 0.5, 1.0]  # 0 first: in a tie the words are left out
+SMOOTHS = [0.0, 0.5, 0.8, 0.9]  # 0 first: in a tie the neighbours are left out
+PRIOR_UNCHOSEN, SMOOTH_UNCHOSEN = 0.1, 0.5  # with a single hold-out, which may not choose
+
+Prior = Annotated[float, Field(ge=0), Between(0.01, 2, log=True, needs="prompts")] | Literal["nested"]
+Smooth = Annotated[float, Field(ge=0, lt=1), Between(0, 0.95, needs="smooth")] | Literal["nested"]
+Prompts = (
+    Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+)
+Setting = dict[str, Any]
+
+
+@dataclass
+class Head(Balance):
+    """Fit on cached features; a subclass says how in `learn` and `logits`.
+
+    Parameters
+    ----------
+    encoder
+        Encoder whose features are used.
+    encoder_args
+        Constructor arguments of the encoder.
+    prompts
+        Prompt list of the prior, or several of which one is chosen for each fold on the other folds' oof rows; None
+        for no prior.
+    prior
+        Weight of the zero-shot log-probabilities, 0 or more, or ``"nested"`` to choose it likewise.
+    smooth
+        Share of its opinion that an image takes from its nearest neighbours, 0 or more and below 1, or ``"nested"``.
+        Neighbours are labelled and unlabelled images; with `use_test_images` test images too.
+    transduction
+        How neighbours speak: ``"diffusion"`` along the graph (Zhou et al. 2004), or ``"transclip"``, a mixture of
+        Gaussians with neighbours of weight smooth / (1 - smooth) (Zanella et al. 2024).
+    n_neighbors
+        Neighbours of each image.
+    seed
+        Seed of what is drawn.
+    balance, tau, ...
+        How classes of unequal size are treated: see `kit.models.balance.Balance`. What neighbours know is not weighed.
+    """
+
+    sweep_name: ClassVar[str] = "setting"
+
+    encoder: str
+    encoder_args: dict[str, Any] = field(default_factory=dict)
+    prompts: Prompts | None = None
+    prior: Prior = NESTED
+    smooth: Smooth = 0.0
+    transduction: Literal["diffusion", "transclip"] = "diffusion"
+    n_neighbors: Annotated[int, Field(ge=1, le=100)] = 10
+    seed: int = 0
+
+    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+        """Return what is learned from (n_images, n_dims) features, for every own setting."""
+        raise NotImplementedError
+
+    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
+        """Return (n_images, n_classes) logits at one of the own settings."""
+        raise NotImplementedError
+
+    def own_settings(self) -> list[Setting]:
+        """Return the subclass's own settings to try, the preferred first."""
+        return [{}]
+
+    def own_default(self) -> Setting:
+        """Return the own setting where nothing may choose."""
+        return self.own_settings()[0]
+
+    def check_competition(self, competition: Competition) -> None:
+        """Refuse options that pit the classes against each other where an image may have several.
+
+        Raises
+        ------
+        InputError
+            Naming the option.
+        """
+        super().check_competition(competition)
+        if competition.facts.task != MULTILABEL:
+            return
+        if self.prompts is not None:
+            raise InputError("prompts: words choose one class per image; leave them out with several labels")
+        if self.transduction != "diffusion":
+            raise InputError('transduction: with several labels per image neighbours speak by "diffusion" alone')
+
+    def fit(self, labeled: Images, unlabeled: Images) -> Head:
+        """Learn from the labelled images; remember who the neighbours may be."""
+        balanced = balance_images(labeled, self, self.seed)
+        self._learned = self.learn(self._features(balanced), balanced)
+        self._shares = class_shares(labeled.labels, labeled.n_classes, labeled.weights)
+        unlabeled = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))  # pseudo-labelled ones
+        nodes = labeled.join(unlabeled) if self.smooth != 0 else labeled
+        self._nodes = {"rows": nodes.rows, "labels": nodes.labels, "weights": nodes.weights}
+        self._forget()
+        return self
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        """Return probabilities at the settled setting, (n_images, n_classes)."""
+        return self._predict(images, [self._settled or self.sweep_default])[0]
+
+    @property
+    def sweep_default(self) -> Setting:
+        """Return the setting where nothing may choose: a little of everything that is on."""
+        lists = self._lists()
+        prior = PRIOR_UNCHOSEN if self.prior == NESTED and lists != [None] else self._priors()[0]
+        smooth = SMOOTH_UNCHOSEN if self.smooth == NESTED else self.smooth
+        shared = {"prompts": lists[0] if prior else None, "prior": prior, "smooth": smooth}
+        adjustment = {"tau": TAU} if self.balance == NESTED else self._adjustments()[0]
+        return {**self.own_default(), **shared, **adjustment}
+
+    def sweep_values(self) -> list[Setting]:
+        """Return the settings to try; a single one when all is fixed. The first is preferred in a tie."""
+        words = dict.fromkeys((name if prior else None, prior) for prior in self._priors() for name in self._lists())
+        smooths = SMOOTHS if self.smooth == NESTED else [self.smooth]
+        return [
+            {**own, "prompts": name, "prior": prior, "smooth": smooth, **adjustment}
+            for smooth, (name, prior), own, adjustment in product(
+                smooths, words, self.own_settings(), self._adjustments()
+            )
+        ]
+
+    def predict_sweep(self, images: Images) -> np.ndarray:
+        """Return probabilities at every setting, (n_values, n_images, n_classes)."""
+        return self._predict(images, self.sweep_values())
+
+    def settle(self, value: Setting) -> None:
+        """Predict with this setting from now on."""
+        self._settled = value
+
+    def predict_logits(self, images: Images) -> np.ndarray:
+        """Return the head's own logits at the settled setting, (n_images, n_classes), words and neighbours left out."""
+        setting = self._settled or self.sweep_default
+        own = {name: value for name, value in setting.items() if name not in SHARED}
+        return self.logits(self._features(images), self._learned, own)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return what was learned, and which images may be neighbours."""
+        return {**self._learned, SHARES: self._shares, **{f"{NODES}{name}": own for name, own in self._nodes.items()}}
+
+    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Head:
+        """Become the fitted model that gave `tensors`; return self."""
+        self._learned = {name: own for name, own in tensors.items() if not name.startswith(NODES) and name != SHARES}
+        self._shares = tensors[SHARES]
+        self._nodes = {name.removeprefix(NODES): value for name, value in tensors.items() if name.startswith(NODES)}
+        self._forget()
+        return self
+
+    def _forget(self) -> None:
+        """Forget what follows from the fit: the settled setting, the graph, what was said of its nodes."""
+        self._settled: Setting | None = None
+        self._graph: Graph | None = None
+        self._spread: dict[str, Callable[[Images, np.ndarray], np.ndarray]] = {}
+
+    def _lists(self) -> list[str | None]:
+        """Return the prompt lists to try."""
+        return list(self.prompts) if isinstance(self.prompts, list) else [self.prompts]
+
+    def _priors(self) -> list[float]:
+        """Return the prior's weights to try."""
+        if self.prompts is None:
+            return [0.0]
+        return PRIORS if self.prior == NESTED else [float(self.prior)]
+
+    def _adjustments(self) -> list[Setting]:
+        """Return the settings of the logit adjustment; nothing to set where nothing is adjusted."""
+        return [{}] if self.taus() == [0.0] else [{"tau": tau} for tau in self.taus()]
+
+    def _features(self, images: Images) -> np.ndarray:
+        return encode_images(images, self.encoder, self.encoder_args).values
+
+    def _predict(self, images: Images, settings: list[Setting]) -> np.ndarray:
+        """Return probabilities at several settings, (n_settings, n_images, n_classes)."""
+        opinion = self._opinion(images)
+
+        def at(own: Setting) -> np.ndarray:
+            return adjust(self._with_neighbours(images, opinion(own), own), self._shares, own.get("tau", 0.0))
+
+        return np.stack([at(setting) for setting in settings])
+
+    def _opinion(self, images: Images) -> Callable[[Setting], np.ndarray]:
+        """Return a function that gives the head's and the words' probabilities; each is asked once."""
+        features = self._features(images)
+
+        @cache
+        def of_head(own: tuple[tuple[str, Any], ...]) -> np.ndarray:
+            return self.logits(features, self._learned, dict(own))
+
+        @cache
+        def of_words(name: str) -> np.ndarray:
+            text = read_text_weights(images.pool, self.encoder, self.encoder_args, name)
+            return log_softmax(text.logit_scale * features @ text.values.T, axis=1)
+
+        def opinion(setting: Setting) -> np.ndarray:
+            own = tuple((name, value) for name, value in setting.items() if name not in SHARED)
+            prior = setting["prior"] and setting["prior"] * of_words(setting["prompts"])
+            if images.is_multilabel:
+                return expit(of_head(own)).astype(np.float32)
+            return softmax(of_head(own) + prior, axis=1).astype(np.float32)
+
+        return opinion
+
+    def _with_neighbours(self, images: Images, proba: np.ndarray, setting: Setting) -> np.ndarray:
+        """Mix what is said of images with what is said of their neighbours."""
+        if setting["smooth"] == 0:
+            return proba
+        if self._graph is None:
+            nodes = images.pool.select(self._nodes["rows"], self._nodes["labels"])
+            nodes = replace(nodes, weights=self._nodes["weights"])
+            self._graph = Graph(nodes, self.encoder, self.encoder_args, self.n_neighbors)
+            self._of_nodes = self._opinion(nodes)
+        key = json.dumps({name: value for name, value in setting.items() if name != "tau"})  # it comes after
+        if key not in self._spread:
+            self._spread = {key: self._spread_opinion(setting)}  # the last one only: they are large
+        return self._spread[key](images, proba)
+
+    def _spread_opinion(self, setting: Setting) -> Callable[[Images, np.ndarray], np.ndarray]:
+        """Let opinions spread over the graph; return what then is said of images and of what the head said of them."""
+        smooth, graph = setting["smooth"], self._graph
+        said = self._of_nodes(setting)
+        if self.transduction == "diffusion":
+            flowed = _diffuse(graph, _know(said, graph.nodes), smooth)
+            return lambda images, proba: graph.extend(images, proba, flowed, smooth)
+        strength, trust = smooth / (1 - smooth), np.minimum(graph.nodes.weights, 1)
+        labels, near = graph.nodes.labels, graph.attach(graph.nodes)
+        mixture, assigned = fit_mixture(self._features(graph.nodes), labels, trust, said, near, strength)
+        return lambda images, proba: mixture.assign(
+            self._features(images), proba, strength * (graph.attach(images) @ assigned)
+        )
+
+
+def _diffuse(graph: Graph, proba: np.ndarray, smooth: float) -> np.ndarray:
+    """Let opinions flow; with several labels per image each class beside its absence: rows are distributions."""
+    if not graph.nodes.is_multilabel:
+        return graph.diffuse(proba, smooth)
+    n_classes = proba.shape[1]
+    flowed = graph.diffuse(np.hstack([proba, 1 - proba]) / n_classes, smooth)
+    return np.clip(flowed[:, :n_classes] * n_classes, 0, 1)
+
+
+def _know(proba: np.ndarray, nodes: Images) -> np.ndarray:
+    """Return the probabilities with what is known: the label, for a pseudo label as much as its weight says."""
+    known = np.flatnonzero(nodes.is_known)
+    trust = np.minimum(nodes.weights[known], 1)[:, None]
+    proba = np.array(proba, dtype=np.float32)
+    labels = nodes.labels[known]
+    truth = labels if nodes.is_multilabel else np.eye(proba.shape[1])[labels]
+    proba[known] = trust * truth + (1 - trust) * proba[known]
+    return proba

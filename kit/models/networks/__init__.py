@@ -1,0 +1,1 @@
+"""Networks: models that are trained on pixels."""

@@ -1,0 +1,221 @@
+"""Fine-tuning of CLIP against words, as WiSE-FT (Wortsman et al. 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from kit.core.errors import InputError
+from kit.data.images import Images, Pool
+from kit.features.prompts import prompts_of, read_text_weights
+from kit.features.weights import parse_encoder
+from kit.models.networks.trained import TrainedNetwork
+from kit.models.search import Between
+from kit.models.training.recipe import recipe_of
+
+if TYPE_CHECKING:
+    from kit.models.training.clip import ClipClassifier
+
+ALPHAS = [step / 10 for step in range(11)]  # 0 first: in a tie the model that saw no label is preferred
+
+
+@dataclass(kw_only=True)
+class ClipFinetune(TrainedNetwork):
+    """Train CLIP so that images come close to their class's words; blend it with the zero-shot model.
+
+    The classifier is the text features of the prompt list, as in zero-shot classification, so `theta_0` is exactly
+    that, `theta_1` is the fine-tuned model and every `alpha` between is a model of its own, often better than both.
+    The logit scale is CLIP's and stays fixed. So do the statistics of batch norms in a ResNet tower: some hundred
+    images estimate them badly, and averaged statistics do not fit averaged weights.
+
+    Parameters
+    ----------
+    encoder
+        An open_clip model.
+    encoder_args
+        Constructor arguments of the network.
+    prompts
+        Prompt list.
+    alpha
+        Weight of the fine-tuned model, 0..1; None to choose it for each fold on the other folds' oof rows.
+    train
+        ``"image"`` for the image tower, ``"both"`` for the text tower too: then the words come anew from the prompts
+        in every step, with many prompts one drawn for each class, and both towers are blended.
+    train_head
+        Let the words' features learn too, as the head of the image tower.
+    probe_first
+        Start the head at a linear probe on the untouched tower's features, then train both (Kumar et al. 2022,
+        LP-FT). `theta_0` stays the zero-shot model, as in WiSE-FT: alpha 0 has seen no label, and blends of heads are
+        blends of logits.
+    tta, precision, seed
+        As `kit.models.networks.trained.TrainedNetwork`.
+    epochs, batch_size, lr, ...
+        All other keys are those of `kit.models.training.recipe.Recipe`; the head of frozen_epochs and head_lr is that
+        of train_head or probe_first.
+
+    References
+    ----------
+    Wortsman et al. 2022, Robust fine-tuning of zero-shot models, section 3.
+    """
+
+    sweep_name: ClassVar[str] = "alpha"
+    sweep_default: ClassVar[float] = 0.5  # the authors' advice where no validation data can choose
+
+    encoder: str
+    encoder_args: dict[str, Any] = field(default_factory=dict)
+    prompts: str = "names"
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    train: Literal["image", "both"] = "image"
+    train_head: bool = False
+    probe_first: bool = False
+    epochs: Annotated[int, Field(ge=1)] = 10
+    lr: Annotated[float, Field(ge=0), Between(1e-7, 1e-3, log=True)] = 1e-5
+    weight_decay: Annotated[float, Field(ge=0), Between(1e-3, 0.5, log=True)] = 0.1
+    augment: Literal["none", "light", "strong", "rotate_shift"] = "light"
+    freeze_batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.taus() != [0.0]:
+            raise InputError(
+                f'clip_finetune: balance = "{self.balance}" adjusts predictions, of which alpha makes many; '
+                'loss = "balanced_softmax" does the same in training'
+            )
+        head_learns = self.train_head or self.probe_first
+        if head_learns and self.train == "both":
+            raise InputError('train = "both" makes the head anew in every step: drop train_head and probe_first')
+        if (self.frozen_epochs or self.head_lr is not None) and not head_learns:
+            raise InputError("frozen_epochs and head_lr are those of a head that learns: set train_head or probe_first")
+        self._network: ClipClassifier | None = None
+
+    def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
+        """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
+
+        Raises
+        ------
+        InputError
+            When the encoder is not open_clip's, the prompt list does not fit, or training diverges.
+        MissingWeights
+            When the weights cannot be had.
+        TimeIsUp
+            When the time limit is reached; the checkpoint is written before.
+        """
+        from kit.models.training.blend import copy_state
+
+        self._build(labeled.pool)
+        if self.probe_first:
+            self._start_at_probe(labeled)
+        self._train(recipe_of(self), labeled, unlabeled, self._network.head, self._made_from)
+        if self.train == "both":
+            self._network.keep_words()
+        self._theta_1, self._loaded = copy_state(self._network), 1.0
+        return self
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        """Return probabilities at the settled alpha, one half where none was, (n_images, n_classes)."""
+        return self._predict(images, self.sweep_default if self.alpha is None else self.alpha)
+
+    def encode(self, images: Images, alpha: float) -> np.ndarray:
+        """Return the image tower's features at an alpha, (n_images, n_dims) float32 of unit length.
+
+        Raises
+        ------
+        InputError
+            When alpha does not lie in 0..1.
+        """
+        from kit.models.training.batches import encode_network
+
+        self._load(images.pool, alpha)
+        return encode_network(
+            self._network, images, self._preprocessing, self._device, self._precision, type(self._network).encode
+        )
+
+    def sweep_values(self) -> list[float]:
+        """Return the alphas to try."""
+        return ALPHAS if self.alpha is None else [self.alpha]
+
+    def predict_sweep(self, images: Images) -> np.ndarray:
+        """Return probabilities at every alpha, (n_values, n_images, n_classes)."""
+        return np.stack([self._predict(images, alpha) for alpha in self.sweep_values()])
+
+    def settle(self, value: float) -> None:
+        """Predict with this alpha from now on."""
+        self.alpha = value
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return `theta_1`, words' features included; `theta_0` is the encoder's own and not kept twice."""
+        return {name: tensor.contiguous().numpy() for name, tensor in self._theta_1.items()}
+
+    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> ClipFinetune:
+        """Take `theta_1` back; `theta_0` is read from the encoder's weights with the first prediction."""
+        import torch
+
+        self._theta_1 = {name: torch.tensor(value) for name, value in tensors.items()}
+        self._network = None
+        return self
+
+    def _predict(self, images: Images, alpha: float) -> np.ndarray:
+        """Return the probabilities of one blend, (n_images, n_classes)."""
+        from kit.models.training.batches import predict_network
+        from kit.models.training.clip import ClipClassifier
+
+        self._load(images.pool, alpha)
+        return predict_network(
+            self._network,
+            images,
+            self._preprocessing,
+            self._device,
+            self._precision,
+            ClipClassifier.forward,
+            tta=self.tta,
+        )
+
+    def _load(self, pool: Pool, alpha: float) -> None:
+        """Let the network be one blend; the words of a blend are those of the blended text tower."""
+        from kit.models.training.blend import interpolate
+
+        if self._network is None:
+            self._build(pool)
+        if self._loaded == alpha:
+            return
+        self._network.load_state_dict(interpolate(self._theta_0, self._theta_1, alpha))
+        if self.train == "both" and 0 < alpha < 1:  # at the ends the head holds them already
+            self._network.keep_words()
+        self._loaded = alpha
+
+    def _start_at_probe(self, labeled: Images) -> None:
+        """Let the head be a linear probe on the untouched tower's features of the training images."""
+        from kit.models.training.probe import fit_probe, set_head
+
+        coefficients, intercepts = fit_probe(self.encode(labeled, alpha=0.0), labeled)
+        scale = self._network.logit_scale
+        set_head(self._network.head, coefficients / scale, intercepts / scale)
+
+    def _build(self, pool: Pool) -> None:
+        """Build the zero-shot classifier: towers and words; what it is made of is `theta_0`."""
+        import torch
+
+        from kit.features.device import choose_training, device_name
+        from kit.features.encoders import load_encoder
+        from kit.models.training.batches import reproducible
+        from kit.models.training.blend import copy_state
+        from kit.models.training.clip import make_classifier
+
+        spec, words = parse_encoder(self.encoder, self.encoder_args, pool.lookup), prompts_of(pool, self.prompts)
+        if spec.library != "open_clip":
+            raise InputError(f"encoder {spec.text!r}: clip_finetune trains open_clip models; fine_tune trains timm's")
+        with reproducible(self.seed, device_name()):  # networks draw random weights before they load their own
+            text = read_text_weights(pool, self.encoder, self.encoder_args, self.prompts)
+            encoder = load_encoder(spec)
+            network = make_classifier(encoder, text, words if self.train == "both" else None, self.probe_first)
+        network.head.requires_grad_(self.train_head or self.probe_first)
+        self._preprocessing, self._device = encoder.preprocessing, device_name()
+        geometry = self._preprocessing.geometry
+        rule = choose_training(network.tower, min(geometry.height, geometry.width), self._device)
+        self._precision = rule if self.precision == "auto" else self.precision
+        self._network = network.to(device=self._device, memory_format=torch.channels_last)
+        self._theta_0, self._loaded = copy_state(network), 0.0
+        self._made_from = [asdict(self), spec.identity, words.key]

@@ -1,0 +1,145 @@
+"""What every model that trains a network by the one training loop has in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from kit.config.competition import Competition
+from kit.core.errors import InputError
+from kit.core.names import MULTILABEL
+from kit.data.images import Images
+from kit.models.balance import Adjustable
+from kit.models.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kit.features.encoders import Preprocessing
+
+
+SHARES = "class_shares"  # name of the kept tensor that says how frequent the classes are
+
+
+@dataclass(kw_only=True)
+class TrainedNetwork(Adjustable, Recipe):
+    """Hold a network that was trained, and predict with it.
+
+    Parameters
+    ----------
+    tta
+        Average the predictions over views of an image: ``"mirror"``, ``"crops"`` (four corners and the middle) or
+        ``"mirrored_crops"``, each beside the image itself; see `kit.models.training.views`. No mirror for digits and
+        letters.
+    precision
+        ``"auto"`` for a fixed rule per device and network, or ``"float32"``, ``"bfloat16"``, ``"float16"``.
+    seed
+        Of the network's start, order, augmentation and dropout.
+    """
+
+    tta: Literal["none", "mirror", "crops", "mirrored_crops"] = "none"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        self.recall_classes(np.zeros(0))  # until it is fitted
+        self._checkpoint: Path | None = None
+
+    def check_competition(self, competition: Competition) -> None:
+        """Refuse options that name one class per image where an image may have several.
+
+        Raises
+        ------
+        InputError
+            Naming the option.
+        """
+        super().check_competition(competition)
+        if competition.facts.task == MULTILABEL and self.loss == "balanced_softmax":
+            raise InputError('loss = "balanced_softmax" is of one label per image; with several use class weights')
+        if competition.facts.task == MULTILABEL and self.semi != "none":
+            raise InputError(f'semi = "{self.semi}" names one class per unlabelled image: not with several labels')
+
+    def say(self, images: Images) -> np.ndarray:
+        """Return the network's own probabilities, (n_images, n_classes)."""
+        from kit.models.training.batches import predict_network
+
+        return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
+
+    def _train(self, recipe: Recipe, labeled: Images, unlabeled: Images, head: nn.Module, made_from: object) -> None:
+        """Train the network that `_hold` keeps, by the one training loop; the diary is left in `diary_`."""
+        from kit.models.training.fit import fit_network
+
+        self.diary_ = fit_network(
+            self._network,
+            recipe,
+            labeled,
+            self._preprocessing,
+            unlabeled=unlabeled,
+            head=head,
+            seed=self.seed,
+            device=self._device,
+            precision=self._precision,
+            checkpoint=self._checkpoint,
+            made_from=made_from,
+        )
+
+    def encode(self, images: Images, alpha: float) -> np.ndarray:
+        """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
+
+        A model has `_start(pool)`, which gives the same one before training, and `_features(images)`.
+
+        Parameters
+        ----------
+        images
+            The images.
+        alpha
+            Weight of the trained network, 0..1; 0 is the network before training.
+
+        Raises
+        ------
+        InputError
+            When alpha does not lie in 0..1.
+        MissingWeights
+            When pretrained weights cannot be had.
+        """
+        from kit.models.training.blend import copy_state, interpolate
+
+        trained = copy_state(self._network)
+        theta_0 = trained if alpha == 1 else copy_state(self._start(images.pool)._network)
+        self._network.load_state_dict(interpolate(theta_0, trained, alpha))
+        try:
+            return self._features(images)
+        finally:
+            self._network.load_state_dict(trained)
+
+    def checkpoint_at(self, path: Path) -> None:
+        """Write checkpoints to `path`, and go on from the one that lies there."""
+        self._checkpoint = path
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the trained weights, and how frequent the classes were."""
+        weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
+        return weights | {SHARES: self.shares_}
+
+    def _take_weights(self, tensors: dict[str, np.ndarray]) -> None:
+        """Take trained weights back."""
+        import torch
+
+        weights = {key: torch.tensor(value) for key, value in tensors.items() if key != SHARES}
+        self._network.load_state_dict(weights)
+        self.recall_classes(tensors[SHARES])
+
+    def _hold(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        """Keep a network, on its device, with its preprocessing and precision."""
+        import torch
+
+        from kit.features.device import choose_training, device_name
+
+        self._preprocessing, self._device = preprocessing, device_name()
+        rule = choose_training(network, min(preprocessing.geometry.height, preprocessing.geometry.width), self._device)
+        self._precision = rule if self.precision == "auto" else self.precision
+        self._network = network.to(device=self._device, memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Training networks: the recipe, the one loop, and what it is made of; `fit` trains one network."""

@@ -1,0 +1,105 @@
+"""The one training loop of every network: pixels from the store, batches varied on the device, a checkpoint per epoch.
+
+Reads the decoded images of `kit.data.store`; writes a checkpoint where it is asked to. Every epoch draws from
+generators seeded by the seed and the epoch's number, so there is no generator state to save: a run that was killed and
+goes on at its last checkpoint ends with the very weights of a run that was not. Unlabelled images draw from generators
+of their own, so that where they teach nothing, training is the same as without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kit.core.files import key_of
+from kit.core.terminal import note
+from kit.data.images import Images
+from kit.features.encoders import Preprocessing
+from kit.models.training.adapters import add_adapters, merge_adapters
+from kit.models.training.batches import Forward, reproducible
+from kit.models.training.layers import checkpoint_activations
+from kit.models.training.loop import Diary, Loop
+from kit.models.training.recipe import Recipe
+from kit.models.training.unlabeled import check_unlabeled, describe_teaching
+
+
+def fit_network(
+    network: nn.Module,
+    recipe: Recipe,
+    labeled: Images,
+    preprocessing: Preprocessing,
+    *,
+    unlabeled: Images | None = None,
+    head: nn.Module | None = None,
+    forward: Forward = nn.Module.__call__,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "float32",
+    checkpoint: Path | None = None,
+    made_from: object = None,
+) -> Diary:
+    """Train a network in place; it ends on `device`, in evaluation mode, with the weights that shall predict.
+
+    Parameters
+    ----------
+    network
+        Parameters that do not require gradients stay as they are.
+    recipe
+        How to train.
+    labeled
+        Labelled images; their weights multiply their loss.
+    preprocessing
+        Of the network.
+    unlabeled
+        Images without labels, for recipes whose `semi` reads them; those among `labeled` are left out.
+    head
+        The part of `network` that learns in the frozen epochs, at a learning rate of its own; adapters leave it alone.
+    forward
+        ``forward(network, pixels)`` gives logits (n_images, n_classes).
+    seed
+        Of order, augmentation, dropout and hold-out.
+    device, precision
+        From `kit.features.device`.
+    checkpoint
+        File to write to and to go on from; the caller removes it.
+    made_from
+        JSON-like: what the network was made from. A checkpoint of anything else is ignored.
+
+    Returns
+    -------
+    list of dict
+        One per epoch: epoch (from 1), lr (highest of all groups, at the last step), loss (of labelled images, and of
+        those that joined), inner_accuracy and inner_loss (None without a hold-out), seconds. Where unlabelled images
+        took part also unlabeled_loss, mask_rate (share of them that taught), pseudo_share (of each class in what was
+        taught), threshold, consistency_weight; in self-training n_joined and counts (of each class).
+
+    Raises
+    ------
+    InputError
+        When the loss is no longer finite, the optimiser is unknown, the network lacks what the recipe asks for, or the
+        recipe asks for unlabelled images and there are none.
+    ValueError
+        When `recipe` has frozen epochs and there is no `head`.
+    TimeIsUp
+        When the time limit is reached; the checkpoint is written before.
+    """
+    if recipe.frozen_epochs and head is None:
+        raise ValueError("frozen epochs need a head that learns in them")
+    network.to(device=device, memory_format=torch.channels_last)
+    if recipe.grad_checkpointing:
+        checkpoint_activations(network)
+    with reproducible(seed, device):
+        if recipe.lora_rank:
+            add_adapters(network, head, recipe)
+        others = check_unlabeled(recipe, labeled, unlabeled)
+        loop = Loop(network, recipe, labeled, others, preprocessing, head, forward, seed, device, precision)
+        facts = (asdict(recipe), seed, preprocessing.key, precision, device, made_from)
+        data = (labeled.pool.key, labeled.rows.tolist(), labeled.labels.tolist(), labeled.weights.tolist())
+        loop.run(checkpoint, key_of(facts, data, others.rows.tolist()))
+        merge_adapters(network)
+    if recipe.semi != "none":
+        note(describe_teaching(recipe.semi, loop.diary[-1], labeled.classes))
+    return loop.diary

@@ -1,0 +1,242 @@
+"""The loop itself: epochs of batches, scored on a hold-out, checkpointed, resumed.
+
+Reads the decoded images of `kit.data.store`; writes a checkpoint where it is asked to.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import Generator, nn
+
+from kit.core.deadline import check_deadline, time_is_up
+from kit.core.errors import InputError
+from kit.core.files import write_atomic
+from kit.core.terminal import Progress, note
+from kit.data.images import Images
+from kit.data.store import read_rows, read_store
+from kit.features.encoders import Preprocessing
+from kit.models.balance import WEIGHTED, balance_images, class_shares
+from kit.models.training.augment import augment, augment_rarely
+from kit.models.training.batches import (
+    Forward,
+    ask,
+    draw_steps,
+    mark_copies,
+    mix,
+    predict_network,
+    seed_of,
+    split_off,
+    weighted_targets,
+)
+from kit.models.training.hold_out import HoldOut
+from kit.models.training.loss import make_loss
+from kit.models.training.optimizer import make_optimizer, make_schedule, set_mode
+from kit.models.training.recipe import Recipe
+from kit.models.training.semi import fixed_threshold, make_method
+from kit.models.training.steps import Batch, Steps
+from kit.models.training.unlabeled import Stream, take_confident
+
+BALANCE_STREAM = 2  # tells the draws of resampling from those of the order
+CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
+
+Diary = list[dict[str, Any]]
+
+
+class Loop:
+    """Hold everything that changes during training: what a checkpoint saves.
+
+    Parameters are those of `kit.models.training.fit.fit_network`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        labeled: Images,
+        unlabeled: Images,
+        preprocessing: Preprocessing,
+        head: nn.Module | None,
+        forward: Forward,
+        seed: int,
+        device: str,
+        precision: str,
+    ) -> None:
+        self.network, self.recipe, self.preprocessing, self.forward = network, recipe, preprocessing, forward
+        self.seed, self.device, self.precision = seed, device, precision
+        self.train, hold_out = split_off(labeled, recipe, seed)
+        self.hold_out = HoldOut(hold_out, preprocessing, device, precision, forward)
+        self.unlabeled = unlabeled
+        self.store = read_store(labeled.pool, preprocessing.geometry)
+        self.head = head
+        self.optimizer = make_optimizer(network, head, recipe)
+        self.ema = ModelEmaV3(network, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+        self.steps = Steps(network, forward, self.optimizer, device, precision, recipe.accumulate)
+        self.epoch = 0
+        self.diary: Diary = []
+        self.loss = make_loss(recipe, self.train)
+        shares = class_shares(self.train.labels, self.train.n_classes, self.train.weights)
+        self.method = make_method(recipe, torch.from_numpy(shares), recipe.label_smoothing)
+        if self.method is not None:
+            self.method.to(device)
+            pool = self.train.join(unlabeled) if self.method.on_labeled else unlabeled
+            second = "strong" if self.method.is_strong else recipe.augment
+            self.stream = Stream(pool, preprocessing, recipe, second, seed, device)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """Return the network that predicts: the moving average where there is one."""
+        return self.ema.module if self.ema else self.network
+
+    def run(self, checkpoint: Path | None, key: str) -> None:
+        """Train to the end from the start or the checkpoint, and load the weights that shall predict."""
+        if checkpoint is not None:
+            self._resume(checkpoint, key)
+        saved = time.monotonic()
+        with Progress("epochs", self.recipe.epochs - self.epoch) as progress:
+            while self.epoch < self.recipe.epochs and not self._is_stale():
+                self._run_epoch()
+                progress.advance(detail=f"loss {self.diary[-1]['loss']:.3f}")
+                is_late = time_is_up()
+                if checkpoint is not None and (is_late or time.monotonic() - saved >= CHECKPOINT_SECONDS):
+                    self._save(checkpoint, key)
+                    saved = time.monotonic()
+                if is_late:
+                    check_deadline()
+        set_mode(self.network, self.head, self.optimizer, self.recipe, frozen=False)
+        best = self.hold_out.best
+        if best or self.ema:
+            self.network.load_state_dict(best["weights"] if best else self.averaged.state_dict())
+        self.network.eval()
+
+    def _run_epoch(self) -> None:
+        """Train one epoch, score it on the hold-out and write the diary."""
+        started = time.monotonic()
+        train, joined = self._join()
+        train = self._balance(train)
+        losses = self._train_epoch(train.join(train) if self.recipe.augment_copy else train)
+        self.epoch += 1
+        if not np.isfinite([*losses.values()]).all():
+            raise InputError(f"training diverged in epoch {self.epoch}: the loss is {losses['loss']}; lower lr")
+        accuracy, inner_loss = self.hold_out.score(self.averaged)
+        self.diary.append(
+            {
+                "epoch": self.epoch,
+                "lr": max(group["lr"] for group in self.optimizer.param_groups),
+                **losses,
+                "inner_accuracy": accuracy,
+                "inner_loss": inner_loss,
+                **joined,
+                **(self.method.report() if "unlabeled_loss" in losses else {}),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        )
+
+    def _balance(self, train: Images) -> Images:
+        """Return the epoch's training images as they shall count; resampling draws anew in every epoch."""
+        if train.is_multilabel and self.recipe.balance in WEIGHTED:  # each class has its weight in the loss
+            return train
+        train = balance_images(train, self.recipe, seed_of(self.seed, self.epoch, BALANCE_STREAM), repeat=True)
+        self.is_copy = torch.from_numpy(mark_copies(train.rows))
+        return train
+
+    def _join(self) -> tuple[Images, dict[str, Any]]:
+        """Return the epoch's training images: in self-training, from its epoch on, with those named confidently."""
+        recipe = self.recipe
+        if recipe.semi != "self_training" or self.epoch + 1 < recipe.of_semi("join_epoch"):
+            return self.train, {}
+        proba = predict_network(
+            self.averaged, self.unlabeled, self.preprocessing, self.device, self.precision, self.forward
+        )
+        threshold = fixed_threshold(recipe, proba.shape[1], recipe.label_smoothing)
+        taken, facts = take_confident(self.unlabeled, proba, threshold, recipe.of_semi("unlabeled_weight"))
+        return (self.train.join(taken) if recipe.of_semi("unlabeled_weight") else self.train), facts
+
+    def _train_epoch(self, train: Images) -> dict[str, float]:
+        """Step through all batches; return the mean loss, and that of unlabelled images where they took part."""
+        frozen = self.epoch < self.recipe.frozen_epochs
+        done = self.epoch if frozen else self.epoch - self.recipe.frozen_epochs  # epochs of this phase
+        set_mode(self.network, self.head, self.optimizer, self.recipe, frozen)
+        torch.manual_seed(seed_of(self.seed, self.epoch))  # dropout, stochastic depth, mixup
+        generator = Generator().manual_seed(seed_of(self.seed, self.epoch))
+        batches = draw_steps(train.rows, self.recipe.batch_size, self.recipe.steps_per_epoch, generator)
+        schedule = make_schedule(self.optimizer, self.recipe, len(batches), frozen)
+        n_images, teaches = sum(map(len, batches)), self.method is not None and not frozen
+        if teaches:
+            self.stream.restart(self.epoch, n_images * self.recipe.of_semi("unlabeled_ratio"))
+        total, total_unlabeled = torch.zeros((2,), device=self.device)
+        for i, positions in enumerate(batches):
+            schedule.step_update(done * len(batches) + i + 1)
+            taught = self._teach(len(positions), done + i / len(batches)) if teaches else []
+            loss, *others = self.steps.take([self._read(train, positions, generator), *taught])
+            total += loss * len(positions)
+            total_unlabeled += sum(others) * len(positions)
+            if self.ema:
+                self.ema.update(self.network, step=self.epoch * len(batches) + i + 1)
+        losses = {"loss": float(total) / n_images}
+        return losses | ({"unlabeled_loss": float(total_unlabeled) / n_images} if teaches else {})
+
+    def _read(self, train: Images, positions: np.ndarray, generator: Generator) -> Batch:
+        """Return varied, standardised pixels and weighted targets."""
+        recipe = self.recipe
+        pixels = torch.from_numpy(read_rows(self.store, train.rows[positions])).to(self.device)
+        copies = torch.from_numpy(positions >= len(train) // 2) if recipe.augment_copy else None
+        if recipe.augment_rare is None:
+            pixels = augment(pixels, recipe.augment, generator, recipe.flip, copies)
+        else:
+            levels = recipe.augment, recipe.augment_rare
+            pixels = augment_rarely(pixels, levels, generator, recipe.flip, self.is_copy[positions])
+        pixels = self.preprocessing.normalise(pixels)
+        targets = weighted_targets(train, positions, recipe.label_smoothing).to(self.device)
+        pixels, targets = mix(pixels, targets, recipe.mixup, recipe.cutmix)
+        return Batch(pixels.contiguous(memory_format=torch.channels_last), targets, self.loss)
+
+    def _teach(self, n_labeled: int, done: float) -> list[Batch]:
+        """Return the step's unlabelled batch with what a teacher asks of it; none where it teaches nothing."""
+        progress = done / (self.recipe.epochs - self.recipe.frozen_epochs)
+        weak, strong = self.stream.views(n_labeled * self.recipe.of_semi("unlabeled_ratio"))
+        teacher = self.averaged if self.method.by_average else self.network
+        targets = self.method.teach(ask(teacher, weak, self.forward, self.precision), progress)
+        return [] if targets is None else [Batch(strong, targets, self.method.loss)]
+
+    def _is_stale(self) -> bool:
+        """Return whether the inner accuracy has not risen for `patience` epochs of the whole network."""
+        patience = self.recipe.patience
+        return patience is not None and min(self.hold_out.stale, self.epoch - self.recipe.frozen_epochs) >= patience
+
+    def _save(self, checkpoint: Path, key: str) -> None:
+        """Write everything that the next epoch depends on."""
+        state = {name: part.state_dict() for name, part in self._stateful().items()}
+        state |= {"key": key, "epoch": self.epoch, "diary": self.diary}
+        with write_atomic(checkpoint) as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # of a full disk torch itself says "unexpected pos"
+                    raise error.__context__ from error
+                raise
+
+    def _resume(self, checkpoint: Path, key: str) -> None:
+        """Go on from a checkpoint of the same settings and images; ignore any other."""
+        if not checkpoint.exists():
+            return
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file makes the unpickler raise anything
+            note(f"{checkpoint} cannot be read ({type(error).__name__}): training begins anew")
+            return
+        if state.get("key") == key:
+            for name, part in self._stateful().items():
+                part.load_state_dict(state[name])
+            self.epoch, self.diary = state["epoch"], state["diary"]
+
+    def _stateful(self) -> dict[str, Any]:
+        parts = {"network": self.network, "optimizer": self.optimizer, "scaler": self.steps.scaler}
+        parts["hold_out"] = self.hold_out
+        parts |= {"ema": self.ema.module} if self.ema else {}
+        return parts | ({"method": self.method} if self.method else {})

@@ -1,0 +1,86 @@
+"""What follows from a recipe before the first step.
+
+Parameter groups of timm's optimisers, timm's cosine schedule counted in steps, and what is frozen when.
+"""
+
+from __future__ import annotations
+
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.scheduler import CosineLRScheduler
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from kit.core.errors import InputError, nearest
+from kit.models.training.layers import layer_scales
+from kit.models.training.recipe import Recipe
+
+
+def make_optimizer(network: nn.Module, head: nn.Module | None, recipe: Recipe) -> Optimizer:
+    """Build the optimiser: a group each for body and head, decayed and not, and for each layer with a rate of its own.
+
+    Raises
+    ------
+    InputError
+        When timm knows no such optimiser, or not the layers of the network.
+    """
+    exempt = set(getattr(network, "no_weight_decay", set)())
+    scales = layer_scales(network, recipe.layer_decay) if recipe.layer_decay < 1 else {}
+    of_head = _parts(head)
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            is_head, decays = id(parameter) in of_head, parameter.ndim > 1 and name not in exempt
+            groups.setdefault((is_head, decays, 1.0 if is_head else scales.get(name, 1.0)), []).append(parameter)
+    head_lr = recipe.lr if recipe.head_lr is None else recipe.head_lr
+    head_decay = recipe.weight_decay if recipe.head_weight_decay is None else recipe.head_weight_decay
+    settings = [
+        {
+            "params": parameters,
+            "lr": head_lr if is_head else recipe.lr,
+            "lr_scale": scale,  # timm's schedules multiply by it
+            "weight_decay": (head_decay if is_head else recipe.weight_decay) if decays else 0.0,
+        }
+        for (is_head, decays, scale), parameters in groups.items()
+    ]
+    try:
+        return create_optimizer_v2(settings, recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    except (ValueError, AssertionError) as error:
+        hint = nearest(recipe.optimizer, list_optimizers())
+        raise InputError(f"optimizer {recipe.optimizer!r}: timm cannot build it; {hint}") from error
+
+
+def make_schedule(optimizer: Optimizer, recipe: Recipe, steps_per_epoch: int, frozen: bool) -> CosineLRScheduler:
+    """Build the schedule of the frozen or of the unfrozen epochs: up, then down to zero, counted in steps.
+
+    Call ``step_update(n)`` before step n = 1, 2, ... of the phase. The horizon lies one step past the last, so that
+    neither the first nor the last step is lost on a learning rate of zero.
+    """
+    n_epochs = min(recipe.frozen_epochs, recipe.epochs) if frozen else recipe.epochs - recipe.frozen_epochs
+    n_steps = n_epochs * steps_per_epoch
+    warmup = round(recipe.warmup_share * n_steps)
+    return CosineLRScheduler(
+        optimizer, t_initial=n_steps + 1 - warmup, warmup_t=warmup, warmup_prefix=True, t_in_epochs=False
+    )
+
+
+def set_mode(network: nn.Module, head: nn.Module | None, optimizer: Optimizer, recipe: Recipe, frozen: bool) -> None:
+    """Put a network into training mode, with its body frozen or not.
+
+    A frozen body keeps its batch norms in evaluation mode: their running statistics would follow the training images
+    even where no parameter learns. `Recipe.freeze_batch_norm` keeps them so to the end.
+    """
+    of_head = _parts(head)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.requires_grad_(not frozen or id(parameter) in of_head)
+    network.train()
+    if frozen or recipe.freeze_batch_norm:
+        for module in network.modules():
+            if isinstance(module, _BatchNorm) and id(module) not in of_head:
+                module.eval()
+
+
+def _parts(head: nn.Module | None) -> set[int]:
+    """Return the identities of a module's parameters and of the modules in it."""
+    return {id(part) for part in [*head.parameters(), *head.modules()]} if head is not None else set()

@@ -1,0 +1,30 @@
+"""Leaderboard: every run with CV +- SE, the paired test against the best, and local or Kaggle scores.
+
+- `rows`: what is known of every run. `board`: the rows as a table. `classes`: one run, class by class.
+- `remarks`: what must be known of a CV before it is believed.
+- `beside`: scores in other metrics than the competition's.
+- `solution`: the scorer of practice competitions, which alone reads a solution file.
+"""
+
+from kit.report.board.board import render, shorten_encoder
+from kit.report.board.classes import render_classes, score_classes
+from kit.report.board.remarks import optimistic_lists, remarks_on
+from kit.report.board.rows import SAME, Row, leaderboard, used_test_images
+from kit.report.board.solution import local_score, read_solution, solution_hash, why_cv_only
+
+__all__ = [
+    "SAME",
+    "Row",
+    "leaderboard",
+    "local_score",
+    "optimistic_lists",
+    "read_solution",
+    "remarks_on",
+    "render",
+    "render_classes",
+    "score_classes",
+    "shorten_encoder",
+    "solution_hash",
+    "used_test_images",
+    "why_cv_only",
+]

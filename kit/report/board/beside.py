@@ -1,0 +1,43 @@
+"""What stands beside the competition's metric: scores that show what it may hide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kit.core.errors import InputError
+from kit.core.names import MULTICLASS, MULTILABEL
+from kit.data.prepared import Prepared
+from kit.runs.store import Result, decided_rows, oof_rows
+from kit.scoring.metrics import find_metric, score_with_error
+
+BESIDE = {
+    MULTICLASS: ("accuracy", "balanced_accuracy", "macro_f1"),
+    MULTILABEL: ("accuracy", "macro_f1", "micro_f1", "map"),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Hold a score and one standard error, in the metric's unit."""
+
+    score: float
+    se: float
+
+
+def score_beside(prepared: Prepared, result: Result) -> dict[str, Score]:
+    """Return a run's out-of-fold scores in the metrics that always count, save the competition's own.
+
+    Thresholds count where decisions do: they differ by fold, and would mix up the order of the probabilities.
+    """
+    labels, decided = decided_rows(prepared, result)
+    _, proba = oof_rows(prepared, result.predictions("oof"))
+    found = {}
+    for name in BESIDE[prepared.competition.facts.task]:
+        if name == prepared.competition.metric.name:
+            continue
+        try:
+            said = decided if find_metric(name).needs == "labels" else proba
+            found[name] = Score(*score_with_error(name, labels, said, prepared.scored_groups))
+        except InputError:  # the competition's metric is what must be defined; one beside it may be missing
+            continue
+    return found

@@ -1,0 +1,159 @@
+"""The leaderboard's rows: what is known of every run.
+
+Reads run.json and the predictions of finished runs, the ledger, and a practice competition's solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kit.core.errors import InputError
+from kit.data.prepared import Prepared
+from kit.kaggle.submission.ledger import is_of, read_ledger
+from kit.report.board.beside import Score, score_beside
+from kit.report.board.remarks import remarks_on, sources_of
+from kit.report.board.solution import Label, local_score, read_solution, why_cv_only
+from kit.runs.decide.decisions import decided_test
+from kit.runs.store import Result, compare_runs, read_provenance
+from kit.scoring.metrics import distinguishable
+
+SAME = "not distinguishable"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold one line of the leaderboard; None where a thing is not known.
+
+    `test_images_used` says that the run, one of its teachers or one of its members learned from test images;
+    `pseudo_precision` is the share, 0..1, of the test images it was taught whose pseudo label the solution confirms;
+    `beside` holds the out-of-fold scores in other metrics by name;
+    `remarks` hold what must be known of the CV before it is believed, and why rounds of pseudo labels ended.
+    """
+
+    run: str
+    model: str
+    encoder: str | None
+    round: int | None
+    test_images_used: bool
+    cv: float | None
+    se: float | None
+    difference: float | None
+    difference_se: float | None
+    verdict: str
+    local: float | None
+    local_se: float | None
+    public: str | None
+    private: str | None
+    seconds: float | None
+    remarks: tuple[str, ...] = ()
+    pseudo_precision: float | None = None
+    beside: dict[str, Score] = field(default_factory=dict)
+
+
+def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> list[Row]:
+    """Return the leaderboard's rows, best CV first.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    results
+        Finished runs, the ensemble among them.
+    skipped
+        Runs that could not be made, and why.
+    """
+    sign = prepared.competition.metric.sign
+    ordered = sorted(results, key=lambda result: -sign * result.facts["cv"])
+    solution = read_solution(prepared)
+    cv_only = None if solution is None else why_cv_only(prepared)
+    ledger = read_ledger(prepared.competition)
+    rows = [_row(prepared, result, ordered[0], solution, cv_only, ledger) for result in ordered]
+    empty = dict.fromkeys(Row.__dataclass_fields__) | {"remarks": (), "beside": {}}
+    for name, reason in skipped.items():
+        run = prepared.competition.runs[name]
+        text = {"run": name, "model": run.model, "encoder": run.options.get("encoder"), "verdict": f"skipped: {reason}"}
+        rows.append(Row(**empty | text | {"test_images_used": run.use_test_images}))
+    return rows
+
+
+def used_test_images(prepared: Prepared, result: Result) -> bool:
+    """Return whether a run learned from test images, by itself or through its teachers or members.
+
+    How an import was made is not known; it counts as one that did not.
+
+    Raises
+    ------
+    InputError
+        When a teacher or member is not there any more.
+    """
+    return bool(result.facts.get("use_test_images")) or any(
+        used_test_images(prepared, source) for source in sources_of(prepared, result)
+    )
+
+
+def _row(
+    prepared: Prepared,
+    result: Result,
+    best: Result,
+    solution: dict[str, Label] | None,
+    cv_only: str | None,
+    ledger: list[dict[str, str]],
+) -> Row:
+    """Fill one line."""
+    name, facts = result.name, result.facts
+    options = facts.get("options") or {}
+    difference, error = compare_runs(prepared, result, best)
+    local: tuple[float | None, float | None] = (None, None)
+    if solution is not None and cv_only is None:
+        try:
+            local = local_score(prepared, solution, decided_test(prepared, result))
+        except InputError as refusal:  # what cannot be had of one run must not hide the others
+            cv_only = str(refusal)
+    public, private = _kaggle_scores(prepared, ledger, result)
+    return Row(
+        run=name,
+        model=facts["model"],
+        encoder=options.get("encoder"),
+        round=int(name.rpartition(".")[2]) if facts.get("pseudo") else None,
+        test_images_used=used_test_images(prepared, result),
+        cv=facts["cv"],
+        se=facts["se"],
+        difference=difference,
+        difference_se=error,
+        verdict=_verdict(result is best, difference, error),
+        local=local[0],
+        local_se=local[1],
+        public=public,
+        private=private,
+        seconds=facts.get("seconds"),
+        remarks=remarks_on(prepared, result, cv_only),
+        pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
+        beside=score_beside(prepared, result),
+    )
+
+
+def _pseudo_precision(prepared: Prepared, result: Result, solution: dict[str, Label]) -> float | None:
+    """Return which share of the test images that a run was taught is right; None where it was taught none."""
+    right: list[bool] = []
+    for fold in prepared.scored if result.facts.get("pseudo") else ():
+        pseudo = (read_provenance(result.folder, fold) or {}).get("pseudo")
+        for name, code in zip(pseudo["ids"], pseudo["codes"], strict=True) if pseudo else ():
+            split, _, image_id = name.partition("/")
+            right += [bool(np.all(solution[image_id] == code))] if split == "test" else []
+    return float(np.mean(right)) if right else None
+
+
+def _kaggle_scores(prepared: Prepared, ledger: list[dict[str, str]], result: Result) -> tuple[str | None, str | None]:
+    """Return Kaggle's latest public and private scores of what would be sent of this run today."""
+    sent = [row for row in ledger if (row["public"] or row["private"]) and is_of(prepared, result, row)]
+    return (sent[-1]["public"] or None, sent[-1]["private"] or None) if sent else (None, None)
+
+
+def _verdict(is_best: bool, difference: float, error: float) -> str:
+    """Say whether a run can be told from the best."""
+    if is_best:
+        return "best"
+    return f"{difference:+.3f} ± {error:.3f}" if distinguishable(difference, error) else SAME

@@ -1,0 +1,118 @@
+"""Label correlation: which labels go together, by the labels, by what a run says, and which it takes for each other.
+
+Reads a finished run's oof predictions, where an image may have several labels; writes
+``runs/NAME/RUN/KEY/label_correlation.json`` and ``.png``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.core.files import write_json
+from kit.data.prepared import Prepared
+from kit.report.correlation import draw_maps, list_cells
+from kit.runs.store import Result, oof_rows
+
+MOST_PAIRS = 10  # pairs of classes that are named
+N_ERRORS = 2  # standard errors from which a pair is named
+
+
+@dataclass(frozen=True)
+class LabelCorrelation:
+    """Hold how the classes go together on images that the models had not seen.
+
+    Parameters
+    ----------
+    classes
+        Class names.
+    labels, proba
+        (n_classes, n_classes) Pearson correlations of the labels, and of the probabilities, -1..1; NaN for a class that
+        all images have or none.
+    errors, errors_se
+        The same of label minus probability, and its standard error. Below 0 one class is taken for the other; above 0
+        both are missed, or wrongly said, together. It is 0 where a run has learned all that one says of the other.
+    is_related
+        (n_classes, n_classes) whether one stands above the other or is it: those go together in any case.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    proba: np.ndarray
+    errors: np.ndarray
+    errors_se: np.ndarray
+    is_related: np.ndarray
+
+    def pairs(self) -> list[dict[str, Any]]:
+        """Return the pairs whose errors surely go together or against each other, the strongest first."""
+        with np.errstate(invalid="ignore"):
+            is_sure = np.abs(self.errors) > N_ERRORS * self.errors_se
+        rows, columns = np.nonzero(np.triu(is_sure & ~self.is_related, k=1))
+        order = np.argsort(-np.abs(self.errors[rows, columns]), kind="stable")[:MOST_PAIRS]
+        names = ("labels", "proba", "errors", "errors_se")
+        return [
+            {"classes": [self.classes[i], self.classes[j]]} | {name: float(getattr(self, name)[i, j]) for name in names}
+            for i, j in zip(rows[order].tolist(), columns[order].tolist(), strict=True)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it for JSON; null where a class does not vary."""
+        maps = {name: list_cells(getattr(self, name)) for name in ("labels", "proba", "errors", "errors_se")}
+        return {"classes": list(self.classes), **maps, "pairs": self.pairs()}
+
+
+def correlate_labels(prepared: Prepared, result: Result) -> LabelCorrelation:
+    """Measure how the classes go together, out of fold.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready, with several labels per image.
+    result
+        A finished run, or the ensemble.
+    """
+    labels, proba = oof_rows(prepared, result.predictions("oof"))
+    (own, _), (said, _), (errors, errors_se) = (
+        correlations(values.astype(np.float64), prepared.scored_groups) for values in (labels, proba, labels - proba)
+    )
+    tree, same = prepared.hierarchy, np.eye(len(prepared.classes), dtype=bool)
+    is_related = same if tree is None else tree.ancestors | tree.ancestors.T
+    return LabelCorrelation(prepared.classes, own, said, errors, errors_se, is_related)
+
+
+def correlations(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Pearson correlations of columns, and their standard errors by the images' influence.
+
+    Parameters
+    ----------
+    values
+        (n_images, n_classes) float64.
+    groups
+        (n_images,) whole numbers, equal for images that are not independent.
+
+    Returns
+    -------
+    tuple
+        Two of (n_classes, n_classes); NaN for a column that does not vary.
+    """
+    centred, (_, group) = values - values.mean(axis=0), np.unique(groups, return_inverse=True)
+    spread = values.std(axis=0)
+    units = centred / np.where(spread > 0, spread, np.nan)  # (n_images, n_classes)
+    found = units.T @ units / len(units)
+    errors, sums = np.empty_like(found), np.zeros((group.max() + 1, found.shape[1]))
+    for row, own in enumerate(units.T):
+        sums[:] = 0
+        np.add.at(sums, group, own[:, None] * units - found[row] * (own[:, None] ** 2 + units**2) / 2)
+        errors[row] = np.sqrt((sums**2).sum(axis=0)) / len(units)
+    return found, errors
+
+
+def write_label_correlation(found: LabelCorrelation, result: Result) -> Path:
+    """Write label_correlation.json and .png beside a run's predictions; return the picture's path."""
+    write_json(result.folder / "label_correlation.json", {"run": result.name} | found.as_dict())
+    path = result.folder / "label_correlation.png"
+    draw_maps({"labels": found.labels, "probabilities": found.proba}, found.classes, result.name, "correlation", path)
+    return path

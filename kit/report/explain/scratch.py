@@ -1,0 +1,106 @@
+"""Scratch: pictures that lie in no file, shown to a fitted model as if they were images of the competition.
+
+Writes a temporary folder with the features or pixels of one handful of pictures at a time; nothing of it stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from kit.data.images import Images, Pool
+from kit.data.store import Geometry, keep_pixels
+from kit.features.cache import Forward, keep_features
+from kit.features.weights import parse_encoder
+
+
+class Scratch:
+    """Hold a folder for pictures that are made up; use it as a context, which deletes it.
+
+    Parameters
+    ----------
+    pool
+        The competition's images: classes and words are theirs.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._towers: dict[tuple[str, str], Forward] = {}
+
+    def __enter__(self) -> Scratch:
+        self._folder = TemporaryDirectory(prefix="explain-")
+        texts = self.pool.cache / "text"
+        texts.mkdir(parents=True, exist_ok=True)
+        (Path(self._folder.name) / "text").symlink_to(texts.resolve())  # the words' features are the competition's
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def ask(
+        self,
+        pixels: np.ndarray,
+        geometry: Geometry,
+        encoder: tuple[str, dict[str, Any]] | None,
+        say: Callable[[Images], np.ndarray],
+    ) -> np.ndarray:
+        """Return what a function of images says of pictures.
+
+        Parameters
+        ----------
+        pixels
+            (n_images, 3, h, w) uint8, of this geometry.
+        geometry
+            That of the model or of its encoder.
+        encoder
+            Name and arguments of the encoder whose features the model reads; None for one that reads pixels.
+        say
+            Images in, (n_images, n_dims) out.
+        """
+        pool = self._pool_of(pixels)
+        if encoder is None:
+            keep_pixels(pool, geometry, pixels)
+        else:
+            keep_features(pool, *encoder, self.encode(pixels, *encoder).astype(np.float16))
+        said = say(pool.select(np.arange(len(pixels))))
+        for kind in ("store", "features"):
+            shutil.rmtree(pool.cache / kind, ignore_errors=True)
+        return said
+
+    def encode(self, pixels: np.ndarray, encoder: str, args: dict[str, Any]) -> np.ndarray:
+        """Return an encoder's features of pictures, (n_images, n_dims) float32 of unit length."""
+        import torch
+
+        return self.tower(encoder, args)(torch.from_numpy(pixels))
+
+    def tower(self, encoder: str, args: dict[str, Any]) -> Forward:
+        """Return an encoder's image tower, loaded once; in the precision in which features are made."""
+        from kit.features.device import choose_precision, device_name
+        from kit.features.encoders import load_encoder
+
+        key = (encoder, repr(args))
+        if key not in self._towers:
+            spec = parse_encoder(encoder, args, self.pool.lookup)
+            self._towers[key] = Forward(load_encoder(spec), choose_precision(spec, device_name()))
+        return self._towers[key]
+
+    def _pool_of(self, pixels: np.ndarray) -> Pool:
+        """Return a pool of pictures; its key is that of their pixels."""
+        ids = np.array([f"{i:04d}" for i in range(len(pixels))], dtype=object)
+        return replace(
+            self.pool,
+            ids=ids,
+            splits=np.full(len(ids), "test", dtype=object),
+            paths=np.full(len(ids), "", dtype=object),
+            digests=np.array([hashlib.sha256(own.tobytes()).hexdigest() for own in pixels], dtype=object),
+            groups=np.arange(len(ids)),
+            cache=Path(self._folder.name),
+            embeddings=None,
+        )

@@ -1,0 +1,149 @@
+"""Charts as PNG and CSV files, for a write-up and for whoever wants the numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kit.core.files import write_atomic
+from kit.core.terminal import track
+from kit.report.page.parts import IN_LEGEND, Chart, Heatmap, Matrices, Plot, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INCHES_PER_NAME = 0.24
+INCHES_PER_LETTER = 0.08
+TITLE_LETTERS = 52  # of a line of a title
+WITHOUT_GLYPH = "Glyph .* missing from"  # matplotlib's warning about a script that its font lacks
+MATRICES_PER_ROW = 6
+MOST_LEGEND = 12  # series that a legend names
+
+
+def write_pictures(charts: Sequence[Chart], folder: Path) -> list[Path]:
+    """Write KEY.png of every chart; return the files."""
+    written = []
+    for chart in track(charts, "png"):
+        path = folder / f"{chart.key}.png"
+        figure = DRAW[type(chart)](chart)
+        with warnings.catch_warnings(), write_atomic(path) as file:
+            warnings.filterwarnings("ignore", WITHOUT_GLYPH)
+            figure.savefig(file, format="png", dpi=120)
+        written.append(path)
+    return written
+
+
+def write_numbers(charts: Sequence[Chart], folder: Path) -> list[Path]:
+    """Write KEY.csv, the numbers behind every chart; return the files."""
+    written = []
+    for chart in charts:
+        rows = chart.rows()
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]) if rows else ["empty"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        path = folder / f"{chart.key}.csv"
+        with write_atomic(path) as file:
+            file.write(text.getvalue().encode())
+        written.append(path)
+    return written
+
+
+def _draw_plot(chart: Plot) -> Figure:
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(x for own in chart.series for x in own.x if isinstance(x, str)))
+    length = max(6.5, INCHES_PER_NAME * len(names) + 1.5)
+    figure = Figure(figsize=(8, length) if chart.upright else (length if names else 7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for number in range(len(chart.series)):
+        _draw_series(axes, chart, number, names)
+    shown = [shorten(name) for name in names]
+    if names and chart.upright:
+        axes.set_yticks(range(len(names)), shown, parse_math=False)
+        axes.invert_yaxis()
+    elif names:
+        axes.set_xticks(range(len(names)), shown, rotation=90, parse_math=False)
+    across, along = ("y", "x") if chart.upright else ("x", "y")
+    axes.set(xlabel=chart.x_title, ylabel=chart.y_title)
+    if chart.x_range:
+        axes.set(**{f"{across}lim": chart.x_range})
+    if chart.y_range:
+        axes.set(**{f"{along}lim": chart.y_range})
+    if chart.is_log:
+        axes.set(**{f"{along}scale": "log"})
+    if 1 < len(chart.series) <= MOST_LEGEND:
+        for text in axes.legend(fontsize=8).get_texts():
+            text.set_parse_math(False)
+    axes.set_title(fill(chart.title, TITLE_LETTERS), parse_math=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _draw_series(axes: Axes, chart: Plot, number: int, names: list[str]) -> None:
+    """Draw one series; bars of several series stand side by side."""
+    own = chart.series[number]
+    y = np.array([np.nan if value is None else value for value in own.y], dtype=float)
+    at = np.array([names.index(x) if isinstance(x, str) else x for x in own.x], dtype=float)
+    error = None if own.error is None else np.array([0 if value is None else value for value in own.error])
+    if own.kind == "bars":
+        n_bars = sum(other.kind == "bars" for other in chart.series)
+        width = 0.8 / n_bars
+        place, bar = at + (number - (n_bars - 1) / 2) * width, axes.barh if chart.upright else axes.bar
+        bar(place, y, width, label=shorten(own.name, IN_LEGEND), **{"xerr" if chart.upright else "yerr": error})
+        return
+    style = {"line": "o-", "points": "o", "dashes": ":", "steps": "-"}[own.kind]
+    if chart.upright:
+        axes.errorbar(y, at, xerr=error, fmt=style, label=shorten(own.name, IN_LEGEND), markersize=4)
+    else:
+        axes.errorbar(at, y, yerr=error, fmt=style, label=shorten(own.name, IN_LEGEND), markersize=4)
+
+
+def _draw_heatmap(chart: Heatmap) -> Figure:
+    from matplotlib.figure import Figure
+
+    values = np.asarray(chart.values, dtype=float)
+    n_rows, n_columns = values.shape
+    columns, rows = ([shorten(name) for name in names] for names in (chart.column_names, chart.row_names))
+    width, height = max(3.0, INCHES_PER_NAME * n_columns) + 1.5, max(2.5, INCHES_PER_NAME * n_rows) + 1.0
+    beside, below = (INCHES_PER_LETTER * max(map(len, names), default=0) for names in (rows, columns))
+    figure = Figure(figsize=(width + beside, height + below), layout="constrained")
+    axes = figure.subplots()
+    lowest = 0 if np.nanmin(values, initial=0) >= 0 else None
+    shown = axes.imshow(values, cmap="viridis", aspect="auto", vmin=lowest)
+    axes.set_xticks(range(n_columns), columns, rotation=90, parse_math=False)
+    axes.set_yticks(range(n_rows), rows, parse_math=False)
+    axes.set(xlabel=chart.x_title, ylabel=chart.y_title)
+    axes.set_title(fill(chart.title, TITLE_LETTERS), parse_math=False)
+    figure.colorbar(shown, ax=axes, shrink=0.8)
+    return figure
+
+
+def _draw_matrices(chart: Matrices) -> Figure:
+    from matplotlib.figure import Figure
+
+    n_columns = min(len(chart.names), MATRICES_PER_ROW)
+    n_rows = -(-len(chart.names) // n_columns)
+    figure = Figure(figsize=(2 * n_columns, 2 * n_rows + 0.6), layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for panel in panels[len(chart.names) :]:
+        panel.axis("off")
+    for panel, name, own in zip(panels, chart.names, chart.values, strict=False):
+        panel.imshow(own / np.maximum(own.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+        panel.set_title(shorten(name), fontsize=8, parse_math=False)
+        panel.set_xticks([0, 1], ["not said", "said"], fontsize=7)
+        panel.set_yticks([0, 1], ["is not", "is"], fontsize=7)
+        for (i, j), value in np.ndenumerate(own):
+            panel.text(j, i, str(value), ha="center", va="center", fontsize=8)
+    return figure
+
+
+DRAW = {Plot: _draw_plot, Heatmap: _draw_heatmap, Matrices: _draw_matrices}

@@ -1,0 +1,55 @@
+"""The ensemble: what each member weighs, and what would be lost without it."""
+
+from __future__ import annotations
+
+from kit.core.names import ENSEMBLE
+from kit.report.page.evidence import Evidence
+from kit.report.page.parts import Measured, Plot, Section, Series, Table
+from kit.runs.ensemble import leave_one_out, members_of
+
+MOST_MEMBERS = 8  # left out one by one, the heaviest: each costs a nested fit
+
+
+def build(evidence: Evidence) -> Section | None:
+    """Return weights, temperatures and the paired difference that each member makes."""
+    combined = next((result for result in evidence.results if result.name == ENSEMBLE), None)
+    if combined is None or len(combined.facts["weights"]) < 2:
+        return None
+    facts = combined.facts
+    names = sorted(facts["weights"], key=lambda name: -facts["weights"][name])
+    weights = Plot(
+        "ensemble-weights",
+        "Weights of the members",
+        "weight",
+        "",
+        _shrinkage(facts["shrinkage"]),
+        series=[Series("weight", names, [facts["weights"][name] for name in names], kind="bars")],
+        upright=True,
+    )
+    lost = leave_one_out(evidence.prepared, members_of(evidence.prepared), names[:MOST_MEMBERS])
+    rows = [
+        [
+            name,
+            Measured(facts["weights"][name]),
+            Measured(facts["temperatures"][name], digits=2),
+            Measured(*lost.get(name, (None, None)), 4),
+        ]
+        for name in names
+    ]
+    metric = evidence.prepared.competition.facts.metric
+    table = Table(
+        "Members",
+        ["member", "weight", "temperature", f"{metric} lost without it ± SE"],
+        rows,
+        "Lost without it: the ensemble refitted on the others, both nested, paired on the same images; negative where "
+        "the ensemble is better without it. "
+        + (f"Measured for the {MOST_MEMBERS} heaviest." if len(names) > MOST_MEMBERS else ""),
+    )
+    return Section("ensemble", "Ensemble", [weights, table])
+
+
+def _shrinkage(share: float) -> str:
+    if share == 0:
+        return "Learned weights were no better than equal ones on rows that did not choose them, so they are equal."
+    learned = round(100 * share)
+    return f"{learned} % learned, {100 - learned} % equal weights: as much as rows that did not choose them bear out."

@@ -1,0 +1,66 @@
+"""Prompt lists compared, with the confusions that they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kit.curate.words import EncoderScores, compare_prompts
+from kit.curate.words.confusions import Confusion
+from kit.report.page.evidence import Evidence
+from kit.report.page.parts import Fold, Measured, Part, Section, Table, Text
+from kit.runs.store import prompt_lists
+from kit.runs.store.build import build_model
+
+MOST_CONFUSIONS = 5
+
+
+def build(evidence: Evidence) -> Section | None:
+    """Return a table per encoder whose finished runs read words; a list's score is thereby looked at."""
+    prepared = evidence.prepared
+    runs = prepared.competition.runs
+    encoders = dict.fromkeys(
+        result.facts["options"]["encoder"]
+        for result in evidence.results
+        if result.facts.get("options")
+        and (run := runs.get(result.name))
+        and prompt_lists(build_model(prepared.competition, run))
+    )
+    parts: list[Part] = []
+    for encoder in encoders:
+        for scores in compare_prompts(prepared, encoder).encoders:
+            parts += _draw(scores, prepared.competition.facts.metric)
+    return Section("prompts", "Prompt lists", parts) if parts else None
+
+
+def _draw(scores: EncoderScores, metric: str) -> Sequence[Part]:
+    rows = []
+    for own in scores.lists:
+        against = own.against_names
+        rows.append(
+            [
+                own.name,
+                len(own.templates),
+                sum(map(len, own.words.values())),
+                Measured(own.score, own.se),
+                Measured(against.value, against.se) if against else "",
+                Measured(own.log_loss),
+                _name(own.resolves),
+                _name(own.causes),
+            ]
+        )
+    table = Table(
+        f"Zero-shot {metric} of every list with {scores.encoder}",
+        ["list", "templates", "words", f"{metric} ± SE", "against names ± SE", "log-loss", "resolves", "causes"],
+        rows,
+        "On all labelled images, nothing fitted. To take the best list by this table is a choice on these images; a "
+        "run with several lists chooses per fold.",
+    )
+    snippets = [
+        Fold(f"Words to edit in {own.name}", [Text(own.snippet, "code")]) for own in scores.lists if own.snippet
+    ]
+    return [table, *snippets]
+
+
+def _name(confusions: Sequence[Confusion]) -> str:
+    """Name the most frequent confusions."""
+    return "; ".join(f"{own.true} as {own.predicted} ({own.n})" for own in confusions[:MOST_CONFUSIONS])

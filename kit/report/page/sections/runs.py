@@ -1,0 +1,169 @@
+"""Each run by itself: confusions, classes, calibration, ROC, training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from kit.core.errors import some
+from kit.report.page.curves import calibrate_nested, order_by_similarity, reliability
+from kit.report.page.evidence import MOST_RUNS, Evidence, read_left
+from kit.report.page.parts import Chart, Fold, Heatmap, Matrices, Measured, Part, Plot, Section, Series, Table, Text
+from kit.runs.fit.fold import TRAINING
+from kit.runs.store import Result, fold_folder
+from kit.scoring.metrics import decide, per_class
+from kit.scoring.roc import Curve, confusions, roc_curves
+
+MOST_CURVES = 12  # of a ROC plot
+MOST_POINTS = 80  # of a curve: more are not seen
+UNIT = (-0.02, 1.02)  # a line along the edge is seen whole
+DIAGONAL = Series("as sure as right", [0.0, 1.0], [0.0, 1.0], kind="dashes")
+
+
+def build(evidence: Evidence) -> Section:
+    """Return a fold of parts for the ensemble and for the best runs; the first is open."""
+    folds = [
+        Fold(
+            f"{result.name} · {result.facts['metric']} {result.facts['cv']:.4f} ± {result.facts['se']:.4f}",
+            list(_parts(evidence, result)),
+            is_open=number == 0,
+        )
+        for number, result in enumerate(evidence.drawn)
+    ]
+    parts: list[Part] = [Text("All on oof: every image by a model that never saw its label.", "note"), *folds]
+    if len(evidence.results) > MOST_RUNS:
+        parts.append(Text(f"Of {len(evidence.results)} runs the best {MOST_RUNS} are drawn.", "note"))
+    return Section("runs", "Run by run", parts)
+
+
+def _parts(evidence: Evidence, result: Result) -> Iterator[Part]:
+    proba = evidence.oof(result)
+    yield _confusions(evidence, result, proba)
+    as_given = evidence.probabilities(result)
+    curves = roc_curves(evidence.labels, as_given, evidence.prepared.classes)
+    yield _classes(evidence, proba, curves)
+    yield _reliability(evidence, result, as_given)
+    yield from _roc(result, curves)
+    yield from _training(evidence, result)
+
+
+def _confusions(evidence: Evidence, result: Result, proba: np.ndarray) -> Chart:
+    labels, classes = evidence.labels, evidence.prepared.classes
+    key = f"confusion-{result.name}"
+    if labels.ndim == 2:
+        values = confusions(labels, proba)
+        return Matrices(key, f"{result.name}: one confusion matrix per class", names=classes, values=values)
+    said = decide(proba, is_multilabel=False)
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (labels, said), 1)
+    return Heatmap(
+        key,
+        f"{result.name}: confusion matrix",
+        "said",
+        "label",
+        "Rows are labels, columns what the model said.",
+        row_names=classes,
+        column_names=classes,
+        values=counts,
+        order=order_by_similarity(counts),
+        shares=True,
+    )
+
+
+def _classes(evidence: Evidence, proba: np.ndarray, curves: Sequence[Curve]) -> Table:
+    prepared = evidence.prepared
+    scores = per_class(evidence.labels, proba, prepared.classes, prepared.scored_groups)
+    rows = [
+        [
+            own.name,
+            own.support,
+            own.said,
+            Measured(own.precision, own.precision_se),
+            Measured(own.recall, own.recall_se),
+            Measured(own.f1, own.f1_se),
+            Measured(curve.auc),
+        ]
+        for own, curve in zip(scores, curves, strict=True)
+    ]
+    return Table(
+        "Per class", ["class", "labelled", "said", "precision ± SE", "recall ± SE", "F1 ± SE", "ROC area"], rows
+    )
+
+
+def _reliability(evidence: Evidence, result: Result, proba: np.ndarray) -> Plot:
+    """Draw how often the run is right where it is so sure, before and after a nested temperature."""
+    labels = evidence.labels
+    forms = {"as it is": proba}
+    if labels.ndim == 1 and (calibrated := calibrate_nested(labels, proba, evidence.folds)) is not None:
+        forms["at its temperature"] = calibrated
+    series = [DIAGONAL]
+    for name, own in forms.items():
+        found = reliability(labels, own)
+        series.append(
+            Series(f"{name}: calibration error {found.error:.3f}", found.confidence, found.accuracy, found.spread)
+        )
+    return Plot(
+        f"reliability-{result.name}",
+        f"{result.name}: how right where how sure",
+        "probability of what was said",
+        "share that is right",
+        "Bars are standard errors: wide where few images are."
+        + (" Temperature chosen per fold on the other folds." if len(forms) > 1 else ""),
+        series=series,
+        x_range=UNIT,
+        y_range=UNIT,
+    )
+
+
+def _roc(result: Result, curves: Sequence[Curve]) -> Iterator[Part]:
+    """Give the ROC curves, one class against the rest: of many classes those with the least area."""
+    drawn = sorted((own for own in curves if own.auc is not None), key=lambda own: own.auc)[:MOST_CURVES]
+    if drawn:
+        series = []
+        for own in drawn:
+            at = np.linspace(0, len(own.false_rates) - 1, min(len(own.false_rates), MOST_POINTS)).round().astype(int)
+            series.append(Series(f"{own.name}: {own.auc:.3f}", own.false_rates[at], own.true_rates[at], kind="steps"))
+        caption = "Area below each curve in the legend." + (
+            f" The {MOST_CURVES} classes of the least area." if len(curves) > MOST_CURVES else ""
+        )
+        ends = {"x_range": UNIT, "y_range": UNIT}
+        title = f"{result.name}: each class against the rest (ROC)"
+        yield Plot(
+            f"roc-{result.name}",
+            title,
+            "said although not (false positive rate)",
+            "found (recall)",
+            caption,
+            series=series,
+            **ends,
+        )
+    if without := [own.name for own in curves if own.auc is None]:
+        yield Text(f"No ROC curve of {some(without)}: no scored image is of it, or every one is.", "note")
+
+
+def _training(evidence: Evidence, result: Result) -> Iterator[Part]:
+    """Give loss and learning rate over the epochs of every fold, where a network was trained."""
+    folders = {fold: fold_folder(result.folder, fold) for fold in evidence.prepared.scored}
+    written = {fold: read_left(mine / TRAINING, "copies") for fold, mine in folders.items()}
+    diaries = {fold: own["copies"][0] for fold, own in written.items() if own}
+    is_network = {fold: isinstance(own, list) and own and "epoch" in own[0] for fold, own in diaries.items()}
+    diaries = {fold: own for fold, own in diaries.items() if is_network[fold]}  # epoch by epoch
+    if not diaries:
+        return
+    for name, title in (
+        ("loss", "loss of training images"),
+        ("inner_loss", "loss of the inner hold-out"),
+        ("inner_accuracy", "accuracy of the inner hold-out"),
+        ("lr", "learning rate"),
+        ("mask_rate", "share of unlabelled images that taught"),
+    ):
+        series = [
+            Series(f"fold {fold}", [row["epoch"] for row in own], [row.get(name) for row in own])
+            for fold, own in diaries.items()
+            if any(row.get(name) is not None for row in own)
+        ]
+        if series:
+            yield Plot(
+                f"{name.replace('_', '-')}-{result.name}", f"{result.name}: {title}", "epoch", name, series=series
+            )

@@ -1,0 +1,194 @@
+"""How much images look like the labelled ones, by a finished run and by the features of its encoders.
+
+Reads a finished run's predictions and weights, and the feature cache; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kit.core.errors import InputError, some
+from kit.core.files import read_json
+from kit.core.tensors import read_tensors
+from kit.data.images import Images
+from kit.data.prepared import Prepared
+from kit.features.cache import encode_images
+from kit.models import MODELS
+from kit.models.copies import are_copies
+from kit.models.heads.head import Head
+from kit.runs.store import IMPORTED, Result, fold_folder, list_imported, result_at
+from kit.scoring import rejection as reject
+
+WEIGHTS = "model.safetensors"
+MOST_EXEMPLARS = 500  # of a class: more labelled images to compare with say hardly more
+COMBINED = ("max_probability", "similarity", "distance")
+OF_FEATURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "similarity": reject.class_similarity,
+    "distance": reject.class_distance,
+}
+
+
+def exemplars_of(prepared: Prepared, fold: int, without: int | None = None) -> Images:
+    """Return a fold's training images with which others are compared, of large classes a draw.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    fold
+        The fold that is held out.
+    without
+        Code of a class that shall not be known, or None.
+    """
+    images = prepared.training(fold)
+    rows = [_draw(np.flatnonzero(images.labels == code)) for code in np.unique(images.labels) if code != without]
+    return images.take(np.sort(np.concatenate(rows)))
+
+
+def side_by_side(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return several encoders' features (n_images, n_dims) side by side, float32 of unit length."""
+    return np.concatenate(values, axis=1).astype(np.float32) / np.float32(np.sqrt(len(values)))
+
+
+class Scorer:
+    """Score images by a run: each labelled one as the folds that hold it out see it, test images by all folds' mean.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready; its ``[decision]`` says which scores are wanted, and of whose features.
+    result
+        A finished run, or the ensemble.
+
+    Raises
+    ------
+    InputError
+        When a score compares features and the run has no pretrained encoder.
+    """
+
+    def __init__(self, prepared: Prepared, result: Result) -> None:
+        self._prepared, self._result, plan = prepared, result, prepared.competition.decision
+        self.encoders = [(plan.encoder, plan.encoder_args)] if plan.encoder else _encoders_of(prepared, result)
+        self.names = COMBINED if plan.score == "combined" else (plan.score,)
+        if self.encoders or not set(self.names) & set(OF_FEATURES):
+            return
+        if plan.score != "combined":  # of which the probability is left
+            raise InputError(
+                f'[decision] score = "{plan.score}" compares features, and {result.name} has no pretrained encoder: '
+                'name one, encoder = "...", or take score = "max_probability"'
+            )
+        self.names = ("max_probability",)
+
+    def oof(self) -> list[np.ndarray]:
+        """Return the scores of the labelled images that are scored, (n_images,) each."""
+        return [np.concatenate(own)[self._order] for own in zip(*map(self._score_held_out, self._folds), strict=True)]
+
+    def test(self) -> list[np.ndarray]:
+        """Return the scores of the test images, (n_test,) each."""
+        images = self._prepared.pool.select(self._prepared.split("test"))
+        per_fold = [self._score(fold, images, self._proba(fold, "test", images)) for fold in self._folds]
+        return [np.mean(own, axis=0) for own in zip(*per_fold, strict=True)]
+
+    def hidden(self, blocks: np.ndarray) -> list[reject.Hidden]:
+        """Return the scores of the labelled images when each class is hidden in turn."""
+        n_classes, labels = len(self._prepared.classes), self._prepared.labels[self._prepared.scored_rows]
+        if "energy" in self.names or n_classes < reject.MIN_CLASSES:
+            cause = 'score = "energy"' if "energy" in self.names else f"{n_classes} classes"
+            raise InputError(
+                f'[decision] accept_rate = "leave_one_out" hides classes in turn, which {cause} does not allow: give a '
+                "share of the labelled images to keep, accept_rate = 0.95"
+            )
+        found = []
+        for code in range(n_classes):
+            parts = [self._score_held_out(fold, without=code) for fold in self._folds]
+            scores = tuple(np.concatenate(own)[self._order] for own in zip(*parts, strict=True))
+            found.append(reject.Hidden(scores, labels == code, blocks))
+        return found
+
+    @property
+    def _folds(self) -> tuple[int, ...]:
+        return self._prepared.scored
+
+    @property
+    def _order(self) -> np.ndarray:
+        """Return the positions that bring images, fold after fold, into the order of the scored rows."""
+        rows = np.concatenate([np.flatnonzero(self._prepared.folds == fold) for fold in self._folds])
+        return np.argsort(rows)
+
+    def _score_held_out(self, fold: int, without: int | None = None) -> list[np.ndarray]:
+        """Return the scores of a fold's images, as if one class were not known."""
+        images = self._prepared.held_out(fold)
+        proba = self._result.predictions("oof").at(images.ids).proba
+        return self._score(fold, images, proba if without is None else reject.drop_class(proba, without), without)
+
+    def _score(self, fold: int, images: Images, proba: np.ndarray, without: int | None = None) -> list[np.ndarray]:
+        """Return every score of images by what the training images of a fold taught."""
+        found = []
+        for name in self.names:
+            if name == "max_probability":
+                found.append(reject.max_probability(proba))
+            elif name == "energy":
+                found.append(reject.energy(self._logits(fold, images)))
+            else:
+                exemplars = exemplars_of(self._prepared, fold, without)
+                values = self._features(images), self._features(exemplars)
+                found.append(OF_FEATURES[name](*values, exemplars.labels))
+        return found
+
+    def _proba(self, fold: int, split: str, images: Images) -> np.ndarray:
+        """Return what one fold's model said, or what was said together where folds are not kept."""
+        is_kept = (fold_folder(self._result.folder, fold) / f"{split}.parquet").exists()
+        said = self._result.fold_predictions(fold, split) if is_kept else self._result.predictions(split)
+        return said.at(images.ids).proba
+
+    def _features(self, images: Images) -> np.ndarray:
+        """Return the encoders' features of images, (n_images, n_dims)."""
+        return side_by_side([encode_images(images, name, args).values for name, args in self.encoders])
+
+    def _logits(self, fold: int, images: Images) -> np.ndarray:
+        """Return the logits of one fold's head."""
+        return _restore_head(self._result, fold, self._prepared.classes).predict_logits(images)
+
+
+def _draw(rows: np.ndarray) -> np.ndarray:
+    """Return at most so many rows, the same every time."""
+    return np.random.default_rng(0).permutation(rows)[:MOST_EXEMPLARS]
+
+
+def _restore_head(result: Result, fold: int, classes: tuple[str, ...]) -> Head:
+    """Return one fold's fitted head; refuse a run whose logits cannot be had."""
+    model_type, mine = MODELS.get(result.facts["model"]), fold_folder(result.folder, fold)
+    tensors = read_tensors(mine / WEIGHTS) if (mine / WEIGHTS).exists() else {}
+    if not (isinstance(model_type, type) and issubclass(model_type, Head)) or not tensors or are_copies(tensors):
+        heads = some(name for name, own in MODELS.items() if issubclass(own, Head))
+        raise InputError(
+            f'[decision] score = "energy" needs the logits of one head, which {result.name} does not keep; they can be '
+            f'had of {heads} without bags or seeds; or take score = "combined"'
+        )
+    model = model_type(**result.facts["options"])
+    model.restore(tensors, classes)
+    model.settle(read_json(mine / "settled.json"))
+    return model
+
+
+def _encoders_of(prepared: Prepared, result: Result) -> list[tuple[str, dict[str, Any]]]:
+    """Return the pretrained encoders of a run, or of an ensemble's members, each once."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for options in _options_of(prepared, result):
+        if options.get("encoder") and options.get("pretrained", True):
+            own = (options["encoder"], options.get("encoder_args") or {})
+            found[repr(own)] = own
+    return list(found.values())
+
+
+def _options_of(prepared: Prepared, result: Result) -> Iterator[dict[str, Any]]:
+    """Give the options of a run, or of the members that weigh in an ensemble."""
+    yield result.facts.get("options") or {}
+    imported = list_imported(prepared) if "members" in result.facts else ()
+    for name, key in result.facts.get("members", {}).items():
+        if result.facts["weights"][name] > 0:
+            place = IMPORTED if name in imported else key
+            yield from _options_of(prepared, result_at(prepared, name, place))

@@ -1,0 +1,230 @@
+"""Ensemble: a temperature per member, simplex weights by log-loss, shrunk to uniform; the score is nested.
+
+Reads the members' oof and test predictions; writes ``runs/NAME/ensemble/KEY/`` in the form of a run. Temperatures,
+weights and the strength of the shrinkage for fold k are chosen on the other folds' oof rows, so that the printed CV is
+measured on rows that chose nothing; the weights for the test images are chosen on all rows. Shrunk all the way, the
+weights are uniform: that is the fallback where learning them does not help.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit import __version__
+from kit.core.errors import InputError, nearest, some
+from kit.core.files import key_of
+from kit.core.names import ENSEMBLE, FILE
+from kit.core.terminal import count, stage, track
+from kit.data.prepared import Prepared
+from kit.runs.store import (
+    Result,
+    describe_run,
+    find_usable,
+    list_imported,
+    oof_rows,
+    read_facts,
+    score_anew,
+    stale_imports,
+    write_result,
+)
+from kit.runs.store.thresholds import decide_oof, describe_thresholds, scored_blocks
+from kit.scoring.metrics import paired_difference
+from kit.scoring.mixing import Mixture, fit_greedy, fit_shrunk, of_choices, take_uniform
+from kit.scoring.predictions import Predictions, write_predictions
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]  # of labels, members' probabilities and blocks
+
+LEAST = 0.005  # weight below which a member is not worth a word
+
+
+def ensemble(prepared: Prepared, members: list[Result]) -> Result:
+    """Combine finished runs; re-used when the same was combined before.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    members
+        At least one finished run, imported ones included.
+
+    Returns
+    -------
+    Result
+        The ensemble, in the form of a run.
+
+    Raises
+    ------
+    InputError
+        When there is no member, or a member's ids or classes are others.
+    """
+    if not members:
+        raise InputError(f"the ensemble has no finished member; {prepared.competition.command('all')} makes them")
+    found = find_ensemble(prepared, members)
+    if found:
+        _tell(prepared, found, "re-used")
+        return found
+    method, key = prepared.competition.ensemble.method, _key(prepared, members)
+    folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / key
+    started = time.perf_counter()
+    oof, test, facts = combine(prepared, members, method)
+    _write(folder, oof, test)
+    facts = describe_run(prepared, ENSEMBLE, oof) | facts | {"key": key, "model": f"ensemble ({method})"}
+    facts |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
+    result = write_result(ENSEMBLE, folder, facts)
+    _tell(prepared, result, f"weighed in {facts['seconds']:.0f} s")
+    return result
+
+
+def _tell(prepared: Prepared, combined: Result, how: str) -> None:
+    """Say what the ensemble scores, whom it consists of and whether it was there already."""
+    facts, score = combined.facts, prepared.competition.data.score_name
+    scored = f"{score} {facts['cv']:.4f} +- {facts['se']:.4f} (nested)"
+    members = f"{count(len(facts['members']), 'member')} {how}"
+    ordered = sorted(facts["weights"].items(), key=lambda item: -item[1])
+    heard = ", ".join(f"{name} {weight:.2f}" for name, weight in ordered if weight >= LEAST)
+    stage("ensemble", f"{members}; {scored}; {heard}")
+
+
+def list_weights(combined: Result, separator: str) -> str:
+    """Return the ensemble's weights as text, the heaviest member first, and how far they are shrunk to uniform."""
+    ordered = sorted(combined.facts["weights"].items(), key=lambda item: -item[1])
+    weights = separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
+    shrunk = 1 - combined.facts["shrinkage"]
+    return f"{weights}{separator}({shrunk:.0%} of the way to equal weights)" if shrunk else weights
+
+
+def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
+    """Return the finished ensemble of exactly these members, or None."""
+    folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / _key(prepared, members)
+    facts = read_facts(folder)
+    return score_anew(prepared, Result(ENSEMBLE, folder, facts)) if facts else None
+
+
+def _key(prepared: Prepared, members: list[Result]) -> str:
+    """Return the key of what is combined and how."""
+    method, metric = prepared.competition.ensemble.method, prepared.competition.metric.key
+    keys = [(member.name, member.facts["key"]) for member in members]
+    return key_of(__version__, keys, prepared.fold_key, method, metric)
+
+
+def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
+    """Return nested oof predictions, test predictions, and what was learned on all rows."""
+    proba, labels = _member_proba(prepared, members)
+    fit = _choose_fit(prepared, method)
+    final = fit(labels, proba, scored_blocks(prepared))
+    test_ids = prepared.pool.ids[prepared.split("test")]
+    several = prepared.pool.is_multilabel
+    mixed = final(np.stack([of_choices(member.predictions("test").at(test_ids).proba, several) for member in members]))
+    oof = _mix_nested(prepared, labels, proba, fit)
+    test = Predictions(test_ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
+    names = [member.name for member in members]
+    return oof, test, {
+        "weights": dict(zip(names, final.weights.round(6).tolist(), strict=True)),
+        "temperatures": dict(zip(names, final.temperatures.round(6).tolist(), strict=True)),
+        "shrinkage": final.shrinkage,
+        "members": {member.name: member.facts["key"] for member in members},
+    }  # fmt: skip
+
+
+def _choose_fit(prepared: Prepared, method: str) -> Fit:
+    """Return what learns weights; where there are no other rows to learn them on, equal ones are taken."""
+    if len(np.unique(scored_blocks(prepared))) < 2:
+        return take_uniform
+    return fit_greedy(prepared.competition.metric) if method == "greedy" else fit_shrunk
+
+
+def _mix_nested(prepared: Prepared, labels: np.ndarray, proba: np.ndarray, fit: Fit) -> Predictions:
+    """Return oof predictions, every block's mixed by what the other blocks taught."""
+    blocks = scored_blocks(prepared)
+    mixed = np.empty(proba.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
+    for block in np.unique(blocks):
+        rest, mine = blocks != block, blocks == block
+        mixed[mine] = fit(labels[rest], proba[:, rest], blocks[rest])(proba[:, mine])
+    ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
+    several = prepared.pool.is_multilabel
+    return Predictions(ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
+
+
+def members_of(prepared: Prepared) -> list[Result]:
+    """Return the finished members of the ensemble, imported ones included, in the order of ``[ensemble] members``.
+
+    Raises
+    ------
+    InputError
+        When a member is neither a run nor an import.
+    """
+    return [result for name in check_members(prepared) if (result := find_usable(prepared, name))]
+
+
+def check_members(prepared: Prepared) -> list[str]:
+    """Return the names of the members.
+
+    Raises
+    ------
+    InputError
+        When a member is neither a run nor an import; names the nearest.
+    """
+    competition = prepared.competition
+    known = {*competition.runs, *list_imported(prepared)}
+    members = competition.ensemble.members
+    if members is None:
+        return [*competition.default_runs, *list_imported(prepared)]
+    for name in members:
+        if name in known:
+            continue
+        file = competition.folder / FILE
+        if why := stale_imports(prepared).get(name):
+            raise InputError(f"{file}: [ensemble] members: {name!r} {why}")
+        raise InputError(f"{file}: [ensemble] members: no run or import {name!r}; {nearest(name, known)}")
+    return members
+
+
+def _member_proba(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the members' oof probabilities (n_members, n_images, n_classes) and the labels; see `of_choices`."""
+    said = []
+    for member in members:
+        oof = member.predictions("oof")
+        if oof.classes != prepared.classes:
+            raise InputError(f"{member.folder}: classes are {some(oof.classes)}, not the competition's; remake the run")
+        labels, proba = oof_rows(prepared, oof)
+        said.append(of_choices(proba, prepared.pool.is_multilabel))
+    return np.stack(said), labels
+
+
+def _write(folder: Path, oof: Predictions, test: Predictions) -> None:
+    write_predictions(folder / "oof.parquet", oof)
+    write_predictions(folder / "test.parquet", test)
+
+
+def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Return how much some members add: the ensemble of all against that of the others.
+
+    Both are nested, and paired on the same images.
+
+    Returns
+    -------
+    dict
+        By member, what is lost without it, in the metric's unit and positive where the member helps, and one standard
+        error.
+    """
+    labels, whole = _decided(prepared, members)
+    lost = {}
+    for member in track([own for own in members if own.name in names], "members"):
+        _, without = _decided(prepared, [other for other in members if other is not member])
+        lost[member.name] = paired_difference(
+            prepared.competition.metric, labels, whole, without, prepared.scored_groups
+        )
+    return lost
+
+
+def _decided(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and the nested probabilities of an ensemble, with its thresholds at one half."""
+    proba, labels = _member_proba(prepared, members)
+    oof = _mix_nested(prepared, labels, proba, _choose_fit(prepared, prepared.competition.ensemble.method))
+    labels, proba = oof_rows(prepared, oof)
+    return labels, decide_oof(prepared, proba, describe_thresholds(prepared, labels, proba)["thresholds"])

@@ -1,0 +1,250 @@
+"""Cross-validation: every run x every fold -> oof, test and unlabeled Predictions.
+
+Writes ``runs/NAME/RUN/KEY/``: a folder per fold (fitting.py), then oof.parquet, test.parquet, unlabeled.parquet and
+run.json. KEY is the hash of all that decides the result, so another setting is another folder and nothing is ever
+overwritten. A killed run goes on at the last fold, networks at the last epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.config.competition import Run
+from kit.core.deadline import check_deadline, seconds_left, set_deadline
+from kit.core.errors import InputError, TeacherMissing
+from kit.core.files import read_json
+from kit.core.tensors import read_tensors
+from kit.core.terminal import Progress, note, stage, warn
+from kit.data.prepared import Prepared
+from kit.features.cache import GIVEN
+from kit.features.device import list_devices
+from kit.features.prompts import prompts_of, warm_text_weights
+from kit.features.weights import find_weights, parse_encoder
+from kit.models.model import Kept, Resumable, is_swept
+from kit.runs.fit.fold import build_fold_model, fit_fold, fit_model, read_fitted, read_sweep, refit, settle_fold
+from kit.runs.fit.sweep import choose_per_fold
+from kit.runs.pseudo.rounds import picks_nothing, read_diary, remarks_on
+from kit.runs.seen import is_optimistic, lists_there, note_looked
+from kit.runs.store import (
+    EVERYTHING,
+    SPLITS,
+    Result,
+    describe_run,
+    find_run,
+    fold_folder,
+    is_worse,
+    prompt_lists,
+    rounds_of,
+    run_folder,
+    run_key,
+    teachers_of,
+    write_result,
+)
+from kit.runs.store.build import build_model
+from kit.runs.store.exclusion import describe_exclusion
+from kit.runs.store.thresholds import check_decision
+from kit.scoring.predictions import concatenate, mean_predictions, read_predictions, write_predictions
+
+
+def crossval(prepared: Prepared, name: str) -> Result:
+    """Fit a run on every fold, or re-use what is there; with rounds of pseudo labels, all rounds.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    name
+        The run.
+
+    Returns
+    -------
+    Result
+        The finished run; with rounds, the last round that was kept.
+
+    Raises
+    ------
+    InputError
+        When an option is refused or a teacher has not been trained.
+    MissingWeights
+        When the run's weights cannot be had.
+    TimeIsUp
+        When the time limit is reached; the next call goes on.
+    """
+    kept = None
+    for run in rounds_of(prepared.competition.run(name)):
+        result = find_run(prepared, run)
+        if result is None and kept is not None and picks_nothing(prepared, run):
+            note(f"{run.name}: no pseudo label passes in any fold: skipped, rounds end")
+            break
+        result = result or crossval_run(prepared, run)
+        if kept is not None and is_worse(prepared, result, kept):
+            note(f"{run.name} is worse than {kept.name} by more than one paired standard error: dropped, rounds end")
+            break
+        kept = result
+    return kept
+
+
+def is_finished(prepared: Prepared, name: str) -> bool:
+    """Return whether `crossval` would find all of a run made; with rounds, up to the one that ends them."""
+    kept = None
+    for run in rounds_of(prepared.competition.run(name)):
+        try:
+            result = find_run(prepared, run)
+        except TeacherMissing:
+            return False
+        if result is None:
+            return kept is not None and picks_nothing(prepared, run)
+        if kept is not None and is_worse(prepared, result, kept):
+            return True
+        kept = result
+    return True
+
+
+def check_run(prepared: Prepared, name: str) -> None:
+    """Check a run's options, weights and prompt lists, before any work; the lists are encoded here, once.
+
+    Raises
+    ------
+    InputError
+        When an option or a prompt list is refused, the words are too long, or the encoder cannot read.
+    MissingWeights
+        When its weights cannot be had.
+    """
+    check_decision(prepared)
+    model = build_model(prepared.competition, prepared.competition.run(name))
+    encoder, args = getattr(model, "encoder", None), getattr(model, "encoder_args", {})
+    lists, pool = [prompts_of(prepared.pool, prompts) for prompts in prompt_lists(model)], prepared.pool
+    if encoder == GIVEN and lists:
+        raise InputError(f'run {name}: encoder = "given" has no text tower; prompts need an open_clip encoder')
+    if encoder not in (None, GIVEN) and getattr(model, "pretrained", True):
+        find_weights(parse_encoder(encoder, args, pool.lookup))
+        if lists:
+            warm_text_weights(pool, encoder, args, lists)
+
+
+def crossval_run(prepared: Prepared, run: Run) -> Result:
+    """Fit all folds of one run, or of one of its rounds, and gather their predictions."""
+    key = run_key(prepared, run)
+    folder = run_folder(prepared, run, key)
+    _fit_folds(prepared, run, folder)
+    chosen = _settle_folds(prepared, run, folder)
+    parts = {
+        split: [read_predictions(fold_folder(folder, fold) / f"{split}.parquet") for fold in prepared.scored]
+        for split in SPLITS
+    }
+    oof = concatenate(parts["oof"])
+    write_predictions(folder / "oof.parquet", oof)
+    if run.refit:
+        refit(prepared, run, folder, chosen)
+    for split in ("test", "unlabeled"):
+        refitted = fold_folder(folder, EVERYTHING) / f"{split}.parquet"
+        said = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
+        write_predictions(folder / f"{split}.parquet", said)
+    facts = describe_run(prepared, run.name, oof) | {
+        "key": key,
+        "model": run.model,
+        "options": dataclasses.asdict(build_model(prepared.competition, run)),
+        "pseudo": run.pseudo.model_dump() if run.pseudo else None,
+        "diary": read_diary(prepared, folder),
+        "teachers": {teacher.name: teacher.facts["key"] for teacher in teachers_of(prepared, run)},
+        "use_test_images": run.use_test_images,
+        "refit": run.refit,
+        "exclude": describe_exclusion(prepared, run),
+        "chosen": chosen,
+        "optimistic": _look_at_prompts(prepared, run),
+        "seconds": round(sum(read_fitted(folder, fold)["seconds"] for fold in prepared.scored), 1),
+    }
+    score = f"{prepared.competition.data.score_name} {facts['cv']:.4f} +- {facts['se']:.4f}"
+    stage("train", f"{run.name}: {score}, {facts['seconds']:.0f} s")
+    result = write_result(run.name, folder, facts)
+    for remark in remarks_on(result):
+        warn(remark)
+    return result
+
+
+def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
+    """Remember that the score of the run's prompt lists is now seen; return those written after an earlier look."""
+    runs = prepared.competition.workspace.runs(prepared.competition.name)
+    lists = [prompts_of(prepared.pool, name) for name in prompt_lists(build_model(prepared.competition, run))]
+    there = lists_there(prepared.pool) if lists else []
+    for prompts in lists:
+        note_looked(runs, prompts, there)
+    return [prompts.name for prompts in lists if is_optimistic(runs, prompts)]
+
+
+def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:
+    """Fit the folds one after the other; networks on as many devices as there are side by side."""
+    waiting = [fold for fold in prepared.scored if read_fitted(folder, fold) is None]
+    is_network = isinstance(build_model(prepared.competition, run), Resumable)
+    with Progress(f"train {run.name}", len(waiting)) as progress:
+        spread = is_network and len(waiting) > 1 and len(list_devices()) > 1
+        for _ in (_spread_folds if spread else _fit_in_turn)(prepared, run, folder, waiting):
+            progress.advance()
+
+
+def _fit_in_turn(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
+    """Fit folds in this process; give their numbers as they finish."""
+    for fold in folds:
+        check_deadline()
+        fit_fold(prepared, run, fold, folder)
+        yield fold
+
+
+def _spread_folds(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
+    """Fit folds in one process per device; give their numbers as they finish."""
+    devices = list_devices()
+    context = multiprocessing.get_context("spawn")
+    free = context.SimpleQueue()
+    for device in devices:
+        free.put(device)
+    with ProcessPoolExecutor(len(devices), context, _take_device, (free, seconds_left())) as processes:
+        jobs = {processes.submit(fit_fold, prepared, run, fold, folder): fold for fold in folds}
+        for job in as_completed(jobs):
+            job.result()
+            yield jobs[job]
+
+
+def _take_device(free: SimpleQueue, seconds: float | None) -> None:
+    """Give a worker process its own device and the time that is left."""
+    os.environ["KIT_DEVICE"] = free.get()
+    set_deadline(seconds)
+
+
+def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
+    """Choose a swept setting for each fold on the other folds' oof rows; write the folds' predictions with it."""
+    model = build_model(prepared.competition, run)
+    if not is_swept(model):
+        return {}
+    values = model.sweep_values()
+    sweeps = {fold: read_sweep(folder, fold) for fold in prepared.scored}
+    chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default)
+    for fold, value in chosen.items():
+        mine = fold_folder(folder, fold)
+        if read_json(mine / "settled.json") == value and all((mine / f"{own}.parquet").exists() for own in SPLITS):
+            continue
+        if isinstance(model, Kept):
+            settled = build_fold_model(prepared, run, fold)
+            settled.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
+        else:
+            settled, *_ = fit_model(prepared, run, fold, mine)
+        settle_fold(prepared, settled, fold, mine, value)
+    score = prepared.competition.metric.score
+    labels = {fold: prepared.fold_labels(fold) for fold in sweeps}
+    together, every = np.concatenate(list(sweeps.values()), axis=1), np.concatenate(list(labels.values()))
+    return {
+        "name": model.sweep_name,
+        "per_fold": chosen,
+        "values": values,
+        "default": model.sweep_default,
+        "curve": [score(every, proba) for proba in together],
+        "curve_per_fold": {fold: [score(labels[fold], proba) for proba in sweep] for fold, sweep in sweeps.items()},
+    }

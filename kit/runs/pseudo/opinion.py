@@ -1,0 +1,103 @@
+"""Opinion: what several teachers together say of the pool, aligned with a class prior where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kit.scoring.predictions import Predictions, check_classes
+
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """Hold the teachers' common opinion.
+
+    Parameters
+    ----------
+    proba
+        (n_images, n_classes) float32 mean probabilities.
+    codes
+        (n_images,) the most probable class.
+    agreed
+        (n_images,) whether every teacher names that class.
+    lifted
+        (n_lifted,) codes of the classes that no teacher named and the prior lifted.
+    """
+
+    proba: np.ndarray
+    codes: np.ndarray
+    agreed: np.ndarray
+    lifted: np.ndarray
+
+
+def form_opinion(teachers: Sequence[Predictions], prior: np.ndarray, strength: float) -> Opinion:
+    """Average the teachers.
+
+    Parameters
+    ----------
+    teachers
+        Predictions of the same images, in any order of rows; the first gives the order.
+    prior
+        (n_classes,) class probabilities, summing to 1.
+    strength
+        How far every class is scaled towards the prior, 0..1. At 0 only the classes that the teachers never name are
+        scaled, and wholly: else they would starve for good.
+
+    References
+    ----------
+    Berthelot et al. 2020, ReMixMatch, section 3.1: distribution alignment.
+    """
+    said = _in_one_order(teachers)
+    if strength:
+        return _average(said, prior, np.arange(len(prior)), strength)
+    plain = _average(said, prior, np.array([], dtype=np.int64))
+    never = np.flatnonzero(np.bincount(plain.codes, minlength=len(prior)) == 0)
+    return _average(said, prior, never) if len(never) and len(plain.codes) else plain
+
+
+def align_proba(proba: np.ndarray, prior: np.ndarray, classes: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """Scale some classes' probabilities by prior over mean, and let the rows sum to 1 again.
+
+    Parameters
+    ----------
+    proba
+        (n_images, n_classes) probabilities.
+    prior
+        (n_classes,) what the mean over the images shall be near.
+    classes
+        (n_scaled,) codes of the classes to scale; a class that has no probability anywhere keeps none.
+    strength
+        Power of the scale, 0..1.
+    """
+    if not len(classes) or not len(proba):
+        return proba
+    scale = np.ones(proba.shape[1], dtype=np.float32)
+    mean = proba.mean(axis=0, dtype=np.float64)[classes]
+    scale[classes] = (prior[classes] / np.maximum(mean, TINY)) ** strength
+    scaled = proba * scale
+    scaled /= np.maximum(scaled.sum(axis=1, keepdims=True), TINY)
+    return scaled
+
+
+def _in_one_order(teachers: Sequence[Predictions]) -> list[np.ndarray]:
+    """Return every teacher's probabilities in the order of the first one's rows."""
+    first = teachers[0]
+    for teacher in teachers[1:]:
+        check_classes(teacher, first.classes)
+    return [own.proba if np.array_equal(own.ids, first.ids) else own.at(first.ids).proba for own in teachers]
+
+
+def _average(said: list[np.ndarray], prior: np.ndarray, scaled: np.ndarray, strength: float = 1.0) -> Opinion:
+    """Return the mean opinion, some classes scaled to the prior in each teacher's."""
+    total, votes = np.zeros(said[0].shape, dtype=np.float64), []
+    for proba in said:
+        aligned = align_proba(proba, prior, scaled, strength)
+        total += aligned
+        votes.append(aligned.argmax(axis=1))
+    mean = (total / len(said)).astype(np.float32)
+    codes = mean.argmax(axis=1)
+    return Opinion(mean, codes, (np.stack(votes) == codes).all(axis=0), scaled)

@@ -1,0 +1,122 @@
+"""Rounds: pseudo labels of one run and fold, from the same fold's teachers, and why the rounds ended.
+
+Reads the teachers' predictions of the pool and the last round's ``provenance.json``; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kit.config.competition import PseudoPlan, Run
+from kit.core.errors import DamagedFile
+from kit.core.files import remedy_for
+from kit.data.prepared import Prepared
+from kit.runs.pseudo import PseudoLabels, choose_pseudo_labels
+from kit.runs.pseudo.diary import remarks, summarise
+from kit.runs.store import (
+    Result,
+    compare_runs,
+    find_run,
+    fold_folder,
+    is_worse,
+    pool_predictions,
+    read_provenance,
+    rounds_of,
+    teachers_of,
+)
+
+
+def choose_for_fold(
+    prepared: Prepared, name: str, plan: PseudoPlan, use_test_images: bool, teachers: Sequence[Result], fold: int
+) -> PseudoLabels:
+    """Choose the pseudo labels of one fold of a round.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    name
+        The round, ``RUN.N``.
+    plan
+        Its strategy.
+    use_test_images
+        Whether test images may be labelled too.
+    teachers
+        The teachers, of which the models of this fold are asked.
+    fold
+        The fold.
+    """
+    said = [pool_predictions(teacher, fold, use_test_images) for teacher in teachers]
+    labeled, pool = prepared.training(fold), prepared.unlabeled(fold, use_test_images)
+    return choose_pseudo_labels(said, plan, labeled, pool, _last_choice(name, teachers, fold))
+
+
+def _last_choice(name: str, teachers: Sequence[Result], fold: int) -> dict[str, int] | None:
+    """Return what the round before this one was taught in a fold, class code by name; None in the first."""
+    run, _, number = name.rpartition(".")
+    before = [teacher for teacher in teachers if teacher.name == f"{run}.{int(number) - 1}"]
+    if not before:
+        return None
+    pseudo = _read_provenance(before[0].folder, fold)["pseudo"]
+    return dict(zip(pseudo["ids"], pseudo["codes"], strict=True))
+
+
+def _read_provenance(folder: Path, fold: int) -> dict[str, Any]:
+    """Return what one fold's model of a round was fitted on."""
+    if (ledger := read_provenance(folder, fold)) is None:
+        file = fold_folder(folder, fold) / "provenance.json"
+        raise DamagedFile(f"{file}: missing, or not as it was written; {remedy_for(file)}")
+    return ledger
+
+
+def picks_nothing(prepared: Prepared, run: Run) -> bool:
+    """Return whether a round would be taught nothing in any fold: it is the run without pseudo labels then."""
+    teachers = teachers_of(prepared, run)
+    chosen = (
+        choose_for_fold(prepared, run.name, run.pseudo, run.use_test_images, teachers, fold) for fold in prepared.scored
+    )
+    return not any(len(own.ids) for own in chosen)
+
+
+def read_diary(prepared: Prepared, folder: Any) -> dict[str, Any] | None:
+    """Return the diary of a finished round over its folds, None for a run without pseudo labels."""
+    diaries = [_read_provenance(folder, fold)["diary"] for fold in prepared.scored]
+    return summarise(diaries) if diaries[0] else None
+
+
+def finished_rounds(prepared: Prepared, name: str) -> list[Result]:
+    """Return every round of a run that was made, dropped ones too; the run itself where it has no pseudo labels."""
+    found = []
+    for run in rounds_of(prepared.competition.run(name)):
+        result = find_run(prepared, run)
+        if result is None:  # the key of the next round follows from this one
+            break
+        found.append(result)
+    return found
+
+
+def describe_end(prepared: Prepared, name: str) -> str | None:
+    """Say how many rounds of a run were kept and why they ended; None for a run that asks for none or one."""
+    asked = prepared.competition.runs[name].pseudo if name in prepared.competition.runs else None
+    if asked is None or asked.rounds == 1:
+        return None
+    kept = None
+    for number, run in enumerate(rounds_of(prepared.competition.run(name)), start=1):
+        result = find_run(prepared, run)
+        if result is None:
+            empty = kept is not None and picks_nothing(prepared, run)
+            return f"round {number} skipped: nothing passes" if empty else f"round {number} is not made yet"
+        if kept is not None and is_worse(prepared, result, kept):
+            difference, error = compare_runs(prepared, result, kept)
+            return f"round {number} dropped: {difference:+.3f} ± {error:.3f} against round {number - 1}"
+        kept = result
+    return f"all {asked.rounds} rounds kept"
+
+
+def remarks_on(result: Result) -> list[str]:
+    """Return what a user must know of a round's pseudo labels, one sentence each."""
+    if not result.facts.get("diary"):
+        return []
+    return [f"{result.name}: {said}" for said in remarks(result.facts["diary"], result.facts["pseudo"])]

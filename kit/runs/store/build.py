@@ -1,0 +1,84 @@
+"""Building a model: a run's table, checked option by option, becomes the model that it names.
+
+Reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from kit.config.competition import Competition, Run
+from kit.core.errors import InputError, nearest, plain, some
+from kit.core.names import FILE
+from kit.models import MODELS
+from kit.models.model import Model, tasks_of
+
+
+def build_model(competition: Competition, run: Run, seed: int | None = None) -> Model:
+    """Build the model of a run from its checked options.
+
+    Parameters
+    ----------
+    competition
+        For the name of the file in error messages.
+    run
+        The run.
+    seed
+        In place of the run's own, a fold's seed.
+
+    Raises
+    ------
+    InputError
+        When the model or an option is unknown, a value has the wrong type or is out of range, or the model cannot do
+        the competition's task.
+    """
+    table = f"{competition.folder / FILE}: [runs.{run.name}]"
+    if run.model not in MODELS:
+        raise InputError(f"{table} model = {run.model!r} is not a model; {nearest(run.model, MODELS)}")
+    model_type = MODELS[run.model]
+    if competition.facts.task not in tasks_of(model_type):
+        able = some(name for name, own in MODELS.items() if competition.facts.task in tasks_of(own))
+        raise InputError(
+            f'{table} model {run.model!r} gives one class per image, but task = "{competition.facts.task}"; '
+            f"several labels can be had of {able}"
+        )
+    hints = typing.get_type_hints(model_type, include_extras=True)
+    fields = {own.name: own for own in dataclasses.fields(model_type) if own.init and own.name != "seed"}
+    for key in run.options:
+        if key not in fields:
+            valid = {*fields, "model", "seed", "pseudo", "use_test_images", "bags", "seeds", "refit", "search"}
+            raise InputError(f"{table} model {run.model!r} has no option {key!r}; {nearest(key, valid)}")
+    checker = create_model(
+        model_type.__name__,
+        __config__=ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False),
+        **{name: (hints[name], _default(own)) for name, own in fields.items()},
+    )
+    try:
+        checked = checker(**run.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        mine = [own for own in error.errors() if own["loc"][0] == key]  # one for every form it may have
+        said = dict.fromkeys(plain(own["msg"]) for own in mine)
+        missing = first["type"] == "missing"
+        cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(said)}"
+        raise InputError(f"{table} model {run.model!r} {cause}") from error
+    options = {name: getattr(checked, name) for name in fields}
+    try:
+        model = model_type(**options, seed=run.seed if seed is None else seed)
+        if hasattr(model, "check_competition"):
+            model.check_competition(competition)
+    except InputError as error:
+        raise InputError(f"{table} {error}") from error
+    return model
+
+
+def _default(own: dataclasses.Field[Any]) -> Any:
+    """Return a field's default in pydantic's terms."""
+    if own.default is not dataclasses.MISSING:
+        return own.default
+    return ... if own.default_factory is dataclasses.MISSING else own.default_factory()

@@ -1,0 +1,223 @@
+"""Which run answers to a name: what decides its key, its rounds of pseudo labels, its teachers.
+
+Reads the disk; writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from kit import __version__
+from kit.config.competition import Competition, Run
+from kit.core.errors import InputError, MissingWeights, TeacherMissing
+from kit.core.files import key_of
+from kit.core.names import ENSEMBLE
+from kit.core.terminal import warn
+from kit.data.images import name_images
+from kit.data.prepared import Prepared
+from kit.features.prompts import prompts_of
+from kit.features.weights import parse_encoder
+from kit.models.model import Swept
+from kit.runs.store.build import build_model
+from kit.runs.store.exclusion import read_exclusion
+from kit.runs.store.imported import read_import, what_is_gone
+from kit.runs.store.result import EVERYTHING, Result, read_facts, run_folder
+from kit.runs.store.score import is_worse, score_anew
+from kit.scoring.predictions import Predictions, concatenate
+
+SPLITS = ("oof", "test", "unlabeled")
+
+
+def find_result(prepared: Prepared, name: str) -> Result | None:
+    """Return a finished run, or None; imported predictions are found by their name, if made on these folds."""
+    if name not in prepared.competition.runs:
+        result = read_import(prepared, name)
+        return score_anew(prepared, result) if result and what_is_gone(prepared, result) is None else None
+    kept = None
+    for run in rounds_of(prepared.competition.run(name)):
+        try:
+            result = find_run(prepared, run)
+        except (TeacherMissing, MissingWeights):  # it cannot have been trained
+            return kept
+        if result is None or (kept is not None and is_worse(prepared, result, kept)):
+            return kept
+        kept = result
+    return kept
+
+
+def find_usable(prepared: Prepared, name: str) -> Result | None:
+    """Return a finished run, or None; a run whose table or prompt list is refused is named and left out.
+
+    A mistake in one table must not hide what the others have done.
+    """
+    try:
+        return find_result(prepared, name)
+    except InputError as error:
+        warn(f"{name} is left out: {error}")
+        return None
+
+
+def run_key(prepared: Prepared, run: Run) -> str:
+    """Return the key of what decides a run's predictions: settings, images, folds, weights, words, the model's files.
+
+    Of the kit's other files the version stands for all: it is raised where their behaviour changes.
+
+    Raises
+    ------
+    InputError
+        When a teacher has not been trained.
+    """
+    model = build_model(prepared.competition, run)
+    options = dataclasses.asdict(model)
+    parts: list[object] = [__version__, run.model, options, prepared.pool.key, prepared.fold_key, run.use_test_images]
+    parts.append(_source_key(model))
+    if run.bags > 1:
+        parts.append(run.bags)
+    if run.seeds > 1:
+        parts.append(["seeds", run.seeds])
+    if run.refit:
+        parts.append("refit")
+    if run.exclude is not None:
+        parts.append(sorted(read_exclusion(prepared, run).items()))
+    if prepared.hierarchy is not None:
+        parts.append(prepared.hierarchy.key)
+    if isinstance(model, Swept) and len(model.sweep_values()) > 1:
+        parts.append(prepared.competition.metric.key)  # it decides what is chosen
+    parts.extend(_encoder_identity(prepared, options.get("encoder"), options.get("encoder_args")))
+    parts.extend(prompts_of(prepared.pool, name).key for name in prompt_lists(model))
+    if run.pseudo is not None:
+        parts.append(run.pseudo.model_dump(exclude={"rounds"}))
+        if run.pseudo.cores is not None:
+            parts.extend(_encoder_identity(prepared, run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
+        parts.extend(teacher.facts["key"] for teacher in teachers_of(prepared, run))
+    return key_of(parts)
+
+
+def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dict[str, Any] | None) -> list[object]:
+    """Return what an encoder's weights are, whatever their file is called; nothing of given features."""
+    if encoder in (None, "given"):
+        return []
+    return [parse_encoder(encoder, encoder_args, prepared.pool.lookup).identity]
+
+
+def _source_key(model: object) -> str:
+    """Return the hash of the files that define a model's class and the classes it derives from."""
+    modules = dict.fromkeys(own.__module__ for own in type(model).__mro__ if own is not object)
+    return key_of([hashlib.sha256(inspect.getsource(sys.modules[name]).encode()).hexdigest() for name in modules])
+
+
+def prompt_lists(model: object) -> list[str]:
+    """Return the names of the prompt lists that a model reads."""
+    prompts = getattr(model, "prompts", None)
+    return [prompts] if isinstance(prompts, str) else list(prompts or ())
+
+
+def rounds_of(run: Run) -> Iterator[Run]:
+    """Give each round as a run of its own: ``NAME.1``, then ``NAME.2`` taught by ``NAME.1`` too."""
+    if run.pseudo is None:
+        yield run
+        return
+    for number in range(1, run.pseudo.rounds + 1):
+        teachers = [*run.pseudo.teachers, *([f"{run.name}.{number - 1}"] if number > 1 else [])]
+        plan = run.pseudo.model_copy(update={"teachers": teachers, "rounds": 1})
+        yield run.model_copy(update={"name": f"{run.name}.{number}", "pseudo": plan})
+
+
+def settings_of(prepared: Prepared, result: Result) -> Run:
+    """Return the settings of a finished run; of a round, its own."""
+    competition = prepared.competition
+    if result.name in competition.runs:
+        return competition.runs[result.name]
+    base = result.name.rpartition(".")[0]
+    return next(run for run in rounds_of(competition.run(base)) if run.name == result.name)
+
+
+def find_run(prepared: Prepared, run: Run) -> Result | None:
+    """Return the finished run of exactly these settings."""
+    folder = run_folder(prepared, run, run_key(prepared, run))
+    facts = read_facts(folder)
+    if not facts or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
+        return None
+    return score_anew(prepared, Result(run.name, folder, facts))
+
+
+def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
+    """Return the finished teachers of a run.
+
+    Raises
+    ------
+    TeacherMissing
+        When one has not been trained.
+    """
+    found = []
+    for teacher in run.pseudo.teachers if run.pseudo else ():
+        result = find_result(prepared, teacher) or _find_round(prepared, run, teacher)
+        if result is None:
+            raise TeacherMissing(
+                f"run {run.name}: its teacher {teacher} has not been trained; "
+                f"{prepared.competition.command('train', teacher.partition('.')[0])}"
+            )
+        found.append(result)
+    return found
+
+
+def _find_round(prepared: Prepared, run: Run, teacher: str) -> Result | None:
+    """Return the round before this one, by its name ``NAME.N``."""
+    name, dot, number = teacher.rpartition(".")
+    if not dot or name not in prepared.competition.runs:
+        return None
+    rounds = list(rounds_of(prepared.competition.run(name)))
+    return find_run(prepared, rounds[int(number) - 1])
+
+
+def runs_of_other_folds(prepared: Prepared) -> list[str]:
+    """Return the names of runs on the disk that were scored on other folds or labels than today's."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    keys: dict[str, set[str]] = {}
+    for file in sorted(home.glob("*/*/run.json")):
+        facts = read_facts(file.parent) or {}
+        keys.setdefault(file.parents[1].name, set()).add(facts.get("fold_key", prepared.fold_key))
+    return [name for name, own in keys.items() if prepared.fold_key not in own]
+
+
+def result_at(prepared: Prepared, name: str, key: str) -> Result:
+    """Return the finished run, or the import, with a key.
+
+    Raises
+    ------
+    InputError
+        When it is not there.
+    """
+    folder = prepared.competition.workspace.runs(prepared.competition.name) / name / key
+    facts = read_facts(folder)
+    if not facts and (own := read_import(prepared, name)) and own.facts["key"] == key:
+        folder, facts = own.folder, own.facts
+    if not facts:
+        raise InputError(f"{folder}: the run is not there or not finished; {_remedy(prepared.competition, name)}")
+    return score_anew(prepared, Result(name, folder, facts))
+
+
+def _remedy(competition: Competition, name: str) -> str:
+    """Say how what is not there comes to be: a run, the ensemble or an import."""
+    run = name.partition(".")[0]
+    if run in competition.runs:
+        return f"{competition.command('train', run)} makes it"
+    return f"{competition.command(ENSEMBLE)} makes it" if name == ENSEMBLE else "import it again"
+
+
+def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predictions:
+    """Return what a teacher's model of this fold says of the images it may label, by ``split/id``.
+
+    For the refit, which has no fold, it is the mean of the teacher's models.
+    """
+    if fold == EVERYTHING:
+        said = {split: teacher.predictions(split) for split in ("unlabeled", *(["test"] if use_test_images else []))}
+    else:
+        splits = {"unlabeled": "unlabeled"} | ({"test": "test", "oof": "labeled"} if use_test_images else {})
+        said = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
+    return concatenate([dataclasses.replace(own, ids=name_images(split, own.ids)) for split, own in said.items()])

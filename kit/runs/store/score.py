@@ -1,0 +1,103 @@
+"""A run's CV: its oof in the order of the scored images, decided as today, and compared with another run's.
+
+Arrays of predictions in, numbers out; writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit import __version__
+from kit.data.prepared import Prepared
+from kit.runs.store.result import Result
+from kit.runs.store.thresholds import decide_oof, decision_key, describe_thresholds
+from kit.scoring.metrics import paired_difference, score_with_error
+from kit.scoring.predictions import Predictions
+
+ROUNDING = 1e-9  # one image that turned wrong is exactly one standard error, and no reason to stop
+
+
+def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, Any]:
+    """Return what every run's run.json says: score, standard error, versions, commit, time."""
+    return _score(prepared, oof) | {
+        "name": name,
+        "classes": prepared.classes,
+        "fold_key": prepared.fold_key,
+        "pool_key": prepared.pool.key,
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "scikit-learn", "numpy")},
+        "kit": __version__,
+        "commit": commit(),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def score_anew(prepared: Prepared, result: Result) -> Result:
+    """Return a run scored by the competition's metric and thresholds, also if others counted when it was made."""
+    today = (prepared.competition.metric.key, decision_key(prepared))
+    if (result.facts.get("metric_key"), result.facts.get("decision")) == today:
+        return result
+    return dataclasses.replace(result, facts=result.facts | _score(prepared, result.predictions("oof")))
+
+
+def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
+    """Return CV and standard error in the competition's metric."""
+    metric = prepared.competition.metric
+    labels, proba = oof_rows(prepared, oof)
+    decision = describe_thresholds(prepared, labels, proba)
+    proba = decide_oof(prepared, proba, decision["thresholds"])
+    cv, error = score_with_error(metric, labels, proba, prepared.scored_groups)
+    left_out = metric.classes_left_out(labels, prepared.classes)
+    facts = {"cv": cv, "se": error, "metric": metric.name, "metric_key": metric.key, "left_out": left_out}
+    return facts | decision
+
+
+def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and oof probabilities in the order of the scored images.
+
+    Raises
+    ------
+    InputError
+        When a scored image has no oof prediction.
+    """
+    rows = prepared.scored_rows
+    return prepared.labels[rows], oof.at(prepared.pool.ids[prepared.labeled[rows]]).proba
+
+
+def decided_rows(prepared: Prepared, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `oof_rows` does, for which one half is the threshold where an image may have several labels."""
+    labels, proba = oof_rows(prepared, result.predictions("oof"))
+    return labels, decide_oof(prepared, proba, result.facts.get("thresholds"))
+
+
+def is_worse(prepared: Prepared, ours: Result, theirs: Result) -> bool:
+    """Return whether a round is worse than the one before by more than one paired standard error."""
+    difference, error = compare_runs(prepared, ours, theirs)
+    return difference < -error - ROUNDING
+
+
+def compare_runs(prepared: Prepared, ours: Result, theirs: Result) -> tuple[float, float]:
+    """Return the paired difference of two runs' oof, above 0 where ours is better, and its standard error."""
+    labels, our_proba = decided_rows(prepared, ours)
+    _, their_proba = decided_rows(prepared, theirs)
+    return paired_difference(prepared.competition.metric, labels, our_proba, their_proba, prepared.scored_groups)
+
+
+@functools.cache
+def commit() -> str:
+    """Return the commit of the kit's checkout, with ``+`` when it was edited since; empty outside git."""
+    home = Path(__file__).parents[2]
+    git = ["git", "-C", str(home)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else ""

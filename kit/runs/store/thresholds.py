@@ -1,0 +1,165 @@
+"""Chosen thresholds of a run: for each fold's oof rows on the other folds', for the test images on all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from typing import Any
+
+import numpy as np
+
+from kit.core.errors import InputError, nearest, some
+from kit.core.files import key_of
+from kit.core.names import FILE
+from kit.data.folds import assign_folds
+from kit.data.prepared import Prepared
+from kit.scoring.predictions import Predictions
+from kit.scoring.thresholds import Chosen, apply, choose_thresholds, nest_thresholds
+
+N_HOLD_OUT_BLOCKS = 5  # blocks in which a single published hold-out is cross-fitted
+
+
+def check_decision(prepared: Prepared) -> None:
+    """Check what [decision] says of the classes, before any work.
+
+    Raises
+    ------
+    InputError
+        When thresholds are of other classes, or what shows none of the classes has the name of one.
+    """
+    name = prepared.competition.decision.none_of_these
+    if name in prepared.classes:
+        file = prepared.competition.folder / FILE
+        raise InputError(f"{file}: [decision] none_of_these = {name!r} is a class of labelled images; rename it")
+    decision_key(prepared)
+
+
+def decision_key(prepared: Prepared) -> str | None:
+    """Return the key of how several labels per image are decided for; None where an image has one."""
+    if not prepared.pool.is_multilabel:
+        return None
+    fixed = read_thresholds(prepared)
+    return key_of("nested" if fixed is None else fixed.tolist())
+
+
+def sent_key(prepared: Prepared, thresholds: dict[str, Any] | None) -> str:
+    """Return the key of what is decided of a run's test probabilities before they are sent; "" where nothing is.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    thresholds
+        As run.json has them; None where an image has one label.
+    """
+    if thresholds is not None:
+        return key_of(thresholds["values"])
+    plan = prepared.competition.decision
+    if plan.none_of_these is None:
+        return ""
+    return key_of(plan.none_of_these, plan.score, plan.encoder, plan.encoder_args, plan.accept_rate)
+
+
+def read_thresholds(prepared: Prepared) -> np.ndarray | None:
+    """Return the thresholds that the user gave, (n_classes,); None where they are to be chosen.
+
+    Raises
+    ------
+    InputError
+        When their file cannot be read or is of other classes, or a value is no probability.
+    """
+    competition, classes = prepared.competition, prepared.classes
+    given, where = competition.decision.thresholds, f"{competition.folder / FILE}: [decision] thresholds"
+    if given == "nested":
+        return None
+    if isinstance(given, float):
+        return np.full(len(classes), given)
+    if isinstance(given, str):
+        where = str(competition.folder / given)
+        given = _read_file(prepared, given)
+    if odd := sorted(set(given) - set(classes)):
+        raise InputError(f"{where}: {some(map(repr, odd))} is not a class; {nearest(odd[0], classes)}")
+    if missing := [name for name in classes if name not in given]:
+        raise InputError(f"{where}: no threshold for {len(missing)} classes: {some(missing)}; is it of other classes?")
+    for name, value in given.items():
+        if not isinstance(value, float) or not 0 < value < 1:
+            raise InputError(f"{where}: {name} = {value!r}; a threshold is a number above 0 and below 1")
+    return np.array([given[name] for name in classes])
+
+
+def _read_file(prepared: Prepared, name: str) -> dict[str, Any]:
+    """Read a TOML file of thresholds."""
+    path = prepared.competition.folder / name
+    if not path.is_file():
+        there = ["nested", *(own.name for own in path.parent.glob("*.toml") if own.name != FILE)]
+        raise InputError(f"{path}: [decision] thresholds: no such file; {nearest(name, there)}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML: {error}; write lines of class = 0.3") from error
+
+
+def describe_thresholds(prepared: Prepared, labels: np.ndarray, proba: np.ndarray) -> dict[str, Any]:
+    """Return what run.json says of a run's thresholds, those of each fold as the other folds choose them.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    labels, proba
+        Of the scored images, in the order of `scored_rows`.
+    """
+    key = decision_key(prepared)
+    if key is None:
+        return {"decision": None, "thresholds": None}
+    fixed, blocks = read_thresholds(prepared), scored_blocks(prepared)
+    if fixed is None:
+        arguments = (prepared.competition.metric, labels, proba, blocks, prepared.hierarchy, prepared.scored_groups)
+        chosen, nested = choose_thresholds(*arguments), nest_thresholds(*arguments)
+    else:
+        chosen, nested = Chosen(fixed, None, None), dict.fromkeys(np.unique(blocks).tolist(), fixed)
+    said = {"values": chosen.thresholds.round(6).tolist(), "gain": chosen.gain, "gain_se": chosen.gain_se}
+    said["per_fold"] = {str(block): own.round(6).tolist() for block, own in nested.items()}
+    return {"decision": key, "thresholds": said}
+
+
+def decide_oof(prepared: Prepared, proba: np.ndarray, thresholds: dict[str, Any] | None) -> np.ndarray:
+    """Return oof probabilities for which one half is the threshold that other folds chose, (n_images, n_classes).
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    proba
+        Of the scored images, in the order of `scored_rows`.
+    thresholds
+        As run.json has them; None where an image has one label.
+    """
+    if thresholds is None:
+        return proba
+    shifted, blocks = np.empty(proba.shape), scored_blocks(prepared)
+    for block in np.unique(blocks):
+        mine = blocks == block
+        shifted[mine] = apply(proba[mine], np.array(thresholds["per_fold"][str(block)]), prepared.hierarchy)
+    return shifted
+
+
+def decide_test(prepared: Prepared, said: Predictions, thresholds: dict[str, Any] | None) -> Predictions:
+    """Return predictions of new images for which one half is the threshold that all oof rows chose."""
+    if thresholds is None:
+        return said
+    thresholds = thresholds["values"]
+    return dataclasses.replace(said, proba=apply(said.proba, np.array(thresholds), prepared.hierarchy))
+
+
+def scored_blocks(prepared: Prepared) -> np.ndarray:
+    """Return the folds of the scored rows; a single hold-out is split into blocks for cross-fitting."""
+    rows = prepared.scored_rows
+    if len(prepared.scored) > 1:
+        return prepared.folds[rows]
+    ids, groups = prepared.pool.ids[prepared.labeled[rows]], prepared.pool.groups[prepared.labeled[rows]]
+    n_blocks = min(N_HOLD_OUT_BLOCKS, len(np.unique(groups)))
+    if n_blocks < 2:
+        return np.zeros(len(rows), dtype=np.int64)
+    # Not stratified: a class with one image in the hold-out is no reason to fail.
+    return assign_folds(ids, np.zeros(len(rows), dtype=str), groups, n_blocks, seed=0)

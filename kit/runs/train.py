@@ -1,0 +1,231 @@
+"""The pipeline's joints: train runs in order, skip what cannot be had, find what is finished.
+
+The command line calls it, and it calls the stages. Writes ``runs/NAME/skipped.json``: the runs that the last `all`
+skipped, and why, for a report that is made later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from kit.config.competition import order_runs
+from kit.core.errors import InputError, MissingWeights, TimeIsUp
+from kit.core.files import read_object, write_json
+from kit.core.names import ENSEMBLE
+from kit.core.terminal import count, note, stage, warn
+from kit.data.prepared import Prepared
+from kit.runs.ensemble import check_members, ensemble, find_ensemble, members_of
+from kit.runs.fit.crossval import check_run, crossval, is_finished
+from kit.runs.store import (
+    Result,
+    compare_runs,
+    find_result,
+    find_usable,
+    list_imported,
+    runs_of_other_folds,
+    stale_imports,
+)
+from kit.scoring.metrics import distinguishable
+
+SKIPPED = "skipped.json"
+
+
+class OutOfTime(str):
+    """The reason of a run that the time limit left out."""
+
+
+class Announced(str):
+    """The reason of a run that lacks its weights: said, with the remedy, before training began."""
+
+
+def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Result], dict[str, str]]:
+    """Cross-validate runs, teachers first; all that cannot be had is found before any work.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    names
+        The runs.
+    strict
+        Raise instead of skipping a run.
+
+    Returns
+    -------
+    tuple
+        The results, and why other runs were skipped, by name.
+
+    Raises
+    ------
+    InputError
+        When an option is refused.
+    MissingWeights, TimeIsUp
+        When `strict`.
+    """
+    if others := runs_of_other_folds(prepared):
+        warn(f"folds or labels have changed since {', '.join(others)} ran: old CVs cannot be compared with new ones")
+    ordered = order_runs(prepared.competition, names)
+    skipped = _find_missing(prepared, ordered, strict)
+    _announce(prepared, ordered, skipped)
+    results = []
+    for name in ordered:
+        plan = prepared.competition.runs[name].pseudo
+        without = [teacher for teacher in (plan.teachers if plan else ()) if teacher in skipped]
+        if name not in skipped and without:
+            skipped[name] = f"its teacher {without[0]} was skipped"
+        if name in skipped:
+            continue
+        try:
+            results.append(crossval(prepared, name))
+        except TimeIsUp as error:
+            if strict:
+                raise
+            skipped[name] = OutOfTime(error)
+    return results, skipped
+
+
+def _announce(prepared: Prepared, names: list[str], skipped: dict[str, str]) -> None:
+    """Say how many runs are re-used, how many are to be made and how many cannot be."""
+    n_found = sum(is_finished(prepared, name) for name in names if name not in skipped)
+    counts = {"re-used": n_found, "to make": len(names) - len(skipped) - n_found, "skipped": len(skipped)}
+    said = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    stage("train", f"{count(len(names), 'run')}: {said}")
+
+
+def _find_missing(prepared: Prepared, names: list[str], strict: bool) -> dict[str, str]:
+    """Check every run; return which lack their weights, and why."""
+    missing: dict[str, MissingWeights] = {}
+    for name in names:
+        try:
+            check_run(prepared, name)
+        except MissingWeights as error:
+            if strict:
+                raise
+            missing[name] = error
+    _announce_missing(missing)
+    return {name: Announced(error) for name, error in missing.items()}
+
+
+def _announce_missing(missing: dict[str, MissingWeights]) -> None:
+    """Say which runs lack their weights: a cause that they share once, then the remedy of each."""
+    alone = {name: str(error) for name, error in missing.items() if not error.cause}
+    for reason, names in group_by_reason(alone).items():
+        warn(f"{', '.join(names)} will be skipped: {reason}")
+    shared = {name: error.cause for name, error in missing.items() if error.cause}
+    for cause, names in group_by_reason(shared).items():
+        warn(f"{', '.join(names)} will be skipped: {cause}")
+        for remedy, own in group_by_reason({name: missing[name].remedy for name in names}).items():
+            note(f"{', '.join(own)}: {remedy}")
+
+
+def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
+    """Return the runs that each reason keeps out: one remedy often serves several."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in skipped.items():
+        reasons.setdefault(str(reason), []).append(name)
+    return reasons
+
+
+def describe_skipped(skipped: dict[str, str]) -> list[str]:
+    """Return what to say of skipped runs in the end; a reason that was said before training is not said again."""
+    told = [name for name, reason in skipped.items() if isinstance(reason, Announced)]
+    others = {name: reason for name, reason in skipped.items() if name not in told}
+    lines = [f"skipped {', '.join(names)}: {reason}" for reason, names in group_by_reason(others).items()]
+    return [*([f"skipped, as said above: {', '.join(told)}"] if told else []), *lines]
+
+
+def keep_skipped(prepared: Prepared, skipped: dict[str, str]) -> None:
+    """Write which runs were skipped, and why."""
+    write_json(prepared.competition.workspace.runs(prepared.competition.name) / SKIPPED, skipped)
+
+
+def recall_skipped(prepared: Prepared, results: list[Result]) -> dict[str, str]:
+    """Return the runs that the last `all` skipped and why, but for those that are finished or gone by now."""
+    kept = read_object(prepared.competition.workspace.runs(prepared.competition.name) / SKIPPED) or {}
+    untrained = list_untrained(prepared, results)
+    return {name: reason for name, reason in kept.items() if name in untrained}
+
+
+def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
+    """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
+    sign = prepared.competition.metric.sign
+    best = max(results, key=lambda own: sign * own.facts["cv"])
+    difference, error = compare_runs(prepared, best, combined)
+    return best.name.partition(".")[0] if difference > 0 and distinguishable(difference, error) else None
+
+
+def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
+    """Return the finished members of the ensemble; warn of those that are not finished.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    told
+        Runs of which the user knows already that they are not finished.
+
+    Raises
+    ------
+    InputError
+        When none is finished; names the command that trains them.
+    """
+    members = members_of(prepared)
+    if not members:
+        raise InputError(f"the ensemble has no finished member; {prepared.competition.command('all')} makes them")
+    found = {member.name for member in members} | {member.name.rpartition(".")[0] for member in members}
+    if missing := [name for name in check_members(prepared) if name not in found and name not in told]:
+        warn(f"not trained, so left out of the ensemble: {', '.join(missing)}")
+    return members
+
+
+def find_trained(prepared: Prepared, name: str) -> Result:
+    """Return the finished run of a name, the last kept round where it has rounds, or the ensemble of what is finished.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready.
+    name
+        A run, an import or the ensemble.
+
+    Raises
+    ------
+    InputError
+        When there is no such run, or it has not been trained; names the command that trains it.
+    """
+    if name == ENSEMBLE:
+        return ensemble(prepared, find_members(prepared))
+    if name not in list_imported(prepared):
+        prepared.competition.run(name)  # names the nearest of those there are
+    result = find_result(prepared, name)
+    if result is None:
+        raise InputError(f"run {name} has not been trained; {prepared.competition.command('train', name)}")
+    return result
+
+
+def find_finished(prepared: Prepared) -> list[Result]:
+    """Return every finished run, imported ones and the ensemble included; name imports that fit no more."""
+    for name, why in stale_imports(prepared).items():
+        warn(f"the imported {name} is left out: it {why}")
+    names = [*prepared.competition.runs, *list_imported(prepared)]
+    results = [result for name in names if (result := find_usable(prepared, name))]
+    combined = find_ensemble(prepared, members_of(prepared)) if results else None
+    if stale := _made_otherwise(prepared, list_untrained(prepared, results)):
+        remedy = f"{prepared.competition.command('train', *stale)} makes them anew"
+        warn(f"made with other settings, words or data, so not shown: {', '.join(stale)}; {remedy}")
+    if results and combined is None and _made_otherwise(prepared, [ENSEMBLE]):
+        remedy = f"{prepared.competition.command(ENSEMBLE)} makes it anew"
+        warn(f"the ensemble was made of other members, so not shown; {remedy}")
+    return [*results, combined] if combined else results
+
+
+def list_untrained(prepared: Prepared, results: list[Result]) -> list[str]:
+    """Return the runs of competition.toml, but for grids, that are not among finished ones."""
+    found = {own.name for own in results} | {own.name.rpartition(".")[0] for own in results}
+    return [name for name in prepared.competition.default_runs if name not in found]
+
+
+def _made_otherwise(prepared: Prepared, names: list[str]) -> list[str]:
+    """Return which of these runs are on the disk, but not as they would be made today."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    return [name for name in names if any(home.glob(f"{name}/*/run.json")) or any(home.glob(f"{name}.1/*/run.json"))]

@@ -1,0 +1,237 @@
+"""The search itself: Optuna's TPE over a run's space; a trial whose folds so far are below the median is given up.
+
+Writes study.db, a SQLite file. A trial is never lost: one that was running when its process was killed is set up again
+with the same values, and its finished folds are read. The sampler is seeded anew for every trial by the number of those
+before it, so that a search that was interrupted proposes what an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.config.competition import Run
+from kit.core.deadline import time_is_up
+from kit.core.errors import DamagedFile, InputError, TimeIsUp
+from kit.core.files import key_of
+from kit.core.terminal import Progress, note
+from kit.data.prepared import Prepared
+from kit.runs.fit.fold import fold_seed
+from kit.runs.seen import FITS, TUNE, note_searched
+from kit.runs.store import run_key
+from kit.runs.store.build import build_model
+from kit.runs.store.thresholds import decision_key
+from kit.runs.tuning.database import opened
+from kit.runs.tuning.setting import change, discard, score_folds
+from kit.runs.tuning.space import Dimension, ends, is_whole
+
+if TYPE_CHECKING:
+    import optuna
+
+DIGITS = 3  # significant, of the numbers that are tried: what is printed is what was scored
+COMPLETE, PRUNED, REFUSED = "complete", "pruned", "refused"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Hold one trial.
+
+    Parameters
+    ----------
+    number
+        Its place, from 0.
+    options
+        The searched fields' values.
+    state
+        ``"complete"``; ``"pruned"``, given up after some folds; ``"refused"`` by the model, or its training diverged.
+    score
+        In the competition's metric, on the folds that were fitted; None where there is none.
+    """
+
+    number: int
+    options: dict[str, Any]
+    state: str
+    score: float | None
+
+
+def study_folder(prepared: Prepared, run: Run, space: dict[str, Dimension]) -> Path:
+    """Return the folder of a search: another one for other data, folds, spaces, seeds and settings beside the searched.
+
+    Raises
+    ------
+    InputError
+        When the lowest values of the space are refused together.
+    """
+    corner = run_key(prepared, change(run, {field: ends(dimension)[0] for field, dimension in space.items()}))
+    metric = prepared.competition.metric
+    spelled = {field: asdict(dimension) for field, dimension in space.items()}
+    key = key_of(corner, spelled, metric.key, decision_key(prepared), importlib.metadata.version("optuna"))
+    return prepared.competition.workspace.runs(prepared.competition.name) / TUNE / run.name / key
+
+
+def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Path, n_trials: int) -> list[Trial]:
+    """Go on with a search until it has `n_trials` trials, earlier ones among them, or the time limit is reached.
+
+    The first trial is the run's own values, where the space holds them.
+
+    Parameters
+    ----------
+    prepared
+        The competition made ready; its runs folder is held.
+    run
+        The run.
+    space
+        What is tried.
+    folder
+        From `study_folder`.
+    n_trials
+        Trials in all: complete, pruned and refused.
+
+    Returns
+    -------
+    list of Trial
+        All of them, in order.
+    """
+    distributions = {field: _distribution(run, field, dimension) for field, dimension in space.items()}
+    sign = prepared.competition.metric.sign
+    with opened(folder / "study.db", sign) as study:
+        _set_up_again(study, distributions)
+        _propose_own_values(prepared, run, study, distributions)
+        trials = _finished(study)
+        with Progress(f"tune {run.name}", n_trials - len(trials)) as progress:
+            while len(trials) < n_trials and not time_is_up():
+                study.sampler = _sampler(fold_seed(run.seed, len(trials)))
+                try:
+                    _run_trial(prepared, run, study, distributions, folder / FITS)
+                except TimeIsUp:
+                    break
+                best, trials = _best(trials, sign), _finished(study)
+                if (found := _best(trials, sign)) is not None:
+                    progress.advance(detail=f"best {found.score:.4f}")
+                    if best is None or found.number != best.number:
+                        note(
+                            f"trial {found.number}: best so far, {found.score:.4f} with {spell_options(found.options)}"
+                        )
+                else:
+                    progress.advance()
+    return trials
+
+
+def spell_options(options: dict[str, Any]) -> str:
+    """Return a setting as a person reads it."""
+    return ", ".join(f"{field} = {value}" for field, value in options.items())
+
+
+def _best(trials: list[Trial], sign: int) -> Trial | None:
+    """Return the best complete trial, of equals the first."""
+    complete = [trial for trial in trials if trial.state == COMPLETE]
+    return max(complete, key=lambda own: sign * own.score, default=None)
+
+
+def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions: dict[str, Any], home: Path) -> None:
+    """Take the next setting and score it, fold by fold, until it is known or given up."""
+    from optuna.trial import TrialState
+
+    trial = study.ask(distributions)
+    setting = change(run, _round(distributions, trial.params))
+    try:
+        for step, score in enumerate(score_folds(prepared, setting, home)):
+            if score is None or step + 1 == len(prepared.scored):
+                continue
+            trial.report(score, step)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                discard(prepared, setting, home)
+                return
+        if not math.isfinite(score):
+            raise InputError(f"its score is {score}")
+    except DamagedFile:  # the values are not at fault, and are tried again once it is mended
+        raise
+    except (InputError, RuntimeError, ValueError) as error:
+        note(f"trial {trial.number} is refused: {error}")
+        trial.set_user_attr(REFUSED, str(error))
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    note_searched(prepared, run.name, setting, distributions)
+    study.tell(trial, score)
+
+
+def _sampler(seed: int) -> optuna.samplers.TPESampler:
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed)
+
+
+def _distribution(run: Run, field: str, dimension: Dimension) -> Any:
+    """Return a dimension in Optuna's terms."""
+    from optuna import distributions
+
+    from kit.models.search import OneOf
+
+    if isinstance(dimension, OneOf):
+        return distributions.CategoricalDistribution(dimension.values)
+    kind = distributions.IntDistribution if is_whole(run, field) else distributions.FloatDistribution
+    return kind(dimension.low, dimension.high, log=dimension.log)
+
+
+def _round(distributions: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that are tried: with few digits, within the range."""
+    options = dict(params)
+    for field, value in params.items():
+        if isinstance(value, float) and hasattr(distributions[field], "low"):
+            near = float(f"{value:.{DIGITS}g}")
+            options[field] = min(max(near, distributions[field].low), distributions[field].high)
+    return options
+
+
+def _set_up_again(study: optuna.Study, distributions: dict[str, Any]) -> None:
+    """Queue the trials that a kill left running, with their values; nobody else runs one, the folder is held."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False)
+    waiting = [own.system_attrs.get("fixed_params") for own in trials if own.state == TrialState.WAITING]
+    for trial in trials:
+        if trial.state != TrialState.RUNNING:
+            continue
+        params = trial.system_attrs.get("fixed_params") or trial.params
+        if params.keys() == distributions.keys() and params not in waiting:  # else it was killed while being drawn
+            study.enqueue_trial(params)
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _propose_own_values(prepared: Prepared, run: Run, study: optuna.Study, distributions: dict[str, Any]) -> None:
+    """Queue the run's own values, unless the space does not hold them or they were tried."""
+    model = build_model(prepared.competition, run)
+    own = {field: getattr(model, field) for field in distributions}
+    for field, distribution in distributions.items():
+        if hasattr(distribution, "low"):
+            is_number = isinstance(own[field], int | float)
+            if not is_number or not distribution.low <= own[field] <= distribution.high:
+                return
+        elif own[field] not in distribution.choices:
+            return
+    if not any(own in (_tried(trial)) for trial in study.get_trials(deepcopy=False)):
+        study.enqueue_trial(own)
+
+
+def _tried(trial: optuna.trial.FrozenTrial) -> tuple[dict[str, Any], ...]:
+    """Return the values of a trial, drawn or queued."""
+    return trial.params, trial.system_attrs.get("fixed_params", {})
+
+
+def _finished(study: optuna.Study) -> list[Trial]:
+    """Return the trials that came to an end, in order."""
+    from optuna.trial import TrialState
+
+    states = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: REFUSED}
+    found = []
+    for own in study.get_trials(deepcopy=False):
+        if own.state not in states or (own.state == TrialState.FAIL and REFUSED not in own.user_attrs):
+            continue
+        so_far = [own.intermediate_values[step] for step in sorted(own.intermediate_values)]
+        score = own.value if own.state == TrialState.COMPLETE else (so_far or [None])[-1]
+        found.append(Trial(len(found), _round(own.distributions, own.params), states[own.state], score))
+    return found

@@ -1,0 +1,34 @@
+"""Metrics, their standard errors, and the paired test between two runs on the same images.
+
+Arrays in, numbers out; the one file read is that of a user's own metric. Labels are (n_images,) class codes, or
+(n_images, n_classes) of 0 and 1 where an image may have several; proba is (n_images, n_classes).
+
+- `metric`: what a metric is. `decisions`, `probabilities`: the functions. `names`: METRICS, and how a name is found.
+- `own`: a user's own metric by dotted path.
+- `uncertainty`: standard errors, the paired test. `by_class`: precision, recall and F1 of every class.
+"""
+
+from kit.scoring.metrics.by_class import ClassScore, per_class
+from kit.scoring.metrics.decisions import hits
+from kit.scoring.metrics.metric import Metric, decide
+from kit.scoring.metrics.names import METRICS, check_classes, check_name, find_metric
+from kit.scoring.metrics.probabilities import negative_log_proba
+from kit.scoring.metrics.uncertainty import N_BOOTSTRAP, Z_95, distinguishable, paired_difference, score_with_error
+
+__all__ = [
+    "METRICS",
+    "N_BOOTSTRAP",
+    "Z_95",
+    "ClassScore",
+    "Metric",
+    "check_classes",
+    "check_name",
+    "decide",
+    "distinguishable",
+    "find_metric",
+    "hits",
+    "negative_log_proba",
+    "paired_difference",
+    "per_class",
+    "score_with_error",
+]

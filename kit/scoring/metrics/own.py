@@ -1,0 +1,111 @@
+"""A user's own metric: a function of a Python file beside competition.toml or in the workspace.
+
+``metric = "scoring.cost"`` is the function ``cost(labels, proba) -> float`` of ``scoring.py``; ``"scores.birds.cost"``
+that of ``scores/birds.py``. The file may import what is installed, and nothing beside it. The function's attributes say
+what it is: ``cost.greater_is_better = False`` of a loss, ``cost.needs = "labels"`` to be given class codes (of several
+labels per image, 0 and 1 per class) in place of probabilities.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kit.core.errors import InputError, nearest
+from kit.scoring.metrics.metric import Metric
+
+OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+NEEDS = ("proba", "labels")
+
+
+def read_own(name: str, folders: Sequence[Path]) -> Metric:
+    """Return a user's own metric.
+
+    Parameters
+    ----------
+    name
+        ``package.module.function``.
+    folders
+        Where its file is looked for, in order.
+
+    Raises
+    ------
+    InputError
+        When the file is not there or cannot be run, it has no such function, or an attribute of it is not understood.
+    """
+    folder, relative = locate_own(name, folders)
+    path, function = folder / relative, name.rpartition(".")[2]
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return _load(name, path, function, text)
+
+
+def locate_own(name: str, folders: Sequence[Path]) -> tuple[Path, Path]:
+    """Return the folder that holds a user's own metric, and its file relative to that.
+
+    Raises
+    ------
+    InputError
+        When the file is in none of them.
+    """
+    relative = Path(*name.split(".")[:-1]).with_suffix(".py")
+    for folder in folders:
+        if (folder / relative).is_file():
+            return folder, relative
+    places = ", ".join(str(folder) for folder in folders) or "no folder"
+    raise InputError(f"metric {name!r}: no file {relative} in {places}; put it beside competition.toml")
+
+
+@functools.lru_cache(maxsize=16)
+def _load(name: str, path: Path, function: str, text: bytes) -> Metric:
+    """Run a file and take a function of it; one that was edited since is run again."""
+    digest = hashlib.sha256(text).hexdigest()[:16]
+    module = types.ModuleType(f"own_metric_{digest}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and pickles look their module up there
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result of a command
+            exec(compile(text, path, "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path}: cannot be run ({type(error).__name__}: {error})") from error
+    own = getattr(module, function, None)
+    if not callable(own):
+        there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise InputError(f"{path}: no function {function!r}; {nearest(function, there)}")
+    needs, greater_is_better = getattr(own, "needs", "proba"), getattr(own, "greater_is_better", True)
+    if needs not in NEEDS:
+        raise InputError(f"{path}: {function}.needs = {needs!r}; {nearest(str(needs), NEEDS)}")
+    if not isinstance(greater_is_better, bool):
+        raise InputError(f"{path}: {function}.greater_is_better = {greater_is_better!r} must be True or False")
+    return Metric(
+        name, _checked(own, f"{path}: {function}"), greater_is_better=greater_is_better, needs=needs,
+        key=f"{name} {digest}",
+    )  # fmt: skip
+
+
+def _checked(own: Callable[[np.ndarray, np.ndarray], float], place: str) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Return a user's function; what goes wrong in it is named after its file."""
+
+    def score(labels: np.ndarray, said: np.ndarray) -> float:
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result of a command
+                value = own(labels, said)
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{place} failed ({type(error).__name__}: {error})") from error
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{place} returned {value!r}, not a number") from error
+
+    return score

@@ -1,0 +1,212 @@
+"""Thresholds: from which probability on an image is said to have a class, where it may have several.
+
+A threshold per class, chosen for the metric on held-out images and shrunk: towards the threshold that all classes
+share where a class has few images, and back to one half where the gain does not show in each part of the images.
+Applied as a shift of the probabilities, so that one half is the threshold of everything that comes after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kit.scoring.hierarchy import Hierarchy
+from kit.scoring.metrics import Metric, paired_difference
+from kit.scoring.metrics.decisions import Counts, macro_f1, micro_f1, weighted_f1
+
+LOG_ODDS = np.arange(-4.0, 4.01, 0.25)  # thresholds that are tried, .018 to .982; 0 is one half
+HALF = 16  # its place among them
+FEW_IMAGES = 20  # of a class, with which its own threshold and the shared one count alike
+MOST_IMAGES = 5000  # on which a metric that is no function of counts is computed over and over
+OF_COUNTS = {"macro_f1": macro_f1, "micro_f1": micro_f1, "weighted_f1": weighted_f1}  # by the metric's key
+N_SWEEPS = 3  # times that every class is gone through
+CERTAIN = 1e-6  # probability: the log-odds of a certain one stay finite
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Hold thresholds and what they gain.
+
+    Parameters
+    ----------
+    thresholds
+        (n_classes,) probabilities, above 0 and below 1.
+    gain, gain_se
+        The metric's gain over one half on images that did not choose, and its standard error; None where none did.
+    """
+
+    thresholds: np.ndarray
+    gain: float | None
+    gain_se: float | None
+
+
+def shift(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return probabilities for which one half is the threshold: sigmoid(logit(proba) - logit(threshold)).
+
+    Parameters
+    ----------
+    proba
+        (n_images, n_classes) probabilities, 0..1 each.
+    thresholds
+        (n_classes,) probabilities, above 0 and below 1; what is at its threshold comes out at one half.
+
+    Returns
+    -------
+    np.ndarray
+        (n_images, n_classes) float64, in the same order within each class.
+    """
+    proba, thresholds = np.asarray(proba, dtype=np.float64), np.asarray(thresholds, dtype=np.float64)
+    ours, theirs = proba * (1 - thresholds), (1 - proba) * thresholds
+    return np.where(thresholds == 0.5, proba, ours / (ours + theirs))
+
+
+def apply(proba: np.ndarray, thresholds: np.ndarray, hierarchy: Hierarchy | None = None) -> np.ndarray:
+    """Return shifted probabilities in which no child is above its parent, (n_images, n_classes)."""
+    shifted = shift(proba, thresholds)
+    return shifted if hierarchy is None else hierarchy.make_consistent(shifted)
+
+
+def choose_thresholds(
+    metric: Metric,
+    labels: np.ndarray,
+    proba: np.ndarray,
+    blocks: np.ndarray,
+    hierarchy: Hierarchy | None = None,
+    groups: np.ndarray | None = None,
+) -> Chosen:
+    """Choose a threshold for each class on held-out images.
+
+    Classes are gone through in turn, each threshold set to what serves the metric best with the others as they are,
+    starting from the best that all classes share. Then they are shrunk. The burden of proof lies with change: chosen
+    on all blocks but one and measured on that one, they must gain more than one standard error, or it is one half.
+
+    Parameters
+    ----------
+    metric
+        What counts. Of a metric that reads probabilities thresholds would only spoil them: all are one half.
+    labels
+        (n_images, n_classes) of 0 and 1.
+    proba
+        (n_images, n_classes) probabilities of images that the models had not seen.
+    blocks
+        (n_images,) parts for the proof: the folds.
+    hierarchy
+        Of the classes; what is shifted is made consistent before it counts.
+    groups
+        (n_images,) whole numbers, equal for images that are not independent, for the standard error of the gain; every
+        image for itself by default.
+
+    Returns
+    -------
+    Chosen
+        The thresholds, and their gain. A class without images has the threshold that all share. With a single block
+        nothing can be proved, and all are one half.
+    """
+    half = np.full(proba.shape[1], 0.5)
+    if metric.needs == "proba" or len(np.unique(blocks)) < 2:
+        return Chosen(half, None, None)
+    gain, gain_se = _prove(metric, labels, proba, blocks, hierarchy, groups)
+    is_proved = gain > gain_se + ROUNDING
+    return Chosen(fit_thresholds(metric, labels, proba) if is_proved else half, gain, gain_se)
+
+
+def nest_thresholds(
+    metric: Metric,
+    labels: np.ndarray,
+    proba: np.ndarray,
+    blocks: np.ndarray,
+    hierarchy: Hierarchy | None = None,
+    groups: np.ndarray | None = None,
+) -> dict[int, np.ndarray]:
+    """Return for each block the thresholds that the other blocks choose, (n_classes,).
+
+    Parameters are those of `choose_thresholds`; with a single block nothing may choose, and all are one half.
+    """
+    every, half = np.unique(blocks), np.full(proba.shape[1], 0.5)
+    nested = dict.fromkeys(every.tolist(), half)
+    for block in every.tolist() if len(every) > 1 else ():
+        rest = blocks != block
+        own = None if groups is None else groups[rest]
+        nested[block] = choose_thresholds(metric, labels[rest], proba[rest], blocks[rest], hierarchy, own).thresholds
+    return nested
+
+
+def _prove(
+    metric: Metric,
+    labels: np.ndarray,
+    proba: np.ndarray,
+    blocks: np.ndarray,
+    hierarchy: Hierarchy | None,
+    groups: np.ndarray | None,
+) -> tuple[float, float]:
+    """Return the gain over one half on images that did not choose, and its standard error."""
+    shifted = np.empty(proba.shape)
+    for block in np.unique(blocks):
+        rest, mine = blocks != block, blocks == block
+        shifted[mine] = apply(proba[mine], fit_thresholds(metric, labels[rest], proba[rest]), hierarchy)
+    return paired_difference(metric, labels, shifted, proba, groups)
+
+
+def fit_thresholds(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    """Return the shrunk thresholds that serve the metric best on these images, (n_classes,), proved or not."""
+    places = np.clip(np.asarray(proba, dtype=np.float64), CERTAIN, 1 - CERTAIN)
+    score = _scorer(metric, labels, np.log(places / (1 - places)))
+    n_classes, n_images = proba.shape[1], labels.sum(axis=0)
+    shared = _best([score(np.full(n_classes, place)) for place in range(len(LOG_ODDS))], HALF)
+    own = np.full(n_classes, shared)
+    for _ in range(N_SWEEPS):
+        before = own.copy()
+        for code in np.flatnonzero((n_images > 0) & (n_images < len(labels))):
+            mine = np.arange(n_classes) == code
+            own[code] = _best([score(np.where(mine, place, own)) for place in range(len(LOG_ODDS))], own[code])
+        if np.array_equal(before, own):
+            break
+    rarer = np.minimum(n_images, len(labels) - n_images)  # a class that nearly all images have is as little known
+    trust = rarer / (rarer + FEW_IMAGES)
+    return 1 / (1 + np.exp(-(LOG_ODDS[shared] + trust * (LOG_ODDS[own] - LOG_ODDS[shared]))))
+
+
+def _scorer(metric: Metric, labels: np.ndarray, log_odds: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return a function that scores thresholds, given as (n_classes,) places among LOG_ODDS; greater is better.
+
+    Metrics of counts are had from each class's counts at every threshold, made once; the others from a draw of images.
+    """
+    if metric.key in OF_COUNTS:
+        columns = np.arange(labels.shape[1])
+        counts = [_count(log_odds[:, code], labels[:, code] == 1) for code in columns]
+        right, said = (np.stack(own) for own in zip(*counts, strict=True))  # (n_classes, n_thresholds)
+        n_images, of = labels.sum(axis=0), OF_COUNTS[metric.key]
+        return lambda places: _or_worst(of(Counts(right[columns, places], n_images, said[columns, places])))
+    drawn = np.random.default_rng(0).permutation(len(labels))[:MOST_IMAGES]
+    labels, log_odds = labels[drawn], log_odds[drawn]
+
+    def score(places: np.ndarray) -> float:
+        return _or_worst(metric.sign * float(metric.of(labels, (log_odds >= LOG_ODDS[places]).astype(np.int8))))
+
+    return score
+
+
+def _or_worst(value: float) -> float:
+    """Return a score, or minus infinity where these images do not define it."""
+    return value if np.isfinite(value) else -np.inf
+
+
+def _count(log_odds: np.ndarray, is_own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return one class's images said so and right, and all said so, at every threshold; (n_thresholds,) each."""
+    n_right, n_said = (
+        len(own) - np.searchsorted(np.sort(own), LOG_ODDS, side="left") for own in (log_odds[is_own], log_odds)
+    )
+    return n_right, n_said
+
+
+def _best(scores: list[float], preferred: int) -> int:
+    """Return the middle of the run of best scores that is nearest the preferred place, or that place if it is one."""
+    best = np.flatnonzero(np.asarray(scores) >= np.max(scores) - ROUNDING)
+    if preferred in best:
+        return preferred
+    runs = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)
+    nearest = min(runs, key=lambda run: np.abs(run - preferred).min())
+    return int(nearest[len(nearest) // 2])

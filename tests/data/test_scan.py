@@ -1,0 +1,99 @@
+"""Names, archives and CSV text, as they lie on the disk."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+
+import pytest
+from support.folders import tar_files, write, zip_files
+
+from kit.core.errors import InputError
+from kit.data.table.scan import extract_archive, list_archive, read_csv, scan_files
+
+
+def test_rows_are_counted_as_an_editor_counts_them(tmp_path):
+    write(tmp_path / "a.csv", 'id,label\n1,"two\nlines"\n\n2,x\n')
+    assert read_csv(tmp_path / "a.csv").index.tolist() == [2, 5]
+
+
+def test_a_file_name_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
+    with pytest.raises(InputError, match=r"caf\\xe9.jpg is not UTF-8; rename it"):
+        scan_files(tmp_path)
+
+
+def test_only_plain_files_are_found(tmp_path):
+    (tmp_path / "image.jpg").touch()
+    os.mkfifo(tmp_path / "pipe.jpg")  # who reads it waits
+    (tmp_path / "to_the_image.jpg").symlink_to("image.jpg")
+    (tmp_path / "to_the_pipe.jpg").symlink_to("pipe.jpg")
+    (tmp_path / "to_nowhere.jpg").symlink_to("gone.jpg")
+    assert sorted(scan_files(tmp_path)) == ["image.jpg", "to_nowhere.jpg", "to_the_image.jpg"]
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt"])
+def test_archives_that_reach_outside_are_refused(tmp_path, name):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr(name, "x")
+    with pytest.raises(InputError, match="outside"):
+        extract_archive(archive, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_tar_links_that_reach_outside_are_refused(tmp_path):
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as members:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        members.addfile(link)
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        extract_archive(archive, tmp_path / "to")
+
+
+def test_a_truncated_archive_is_named(tmp_path):
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(InputError, match="fetch it again"):
+        extract_archive(archive, tmp_path / "to")
+
+
+def cut(whole):
+    return whole[: len(whole) // 2]
+
+
+def garble(whole):
+    return whole[: len(whole) // 2] + b"x" * 60 + whole[len(whole) // 2 + 60 :]
+
+
+@pytest.mark.parametrize("damage", [cut, garble])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.xz"])
+def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path, name, damage):
+    archive, names = tmp_path / name, [f"{i:05d}.jpg" for i in range(500)]
+    zip_files(archive, names) if name == "a.zip" else tar_files(archive, names, f"w:{name[-2:]}")
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(InputError, match=f"{name}: cannot be unpacked"):
+        extract_archive(archive, tmp_path / "to")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_encrypted_archive_is_named(tmp_path):
+    archive = tmp_path / "a.zip"
+    zip_files(archive, ["a.jpg"])
+    data = bytearray(archive.read_bytes())
+    data[6] |= 1  # the flag of the member, then that of the directory
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.zip: cannot be unpacked \(.*password.*\); .* unpack it by hand"):
+        extract_archive(archive, tmp_path / "to")
+
+
+@pytest.mark.parametrize("pack", [zip_files, tar_files])
+def test_an_archive_is_listed_as_it_would_be_unpacked(tmp_path, pack):
+    archive = tmp_path / "a.archive"
+    pack(archive, ["pets/a/1.jpg", "pets/b/2.jpg", "__MACOSX/pets/._1.jpg", "pets/.DS_Store"])
+    folder = extract_archive(archive, tmp_path / "to")
+    assert folder == tmp_path / "to" / "pets"
+    assert sorted(scan_files(folder)) == sorted(list_archive(archive)) == ["a/1.jpg", "b/2.jpg"]

@@ -1,0 +1,121 @@
+"""The house: imports go one way, the command line starts fast, nothing lies about."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
+    "core": "errors files names terminal arrays deadline stopwatch tensors",
+    "scoring": "hierarchy metrics predictions rejection mixing roc thresholds",
+    "config": "grid strict toml data plans runs competition reader",
+    "data": "digits images table audit folds sheet store prepared",
+    "features": "transclip weights device encoders cache prompts neighbours",
+    "models": "balance search model training copies heads networks classic options",
+    "runs": "store decide ensemble pseudo seen fit train tuning verify clean",
+    "kaggle": "client submission bundle",
+    "curate": "look_alikes mining start triage words",
+    "report": "board correlation explain page",
+    "bench": "explain pretrain semi speed",
+    "cli": "call streams bundle correlation data decisions download everything explain fit house kaggle mine models "
+    "prompts report results triage tune",
+}
+WINGS = list(ORDER)
+TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}
+TOP_LEVEL |= {"CHANGELOG.md", "pyproject.toml"}
+MAX_PAIRS = 60  # of wings, where one imports the other
+
+
+def imported(file: Path) -> set[tuple[str, ...]]:
+    """Return the kit's modules that a file imports, below ``kit``, as parts of their names."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "kit":
+            names += [f"{node.module}.{name.name}" for name in node.names]
+        elif isinstance(node, ast.Import):
+            names += [name.name for name in node.names if name.name.startswith("kit.")]
+    return {tuple(name.split(".")[1:]) for name in names}
+
+
+def place_of(file: Path) -> tuple[str, str]:
+    """Return the wing and the room that a file belongs to; of what stands outside the wings its own name."""
+    parts = (*file.relative_to(HOME / "kit").with_suffix("").parts, "__init__")
+    return parts[0], parts[1]
+
+
+FILES = [file for file in sorted((HOME / "kit").rglob("*.py")) if place_of(file)[0] not in ("__init__", "__main__")]
+
+
+def test_wings_import_one_way():
+    for file in FILES:
+        wing, _ = place_of(file)
+        for other in imported(file):
+            if other[0] != "__version__":
+                assert WINGS.index(other[0]) <= WINGS.index(wing), f"{file} imports kit.{'.'.join(other)}, right of it"
+
+
+def test_rooms_of_a_wing_import_one_way():
+    for file in FILES:
+        wing, room = place_of(file)
+        rooms = [*ORDER[wing].split(), "__init__"]
+        for other in imported(file):
+            if other[0] == wing and other[1] in rooms:
+                assert rooms.index(other[1]) <= rooms.index(room), f"{file} imports kit.{'.'.join(other)}, right of it"
+
+
+def test_every_room_has_its_place_in_the_order():
+    wings = {path.parent.name for path in (HOME / "kit").glob("*/__init__.py")}
+    assert wings == set(WINGS)
+    assert {path.name for path in (HOME / "kit").glob("*.py")} == {"__init__.py", "__main__.py"}
+    for wing in WINGS:
+        rooms = {place_of(file)[1] for file in FILES if place_of(file)[0] == wing} - {"__init__"}
+        assert rooms == set(ORDER[wing].split()), wing
+
+
+def test_a_newcomer_can_hold_the_imports_in_the_head():
+    pairs = {(place_of(file)[0], other[0]) for file in FILES for other in imported(file) if other[0] in WINGS}
+    assert len({(wing, other) for wing, other in pairs if wing != other}) <= MAX_PAIRS
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['kit', '--help']\n"
+        "try:\n    from kit.cli import main; main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'sklearn', 'pandas', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "[]"
+
+
+def test_building_a_model_does_not_import_torch():
+    code = "import sys, kit.models; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "False"
+
+
+def test_top_level_holds_only_what_it_shall():
+    listed = subprocess.run(["git", "ls-files"], cwd=HOME, capture_output=True, text=True)
+    if listed.returncode == 0:
+        names = {line.split("/")[0] for line in listed.stdout.splitlines()}
+        assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_every_requirement_is_pinned_and_has_a_reason():
+    for line in (HOME / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            requirement, hash_sign, reason = line.partition("  # ")
+            assert "==" in requirement and hash_sign and len(reason) > 10, line
+
+
+def test_nothing_of_the_kit_is_ignored_by_git():
+    if not (HOME / ".git").exists():
+        pytest.skip("not a checkout")
+    files = [str(path.relative_to(HOME)) for path in (HOME / "kit").rglob("*.py")]
+    said = subprocess.run(["git", "check-ignore", "--no-index", *files], cwd=HOME, capture_output=True, text=True)
+    assert said.stdout == "" and said.returncode == 1

@@ -1,0 +1,239 @@
+"""Heads on cached features: degenerate settings are plain models, neighbours and words are settings of one sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from support.clouds import clouds, split
+
+from kit.config.competition import HOME, Run
+from kit.core.errors import InputError
+from kit.data.prepared import prepare
+from kit.features.neighbours import read_neighbours
+from kit.models.heads.linear_probe import LinearProbe, fit_anchored
+from kit.models.heads.prototypes import Prototypes
+from kit.models.heads.tip_adapter import TipAdapter
+from kit.models.heads.zero_shot import ZeroShot
+from kit.runs.fit.crossval import crossval
+from kit.runs.store.build import build_model
+from kit.runs.verify import verify
+
+TINY_CLIP = "open_clip:local-dir:" + str(HOME / "digits" / "tiny-clip")
+HEADS = {
+    "linear_probe": lambda **options: LinearProbe("given", **options),
+    "prototypes": lambda **options: Prototypes("given", **options),
+    "tip_adapter": lambda **options: TipAdapter("given", **options),
+    "tip_adapter_f": lambda **options: TipAdapter("given", epochs=3, **options),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_knows_clear_clouds_and_keeps_row_order(name, tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    head = HEADS[name]().fit(labeled, others)
+    proba = head.predict_proba(others)
+    assert proba.sum(axis=1) == pytest.approx(np.ones(len(others)), abs=1e-5)
+    assert (proba.argmax(axis=1) == codes[others.rows]).mean() > 0.85
+    order = np.random.default_rng(1).permutation(len(others))
+    assert head.predict_proba(others.take(order)) == pytest.approx(proba[order], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_restored_head_says_the_same_at_every_setting(name, tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    head = HEADS[name](smooth="nested").fit(labeled, others)
+    restored = HEADS[name](smooth="nested").restore(head.tensors(), pool.classes)
+    assert np.array_equal(restored.predict_sweep(others), head.predict_sweep(others))
+    value = head.sweep_values()[-1]
+    restored.settle(value)
+    assert np.array_equal(restored.predict_proba(others), head.predict_sweep(others)[-1])
+
+
+@pytest.mark.parametrize("transduction", ["diffusion", "transclip"])
+def test_neighbours_help_where_clouds_are_wide(transduction, tmp_path):
+    pool, codes = clouds(tmp_path, n_labeled=6, n_unlabeled=600, spread=0.45)
+    labeled, others = split(pool, codes)
+    head = LinearProbe("given", smooth="nested", transduction=transduction).fit(labeled, others)
+    right = (head.predict_sweep(others).argmax(axis=2) == codes[others.rows]).mean(axis=1)
+    assert [setting["smooth"] for setting in head.sweep_values()] == [0.0, 0.5, 0.8, 0.9]
+    assert right[2] > right[0] + 0.02
+
+
+@pytest.mark.parametrize("transduction", ["diffusion", "transclip"])
+def test_no_neighbours_is_the_head_alone(transduction, tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    alone = LinearProbe("given").fit(labeled, others).predict_proba(others)
+    switched_off = LinearProbe("given", smooth="nested", transduction=transduction).fit(labeled, others)
+    assert np.array_equal(switched_off.predict_sweep(others)[0], alone)
+
+
+def test_images_outside_the_graph_take_one_step_from_their_nearest_nodes(tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    nodes, outside = others.take(np.arange(60)), others.take(np.arange(60, 90))
+    proba = LinearProbe("given", smooth=0.8).fit(labeled, nodes).predict_proba(outside)
+    assert proba.sum(axis=1) == pytest.approx(np.ones(30), abs=1e-5)
+    assert (proba.argmax(axis=1) == codes[outside.rows]).mean() > 0.9
+
+
+def test_labels_that_are_withheld_do_not_flow(tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    kept = labeled.take(np.arange(9))
+    withheld, shown = pool.select(labeled.rows[9:]), pool.select(labeled.rows[9:], (codes[labeled.rows[9:]] + 1) % 3)
+    said = [
+        LinearProbe("given", smooth=0.8).fit(kept, others.join(rest)).predict_proba(withheld)
+        for rest in (withheld, shown)
+    ]
+    assert (said[0].argmax(axis=1) == codes[withheld.rows]).all()
+    assert not np.allclose(said[0], said[1], atol=0.05)  # had they been given, it would show
+
+
+@pytest.mark.parametrize("transduction", ["diffusion", "transclip"])
+def test_a_pseudo_labelled_image_is_one_node_and_counts_by_its_weight(transduction, tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    wrong = pool.select(others.rows[:5], (codes[others.rows[:5]] + 1) % 3)
+    light, heavy = (dataclasses.replace(wrong, weights=np.full(5, weight, np.float32)) for weight in (1e-3, 1.0))
+    trusting, doubting = (
+        LinearProbe("given", smooth=0.5, transduction=transduction)
+        .fit(labeled.join(rows), others)
+        .predict_proba(others.take(range(5)))[np.arange(5), wrong.labels]
+        for rows in (heavy, light)
+    )
+    assert (trusting > doubting + 0.2).all() and (doubting < 0.5).all()
+
+
+def test_a_probe_pulled_nowhere_agrees_with_scikit_learn():
+    generator = np.random.default_rng(0)
+    features, codes, weights = generator.normal(size=(40, 60)), np.arange(40) % 4, generator.uniform(0.5, 2, 40)
+    theirs = LogisticRegression(C=3.0, max_iter=5000, tol=1e-8).fit(features, codes, sample_weight=weights)
+    ours, intercepts = fit_anchored(features, codes, weights, 3.0, np.zeros((4, 60)))
+    assert ours == pytest.approx(theirs.coef_, abs=2e-3)
+    assert intercepts - intercepts.mean() == pytest.approx(theirs.intercept_ - theirs.intercept_.mean(), abs=2e-3)
+
+
+def test_a_probe_that_may_not_move_stays_at_its_anchor():
+    generator = np.random.default_rng(0)
+    anchor = generator.normal(size=(3, 20))
+    coefficients, _ = fit_anchored(generator.normal(size=(30, 20)), np.arange(30) % 3, np.ones(30), 1e-9, anchor)
+    assert coefficients == pytest.approx(anchor, abs=1e-6)
+
+
+def test_a_trained_cache_starts_at_the_untrained_one(tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    plain = TipAdapter("given").fit(labeled, others).predict_sweep(others)
+    still = TipAdapter("given", epochs=1, lr=1e-12).fit(labeled, others).predict_sweep(others)
+    trained = TipAdapter("given", epochs=20, lr=1e-2).fit(labeled, others).predict_sweep(others)
+    assert still == pytest.approx(plain, abs=1e-5) and not np.allclose(trained, plain, atol=1e-3)
+
+
+def test_a_prototype_is_the_weighted_mean_of_its_class(tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, _ = split(pool, codes)
+    means = Prototypes("given").learn(pool.embeddings[labeled.rows], labeled)["means"]
+    assert means[1] == pytest.approx(pool.embeddings[labeled.rows][labeled.labels == 1].mean(axis=0), abs=1e-6)
+
+
+def test_a_pull_without_words_is_refused(colours):
+    run = Run(name="pulled", model="linear_probe", options={"encoder": "given", "pull": 0.5})
+    with pytest.raises(InputError, match=r"\[runs\.pulled\] pull = 0\.5 needs prompts"):
+        build_model(colours(), run)
+
+
+@pytest.fixture
+def worded(colours):
+    """Return a competition whose list 'right' names the colours, and whose list 'wrong' swaps them."""
+
+    def make(runs: str):
+        competition = colours(runs)
+        folder = competition.folder / "prompts"
+        folder.mkdir(exist_ok=True)
+        for name, words in {"right": "0 1 2", "wrong": "1 2 0"}.items():
+            rows = zip(prepare(competition).classes, words.split(), strict=True)
+            text = "\n".join(f'{json_name!r} = "{word}"' for json_name, word in rows)
+            (folder / f"{name}.toml").write_text(f"[words]\n{text}\n", encoding="utf-8")
+        return prepare(competition)
+
+    return make
+
+
+def test_several_lists_and_all_weights_are_one_sweep(worded):
+    prepared = worded("")
+    images = prepared.held_out(0)
+    probe = LinearProbe(TINY_CLIP, prompts=["right", "wrong"], smooth="nested")
+    probe.fit(prepared.training(0), prepared.unlabeled(0, False))
+    settings = probe.sweep_values()
+    assert len(settings) == 4 * (1 + 4 * 2) and settings[0]["prompts"] is None
+    assert {setting["prompts"] for setting in settings} == {None, "right", "wrong"}
+    alone = LinearProbe(TINY_CLIP).fit(prepared.training(0), images).predict_proba(images)
+    assert probe.predict_sweep(images)[0] == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_list_is_chosen_for_each_fold_on_the_other_folds(worded):
+    runs = f'[runs.words]\nmodel = "zero_shot"\nencoder = "{TINY_CLIP}"\nprompts = ["right", "wrong"]\n'
+    prepared = worded(runs)
+    result = crossval(prepared, "words")
+    chosen = result.facts["chosen"]
+    assert {setting["prompts"] for setting in chosen["values"]} == {"right", "wrong"}
+    assert set(chosen["per_fold"]) == {str(fold) for fold in prepared.scored}
+    assert "setting chosen on the other folds" in " ".join(verify(prepared, [result]))
+
+
+def test_a_head_shows_nothing_of_random_features(colours):
+    """Neighbours of the scored fold must not carry its labels back to it."""
+    competition = colours(
+        '[runs.smooth]\nmodel = "linear_probe"\nencoder = "given"\nsmooth = 0.9\nuse_test_images = true'
+    )
+    prepared = prepare(competition)
+    noise = np.random.default_rng(0).normal(size=(len(prepared.pool), 64)).astype(np.float32)
+    prepared = dataclasses.replace(prepared, pool=dataclasses.replace(prepared.pool, embeddings=noise))
+    assert crossval(prepared, "smooth").facts["cv"] < 0.7
+
+
+@pytest.mark.parametrize(("option", "value"), [("prior", -0.1), ("smooth", 1.0), ("C", 0.0), ("pull", "always")])
+def test_an_option_out_of_its_range_is_refused_by_name(option, value, colours):
+    written = f'"{value}"' if isinstance(value, str) else value
+    runs = f'[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\n{option} = {written}'
+    with pytest.raises(InputError, match=rf"runs.probe\].* {option}"):
+        prepare_and_fit(colours(runs))
+
+
+def prepare_and_fit(competition):
+    """Cross-validate the one run."""
+    return crossval(prepare(competition), "probe")
+
+
+def test_zero_shot_has_no_opinion_but_the_words():
+    head = ZeroShot("given")
+    assert not head.logits(np.ones((4, 8)), {"n_classes": np.array(3)}, {}).any()
+    assert {setting["prior"] for setting in head.sweep_values()} == {1.0}
+
+
+@pytest.mark.parametrize("name", ["prototypes", "tip_adapter"])
+def test_a_weak_head_may_leave_the_word_to_the_probe(name, tmp_path):
+    labeled, others = split(*clouds(tmp_path))
+    probe = LinearProbe("given").fit(labeled, others).predict_proba(others)
+    assert HEADS[name]().fit(labeled, others).predict_sweep(others)[0] == pytest.approx(probe, abs=1e-5)
+
+
+def test_labelled_images_of_one_group_leave_each_other_room(tmp_path):
+    pool, _ = clouds(tmp_path, n_labeled=30)
+    pool.embeddings[:30] = pool.embeddings[0] + np.random.default_rng(0).normal(0, 1e-3, (30, 8))
+    pool.groups[:30] = 0
+    found = read_neighbours(pool, "given", {}, 10, with_test=False)
+    assert found["row"][:30].min() >= 30
+
+
+def test_embeddings_of_no_length_are_named(tmp_path):
+    pool, codes = clouds(tmp_path)
+    pool.embeddings[3] = 0
+    with pytest.raises(InputError, match="zero or infinite for 1 of 12 images: 0003"):
+        LinearProbe("given").fit(*split(pool, codes))

@@ -1,0 +1,174 @@
+"""What the report says beyond its first sections: errors of every class, balance, decisions, levels, words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kit.config.reader import read_competition
+from kit.core.files import Workspace
+from kit.data.prepared import prepare
+from kit.data.sheet import Tile, write_sheet
+from kit.report.page import write_report
+from kit.report.page.evidence import Evidence
+from kit.report.page.parts import LONGEST, Gallery, Plot, Series, charts_of, shorten
+from kit.report.page.plotly_json import to_json
+from kit.report.page.sections import SECTIONS
+from kit.runs.fit.crossval import crossval
+from kit.runs.train import find_finished
+from kit.scoring.hierarchy import Hierarchy
+from kit.scoring.metrics import decide, per_class
+from kit.scoring.metrics.decisions import count_classes
+
+
+@pytest.mark.parametrize("is_multilabel", [False, True])
+def test_the_errors_of_every_class_agree_with_a_bootstrap(is_multilabel):
+    draws = np.random.default_rng(0)
+    groups = np.repeat(np.arange(200), 3)
+    codes = np.repeat(draws.integers(0, 3, 200), 3)  # images of a group are alike: their number misleads
+    proba = draws.random((600, 3)) + np.repeat(0.6 * draws.random((200, 3)), 3, axis=0)
+    labels = codes
+    if is_multilabel:
+        proba, labels = proba / proba.max(), np.eye(3, dtype=np.int8)[codes]
+    else:
+        proba[np.arange(600), codes] += 0.3
+    rows = per_class(labels, proba, ("a", "b", "c"), groups)
+    said, drawn = decide(proba, is_multilabel), []
+    for _ in range(600):
+        taken = (3 * draws.integers(0, 200, 200)[:, None] + np.arange(3)).ravel()
+        counts = count_classes(labels[taken], said[taken], 3)
+        drawn.append((counts.precision, counts.recall, counts.f1))
+    spread = np.std(drawn, axis=0).T
+    found = [(row.precision_se, row.recall_se, row.f1_se) for row in rows]
+    assert np.array(found) == pytest.approx(spread, rel=0.15)
+
+
+LONG = (Series("s", ["x" * 90], [1.0], kind="bars"), Series("x" * 90, [0.0], [1.0]))
+BALANCED = """
+[runs.svm]
+model = "svm"
+balance = "over"
+
+[runs.forest]
+model = "forest"
+n_trees = 10
+"""
+
+
+def sections_of(prepared) -> dict:
+    evidence = Evidence(prepared, find_finished(prepared))
+    return {section.key: section for build in SECTIONS if (section := build(evidence)) is not None}
+
+
+@pytest.fixture
+def unbalanced(colours, tmp_path):
+    """The competition `colours` with half as many red images, one run of it evened out by resampling."""
+
+    def make(*arguments, **options):
+        colours()
+        for file in sorted((tmp_path / "data" / "colours" / "train" / "red").glob("*"))[:3]:
+            file.unlink(missing_ok=True)
+        prepared = prepare(colours(BALANCED, *arguments, **options))
+        for name in ("svm", "forest"):
+            crossval(prepared, name)
+        return prepared
+
+    return make
+
+
+def test_classes_are_drawn_before_and_after_resampling(unbalanced):
+    prepared = unbalanced()
+    drawn = [own for own in charts_of(sections_of(prepared)["data"].parts) if own.key.startswith("balance")]
+    assert [own.key for own in drawn] == ["balance-svm"]  # the forest leaves the images as they are
+    before, after = drawn[0].series
+    assert dict(zip(before.x, before.y, strict=True)) == {"blue": 6, "green": 6, "red": 3}
+    assert list(after.y) == [6, 6, 6]
+
+
+def test_images_of_none_of_the_classes_are_told_and_shown(unbalanced):
+    prepared = unbalanced(rest='[decision]\nnone_of_these = "nothing"\nscore = "max_probability"\naccept_rate = 0.5')
+    parts = sections_of(prepared)["decisions"].parts
+    assert "none of these" in parts[1].text.lower() and "test images are rejected" in parts[1].text
+    n_rejected = int(parts[1].text.rpartition("; ")[2].split()[0])
+    assert n_rejected > 0 and len(parts[2].tiles) == n_rejected
+    tiles = sections_of(prepared)["examples"].parts[-1].tiles  # all test images
+    assert sum(tile.lines[0] == "said nothing" for tile in tiles) == n_rejected
+
+
+def test_where_nothing_is_decided_beyond_the_most_probable_class_nothing_is_said_of_it(unbalanced):
+    assert "decisions" not in sections_of(unbalanced())
+
+
+def test_an_image_that_is_gone_leaves_its_tile_empty_and_the_page_whole(unbalanced, capsys):
+    prepared = unbalanced()
+    for path in prepared.pool.paths[prepared.split("test")][:2]:
+        Path(path).unlink()
+    Path(prepared.pool.paths[prepared.split("test")][2]).write_bytes(b"no image any more")
+    text = write_report(prepared, find_finished(prepared), {}).read_text()
+    assert text.count("cannot be read</span>") == 6  # three images in two galleries
+    assert 'id="runs"' in text and "a thumbnail is left out" in capsys.readouterr().err
+
+
+def test_a_contact_sheet_stands_without_an_image_that_is_gone(tmp_path):
+    write_sheet(tmp_path / "sheet.png", "two", [("", [Tile(str(tmp_path / "gone.png"), ["gone"])])])
+    assert (tmp_path / "sheet.png").stat().st_size > 0
+
+
+def test_a_page_without_test_images_is_written(colours, tmp_path):
+    colours()
+    shutil.rmtree(tmp_path / "data" / "colours" / "test")
+    competition = tmp_path / "competitions" / "colours" / "competition.toml"
+    kept = [
+        line
+        for line in competition.read_text().splitlines()
+        if not line.startswith(("test =", "sample_submission", "solution"))
+    ]
+    competition.write_text("\n".join(kept))
+    prepared = prepare(read_competition("colours", Workspace(tmp_path)))
+    crossval(prepared, "svm")
+    titles = [part.title for part in sections_of(prepared)["examples"].parts if isinstance(part, Gallery)]
+    assert "An ordinary sample of test images" not in titles
+    write_report(prepared, find_finished(prepared), {})
+
+
+def test_on_mined_labels_the_page_says_agreement(unbalanced):
+    prepared = unbalanced()
+    competition, results = prepared.competition, find_finished(prepared)
+    data = competition.data.model_copy(update={"labels_are_mined": True})
+    mined = replace(prepared, competition=competition.model_copy(update={"data": data}))
+    evidence = Evidence(mined, results)
+    headline, board = (build(evidence).parts for build in SECTIONS[:2])
+    assert "agreement ± SE" in board[0].columns and "CV ± SE" not in board[0].columns
+    assert board[1].series[0].name == "agreement" and "CV" not in headline[0].text + headline[1].text
+
+
+def test_a_class_without_a_scored_image_leaves_the_page_whole(colours):
+    prepared = prepare(colours(BALANCED))
+    file = prepared.competition.workspace.folds("colours")
+    header, *rows = file.read_text().splitlines()
+    rows = [",".join([*row.split(",")[:2], "1"]) if ",red," in row else row for row in rows]
+    file.write_text("\n".join([header, *rows]) + "\n")
+    prepared = prepare(colours(BALANCED, ("folds.use=[0]",)))
+    assert prepared.classes.index("red") not in prepared.labels[prepared.scored_rows]
+    crossval(prepared, "svm")
+    assert {"headline", "leaderboard", "data", "examples", "runs"} <= set(sections_of(prepared))
+    write_report(prepared, find_finished(prepared), {}, png=True)
+
+
+def test_a_long_name_leaves_a_chart_its_room_and_keeps_its_end():
+    assert shorten("short") == "short"
+    assert len(shorten("x" * 100 + "the end")) == LONGEST and shorten("x" * 100 + "the end").endswith("…xxxthe end")
+    page, legend = (json.loads(to_json(Plot("k", "t", series=[own]))) for own in LONG)
+    assert len(page["data"][0]["x"][0]) == LONGEST < len(legend["data"][0]["name"]) < 90
+
+
+def test_of_a_hierarchy_the_deepest_classes_are_named():
+    tree = Hierarchy(np.array([-1, 0, 0, 1]))
+    assert tree.deepest(np.array([1, 1, 0, 0])).tolist() == [1]
+    assert tree.deepest(np.array([1, 1, 1, 1])).tolist() == [2, 3]
+    assert tree.deepest(np.zeros(4)).tolist() == []

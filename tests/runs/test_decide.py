@@ -1,0 +1,307 @@
+"""None of these: scores, ranks, thresholds that saw no stranger, and what becomes of rejected images."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp, softmax
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from support.folders import write
+
+from kit.config.reader import read_competition
+from kit.core.errors import InputError
+from kit.core.files import Workspace
+from kit.data.images import Pool
+from kit.data.prepared import Prepared
+from kit.kaggle.submission.write import fill_sample
+from kit.report.board import leaderboard, local_score, read_solution
+from kit.runs.decide import find_strangers
+from kit.runs.decide.decisions import decided_test, describe_decisions, render_decisions
+from kit.runs.ensemble import ensemble
+from kit.runs.fit.crossval import crossval
+from kit.runs.store import Result
+from kit.runs.verify import verify
+from kit.scoring import rejection as reject
+
+CLASSES = ("ash", "birch", "cedar", "elm")
+N_LABELED, N_KNOWN, N_STRANGE = 12, 20, 40
+
+
+def unit(values: np.ndarray) -> np.ndarray:
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+def draw_features(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return features of unit length and codes: labelled ones, known ones, then strangers (code 4)."""
+    draws = np.random.default_rng(seed)
+    centres = draws.normal(0, 1, (5, 16))
+    codes = np.concatenate(
+        [np.repeat(np.arange(4), N_LABELED), np.repeat(np.arange(4), N_KNOWN), np.full(N_STRANGE, 4)]
+    )
+    return unit(centres[codes] + draws.normal(0, 0.7, (len(codes), 16))), codes
+
+
+VALUES, CODES = draw_features()
+KNOWN = slice(0, 4 * N_LABELED)
+
+
+def test_max_probability_and_energy_are_what_their_papers_say():
+    logits = np.random.default_rng(0).normal(0, 2, (9, 4))
+    assert reject.energy(logits) == pytest.approx(logsumexp(logits, axis=1))
+    assert reject.max_probability(softmax(logits, axis=1)) == pytest.approx(
+        np.exp(logits.max(1) - reject.energy(logits))
+    )
+
+
+def test_an_unlearned_class_adds_nothing_to_the_energy():
+    assert reject.energy(np.array([[1.0, -np.inf]])) == pytest.approx([1.0])
+
+
+def test_similarity_within_one_class_is_the_mean_cosine_of_its_nearest_images():
+    own = VALUES[KNOWN][CODES[KNOWN] == 2]
+    distances, _ = NearestNeighbors(n_neighbors=3, metric="cosine").fit(own).kneighbors(VALUES[-9:])
+    found = reject.class_similarity(VALUES[-9:], own, np.full(len(own), 2))
+    assert found == pytest.approx(1 - distances.mean(axis=1), abs=1e-5)
+
+
+def test_similarity_is_that_of_the_class_that_is_nearest():
+    values, codes = VALUES[KNOWN], CODES[KNOWN]
+    each = [reject.class_similarity(VALUES, values[codes == code], codes[codes == code]) for code in range(4)]
+    assert reject.class_similarity(VALUES, values, codes) == pytest.approx(np.max(each, axis=0))
+
+
+@pytest.mark.parametrize("n_dims", [16, 200])
+def test_distances_are_scikit_learns_mahalanobis_of_shrunk_covariances(n_dims):
+    draws = np.random.default_rng(0)
+    exemplars, codes, values = draws.normal(0, 1, (40, n_dims)), np.arange(40) % 3, draws.normal(0, 1, (5, n_dims))
+
+    def squared(residuals, apart):
+        covariance = residuals.T @ residuals / len(residuals)
+        floor = reject.SHRINKAGE * np.trace(covariance) / n_dims * np.eye(n_dims)
+        model = EmpiricalCovariance(assume_centered=True)
+        model.location_ = np.zeros(n_dims)
+        model._set_covariance((1 - reject.SHRINKAGE) * covariance + floor)
+        return model.mahalanobis(apart)
+
+    means = np.stack([exemplars[codes == code].mean(axis=0) for code in range(3)])
+    to_class = np.min([squared(exemplars - means[codes], values - mean) for mean in means], axis=0)
+    to_all = squared(exemplars - exemplars.mean(axis=0), values - exemplars.mean(axis=0))
+    assert reject.class_distance(values, exemplars, codes) == pytest.approx(to_all - to_class)
+
+
+def test_one_image_per_class_gives_finite_distances():
+    assert np.isfinite(reject.class_distance(VALUES, VALUES[:4], np.arange(4))).all()
+
+
+def test_ranks_run_from_nothing_to_everything_and_go_on_beyond():
+    reference = np.array([3.0, 1.0, 2.0, 4.0])
+    assert reject.rank_among(reference, np.array([1.0, 2.5, 4.0])) == pytest.approx([0.125, 0.5, 0.875])
+    below, far_below = reject.rank_among(reference, np.array([0.0, -5.0]))
+    assert far_below < below < 0.125 and reject.rank_among(reference, np.array([9.0]))[0] > 1
+
+
+def test_equal_scores_share_a_rank():
+    assert reject.rank_among(np.zeros(4), np.zeros(2)).tolist() == [0.5, 0.5]
+
+
+def test_ranks_do_not_depend_on_a_scores_unit():
+    draws = np.random.default_rng(0)
+    reference, values = draws.normal(size=50), draws.normal(size=20)
+    assert reject.rank_among(10 * reference + 3, 10 * values + 3) == pytest.approx(reject.rank_among(reference, values))
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.95])
+def test_a_threshold_keeps_the_share_that_it_is_asked_to(rate):
+    scores = np.random.default_rng(0).normal(size=1000)
+    assert (scores >= reject.threshold_of(scores, rate)).mean() == pytest.approx(rate, abs=0.002)
+
+
+def test_the_rate_that_tells_hidden_classes_apart_is_chosen():
+    known = np.linspace(0, 1, 100)
+    strangers = np.linspace(0, 0.19, 100)  # the lowest fifth of the known is mixed with them
+    scores, is_hidden = np.concatenate([known, strangers]), np.repeat([False, True], 100)
+    rate, passed = reject.choose_accept_rate([reject.Hidden((scores,), is_hidden, np.zeros(200))])
+    assert rate == 0.8 and passed < 0.02
+
+
+def test_classes_without_images_cannot_be_hidden():
+    with pytest.raises(ValueError, match="no class could be hidden"):
+        reject.choose_accept_rate([reject.Hidden((np.ones(3),), np.zeros(3, dtype=bool), np.zeros(3))])
+
+
+def test_a_dropped_class_leaves_the_shares_of_the_others():
+    assert reject.drop_class(np.array([[0.2, 0.5, 0.3]]), 1) == pytest.approx(np.array([[0.4, 0.6]]))
+
+
+def made(home: Path, decision: str = "", metric: str = "accuracy", sample: str = "id,label\n") -> Prepared:
+    """Return a competition on given embeddings, whose test images are known ones and strangers."""
+    names = [*CLASSES, "weed"]
+    n_labeled, n_test = 4 * N_LABELED, 4 * N_KNOWN + N_STRANGE
+    ids = np.array([f"{i:04d}" for i in range(n_labeled + n_test)], dtype=object)
+    header, _, cell = sample.partition("\n")
+    write(
+        home / "data/sample.csv",
+        header + "\n" + "".join(f"{image_id},{cell or 'ash'}\n" for image_id in ids[n_labeled:]),
+    )
+    rows = zip(ids[n_labeled:], CODES[n_labeled:], strict=True)
+    write(home / "data/solution.csv", "id,label\n" + "".join(f"{image_id},{names[code]}\n" for image_id, code in rows))
+    files = 'labeled = "train"\ntest = "test"\nsample_submission = "sample.csv"\nsolution = "solution.csv"\n'
+    text = f'[competition]\ntitle = "t"\nmetric = "{metric}"\n[data]\nroot = "data"\n{files}[decision]\n{decision}\n'
+    text += '[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\n'
+    write(home / "c/competition.toml", text)
+    splits = np.repeat(np.array(["labeled", "test"], dtype=object), [n_labeled, n_test])
+    pool = Pool(ids, splits, ids, ids, np.arange(len(ids)), CLASSES, home / "cache", home, embeddings=VALUES)
+    competition = read_competition(str(home / "c"), Workspace(home))
+    return Prepared(competition, pool, np.arange(n_labeled), CODES[KNOWN], np.arange(n_labeled) % 4, (0, 1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Prepared, Result]:
+    prepared = made(tmp_path_factory.mktemp("strangers"), 'none_of_these = "weed"')
+    return prepared, crossval(prepared, "probe")
+
+
+def planned(prepared: Prepared, **keys: object) -> Prepared:
+    """Return the competition with other keys of [decision]."""
+    plan = prepared.competition.decision.model_copy(update=keys)
+    return dataclasses.replace(prepared, competition=prepared.competition.model_copy(update={"decision": plan}))
+
+
+@pytest.mark.parametrize("score", ["max_probability", "energy", "similarity", "distance", "combined"])
+def test_every_score_tells_strangers_better_than_chance(trained, score):
+    prepared, result = trained
+    found = find_strangers(planned(prepared, score=score), result)
+    assert roc_auc_score(np.repeat([1, 0], [4 * N_KNOWN, N_STRANGE]), found.ranks) > 0.7
+    assert found.kept == pytest.approx(0.95, abs=0.08) and "no image that shows none" in found.how
+
+
+def test_the_energy_is_that_of_the_heads_logits(trained):
+    prepared, result = trained
+    head = result.fold_predictions(0, "test")
+    energy = find_strangers(planned(prepared, score="energy"), result)
+    assert len(energy.ranks) == len(head) and energy.scores == ("energy",)
+
+
+def test_the_energy_of_several_copies_is_refused(trained):
+    prepared, _ = trained
+    run = prepared.competition.run("probe").model_copy(update={"bags": 2, "name": "bagged"})
+    runs = prepared.competition.runs | {"bagged": run}
+    bagged = dataclasses.replace(prepared, competition=prepared.competition.model_copy(update={"runs": runs}))
+    with pytest.raises(InputError, match=r"needs the logits of one head, which bagged does not keep.*without bags"):
+        find_strangers(planned(bagged, score="energy"), crossval(bagged, "bagged"))
+
+
+def test_a_lower_rate_rejects_more(trained):
+    prepared, result = trained
+    few, many = (find_strangers(planned(prepared, accept_rate=rate), result).is_rejected for rate in (0.95, 0.6))
+    assert (many | ~few).all() and many.sum() > few.sum()
+
+
+def test_the_rate_is_chosen_by_hiding_classes_and_says_what_passed(trained):
+    prepared, result = trained
+    found = find_strangers(planned(prepared, accept_rate="leave_one_out"), result)
+    assert found.accept_rate in reject.ACCEPT_RATES and 0 <= found.passed < 0.5
+    assert "when it is hidden" in found.how
+
+
+def test_no_stranger_takes_part_in_the_choice(trained):
+    prepared, result = trained
+    pool = dataclasses.replace(prepared.pool, embeddings=np.where(CODES[:, None] == 4, VALUES[:1], VALUES))
+    other = dataclasses.replace(prepared, pool=pool)
+    for keys in ({}, {"accept_rate": "leave_one_out"}):
+        ours, theirs = (find_strangers(planned(own, **keys), result) for own in (prepared, other))
+        assert ours.threshold == theirs.threshold and ours.kept == theirs.kept
+
+
+def test_a_rejected_image_gets_the_name_and_is_scored_by_it(trained):
+    prepared, result = trained
+    test, rejected = decided_test(prepared, result), find_strangers(prepared, result).is_rejected
+    assert test.classes == (*CLASSES, "weed")
+    assert ((test.proba.argmax(axis=1) == 4) == rejected).all() and rejected.any()
+    table = fill_sample(prepared, test)
+    assert ((table["label"] == "weed") == rejected).all()
+    score, _ = local_score(prepared, read_solution(prepared), test)
+    codes = np.array([(*CLASSES, "weed").index(label) for label in table["label"]])
+    assert score == pytest.approx((codes == CODES[4 * N_LABELED :]).mean())
+
+
+def test_the_board_scores_the_submission_and_says_what_the_cv_leaves_out(trained):
+    prepared, result = trained
+    (row,) = leaderboard(prepared, [result], {})
+    assert row.local == local_score(prepared, read_solution(prepared), decided_test(prepared, result))[0]
+    assert any("none of these" in remark for remark in row.remarks) and verify(prepared, [result])
+
+
+def test_where_the_metric_ranks_classes_a_stranger_is_named_first(tmp_path):
+    prepared = made(tmp_path, 'none_of_these = "weed"', metric="map@2")
+    result = crossval(prepared, "probe")
+    cells, rejected = fill_sample(prepared, decided_test(prepared, result))["label"], find_strangers(prepared, result)
+    assert ((cells.str.split(" ").str[0] == "weed") == rejected.is_rejected).all() and (cells.str.count(" ") == 1).all()
+
+
+@pytest.mark.parametrize("columns", [CLASSES, (*CLASSES, "weed")])
+def test_with_a_column_per_class_a_rejected_image_is_a_row_of_zeros(tmp_path, columns):
+    prepared = made(
+        tmp_path, 'none_of_these = "weed"', sample=f"id,{','.join(columns)}\n{','.join('0' for _ in columns)}"
+    )
+    result = crossval(prepared, "probe")
+    table, rejected = (
+        fill_sample(prepared, decided_test(prepared, result)),
+        find_strangers(prepared, result).is_rejected,
+    )
+    assert rejected.any() and (table.loc[rejected, list(CLASSES)] == 0).all(axis=None)
+    assert (table.loc[~rejected, list(CLASSES)].sum(axis=1) > 0.99).all()
+    assert "weed" not in columns or ((table["weed"] == 1) == rejected).all()
+
+
+def test_an_ensemble_compares_its_members_features(trained):
+    prepared, result = trained
+    combined = ensemble(prepared, [result])
+    ours, theirs = find_strangers(prepared, combined), find_strangers(prepared, result)
+    assert ours.scores == theirs.scores and (ours.is_rejected == theirs.is_rejected).mean() > 0.9
+    with pytest.raises(InputError, match='score = "energy" needs the logits of one head, which ensemble does not keep'):
+        find_strangers(planned(prepared, score="energy"), combined)
+
+
+def test_decisions_say_how_the_threshold_was_chosen(trained):
+    prepared, result = trained
+    said = describe_decisions(prepared, result)
+    assert said.as_dict()["none_of_these"]["n_rejected"] == said.rejection.is_rejected.sum()
+    assert "keeps 95% of the labelled images" in str(render_decisions(said).caption)
+
+
+def test_without_a_name_every_image_gets_a_class(trained):
+    prepared, result = trained
+    assert decided_test(planned(prepared, none_of_these=None), result).classes == CLASSES
+
+
+def test_a_name_that_is_a_class_is_refused(trained):
+    prepared, result = trained
+    with pytest.raises(InputError, match="'ash' is a class of labelled images"):
+        find_strangers(planned(prepared, none_of_these="ash"), result)
+
+
+def test_two_classes_cannot_be_hidden_in_turn(trained):
+    prepared, result = trained
+    with pytest.raises(InputError, match='score = "energy" does not allow: give a share'):
+        find_strangers(planned(prepared, score="energy", accept_rate="leave_one_out"), result)
+
+
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        ('score = "distance"', r"\[decision\] score says which images .* needs none_of_these"),
+        ('none_of_these = "x"\naccept_rate = 1.5', "accept_rate"),
+        ('none_of_these = "x"\nscore = "distanse"', "score"),
+        ('none_of_these = "x"\nseparator = " "', "separator is read with several labels per image alone"),
+        ('non_of_these = "x"', "unknown key 'non_of_these'; did you mean 'none_of_these'"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused(tmp_path, decision, said):
+    with pytest.raises(InputError, match=said):
+        made(tmp_path, decision)

@@ -1,0 +1,189 @@
+"""Rounds of pseudo labels: each a run of its own, dropped, skipped, compared, never leaking; refits are marked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.toys import Memoriser
+
+import kit.runs.fit.fold
+from kit.core.errors import LeakFound
+from kit.core.files import read_json
+from kit.data.prepared import Prepared, prepare
+from kit.models import MODELS
+from kit.report.board import leaderboard, render
+from kit.runs.fit.crossval import crossval
+from kit.runs.pseudo.rounds import choose_for_fold, describe_end, finished_rounds
+from kit.runs.store import find_result, fold_folder
+from kit.runs.verify import verify
+from kit.scoring.predictions import Predictions, read_predictions, write_predictions
+
+SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
+MEMORISER = """
+[runs.memoriser]
+model = "memoriser"
+
+[runs.student]
+model = "memoriser"
+use_test_images = true
+pseudo = { teachers = ["memoriser"], keep_rate = 1.0 }
+"""
+
+
+def taught(pseudo: str = "", rest: str = "") -> str:
+    return f'{SVM}\n[runs.taught]\nmodel = "svm"\npixels = 4\n{rest}\npseudo = {{ teachers = ["svm"]{pseudo} }}\n'
+
+
+def train(competition) -> tuple[Prepared, list]:
+    prepared = prepare(competition)
+    return prepared, [crossval(prepared, name) for name in prepared.competition.runs]
+
+
+def make_worse(result) -> None:
+    oof = read_predictions(result.folder / "oof.parquet")
+    write_predictions(result.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba[:, [1, 2, 0]]))
+
+
+def test_each_round_has_a_diary_that_compares_it_with_the_last_one(colours):
+    _, (_, last) = train(colours(taught(", rounds = 2")))
+    assert last.name == "taught.2"
+    diary = last.facts["diary"]
+    assert diary["before"]["contradicted"] == 0.0 and 0 < diary["before"]["agreement"] <= 1
+    assert diary["n_chosen"] == pytest.approx(sum(diary["per_class"].values()))
+    first = read_json(fold_folder(last.folder.parents[1] / "taught.1" / _key(last), 0) / "provenance.json")
+    assert first["diary"]["before"] is None
+
+
+def _key(last) -> str:
+    return last.facts["teachers"]["taught.1"]
+
+
+def test_a_dropped_round_says_by_how_much(colours):
+    prepared, _ = train(colours(taught(", rounds = 2")))
+    assert describe_end(prepared, "taught") == "all 2 rounds kept"
+    make_worse(finished_rounds(prepared, "taught")[1])
+    assert find_result(prepared, "taught").name == "taught.1"
+    assert describe_end(prepared, "taught").startswith("round 2 dropped: -")
+
+
+def test_a_first_round_that_keeps_nothing_is_the_run_on_labels_alone(colours, capsys):
+    prepared, (svm, own) = train(colours(taught(', strategy = "threshold", threshold = 1.0, rounds = 3')))
+    assert own.name == "taught.1"
+    assert own.predictions("oof").proba == pytest.approx(svm.predictions("oof").proba)
+    assert "nothing passes" in capsys.readouterr().err
+    assert describe_end(prepared, "taught") == "round 2 skipped: nothing passes"
+    assert [result.name for result in finished_rounds(prepared, "taught")] == ["taught.1"]
+    verify(prepared, [svm, own])
+
+
+def test_an_empty_pool_leaves_the_labels_alone_and_says_so(colours, capsys):
+    competition = colours(taught())
+    data = competition.data.model_copy(update={"unlabeled": None})
+    _, (svm, own) = train(competition.model_copy(update={"data": data}))
+    assert own.predictions("oof").proba == pytest.approx(svm.predictions("oof").proba)
+    assert "the pool of unlabelled images is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ', strategy = "top_k", k = 2',
+        ', strategy = "threshold", threshold = 0.4, weight = "confidence"',
+        ', strategy = "adaptive", align = "labeled", align_strength = 0.5, total_weight = 1.0',
+    ],
+)
+def test_every_strategy_is_derived_again_by_verify(colours, options):
+    prepared, results = train(colours(taught(options)))
+    assert "pseudo labels from the same folds' models" in verify(prepared, results)[2]
+
+
+def test_cores_vouch_for_what_lies_near_a_centre_of_the_same_class(colours, clip_given):
+    prepared, results = train(
+        clip_given(', keep_rate = 1.0, cores = { encoder = "given", per_class = 1, share = 0.5 }')
+    )
+    verify(prepared, results)
+    diary = results[1].facts["diary"]
+    assert 0 < diary["n_chosen"] <= 0.75 * diary["n_pool"]
+
+
+@pytest.fixture
+def clip_given(colours, tmp_path):
+    """Return a function that gives `colours` embeddings, of which one class is one cloud."""
+
+    def make(options: str):
+        competition = colours(taught(options))
+        draws, table = np.random.default_rng(0), prepare(competition).pool
+        colour = [sorted({"blue": 0, "green": 1, "red": 2}).index(_colour(path)) for path in table.paths]
+        given = np.eye(3)[colour] + draws.normal(0, 0.1, (len(colour), 3))
+        np.save(competition.root / "embeddings.npy", given.astype(np.float32))
+        return colours(taught(options), data='embeddings = "embeddings.npy"')
+
+    return make
+
+
+def _colour(path: str) -> str:
+    from PIL import Image
+
+    return ["red", "green", "blue"][int(np.asarray(Image.open(path)).reshape(-1, 3).mean(axis=0).argmax())]
+
+
+@pytest.fixture
+def memoriser(monkeypatch):
+    monkeypatch.setitem(MODELS, "memoriser", Memoriser)
+
+
+def test_teachers_that_saw_the_fold_inflate_a_students_score_and_verify_names_them(colours, memoriser, monkeypatch):
+    honest = train(colours(MEMORISER))[1][1]
+    assert honest.facts["cv"] == pytest.approx(1 / 3, abs=0.2)
+    prepared = prepare(colours(MEMORISER, ("runs.memoriser.bias=1.0",)))
+    with monkeypatch.context() as leak:
+        everything = prepared.pool.select(prepared.labeled, prepared.labels)
+        leak.setattr(Prepared, "training", lambda self, fold: everything)
+        crossval(prepared, "memoriser")
+    leaking = crossval(prepared, "student")
+    assert leaking.facts["cv"] == 1.0
+    with pytest.raises(LeakFound, match="memoriser fold 0: fitted on 6 images of its own fold"):
+        verify(prepared, [leaking])
+
+
+def test_pseudo_labels_from_another_folds_models_are_named(colours, monkeypatch):
+    def leaking(prepared, name, plan, use_test_images, teachers, fold):
+        return choose_for_fold(prepared, name, plan, use_test_images, teachers, (fold + 1) % 3)
+
+    monkeypatch.setattr(kit.runs.fit.fold, "choose_for_fold", leaking)
+    prepared, results = train(colours(taught(', strategy = "top_k", k = 2')))
+    monkeypatch.undo()
+    with pytest.raises(LeakFound, match="pseudo labels are not what the teachers' models of this fold give"):
+        verify(prepared, results)
+
+
+def test_the_leaderboard_says_why_rounds_ended_and_how_many_labels_are_right(colours):
+    prepared, results = train(colours(taught(", keep_rate = 1.0, rounds = 2", "use_test_images = true")))
+    row = {row.run: row for row in leaderboard(prepared, results, {})}["taught.2"]
+    assert row.remarks == ("all 2 rounds kept",)
+    assert 0 < row.pseudo_precision <= 1
+    assert "taught.2: all 2 rounds kept" in render(prepared, [row], 200).caption
+
+
+def test_a_refit_sends_one_model_and_is_marked(colours):
+    prepared, (svm, own) = train(colours(taught("", "refit = true")))
+    assert own.facts["refit"] and not svm.facts["refit"]
+    mean = np.mean([own.fold_predictions(fold, "test").proba for fold in prepared.scored], axis=0)
+    assert np.abs(own.predictions("test").proba - mean).max() > 1e-5
+    ledger = read_json(own.folder / "refit" / "provenance.json")
+    assert len(ledger["labeled"]) == len(prepared.labeled) and ledger["pseudo"]["ids"]
+    assert "whose CV is not measured" in verify(prepared, [svm, own])[2]
+    assert "CV not measured" in render(prepared, leaderboard(prepared, [svm, own], {}), 200).caption
+
+
+def test_a_refit_leaves_the_folds_as_they_are(colours):
+    oof = [train(colours(taught("", rest)))[1][1].predictions("oof").proba for rest in ("", "refit = true")]
+    assert np.array_equal(*oof)
+
+
+def test_a_forged_refit_is_named(colours):
+    prepared, (svm, own) = train(colours(taught("", "refit = true")))
+    test = own.predictions("test")
+    write_predictions(own.folder / "test.parquet", Predictions(test.ids, test.classes, test.proba[::-1]))
+    with pytest.raises(LeakFound, match="not what the model that was fitted on everything says"):
+        verify(prepared, [svm, own])

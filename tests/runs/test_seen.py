@@ -1,0 +1,213 @@
+"""What was seen of the scores is remembered: searched values, prompt lists after a look, files of an older run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from support.colours import lay_out, write_toml
+
+from kit.cli import main
+from kit.cli.results import _follow_leaderboard
+from kit.config.competition import HOME
+from kit.config.reader import read_competition
+from kit.core.files import Workspace, read_json
+from kit.data.prepared import Prepared, prepare
+from kit.features.prompts import PromptList, list_prompts, read_prompts
+from kit.kaggle.submission.write import make_submission
+from kit.report.board import leaderboard
+from kit.runs.fit.crossval import crossval
+from kit.runs.seen import LOOKED_FIRST, SEARCHED, TUNE, is_optimistic, note_looked
+from kit.runs.train import find_finished
+from kit.runs.tuning import tune
+
+FOREST = '[runs.{name}]\nmodel = "forest"\npixels = {pixels}\nn_trees = {n_trees}\n'
+SEARCH = "search = { n_trees = [5, 7] }\n"
+OWN, FOUND = 5, 7
+LAST_STEPS = ("refit = true\n", "seeds = 2\n", "use_test_images = true\n")
+SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
+CLIP = f"""
+[runs.first]
+model = "zero_shot"
+encoder = "open_clip:local-dir:{HOME}/digits/tiny-clip"
+prompts = "names"
+"""
+WORDS = 'templates = ["a {}"]\n[words]\nblue = "sea"\ngreen = "grass"\nred = "blood"\n'
+
+
+def forest(n_trees: int, rest: str = "", name: str = "forest", pixels: int = 4) -> str:
+    return FOREST.format(name=name, n_trees=n_trees, pixels=pixels) + rest
+
+
+def is_marked(prepared: Prepared, name: str) -> bool:
+    """Return whether the leaderboard says of a run that its settings were searched."""
+    rows = leaderboard(prepared, [crossval(prepared, name)], {})
+    return any("were searched by tune on these folds" in remark for row in rows for remark in row.remarks)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    """Search the forest's number of trees once: its own value is 5, tried is 7 beside it."""
+    root = tmp_path_factory.mktemp("searched")
+    lay_out(root / "data" / "colours")
+    write_toml(root / "competitions" / "colours", forest(OWN, SEARCH))
+    found = tune(prepare(read_competition("colours", Workspace(root))), "forest", 4)
+    assert {trial.options["n_trees"] for trial in found.trials} == {OWN, FOUND}
+    return root
+
+
+@pytest.fixture
+def tuned(searched, tmp_path, colours):
+    """Return `colours` in a copy of the workspace after the search."""
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    return colours
+
+
+def test_a_found_value_stays_marked_whatever_else_the_run_changes(tuned):
+    for step in LAST_STEPS:
+        assert is_marked(prepare(tuned(forest(FOUND, step))), "forest"), step
+    assert is_marked(prepare(tuned(forest(FOUND, "refit = true\n", "forest_tuned"))), "forest_tuned")
+    assert is_marked(prepare(tuned(forest(FOUND, "refit = true\n", "final"))), "final"), "all of its options are alike"
+
+
+def test_the_runs_own_values_stay_unmarked_whatever_else_it_changes(tuned):
+    for step in LAST_STEPS:
+        assert not is_marked(prepare(tuned(forest(OWN, step))), "forest"), step
+
+
+def test_another_option_beside_the_searched_ones_leaves_the_mark(tuned):
+    assert is_marked(prepare(tuned(forest(FOUND, pixels=5))), "forest")
+    assert not is_marked(prepare(tuned(forest(OWN, pixels=5))), "forest")
+
+
+def test_another_run_that_only_shares_the_searched_value_is_not_marked(tuned):
+    assert not is_marked(prepare(tuned(forest(FOUND, name="other", pixels=5))), "other")
+
+
+def test_a_run_of_another_model_or_other_folds_is_not_marked(tuned):
+    assert not is_marked(prepare(tuned(SVM.replace("svm]", "forest]"))), "forest")
+    competition = tuned(forest(FOUND, "refit = true\n"), ("folds.seed=7",))
+    competition.workspace.folds("colours").unlink()
+    assert not is_marked(prepare(competition), "forest")
+
+
+def test_the_rounds_of_a_tuned_run_are_marked(tuned):
+    taught = 'pseudo = { teachers = ["svm"] }\n'
+    prepared = prepare(tuned(SVM + forest(FOUND, taught)))
+    crossval(prepared, "svm")
+    assert is_marked(prepared, "forest")
+
+
+def test_a_second_search_with_another_setting_makes_nothing_the_runs_own(tuned):
+    prepared = prepare(tuned(forest(FOUND, "refit = true\n" + SEARCH)))
+    tune(prepared, "forest", 4)
+    assert is_marked(prepared, "forest")
+    assert not is_marked(prepare(tuned(forest(OWN, "refit = true\n"))), "forest"), "it was the run's before any search"
+
+
+def test_the_memory_outlives_the_search(tuned):
+    prepared = prepare(tuned(forest(FOUND, "refit = true\n")))
+    for study in _studies(prepared):
+        shutil.rmtree(study)
+    assert is_marked(prepared, "forest")
+
+
+def test_a_search_without_the_memory_is_known_by_its_keys(tuned):
+    prepared = prepare(tuned(forest(FOUND)))
+    (file,) = _memory(prepared)
+    for text in ("", "[1]", '[{"model": "forest"}]', '{"x": 1}', "null", "{"):
+        file.write_text(text)
+        assert is_marked(prepared, "forest"), text
+    assert not is_marked(prepare(tuned(forest(OWN))), "forest")
+
+
+def test_a_search_that_goes_on_after_its_memory_was_lost_knows_the_runs_own_values(tuned):
+    prepared = prepare(tuned(forest(FOUND, SEARCH)))
+    for file in _memory(prepared):
+        file.unlink()
+    tune(prepared, "forest", 5)
+    assert is_marked(prepare(tuned(forest(FOUND, "refit = true\n"))), "forest")
+
+
+def test_a_search_notes_a_setting_once(tuned):
+    prepared = prepare(tuned(forest(OWN, SEARCH)))
+    tune(prepared, "forest", 6)
+    (file,) = _memory(prepared)
+    assert [(own["options"]["n_trees"], own["own"]) for own in read_json(file)] == [(OWN, True), (FOUND, False)]
+
+
+def _memory(prepared: Prepared) -> list[Path]:
+    return list((prepared.competition.workspace.runs("colours") / TUNE).glob(f"*/{SEARCHED}"))
+
+
+def _studies(prepared: Prepared) -> list[Path]:
+    return [path for path in (prepared.competition.workspace.runs("colours") / TUNE).glob("*/*") if path.is_dir()]
+
+
+def version(word: str, name: str = "own") -> PromptList:
+    return PromptList(name, ("a {}",), ((word,), ("other",)))
+
+
+def test_a_list_written_after_a_look_at_the_names_is_optimistic(tmp_path):
+    names = version("class", "names")
+    note_looked(tmp_path, names, [names])
+    assert is_optimistic(tmp_path, version("bat"))
+    note_looked(tmp_path, version("bat"), [names, version("bat")])
+    assert is_optimistic(tmp_path, version("bat")) and not is_optimistic(tmp_path, names)
+
+
+def test_lists_that_lie_there_when_the_names_are_looked_at_are_honest(tmp_path):
+    lists = [version("class", "names"), version("bat"), version("fox", "another")]
+    for prompts in lists:
+        note_looked(tmp_path, prompts, lists)
+    assert not any(is_optimistic(tmp_path, prompts) for prompts in lists)
+
+
+@pytest.mark.parametrize("name", ["digits", "food11", "inf473v"])
+def test_the_lists_that_come_with_a_competition_are_honest_at_whatever_is_looked_at_first(tmp_path, name):
+    folder = HOME / name / "prompts"
+    classes = tuple(sorted(tomllib.loads(next(folder.glob("*.toml")).read_text())["words"]))
+    lists = [read_prompts(folder, own, classes) for own in list_prompts(folder)]
+    for number, first in enumerate(lists):
+        note_looked(tmp_path / str(number), first, lists)
+        for prompts in lists:
+            note_looked(tmp_path / str(number), prompts, lists)
+        assert len(lists) > 1 and not any(is_optimistic(tmp_path / str(number), prompts) for prompts in lists)
+
+
+@pytest.mark.parametrize("look", ["train", "prompts"])
+def test_both_commands_remember_a_look_at_the_names(colours, monkeypatch, capsys, look):
+    competition = colours(CLIP)
+    words = competition.folder / "prompts" / "mine.toml"
+    monkeypatch.setattr(sys, "argv", ["kit", look, "colours", "--workspace", str(competition.workspace.root)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code in (0, None), capsys.readouterr().err
+    assert len(read_json(competition.workspace.runs("colours") / LOOKED_FIRST)) == 1
+    words.parent.mkdir()
+    words.write_text(WORDS)
+    result = crossval(prepare(colours(CLIP.replace('"names"', '"mine"'))), "first")
+    assert result.facts["optimistic"] == ["mine"]
+
+
+def test_next_of_the_leaderboard_is_the_submission_where_the_file_is_of_an_older_run(colours):
+    prepared = prepare(colours(SVM))
+    make_submission(prepared, crossval(prepared, "svm"))
+    assert _follow_leaderboard(prepared, "colours", find_finished(prepared)) == ("report", "colours")
+    prepared = prepare(colours(SVM.replace("4", "3")))
+    crossval(prepared, "svm")
+    assert _follow_leaderboard(prepared, "colours", find_finished(prepared)) == ("submission", "colours", "svm")
+
+
+def test_next_of_the_leaderboard_knows_the_file_of_a_run_with_rounds(colours):
+    teacher = prepare(colours(SVM))
+    crossval(teacher, "svm")
+    prepared = prepare(colours(SVM + forest(OWN, 'pseudo = { teachers = ["svm"], rounds = 2 }\n')))
+    result = crossval(prepared, "forest")
+    assert "." in result.name
+    assert _follow_leaderboard(prepared, "colours", [result]) == ("submission", "colours", "forest")
+    make_submission(prepared, result)
+    assert _follow_leaderboard(prepared, "colours", [result]) == ("report", "colours")

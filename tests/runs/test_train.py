@@ -1,0 +1,109 @@
+"""What `verify`, `all` and `report` say of runs that are not there: what is missing, why, once, and what makes it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from kit.cli import main
+from kit.data.prepared import prepare
+from kit.runs.ensemble import ensemble
+from kit.runs.fit.crossval import crossval
+from kit.runs.train import Announced, OutOfTime, describe_skipped, find_finished
+
+RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n[runs.forest]\nmodel = "forest"\nn_trees = 5\npixels = 4\n'
+FROM_THE_HUB = """
+[runs.zero_shot]
+model = "zero_shot"
+encoder = "open_clip:ViT-B-32/openai"
+
+[runs.probe]
+model = "linear_probe"
+encoder = "open_clip:ViT-B-32/openai"
+
+[runs.network]
+model = "fine_tune"
+encoder = "timm:resnet18.a1_in1k"
+
+[runs.student]
+model = "svm"
+pseudo = { teachers = ["probe"] }
+"""
+
+
+@pytest.fixture
+def kit(colours, monkeypatch, capsys):
+    """Return a function that runs one command in this process: exit code, stdout, stderr."""
+
+    def call(*arguments: str, runs: str = RUNS) -> tuple[int, str, str]:
+        root = colours(runs).workspace.root
+        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, " ".join(said.err.split())
+
+    return call
+
+
+def test_verify_refuses_where_nothing_is_trained_and_names_the_command(kit):
+    code, out, err = kit("verify", "colours")
+    assert (code, out) == (2, "")
+    assert "no finished run of colours yet, so nothing to verify but the folds" in err and "./run.sh all colours" in err
+
+
+def test_verify_names_the_runs_that_it_could_not_look_at(kit):
+    assert kit("train", "colours", "svm")[0] == 0
+    code, out, err = kit("verify", "colours")
+    assert code == 0 and "svm: 3 folds" in out
+    assert "not trained, so not verified: forest; ./run.sh train colours" in err
+    assert json.loads(kit("verify", "colours", "--json")[1])["not_trained"] == ["forest"]
+    assert kit("train", "colours")[0] == 0
+    code, _, err = kit("verify", "colours")
+    assert code == 0 and "not trained" not in err
+
+
+def test_all_says_once_which_weights_cannot_be_had_and_names_the_runs_in_the_end(kit):
+    code, _, err = kit("all", "colours", runs=RUNS + FROM_THE_HUB)
+    assert code == 0 and err.count("the hub cannot be reached") == 1
+    assert "zero_shot, probe, network will be skipped: the weights are not on this machine" in err
+    assert err.count("zero_shot, probe: fetch ") == 1 and err.count("network: fetch model.safetensors of timm/") == 1
+    assert "skipped, as said above: zero_shot, probe, network warning" in err
+    assert "skipped student: its teacher probe was skipped" in err
+
+
+def test_reasons_that_came_up_while_training_are_said_in_the_end():
+    skipped = {"a": Announced("no weights"), "b": OutOfTime("time is up"), "c": "its teacher a was skipped"}
+    assert describe_skipped(skipped | {"d": OutOfTime("time is up")}) == [
+        "skipped, as said above: a",
+        "skipped b, d: time is up",
+        "skipped c: its teacher a was skipped",
+    ]
+    assert describe_skipped({}) == []
+
+
+def test_a_report_made_later_lists_what_all_skipped_and_why_until_it_is_trained(kit, tmp_path):
+    page = tmp_path / "runs" / "colours" / "report.html"
+    probe = FROM_THE_HUB.partition("[runs.student]")[0]
+    assert kit("all", "colours", runs=RUNS + probe)[0] == 0
+    page.unlink()
+    assert kit("report", "colours", runs=RUNS + probe)[0] == 0
+    assert "Skipped: zero_shot, probe, network." in page.read_text() and "the hub cannot be reached" in page.read_text()
+    mended = RUNS + probe.replace('"linear_probe"\nencoder = "open_clip:ViT-B-32/openai"', '"svm"\npixels = 4')
+    assert kit("train", "colours", "probe", runs=mended)[0] == 0
+    assert kit("report", "colours", runs=mended)[0] == 0
+    assert "Skipped: zero_shot, network." in page.read_text()
+
+
+def test_an_ensemble_of_other_members_is_named_and_not_shown(colours, capsys):
+    runs = '[runs.forest]\nmodel = "forest"\nn_trees = 4\n[runs.svm]\nmodel = "svm"\npixels = 4\n'
+    prepared = prepare(colours(runs))
+    ensemble(prepared, [crossval(prepared, "forest"), crossval(prepared, "svm")])
+    again = prepare(colours(runs, ("runs.forest.n_trees=5",)))
+    crossval(again, "forest")
+    capsys.readouterr()
+    assert [own.name for own in find_finished(again)] == ["forest", "svm"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the ensemble was made of other members, so not shown; ./run.sh ensemble colours" in said

@@ -1,0 +1,68 @@
+"""Predictions refuse what is not a table of probabilities, once for every model ever written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kit.core.errors import InputError
+from kit.scoring.predictions import Predictions, concatenate, mean_predictions, read_predictions, write_predictions
+
+CLASSES = ("id", "b c ", "ü")
+
+
+def some_predictions(n: int = 4) -> Predictions:
+    return Predictions([f"{i:06d}" for i in range(n)], CLASSES, np.random.default_rng(n).dirichlet(np.ones(3), n))
+
+
+def test_predictions_survive_the_disk(tmp_path):
+    own = some_predictions()
+    write_predictions(tmp_path / "p.parquet", own)
+    read = read_predictions(tmp_path / "p.parquet")
+    assert list(read.ids) == list(own.ids) and read.classes == CLASSES
+    assert (read.proba == own.proba).all() and read.proba.dtype == np.float32
+
+
+def test_predictions_of_no_image_survive_the_disk(tmp_path):
+    write_predictions(tmp_path / "p.parquet", Predictions([], CLASSES, np.zeros((0, 3))))
+    assert len(read_predictions(tmp_path / "p.parquet")) == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "proba", "said"),
+    [
+        (["a"], [[0.5, 0.5]], "shape"),
+        (["a", "a"], [[1, 0, 0]] * 2, "repeat: a"),
+        (["a"], [[np.nan, 0, 1]], "'a' are not finite"),
+        (["a"], [[0.5, 0.5, 0.5]], "'a' sum to 1.5"),
+        (["a"], [[1.5, -0.5, 0.0]], "0..1"),
+        ([1], [[1, 0, 0]], "text"),
+    ],
+)
+def test_wrong_predictions_are_refused(ids, proba, said):
+    with pytest.raises(ValueError, match=said):
+        Predictions(ids, CLASSES, np.array(proba, dtype=float))
+
+
+def test_rows_are_joined_by_id_not_by_position():
+    own = some_predictions()
+    shuffled = own.at(own.ids[::-1])
+    assert mean_predictions([own, shuffled]).proba == pytest.approx(own.proba)
+
+
+def test_a_missing_id_is_named():
+    with pytest.raises(InputError, match="nobody"):
+        some_predictions().at(np.array(["nobody"], dtype=object))
+
+
+def test_another_class_order_is_refused():
+    own = some_predictions()
+    other = Predictions(own.ids, CLASSES[::-1], own.proba)
+    with pytest.raises(ValueError, match="class order differs"):
+        concatenate([own, other])
+
+
+def test_a_broken_file_is_named_with_the_remedy(tmp_path):
+    (tmp_path / "p.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(InputError, match=r"p\.parquet.*delete .* and run again"):
+        read_predictions(tmp_path / "p.parquet")

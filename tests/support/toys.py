@@ -1,0 +1,72 @@
+"""Toy models: one that remembers, one with a dial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from kit.data.images import Images
+
+
+@dataclass
+class Memoriser:
+    """Return the remembered label of any image it was fitted on, else the uniform distribution."""
+
+    bias: float = 0.0
+    seed: int = 0
+    memory: dict[str, int] = field(default_factory=dict, init=False)
+
+    fits: ClassVar[list[int]] = []
+
+    def fit(self, labeled: Images, unlabeled: Images) -> Memoriser:
+        self.fits.append(self.seed)
+        self.memory = dict(
+            zip(zip(labeled.pool.splits[labeled.rows], labeled.ids, strict=True), labeled.labels, strict=True)
+        )
+        return self
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        proba = np.full((len(images), images.n_classes), 1 / images.n_classes)
+        for row, key in enumerate(zip(images.pool.splits[images.rows], images.ids, strict=True)):
+            if key in self.memory:
+                proba[row] = np.eye(images.n_classes)[self.memory[key]]
+        return proba
+
+
+@dataclass
+class Dialled:
+    """A swept model whose one setting says how much of the true colour it believes."""
+
+    sweep_name: ClassVar[str] = "dial"
+    sweep_default: ClassVar[float] = 0.5
+
+    dial: float | None = None
+    seed: int = 0
+
+    def fit(self, labeled: Images, unlabeled: Images) -> Dialled:
+        return self
+
+    def sweep_values(self) -> list[float]:
+        return [0.0, 0.5, 1.0] if self.dial is None else [self.dial]
+
+    def predict_sweep(self, images: Images) -> np.ndarray:
+        return np.stack([self._at(images, value) for value in self.sweep_values()])
+
+    def predict_proba(self, images: Images) -> np.ndarray:
+        return self._at(images, self.dial)
+
+    def settle(self, value: float) -> None:
+        self.dial = value
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        return {"nothing": np.zeros(1)}
+
+    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Dialled:
+        return self
+
+    def _at(self, images: Images, value: float) -> np.ndarray:
+        names = [path.rsplit("/", 2)[-2] for path in images.paths]
+        right = np.array([images.classes.index(name) if name in images.classes else 0 for name in names])
+        return value * np.eye(images.n_classes)[right] + (1 - value) / images.n_classes
