@@ -1,36 +1,40 @@
-"""Turn a competition's images into a scored, validated submission.
+"""Turn a competition's images into a scored, validated Kaggle submission.
 
 Two sentences generate the house:
 
 - A stage is a file, or a room of files where it is large; an extension point is a folder.
 - Every model turns images into `Predictions`; everything after only combines `Predictions`.
 
+Eleven wings, each importing only from wings before it (tests/house/test_architecture.py holds the order; README.md
+beside this file names every room)::
+
+    core      disk, terminal, errors, names       scoring   arrays in, numbers out: ADD A METRIC
+    config    competition.toml as types           data      images, folds, audit: ADD A FILE FORMAT
+    features  pixels and words become vectors     models    what learns: ADD A MODEL
+    runs      fit, combine, decide, verify        kaggle    all that Kaggle sees or answers
+    curate    drafts that a person corrects       report    what a person looks at: ADD A SECTION
+    cli       one command, one function           (bench    measurements; competitions: ADD A COMPETITION)
+
 The pipeline, in the order in which ``./run.sh all`` walks it; every stage leaves files that the next one reads::
 
-    (download                 data, checked and unpacked        kaggle_api/, new/)
-    competition.toml          facts and runs                    competition_file.py
-      -> image table          id, path, label, split            table/
-      -> audit                broken files, duplicates          check/
-      -> folds/NAME.csv       the only split there is           folds/
-      -> store, features      decode once, encode once          store.py, encoders/, features.py, prompts/
-      -> runs x folds         oof, test, unlabeled Predictions  models/, training/, crossval.py, sweep.py
-      -> pseudo-label rounds  per fold, from models that        pseudo/, rounds.py
+    competition.toml          facts and runs                    config/
+      -> image table, audit   id, path, label, split            data/table/, data/audit/
+      -> folds/NAME.csv       the only split there is           data/folds/
+      -> store, features      decode once, encode once          data/store.py, features/
+      -> runs x folds         oof, test, unlabeled Predictions  models/, runs/fit/
+      -> pseudo-label rounds  per fold, from models that        runs/pseudo/
                               never saw the fold
-      -> ensemble             temperatures and weights on oof   mixing.py, ensemble.py
-      -> decisions            thresholds, none of these         decision/, strangers/, decided.py
-      -> submissions/NAME/    one validated CSV, a ledger row   submission/
-      -> leaderboard          CV +- SE, paired tests            leaderboard/
-      -> verify               re-derives all of it; a leak      verify.py
+      -> ensemble             temperatures and weights on oof   scoring/mixing.py, runs/ensemble.py
+      -> decisions            thresholds, none of these         scoring/thresholds.py, runs/decide/
+      -> submissions/NAME/    one validated CSV, a ledger row   kaggle/submission/
+      -> leaderboard          CV +- SE, paired tests            report/board/
+      -> verify               derives all of it again; a leak   runs/verify.py
                               is named, exit code 1
-      -> report.html          one page to look at               report/
-    (explain, triage          why, and which labels are wrong   explain/, triage/)
-    (submit                   sent once, scores come back       submitting/)
-    (tune                     one run's settings, searched      search.py, tuning/)
-    (bundle                   the runs, without internet        bundle/)
+      -> report.html          one page to look at               report/page/
 
-Imports go one way (tests/test_architecture.py holds the order). What a model may see is an `Images`
-selection: ids, pixels, features, and the labels of the training folds alone. Everything computed lies under
-``runs/NAME/``, keyed by what it was made from: re-used when the key matches, made anew when it does not.
+What a model may see is an `Images` selection: pixels, features, and the labels of the training folds alone. Everything
+computed lies under ``runs/NAME/``, keyed by what it was made from: re-used when the key matches, made anew when it does
+not.
 """
 
 __version__ = "0.4.0"
