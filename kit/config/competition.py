@@ -16,6 +16,7 @@ from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace
 from kit.core.names import ENSEMBLE, FILE
 from kit.scoring.metrics import Metric, find_metric
+from kit.scoring.task import Task
 
 __all__ = [
     "Competition",
@@ -93,6 +94,11 @@ class Competition(Table):
             When a user's own metric is not there or cannot be run.
         """
         return find_metric(self.facts.metric, (self.folder, self.workspace.root))
+
+    @property
+    def task(self) -> Task:
+        """Return what is predicted of an image."""
+        return Task(self.facts.task, self.data.hierarchy is not None)
 
     @property
     def lookup(self) -> tuple[Path, ...]:

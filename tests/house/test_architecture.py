@@ -12,7 +12,7 @@ import pytest
 HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
     "core": "shapes names errors files terminal arrays deadline stopwatch tensors",
-    "scoring": "hierarchy metrics predictions rejection mixing roc thresholds",
+    "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
     "config": "grid strict toml data plans runs competition reader",
     "data": "digits images table audit folds sheet store prepared",
     "features": "transclip weights device encoders cache prompts neighbours",
@@ -57,6 +57,13 @@ def test_wings_import_one_way():
         for other in imported(file):
             if other[0] != "__version__":
                 assert WINGS.index(other[0]) <= WINGS.index(wing), f"{file} imports kit.{'.'.join(other)}, right of it"
+
+
+def test_models_know_nothing_of_competitions():
+    for file in FILES:
+        if place_of(file)[0] == "models":
+            wings = {other[0] for other in imported(file)}
+            assert wings <= {"core", "scoring", "data", "features", "models"}, file
 
 
 def test_rooms_of_a_wing_import_one_way():

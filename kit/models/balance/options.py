@@ -8,13 +8,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kit.config.competition import Competition
 from kit.core.errors import InputError
-from kit.core.names import MULTILABEL
 from kit.data.images import Images
 from kit.models.balance.adjustment import adjust
 from kit.models.balance.resampling import draw_counts
 from kit.models.balance.weights import BETA, class_counts, class_shares, class_weights
+from kit.scoring.task import Task
 
 NESTED = "nested"
 ADJUSTED = "logit_adjustment"
@@ -69,7 +68,7 @@ class Balance:
             if getattr(self, own.name) is not None and READ_BY.get(own.name, self.balance) != self.balance:
                 raise InputError(f'{own.name} is read with balance = "{READ_BY[own.name]}" alone, not "{self.balance}"')
 
-    def check_competition(self, competition: Competition) -> None:
+    def check_task(self, task: Task) -> None:
         """Refuse what pits the classes against each other where an image may have several.
 
         Raises
@@ -77,7 +76,7 @@ class Balance:
         InputError
             Naming what balances them there.
         """
-        if competition.facts.task == MULTILABEL and (self.taus() != [0.0] or self.balance in ("over", "under")):
+        if task.is_multilabel and (self.taus() != [0.0] or self.balance in ("over", "under")):
             raise InputError(
                 f'balance = "{self.balance}" sets one class against the others; with several labels per image use '
                 'class weights or "repeat_factor"'

@@ -18,9 +18,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import expit, log_softmax, softmax
 
-from kit.config.competition import Competition
 from kit.core.errors import InputError
-from kit.core.names import MULTILABEL
 from kit.data.images import Images
 from kit.features.cache import encode_images
 from kit.features.neighbours import Graph
@@ -28,6 +26,7 @@ from kit.features.prompts import read_text_weights
 from kit.features.transclip import fit_mixture
 from kit.models.balance import TAU, Balance, adjust, balance_images, class_shares
 from kit.models.search import Between
+from kit.scoring.task import Task
 
 NESTED = "nested"
 SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
@@ -101,7 +100,7 @@ class Head(Balance):
         """Return the own setting where nothing may choose."""
         return self.own_settings()[0]
 
-    def check_competition(self, competition: Competition) -> None:
+    def check_task(self, task: Task) -> None:
         """Refuse options that pit the classes against each other where an image may have several.
 
         Raises
@@ -109,8 +108,8 @@ class Head(Balance):
         InputError
             Naming the option.
         """
-        super().check_competition(competition)
-        if competition.facts.task != MULTILABEL:
+        super().check_task(task)
+        if not task.is_multilabel:
             return
         if self.prompts is not None:
             raise InputError("prompts: words choose one class per image; leave them out with several labels")

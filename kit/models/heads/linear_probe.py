@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import Field
 from scipy.special import log_softmax
 
-from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.data.images import Images
@@ -19,6 +18,7 @@ from kit.features.prompts import read_text_weights
 from kit.models.heads.head import NESTED, Head, Setting
 from kit.models.heads.logistic import fit_each, fit_shared
 from kit.models.search import Between
+from kit.scoring.task import Task
 
 STRENGTHS = [30.0, 10.0, 100.0]  # inverse strengths of the regularisation; 30 first: right most often
 PULLS = [0.0, 0.1, 0.3, 1.0]
@@ -59,18 +59,18 @@ class LinearProbe(Head):
     pull: Annotated[float, Field(ge=0), Between(0, 1, needs="prompts")] | Literal["nested"] = 0.0
     hierarchy: Annotated[float, Field(ge=0)] | Literal["nested"] = 0.0
 
-    def check_competition(self, competition: Competition) -> None:
+    def check_task(self, task: Task) -> None:
         """Refuse options that the competition's labels give no meaning to."""
-        super().check_competition(competition)
-        if self.pull != 0 and competition.facts.task == MULTILABEL:
+        super().check_task(task)
+        if self.pull != 0 and task.is_multilabel:
             raise InputError("pull: words choose one class per image; leave it out with several labels")
         if self.pull != 0 and self.prompts is None:
             raise InputError(f"pull = {self.pull!r} needs prompts, towards whose weights it pulls")
         if self.hierarchy == 0:
             return
-        if competition.data.hierarchy is None:
+        if not task.has_hierarchy:
             raise InputError(f"hierarchy = {self.hierarchy!r} needs [data] hierarchy, which says who is whose group")
-        if competition.facts.task == MULTILABEL:
+        if task.is_multilabel:
             raise InputError("hierarchy: with several labels per image parents are classes of their own; leave it out")
         if self.pull != 0:
             raise InputError("hierarchy and pull both say where weights come from; leave one of them at 0")

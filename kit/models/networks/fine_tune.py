@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.data.images import Images, Pool
@@ -16,6 +15,7 @@ from kit.features.weights import EncoderSpec, parse_encoder
 from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
 from kit.models.training.recipe import recipe_of
+from kit.scoring.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -88,10 +88,10 @@ class FineTune(TrainedNetwork):
         if self.probe_first and self.head != "linear":
             raise InputError(f'probe_first: a probe is linear and head = "{self.head}" is not; use one of them')
 
-    def check_competition(self, competition: Competition) -> None:
+    def check_task(self, task: Task) -> None:
         """Refuse options that name one class per image where an image may have several."""
-        super().check_competition(competition)
-        if competition.facts.task == MULTILABEL and self.probe_first:
+        super().check_task(task)
+        if task.is_multilabel and self.probe_first:
             raise InputError("probe_first: the probe names one class per image; with several use frozen_epochs")
 
     def fit(self, labeled: Images, unlabeled: Images) -> FineTune:

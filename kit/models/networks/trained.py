@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from kit.config.competition import Competition
 from kit.core.errors import InputError
-from kit.core.names import MULTILABEL
 from kit.data.images import Images
 from kit.models.balance import Adjustable
 from kit.models.training.recipe import Recipe
+from kit.scoring.task import Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +48,7 @@ class TrainedNetwork(Adjustable, Recipe):
         self.recall_classes(np.zeros(0))  # until it is fitted
         self._checkpoint: Path | None = None
 
-    def check_competition(self, competition: Competition) -> None:
+    def check_task(self, task: Task) -> None:
         """Refuse options that name one class per image where an image may have several.
 
         Raises
@@ -57,10 +56,10 @@ class TrainedNetwork(Adjustable, Recipe):
         InputError
             Naming the option.
         """
-        super().check_competition(competition)
-        if competition.facts.task == MULTILABEL and self.loss == "balanced_softmax":
+        super().check_task(task)
+        if task.is_multilabel and self.loss == "balanced_softmax":
             raise InputError('loss = "balanced_softmax" is of one label per image; with several use class weights')
-        if competition.facts.task == MULTILABEL and self.semi != "none":
+        if task.is_multilabel and self.semi != "none":
             raise InputError(f'semi = "{self.semi}" names one class per unlabelled image: not with several labels')
 
     def say(self, images: Images) -> np.ndarray:

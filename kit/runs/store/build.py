@@ -70,8 +70,8 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     options = {name: getattr(checked, name) for name in fields}
     try:
         model = model_type(**options, seed=run.seed if seed is None else seed)
-        if hasattr(model, "check_competition"):
-            model.check_competition(competition)
+        if hasattr(model, "check_task"):
+            model.check_task(competition.task)
     except InputError as error:
         raise InputError(f"{table} {error}") from error
     return model
