@@ -35,6 +35,15 @@ PLACE_ERRORS = {  # what is wrong with the place that was written to, and what t
     errno.ELOOP: "mend that link, which leads back to itself",
 } | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR), "choose another --workspace")
 
+EXTRAS = {  # a package that only some commands need -> the extra of an installed kit that brings it
+    "captum": "explain",
+    "skimage": "explain",
+    "cleanlab": "triage",
+    "plotly": "report",
+    "jinja2": "report",
+    "optuna": "tune",
+}
+
 
 def hoist(arguments: list[str]) -> list[str]:
     """Move global options in front of the command, wherever they were written.
@@ -80,6 +89,11 @@ def main() -> None:
             sys.stdout.flush()  # what cannot be written is found out here, not when Python has ended
     except InputError as error:
         _fail(blame(str(error), options.changes), 2)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        _fail(f"this command needs {package}, which is not installed: pip install 'kit[{EXTRAS[package]}]'", 2)
     except (LeakFound, TimeIsUp, RuntimeError) as error:
         _fail(str(error), 1)
     except ReaderGone:  # as `| head` leaves it: what was asked for is done

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "digits"
 REPOSITORY = Path(__file__).parents[2]
+IS_CHECKOUT = (REPOSITORY / "run.sh").is_file()  # else the kit was installed: files go where the user stands
 
 EPILOG = (
     "COMP is a name under kit/competitions or a folder holding competition.toml. Global options may stand before or "
@@ -102,7 +103,8 @@ TimeLimit = Annotated[
 @app.callback()
 def set_options(
     workspace: Annotated[
-        Path | None, typer.Option(help="Where data/, runs/, folds/, submissions/ lie; the repository by default.")
+        Path | None,
+        typer.Option(help="Where data/, runs/, folds/, submissions/ lie; the checkout by default, else here."),
     ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override, e.g. runs.probe.C=3.")
@@ -115,7 +117,7 @@ def set_options(
     """Take the global options."""
     from kit.core import terminal
 
-    options.workspace = (workspace or REPOSITORY).expanduser().resolve()
+    options.workspace = (workspace or (REPOSITORY if IS_CHECKOUT else Path())).expanduser().resolve()
     options.changes, options.seed = tuple(change or ()), seed
     options.strict, options.json = strict, json
     terminal.err.quiet = quiet

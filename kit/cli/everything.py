@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, make_board, options, read, ready, say, suggest
 from kit.core.errors import TimeIsUp
 
@@ -49,12 +51,14 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         path = make_submission(prepared, combined) if len(prepared.split("test")) else None
         watch.write(competition.workspace.runs(competition.name))
         finished = find_finished(prepared)
-        page = refresh_report(prepared, finished, skipped)
+        page = refresh_report(prepared, finished, skipped) if find_spec("plotly") else None
         board = make_board(prepared, finished, skipped, submission=path, report=page)
         better = find_better(prepared, results, combined) if path else None
     say(*board)
     for line in describe_skipped(skipped):
         terminal.warn(line)
+    if page is None:
+        terminal.note("no report: plotly is not installed; pip install 'kit[report]' brings it")
     if path is None:
         terminal.stage("submission", "none: the competition has no test images")
     if better:

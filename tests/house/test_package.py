@@ -1,0 +1,116 @@
+"""The package: what the wheel holds, what its extras bring, and what happens where one is missing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kit import __version__
+from kit.cli import EXTRAS, main
+
+HOME = Path(__file__).parents[2]
+PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=]", requirement)[0].lower() for requirement in requirements} - {"kit"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    """The wheel, built from a copy: no build folder lies in the checkout afterwards."""
+    copy = tmp_path_factory.mktemp("package")
+    shutil.copytree(HOME / "kit", copy / "kit", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(HOME / name, copy)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index"]
+    built = subprocess.run([*pip, "--wheel-dir", "out", "."], cwd=copy, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return zipfile.ZipFile(next((copy / "out").glob("*.whl")))
+
+
+def test_the_wheel_holds_every_file_of_the_kit_and_no_test(wheel):
+    assert Path(str(wheel.filename)).name == f"kit-{__version__}-py3-none-any.whl"
+    listed = subprocess.run(["git", "ls-files", "kit"], cwd=HOME, capture_output=True, text=True)
+    files = (
+        {file for file in listed.stdout.splitlines() if (HOME / file).exists()}
+        if listed.returncode == 0
+        else {"kit/py.typed"}
+    )
+    assert files <= set(wheel.namelist())
+    assert {name.partition("/")[0] for name in wheel.namelist()} == {"kit", f"kit-{__version__}.dist-info"}
+
+
+def test_the_wheel_holds_what_digits_and_the_report_need(wheel):
+    digits = "kit/competitions/digits"
+    assert {
+        "kit/py.typed",
+        "kit/report/page/template/page.html.j2",
+        "kit/bench/recipes/competition.toml",
+        "kit/competitions/food11/README.md",
+        f"{digits}/competition.toml",
+        f"{digits}/prompts/crafted.toml",
+        f"{digits}/tiny-clip/open_clip_model.safetensors",
+        f"{digits}/tiny-efficientnetv2.safetensors",
+    } <= set(wheel.namelist())
+    entry = wheel.read(f"kit-{__version__}.dist-info/entry_points.txt").decode()
+    assert "kit = kit.cli:main" in entry
+
+
+def test_what_is_required_is_what_the_tests_are_pinned_to():
+    lines = (HOME / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pinned = names_of([line for line in lines if not line.startswith("#")])
+    extras = PROJECT["optional-dependencies"]
+    required = names_of(PROJECT["dependencies"]).union(*(names_of(extra) for extra in extras.values()))
+    assert required == pinned
+    assert set(extras) == {"explain", "triage", "report", "kaggle", "tune", "dev"}
+
+
+def test_the_pinned_versions_lie_in_the_ranges():
+    packaging = pytest.importorskip("packaging.requirements")
+    lines = (HOME / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(re.match(r"([\w-]+)(?:\[\w+\])?==(\S+)", line).groups() for line in lines if "==" in line)
+    for extra in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
+        for requirement in map(packaging.Requirement, extra):
+            assert requirement.name == "kit" or pins[requirement.name] in requirement.specifier, requirement
+
+
+@pytest.fixture
+def without_extras(monkeypatch):
+    """Let no package of an extra be imported; jinja2 comes with torch."""
+    for package in {*EXTRAS, "kaggle", "kagglesdk", "six"} - {"jinja2"}:
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["kit", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0), capsys.readouterr().err
+
+
+def test_without_extras_all_works_and_a_command_names_the_extra_it_lacks(colours, without_extras, monkeypatch, capsys):
+    workspace = ["--workspace", str(colours().workspace.root)]
+    code, err = call(monkeypatch, capsys, "all", "colours", *workspace)
+    assert code == 0 and "no report: plotly is not installed" in err
+    for command, extra in (("report", "report"), ("triage", "triage"), ("tune", "tune")):
+        run = ["svm"] if command == "tune" else []
+        code, err = call(monkeypatch, capsys, command, "colours", *run, *workspace)
+        assert code == 2 and f"pip install 'kit[{extra}]'" in err, err
+
+
+def test_an_installed_kit_works_where_the_user_stands(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("kit.cli.call.IS_CHECKOUT", False)
+    monkeypatch.chdir(tmp_path)
+    code, err = call(monkeypatch, capsys, "check", "digits")
+    assert code == 0, err
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
