@@ -16,6 +16,7 @@ from typing import NoReturn
 from kit.cli.call import app, options
 from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
 from kit.core.errors import InputError, LeakFound, Stopped, TimeIsUp
+from kit.core.names import PROGRAM
 
 # isort: off
 # the order of the commands is that of --help
@@ -84,7 +85,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     try:
         try:
-            app(hoist(sys.argv[1:]) or ["--help"], prog_name="./run.sh")
+            app(hoist(sys.argv[1:]) or ["--help"], prog_name=PROGRAM)
         finally:
             sys.stdout.flush()  # what cannot be written is found out here, not when Python has ended
     except InputError as error:

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from kit.core.errors import InputError
+from kit.core.names import PROGRAM
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
@@ -61,7 +62,7 @@ class Group(PlainFlags, TyperGroup):
         except typer.Abort as error:
             raise InputError("the question was not answered, so it was taken for a no; nothing was done") from error
         except EOFError as error:
-            raise RuntimeError(f"a file ended in the middle ({error}); ./run.sh check COMP looks for it") from error
+            raise RuntimeError(f"a file ended in the middle ({error}); {PROGRAM} check COMP looks for it") from error
 
 
 class App(typer.Typer):
@@ -131,7 +132,7 @@ def suggest(*words: str) -> None:
     given += [word for change in options.changes for word in ("--set", change)]
     given += [] if options.seed is None else ["--seed", str(options.seed)]
     sys.stdout.flush()  # the result stands above it, also where both go into one pipe
-    terminal.stage("next", shlex.join(["./run.sh", *words, *given]))
+    terminal.stage("next", shlex.join([PROGRAM, *words, *given]))
 
 
 def read(comp: str) -> Competition:

@@ -9,6 +9,7 @@ import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say, suggest
 from kit.core.errors import InputError
+from kit.core.names import PROGRAM
 
 SEMI, EXPLAIN = "semi", "explain"
 
@@ -59,7 +60,7 @@ def bench_(
         _bench_explain(data)
         return
     if data is not None:
-        raise InputError("--data is read by ./run.sh bench semi and bench explain alone")
+        raise InputError(f"--data is read by {PROGRAM} bench semi and bench explain alone")
     from kit.bench import bench
 
     prepared = ready(read(comp))

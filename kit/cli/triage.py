@@ -83,13 +83,13 @@ def _measure(prepared: Prepared, results: list[Result], run: str | None, exclude
 
     from kit.core import terminal
     from kit.core.errors import InputError
-    from kit.core.names import ENSEMBLE
+    from kit.core.names import ENSEMBLE, PROGRAM
     from kit.curate.triage import choose_run
     from kit.curate.triage.effect import measure_exclusion
 
     if not exclude.is_file():
         raise InputError(
-            f"{exclude}: no such file; ./run.sh triage {prepared.competition.name} writes one to choose from"
+            f"{exclude}: no such file; {PROGRAM} triage {prepared.competition.name} writes one to choose from"
         )
     singles = [result for result in results if result.name in prepared.competition.runs]
     name = run or choose_run(prepared, singles, None).name

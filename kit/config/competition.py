@@ -14,7 +14,7 @@ from kit.config.runs import Cores, PseudoPlan, Run
 from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace
-from kit.core.names import ENSEMBLE, FILE
+from kit.core.names import ENSEMBLE, FILE, PROGRAM
 from kit.scoring.metrics import Metric, find_metric
 from kit.scoring.task import Task
 
@@ -124,7 +124,7 @@ class Competition(Table):
         """
         comp = self.name if self.is_known else str(self.folder)
         elsewhere = [] if self.workspace.root == HOME.parents[1] else ["--workspace", str(self.workspace.root)]
-        return shlex.join(["./run.sh", word, comp, *rest, *elsewhere])
+        return shlex.join([PROGRAM, word, comp, *rest, *elsewhere])
 
     def run(self, name: str) -> Run:
         """Return a run by name.

@@ -34,7 +34,7 @@ from kit.config.competition import (
 from kit.config.grid import expand_grids
 from kit.core.errors import InputError, nearest, plain, some
 from kit.core.files import Workspace
-from kit.core.names import FILE, MULTILABEL
+from kit.core.names import FILE, MULTILABEL, PROGRAM
 
 NESTED: dict[str, type[Table]] = {
     "pseudo": PseudoPlan,
@@ -127,8 +127,8 @@ def _find_folder(name: str, workspace: Workspace) -> Path:
     if (path / FILE).is_file():
         return path.resolve()
     if path.is_dir():
-        raise InputError(f"{path}: no {FILE} there; ./run.sh new NAME --data {path} writes one")
-    makes = "./run.sh new NAME --data FOLDER makes one of a folder of images"
+        raise InputError(f"{path}: no {FILE} there; {PROGRAM} new NAME --data {path} writes one")
+    makes = f"{PROGRAM} new NAME --data FOLDER makes one of a folder of images"
     raise InputError(f"no competition {name!r}; {nearest(name, competitions)}; {makes}")
 
 

@@ -1,7 +1,8 @@
-"""Names that several wings share: the two tasks, the file of a competition, the run that combines the others."""
+"""Names that several wings share: tasks, the file of a competition, the run that combines the others, the program."""
 
 from __future__ import annotations
 
 MULTICLASS, MULTILABEL = "multiclass", "multilabel"
 FILE = "competition.toml"
 ENSEMBLE = "ensemble"
+PROGRAM = "./run.sh"  # how the kit is called, in every command that it prints

@@ -14,7 +14,7 @@ import numpy as np
 
 from kit.core.errors import InputError
 from kit.core.files import read_object
-from kit.core.names import ENSEMBLE
+from kit.core.names import ENSEMBLE, PROGRAM
 from kit.core.terminal import note
 from kit.curate.triage.quality import label_quality, neighbour_shares, outlier_scores, spot_issues, suggest
 from kit.data.audit import audit
@@ -123,7 +123,7 @@ def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> R
     InputError
         When nothing has been trained, or not the run that is named.
     """
-    command = f"./run.sh train {prepared.competition.name}"
+    command = f"{PROGRAM} train {prepared.competition.name}"
     if not results:
         raise InputError(f"triage judges labels by oof predictions, and no run has made any yet; {command}")
     by_name = {result.name: result for result in results}

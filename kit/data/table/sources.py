@@ -16,7 +16,7 @@ import pandas as pd
 from kit.config.competition import Competition, Listing, Mining
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
-from kit.core.names import FILE, MULTILABEL
+from kit.core.names import FILE, MULTILABEL, PROGRAM
 from kit.core.terminal import warn
 from kit.data.table.labels import read_label_lists
 from kit.data.table.scan import (
@@ -57,7 +57,7 @@ def check_root(competition: Competition) -> None:
     if root.is_dir():
         return
     slug = competition.facts.slug
-    fetch = competition.command("download") if competition.is_known else f"./run.sh download {slug}"
+    fetch = competition.command("download") if competition.is_known else f"{PROGRAM} download {slug}"
     remedy = f"fetch it with {fetch}" if slug else "put the competition's files there"
     if (competition.folder / "README.md").is_file():
         remedy += f", as {competition.folder / 'README.md'} says"

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from kit.config.competition import Data, DecisionPlan, Facts, Run, Table
 from kit.core.errors import InputError, some
 from kit.core.files import hash_file, key_of, write_atomic
+from kit.core.names import PROGRAM
 from kit.features.encoders import preprocessing_of
 from kit.features.weights import EncoderSpec, parse_encoder
 
@@ -222,11 +223,11 @@ def read_bundle(folder: Path) -> Bundle:
         content = json.loads(file.read_text(encoding="utf-8"))
         key = content.pop("key")
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); write the bundle anew: ./run.sh bundle") from error
+        raise InputError(f"{file}: cannot be read ({error}); write the bundle anew: {PROGRAM} bundle") from error
     if key != key_of(content):
         raise InputError(
             f"{file}: it was edited since it was written (classes, their order and settings belong to the weights); "
-            "write the bundle anew: ./run.sh bundle"
+            f"write the bundle anew: {PROGRAM} bundle"
         )
     try:
         bundle = Bundle.model_validate_json(json.dumps(content))
@@ -255,6 +256,6 @@ def _check_preprocessing(folder: Path, bundle: Bundle) -> None:
         if preprocessing_of(own.spec(folder)).key != own.preprocessing:
             library = "timm" if own.text.startswith("timm:") else "open_clip_torch"
             raise InputError(
-                f"encoder {own.text!r}: its preprocessing is not the one it was trained with; install "
-                f"{library}=={bundle.requirements.get(library, '?')}, for which ./run.sh bundle --wheels adds the wheel"
+                f"encoder {own.text!r}: its preprocessing is not the one it was trained with; install {library}=="
+                f"{bundle.requirements.get(library, '?')}, for which {PROGRAM} bundle --wheels adds the wheel"
             )

@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kit.core.errors import InputError
+from kit.core.names import PROGRAM
 from kit.kaggle.client.credentials import HOW_TO, SETTINGS, Source
 
-CODE_ONLY = "submit a notebook instead: ./run.sh submit COMP -k OWNER/KERNEL -v VERSION -m MSG"
+CODE_ONLY = f"submit a notebook instead: {PROGRAM} submit COMP -k OWNER/KERNEL -v VERSION -m MSG"
 DOING = {
     "connect": "signing in",
     "competition": "reading the competition's facts",

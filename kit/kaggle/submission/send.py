@@ -14,6 +14,7 @@ from typing import Any
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
+from kit.core.names import PROGRAM
 from kit.core.terminal import note
 from kit.kaggle.client.failures import Failure, KaggleFailure, KaggleRefusal
 from kit.kaggle.client.session import Kaggle
@@ -113,7 +114,7 @@ def wait_for_score(kaggle: Kaggle, competition: Competition, ref: str) -> Row:
         if own["status"] != "PENDING":
             break
         if not told:
-            note("waiting for Kaggle to score it; Ctrl-C loses nothing, ./run.sh submissions shows the score later")
+            note(f"waiting for Kaggle to score it; Ctrl-C loses nothing, {PROGRAM} submissions shows the score later")
             told = True
         time.sleep(WAIT_SECONDS)
     with hold_ledger(competition):

@@ -15,6 +15,7 @@ from typing import Any
 from kit import __version__
 from kit.core.errors import InputError
 from kit.core.files import key_of, read_json, write_atomic, write_json
+from kit.core.names import PROGRAM
 from kit.core.terminal import count, stage, track, warn
 from kit.curate.triage import find_sheets
 from kit.data.prepared import Prepared
@@ -71,7 +72,7 @@ def write_report(prepared: Prepared, results: Sequence[Result], skipped: dict[st
     """
     competition = prepared.competition
     if not results:
-        raise InputError(f"no finished run of {competition.name} yet; ./run.sh all {competition.name} makes them")
+        raise InputError(f"no finished run of {competition.name} yet; {PROGRAM} all {competition.name} makes them")
     sections = list(_build(Evidence(prepared, results, skipped)))
     home = competition.workspace.runs(competition.name)
     charts = charts_of([part for section in sections for part in section.parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kit.core.names import PROGRAM
 from kit.report.explain import latest_sheets
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Part, Picture, Section, Text
@@ -18,7 +19,7 @@ def build(evidence: Evidence) -> Section | None:
     parts: list[Part] = [
         Text(
             "Each image is explained by the model of the fold that held it out. Green speaks for the class below a "
-            f"picture, red against it; in Grad-CAM bright speaks for it. ./run.sh explain {name} RUN makes others.",
+            f"picture, red against it; in Grad-CAM bright speaks for it. {PROGRAM} explain {name} RUN makes others.",
             "note",
         )
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit.core.names import ENSEMBLE
+from kit.core.names import ENSEMBLE, PROGRAM
 from kit.kaggle.submission.ledger import is_of
 from kit.report.board import SAME, Row
 from kit.report.page.evidence import Evidence
@@ -56,11 +56,11 @@ def _file(evidence: Evidence, row: Row) -> list[Part]:
     if competition.facts.slug:
         return [
             Text(f"{said} To send it:"),
-            Text(f'./run.sh submit {competition.name} {row.run} -m "{row.run}"', "command"),
+            Text(f'{PROGRAM} submit {competition.name} {row.run} -m "{row.run}"', "command"),
         ]
     if row.local is not None:
         return [Text(f"{said} It is a practice competition: nothing is sent, the local score is the score.")]
     return [
-        Text(f'{said} With slug = "..." in competition.toml ./run.sh submit sends it; or upload it by hand:'),
+        Text(f'{said} With slug = "..." in competition.toml {PROGRAM} submit sends it; or upload it by hand:'),
         Text(f"kaggle competitions submit -c SLUG -f {file} -m {row.run}", "command"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from itertools import islice
 
+from kit.core.names import PROGRAM
 from kit.curate.triage import find_sheets, folder_of, is_of_today
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Part, Picture, Section, Table, Text
@@ -30,7 +31,7 @@ def build(evidence: Evidence) -> Section | None:
     caption = f"All of them are in {folder.name}/labels.csv. Nothing was edited."
     parts: list[Part] = [
         Text(
-            f"By ./run.sh triage {name}. To measure what leaving some out is worth: ./run.sh triage {name} --exclude "
+            f"By {PROGRAM} triage {name}. To measure what leaving some out is worth: {PROGRAM} triage {name} --exclude "
             "FILE.",
             "note",
         ),
