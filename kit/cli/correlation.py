@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kit.cli.call import Comp, app, holding, read, ready, say, suggest
+from kit.core.names import MULTILABEL
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
@@ -24,7 +25,7 @@ def correlation(
     from kit.runs.train import find_trained
 
     competition = read(comp)
-    if competition.facts.task == "multilabel":
+    if competition.facts.task == MULTILABEL:
         _correlate_labels(competition, comp, run)
         return
     check_trains(competition, run)

@@ -28,7 +28,7 @@ def new(
     from kit.config.competition import HOME
     from kit.core import terminal
     from kit.core.files import Workspace
-    from kit.core.names import FILE
+    from kit.core.names import COMPETITION_FILE
     from kit.curate.start import check_name, describe, write_competition
     from kit.curate.start.layout import infer_layout
     from kit.curate.start.read_back import read_back
@@ -39,8 +39,8 @@ def new(
     terminal.err.print(describe(layout))
     folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
     read_back(name, Workspace(options.workspace))
-    terminal.stage("new", f"look through {folder / FILE}: was everything inferred as you mean it?")
-    say(str(folder), {"competition": name, "file": str(folder / FILE)})
+    terminal.stage("new", f"look through {folder / COMPETITION_FILE}: was everything inferred as you mean it?")
+    say(str(folder), {"competition": name, "file": str(folder / COMPETITION_FILE)})
     suggest("all", name)
 
 

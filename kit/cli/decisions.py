@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
+from kit.core.names import ENSEMBLE
 
 
 @app.command()
 def decisions(
     comp: Comp = DEFAULT,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = "ensemble",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = ENSEMBLE,
 ) -> None:
     """Show what is decided of a run's images: thresholds, none of these, ROC curve and confusions of each class."""
     from kit.core import terminal

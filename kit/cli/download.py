@@ -20,7 +20,7 @@ def download(
     from kit.config.reader import list_competitions
     from kit.core import terminal
     from kit.core.files import Workspace
-    from kit.core.names import FILE
+    from kit.core.names import COMPETITION_FILE
     from kit.curate.start import check_name, describe, write_competition
     from kit.curate.start.layout import infer_layout
     from kit.curate.start.read_back import read_back
@@ -30,7 +30,9 @@ def download(
     if comp in list_competitions(workspace):
         competition = read(comp)
         if not competition.facts.slug:
-            raise InputError(f"{comp} is a practice competition: there is nothing to download (no slug in its {FILE})")
+            raise InputError(
+                f"{comp} is a practice competition: there is nothing to download (no slug in its {COMPETITION_FILE})"
+            )
         name, slug, folder, home = comp, read_slug(competition.facts.slug), competition.root, competition.folder.parent
     else:
         slug = name = read_slug(comp)
@@ -38,7 +40,7 @@ def download(
         check_name(name, home)
         folder = options.workspace / "data" / name
     n_files = _fetch(slug, folder)
-    file = home / name / FILE
+    file = home / name / COMPETITION_FILE
     if file.exists():
         terminal.note(f"{file} is there already and left as it is")
     else:

@@ -23,8 +23,7 @@ def train(
     competition = read(comp)
     names = [run for name in runs for run in competition.runs_of(name)] if runs else competition.default_runs
     if not names:
-        file = competition.folder / "competition.toml"
-        raise InputError(f"{file}: there is no [runs.NAME] table to train; a grid is trained by its name")
+        raise InputError(f"{competition.file}: there is no [runs.NAME] table to train; a grid is trained by its name")
     prepared = ready(competition, time_limit)
     with holding(competition):
         try:

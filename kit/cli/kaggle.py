@@ -9,6 +9,7 @@ import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say, suggest
 from kit.core.errors import InputError
+from kit.core.names import ENSEMBLE
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
@@ -24,7 +25,7 @@ SLUG_REMEDY = 'slug = "..." in [competition] names the competition at Kaggle'
 @app.command()
 def submit(
     comp: Comp = DEFAULT,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = "ensemble",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = ENSEMBLE,
     message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle's list shows of it.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; send also what was sent before.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the score.")] = False,

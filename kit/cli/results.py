@@ -8,6 +8,7 @@ import typer
 
 from kit.cli.call import DEFAULT, Comp, app, holding, make_board, read, ready, say, suggest
 from kit.core.errors import InputError, nearest
+from kit.core.names import ENSEMBLE
 
 if TYPE_CHECKING:
     from kit.data.prepared import Prepared
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @app.command()
 def submission(
     comp: Comp = DEFAULT,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = "ensemble",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = ENSEMBLE,
 ) -> None:
     """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
     from kit.kaggle.submission.write import make_submission
@@ -63,7 +64,7 @@ def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) ->
 
     names, rows = {result.name for result in results}, read_ledger(prepared.competition)
     if ENSEMBLE not in names and len(names) > 1:
-        return "ensemble", comp
+        return ENSEMBLE, comp
     if not len(prepared.split("test")):
         return "report", comp
     result = next((own for own in results if own.name == ENSEMBLE), results[0])

@@ -26,7 +26,6 @@ def tune(
     """Search a run's settings on its folds; say whether they help on other folds, and print those that do as TOML."""
     from kit.core import terminal
     from kit.core.deadline import parse_duration
-    from kit.core.names import FILE
     from kit.runs.tuning import read_space, render, tuned_name
     from kit.runs.tuning import tune as search
 
@@ -38,7 +37,7 @@ def tune(
         found = search(prepared, run, trials, seconds)
     say(render(found, with_toml=toml), found.as_dict())
     if found.has_helped:
-        terminal.note(f"the table above belongs into {competition.folder / FILE}")
+        terminal.note(f"the table above belongs into {competition.file}")
         suggest("train", comp, tuned_name(found.run))
     else:
         if not found.is_own and not toml:

@@ -14,7 +14,7 @@ from kit.config.runs import Cores, PseudoPlan, Run
 from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace
-from kit.core.names import ENSEMBLE, FILE, PROGRAM
+from kit.core.names import COMPETITION_FILE, ENSEMBLE, MULTILABEL, PROGRAM
 from kit.scoring.metrics import Metric, find_metric
 from kit.scoring.task import Task
 
@@ -23,9 +23,7 @@ __all__ = [
     "Cores",
     "Data",
     "DecisionPlan",
-    "ENSEMBLE",
     "EnsemblePlan",
-    "FILE",
     "Facts",
     "Folds",
     "HOME",
@@ -85,6 +83,11 @@ class Competition(Table):
         return beside if is_own and beside.is_dir() else self.workspace.root / self.data.root
 
     @property
+    def file(self) -> Path:
+        """Return competition.toml: what messages name."""
+        return self.folder / COMPETITION_FILE
+
+    @property
     def metric(self) -> Metric:
         """Return the metric; a user's own is looked for beside competition.toml, then in the workspace.
 
@@ -109,7 +112,7 @@ class Competition(Table):
     def is_known(self) -> bool:
         """Return whether its name finds it, rather than the path of its folder."""
         homes = (self.workspace.root / "competitions", HOME)  # as names are looked up
-        found = (home / self.name for home in homes if (home / self.name / FILE).is_file())
+        found = (home / self.name for home in homes if (home / self.name / COMPETITION_FILE).is_file())
         return next(found, None) == self.folder
 
     def command(self, word: str, *rest: str) -> str:
@@ -135,9 +138,9 @@ class Competition(Table):
             When there is no such run; names the nearest.
         """
         if grid := self._runs_of_grid(name):
-            raise InputError(f"{self.folder / FILE}: {name} is a grid; name one of its runs: {some(grid)}")
+            raise InputError(f"{self.file}: {name} is a grid; name one of its runs: {some(grid)}")
         if name not in self.runs:
-            raise InputError(f"{self.folder / FILE}: no run {name!r}; {nearest(name, self.runs)}")
+            raise InputError(f"{self.file}: no run {name!r}; {nearest(name, self.runs)}")
         return self.runs[name]
 
     def check_single(self, what: str) -> None:
@@ -153,8 +156,8 @@ class Competition(Table):
         InputError
             Where the task is ``"multilabel"``.
         """
-        if self.facts.task == "multilabel":
-            raise InputError(f'{self.folder / FILE}: {what}: not where images have several labels, task = "multilabel"')
+        if self.facts.task == MULTILABEL:
+            raise InputError(f'{self.file}: {what}: not where images have several labels, task = "multilabel"')
 
     def runs_of(self, name: str) -> list[str]:
         """Return the names of a grid's runs, or of the one run that is called so.
@@ -166,7 +169,7 @@ class Competition(Table):
         """
         grids = {run.grid for run in self.runs.values() if run.grid}
         if name not in grids and name not in self.runs:
-            raise InputError(f"{self.folder / FILE}: no run {name!r}; {nearest(name, {*self.runs, *grids})}")
+            raise InputError(f"{self.file}: no run {name!r}; {nearest(name, {*self.runs, *grids})}")
         return self._runs_of_grid(name) or [name]
 
     @property

@@ -34,7 +34,7 @@ from kit.config.competition import (
 from kit.config.grid import expand_grids
 from kit.core.errors import InputError, nearest, plain, some
 from kit.core.files import Workspace
-from kit.core.names import FILE, MULTILABEL, PROGRAM
+from kit.core.names import COMPETITION_FILE, MULTILABEL, PROGRAM
 
 NESTED: dict[str, type[Table]] = {
     "pseudo": PseudoPlan,
@@ -49,7 +49,7 @@ def list_competitions(workspace: Workspace) -> dict[str, Path]:
     """Return the known competitions by name: the kit's and those of the workspace, which win."""
     found: dict[str, Path] = {}
     for home in (HOME, workspace.root / "competitions"):
-        found |= {file.parent.name: file.parent for file in sorted(home.glob(f"*/{FILE}"))}
+        found |= {file.parent.name: file.parent for file in sorted(home.glob(f"*/{COMPETITION_FILE}"))}
     return found
 
 
@@ -75,7 +75,7 @@ def read_competition(
         When there is no such competition, the TOML cannot be read, or it says something unknown or impossible.
     """
     folder = _find_folder(name, workspace)
-    file = folder / FILE
+    file = folder / COMPETITION_FILE
     tables = _read_toml(file)
     for change in changes:
         _apply_change(tables, change)
@@ -122,12 +122,12 @@ def _find_folder(name: str, workspace: Workspace) -> Path:
     if name in competitions:
         return competitions[name]
     path = Path(name).expanduser()
-    if path.name == FILE and path.is_file():
+    if path.name == COMPETITION_FILE and path.is_file():
         path = path.parent
-    if (path / FILE).is_file():
+    if (path / COMPETITION_FILE).is_file():
         return path.resolve()
     if path.is_dir():
-        raise InputError(f"{path}: no {FILE} there; {PROGRAM} new NAME --data {path} writes one")
+        raise InputError(f"{path}: no {COMPETITION_FILE} there; {PROGRAM} new NAME --data {path} writes one")
     makes = f"{PROGRAM} new NAME --data FOLDER makes one of a folder of images"
     raise InputError(f"no competition {name!r}; {nearest(name, competitions)}; {makes}")
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 MULTICLASS, MULTILABEL = "multiclass", "multilabel"
-FILE = "competition.toml"
+COMPETITION_FILE = "competition.toml"
 ENSEMBLE = "ensemble"
 PROGRAM = "./run.sh"  # how the kit is called, in every command that it prints

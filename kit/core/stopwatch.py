@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit.core.files import read_object, write_json
 
-FILE = "times.json"
+TIMES_FILE = "times.json"
 NOTHING_DONE = 1.0  # seconds: a stage that took less re-used what was there, and its last real time stays
 
 
@@ -32,10 +32,10 @@ class Stopwatch:
         """Write the stages that did any work into times.json; those that did none keep the time of an earlier call."""
         known = read_times(folder)
         took = {name: round(own, 1) for name, own in self.seconds.items() if own >= NOTHING_DONE or name not in known}
-        write_json(folder / FILE, known | took)
+        write_json(folder / TIMES_FILE, known | took)
 
 
 def read_times(folder: Path) -> dict[str, float]:
     """Return the seconds of each stage when it last did any work; empty where nothing was measured."""
-    times = read_object(folder / FILE) or {}
+    times = read_object(folder / TIMES_FILE) or {}
     return {stage: seconds for stage, seconds in times.items() if isinstance(seconds, int | float)}

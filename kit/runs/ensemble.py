@@ -18,7 +18,7 @@ import numpy as np
 from kit import __version__
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
-from kit.core.names import ENSEMBLE, FILE
+from kit.core.names import ENSEMBLE
 from kit.core.terminal import count, stage, track
 from kit.data.prepared import Prepared
 from kit.runs.store import (
@@ -177,7 +177,7 @@ def check_members(prepared: Prepared) -> list[str]:
     for name in members:
         if name in known:
             continue
-        file = competition.folder / FILE
+        file = competition.file
         if why := stale_imports(prepared).get(name):
             raise InputError(f"{file}: [ensemble] members: {name!r} {why}")
         raise InputError(f"{file}: [ensemble] members: no run or import {name!r}; {nearest(name, known)}")

@@ -12,7 +12,6 @@ import pandas as pd
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError, nearest, some
-from kit.core.names import FILE
 from kit.data.table import read_classes
 from kit.data.table.scan import read_csv, strip_suffix
 from kit.data.table.sources import find_file
@@ -48,7 +47,7 @@ def read_exemplars(competition: Competition) -> list[Exemplar]:
         When there is no table ``[mining]``, the CSV lacks a column, an image stands for two classes, or there are fewer
         than two classes.
     """
-    file = competition.folder / FILE
+    file = competition.file
     if competition.mining is None:
         raise InputError(
             f'{file}: no table [mining]; write one with exemplars = {{ class = "image id" }} or '
@@ -154,7 +153,7 @@ def check_embedded(
     remedy = 'name an encoder, such as encoder = "timm:resnet50"'
     if embeddings is None:
         raise InputError(
-            f'{competition.folder / FILE}: [mining] encoder = "given" (the default) compares the organisers\' '
+            f'{competition.file}: [mining] encoder = "given" (the default) compares the organisers\' '
             f"embeddings, and [data] embeddings names none; {remedy}"
         )
     for each, row in zip(exemplars, rows, strict=True):

@@ -19,7 +19,6 @@ from kit.config.competition import Competition, Listing
 from kit.config.reader import suggest_labeled
 from kit.core.errors import InputError, some
 from kit.core.files import write_atomic, write_json
-from kit.core.names import FILE
 from kit.core.terminal import warn
 from kit.curate.mining import Mined
 from kit.data.sheet import Tile, write_sheet
@@ -89,7 +88,7 @@ def check_writable(competition: Competition) -> None:
     listing = competition.data.labeled
     if not competition.data.labels_are_mined or not isinstance(listing, Listing):
         raise InputError(
-            f"{competition.folder / FILE}: [data] does not say where mined labels are kept; write "
+            f"{competition.file}: [data] does not say where mined labels are kept; write "
             f"{suggest_labeled(competition.data)} and labels_are_mined = true"
         )
     file = competition.root / listing.csv

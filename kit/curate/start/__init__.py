@@ -15,7 +15,7 @@ from kit.config.competition import HOME, RUN_NAME, Listing
 from kit.config.toml import toml_text
 from kit.core.errors import InputError, some
 from kit.core.files import Workspace, write_atomic
-from kit.core.names import FILE, MULTICLASS, MULTILABEL
+from kit.core.names import COMPETITION_FILE, MULTICLASS, MULTILABEL
 from kit.core.terminal import escape
 from kit.core.terminal import table as empty_table
 from kit.curate.start.hints import LABELED, TEST, UNLABELED, VALIDATION
@@ -193,7 +193,7 @@ def write_competition(
     """
     check_name(name, home)
     folder = home / name
-    file, prompts = folder / FILE, folder / "prompts" / "first.toml"
+    file, prompts = folder / COMPETITION_FILE, folder / "prompts" / "first.toml"
     text = _compose(name, layout, read_slug(slug) if slug else None, workspace)
     if file.exists() and file.read_bytes() != text.encode():
         raise InputError(f"{file} is there already and says something else; choose another name or delete it")
@@ -215,7 +215,7 @@ def check_name(name: str, home: Path) -> None:
     """
     if not RUN_NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name for a competition: letters, digits, - and _, a letter or digit first")
-    if HOME.resolve() != home.resolve() and (HOME / name / FILE).exists():
+    if HOME.resolve() != home.resolve() and (HOME / name / COMPETITION_FILE).exists():
         raise InputError(f"{name!r} is one of the kit's own competitions; choose another name")
 
 

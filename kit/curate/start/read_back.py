@@ -8,7 +8,6 @@ from __future__ import annotations
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace, hold
-from kit.core.names import FILE
 from kit.core.terminal import warn
 from kit.data.table import read_table
 
@@ -26,6 +25,6 @@ def read_back(name: str, workspace: Workspace) -> None:
         with hold(workspace.runs(name), warn):
             read_table(competition)
     except InputError as error:
-        remedy = f"put that right there or in {competition.folder / FILE}, which is written; then "
+        remedy = f"put that right there or in {competition.file}, which is written; then "
         remedy += competition.command("check")
         raise InputError(f"{error}; {remedy}") from error

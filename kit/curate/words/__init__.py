@@ -13,7 +13,6 @@ import numpy as np
 
 from kit.core.errors import InputError, MissingWeights
 from kit.core.files import key_of
-from kit.core.names import FILE
 from kit.core.terminal import warn
 from kit.curate.words.confusions import Confusion, Pair, compose_snippet, confused, list_pairs, recalls
 from kit.data.prepared import Prepared
@@ -181,7 +180,7 @@ def _find_encoders(prepared: Prepared, wanted: str | None) -> list[tuple[str, di
     named = [(own.get("encoder"), own.get("encoder_args", {})) for own in options]
     found = {key_of(text, args): (text, args) for text, args in named if str(text).startswith(OPEN_CLIP)}
     if wanted is None and not found:
-        file = prepared.competition.folder / FILE
+        file = prepared.competition.file
         raise InputError(f"{file}: no run names an open_clip encoder; give one: --encoder open_clip:ViT-B-32/openai")
     if wanted is None:
         return list(found.values())

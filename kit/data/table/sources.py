@@ -16,7 +16,7 @@ import pandas as pd
 from kit.config.competition import Competition, Listing, Mining
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
-from kit.core.names import FILE, MULTILABEL, PROGRAM
+from kit.core.names import MULTILABEL, PROGRAM
 from kit.core.terminal import warn
 from kit.data.table.labels import read_label_lists
 from kit.data.table.scan import (
@@ -35,7 +35,7 @@ from kit.data.table.scan import (
 def name_key(competition: Competition, key: str) -> str:
     """Return a key of ``[data]``, or of ``[mining]`` where it is one of its own, as messages name it."""
     table = "mining" if key in Mining.model_fields else "data"
-    return f"{competition.folder / FILE}: [{table}] {key}"
+    return f"{competition.file}: [{table}] {key}"
 
 
 def list_folders(source: str | list[str] | tuple[str, ...] | Listing | None) -> list[str]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from kit.config.competition import Competition, Tree
 from kit.core.errors import InputError, some
-from kit.core.names import FILE, MULTILABEL
+from kit.core.names import MULTILABEL
 from kit.data.table.scan import read_column, read_csv, refuse_empty
 from kit.data.table.sources import find_file, name_key
 from kit.scoring.hierarchy import NO_PARENT, Hierarchy, Level
@@ -78,7 +78,7 @@ def read_lineage(competition: Competition) -> Lineage | None:
     """
     tree = competition.data.hierarchy
     if tree is None or tree.csv is None:
-        return tree and Lineage(tree, competition.folder / FILE, {})
+        return tree and Lineage(tree, competition.file, {})
     file = find_file(competition, f"{KEY}.csv", tree.csv)
     rows = read_csv(file)
     if tree.levels is not None:

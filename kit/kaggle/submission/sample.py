@@ -18,7 +18,6 @@ import pandas as pd
 
 from kit.config.competition import Listing
 from kit.core.errors import InputError, some
-from kit.core.names import FILE
 from kit.core.terminal import escape, warn
 from kit.data.prepared import Prepared
 from kit.data.table.labels import is_on
@@ -74,7 +73,7 @@ def form_of(prepared: Prepared, sample: pd.DataFrame) -> Form:
         return Form("label")
     separator = prepared.competition.decision.separator or _find_separator(prepared, sample[columns[0]])
     if odd := [name for name in prepared.classes if separator in name]:
-        file = prepared.competition.folder / FILE
+        file = prepared.competition.file
         raise InputError(
             f"{file}: class {some(map(repr, odd), 2)} holds {separator!r}, which parts labels in the submission; "
             'write [decision] separator = ";" or what else the competition asks for'

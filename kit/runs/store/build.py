@@ -13,7 +13,6 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from kit.config.competition import Competition, Run
 from kit.core.errors import InputError, nearest, plain, some
-from kit.core.names import FILE
 from kit.models import MODELS
 from kit.models.model import Model, tasks_of
 
@@ -36,7 +35,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
         When the model or an option is unknown, a value has the wrong type or is out of range, or the model cannot do
         the competition's task.
     """
-    table = f"{competition.folder / FILE}: [runs.{run.name}]"
+    table = f"{competition.file}: [runs.{run.name}]"
     if run.model not in MODELS:
         raise InputError(f"{table} model = {run.model!r} is not a model; {nearest(run.model, MODELS)}")
     model_type = MODELS[run.model]

@@ -14,7 +14,6 @@ import numpy as np
 from kit.config.competition import Run
 from kit.core.errors import InputError, some
 from kit.core.files import key_of
-from kit.core.names import FILE
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.data.table.scan import read_column, read_csv
@@ -85,7 +84,7 @@ def _find(prepared: Prepared, run: Run) -> Path:
         if (folder / run.exclude).is_file():
             return folder / run.exclude
     looked = ", ".join(map(str, competition.lookup))
-    key = f"{competition.folder / FILE}: [runs.{run.name}] exclude = {run.exclude!r}"
+    key = f"{competition.file}: [runs.{run.name}] exclude = {run.exclude!r}"
     raise InputError(f"{key}: no such file in {looked}")
 
 

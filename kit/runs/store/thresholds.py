@@ -10,7 +10,7 @@ import numpy as np
 
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
-from kit.core.names import FILE
+from kit.core.names import COMPETITION_FILE
 from kit.data.folds import assign_folds
 from kit.data.prepared import Prepared
 from kit.scoring.predictions import Predictions
@@ -29,7 +29,7 @@ def check_decision(prepared: Prepared) -> None:
     """
     name = prepared.competition.decision.none_of_these
     if name in prepared.classes:
-        file = prepared.competition.folder / FILE
+        file = prepared.competition.file
         raise InputError(f"{file}: [decision] none_of_these = {name!r} is a class of labelled images; rename it")
     decision_key(prepared)
 
@@ -69,7 +69,7 @@ def read_thresholds(prepared: Prepared) -> np.ndarray | None:
         When their file cannot be read or is of other classes, or a value is no probability.
     """
     competition, classes = prepared.competition, prepared.classes
-    given, where = competition.decision.thresholds, f"{competition.folder / FILE}: [decision] thresholds"
+    given, where = competition.decision.thresholds, f"{competition.file}: [decision] thresholds"
     if given == "nested":
         return None
     if isinstance(given, float):
@@ -91,7 +91,7 @@ def _read_file(prepared: Prepared, name: str) -> dict[str, Any]:
     """Read a TOML file of thresholds."""
     path = prepared.competition.folder / name
     if not path.is_file():
-        there = ["nested", *(own.name for own in path.parent.glob("*.toml") if own.name != FILE)]
+        there = ["nested", *(own.name for own in path.parent.glob("*.toml") if own.name != COMPETITION_FILE)]
         raise InputError(f"{path}: [decision] thresholds: no such file; {nearest(name, there)}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -15,7 +15,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kit.config.competition import Competition, Run
 from kit.core.errors import InputError, nearest
-from kit.core.names import FILE
 from kit.models import MODELS
 from kit.models.heads.head import NESTED
 from kit.models.search import Between, OneOf
@@ -39,7 +38,7 @@ def read_space(competition: Competition, run: Run) -> dict[str, Dimension]:
     """
     model = build_model(competition, run)
     hints = _hints(run)
-    place = f"{competition.folder / FILE}: [runs.{run.name}.search]"
+    place = f"{competition.file}: [runs.{run.name}.search]"
     if run.search:
         return {field: _read_dimension(place, run, field, said, hints) for field, said in run.search.items()}
     space = {}
