@@ -5,7 +5,7 @@ explain.py asks whether explanations point at evidence that was planted.
 """
 
 from kit.bench.explain import Pointing, bench_explain, describe_explain, render_explain
-from kit.bench.semi import Line, Measurement, bench_semi, compare, render_semi
+from kit.bench.semi import Line, Measurement, bench_semi, compare_with_baseline, render_semi
 from kit.bench.speed import Timing, bench
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "bench",
     "bench_explain",
     "bench_semi",
-    "compare",
+    "compare_with_baseline",
     "describe_explain",
     "render_explain",
     "render_semi",

@@ -40,7 +40,7 @@ OF_IMAGES = ("ids", "splits", "paths", "digests", "groups")  # the arrays of a p
 
 
 @dataclass(frozen=True)
-class Setting:
+class PhotoSetting:
     """Say which photos, and how few labels.
 
     Parameters
@@ -62,11 +62,11 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("cifar10", 4),
-    Setting("cifar10", 25),
-    Setting("trashnet", 4),
-    Setting("trashnet", 15),
-    Setting("grocery", 5, "coarse"),
+    PhotoSetting("cifar10", 4),
+    PhotoSetting("cifar10", 25),
+    PhotoSetting("trashnet", 4),
+    PhotoSetting("trashnet", 15),
+    PhotoSetting("grocery", 5, "coarse"),
 )
 
 
@@ -132,7 +132,7 @@ def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_
     return found
 
 
-def _read_photos(data: Path, setting: Setting, home: Workspace) -> Prepared:
+def _read_photos(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
     """Return a folder of photos made ready, all of them labelled: bench alone knows that."""
     labeled = f'"{setting.name}"'
     if setting.labels:
@@ -165,7 +165,7 @@ def _rename(competition: Competition, name: str) -> Competition:
     return competition.model_copy(update={"name": name})
 
 
-def lay_out(everything: Prepared, setting: Setting, seed: int) -> tuple[Prepared, np.ndarray]:
+def lay_out(everything: Prepared, setting: PhotoSetting, seed: int) -> tuple[Prepared, np.ndarray]:
     """Lay photos out as a competition: labels for a few, the rest halved into a pool and the held-out images.
 
     Parameters
@@ -233,7 +233,7 @@ def _encoders(competition: Competition) -> dict[str, dict[str, Any]]:
     return {own.encoder: own.encoder_args for own in models}
 
 
-def _measure(everything: Prepared, setting: Setting, seed: int) -> list[Measurement]:
+def _measure(everything: Prepared, setting: PhotoSetting, seed: int) -> list[Measurement]:
     """Run everything once on one draw."""
     laid, truth = lay_out(everything, setting, seed)
     found = []
@@ -244,7 +244,9 @@ def _measure(everything: Prepared, setting: Setting, seed: int) -> list[Measurem
     return found
 
 
-def _score(laid: Prepared, truth: np.ndarray, setting: Setting, seed: int, result: Result, kept: bool) -> Measurement:
+def _score(
+    laid: Prepared, truth: np.ndarray, setting: PhotoSetting, seed: int, result: Result, kept: bool
+) -> Measurement:
     """Score one finished run on the held-out images."""
     right = hits(truth, result.predictions("test").at(laid.pool.ids[laid.split("test")]).proba)
     recalls = np.bincount(truth, weights=right, minlength=len(laid.classes))
@@ -283,7 +285,7 @@ class Line:
     worst_se: float
 
 
-def compare(found: Sequence[Measurement]) -> list[Line]:
+def compare_with_baseline(found: Sequence[Measurement]) -> list[Line]:
     """Return every run against labels alone: per setting, then over all; a run's own name is its last kept round."""
     values: dict[tuple[str, str], dict[tuple[str, int], Measurement]] = {}
     for own in found:

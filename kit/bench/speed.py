@@ -17,7 +17,7 @@ from kit.core.terminal import track
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.data.store import Geometry, decode_block, read_pixels
-from kit.features.device import device_name, prepare
+from kit.features.device import device_name, place_network
 from kit.features.encoders import load_encoder
 from kit.features.weights import parse_encoder
 
@@ -92,7 +92,7 @@ def _bench_encoder(images: Images, text: str, args: dict) -> list[Timing]:
     ways = {}
     for precision in ("bfloat16", "float32"):
         encoder = load_encoder(spec)
-        tower = prepare(encoder.image_tower, device_name(), precision)
+        tower = place_network(encoder.image_tower, device_name(), precision)
         pixels = encoder.preprocessing.normalise(torch.from_numpy(read_pixels(images, encoder.preprocessing.geometry)))
         batch = pixels.to(device_name(), getattr(torch, precision))
 

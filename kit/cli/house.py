@@ -78,7 +78,7 @@ def _bench_semi(data: Path | None, seeds: int) -> None:
     """Compare ways to use unlabelled images and print the table."""
     from dataclasses import asdict
 
-    from kit.bench import bench_semi, compare, render_semi
+    from kit.bench import bench_semi, compare_with_baseline, render_semi
     from kit.core.files import Workspace
 
     if options.changes or options.seed is not None:
@@ -88,7 +88,7 @@ def _bench_semi(data: Path | None, seeds: int) -> None:
             "bench semi needs --data DIR, which holds cifar10/ and trashnet/ (class folders), grocery/ (labels.csv, "
             "images/), mobilenetv2_100/model.safetensors and mini-clip/; what is not there is left out"
         )
-    lines = compare(bench_semi(data, Workspace(options.workspace), range(seeds)))
+    lines = compare_with_baseline(bench_semi(data, Workspace(options.workspace), range(seeds)))
     say(render_semi(lines), [asdict(line) for line in lines])
 
 

@@ -17,8 +17,8 @@ from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
 from kit.core.names import MULTILABEL
 from kit.core.terminal import stage, warn
-from kit.data.audit import Audit, summarise
-from kit.data.audit.duplicates import near_duplicates
+from kit.data.audit import Audit, summarise_audit
+from kit.data.audit.duplicates import group_near_duplicates
 from kit.data.audit.facts import audit_files
 from kit.data.folds import fold_groups, scored_folds
 from kit.data.folds.file import read_folds, read_groups
@@ -145,8 +145,8 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
     broken = facts["problem"].notna().to_numpy()
     _report_broken(table[broken], facts[broken])
     usable = table[~broken].reset_index(drop=True)
-    clusters = near_duplicates(table, facts, cache)
-    findings = summarise(competition, table, facts, clusters)
+    clusters = group_near_duplicates(table, facts, cache)
+    findings = summarise_audit(competition, table, facts, clusters)
     clusters = clusters[~broken]
     digests = facts["digest"][~broken].to_numpy(dtype=object)
     is_labeled = (usable["split"] == "labeled").to_numpy()

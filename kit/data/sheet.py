@@ -20,7 +20,7 @@ CHARACTERS_PER_PIXEL = 1 / 6  # of the font: what is longer than its tile goes o
 
 
 @dataclass(frozen=True)
-class Tile:
+class SheetTile:
     """Hold one picture of a sheet.
 
     Parameters
@@ -36,7 +36,7 @@ class Tile:
 
 
 def write_sheet(
-    path: Path, title: str, rows: Sequence[tuple[str, Sequence[Tile]]], side: int = TILE, n_columns: int = 1
+    path: Path, title: str, rows: Sequence[tuple[str, Sequence[SheetTile]]], side: int = TILE, n_columns: int = 1
 ) -> None:
     """Write a PNG of tiles in rows.
 
@@ -74,7 +74,7 @@ def write_sheet(
         sheet.save(file, "PNG")
 
 
-def existing(sheets: Iterable[Path]) -> list[Path]:
+def existing_sheets(sheets: Iterable[Path]) -> list[Path]:
     """Return the sheets that are there; warn of each that is a link to nowhere."""
     named = list(sheets)
     for sheet in named:

@@ -171,7 +171,7 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndar
         return known, key
     encoder = load_encoder(spec)
     note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
-    run = Forward(encoder, precision)
+    run = ImageForward(encoder, precision)
     write_json(path.with_suffix(".json"), note)
     with Progress("features", len(pool)) as progress:
 
@@ -221,15 +221,15 @@ def _give_up(path: Path, note: dict[str, Any]) -> None:
     raise _NotFinite(note["overflows"])
 
 
-class Forward:
+class ImageForward:
     """Run an image tower on uint8 blocks, at one device and precision."""
 
     def __init__(self, encoder: Encoder, precision: str) -> None:
-        from kit.features.device import device_name, prepare
+        from kit.features.device import device_name, place_network
 
         self.preprocessing = encoder.preprocessing
         self.device = device_name()
-        self.tower = prepare(encoder.image_tower, self.device, precision)
+        self.tower = place_network(encoder.image_tower, self.device, precision)
         self.dtype = next(self.tower.parameters()).dtype
         geometry = self.preprocessing.geometry
         import torch

@@ -76,7 +76,7 @@ def choose_training(network: nn.Module, size: int, device: str) -> str:
     return "bfloat16" if n_convolutions > sum(issubclass(kind, torch.nn.Linear) for kind in kinds) else "float32"
 
 
-def prepare(network: nn.Module, device: str, precision: str) -> nn.Module:
+def place_network(network: nn.Module, device: str, precision: str) -> nn.Module:
     """Move a network to its device, precision and layout, in evaluation mode.
 
     channels_last is 1.3 to 1.4 times faster for convolutions, and harmless elsewhere.

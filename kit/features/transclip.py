@@ -23,7 +23,7 @@ FLOOR = 1e-9
 
 
 @dataclass
-class Mixture:
+class GaussianMixture:
     """Hold the Gaussians.
 
     Parameters
@@ -60,7 +60,7 @@ def fit_mixture(
     proba: np.ndarray,
     near: csr_array,
     strength: float,
-) -> tuple[Mixture, np.ndarray]:
+) -> tuple[GaussianMixture, np.ndarray]:
     """Fit the mixture and assign the unlabelled images.
 
     Parameters
@@ -80,7 +80,7 @@ def fit_mixture(
 
     Returns
     -------
-    Mixture
+    GaussianMixture
     np.ndarray
         (n_nodes, n_classes) assignments; an anchor's is its label.
 
@@ -103,14 +103,14 @@ def fit_mixture(
     assigned = hold(np.array(proba, dtype=np.float32))
     known = is_anchor if is_anchor.any() else np.ones(len(labels), dtype=bool)
     means = _means(features[known], assigned[known], features, proba)
-    mixture = Mixture(means, np.full(features.shape[1], 1 / features.shape[1]))
+    mixture = GaussianMixture(means, np.full(features.shape[1], 1 / features.shape[1]))
     for _ in range(N_ITERATIONS):
         evidence = mixture.evidence(features, proba)
         for _ in range(N_ASSIGNMENTS):
             assigned = hold(softmax(evidence + strength * (near @ assigned), axis=1))
         shares = weights * assigned
         means = _means(features, shares, features, proba)
-        mixture = Mixture(means, np.maximum(_variance(features, shares, means), 1e-6))
+        mixture = GaussianMixture(means, np.maximum(_variance(features, shares, means), 1e-6))
     return mixture, assigned
 
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, recall_score
 from threadpoolctl import threadpool_limits
 
-from kit.bench import Measurement, bench, bench_semi, compare, render_semi, semi
+from kit.bench import Measurement, bench, bench_semi, compare_with_baseline, render_semi, semi
 from kit.cli import main
 from kit.config.competition import HOME
 from kit.config.reader import read_competition
@@ -53,7 +53,7 @@ def one_thread() -> Iterator[None]:
 def one_setting() -> Iterator[None]:
     """Measure one setting: three labels per class."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(semi, "SETTINGS", (semi.Setting("trashnet", SHOTS),))
+        patch.setattr(semi, "SETTINGS", (semi.PhotoSetting("trashnet", SHOTS),))
         yield
 
 
@@ -222,7 +222,7 @@ def test_recall_of_the_worst_class_and_accuracy_are_read_from_what_a_run_says(me
 
 def test_a_gain_is_paired_with_labels_alone_draw_by_draw():
     found = [row("labels_only", 0.5, 0), row("labels_only", 0.7, 1), row("smooth", 0.6, 0), row("smooth", 0.9, 1)]
-    base, smooth = compare(found)[:2]
+    base, smooth = compare_with_baseline(found)[:2]
     assert (base.gain, base.gain_se) == (0.0, 0.0)
     assert smooth.accuracy == pytest.approx(0.75)
     assert smooth.gain == pytest.approx(0.15)
@@ -231,7 +231,7 @@ def test_a_gain_is_paired_with_labels_alone_draw_by_draw():
 
 def test_a_promise_is_nested_oof_minus_held_out():
     found = [row("labels_only", 0.5, 0, cv=0.6, worst=0.1), row("labels_only", 0.7, 1, cv=0.65, worst=0.4)]
-    line = compare(found)[0]
+    line = compare_with_baseline(found)[0]
     assert line.optimism == pytest.approx(0.025)
     assert line.optimism_se == pytest.approx(np.std([0.1, -0.05], ddof=1) / np.sqrt(2))
     assert line.worst_recall == pytest.approx(0.25)
@@ -239,14 +239,14 @@ def test_a_promise_is_nested_oof_minus_held_out():
 
 
 def test_one_draw_has_no_standard_error():
-    line = compare([row("labels_only", 0.5)])[0]
+    line = compare_with_baseline([row("labels_only", 0.5)])[0]
     assert (line.gain_se, line.optimism_se, line.worst_se) == (0.0, 0.0, 0.0)
 
 
 def test_a_round_that_few_draws_reach_is_compared_on_those_and_left_out_over_all():
     found = [row("labels_only", 0.5, 0), row("labels_only", 0.9, 1), row("plain.1", 0.6, 0, kept=False)]
     found += [row("plain.2", 0.8, 0), row("plain.1", 0.7, 1)]
-    lines = {(line.setting, line.run): line for line in compare(found)}
+    lines = {(line.setting, line.run): line for line in compare_with_baseline(found)}
     assert lines["a 4", "plain.2"].gain == pytest.approx(0.3)
     assert lines["a 4", "plain"].accuracy == pytest.approx(0.75)  # round 2 of the first draw, round 1 of the second
     assert ("all", "plain") in lines and ("all", "plain.2") not in lines
@@ -256,13 +256,13 @@ def test_over_all_settings_every_draw_counts_once():
     found = [row("labels_only", 0.2, 0), row("smooth", 0.3, 0)]
     found += [row("labels_only", 0.6, 0, setting="b 4"), row("smooth", 0.6, 0, setting="b 4")]
     found += [row("labels_only", 0.7, 1, setting="b 4"), row("smooth", 0.9, 1, setting="b 4")]
-    lines = compare(found)
+    lines = compare_with_baseline(found)
     assert [line.setting for line in lines] == ["a 4", "a 4", "b 4", "b 4", "all", "all"]
     assert lines[-1].gain == pytest.approx(np.mean([0.1, 0.0, 0.2]))
 
 
 def test_the_table_has_a_block_per_setting_named_once():
-    table = render_semi(compare([row("labels_only", 0.5), row("smooth", 0.625, cv=0.5, worst=0.25)]))
+    table = render_semi(compare_with_baseline([row("labels_only", 0.5), row("smooth", 0.625, cv=0.5, worst=0.25)]))
     columns = [list(column.cells) for column in table.columns]
     assert columns[0] == ["a 4", "", "all", ""]
     assert [column[1] for column in columns[1:]] == [
@@ -278,7 +278,7 @@ def test_json_holds_every_line_and_a_second_call_makes_nothing_new(kit, photos, 
     before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.parquet")}
     code, out, _ = kit("bench", "semi", "--data", str(photos), "--seeds", "1", "--json")
     assert code == 0
-    assert json.loads(out) == [dataclasses.asdict(line) for line in compare(measured)]
+    assert json.loads(out) == [dataclasses.asdict(line) for line in compare_with_baseline(measured)]
     assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.parquet")} == before
 
 

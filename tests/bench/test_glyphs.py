@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from kit.bench import pretrain
 from kit.bench.pretrain import glyphs
-from kit.bench.pretrain.glyphs import KINDS, LEVELS, SYMBOLS, WEIGHTS, Glyphs, draw, trace_handwriting, upsample
+from kit.bench.pretrain.glyphs import KINDS, LEVELS, SYMBOLS, WEIGHTS, Glyphs, draw_glyphs, trace_handwriting, upsample
 from kit.bench.pretrain.handwriting import SKELETONS
 
 FOLDER = pretrain.FOLDER
@@ -32,7 +32,7 @@ def handwriting(seed: int = 0) -> Glyphs:
 
 
 def drawn(seed: int) -> torch.Tensor:
-    return draw(handwriting(), torch.arange(50), torch.Generator().manual_seed(seed))[0]
+    return draw_glyphs(handwriting(), torch.arange(50), torch.Generator().manual_seed(seed))[0]
 
 
 @cache

@@ -9,14 +9,14 @@ from PIL import Image
 from support.pictures import tabulate, texture
 
 from kit.data.audit import duplicates
-from kit.data.audit.duplicates import near_duplicates
+from kit.data.audit.duplicates import group_near_duplicates
 from kit.data.audit.facts import audit_files
 
 
 def cluster(paths: list[Path], cache: Path, **columns: object) -> list[int]:
     """Return the cluster of each file."""
     table = tabulate(paths, **columns)
-    return near_duplicates(table, audit_files(table, cache), cache).tolist()
+    return group_near_duplicates(table, audit_files(table, cache), cache).tolist()
 
 
 def test_recompressed_and_resized_copies_share_a_cluster_and_others_do_not(tmp_path):
@@ -75,7 +75,7 @@ def test_every_pair_of_a_cluster_is_near(tmp_path):
         Image.fromarray(((1 - share) * first + share * last).astype(np.uint8)).save(path)
     table = tabulate(paths)
     facts = audit_files(table, tmp_path / "cache")
-    clusters = near_duplicates(table, facts, tmp_path / "cache")
+    clusters = group_near_duplicates(table, facts, tmp_path / "cache")
     assert clusters[0] != clusters[-1]
     assert 1 < len(set(clusters)) < 13
     hashes = facts["dhash"].to_numpy()

@@ -16,7 +16,7 @@ from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
 from kit.features.device import choose_precision
-from kit.features.device import prepare as place
+from kit.features.device import place_network as place
 from kit.features.weights import parse_encoder
 from kit.runs.fit.crossval import crossval
 from kit.scoring.predictions import read_predictions

@@ -13,7 +13,7 @@ import pytest
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
-from kit.data.sheet import Tile, write_sheet
+from kit.data.sheet import SheetTile, write_sheet
 from kit.report.page import write_report
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import LONGEST, Gallery, Plot, Series, charts_of, shorten
@@ -115,7 +115,7 @@ def test_an_image_that_is_gone_leaves_its_tile_empty_and_the_page_whole(unbalanc
 
 
 def test_a_contact_sheet_stands_without_an_image_that_is_gone(tmp_path):
-    write_sheet(tmp_path / "sheet.png", "two", [("", [Tile(str(tmp_path / "gone.png"), ["gone"])])])
+    write_sheet(tmp_path / "sheet.png", "two", [("", [SheetTile(str(tmp_path / "gone.png"), ["gone"])])])
     assert (tmp_path / "sheet.png").stat().st_size > 0
 
 

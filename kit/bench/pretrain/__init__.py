@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from kit.bench.pretrain.glyphs import KINDS, SYMBOLS, WEIGHTS, Glyphs, draw, glyph_bank, upsample
+from kit.bench.pretrain.glyphs import KINDS, SYMBOLS, WEIGHTS, Glyphs, draw_glyphs, glyph_bank, upsample
 from kit.config.competition import HOME
 from kit.core.files import write_atomic, write_json
 from kit.core.terminal import stage, track
@@ -127,7 +127,7 @@ def match_captions(captions: list[Caption]) -> tuple[list[str], Tensor]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class GlyphBatch:
     """Hold drawn glyphs: `pixels` (n, 3, size, size) in 0..1 and, each (n,), what was drawn."""
 
     pixels: Tensor
@@ -136,7 +136,7 @@ class Batch:
     weights: Tensor
 
 
-def draw_batches(glyphs: Glyphs, steps: int, seed: int, size: int = SIZE) -> Iterator[Batch]:
+def draw_glyph_batches(glyphs: Glyphs, steps: int, seed: int, size: int = SIZE) -> Iterator[GlyphBatch]:
     """Yield `steps` batches of freshly drawn glyphs, the same for the same seed.
 
     Parameters
@@ -156,19 +156,19 @@ def draw_batches(glyphs: Glyphs, steps: int, seed: int, size: int = SIZE) -> Ite
     shares = torch.tensor(SHARES)[groups] / groups.bincount()[groups]
     for _ in range(steps):
         rows = torch.multinomial(shares, BATCH, replacement=True, generator=generator)
-        images, weights = draw(glyphs, rows, generator)
+        images, weights = draw_glyphs(glyphs, rows, generator)
         pixels = upsample(images, size).contiguous(memory_format=torch.channels_last)
-        yield Batch(pixels, glyphs.symbols[rows], glyphs.kinds[rows], weights)
+        yield GlyphBatch(pixels, glyphs.symbols[rows], glyphs.kinds[rows], weights)
 
 
-def fit(model: nn.Module, loss_of: Callable[[Batch], Tensor], glyphs: Glyphs, steps: int, label: str) -> None:
+def fit(model: nn.Module, loss_of: Callable[[GlyphBatch], Tensor], glyphs: Glyphs, steps: int, label: str) -> None:
     """Train `model` for `steps` steps with AdamW and one cycle of the learning rate."""
     matrices = {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": WEIGHT_DECAY}
     others = {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}
     optimizer = torch.optim.AdamW([matrices, others])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     model.to(memory_format=torch.channels_last).train()
-    for batch in track(draw_batches(glyphs, steps, SEED), label, steps):
+    for batch in track(draw_glyph_batches(glyphs, steps, SEED), label, steps):
         optimizer.zero_grad()
         loss_of(batch).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -177,7 +177,7 @@ def fit(model: nn.Module, loss_of: Callable[[Batch], Tensor], glyphs: Glyphs, st
     model.eval()
 
 
-def contrast(model: nn.Module, tokens: Tensor, truth: Tensor, generator: Generator, batch: Batch) -> Tensor:
+def contrast(model: nn.Module, tokens: Tensor, truth: Tensor, generator: Generator, batch: GlyphBatch) -> Tensor:
     """Return the symmetric contrastive loss of a batch against the different captions drawn for it.
 
     Every image draws one of the captions that are true of it. An image's positives are all drawn captions
@@ -239,7 +239,7 @@ def pretrain_efficientnet(glyphs: Glyphs, steps: int = EFFICIENTNET_STEPS) -> di
     model = timm.create_model(EFFICIENTNET_NAME, num_classes=len(SYMBOLS), **EFFICIENTNET_ARGS)
     mean, std = (torch.tensor(model.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
 
-    def loss_of(batch: Batch) -> Tensor:
+    def loss_of(batch: GlyphBatch) -> Tensor:
         return F.cross_entropy(model((batch.pixels - mean) / std), batch.symbols, label_smoothing=0.1)
 
     fit(model, loss_of, glyphs, steps, "tiny EfficientNetV2")

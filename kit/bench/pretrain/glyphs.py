@@ -2,8 +2,8 @@
 
 Two sources, one form. Fonts that matplotlib ships are drawn by Pillow; handwriting follows the paths of
 `kit.bench.pretrain.handwriting`. Both become distance fields (the distance of every pixel to the edge of the ink or to
-the path of the pen), in which the thickness of the stroke is one subtraction. `draw` then warps the fields, boxes
-them, inks them and counts ink in 4x4 blocks, as scikit-learn's digits were made: 32x32 bitmaps -> 8x8 counts
+the path of the pen), in which the thickness of the stroke is one subtraction. `draw_glyphs` then warps the fields,
+boxes them, inks them and counts ink in 4x4 blocks, as scikit-learn's digits were made: 32x32 bitmaps -> 8x8 counts
 of 0..16, bright on dark.
 
 The real digits are held-out data: nothing here or in `kit.bench.pretrain` reads them, and no network, step count or
@@ -161,7 +161,7 @@ def glyph_bank(seed: int, per_digit: int = PER_DIGIT) -> Glyphs:
     return Glyphs(*(torch.cat([getattr(bank, name) for bank in banks]) for name in names))
 
 
-def draw(glyphs: Glyphs, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+def draw_glyphs(glyphs: Glyphs, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """Draw glyphs as scikit-learn's digits look: warped, boxed, inked, and counted in blocks.
 
     Parameters

@@ -21,7 +21,7 @@ from kit.core.errors import InputError, some
 from kit.core.files import write_atomic, write_json
 from kit.core.terminal import warn
 from kit.curate.mining import Mined
-from kit.data.sheet import Tile, write_sheet
+from kit.data.sheet import SheetTile, write_sheet
 from kit.data.table import MIN_IMAGES_PER_CLASS
 from kit.data.table.scan import read_csv, strip_suffix
 from kit.data.table.sources import find_folder, name_key
@@ -136,8 +136,8 @@ def _write_sheet(file: Path, mined: Mined, threshold: float, added: np.ndarray) 
     for code in shown.tolist():
         name = mined.classes[code]
         own = added[mined.nearest.codes[added] == code]
-        images = [Tile(mined.paths[row], [f"{mined.nearest.cosine[row]:.3f}"]) for row in _spread(own)]
-        exemplars = [Tile(path, ["1.000"]) for path in _spread(mined.exemplar_paths[name])]
+        images = [SheetTile(mined.paths[row], [f"{mined.nearest.cosine[row]:.3f}"]) for row in _spread(own)]
+        exemplars = [SheetTile(path, ["1.000"]) for path in _spread(mined.exemplar_paths[name])]
         rows += [(f"{name}: exemplars", exemplars), (f"{name}: {len(own)} images added", images)]
     of_all = f" ({len(shown)} of {n_classes} classes)" if len(shown) < n_classes else ""
     write_sheet(file, f"{mined.competition.name}: what threshold {threshold:g} adds{of_all}", rows, n_columns=PER_ROW)

@@ -19,7 +19,7 @@ from kit.core.terminal import note
 from kit.curate.triage.quality import label_quality, neighbour_shares, outlier_scores, spot_issues, suggest
 from kit.data.audit import audit
 from kit.data.prepared import Prepared
-from kit.data.sheet import existing
+from kit.data.sheet import existing_sheets
 from kit.data.table import read_table
 from kit.features.cache import GIVEN, Features, encode_images, has_features
 from kit.runs.store import Result, decided_rows, oof_rows, result_at
@@ -154,7 +154,7 @@ def _find_features(prepared: Prepared, result: Result, rows: np.ndarray) -> Feat
 
 def find_sheets(prepared: Prepared) -> list[Path]:
     """Return the contact sheets that were written, without links that lead nowhere."""
-    return sorted(existing(folder_of(prepared).glob("*.png")))
+    return sorted(existing_sheets(folder_of(prepared).glob("*.png")))
 
 
 def is_of_today(prepared: Prepared) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from kit.core.files import write_atomic, write_json
 from kit.curate.triage import MADE, Triage, folder_of
 from kit.data.prepared import Prepared
-from kit.data.sheet import Tile, write_sheet
+from kit.data.sheet import SheetTile, write_sheet
 
 PER_ROW, MOST_ROWS = 10, 8  # tiles of a contact sheet
 
@@ -35,13 +35,13 @@ def write_triage(prepared: Prepared, found: Triage) -> Path:
         file.write(text.getvalue().encode())
     shown = found.suspicious[: PER_ROW * MOST_ROWS]
     tiles = [
-        Tile(row["path"], [*_differ(prepared, found, i), f"{row['probability']} {row['id']}"])
+        SheetTile(row["path"], [*_differ(prepared, found, i), f"{row['probability']} {row['id']}"])
         for i, row in zip(shown.tolist(), describe(prepared, found, shown), strict=True)
     ]
     write_sheet(folder / "labels.png", _title(found), _in_rows(tiles))
     if found.outlier is not None:
         odd = np.argsort(found.outlier, kind="stable")[: PER_ROW * 2]
-        tiles = [Tile(row["path"], [row["given"], row["id"]]) for row in describe(prepared, found, odd)]
+        tiles = [SheetTile(row["path"], [row["given"], row["id"]]) for row in describe(prepared, found, odd)]
         write_sheet(folder / "outliers.png", "images like no other", _in_rows(tiles))
     write_json(folder / MADE, {"run": found.run, "key": found.key, "fold_key": prepared.fold_key})
     return folder / "labels.csv"
@@ -102,5 +102,5 @@ def _name_briefly(prepared: Prepared, row: np.ndarray) -> str:
     return ", ".join(name.rpartition(tree.separator)[2] if tree and tree.separator else name for name in names)
 
 
-def _in_rows(tiles: Sequence[Tile]) -> list[tuple[str, Sequence[Tile]]]:
+def _in_rows(tiles: Sequence[SheetTile]) -> list[tuple[str, Sequence[SheetTile]]]:
     return [("", tiles[start : start + PER_ROW]) for start in range(0, len(tiles), PER_ROW)]

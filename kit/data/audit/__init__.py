@@ -16,7 +16,7 @@ from kit.config.competition import Competition
 from kit.core import terminal
 from kit.core.names import MULTILABEL
 from kit.data.audit.drift import Probe, tell_apart
-from kit.data.audit.duplicates import find_clusters, list_images, name_images
+from kit.data.audit.duplicates import find_clusters, list_images, name_some_images
 from kit.data.audit.facts import audit_files
 from kit.data.audit.image_file import SEPARATOR
 from kit.data.table.labels import split_labels
@@ -85,9 +85,9 @@ class Audit:
         terminal.out.print(_table_of_classes(self), _table_of_findings(self))
         _print_some("broken", map(_name_broken, self.broken))
         _print_some("no row names it", self.unnamed)
-        _print_some("different labels", map(name_images, self.contradictions))
-        _print_some("labelled and test", map(name_images, self.across))
-        _print_some("too large to be duplicates, not grouped", map(name_images, self.refused))
+        _print_some("different labels", map(name_some_images, self.contradictions))
+        _print_some("labelled and test", map(name_some_images, self.across))
+        _print_some("too large to be duplicates, not grouped", map(name_some_images, self.refused))
         if self.probe:
             terminal.out.print(self.probe.verdict, highlight=False)
 
@@ -110,7 +110,7 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table, cache)
     clusters, refused = find_clusters(table, facts, cache)
-    found = summarise(competition, table, facts, clusters)
+    found = summarise_audit(competition, table, facts, clusters)
     return replace(
         found,
         unnamed=list_unnamed(competition, table["path"]),
@@ -125,7 +125,7 @@ def ask_probe(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
     return tell_apart(table[compared], facts[compared], cache)
 
 
-def summarise(competition: Competition, table: pd.DataFrame, facts: pd.DataFrame, clusters: np.ndarray) -> Audit:
+def summarise_audit(competition: Competition, table: pd.DataFrame, facts: pd.DataFrame, clusters: np.ndarray) -> Audit:
     """Return what the facts of the files and their clusters say at no cost: no file is looked for, no probe asked."""
     usable = facts["problem"].isna()
     exact, near = _list_clusters(table, facts, clusters)

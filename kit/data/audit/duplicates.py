@@ -37,7 +37,7 @@ MAX_CLUSTER = 5  # labelled images of a class that are always believed: a third 
 PAIR_BLOCK = 8192  # pairs compared at a time: 50 MB
 
 
-def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> np.ndarray:
+def group_near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> np.ndarray:
     """Return the cluster of near-duplicates that each image belongs to, over all splits; warn of what is refused.
 
     Parameters
@@ -56,7 +56,7 @@ def near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> np
     """
     clusters, refused = find_clusters(table, facts, cache)
     for members in refused:
-        names = name_images(list_images(table.iloc[members]))
+        names = name_some_images(list_images(table.iloc[members]))
         remedy = "if they belong together, give them a group ([folds] group)"
         terminal.warn(f"{len(members)} images look alike, too many to be grouped: {names}; {remedy}")
     return clusters
@@ -114,7 +114,7 @@ def list_images(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return columns.where(columns.notna(), None).to_dict("records")
 
 
-def name_images(images: list[dict[str, Any]]) -> str:
+def name_some_images(images: list[dict[str, Any]]) -> str:
     """Name the first few of a list of images for a person."""
     return some(
         f"{image['split']} {image['id']}" + (f" ({image['label']})" if image["label"] else "") for image in images

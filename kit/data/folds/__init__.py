@@ -124,7 +124,7 @@ def fold_groups(table: pd.DataFrame, clusters: np.ndarray) -> np.ndarray:
     table
         The image table, (n_images,) rows with `group`.
     clusters
-        (n_images,) whole numbers, from `kit.data.audit.duplicates.near_duplicates`.
+        (n_images,) whole numbers, from `kit.data.audit.duplicates.group_near_duplicates`.
 
     Returns
     -------

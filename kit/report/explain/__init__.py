@@ -18,7 +18,7 @@ import numpy as np
 from kit.core.errors import InputError, nearest
 from kit.core.terminal import Progress
 from kit.data.prepared import Prepared
-from kit.data.sheet import existing
+from kit.data.sheet import existing_sheets
 from kit.data.store import decode_block
 from kit.report.explain.choice import Case
 from kit.report.explain.scratch import Scratch
@@ -267,5 +267,5 @@ def folder_of(prepared: Prepared) -> Path:
 
 def latest_sheets(prepared: Prepared) -> list[Path]:
     """Return the contact sheets that were written, the latest first, without links that lead nowhere."""
-    sheets = existing(folder_of(prepared).glob("*.png"))
+    sheets = existing_sheets(folder_of(prepared).glob("*.png"))
     return sorted(sheets, key=lambda path: (-path.stat().st_mtime, path.name))

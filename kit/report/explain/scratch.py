@@ -17,7 +17,7 @@ import numpy as np
 
 from kit.data.images import Images, Pool
 from kit.data.store import Geometry, keep_pixels
-from kit.features.cache import Forward, keep_features
+from kit.features.cache import ImageForward, keep_features
 from kit.features.weights import parse_encoder
 
 
@@ -32,7 +32,7 @@ class Scratch:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self._towers: dict[tuple[str, str], Forward] = {}
+        self._towers: dict[tuple[str, str], ImageForward] = {}
 
     def __enter__(self) -> Scratch:
         self._folder = TemporaryDirectory(prefix="explain-")
@@ -80,7 +80,7 @@ class Scratch:
 
         return self.tower(encoder, args)(torch.from_numpy(pixels))
 
-    def tower(self, encoder: str, args: dict[str, Any]) -> Forward:
+    def tower(self, encoder: str, args: dict[str, Any]) -> ImageForward:
         """Return an encoder's image tower, loaded once; in the precision in which features are made."""
         from kit.features.device import choose_precision, device_name
         from kit.features.encoders import load_encoder
@@ -88,7 +88,7 @@ class Scratch:
         key = (encoder, repr(args))
         if key not in self._towers:
             spec = parse_encoder(encoder, args, self.pool.lookup)
-            self._towers[key] = Forward(load_encoder(spec), choose_precision(spec, device_name()))
+            self._towers[key] = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
         return self._towers[key]
 
     def _pool_of(self, pixels: np.ndarray) -> Pool:

@@ -218,7 +218,7 @@ def _put_head(prepared: Prepared, model: Model, parts: dict[str, Any]) -> tuple[
     """Return a model's encoder in float32 with a linear head on it, and its device."""
     import torch
 
-    from kit.features.device import device_name, prepare
+    from kit.features.device import device_name, place_network
     from kit.features.encoders import load_encoder
     from kit.report.explain.networks import LinearOnFeatures, Standardised
 
@@ -226,7 +226,7 @@ def _put_head(prepared: Prepared, model: Model, parts: dict[str, Any]) -> tuple[
         load_encoder(parse_encoder(model.encoder, model.encoder_args, prepared.pool.lookup)),
         device_name(),
     )
-    tower = prepare(encoder.image_tower, device, "float32")
+    tower = place_network(encoder.image_tower, device, "float32")
     tensors = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in parts.items()}
     return Standardised(LinearOnFeatures(tower, **tensors), encoder.preprocessing), device
 

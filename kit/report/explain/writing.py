@@ -11,7 +11,7 @@ import numpy as np
 
 from kit.core.files import key_of, write_atomic, write_json
 from kit.data.prepared import Prepared
-from kit.data.sheet import Tile, write_sheet
+from kit.data.sheet import SheetTile, write_sheet
 from kit.report.explain import METHOD_NAMES, Explained, Map, folder_of
 from kit.report.explain.subject import GRAD_CAM, GRADIENTS
 
@@ -140,11 +140,11 @@ def _heading(image: Explained) -> str:
     return f"{image.image_id}: {known}said {image.predicted}"
 
 
-def _tiles(image: Explained) -> list[Tile]:
+def _tiles(image: Explained) -> list[SheetTile]:
     """Return the picture, then its maps."""
     asked = f"model of fold {image.case.fold}" + ("" if image.case.split == "labeled" else f", {image.case.split}")
-    tiles = [Tile(image.pixels.transpose(1, 2, 0), [asked])]
+    tiles = [SheetTile(image.pixels.transpose(1, 2, 0), [asked])]
     return tiles + [
-        Tile(overlay(image.pixels, own), [METHOD_NAMES[own.method], f"{own.target} {own.score:.2f}"])
+        SheetTile(overlay(image.pixels, own), [METHOD_NAMES[own.method], f"{own.target} {own.score:.2f}"])
         for own in image.maps
     ]
