@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace, hold
-from kit.core.terminal import stage, track, warn
+from kit.core.terminal import empty_table, stage, track, warn
 from kit.data.digits import write_digits
 from kit.data.images import decode_image
 from kit.data.prepared import Prepared, prepare
@@ -244,7 +243,7 @@ def randomise(network: nn.Module, seed: int = 0) -> None:
 
 def render_explain(found: Sequence[Pointing]) -> Table:
     """Return where the maps point as a table: trained weights beside random ones."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = empty_table()
     columns = ("setting", "run", "method", "weights", "accuracy", "images that point there", "mass in the half")
     for column in columns:
         table.add_column(column, justify="right" if column in columns[4:] else "left", no_wrap=True)

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from kit.config.competition import Competition, order_runs
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace, hold
-from kit.core.terminal import stage, warn
+from kit.core.terminal import empty_table, stage, warn
 from kit.data.folds import assign_folds, scored_folds
 from kit.data.prepared import Prepared, prepare
 from kit.features.cache import adopt_features
@@ -319,7 +318,7 @@ def _mean(values: np.ndarray) -> tuple[float, float]:
 
 def render_semi(lines: Sequence[Line]) -> Table:
     """Return the comparison as a table, one block per setting."""
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = empty_table()
     for column in ("setting", "run", "held-out", "against labels only", "nested oof - held-out", "worst class"):
         table.add_column(column, justify="left" if column in ("setting", "run") else "right", no_wrap=True)
     for last, line in zip([None, *lines], lines, strict=False):

@@ -128,7 +128,7 @@ def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, A
         columns = {header: [str(n) for n in column] for header, column in columns.items()}
     if balance:
         columns[f"by {balance['balance']}"] = [f"{n:.1f}" for n in balance["after"]]
-    table = terminal.table(f"{prepared.competition.name}: labelled images of each class in each fold")
+    table = terminal.empty_table(f"{prepared.competition.name}: labelled images of each class in each fold")
     table.add_column("class", overflow="fold")
     for header in columns:
         table.add_column(header, justify="right", no_wrap=True)

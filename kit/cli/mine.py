@@ -55,7 +55,7 @@ def _render(mined: Mined) -> Table:
     if sum(len(header) + 3 for header in headers) > terminal.out.width:
         each, spread = (), ("fewest", "most")
         headers = ("threshold", "mined", *spread, "mutual", "contested", "none of these")
-    table = terminal.table()
+    table = terminal.empty_table()
     for header in headers:
         table.add_column(terminal.escape(header), justify="right", overflow="fold")
     for row in mined.sweep():

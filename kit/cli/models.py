@@ -53,7 +53,7 @@ def _table(said: dict[str, dict[str, Any]]) -> Table:
     headers = ["model", "several labels", "what it does"]
     if terminal.out.width < NARROW:
         headers, rows = [headers[0], headers[2]], {name: cells[1:] for name, cells in rows.items()}
-    table = terminal.table()
+    table = terminal.empty_table()
     for header in headers:
         table.add_column(header, overflow="fold", no_wrap=header == "model")
     for name, cells in rows.items():

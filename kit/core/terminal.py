@@ -82,8 +82,8 @@ def escape(text: Any) -> str:
     return rich_escape(str(text))
 
 
-def table(title: str = "", caption: str = "") -> Table:
-    """Return an empty table in the style of all of them; `title` and `caption` are plain text."""
+def empty_table(title: str = "", caption: str = "") -> Table:
+    """Return a table without columns, in the style of all tables; `title` and `caption` are plain text."""
     from rich import box
     from rich.table import Table
 

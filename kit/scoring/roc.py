@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from kit.core.errors import some
-from kit.core.files import write_atomic
+from kit.core.figures import as_plain_text, empty_figure, write_figure
 from kit.scoring.metrics import decide
 
 WITH_NAMES = 20  # curves that the legend names
-WITHOUT_GLYPH = "Glyph .* missing from"  # matplotlib's warning about a script that its font lacks
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,9 @@ def _curve(name: str, is_own: np.ndarray, scores: np.ndarray) -> Curve:
 
 def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
     """Draw the curves into one PNG, each with its area; say of which classes there is none."""
-    from matplotlib.figure import Figure
-
     drawn, missing = ([own for own in curves if (own.auc is not None) == wanted] for wanted in (True, False))
     is_named = len(drawn) <= WITH_NAMES
-    figure = Figure(figsize=(8 if is_named else 6, 6), layout="constrained")
+    figure = empty_figure(8 if is_named else 6, 6)
     panel = figure.subplots()
     panel.plot([0, 1], [0, 1], color="0.7", linestyle="--", linewidth=1)
     for own in drawn:
@@ -95,11 +91,8 @@ def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
     panel.set_title(f"{title}{mean}{lacking}", fontsize=10, parse_math=False)
     if is_named and drawn:
         legend = panel.legend(title="area", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-    with warnings.catch_warnings(), write_atomic(path) as file:
-        warnings.filterwarnings("ignore", WITHOUT_GLYPH)
-        figure.savefig(file, format="png", dpi=120)
+        as_plain_text(legend.get_texts())
+    write_figure(path, figure)
 
 
 def confusions(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 
 HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
-    "core": "shapes names errors files terminal arrays deadline stopwatch tensors",
+    "core": "shapes names errors files figures terminal arrays deadline stopwatch tensors",
     "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
     "config": "grid strict toml data plans runs competition reader",
     "data": "digits images table audit folds sheet store prepared",

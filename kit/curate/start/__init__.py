@@ -16,8 +16,7 @@ from kit.config.toml import toml_text
 from kit.core.errors import InputError, some
 from kit.core.files import Workspace, write_atomic
 from kit.core.names import COMPETITION_FILE, MULTICLASS, MULTILABEL
-from kit.core.terminal import escape
-from kit.core.terminal import table as empty_table
+from kit.core.terminal import empty_table, escape
 from kit.curate.start.hints import LABELED, TEST, UNLABELED, VALIDATION
 from kit.curate.start.layout import Layout
 from kit.kaggle.client.slug import read_slug

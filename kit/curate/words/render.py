@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kit.core.errors import some
-from kit.core.terminal import escape
+from kit.core.terminal import empty_table, escape
 from kit.curate.words import ADVICE, Difference, EncoderScores, ListScore, PromptReport
 from kit.curate.words.confusions import N_PAIRS, Confusion
 from kit.features.prompts import NAMES
@@ -47,13 +46,6 @@ def print_report(report: PromptReport, console: Console, shown: str | None = Non
     console.print(Text(ADVICE), highlight=False)
 
 
-def _table(title: str, caption: str | None = None) -> Table:
-    return Table(
-        title=escape(title), caption=caption, title_justify="left", caption_justify="left",
-        header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
-
-
 def _table_of_lists(report: PromptReport, scores: EncoderScores, width: int) -> Table:
     """Return a line per list; what is less needed is left out where there is no room."""
     columns: dict[str, Callable[[ListScore], str]] = {
@@ -72,7 +64,7 @@ def _table_of_lists(report: PromptReport, scores: EncoderScores, width: int) -> 
     for spare in ("templates", "words", "log-loss", "against names"):
         if _width(cells) > width:
             del cells[spare]
-    table = _table(
+    table = empty_table(
         f"{report.competition}: {sum(report.n_images.values())} labelled images, zero-shot, {scores.encoder}",
         "= not distinguishable at 95 % (paired on the same images)",
     )
@@ -93,14 +85,14 @@ def _table_of_recalls(report: PromptReport, scores: EncoderScores, width: int) -
             left_out.append(own.name)
         else:
             cells |= more
-    table = _table("recall per class", escape(f"no room for {some(left_out)}; --json has all") if left_out else None)
+    table = empty_table("recall per class", f"no room for {some(left_out)}; --json has all" if left_out else "")
     _fill(table, cells, left=("class",))
     return table
 
 
 def _table_of_changes(scores: EncoderScores) -> Table:
     """Return what each list gets right that `names` gets wrong, and the other way round."""
-    table = _table("images against names (true > predicted)")
+    table = empty_table("images against names (true > predicted)")
     for header in ("list", "resolves", "causes"):
         table.add_column(header, overflow="fold")
     for own in scores.lists:
@@ -122,7 +114,7 @@ def _table_of_pairs(own: ListScore, width: int) -> Table:
     }
     if _width(cells) > width:
         del cells["words"]
-    table = _table(
+    table = empty_table(
         f"{own.name}: pairs that ask for better words",
         "ranked by the share of their images that are confused x how close their texts are among all pairs",
     )

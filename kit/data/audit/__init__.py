@@ -194,7 +194,7 @@ def _print_some(title: str, findings: Iterable[str]) -> None:
 
 def _table_of_classes(report: Audit) -> Table:
     """Return the images per split and class."""
-    table = terminal.table(f"{report.competition}: images")
+    table = terminal.empty_table(f"{report.competition}: images")
     table.add_column("split")
     table.add_column("class", overflow="fold")
     table.add_column("images", justify="right")
@@ -207,7 +207,7 @@ def _table_of_classes(report: Audit) -> Table:
 
 def _table_of_findings(report: Audit) -> Table:
     """Return what was found, counted."""
-    table = terminal.table("findings")
+    table = terminal.empty_table("findings")
     table.add_column("what", overflow="fold")
     table.add_column("count", justify="right", overflow="fold")
     for split, n_images in Counter(image["split"] for image in report.broken).items():

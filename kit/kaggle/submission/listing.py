@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from kit.core.terminal import escape, out, table
+from kit.core.terminal import empty_table, escape, out
 from kit.kaggle.submission.ledger import Row
 from kit.kaggle.submission.standing import Pick, number, with_error
 
@@ -36,7 +36,7 @@ def render_submissions(rows: Sequence[Row], picks: Sequence[Pick], title: str) -
     left_out = _spare(columns)
     columns = {header: cells for header, cells in columns.items() if header not in left_out}
     caption = f"no room for {', '.join(left_out)}: a wider terminal or --json shows them" if left_out else ""
-    shown = table(title, caption)
+    shown = empty_table(title, caption)
     for header in columns:
         is_number = header in ("CV ± SE", "public", "private")
         shown.add_column(header, justify="right" if is_number else "left", overflow="fold")

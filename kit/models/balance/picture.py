@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
+from kit.core.figures import empty_figure, png_of
+
 INCHES_PER_CLASS = 0.3
 WITH_NUMBERS = 40  # classes: more bars carry no numbers
-WITHOUT_GLYPH = "Glyph .* missing from"  # matplotlib's warning about a script that its font lacks
 
 
 def draw_distribution(
@@ -37,13 +36,11 @@ def draw_distribution(
     ValueError
         When there are not as many numbers as classes.
     """
-    from matplotlib.figure import Figure
-
     if not len(before) == len(after) == len(classes):
         raise ValueError(f"{len(before)} sizes before and {len(after)} after, for {len(classes)} classes")
     order = np.argsort(-np.asarray(before), kind="stable")
     places = np.arange(len(classes))
-    figure = Figure(figsize=(max(5.0, INCHES_PER_CLASS * len(classes) + 2), 4.0), layout="constrained")
+    figure = empty_figure(max(5.0, INCHES_PER_CLASS * len(classes) + 2), 4.0)
     panel = figure.subplots()
     for shift, name, sizes in ((-0.2, "before", before), (0.2, "after", after)):
         bars = panel.bar(places + shift, np.asarray(sizes)[order], 0.4, label=name)
@@ -54,8 +51,4 @@ def draw_distribution(
     panel.margins(y=0.15)
     panel.legend()
     panel.set_title(title, parse_math=False)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", WITHOUT_GLYPH)
-        figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return png_of(figure)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.table import Table
 
 from kit.core.names import ENSEMBLE
-from kit.core.terminal import escape
+from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.features.weights import LOCAL_DIR
 from kit.report.board.rows import SAME, Row
@@ -28,12 +27,10 @@ def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
     columns, left_out = _fit_columns({name: column for name, column in COLUMNS.items() if name in known}, rows, width)
     notes = [f"no room for {', '.join(left_out)}: a wider terminal or --json shows them"] if left_out else []
     if USES_TEST in known - columns.keys():
-        notes.append(escape(f"use test images: {', '.join(row.run for row in rows if row.test_images_used)}"))
-    table = Table(
-        title=f"{escape(facts.title)} ({facts.metric}{' on mined labels' if is_mined else ''})",
-        caption="\n".join([f"= {SAME} from the best at 95 % (paired on the same images)", *notes, *_footnotes(rows)]),
-        title_justify="left", caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
+        notes.append(f"use test images: {', '.join(row.run for row in rows if row.test_images_used)}")
+    caption = [f"= {SAME} from the best at 95 % (paired on the same images)", *notes, *_footnotes(rows)]
+    title = f"{facts.title} ({facts.metric}{' on mined labels' if is_mined else ''})"
+    table = empty_table(title, "\n".join(caption))
     for name, (header, _) in columns.items():
         header = "agreement ± SE" if name == "cv" and is_mined else header
         table.add_column(
@@ -102,7 +99,7 @@ def _footnotes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for remark in row.remarks:
             remarks.setdefault(remark, []).append(row.run)
-    return [escape(f"{_mark([remark])}{', '.join(runs)}: {remark}") for remark, runs in remarks.items()]
+    return [f"{_mark([remark])}{', '.join(runs)}: {remark}" for remark, runs in remarks.items()]
 
 
 def _mark(remarks: Sequence[str]) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from rich import box
 from rich.table import Table
 
-from kit.core.terminal import escape
+from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.runs.store import Result, decided_rows
 from kit.scoring.metrics import ClassScore, per_class
@@ -22,11 +21,8 @@ def score_classes(prepared: Prepared, result: Result) -> list[ClassScore]:
 def render_classes(prepared: Prepared, result: Result, scores: Sequence[ClassScore], width: int) -> Table:
     """Return the classes as a Rich table that fits `width` characters, those of the lowest F1 first."""
     facts = prepared.competition.facts
-    table = Table(
-        title=f"{escape(result.name)}, class by class ({escape(facts.title)})",
-        caption="out of fold; images of the class, and how many were said to be of it",
-        title_justify="left", caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
+    title = f"{result.name}, class by class ({facts.title})"
+    table = empty_table(title, "out of fold; images of the class, and how many were said to be of it")
     columns = dict(COLUMNS)
     for spare in ("said", "images", "precision ± SE"):
         if _room(columns, scores) > width:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from kit.core.errors import InputError
-from kit.core.terminal import escape
+from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.runs.store import Result, decided_rows
 from kit.scoring.metrics import score_with_error
@@ -51,10 +50,9 @@ def score_levels(prepared: Prepared, result: Result) -> dict[str, Score | None]:
 def render_levels(prepared: Prepared, scores: Mapping[str, Mapping[str, Score | None]]) -> Table:
     """Return a table of runs by levels, from what `score_levels` gave of each."""
     metric = "macro F1" if prepared.labels.ndim == 2 else "accuracy of one path"
-    table = Table(
-        "run", *map(escape, next(iter(scores.values()))), title=f"{metric} at each level, ± standard error",
-        title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
+    table = empty_table(f"{metric} at each level, ± standard error")
+    for header in ("run", *next(iter(scores.values()))):
+        table.add_column(escape(header))
     for name, own in scores.items():
         table.add_row(
             escape(name), *("" if found is None else "{:.4f} ± {:.4f}".format(*found) for found in own.values())

@@ -7,7 +7,6 @@ places: after training, its own training images would lie apart in any case.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -16,7 +15,8 @@ import numpy as np
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
-from kit.core.files import read_json, write_atomic, write_json
+from kit.core.figures import empty_figure, write_figure
+from kit.core.files import read_json, write_json
 from kit.core.tensors import read_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 MOST_MOVED = 10  # pairs of classes that are named
 WITH_NUMBERS = 12  # classes: the cells of larger maps hold no numbers
 INCHES_PER_CLASS = 0.24
-WITHOUT_GLYPH = "Glyph .* missing from"  # matplotlib's warning about a script that its font lacks
 
 
 @runtime_checkable
@@ -214,11 +213,9 @@ def draw_maps(maps: dict[str, np.ndarray], classes: tuple[str, ...], name: str, 
     path
         The PNG.
     """
-    from matplotlib.figure import Figure
-
     n_classes = len(classes)
     side = max(3.0, INCHES_PER_CLASS * n_classes)
-    figure = Figure(figsize=(2 * side + 3, side + 2), layout="constrained")
+    figure = empty_figure(2 * side + 3, side + 2)
     diagonal = np.eye(n_classes, dtype=bool)  # left out: it would use up the colours
     apart = np.where(diagonal, np.nan, list(maps.values()))  # (2, n_classes, n_classes)
     low, high = float(np.nanmin(apart)), float(np.nanmax(apart))
@@ -232,9 +229,7 @@ def draw_maps(maps: dict[str, np.ndarray], classes: tuple[str, ...], name: str, 
             _write_numbers(panel, distances, (low + high) / 2)
     figure.colorbar(shown, ax=panels, label=unit, shrink=0.8)
     figure.suptitle(f"{name}: held-out images", parse_math=False)
-    with warnings.catch_warnings(), write_atomic(path) as file:
-        warnings.filterwarnings("ignore", WITHOUT_GLYPH)
-        figure.savefig(file, format="png", dpi=120)
+    write_figure(path, figure)
 
 
 def _write_numbers(panel: Axes, distances: np.ndarray, middle: float) -> None:

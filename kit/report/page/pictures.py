@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit.core.figures import as_plain_text, empty_figure, write_figure
 from kit.core.files import write_atomic
 from kit.core.terminal import track
 from kit.report.page.parts import IN_LEGEND, Chart, Heatmap, Matrices, Plot, shorten
@@ -19,11 +19,9 @@ from kit.report.page.parts import IN_LEGEND, Chart, Heatmap, Matrices, Plot, sho
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
 INCHES_PER_NAME = 0.24
 INCHES_PER_LETTER = 0.08
 TITLE_LETTERS = 52  # of a line of a title
-WITHOUT_GLYPH = "Glyph .* missing from"  # matplotlib's warning about a script that its font lacks
 MATRICES_PER_ROW = 6
 MOST_LEGEND = 12  # series that a legend names
 
@@ -33,10 +31,7 @@ def write_pictures(charts: Sequence[Chart], folder: Path) -> list[Path]:
     written = []
     for chart in track(charts, "png"):
         path = folder / f"{chart.key}.png"
-        figure = DRAW[type(chart)](chart)
-        with warnings.catch_warnings(), write_atomic(path) as file:
-            warnings.filterwarnings("ignore", WITHOUT_GLYPH)
-            figure.savefig(file, format="png", dpi=120)
+        write_figure(path, DRAW[type(chart)](chart))
         written.append(path)
     return written
 
@@ -58,11 +53,9 @@ def write_numbers(charts: Sequence[Chart], folder: Path) -> list[Path]:
 
 
 def _draw_plot(chart: Plot) -> Figure:
-    from matplotlib.figure import Figure
-
     names = list(dict.fromkeys(x for own in chart.series for x in own.x if isinstance(x, str)))
     length = max(6.5, INCHES_PER_NAME * len(names) + 1.5)
-    figure = Figure(figsize=(8, length) if chart.upright else (length if names else 7, 4.5), layout="constrained")
+    figure = empty_figure(8, length) if chart.upright else empty_figure(length if names else 7, 4.5)
     axes = figure.subplots()
     for number in range(len(chart.series)):
         _draw_series(axes, chart, number, names)
@@ -81,8 +74,7 @@ def _draw_plot(chart: Plot) -> Figure:
     if chart.is_log:
         axes.set(**{f"{along}scale": "log"})
     if 1 < len(chart.series) <= MOST_LEGEND:
-        for text in axes.legend(fontsize=8).get_texts():
-            text.set_parse_math(False)
+        as_plain_text(axes.legend(fontsize=8).get_texts())
     axes.set_title(fill(chart.title, TITLE_LETTERS), parse_math=False)
     axes.grid(alpha=0.3)
     return figure
@@ -108,14 +100,12 @@ def _draw_series(axes: Axes, chart: Plot, number: int, names: list[str]) -> None
 
 
 def _draw_heatmap(chart: Heatmap) -> Figure:
-    from matplotlib.figure import Figure
-
     values = np.asarray(chart.values, dtype=float)
     n_rows, n_columns = values.shape
     columns, rows = ([shorten(name) for name in names] for names in (chart.column_names, chart.row_names))
     width, height = max(3.0, INCHES_PER_NAME * n_columns) + 1.5, max(2.5, INCHES_PER_NAME * n_rows) + 1.0
     beside, below = (INCHES_PER_LETTER * max(map(len, names), default=0) for names in (rows, columns))
-    figure = Figure(figsize=(width + beside, height + below), layout="constrained")
+    figure = empty_figure(width + beside, height + below)
     axes = figure.subplots()
     lowest = 0 if np.nanmin(values, initial=0) >= 0 else None
     shown = axes.imshow(values, cmap="viridis", aspect="auto", vmin=lowest)
@@ -128,11 +118,9 @@ def _draw_heatmap(chart: Heatmap) -> Figure:
 
 
 def _draw_matrices(chart: Matrices) -> Figure:
-    from matplotlib.figure import Figure
-
     n_columns = min(len(chart.names), MATRICES_PER_ROW)
     n_rows = -(-len(chart.names) // n_columns)
-    figure = Figure(figsize=(2 * n_columns, 2 * n_rows + 0.6), layout="constrained")
+    figure = empty_figure(2 * n_columns, 2 * n_rows + 0.6)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for panel in panels[len(chart.names) :]:
         panel.axis("off")

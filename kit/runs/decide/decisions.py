@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from kit.core.files import write_json
-from kit.core.terminal import escape
+from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.runs.decide import Rejection, find_strangers, name_strangers
 from kit.runs.store import Result, oof_rows
@@ -132,11 +131,7 @@ def write_decisions(decisions: Decisions, result: Result) -> Path:
 
 def render_decisions(decisions: Decisions) -> Table:
     """Return the decisions class by class as a Rich table, and below it how they were come by."""
-    caption = "\n".join(_footnotes(decisions))
-    table = Table(
-        title=f"{escape(decisions.run)}, what is decided", caption=escape(caption),
-        title_justify="left", caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
+    table = empty_table(f"{decisions.run}, what is decided", "\n".join(_footnotes(decisions)))
     headers = ["class", "images", *(["threshold"] if decisions.thresholds else []), "AUC", "found", "missed", "wrong"]
     for header in headers:
         table.add_column(header, justify="left" if header == "class" else "right", overflow="fold")
