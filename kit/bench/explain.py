@@ -211,7 +211,7 @@ def _measure(prepared: Prepared, setting: str, run: str, n_explained: int, n_sam
                 randomise(subjects[0].network)
             shares = _shares(prepared, subjects, cases, question, f"{run}, random" if is_random else run)
             for method, own in shares.items():
-                found.append(Pointing(setting, run, method, is_random, result.facts["cv"], np.array(own)))
+                found.append(Pointing(setting, run, method, is_random, result.record.cv, np.array(own)))
     return found
 
 

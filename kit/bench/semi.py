@@ -252,7 +252,7 @@ def _score(
     counts = np.bincount(truth, minlength=len(laid.classes))
     worst = float((recalls[counts > 0] / counts[counts > 0]).min())
     label = f"{setting.name} {setting.shots}"
-    return Measurement(label, seed, result.name, float(right.mean()), result.facts["cv"], worst, kept)
+    return Measurement(label, seed, result.name, float(right.mean()), result.record.cv, worst, kept)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ def train(
             hint = f"; or leave such runs out: {competition.command('all')} does" if not runs else ""
             raise InputError(f"{error}{hint}") from error
     score = competition.data.score_name
-    lines = [f"{own.name}: {score} {own.facts['cv']:.4f} +- {own.facts['se']:.4f}" for own in results]
-    say("\n".join(lines), [own.facts for own in results])
+    lines = [f"{own.name}: {score} {own.record.cv:.4f} +- {own.record.se:.4f}" for own in results]
+    say("\n".join(lines), [own.record.document for own in results])
     suggest("leaderboard", comp)
 
 
@@ -51,7 +51,7 @@ def import_(
     with holding(prepared.competition):
         result = import_predictions(prepared, name, oof, test)
     score = prepared.competition.data.score_name
-    say(f"{name}: {score} {result.facts['cv']:.4f} +- {result.facts['se']:.4f}", result.facts)
+    say(f"{name}: {score} {result.record.cv:.4f} +- {result.record.se:.4f}", result.record.document)
     suggest("ensemble", comp)
 
 
@@ -64,6 +64,6 @@ def ensemble_(comp: Comp = DEFAULT) -> None:
     prepared = ready(read(comp))
     with holding(prepared.competition):
         result = ensemble(prepared, find_members(prepared))
-    score = f"{prepared.competition.data.score_name} {result.facts['cv']:.4f} +- {result.facts['se']:.4f} (nested)"
-    say(f"ensemble: {score}\n{list_weights(result, chr(10))}", result.facts)
+    score = f"{prepared.competition.data.score_name} {result.record.cv:.4f} +- {result.record.se:.4f} (nested)"
+    say(f"ensemble: {score}\n{list_weights(result, chr(10))}", result.record.document)
     suggest(*(("submission", comp) if len(prepared.split("test")) else ("leaderboard", comp)))

@@ -28,7 +28,7 @@ def submission(
     with holding(prepared.competition):
         result = find_trained(prepared, run)
         path = make_submission(prepared, result)
-    say(str(path), {"file": str(path), "run": run, "cv": result.facts["cv"], "se": result.facts["se"]})
+    say(str(path), {"file": str(path), "run": run, "cv": result.record.cv, "se": result.record.se})
     facts = prepared.competition.facts
     suggest(*(("submit", comp, run, "-m", path.stem) if facts.slug else ("leaderboard", comp)))
 

@@ -17,7 +17,7 @@ from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import find_ensemble, members_of
 from kit.runs.seen import TUNE
-from kit.runs.store import find_run, read_facts, rounds_of, run_folder, run_key
+from kit.runs.store import find_run, read_record, rounds_of, run_folder, run_key
 from kit.runs.tuning import read_space, study_folder
 
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
@@ -109,9 +109,8 @@ def _with_sources(home: Path, folders: set[Path]) -> set[Path]:
         if folder in found:
             continue
         found.add(folder)
-        facts = read_facts(folder) or {}
-        sources = facts.get("teachers", {}) | facts.get("members", {})
-        ahead += [home / name / key for name, key in sources.items()]
+        if record := read_record(folder):
+            ahead += [home / name / key for name, key in record.sources.items()]
     return found
 
 

@@ -27,12 +27,12 @@ from kit.runs.store import (
     find_usable,
     list_imported,
     oof_rows,
-    read_facts,
+    read_result,
     score_anew,
     stale_imports,
     write_result,
 )
-from kit.runs.store.thresholds import decide_oof, describe_thresholds, scored_blocks
+from kit.runs.store.thresholds import decide_oof, scored_blocks, thresholds_of
 from kit.scoring.metrics import paired_difference
 from kit.scoring.mixing import Mixture, fit_greedy, fit_shrunk, of_choices, take_uniform
 from kit.scoring.predictions import Predictions, write_predictions
@@ -71,44 +71,44 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     method, key = prepared.competition.ensemble.method, _key(prepared, members)
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / key
     started = time.perf_counter()
-    oof, test, facts = combine(prepared, members, method)
+    oof, test, learned = combine(prepared, members, method)
     _write(folder, oof, test)
-    facts = describe_run(prepared, ENSEMBLE, oof) | facts | {"key": key, "model": f"ensemble ({method})"}
-    facts |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
-    result = write_result(ENSEMBLE, folder, facts)
-    _tell(prepared, result, f"weighed in {facts['seconds']:.0f} s")
+    document = describe_run(prepared, ENSEMBLE, oof) | learned | {"key": key, "model": f"ensemble ({method})"}
+    document |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
+    result = write_result(ENSEMBLE, folder, document)
+    _tell(prepared, result, f"weighed in {result.record.seconds:.0f} s")
     return result
 
 
 def _tell(prepared: Prepared, combined: Result, how: str) -> None:
     """Say what the ensemble scores, whom it consists of and whether it was there already."""
-    facts, score = combined.facts, prepared.competition.data.score_name
-    scored = f"{score} {facts['cv']:.4f} +- {facts['se']:.4f} (nested)"
-    members = f"{count(len(facts['members']), 'member')} {how}"
-    ordered = sorted(facts["weights"].items(), key=lambda item: -item[1])
+    record, score = combined.record, prepared.competition.data.score_name
+    scored = f"{score} {record.cv:.4f} +- {record.se:.4f} (nested)"
+    members = f"{count(len(record.members), 'member')} {how}"
+    ordered = sorted(record.weights.items(), key=lambda item: -item[1])
     heard = ", ".join(f"{name} {weight:.2f}" for name, weight in ordered if weight >= LEAST)
     stage("ensemble", f"{members}; {scored}; {heard}")
 
 
 def list_weights(combined: Result, separator: str) -> str:
     """Return the ensemble's weights as text, the heaviest member first, and how far they are shrunk to uniform."""
-    ordered = sorted(combined.facts["weights"].items(), key=lambda item: -item[1])
+    ordered = sorted(combined.record.weights.items(), key=lambda item: -item[1])
     weights = separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
-    shrunk = 1 - combined.facts["shrinkage"]
+    shrunk = 1 - combined.record.shrinkage
     return f"{weights}{separator}({shrunk:.0%} of the way to equal weights)" if shrunk else weights
 
 
 def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
     """Return the finished ensemble of exactly these members, or None."""
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / _key(prepared, members)
-    facts = read_facts(folder)
-    return score_anew(prepared, Result(ENSEMBLE, folder, facts)) if facts else None
+    result = read_result(ENSEMBLE, folder)
+    return score_anew(prepared, result) if result else None
 
 
 def _key(prepared: Prepared, members: list[Result]) -> str:
     """Return the key of what is combined and how."""
     method, metric = prepared.competition.ensemble.method, prepared.competition.metric.key
-    keys = [(member.name, member.facts["key"]) for member in members]
+    keys = [(member.name, member.record.key) for member in members]
     return key_of(__version__, keys, prepared.fold_key, method, metric)
 
 
@@ -127,7 +127,7 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
         "weights": dict(zip(names, final.weights.round(6).tolist(), strict=True)),
         "temperatures": dict(zip(names, final.temperatures.round(6).tolist(), strict=True)),
         "shrinkage": final.shrinkage,
-        "members": {member.name: member.facts["key"] for member in members},
+        "members": {member.name: member.record.key for member in members},
     }  # fmt: skip
 
 
@@ -227,4 +227,4 @@ def _decided(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.
     proba, labels = _member_proba(prepared, members)
     oof = _mix_nested(prepared, labels, proba, _choose_fit(prepared, prepared.competition.ensemble.method))
     labels, proba = oof_rows(prepared, oof)
-    return labels, decide_oof(prepared, proba, describe_thresholds(prepared, labels, proba)["thresholds"])
+    return labels, decide_oof(prepared, proba, thresholds_of(prepared, labels, proba))

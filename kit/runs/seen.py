@@ -97,15 +97,16 @@ def was_searched(prepared: Prepared, result: Result) -> bool:
     result
         A finished run.
     """
-    facts, said = result.facts, []
+    record, said = result.record, []
+    settings = {"model": record.model, "fold_key": record.fold_key, "options": record.options}
     name = result.name.partition(".")[0]  # of a round the run's
     for file in _home(prepared).glob(f"*/{SEARCHED}"):
         is_namesake = name in (file.parent.name, file.parent.name + SUFFIX)
         for entry in _read_entries(file):
             fields = entry["fields"] if is_namesake else entry["options"].keys() - {"seed"}
-            if _is_alike(entry, facts, fields):
+            if _is_alike(entry, settings, fields):
                 said.append(entry["own"])
-    return not all(said) if said else _is_scored(prepared, facts["key"])
+    return not all(said) if said else _is_scored(prepared, record.key)
 
 
 def _home(prepared: Prepared) -> Path:
@@ -113,7 +114,7 @@ def _home(prepared: Prepared) -> Path:
 
 
 def _is_alike(entry: Entry, other: dict[str, Any], fields: Iterable[str]) -> bool:
-    """Return whether a setting and a run's facts are of one model, on the same folds, with equal values of fields."""
+    """Return whether two settings are of one model, on the same folds, with equal values of fields."""
     if any(entry[name] != other.get(name) for name in ("model", "fold_key")):
         return False
     options = other.get("options") or {}

@@ -149,7 +149,7 @@ def recall_skipped(prepared: Prepared, results: list[Result]) -> dict[str, str]:
 def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
     """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
     sign = prepared.competition.metric.sign
-    best = max(results, key=lambda own: sign * own.facts["cv"])
+    best = max(results, key=lambda own: sign * own.record.cv)
     difference, error = compare_runs(prepared, best, combined)
     return best.name.partition(".")[0] if difference > 0 and distinguishable(difference, error) else None
 

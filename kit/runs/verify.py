@@ -38,7 +38,7 @@ from kit.runs.store import (
     read_provenance,
     result_at,
 )
-from kit.runs.store.thresholds import decide_oof, decision_key, describe_thresholds
+from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
 from kit.scoring.metrics import Metric, find_metric, score_with_error
 from kit.scoring.predictions import Predictions, mean_predictions, read_predictions
 
@@ -100,13 +100,13 @@ def _with_sources(prepared: Prepared, results: Sequence[Result]) -> dict[tuple[s
     ahead = list(results)
     while ahead:
         result = ahead.pop(0)
-        if (result.name, result.facts["key"]) in found:
+        if (result.name, result.record.key) in found:
             continue
-        found[result.name, result.facts["key"]] = _Run(result.name, result.folder, result.facts, read)
-        for name, key in (result.facts["teachers"] | result.facts.get("members", {})).items():
+        found[result.name, result.record.key] = _Run(result.name, result.folder, result.record, read)
+        for name, key in result.record.sources.items():
             source = result_at(prepared, name, IMPORTED if name in imported else key)
-            if source.facts["key"] != key:
-                raise LeakFound(f"{result.name}: made from {name} {key}, but {source.folder} is {source.facts['key']}")
+            if source.record.key != key:
+                raise LeakFound(f"{result.name}: made from {name} {key}, but {source.folder} is {source.record.key}")
             ahead.append(source)
     return found
 
@@ -129,16 +129,16 @@ def _describe(prepared: Prepared, run: Result) -> str:
             f"{run.name}: imported; its oof covers every scored image once and gives its CV (its training is unknown)"
         )
     if run.name == ENSEMBLE:
-        return f"{run.name}: oof and test are what its {len(run.facts['members'])} members give, the CV is the oof's"
+        return f"{run.name}: oof and test are what its {len(run.record.members)} members give, the CV is the oof's"
     fitted = "by their ledgers none fitted on its own images"
     held = f"{run.name}: {len(prepared.scored)} folds, {fitted}; oof, test and CV are theirs"
     held += _describe_files(prepared, run)
-    chosen = f"; {run.facts['chosen']['name']} chosen on the other folds" if run.facts.get("chosen") else ""
+    chosen = f"; {run.record.chosen['name']} chosen on the other folds" if run.record.chosen else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"
-    taught = "; pseudo labels from the same folds' models" if run.facts.get("pseudo") else ""
-    if (exclude := run.facts.get("exclude")) and exclude["n_images"]:
+    taught = "; pseudo labels from the same folds' models" if run.record.pseudo else ""
+    if (exclude := run.record.exclude) and exclude["n_images"]:
         held += f"; {exclude['n_images']} images left out of training by {exclude['file']}, whose choice nothing checks"
-    return held + chosen + taught + (refit if run.facts.get("refit") else "")
+    return held + chosen + taught + (refit if run.record.refit else "")
 
 
 def _describe_files(prepared: Prepared, run: Result) -> str:
@@ -150,7 +150,7 @@ def _describe_files(prepared: Prepared, run: Result) -> str:
 
 def _fitted_folds(prepared: Prepared, run: Result) -> list[int]:
     """Return the folds of which a run has a model, the refit's among them."""
-    return [*prepared.scored, *([EVERYTHING] if run.facts.get("refit") else [])]
+    return [*prepared.scored, *([EVERYTHING] if run.record.refit else [])]
 
 
 def _verify_files(prepared: Prepared, run: Result) -> None:
@@ -166,7 +166,7 @@ def _verify_files(prepared: Prepared, run: Result) -> None:
 
 def _verify_coverage(prepared: Prepared, run: Result) -> None:
     """Oof and test must cover their images once, on these folds and with the competition's classes."""
-    if run.facts["fold_key"] != prepared.fold_key:
+    if run.record.fold_key != prepared.fold_key:
         raise LeakFound(f"{run.name}: {run.folder} was made on other folds or labels; make it again")
     scored = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
     for split, wanted in (("oof", scored), ("test", prepared.pool.ids[prepared.split("test")])):
@@ -180,38 +180,37 @@ def _verify_coverage(prepared: Prepared, run: Result) -> None:
 
 def _verify_score(prepared: Prepared, run: Result) -> None:
     """CV and standard error must be those of the oof."""
-    facts = run.facts
     metric = _metric_of(prepared, run)
     if metric is None:
         return
     labels, proba = oof_rows(prepared, run.predictions("oof"))
-    thresholds = describe_thresholds(prepared, labels, proba)["thresholds"]
-    said = run.facts.get("thresholds") if run.facts.get("decision") == decision_key(prepared) else thresholds
-    if thresholds and any(said[part] != thresholds[part] for part in ("values", "per_fold")):
+    thresholds = thresholds_of(prepared, labels, proba)
+    noted = run.record.thresholds if run.record.decision == decision_key(prepared) else thresholds
+    if thresholds and (not noted or (noted.values, noted.per_fold) != (thresholds.values, thresholds.per_fold)):
         raise LeakFound(f"{run.name}: run.json says other thresholds than those that the other folds' oof rows choose")
     proba = decide_oof(prepared, proba, thresholds)
     found = score_with_error(metric, labels, proba, prepared.scored_groups)
-    if _differ(np.array(found), np.array([facts["cv"], facts["se"]])):
+    if _differ(np.array(found), np.array([run.record.cv, run.record.se])):
         raise LeakFound(
-            f"{run.name}: run.json says CV {facts['cv']:.6f} ± {facts['se']:.6f} ({facts['metric']}), its oof gives "
-            f"{found[0]:.6f} ± {found[1]:.6f} ({metric.name})"
+            f"{run.name}: run.json says CV {run.record.cv:.6f} ± {run.record.se:.6f} ({run.record.metric}), "
+            f"its oof gives {found[0]:.6f} ± {found[1]:.6f} ({metric.name})"
         )
 
 
 def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
     """Return the metric that a run was scored in; None for a user's own that is not today's."""
     today = prepared.competition.metric
-    if run.folder.name == IMPORTED or run.facts.get("metric_key") == today.key:
+    if run.folder.name == IMPORTED or run.record.metric_key == today.key:
         return today
     try:
-        return find_metric(run.facts["metric"])
+        return find_metric(run.record.metric)
     except InputError:  # what a user's file said then is not known any more
         return None
 
 
 def _verify_test_mean(prepared: Prepared, run: Result) -> None:
     """The test predictions must be the mean of all the folds' models, not one fold's; a refit's, what it said."""
-    if run.facts.get("refit"):
+    if run.record.refit:
         own = run.fold_predictions(EVERYTHING, "test")
         if _differ(run.predictions("test").at(own.ids).proba, own.proba):
             raise LeakFound(f"{run.name}: test.parquet is not what the model that was fitted on everything says")
@@ -225,7 +224,7 @@ def _verify_test_mean(prepared: Prepared, run: Result) -> None:
 
 def _verify_settled(prepared: Prepared, run: Result) -> None:
     """A swept setting of a fold must be what the other folds choose, and the fold's oof must be made with it."""
-    if not (chosen := run.facts.get("chosen")):
+    if not (chosen := run.record.chosen):
         return
     sweeps = {fold: _read_sweep(prepared, run, fold) for fold in prepared.scored}
     best = choose_per_fold(prepared, chosen["values"], sweeps, chosen["default"])
@@ -250,7 +249,7 @@ def _read_sweep(prepared: Prepared, run: Result, fold: int) -> np.ndarray:
     if not path.exists():
         raise LeakFound(f"{run.name} fold {fold}: {path} is missing; on what its setting was chosen is unknown")
     sweep = read_sweep(run.folder, fold)
-    wanted = (len(run.facts["chosen"]["values"]), int((prepared.folds == fold).sum()), len(prepared.classes))
+    wanted = (len(run.record.chosen["values"]), int((prepared.folds == fold).sum()), len(prepared.classes))
     if sweep.shape != wanted:
         raise LeakFound(f"{run.name} fold {fold}: {path} has shape {sweep.shape}, not {wanted}")
     return sweep
@@ -258,12 +257,12 @@ def _read_sweep(prepared: Prepared, run: Result, fold: int) -> np.ndarray:
 
 def _verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], _Run], run: Result) -> None:
     """The ensemble must be what its members give."""
-    members = [runs[member] for member in run.facts["members"].items()]
+    members = [runs[member] for member in run.record.members.items()]
     oof, test, _ = combine(prepared, members, prepared.competition.ensemble.method)
     for split, again in (("oof", oof), ("test", test)):
         if _differ(run.predictions(split).at(again.ids).proba, again.proba, REFIT_TOLERANCE):
             remedy = f"delete {run.folder} and {prepared.competition.command('ensemble')} makes it anew"
-            cause = f"{split}.parquet is not what its members give: {some(run.facts['members'])}"
+            cause = f"{split}.parquet is not what its members give: {some(run.record.members)}"
             raise LeakFound(f"{run.name}: {cause}; {remedy}")
 
 
@@ -291,11 +290,11 @@ def _verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], _Run], run: R
                 f"which was fitted on images of fold {fold}"
             )
     named = {teacher["name"]: teacher["key"] for teacher in ledger["teachers"]}
-    if named != run.facts["teachers"]:
-        apart = sorted({name for name, _ in named.items() ^ run.facts["teachers"].items()})
+    if named != run.record.teachers:
+        apart = sorted({name for name, _ in named.items() ^ run.record.teachers.items()})
         raise LeakFound(f"{run.name} fold {fold}: provenance.json and run.json name other teachers: {some(apart)}")
     written = list(zip(ledger["pseudo"]["ids"], ledger["pseudo"]["codes"], strict=True))
-    given = _choose_again(prepared, [runs[teacher] for teacher in run.facts["teachers"].items()], run, fold)
+    given = _choose_again(prepared, [runs[teacher] for teacher in run.record.teachers.items()], run, fold)
     if written != given:
         names = sorted({name for name, _ in set(written) ^ set(given)})
         raise LeakFound(
@@ -308,8 +307,8 @@ def _choose_again(prepared: Prepared, teachers: list[_Run], run: Result, fold: i
     """Return the pseudo labels that the teachers' models of a fold give: names and class codes."""
     if not teachers:
         return []
-    plan = PseudoPlan.model_validate(run.facts["pseudo"])
-    chosen = choose_for_fold(prepared, run.name, plan, run.facts["use_test_images"], teachers, fold)
+    plan = PseudoPlan.model_validate(run.record.pseudo)
+    chosen = choose_for_fold(prepared, run.name, plan, run.record.use_test_images, teachers, fold)
     return list(zip(chosen.ids, chosen.codes.tolist(), strict=True))
 
 

@@ -56,7 +56,7 @@ def test_from_an_exemplar_per_class_to_a_submission(competition, tmp_path):
     prepared = prepare(competition)
     names = ["probe_given", "prototypes_given", "spreading_given", "self_training_given", "clusters_given"]
     results, skipped = train_runs(prepared, names, strict=True)
-    assert not skipped and [result.facts["cv"] for result in results] == [1.0] * len(names)
+    assert not skipped and [result.record.cv for result in results] == [1.0] * len(names)
     sent = pd.read_csv(make_submission(prepared, results[0]), dtype={"id": str}).set_index("id")
     said = {int(image_id): row.idxmax() if row.any() else None for image_id, row in sent.iterrows()}
     assert all(said[i] is None for i in range(60, N_IMAGES) if i % 4 == 3)  # zeros

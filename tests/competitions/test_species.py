@@ -51,7 +51,7 @@ def test_both_folders_are_split_anew_and_the_published_recipes_train(tmp_path):
     assert {image_id.split("/")[0] for image_id in prepared.pool.ids} == {"train", "validation"}
     assert prepared.scored == (0,)
     results, skipped = train_runs(prepared, names, strict=True)
-    assert not skipped and all(result.facts["metric"] == "macro_f1" for result in results)
+    assert not skipped and all(result.record.metric == "macro_f1" for result in results)
     verify(prepared, results)
 
 

@@ -62,7 +62,7 @@ def test_parents_are_added_and_a_published_recipe_trains(tmp_path):
     slim, cans = CLASSES.index("Cans/Slim"), CLASSES.index("Cans")
     assert (prepared.labels[:, slim] == prepared.labels[:, cans]).all() and prepared.labels[:, cans].sum() == 24
     (result,), skipped = train_runs(prepared, ["xception_dense"], strict=True)
-    assert not skipped and result.facts["metric"] == "macro_f1"
+    assert not skipped and result.record.metric == "macro_f1"
     verify(prepared, [result])
 
 

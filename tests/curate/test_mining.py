@@ -257,7 +257,7 @@ def test_runs_learn_from_mined_labels_and_their_score_is_called_agreement(animal
     assert not set(prepared.pool.ids[prepared.labeled]) & {"000", "001", "004"}
     assert not set(prepared.pool.ids[prepared.labeled]) & set(prepared.pool.ids[prepared.split("test")])
     result = crossval(prepared, "probe")
-    assert result.facts["cv"] == 1
+    assert result.record.cv == 1
     table = render(prepared, leaderboard(prepared, [result], {}), 120)
     assert "agreement ± SE" in [column.header for column in table.columns]
     assert "on mined labels" in str(table.title)

@@ -70,8 +70,8 @@ def shown(report, width: int, name: str | None = None) -> str:
 def test_a_list_scores_what_a_zero_shot_run_with_it_scores(prepared):
     (scores,) = compare_prompts(prepared).encoders
     (own,) = [own for own in scores.lists if own.name == "odd"]
-    facts = crossval(prepared, "zero_shot").facts
-    assert (own.score, own.se) == pytest.approx((facts["cv"], facts["se"]))
+    record = crossval(prepared, "zero_shot").record
+    assert (own.score, own.se) == pytest.approx((record.cv, record.se))
 
 
 def test_an_encoder_that_two_runs_name_is_scored_once_and_every_list_with_it(prepared):

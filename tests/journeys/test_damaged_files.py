@@ -156,19 +156,19 @@ def test_a_foreign_run_json_is_a_run_that_is_not_finished(colours, text):
     (made.folder / "run.json").write_text(text)
     assert find_result(prepared, "svm") is None and runs_of_other_folds(prepared) == []
     with pytest.raises(InputError, match="not there or not finished"):
-        result_at(prepared, "svm", made.facts["key"])
-    assert crossval(prepared, "svm").facts["cv"] == made.facts["cv"]
+        result_at(prepared, "svm", made.record.key)
+    assert crossval(prepared, "svm").record.cv == made.record.cv
 
 
 def test_a_foreign_run_json_of_the_ensemble_is_made_again(colours):
     prepared = prepare(colours())
     members = [crossval(prepared, name) for name in ("svm", "forest")]
     made = ensemble(prepared, members)
-    facts = {name: value for name, value in made.facts.items() if name != "members"}
+    facts = {name: value for name, value in made.record.document.items() if name != "members"}
     for foreign in (facts, [1], {"x": 1}):
         write_json(made.folder / "run.json", foreign)
         assert find_ensemble(prepared, members) is None
-    assert ensemble(prepared, members).facts["members"] == made.facts["members"]
+    assert ensemble(prepared, members).record.members == made.record.members
 
 
 @pytest.mark.parametrize("text", FOREIGN)
@@ -263,7 +263,7 @@ def test_what_is_said_of_a_damaged_fold_of_a_finished_run_mends_it(colours):
     shutil.rmtree(said[1])
     Path(said[2]).unlink()
     again = crossval(prepared, "svm")
-    assert again.facts["cv"] == made.facts["cv"] and verify(prepared, [again])
+    assert again.record.cv == made.record.cv and verify(prepared, [again])
     assert other.stat().st_mtime_ns == written
 
 

@@ -97,7 +97,7 @@ def test_a_seed_that_no_library_takes_is_refused(colours, seed):
 
 def test_the_largest_seed_splits_and_trains(colours):
     prepared = prepare(colours(changes=(f"folds.seed={2**31}", f"runs.svm.seed={2**31}")))
-    assert train_runs(prepared, ["svm"], strict=True)[0][0].facts["cv"] == 1
+    assert train_runs(prepared, ["svm"], strict=True)[0][0].record.cv == 1
 
 
 @pytest.mark.parametrize("value", ["inf", "1e400", "nan", "-inf"])

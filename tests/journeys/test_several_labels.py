@@ -94,9 +94,9 @@ def test_a_solution_may_have_the_columns_of_the_training_table(several):
 
 def test_levels_are_scored_after_thresholds(several):
     prepared, result = several
-    thresholds = result.facts["thresholds"]
-    low = {block: [0.01] * len(prepared.classes) for block in thresholds["per_fold"]}
-    changed = replace(result, facts=result.facts | {"thresholds": thresholds | {"per_fold": low}})
+    thresholds = result.record.thresholds
+    low = {block: [0.01] * len(prepared.classes) for block in thresholds.per_fold}
+    changed = result.with_record(thresholds=thresholds.model_copy(update={"per_fold": low}))
     labels, decided = decided_rows(prepared, changed)
     top = [prepared.classes.index(name) for name in ("ink", "paint")]
     wanted = METRICS["macro_f1"].score(labels[:, top], decided[:, top])
@@ -109,7 +109,7 @@ def test_a_level_that_nothing_is_of_has_no_score(several):
     nothing = replace(prepared, labels=prepared.labels * (np.array(prepared.classes) == "ink").astype(np.int8))
     oof = result.predictions("oof")
     silent = replace(oof, proba=oof.proba * 0)
-    quiet = replace(result, facts=result.facts | {"thresholds": None})
+    quiet = result.with_record(thresholds=None)
     object.__setattr__(quiet, "predictions", lambda split: silent)
     scores = score_levels(nothing, quiet)
     assert scores["level_2"] is None and scores["level_1"] is not None
@@ -118,9 +118,9 @@ def test_a_level_that_nothing_is_of_has_no_score(several):
 
 def test_thresholds_of_each_fold_do_not_mix_up_what_ranks(several):
     prepared, result = several
-    thresholds = result.facts["thresholds"]
+    thresholds = result.record.thresholds
     apart = {"0": [0.1] * 4, "1": [0.9] * 4, "2": [0.5] * 4}
-    changed = replace(result, facts=result.facts | {"thresholds": thresholds | {"per_fold": apart}})
+    changed = result.with_record(thresholds=thresholds.model_copy(update={"per_fold": apart}))
     labels, proba = oof_rows(prepared, result.predictions("oof"))
     row = leaderboard(prepared, [changed], {})[0]
     assert row.beside["map"].score == pytest.approx(average_precision_score(labels, proba, average="macro"))
@@ -247,4 +247,4 @@ def test_the_report_takes_the_diary_of_every_model(tmp_path):
     prepared = made(tmp_path, "id,label\n{id},{code}", ONE, data, '[runs.taught]\nmodel = "self_training"\n')
     result = crossval(prepared, "taught")
     assert write_report(prepared, [result, ensemble(prepared, [result])], {}).is_file()
-    assert find_result(prepared, "taught").facts["cv"] == result.facts["cv"]
+    assert find_result(prepared, "taught").record.cv == result.record.cv

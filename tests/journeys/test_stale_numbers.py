@@ -102,9 +102,9 @@ def test_kaggles_score_of_another_decision_is_not_shown(colours):
 
 def test_only_submissions_with_todays_cv_are_compared(colours):
     prepared = prepare(colours(SVM))
-    facts = crossval(prepared, "svm").facts
-    blank = dict.fromkeys(COLUMNS, "") | {"run": "svm", "key": facts["key"], "status": "COMPLETE"}
-    today = blank | {"cv": f"{facts['cv']:.6f}"}
+    record = crossval(prepared, "svm").record
+    blank = dict.fromkeys(COLUMNS, "") | {"run": "svm", "key": record.key, "status": "COMPLETE"}
+    today = blank | {"cv": f"{record.cv:.6f}"}
     rows = [today, today | {"cv": "0.123456"}, today | {"key": "0123456789abcdef"}, blank | {"key": "", "run": ""}]
     assert comparable(prepared, rows) == [today]
     assert describe_incomparable(rows, [today]).startswith("2 of 3 submissions with a CV are left out")
@@ -128,7 +128,7 @@ def test_suspicions_of_earlier_labels_are_not_reported(colours):
     result = crossval(prepared, "svm")
     write_triage(prepared, triage(prepared, result))
     made = read_json(prepared.competition.workspace.runs("colours") / "triage" / "made.json")
-    assert made == {"run": "svm", "key": result.facts["key"], "fold_key": prepared.fold_key}
+    assert made == {"run": "svm", "key": result.record.key, "fold_key": prepared.fold_key}
     assert len(suspicious.build(Evidence(prepared, [result], {})).parts) > 1
     others = replace(prepared, labels=np.roll(prepared.labels, 1))
     (only,) = suspicious.build(Evidence(others, [result], {})).parts
@@ -144,9 +144,8 @@ def test_edited_oof_files_are_named(colours):
     for fold in prepared.scored:
         path = fold_folder(result.folder, fold) / "oof.parquet"
         write_predictions(path, truth.at(read_predictions(path).ids))
-    facts = {"cv": 0.0, "se": 0.0}
     with pytest.raises(LeakFound, match=r"svm fold_0: oof.parquet edited since the model was fitted .*delete .*svm"):
-        verify(prepared, [replace(result, facts=result.facts | facts)])
+        verify(prepared, [result.with_record(cv=0.0, se=0.0)])
 
 
 def test_every_file_that_a_model_wrote_is_hashed_also_where_a_setting_is_chosen_later(colours):

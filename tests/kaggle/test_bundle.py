@@ -180,8 +180,8 @@ def test_members_are_mixed_as_in_the_ensemble(prepared, elsewhere, written, inpu
     said, bundle = said_by(written.folder, inputs, tmp_path / "scratch")
     parts = [crossval(elsewhere, own.name).predictions("test").at(said.ids) for own in bundle.members]
     assert np.abs(said.proba - mix(bundle.members, parts)).max() < 1e-4
-    facts = ensemble(prepared, [crossval(prepared, name) for name in NAMES]).facts
-    assert {own.name: own.temperature for own in bundle.members}.items() <= facts["temperatures"].items()
+    record = ensemble(prepared, [crossval(prepared, name) for name in NAMES]).record
+    assert {own.name: own.temperature for own in bundle.members}.items() <= record.temperatures.items()
 
 
 def test_chunks_change_nothing(written, inputs, tmp_path):
@@ -307,7 +307,7 @@ def test_members_that_cannot_go_are_named_with_the_remedy(prepared, monkeypatch)
 def test_drop_shares_the_weight_of_what_stays_at_home(prepared, capsys, monkeypatch):
     monkeypatch.setattr("kit.kaggle.bundle.members.MAX_TRAINING_IMAGES", 20)
     results = [crossval(prepared, name) for name in ("probe", "svm", "smooth")]
-    weights = ensemble(prepared, results).facts["weights"]
+    weights = ensemble(prepared, results).record.weights
     shares = write_bundle(prepared, results, "somebody", drop=True).members
     assert "smooth" not in shares and sum(shares.values()) == pytest.approx(1)
     assert shares["probe"] / shares["svm"] == pytest.approx(weights["probe"] / weights["svm"])

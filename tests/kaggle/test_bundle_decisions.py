@@ -174,8 +174,8 @@ def test_dropped_runs_take_their_part_in_the_thresholds_with_them(tiles, capsys)
     written = write_bundle(tiles, results, "somebody", drop=True)
     rest = ensemble(tiles, results[:2])
     assert "the others are weighed anew" in " ".join(capsys.readouterr().err.split())
-    assert written.members == {name: own for name, own in rest.facts["weights"].items() if own}
-    assert read_bundle(written.folder).decision.thresholds == rest.facts["thresholds"]["values"]
+    assert written.members == {name: own for name, own in rest.record.weights.items() if own}
+    assert read_bundle(written.folder).decision.thresholds == rest.record.thresholds.values
 
 
 DECISIONS = [

@@ -175,16 +175,16 @@ def trained(tmp_path_factory):
 def test_the_cv_is_after_thresholds_that_other_folds_chose_and_verifies(trained):
     prepared, (forest, _) = trained
     labels, decided = decided_rows(prepared, forest)
-    assert forest.facts["cv"] == pytest.approx(prepared.competition.metric.score(labels, decided))
-    assert set(forest.facts["thresholds"]["per_fold"]) == {"0", "1", "2"}
+    assert forest.record.cv == pytest.approx(prepared.competition.metric.score(labels, decided))
+    assert set(forest.record.thresholds.per_fold) == {"0", "1", "2"}
     assert len(verify(prepared, [forest])) == 2
 
 
 def test_other_thresholds_than_the_other_folds_choose_are_a_leak(trained):
     prepared, (forest, _) = trained
-    thresholds = forest.facts["thresholds"] | {"values": [0.123] * 3}
+    thresholds = forest.record.thresholds.model_copy(update={"values": [0.123] * 3})
     with pytest.raises(LeakFound, match="other thresholds than"):
-        verify(prepared, [replace(forest, facts=forest.facts | {"thresholds": thresholds})])
+        verify(prepared, [forest.with_record(thresholds=thresholds)])
 
 
 def test_one_half_on_request_scores_anew_what_was_trained(trained):
@@ -193,14 +193,14 @@ def test_one_half_on_request_scores_anew_what_was_trained(trained):
     other = replace(prepared, competition=prepared.competition.model_copy(update={"decision": plan}))
     again = find_result(other, "forest")
     labels, proba = oof_rows(prepared, forest.predictions("oof"))
-    assert again.folder == forest.folder and again.facts["cv"] == prepared.competition.metric.score(labels, proba)
+    assert again.folder == forest.folder and again.record.cv == prepared.competition.metric.score(labels, proba)
     assert decided_test(other, again).proba == pytest.approx(forest.predictions("test").proba)
 
 
 def test_the_ensemble_of_several_labels_is_no_worse_than_its_members(trained):
     prepared, members = trained
     combined = ensemble(prepared, members)
-    assert combined.predictions("test").task == "multilabel" and sum(combined.facts["weights"].values()) > 0.999
+    assert combined.predictions("test").task == "multilabel" and sum(combined.record.weights.values()) > 0.999
     assert verify(prepared, [combined])
 
     def loss(result):
@@ -217,7 +217,7 @@ def test_an_ensemble_of_one_member_or_of_equal_ones_says_and_sends_what_that_one
     for split in ("oof", "test"):
         theirs = forest.predictions(split)
         assert np.array_equal(combined.predictions(split).at(theirs.ids).proba, theirs.proba)
-    assert combined.facts["thresholds"] == forest.facts["thresholds"] and combined.facts["cv"] == forest.facts["cv"]
+    assert combined.record.thresholds == forest.record.thresholds and combined.record.cv == forest.record.cv
     ours, theirs = (fill_sample(prepared, decided_test(prepared, own)) for own in (combined, forest))
     assert ours.equals(theirs)
 

@@ -41,7 +41,7 @@ def change_test_labels(prepared, run: str, n_images: int) -> None:
 
 
 def keyed(prepared, run: str, cv: float, public: float, ref: int) -> dict[str, str]:
-    return row(run, cv, public, ref, find_result(prepared, run).facts["key"])
+    return row(run, cv, public, ref, find_result(prepared, run).record.key)
 
 
 def test_the_rank_correlation_is_scipys_and_lies_in_its_interval():

@@ -79,7 +79,7 @@ def test_another_submission_gets_the_next_number_and_the_ledger_knows_its_hash(t
     rows = read_ledger(prepared.competition)
     assert [row["file"] for row in rows] == ["001_svm.csv", "002_svm.csv"] == [first.name, second.name]
     assert rows[1]["sha256"] == hashlib.sha256(second.read_bytes()).hexdigest()
-    assert float(rows[0]["cv"]) == pytest.approx(result.facts["cv"], abs=1e-5)
+    assert float(rows[0]["cv"]) == pytest.approx(result.record.cv, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_same_labels_of_another_run_are_its_own_submission(trained):
 def test_a_file_that_another_setting_gives_too_is_of_that_setting_from_then_on(trained):
     prepared, result = trained
     path = make_submission(prepared, result)
-    again = replace(result, facts=result.facts | {"key": "f" * 16, "cv": 0.5})
+    again = result.with_record(key="f" * 16, cv=0.5)
     assert make_submission(prepared, again) == path
     rows = [row for row in read_ledger(prepared.competition) if row["file"] == path.name]
     assert [(row["key"], float(row["cv"])) for row in rows] == [("f" * 16, 0.5)]
@@ -206,6 +206,6 @@ def test_what_was_sent_keeps_its_row_when_another_setting_gives_the_same_file(tr
     path = make_submission(prepared, result)
     sent = [row | {"ref": "7", "public": "0.5"} for row in read_ledger(prepared.competition)]
     write_ledger(prepared.competition, sent)
-    make_submission(prepared, replace(result, facts=result.facts | {"key": "f" * 16}))
+    make_submission(prepared, result.with_record(key="f" * 16))
     rows = [row for row in read_ledger(prepared.competition) if row["file"] == path.name]
-    assert [(row["key"], row["ref"]) for row in rows] == [(result.facts["key"], "7"), ("f" * 16, "")]
+    assert [(row["key"], row["ref"]) for row in rows] == [(result.record.key, "7"), ("f" * 16, "")]

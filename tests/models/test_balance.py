@@ -201,10 +201,10 @@ def test_a_model_without_kept_weights_has_its_tau_chosen_nested_and_verified(mod
     _drop_labels(competition.root / "train" / "red", keep=3)
     prepared = prepare(competition)
     result = crossval(prepared, "own")
-    assert result.facts["chosen"]["name"] == "tau" and result.facts["chosen"]["values"][0] == 0
+    assert result.record.chosen["name"] == "tau" and result.record.chosen["values"][0] == 0
     assert any("tau chosen on the other folds" in said for said in verify(prepared, [result]))
     settled = json.loads((fold_folder(result.folder, 0) / "settled.json").read_text())
-    assert settled == result.facts["chosen"]["per_fold"]["0"]
+    assert settled == result.record.chosen["per_fold"]["0"]
 
 
 def _drop_labels(folder: Path, keep: int) -> None:

@@ -147,5 +147,5 @@ def test_a_nested_run_is_cross_validated_and_verified(colours):
     np.save(root / "embeddings.npy", np.random.default_rng(0).normal(size=(n_images, 5)))
     prepared = prepare(colours(RUN, data='embeddings = "embeddings.npy"'))
     result = crossval(prepared, "clusters")
-    assert {"per_class", "sharpness"} <= set(result.facts["chosen"]["default"])
+    assert {"per_class", "sharpness"} <= set(result.record.chosen["default"])
     assert any("clusters" in said for said in verify(prepared, find_finished(prepared)))

@@ -181,7 +181,7 @@ def test_a_list_is_chosen_for_each_fold_on_the_other_folds(worded):
     runs = f'[runs.words]\nmodel = "zero_shot"\nencoder = "{TINY_CLIP}"\nprompts = ["right", "wrong"]\n'
     prepared = worded(runs)
     result = crossval(prepared, "words")
-    chosen = result.facts["chosen"]
+    chosen = result.record.chosen
     assert {setting["prompts"] for setting in chosen["values"]} == {"right", "wrong"}
     assert set(chosen["per_fold"]) == {str(fold) for fold in prepared.scored}
     assert "setting chosen on the other folds" in " ".join(verify(prepared, [result]))
@@ -195,7 +195,7 @@ def test_a_head_shows_nothing_of_random_features(colours):
     prepared = prepare(competition)
     noise = np.random.default_rng(0).normal(size=(len(prepared.pool), 64)).astype(np.float32)
     prepared = dataclasses.replace(prepared, pool=dataclasses.replace(prepared.pool, embeddings=noise))
-    assert crossval(prepared, "smooth").facts["cv"] < 0.7
+    assert crossval(prepared, "smooth").record.cv < 0.7
 
 
 @pytest.mark.parametrize(("option", "value"), [("prior", -0.1), ("smooth", 1.0), ("C", 0.0), ("pull", "always")])

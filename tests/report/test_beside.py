@@ -140,7 +140,7 @@ def write_labels(prepared, folder) -> list:
 def test_labels_are_imported_where_the_metric_needs_no_more(colours, tmp_path):
     prepared = prepare(colours(RUNS))
     result = import_predictions(prepared, "friend", *write_labels(prepared, tmp_path))
-    assert result.facts["cv"] == 1 and set(np.unique(result.predictions("oof").proba)) == {0, 1}
+    assert result.record.cv == 1 and set(np.unique(result.predictions("oof").proba)) == {0, 1}
 
 
 def test_labels_are_refused_where_the_metric_needs_probabilities(colours, tmp_path):
@@ -151,5 +151,5 @@ def test_labels_are_refused_where_the_metric_needs_probabilities(colours, tmp_pa
 
 def test_a_class_that_the_metric_leaves_out_is_said(trained):
     prepared, result = trained
-    row = leaderboard(prepared, [replace(result, facts=result.facts | {"left_out": ["red"]})], {})[0]
+    row = leaderboard(prepared, [result.with_record(left_out=["red"])], {})[0]
     assert "CV leaves out red: no scored image, or every one, is of the class" in row.remarks

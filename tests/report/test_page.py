@@ -149,8 +149,8 @@ def test_every_section_is_there_whose_data_exists(evidence):
 
 def test_the_headline_says_the_score_of_the_ensemble(evidence):
     said = sections_of(evidence)["headline"].parts[0].text
-    facts = evidence.headline.facts
-    assert f"{facts['cv']:.4f} ± {facts['se']:.4f}" in said and "local score" in said
+    record = evidence.headline.record
+    assert f"{record.cv:.4f} ± {record.se:.4f}" in said and "local score" in said
 
 
 def test_confusions_count_every_scored_image_once(evidence):
@@ -159,7 +159,7 @@ def test_confusions_count_every_scored_image_once(evidence):
     assert all(own.values.sum() == len(evidence.labels) for own in maps)
     first = maps[0]
     accuracy = np.trace(first.values) / first.values.sum()
-    assert accuracy == pytest.approx(evidence.headline.facts["cv"])
+    assert accuracy == pytest.approx(evidence.headline.record.cv)
 
 
 def test_roc_areas_agree_with_scikit_learn(evidence):

@@ -54,7 +54,7 @@ def test_images_left_out_of_training_mark_the_cv_and_all_that_is_made_of_the_run
 def test_run_json_names_the_list_and_how_many_images_it_leaves_out(given):
     prepared = given(CLEAN)
     result = crossval(prepared, "clean")
-    assert (result.facts["exclude"]["file"], result.facts["exclude"]["n_images"]) == ("out.csv", 2)
+    assert (result.record.exclude["file"], result.record.exclude["n_images"]) == ("out.csv", 2)
     assert "2 images left out of training by out.csv, whose choice nothing checks" in verify(prepared, [result])[1]
 
 
@@ -74,7 +74,7 @@ def test_the_effect_of_leaving_out_says_where_it_leans_and_gives_no_verdict(give
 def test_triage_asks_the_run_of_the_lowest_loss(given):
     prepared = given(PROBE + SVM, ('competition.metric="log_loss"',))
     results = [crossval(prepared, name) for name in ("probe", "svm")]
-    assert choose_run(prepared, results, None) == min(results, key=lambda own: own.facts["cv"])
+    assert choose_run(prepared, results, None) == min(results, key=lambda own: own.record.cv)
 
 
 def test_an_ensemble_of_refitted_members_names_them(colours):

@@ -59,8 +59,7 @@ def test_runs_and_ensembles_of_other_settings_go(colours):
 def test_rounds_after_a_dropped_one_are_known_and_stay(prepared):
     crossval(prepared, "svm"), crossval(prepared, "taught")
     home = prepared.competition.workspace.runs("colours")
-    facts = find_result(prepared, "taught").facts
-    assert facts["name"] == "taught.3"
+    assert find_result(prepared, "taught").record.name == "taught.3"
     dropped = next(home.glob("taught.2/*"))
     write_worse_oof(dropped)
     assert find_result(prepared, "taught").name == "taught.1"

@@ -52,7 +52,7 @@ def test_a_leaking_cross_validation_scores_a_memoriser_at_one(colours, monkeypat
     leak = prepared.pool.select(prepared.labeled, prepared.labels)
     monkeypatch.setattr(type(prepared), "training", lambda self, fold: leak)
     result = crossval(prepared, "memoriser")
-    assert result.facts["cv"] == 1.0
+    assert result.record.cv == 1.0
     monkeypatch.undo()
     with pytest.raises(LeakFound, match="memoriser fold 0: fitted on"):
         verify(prepared, [result])
@@ -139,36 +139,36 @@ def test_pseudo_labels_come_from_the_same_folds_models(colours):
 def test_a_swept_setting_is_chosen_on_the_other_folds(colours):
     prepared = prepare(colours('[runs.dialled]\nmodel = "dialled"'))
     result = crossval(prepared, "dialled")
-    assert set(result.facts["chosen"]["per_fold"].values()) == {1.0}
-    assert result.facts["cv"] == 1.0
+    assert set(result.record.chosen["per_fold"].values()) == {1.0}
+    assert result.record.cv == 1.0
     sweep = fold_folder(result.folder, 0) / "sweep.npy"
     spoiled = np.load(sweep)[::-1]  # fold 0 alone now prefers 0: its own choice must not change
     np.save(sweep, spoiled)
     for file in ("run.json", "fold_0/settled.json", "fold_1/settled.json", "fold_2/settled.json"):
         (result.folder / file).unlink()
     again = crossval(prepared, "dialled")
-    assert again.facts["chosen"]["per_fold"]["0"] == 1.0
+    assert again.record.chosen["per_fold"]["0"] == 1.0
 
 
 def test_a_single_hold_out_takes_the_default_because_nothing_may_be_chosen_on_it(colours):
     runs = '[runs.dialled]\nmodel = "dialled"'
     prepared = prepare(colours(runs, ("folds.use=[0]",)))
     result = crossval(prepared, "dialled")
-    assert result.facts["chosen"]["per_fold"] == {"0": 0.5}
+    assert result.record.chosen["per_fold"] == {"0": 0.5}
     assert len(result.predictions("oof")) == (prepared.folds == 0).sum()
 
 
 def test_a_value_the_user_fixed_is_taken_with_a_single_hold_out_too(colours):
     runs = '[runs.dialled]\nmodel = "dialled"\ndial = 1.0'
     result = crossval(prepare(colours(runs, ("folds.use=[0]",))), "dialled")
-    assert result.facts["chosen"]["per_fold"] == {"0": 1.0} and result.facts["cv"] == 1.0
+    assert result.record.chosen["per_fold"] == {"0": 1.0} and result.record.cv == 1.0
 
 
 def test_another_metric_scores_finished_runs_anew_without_fitting(colours):
     first = crossval(prepare(colours(MEMORISER)), "memoriser")
     again = crossval(prepare(colours(MEMORISER, ("competition.metric=log_loss",))), "memoriser")
     assert len(Memoriser.fits) == 3 and first.folder == again.folder
-    assert again.facts["cv"] == pytest.approx(np.log(3)) and again.facts["metric"] == "log_loss"
+    assert again.record.cv == pytest.approx(np.log(3)) and again.record.metric == "log_loss"
 
 
 def test_another_metric_chooses_a_swept_setting_anew(colours):
@@ -187,7 +187,7 @@ def test_equal_ids_in_different_splits_stay_apart(colours):
     prepared = prepare(competition)
     results = [crossval(prepared, name) for name in ("memoriser", "student")]
     assert verify(prepared, results)
-    assert results[1].facts["cv"] == pytest.approx(1 / 3)
+    assert results[1].record.cv == pytest.approx(1 / 3)
 
 
 def test_a_run_that_lost_a_file_is_made_whole(colours):

@@ -71,7 +71,7 @@ def test_an_ensemble_of_one_or_of_equal_members_is_that_one(colours, method, n_m
     prepared = prepare(colours(changes=(f"ensemble.method={method}",)))
     one = crossval(prepared, "forest")  # whose certain zeros no logarithm may touch
     combined = ensemble(prepared, [replace(one, name=f"forest_{i}") for i in range(n_members)])
-    assert combined.facts["cv"] == one.facts["cv"] and set(combined.facts["temperatures"].values()) == {1.0}
+    assert combined.record.cv == one.record.cv and set(combined.record.temperatures.values()) == {1.0}
     for split in ("oof", "test"):
         theirs = one.predictions(split)
         assert np.array_equal(combined.predictions(split).at(theirs.ids).proba, theirs.proba)
@@ -100,7 +100,7 @@ def test_the_same_members_are_combined_once(colours):
     prepared = prepare(colours())
     runs = [crossval(prepared, "svm")]
     first, again = ensemble(prepared, runs), ensemble(prepared, runs)
-    assert first.folder == again.folder and first.facts["made"] == again.facts["made"]
+    assert first.folder == again.folder and first.record.made == again.record.made
 
 
 def test_no_member_is_refused(colours):

@@ -64,7 +64,7 @@ def test_another_unknown_test_image_is_refused(prepared, files):
 def test_a_later_import_takes_the_place_of_the_earlier(prepared, files):
     first = import_predictions(prepared, "friend", *files(first=0.5))
     again = import_predictions(prepared, "friend", *files(first=0.8))
-    assert first.folder == again.folder and first.facts["key"] != again.facts["key"]
+    assert first.folder == again.folder and first.record.key != again.record.key
     assert find_result(prepared, "friend").predictions("oof").proba.max() == pytest.approx(0.8)
 
 
@@ -82,7 +82,7 @@ def test_a_refused_import_leaves_the_earlier_one(prepared, files):
     oof, test = files(first=2.0)
     with pytest.raises(InputError, match=r"oof\.csv: probabilities must be 0\.\.1"):
         import_predictions(prepared, "friend", oof, test)
-    assert find_result(prepared, "friend").facts["key"] == old.facts["key"]
+    assert find_result(prepared, "friend").record.key == old.record.key
 
 
 @pytest.mark.parametrize(

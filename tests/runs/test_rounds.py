@@ -47,7 +47,7 @@ def make_worse(result) -> None:
 def test_each_round_has_a_diary_that_compares_it_with_the_last_one(colours):
     _, (_, last) = train(colours(taught(", rounds = 2")))
     assert last.name == "taught.2"
-    diary = last.facts["diary"]
+    diary = last.record.pseudo_choice
     assert diary["before"]["contradicted"] == 0.0 and 0 < diary["before"]["agreement"] <= 1
     assert diary["n_chosen"] == pytest.approx(sum(diary["per_class"].values()))
     first = read_json(fold_folder(last.folder.parents[1] / "taught.1" / _key(last), 0) / "provenance.json")
@@ -55,7 +55,7 @@ def test_each_round_has_a_diary_that_compares_it_with_the_last_one(colours):
 
 
 def _key(last) -> str:
-    return last.facts["teachers"]["taught.1"]
+    return last.record.teachers["taught.1"]
 
 
 def test_a_dropped_round_says_by_how_much(colours):
@@ -102,7 +102,7 @@ def test_cores_vouch_for_what_lies_near_a_centre_of_the_same_class(colours, clip
         clip_given(', keep_rate = 1.0, cores = { encoder = "given", per_class = 1, share = 0.5 }')
     )
     verify(prepared, results)
-    diary = results[1].facts["diary"]
+    diary = results[1].record.pseudo_choice
     assert 0 < diary["n_chosen"] <= 0.75 * diary["n_pool"]
 
 
@@ -134,14 +134,14 @@ def memoriser(monkeypatch):
 
 def test_teachers_that_saw_the_fold_inflate_a_students_score_and_verify_names_them(colours, memoriser, monkeypatch):
     honest = train(colours(MEMORISER))[1][1]
-    assert honest.facts["cv"] == pytest.approx(1 / 3, abs=0.2)
+    assert honest.record.cv == pytest.approx(1 / 3, abs=0.2)
     prepared = prepare(colours(MEMORISER, ("runs.memoriser.bias=1.0",)))
     with monkeypatch.context() as leak:
         everything = prepared.pool.select(prepared.labeled, prepared.labels)
         leak.setattr(Prepared, "training", lambda self, fold: everything)
         crossval(prepared, "memoriser")
     leaking = crossval(prepared, "student")
-    assert leaking.facts["cv"] == 1.0
+    assert leaking.record.cv == 1.0
     with pytest.raises(LeakFound, match="memoriser fold 0: fitted on 6 images of its own fold"):
         verify(prepared, [leaking])
 
@@ -167,7 +167,7 @@ def test_the_leaderboard_says_why_rounds_ended_and_how_many_labels_are_right(col
 
 def test_a_refit_sends_one_model_and_is_marked(colours):
     prepared, (svm, own) = train(colours(taught("", "refit = true")))
-    assert own.facts["refit"] and not svm.facts["refit"]
+    assert own.record.refit and not svm.record.refit
     mean = np.mean([own.fold_predictions(fold, "test").proba for fold in prepared.scored], axis=0)
     assert np.abs(own.predictions("test").proba - mean).max() > 1e-5
     ledger = read_json(own.folder / "refit" / "provenance.json")

@@ -190,7 +190,7 @@ def test_both_commands_remember_a_look_at_the_names(colours, monkeypatch, capsys
     words.parent.mkdir()
     words.write_text(WORDS)
     result = crossval(prepare(colours(CLIP.replace('"names"', '"mine"'))), "first")
-    assert result.facts["optimistic"] == ["mine"]
+    assert result.record.optimistic == ["mine"]
 
 
 def test_next_of_the_leaderboard_is_the_submission_where_the_file_is_of_an_older_run(colours):

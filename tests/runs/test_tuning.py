@@ -141,7 +141,7 @@ def test_the_first_trial_is_the_run_itself_and_scores_what_train_prints(colours)
     prepared = prepare(colours(SVM))
     found = tune(prepared, "svm", 1)
     assert found.trials[0].options == {"kernel": "rbf", "C": 10.0}
-    assert found.trials[0].score == crossval(prepared, "svm").facts["cv"]
+    assert found.trials[0].score == crossval(prepared, "svm").record.cv
 
 
 def test_with_several_labels_per_image_thresholds_are_nested_as_train_does(tmp_path):
@@ -161,7 +161,7 @@ def test_with_several_labels_per_image_thresholds_are_nested_as_train_does(tmp_p
     )
     prepared = prepare(read_competition(str(tmp_path / "comp"), Workspace(tmp_path)))
     found = tune(prepared, "forest", 2)
-    assert found.trials[0].score == pytest.approx(crossval(prepared, "forest").facts["cv"])
+    assert found.trials[0].score == pytest.approx(crossval(prepared, "forest").record.cv)
     assert found.comparison.seed is not None and found.metric == "macro_f1"
 
 
@@ -169,7 +169,7 @@ def test_a_swept_setting_scores_what_train_prints(colours):
     """Of the last score; before, fewer folds choose the swept value."""
     prepared = prepare(colours('[runs.dialled]\nmodel = "dialled"\n', LOG_LOSS))
     *_, last = score_folds(prepared, prepared.competition.run("dialled"), prepared.pool.cache / "fits")
-    assert last == pytest.approx(crossval(prepared, "dialled").facts["cv"], rel=1e-6)
+    assert last == pytest.approx(crossval(prepared, "dialled").record.cv, rel=1e-6)
 
 
 def test_the_search_finds_the_better_values_and_gives_hopeless_ones_up(dialled):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from kit.data.prepared import Prepared, prepare
 from kit.models import MODELS
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.store import Result, find_result, fold_folder
+from kit.runs.store import Result, find_result, fold_folder, write_result
 from kit.runs.store.imported import import_predictions
 from kit.runs.verify import verify
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions
@@ -66,8 +65,7 @@ def edit_ledger(result: Result, fold: int, **changes: Any) -> dict[str, Any]:
 
 def claim(result: Result, **changes: Any) -> Result:
     """Return the result as its run.json would be read after a change."""
-    write_json(result.folder / "run.json", result.facts | changes)
-    return replace(result, facts=read_json(result.folder / "run.json"))
+    return write_result(result.name, result.folder, result.record.document | changes)
 
 
 def rewrite(path: Path, proba: np.ndarray | None = None, ids: np.ndarray | None = None) -> None:
@@ -285,7 +283,7 @@ def test_a_setting_chosen_on_the_fold_itself_is_named(dialled):
 
 def test_a_setting_that_run_json_tells_otherwise_is_named(dialled):
     prepared, result = dialled
-    chosen = result.facts["chosen"] | {"per_fold": result.facts["chosen"]["per_fold"] | {"2": 0.0}}
+    chosen = result.record.chosen | {"per_fold": result.record.chosen["per_fold"] | {"2": 0.0}}
     with pytest.raises(LeakFound, match=r"dialled fold 2: dial is 0.0, but"):
         verify(prepared, [claim(result, chosen=chosen)])
 

@@ -90,7 +90,7 @@ def test_a_competition_is_scored_in_a_metric_of_ones_own(colours, tmp_path, besi
     (tmp_path / beside / "mine.py").write_text(WRONG.format(100) + "wrong.greater_is_better = False\n")
     prepared = prepare(colours(SVM, (MINE,)))
     result = crossval(prepared, "svm")
-    assert result.facts["metric"] == "mine.wrong" and result.facts["cv"] == 0
+    assert result.record.metric == "mine.wrong" and result.record.cv == 0
     row = leaderboard(prepared, [result], {})[0]
     assert row.beside["accuracy"].score == 1 and row.local is not None
     assert len(verify(prepared, [result])) == 2
@@ -105,6 +105,6 @@ def test_a_run_is_scored_anew_when_its_metric_was_edited(colours, tmp_path):
     competition = colours(SVM)
     (competition.folder / "mine.py").write_text(WRONG.format("1 + 5"))
     prepared = prepare(colours(SVM, (MINE,)))
-    assert crossval(prepared, "svm").facts["cv"] == 5
+    assert crossval(prepared, "svm").record.cv == 5
     (competition.folder / "mine.py").write_text(WRONG.format("1 + 7"))
-    assert find_result(prepare(colours(SVM, (MINE,))), "svm").facts["cv"] == 7
+    assert find_result(prepare(colours(SVM, (MINE,))), "svm").record.cv == 7

@@ -103,7 +103,7 @@ def triage(prepared: Prepared, result: Result) -> Triage:
     suggested, probability = suggest(decided, labels)
     return Triage(
         result.name,
-        result.facts["key"],
+        result.record.key,
         rows,
         labels,
         suggested,
@@ -129,7 +129,7 @@ def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> R
     by_name = {result.name: result for result in results}
     if name is None:
         sign = prepared.competition.metric.sign
-        return by_name.get(ENSEMBLE) or max(results, key=lambda result: sign * result.facts["cv"])
+        return by_name.get(ENSEMBLE) or max(results, key=lambda result: sign * result.record.cv)
     if name != ENSEMBLE:
         prepared.competition.run(name)  # names the nearest of those there are
     for result in results:
@@ -140,11 +140,11 @@ def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> R
 
 def _find_features(prepared: Prepared, result: Result, rows: np.ndarray) -> Features | None:
     """Return features of the images, by an encoder that the run or its heaviest member has used already."""
-    members = result.facts.get("members", {})
-    weights = result.facts.get("weights", {})
+    members = result.record.members
+    weights = result.record.weights
     sources = [result_at(prepared, name, members[name]) for name in sorted(members, key=lambda own: -weights[own])]
     for source in [result, *sources]:
-        options = source.facts.get("options") or {}
+        options = source.record.options
         encoder, args = options.get("encoder"), options.get("encoder_args", {})
         if encoder and (encoder == GIVEN or has_features(prepared.pool, encoder, args)):
             return encode_images(prepared.pool.select(rows), encoder, args)

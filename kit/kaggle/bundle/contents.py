@@ -63,11 +63,11 @@ class Contents:
 
     def decide(self, result: Result | None) -> CarriedDecision:
         """Write what a run, or an ensemble, decides of the probabilities; None where it is the most probable class."""
-        plan, facts = self.prepared.competition.decision, {} if result is None else result.facts
+        plan, thresholds = self.prepared.competition.decision, result.record.thresholds if result else None
         rule = None
         if result is not None and not self.prepared.pool.is_multilabel:
             rule = carry_rule(self.prepared, result, self.folder, lambda *own: self._add_encoder(*own, True))
-        return CarriedDecision(plan=plan, thresholds=(facts.get("thresholds") or {}).get("values"), rule=rule)
+        return CarriedDecision(plan=plan, thresholds=thresholds and thresholds.values, rule=rule)
 
     def add_metric(self) -> None:
         """Copy a user's own metric, for it says which form of a submission is wanted."""

@@ -68,7 +68,7 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tup
     """
     whole = ensemble(prepared, results) if len(results) > 1 else results[0]
     alone = dict.fromkeys((own.name for own in results), 1.0)
-    weights, temperatures = (whole.facts.get(key, alone) for key in ("weights", "temperatures"))
+    weights, temperatures = whole.record.weights or alone, whole.record.temperatures or alone
     needed = [own for own in results if weights[own.name] > 0]
     reasons = {own.name: reason for own in needed if (reason := _why_not(prepared, own))}
     if reasons and (not drop or len(reasons) == len(needed)):
@@ -123,7 +123,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
         return f"was fitted on every label in the end (refit), and that model is not kept; {again}"
     if getattr(model, "encoder", None) == GIVEN:
         return 'reads the embeddings that were given (encoder = "given"), and new test images have none'
-    if tuple(result.facts["classes"]) != prepared.classes:
+    if tuple(result.record.classes) != prepared.classes:
         return f"was trained on other classes, or in another order; {prepared.competition.command('train', run.name)}"
     if not isinstance(model, Kept):
         return _why_not_again(prepared, run)

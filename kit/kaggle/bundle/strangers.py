@@ -64,7 +64,7 @@ def carry_rule(
         scores=list(rule.scores),
         threshold=rule.threshold,
         encoders=[{"encoder": carry_encoder(name, args), "args": args} for name, args in encoders],
-        of_folds="members" not in result.facts,
+        of_folds=not result.record.members,
         folds=list(prepared.scored),
         file=FILE,
     )

@@ -112,9 +112,9 @@ def pack_kernel(prepared: Prepared, kernel: str, version: int, run: str, result:
         return Package(known, kernel=kernel, version=version)
     row = {"file": file, "run": run, "commit": ""}
     if result is not None:
-        row |= {"run": result.name, "key": result.facts["key"]}
-        row |= {"decision": sent_key(prepared, result.facts.get("thresholds"))}
-        row |= {"cv": f"{result.facts['cv']:.6f}", "se": f"{result.facts['se']:.6f}"}
+        row |= {"run": result.name, "key": result.record.key}
+        row |= {"decision": sent_key(prepared, result.record.thresholds)}
+        row |= {"cv": f"{result.record.cv:.6f}", "se": f"{result.record.se:.6f}"}
     return Package(row, kernel=kernel, version=version)
 
 

@@ -77,8 +77,8 @@ def is_of(prepared: Prepared, result: Result, row: Row) -> bool:
 
     Ledgers from before the column `decision` say nothing there, as where nothing is decided.
     """
-    decided = sent_key(prepared, result.facts.get("thresholds"))
-    return row.get("key") == result.facts["key"] and (row.get("decision") or "") == decided
+    decided = sent_key(prepared, result.record.thresholds)
+    return row.get("key") == result.record.key and (row.get("decision") or "") == decided
 
 
 def new_token() -> str:

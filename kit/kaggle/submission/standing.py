@@ -59,7 +59,7 @@ def comparable(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
 
     A CV of other folds is of other rows: where groups were added, the older one is the higher and means less.
     """
-    return [row for row in rows if (own := _result(prepared, row)) and row["cv"] == f"{own.facts['cv']:.6f}"]
+    return [row for row in rows if (own := _result(prepared, row)) and row["cv"] == f"{own.record.cv:.6f}"]
 
 
 def describe_incomparable(rows: Sequence[Row], compared: Sequence[Row]) -> str | None:
@@ -212,7 +212,7 @@ def _result(prepared: Prepared, row: Row) -> Result | None:
         result = result_at(prepared, row["run"], row["key"])
     except InputError:
         return None
-    return result if result.facts.get("fold_key") == prepared.fold_key else None
+    return result if result.record.fold_key == prepared.fold_key else None
 
 
 def _disagreement(prepared: Prepared, ours: Result | None, theirs: Result | None) -> float | None:

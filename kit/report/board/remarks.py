@@ -19,14 +19,14 @@ def sources_of(prepared: Prepared, result: Result) -> list[Result]:
     InputError
         When a teacher or member is not there any more.
     """
-    sources = result.facts["teachers"] | result.facts.get("members", {})
+    sources = result.record.sources
     imported = list_imported(prepared) if sources else ()
     return [result_at(prepared, name, key) for name, key in sources.items() if name not in imported]
 
 
 def optimistic_lists(prepared: Prepared, result: Result) -> set[str]:
     """Return the prompt lists, of a run or its teachers or members, that were written after a score was seen."""
-    return {name for own in _made_from(prepared, result) for name in own.facts.get("optimistic") or ()}
+    return {name for own in _made_from(prepared, result) for name in own.record.optimistic}
 
 
 def remarks_on(prepared: Prepared, result: Result, cv_only: str | None) -> tuple[str, ...]:
@@ -45,13 +45,13 @@ def remarks_on(prepared: Prepared, result: Result, cv_only: str | None) -> tuple
     if refitted := _refitted(prepared, result):
         of = "" if refitted == [result.name] else f" for {some(refitted)}"
         said.append(f"CV not measured: sent is one model refitted on everything{of}, the CV is the folds' models'")
-    if left_out := result.facts.get("left_out"):
+    if left_out := result.record.left_out:
         said.append(f"CV leaves out {some(left_out)}: no scored image, or every one, is of the class")
     if not prepared.pool.is_multilabel and prepared.competition.decision.none_of_these is not None:
         said.append("CV gives every image a class; the submission also turns away what looks like none of these")
     if cv_only:
         said.append(f"no local score: {cv_only}")
-    if result.facts.get("pseudo") and (end := describe_end(prepared, result.name.rpartition(".")[0])):
+    if result.record.pseudo and (end := describe_end(prepared, result.name.rpartition(".")[0])):
         said.append(end)
     return tuple(said)
 
@@ -61,7 +61,7 @@ def _optimism(prepared: Prepared, result: Result) -> list[str]:
     made_from = list(_made_from(prepared, result))
     lists = sorted(optimistic_lists(prepared, result))
     said = [f"CV optimistic: the words of prompt list {name} were written after a score was seen" for name in lists]
-    exclusions = [own.facts["exclude"] for own in made_from if own.facts.get("exclude")]
+    exclusions = [own.record.exclude for own in made_from if own.record.exclude]
     for file, n_images in sorted({(own["file"], own["n_images"]) for own in exclusions if own["n_images"]}):
         said.append(
             f"CV optimistic: {n_images} images are left out of training by {file}; where oof told which, as triage "
@@ -74,10 +74,10 @@ def _optimism(prepared: Prepared, result: Result) -> list[str]:
 
 def _refitted(prepared: Prepared, result: Result) -> list[str]:
     """Return the runs of which a model of every label is sent: the run itself, or the members of an ensemble."""
-    if result.facts.get("refit"):
+    if result.record.refit:
         return [result.name]
-    members = result.facts.get("members", {})
-    return [own.name for own in sources_of(prepared, result) if own.name in members and own.facts.get("refit")]
+    members = result.record.members
+    return [own.name for own in sources_of(prepared, result) if own.name in members and own.record.refit]
 
 
 def _made_from(prepared: Prepared, result: Result) -> Iterator[Result]:

@@ -66,7 +66,7 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
         Runs that could not be made, and why.
     """
     sign = prepared.competition.metric.sign
-    ordered = sorted(results, key=lambda result: -sign * result.facts["cv"])
+    ordered = sorted(results, key=lambda result: -sign * result.record.cv)
     solution = read_solution(prepared)
     cv_only = None if solution is None else why_cv_only(prepared)
     ledger = read_ledger(prepared.competition)
@@ -89,7 +89,7 @@ def used_test_images(prepared: Prepared, result: Result) -> bool:
     InputError
         When a teacher or member is not there any more.
     """
-    return bool(result.facts.get("use_test_images")) or any(
+    return result.record.use_test_images or any(
         used_test_images(prepared, source) for source in sources_of(prepared, result)
     )
 
@@ -103,8 +103,7 @@ def _row(
     ledger: list[dict[str, str]],
 ) -> Row:
     """Fill one line."""
-    name, facts = result.name, result.facts
-    options = facts.get("options") or {}
+    name, record = result.name, result.record
     difference, error = compare_runs(prepared, result, best)
     local: tuple[float | None, float | None] = (None, None)
     if solution is not None and cv_only is None:
@@ -115,12 +114,12 @@ def _row(
     public, private = _kaggle_scores(prepared, ledger, result)
     return Row(
         run=name,
-        model=facts["model"],
-        encoder=options.get("encoder"),
-        round=int(name.rpartition(".")[2]) if facts.get("pseudo") else None,
+        model=record.model,
+        encoder=record.options.get("encoder"),
+        round=int(name.rpartition(".")[2]) if record.pseudo else None,
         test_images_used=used_test_images(prepared, result),
-        cv=facts["cv"],
-        se=facts["se"],
+        cv=record.cv,
+        se=record.se,
         difference=difference,
         difference_se=error,
         verdict=_verdict(result is best, difference, error),
@@ -128,7 +127,7 @@ def _row(
         local_se=local[1],
         public=public,
         private=private,
-        seconds=facts.get("seconds"),
+        seconds=record.seconds,
         remarks=remarks_on(prepared, result, cv_only),
         pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
         beside=score_beside(prepared, result),
@@ -138,7 +137,7 @@ def _row(
 def _pseudo_precision(prepared: Prepared, result: Result, solution: dict[str, Label]) -> float | None:
     """Return which share of the test images that a run was taught is right; None where it was taught none."""
     right: list[bool] = []
-    for fold in prepared.scored if result.facts.get("pseudo") else ():
+    for fold in prepared.scored if result.record.pseudo else ():
         pseudo = (read_provenance(result.folder, fold) or {}).get("pseudo")
         for name, code in zip(pseudo["ids"], pseudo["codes"], strict=True) if pseudo else ():
             split, _, image_id = name.partition("/")

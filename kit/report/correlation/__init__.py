@@ -177,8 +177,8 @@ def write_correlation(correlation: Correlation, result: Result) -> Path:
 
 def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Encoding, float]:
     """Return a fold's fitted model, and the weight of the fine-tuned network in it."""
-    options = result.facts["options"]
-    model = MODELS[result.facts["model"]](**options | {"seed": fold_seed(options["seed"], fold)})
+    options = result.record.options
+    model = MODELS[result.record.model](**options | {"seed": fold_seed(options["seed"], fold)})
     mine = fold_folder(result.folder, fold)
     model.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
     if not isinstance(model, Swept) or model.sweep_name != "alpha":

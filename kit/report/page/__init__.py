@@ -38,7 +38,7 @@ def refresh_report(prepared: Prepared, results: Sequence[Result], skipped: dict[
     """Write the page where its runs, submissions, solution or sheets are others than then; return its path."""
     competition = prepared.competition
     home = competition.workspace.runs(competition.name)
-    runs = [(result.name, result.facts["key"], result.facts["cv"]) for result in results]
+    runs = [(result.name, result.record.key, result.record.cv) for result in results]
     sheets = [(path.name, path.stat().st_mtime_ns) for path in (*latest_sheets(prepared), *find_sheets(prepared))]
     remarks = [remarks_on(prepared, result, None) for result in results]
     plans = (competition.facts.model_dump(), competition.decision.model_dump(), solution_hash(prepared))

@@ -118,7 +118,7 @@ class Evidence:
 
     def model(self, result: Result) -> object | None:
         """Return the model of a run as its settings build it; None for an import, and for the ensemble."""
-        if result.facts["model"] not in MODELS:
+        if result.record.model not in MODELS:
             return None
         return build_model(self.prepared.competition, settings_of(self.prepared, result))
 

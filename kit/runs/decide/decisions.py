@@ -19,7 +19,7 @@ from kit.core.files import write_json
 from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.runs.decide import Rejection, find_strangers, name_strangers
-from kit.runs.store import Result, oof_rows
+from kit.runs.store import Result, Thresholds, oof_rows
 from kit.runs.store.thresholds import decide_oof, decide_test
 from kit.scoring.predictions import Predictions
 from kit.scoring.roc import Curve, confusions, describe_confusions, draw_curves, roc_curves
@@ -47,15 +47,15 @@ class Decisions:
 
     run: str
     classes: tuple[str, ...]
-    thresholds: dict[str, Any] | None
+    thresholds: Thresholds | None
     rejection: Rejection | None
     curves: list[Curve]
     counts: np.ndarray
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it for JSON."""
-        thresholds = self.thresholds and self.thresholds | {
-            "values": dict(zip(self.classes, self.thresholds["values"], strict=True))
+        thresholds = self.thresholds and self.thresholds.model_dump() | {
+            "values": dict(zip(self.classes, self.thresholds.values, strict=True))
         }
         return {
             "run": self.run,
@@ -91,7 +91,7 @@ def decided_test(prepared: Prepared, result: Result, tell: Callable[[str], None]
     """
     test, name = result.predictions("test"), prepared.competition.decision.none_of_these
     if prepared.pool.is_multilabel:
-        return decide_test(prepared, test, result.facts["thresholds"])
+        return decide_test(prepared, test, result.record.thresholds)
     if name is None:
         return test
     rejection = find_strangers(prepared, result)
@@ -109,7 +109,7 @@ def describe_decisions(prepared: Prepared, result: Result) -> Decisions:
         When a score of none of these cannot be had of this run.
     """
     labels, proba = oof_rows(prepared, result.predictions("oof"))
-    thresholds = result.facts.get("thresholds")
+    thresholds = result.record.thresholds
     rejects = prepared.competition.decision.none_of_these is not None and not prepared.pool.is_multilabel
     return Decisions(
         run=result.name,
@@ -137,7 +137,7 @@ def render_decisions(decisions: Decisions) -> Table:
         table.add_column(header, justify="left" if header == "class" else "right", overflow="fold")
     for code, (name, curve) in enumerate(zip(decisions.classes, decisions.curves, strict=True)):
         (_, wrong), (missed, found) = decisions.counts[code].tolist()
-        threshold = [f"{decisions.thresholds['values'][code]:.2f}"] if decisions.thresholds else []
+        threshold = [f"{decisions.thresholds.values[code]:.2f}"] if decisions.thresholds else []
         area = "none" if curve.auc is None else f"{curve.auc:.3f}"
         table.add_row(escape(name), str(missed + found), *threshold, area, str(found), str(missed), str(wrong))
     return table
@@ -146,8 +146,8 @@ def render_decisions(decisions: Decisions) -> Table:
 def _footnotes(decisions: Decisions) -> list[str]:
     """Say how thresholds and rejections were come by, and which curves there are not."""
     said = [own.cause for own in decisions.curves if own.cause]
-    if decisions.thresholds and decisions.thresholds["gain"] is not None:
-        gain, error = decisions.thresholds["gain"], decisions.thresholds["gain_se"]
+    if decisions.thresholds and decisions.thresholds.gain is not None:
+        gain, error = decisions.thresholds.gain, decisions.thresholds.gain_se
         taken = "they are taken" if gain > error else "not surely better: one half is kept"
         said.append(f"thresholds gain {gain:+.4f} ± {error:.4f} over one half on folds that did not choose; {taken}")
     return [*said, decisions.rejection.sentence] if decisions.rejection else said

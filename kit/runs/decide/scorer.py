@@ -160,7 +160,7 @@ def _draw(rows: np.ndarray) -> np.ndarray:
 
 def _restore_head(result: Result, fold: int, classes: tuple[str, ...]) -> Head:
     """Return one fold's fitted head; refuse a run whose logits cannot be had."""
-    model_type, mine = MODELS.get(result.facts["model"]), fold_folder(result.folder, fold)
+    model_type, mine = MODELS.get(result.record.model), fold_folder(result.folder, fold)
     tensors = read_tensors(mine / WEIGHTS) if (mine / WEIGHTS).exists() else {}
     if not (isinstance(model_type, type) and issubclass(model_type, Head)) or not tensors or are_copies(tensors):
         heads = some(name for name, own in MODELS.items() if issubclass(own, Head))
@@ -168,7 +168,7 @@ def _restore_head(result: Result, fold: int, classes: tuple[str, ...]) -> Head:
             f'[decision] score = "energy" needs the logits of one head, which {result.name} does not keep; they can be '
             f'had of {heads} without bags or seeds; or take score = "combined"'
         )
-    model = model_type(**result.facts["options"])
+    model = model_type(**result.record.options)
     model.restore(tensors, classes)
     model.settle(read_json(mine / "settled.json"))
     return model
@@ -186,9 +186,9 @@ def _encoders_of(prepared: Prepared, result: Result) -> list[tuple[str, dict[str
 
 def _options_of(prepared: Prepared, result: Result) -> Iterator[dict[str, Any]]:
     """Give the options of a run, or of the members that weigh in an ensemble."""
-    yield result.facts.get("options") or {}
-    imported = list_imported(prepared) if "members" in result.facts else ()
-    for name, key in result.facts.get("members", {}).items():
-        if result.facts["weights"][name] > 0:
+    yield result.record.options
+    imported = list_imported(prepared) if result.record.members else ()
+    for name, key in result.record.members.items():
+        if result.record.weights[name] > 0:
             place = IMPORTED if name in imported else key
             yield from _options_of(prepared, result_at(prepared, name, place))

@@ -149,13 +149,13 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         refitted = fold_folder(folder, EVERYTHING) / f"{split}.parquet"
         said = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
         write_predictions(folder / f"{split}.parquet", said)
-    facts = describe_run(prepared, run.name, oof) | {
+    document = describe_run(prepared, run.name, oof) | {
         "key": key,
         "model": run.model,
         "options": dataclasses.asdict(build_model(prepared.competition, run)),
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
         "diary": read_diary(prepared, folder),
-        "teachers": {teacher.name: teacher.facts["key"] for teacher in teachers_of(prepared, run)},
+        "teachers": {teacher.name: teacher.record.key for teacher in teachers_of(prepared, run)},
         "use_test_images": run.use_test_images,
         "refit": run.refit,
         "exclude": describe_exclusion(prepared, run),
@@ -163,9 +163,9 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "optimistic": _look_at_prompts(prepared, run),
         "seconds": round(sum(read_fitted(folder, fold)["seconds"] for fold in prepared.scored), 1),
     }
-    score = f"{prepared.competition.data.score_name} {facts['cv']:.4f} +- {facts['se']:.4f}"
-    stage("train", f"{run.name}: {score}, {facts['seconds']:.0f} s")
-    result = write_result(run.name, folder, facts)
+    score = f"{prepared.competition.data.score_name} {document['cv']:.4f} +- {document['se']:.4f}"
+    stage("train", f"{run.name}: {score}, {document['seconds']:.0f} s")
+    result = write_result(run.name, folder, document)
     for remark in remarks_on(result):
         warn(remark)
     return result

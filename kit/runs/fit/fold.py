@@ -43,7 +43,7 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
         return
     mine, started = fold_folder(folder, fold), time.perf_counter()
     model, labeled, diary = fit_model(prepared, run, fold, mine)
-    teachers = [{"name": own.name, "key": own.facts["key"], "fold": fold} for own in teachers_of(prepared, run)]
+    teachers = [{"name": own.name, "key": own.record.key, "fold": fold} for own in teachers_of(prepared, run)]
     facts = {"fold": fold, "teachers": teachers, "diary": diary}
     write_json(mine / "provenance.json", provenance(labeled) | facts, indent=None)
     _write_training(mine, model)

@@ -117,6 +117,6 @@ def describe_end(prepared: Prepared, name: str) -> str | None:
 
 def remarks_on(result: Result) -> list[str]:
     """Return what a user must know of a round's pseudo labels, one sentence each."""
-    if not result.facts.get("diary"):
+    if not result.record.pseudo_choice:
         return []
-    return [f"{result.name}: {said}" for said in remarks(result.facts["diary"], result.facts["pseudo"])]
+    return [f"{result.name}: {said}" for said in remarks(result.record.pseudo_choice, result.record.pseudo)]

@@ -26,7 +26,7 @@ from kit.models.model import Swept
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import read_exclusion
 from kit.runs.store.imported import read_import, what_is_gone
-from kit.runs.store.result import EVERYTHING, Result, read_facts, run_folder
+from kit.runs.store.result import EVERYTHING, Result, read_record, read_result, run_folder
 from kit.runs.store.score import is_worse, score_anew
 from kit.scoring.predictions import Predictions, concatenate
 
@@ -94,7 +94,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
         parts.append(run.pseudo.model_dump(exclude={"rounds"}))
         if run.pseudo.cores is not None:
             parts.extend(_encoder_identity(prepared, run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
-        parts.extend(teacher.facts["key"] for teacher in teachers_of(prepared, run))
+        parts.extend(teacher.record.key for teacher in teachers_of(prepared, run))
     return key_of(parts)
 
 
@@ -140,10 +140,10 @@ def settings_of(prepared: Prepared, result: Result) -> Run:
 def find_run(prepared: Prepared, run: Run) -> Result | None:
     """Return the finished run of exactly these settings."""
     folder = run_folder(prepared, run, run_key(prepared, run))
-    facts = read_facts(folder)
-    if not facts or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
+    result = read_result(run.name, folder)
+    if result is None or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
         return None
-    return score_anew(prepared, Result(run.name, folder, facts))
+    return score_anew(prepared, result)
 
 
 def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
@@ -180,8 +180,8 @@ def runs_of_other_folds(prepared: Prepared) -> list[str]:
     home = prepared.competition.workspace.runs(prepared.competition.name)
     keys: dict[str, set[str]] = {}
     for file in sorted(home.glob("*/*/run.json")):
-        facts = read_facts(file.parent) or {}
-        keys.setdefault(file.parents[1].name, set()).add(facts.get("fold_key", prepared.fold_key))
+        record = read_record(file.parent)
+        keys.setdefault(file.parents[1].name, set()).add(record.fold_key if record else prepared.fold_key)
     return [name for name, own in keys.items() if prepared.fold_key not in own]
 
 
@@ -194,12 +194,12 @@ def result_at(prepared: Prepared, name: str, key: str) -> Result:
         When it is not there.
     """
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / key
-    facts = read_facts(folder)
-    if not facts and (own := read_import(prepared, name)) and own.facts["key"] == key:
-        folder, facts = own.folder, own.facts
-    if not facts:
+    result = read_result(name, folder)
+    if result is None and (imported := read_import(prepared, name)) and imported.record.key == key:
+        result = imported
+    if result is None:
         raise InputError(f"{folder}: the run is not there or not finished; {_remedy(prepared.competition, name)}")
-    return score_anew(prepared, Result(name, folder, facts))
+    return score_anew(prepared, result)
 
 
 def _remedy(competition: Competition, name: str) -> str:

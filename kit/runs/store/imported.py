@@ -14,7 +14,7 @@ from kit.core.files import hash_file, key_of
 from kit.core.terminal import warn
 from kit.data.prepared import Prepared
 from kit.data.table.scan import read_csv
-from kit.runs.store.result import IMPORTED, Result, read_facts, write_result
+from kit.runs.store.result import IMPORTED, Result, read_result, write_result
 from kit.runs.store.score import describe_run
 from kit.scoring.predictions import Predictions, write_predictions
 
@@ -43,16 +43,15 @@ def stale_imports(prepared: Prepared) -> dict[str, str]:
 def read_import(prepared: Prepared, name: str) -> Result | None:
     """Return the predictions imported by a name, whatever they were made for, or None."""
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
-    facts = read_facts(folder)
-    return Result(name, folder, facts) if facts else None
+    return read_result(name, folder)
 
 
 def what_is_gone(prepared: Prepared, own: Result) -> str | None:
     """Return what an import was made for and is gone by now, or None."""
-    if own.facts["fold_key"] != prepared.fold_key:
+    if own.record.fold_key != prepared.fold_key:
         return "other folds or labels"
-    then, now = own.facts.get("images_key"), import_images_key(prepared)
-    same = own.facts.get("pool_key") == prepared.pool.key if then is None else then == now  # older ones know the pool
+    then, now = own.record.images_key, import_images_key(prepared)
+    same = own.record.pool_key == prepared.pool.key if then is None else then == now  # older ones know the pool
     return None if same else "other images"
 
 
@@ -95,14 +94,14 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
     rows = prepared.labeled[prepared.scored_rows]
     oof_predictions = _read(oof, prepared, prepared.pool.ids[rows])
     test_predictions = _read(test, prepared, prepared.pool.ids[prepared.split("test")], prepared.broken_test)
-    facts = describe_run(prepared, name, oof_predictions)
-    facts |= {"key": key_of(hash_file(oof), hash_file(test)), "model": IMPORTED, "teachers": {}, "seconds": None}
-    facts["images_key"] = import_images_key(prepared)
+    document = describe_run(prepared, name, oof_predictions)
+    document |= {"key": key_of(hash_file(oof), hash_file(test)), "model": IMPORTED, "teachers": {}, "seconds": None}
+    document["images_key"] = import_images_key(prepared)
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
     (folder / "run.json").unlink(missing_ok=True)  # else a kill would leave these predictions under the old key
     write_predictions(folder / "oof.parquet", oof_predictions)
     write_predictions(folder / "test.parquet", test_predictions)
-    return write_result(name, folder, facts)
+    return write_result(name, folder, document)
 
 
 def _read(path: Path, prepared: Prepared, wanted: np.ndarray, spare: Collection[str] = ()) -> Predictions:

@@ -5,9 +5,11 @@ Reads and writes ``runs/NAME/RUN/KEY/run.json``, and reads what lies beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kit.config.competition import Run
 from kit.core.files import read_json, read_object, write_json
@@ -18,9 +20,101 @@ from kit.scoring.predictions import Predictions, read_predictions
 IMPORTED = "imported"
 REFIT = "refit"  # the folder of the model that was fitted on every label
 EVERYTHING = 10_000  # its number in place of a fold's: no image is in that fold, so all are in its training
-NUMBER = int | float
-FACTS = {"key": str, "model": str, "fold_key": str, "metric": str, "cv": NUMBER, "se": NUMBER, "teachers": dict}
-ENSEMBLE_FACTS = {"members": dict, "weights": dict, "temperatures": dict, "shrinkage": NUMBER}
+OF_ENSEMBLE = {"members", "weights", "temperatures", "shrinkage"}
+
+
+class Thresholds(BaseModel):
+    """Hold the thresholds of a run with several labels per image.
+
+    Parameters
+    ----------
+    values
+        One per class, for new images: chosen on all oof rows.
+    gain, gain_se
+        What they add to the score over one half, and one standard error; None where the user gave them.
+    per_fold
+        By block of oof rows, one per class: those that the other blocks chose.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    values: list[float]
+    gain: float | None
+    gain_se: float | None
+    per_fold: dict[str, list[float]]
+
+
+class RunRecord(BaseModel):
+    """Hold what run.json says of a finished run; what only some runs have is empty in the others.
+
+    Parameters
+    ----------
+    cv, se
+        The score of the oof in `metric`, and one standard error.
+    left_out
+        Classes of which the metric says nothing.
+    decision, thresholds
+        The key of how several labels per image are decided for, and the thresholds; None where an image has one.
+    seconds
+        Of training; None for an import.
+    images_key
+        The images that an import is of.
+    weights, temperatures, shrinkage, members
+        Of an ensemble, by member; `members` holds their keys, `shrinkage` is 0 where the weights are equal.
+    pseudo, pseudo_choice
+        The keys of ``pseudo``, and which labels were chosen in the mean of the folds ("diary" on the disk).
+    teachers
+        Their keys, by name.
+    chosen
+        The swept setting of every fold, and the scores that chose it.
+    optimistic
+        Prompt lists that were written after a score was seen.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", validate_by_name=True, protected_namespaces=())
+
+    cv: float
+    se: float
+    metric: str
+    metric_key: str | None = None
+    left_out: list[str] = []
+    decision: str | None = None
+    thresholds: Thresholds | None = None
+    name: str = ""
+    classes: list[str] = []
+    fold_key: str
+    pool_key: str | None = None
+    versions: dict[str, str] = {}
+    kit: str = ""
+    commit: str = ""
+    made: str = ""
+    weights: dict[str, float] = {}
+    temperatures: dict[str, float] = {}
+    shrinkage: float = 0.0
+    members: dict[str, str] = {}
+    key: str
+    model: str
+    options: dict[str, Any] = {}
+    pseudo: dict[str, Any] | None = None
+    pseudo_choice: dict[str, Any] | None = Field(None, alias="diary")
+    teachers: dict[str, str]
+    use_test_images: bool = False
+    refit: bool = False
+    exclude: dict[str, Any] | None = None
+    chosen: dict[str, Any] = {}
+    optimistic: list[str] = []
+    seconds: float | None = None
+    images_key: str | None = None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Return the keys of the teachers and members, by name."""
+        return self.teachers | self.members
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return what run.json holds."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 @dataclass(frozen=True)
@@ -33,21 +127,25 @@ class Result:
         The run.
     folder
         Where its files lie.
-    facts
+    record
         The content of run.json.
     """
 
     name: str
     folder: Path
-    facts: dict[str, Any]
+    record: RunRecord
 
     def predictions(self, split: str) -> Predictions:
         """Read the run's ``"oof"``, ``"test"`` or ``"unlabeled"`` predictions."""
         return read_predictions(self.folder / f"{split}.parquet")
 
     def fold_predictions(self, fold: int, split: str) -> Predictions:
-        """Read what one fold's model said."""
+        """Read the predictions of one fold's model."""
         return read_predictions(fold_folder(self.folder, fold) / f"{split}.parquet")
+
+    def with_record(self, **changes: Any) -> Result:
+        """Return the run with other values in its record; nothing is written."""
+        return replace(self, record=RunRecord.model_validate(self.record.document | changes))
 
 
 def fold_folder(folder: Path, fold: int) -> Path:
@@ -55,11 +153,19 @@ def fold_folder(folder: Path, fold: int) -> Path:
     return folder / (REFIT if fold == EVERYTHING else f"fold_{fold}")
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> RunRecord | None:
     """Return a run's run.json; None where there is none, or it is not as the kit writes it: the run is not finished."""
-    wanted = FACTS | (ENSEMBLE_FACTS if folder.parent.name == ENSEMBLE else {})
-    facts = read_object(folder / "run.json", *wanted)
-    return facts if facts and all(isinstance(facts[name], kind) for name, kind in wanted.items()) else None
+    try:
+        record = RunRecord.model_validate(read_json(folder / "run.json"))
+    except ValidationError:
+        return None
+    return record if folder.parent.name != ENSEMBLE or record.model_fields_set >= OF_ENSEMBLE else None
+
+
+def read_result(name: str, folder: Path) -> Result | None:
+    """Return the run that lies in a folder; None where it is not finished."""
+    record = read_record(folder)
+    return Result(name, folder, record) if record else None
 
 
 def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
@@ -70,10 +176,10 @@ def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
     return ledger if is_ours and {"ids", "codes"} <= ledger["pseudo"].keys() else None
 
 
-def write_result(name: str, folder: Path, facts: dict[str, Any]) -> Result:
+def write_result(name: str, folder: Path, document: dict[str, Any]) -> Result:
     """Write run.json, last of a run's files: with it the run is finished."""
-    write_json(folder / "run.json", facts)
-    return Result(name, folder, read_json(folder / "run.json"))  # as every later call will read it
+    write_json(folder / "run.json", document)
+    return Result(name, folder, RunRecord.model_validate(read_json(folder / "run.json")))  # as read later
 
 
 def run_folder(prepared: Prepared, run: Run, key: str) -> Path:

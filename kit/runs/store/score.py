@@ -5,7 +5,6 @@ Arrays of predictions in, numbers out; writes nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.metadata
 import subprocess
@@ -18,7 +17,7 @@ import numpy as np
 from kit import __version__
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
-from kit.runs.store.thresholds import decide_oof, decision_key, describe_thresholds
+from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
 from kit.scoring.metrics import paired_difference, score_with_error
 from kit.scoring.predictions import Predictions
 
@@ -42,21 +41,24 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
 def score_anew(prepared: Prepared, result: Result) -> Result:
     """Return a run scored by the competition's metric and thresholds, also if others counted when it was made."""
     today = (prepared.competition.metric.key, decision_key(prepared))
-    if (result.facts.get("metric_key"), result.facts.get("decision")) == today:
+    if (result.record.metric_key, result.record.decision) == today:
         return result
-    return dataclasses.replace(result, facts=result.facts | _score(prepared, result.predictions("oof")))
+    return result.with_record(**_score(prepared, result.predictions("oof")))
 
 
 def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
     """Return CV and standard error in the competition's metric."""
     metric = prepared.competition.metric
     labels, proba = oof_rows(prepared, oof)
-    decision = describe_thresholds(prepared, labels, proba)
-    proba = decide_oof(prepared, proba, decision["thresholds"])
+    thresholds = thresholds_of(prepared, labels, proba)
+    proba = decide_oof(prepared, proba, thresholds)
     cv, error = score_with_error(metric, labels, proba, prepared.scored_groups)
-    left_out = metric.classes_left_out(labels, prepared.classes)
-    facts = {"cv": cv, "se": error, "metric": metric.name, "metric_key": metric.key, "left_out": left_out}
-    return facts | decision
+    left_out = list(metric.classes_left_out(labels, prepared.classes))
+    scored = {"cv": cv, "se": error, "metric": metric.name, "metric_key": metric.key, "left_out": left_out}
+    return scored | {
+        "decision": decision_key(prepared),
+        "thresholds": None if thresholds is None else thresholds.model_dump(),
+    }
 
 
 def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +76,7 @@ def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarr
 def decided_rows(prepared: Prepared, result: Result) -> tuple[np.ndarray, np.ndarray]:
     """Return what `oof_rows` does, for which one half is the threshold where an image may have several labels."""
     labels, proba = oof_rows(prepared, result.predictions("oof"))
-    return labels, decide_oof(prepared, proba, result.facts.get("thresholds"))
+    return labels, decide_oof(prepared, proba, result.record.thresholds)
 
 
 def is_worse(prepared: Prepared, ours: Result, theirs: Result) -> bool:

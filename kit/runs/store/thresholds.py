@@ -11,8 +11,10 @@ import numpy as np
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
 from kit.core.names import COMPETITION_FILE
+from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.data.folds import assign_folds
 from kit.data.prepared import Prepared
+from kit.runs.store.result import Thresholds
 from kit.scoring.predictions import Predictions
 from kit.scoring.thresholds import Chosen, apply, choose_thresholds, nest_thresholds
 
@@ -42,25 +44,17 @@ def decision_key(prepared: Prepared) -> str | None:
     return key_of("nested" if fixed is None else fixed.tolist())
 
 
-def sent_key(prepared: Prepared, thresholds: dict[str, Any] | None) -> str:
-    """Return the key of what is decided of a run's test probabilities before they are sent; "" where nothing is.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    thresholds
-        As run.json has them; None where an image has one label.
-    """
+def sent_key(prepared: Prepared, thresholds: Thresholds | None) -> str:
+    """Return the key of what is decided of a run's test probabilities before they are sent; "" where nothing is."""
     if thresholds is not None:
-        return key_of(thresholds["values"])
+        return key_of(thresholds.values)
     plan = prepared.competition.decision
     if plan.none_of_these is None:
         return ""
     return key_of(plan.none_of_these, plan.score, plan.encoder, plan.encoder_args, plan.accept_rate)
 
 
-def read_thresholds(prepared: Prepared) -> np.ndarray | None:
+def read_thresholds(prepared: Prepared) -> Weights | None:
     """Return the thresholds that the user gave, (n_classes,); None where they are to be chosen.
 
     Raises
@@ -72,8 +66,8 @@ def read_thresholds(prepared: Prepared) -> np.ndarray | None:
     given, where = competition.decision.thresholds, f"{competition.file}: [decision] thresholds"
     if given == "nested":
         return None
-    if isinstance(given, float):
-        return np.full(len(classes), given)
+    if isinstance(given, int | float):
+        return np.full(len(classes), float(given))
     if isinstance(given, str):
         where = str(competition.folder / given)
         given = _read_file(prepared, given)
@@ -99,60 +93,58 @@ def _read_file(prepared: Prepared, name: str) -> dict[str, Any]:
         raise InputError(f"{path}: not TOML: {error}; write lines of class = 0.3") from error
 
 
-def describe_thresholds(prepared: Prepared, labels: np.ndarray, proba: np.ndarray) -> dict[str, Any]:
-    """Return what run.json says of a run's thresholds, those of each fold as the other folds choose them.
+def thresholds_of(prepared: Prepared, labels: Labels, proba: Proba) -> Thresholds | None:
+    """Return the thresholds for a run's predictions, those of each fold as the other folds choose them.
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     labels, proba
         Of the scored images, in the order of `scored_rows`.
+
+    Returns
+    -------
+    Thresholds or None
+        None where an image has one label.
     """
-    key = decision_key(prepared)
-    if key is None:
-        return {"decision": None, "thresholds": None}
+    if not prepared.pool.is_multilabel:
+        return None
     fixed, blocks = read_thresholds(prepared), scored_blocks(prepared)
     if fixed is None:
         arguments = (prepared.competition.metric, labels, proba, blocks, prepared.hierarchy, prepared.scored_groups)
         chosen, nested = choose_thresholds(*arguments), nest_thresholds(*arguments)
     else:
         chosen, nested = Chosen(fixed, None, None), dict.fromkeys(np.unique(blocks).tolist(), fixed)
-    said = {"values": chosen.thresholds.round(6).tolist(), "gain": chosen.gain, "gain_se": chosen.gain_se}
-    said["per_fold"] = {str(block): own.round(6).tolist() for block, own in nested.items()}
-    return {"decision": key, "thresholds": said}
+    return Thresholds(
+        values=chosen.thresholds.round(6).tolist(),
+        gain=chosen.gain,
+        gain_se=chosen.gain_se,
+        per_fold={str(block): values.round(6).tolist() for block, values in nested.items()},
+    )
 
 
-def decide_oof(prepared: Prepared, proba: np.ndarray, thresholds: dict[str, Any] | None) -> np.ndarray:
-    """Return oof probabilities for which one half is the threshold that other folds chose, (n_images, n_classes).
+def decide_oof(prepared: Prepared, proba: Proba, thresholds: Thresholds | None) -> Proba:
+    """Return oof probabilities, in the order of `scored_rows`, for which one half is the threshold other folds chose.
 
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    proba
-        Of the scored images, in the order of `scored_rows`.
-    thresholds
-        As run.json has them; None where an image has one label.
+    Without thresholds, where an image has one label, they stay as they are.
     """
     if thresholds is None:
         return proba
     shifted, blocks = np.empty(proba.shape), scored_blocks(prepared)
     for block in np.unique(blocks):
-        mine = blocks == block
-        shifted[mine] = apply(proba[mine], np.array(thresholds["per_fold"][str(block)]), prepared.hierarchy)
+        is_here = blocks == block
+        shifted[is_here] = apply(proba[is_here], np.array(thresholds.per_fold[str(block)]), prepared.hierarchy)
     return shifted
 
 
-def decide_test(prepared: Prepared, said: Predictions, thresholds: dict[str, Any] | None) -> Predictions:
+def decide_test(prepared: Prepared, predictions: Predictions, thresholds: Thresholds | None) -> Predictions:
     """Return predictions of new images for which one half is the threshold that all oof rows chose."""
     if thresholds is None:
-        return said
-    thresholds = thresholds["values"]
-    return dataclasses.replace(said, proba=apply(said.proba, np.array(thresholds), prepared.hierarchy))
+        return predictions
+    proba = apply(predictions.proba, np.array(thresholds.values), prepared.hierarchy)
+    return dataclasses.replace(predictions, proba=proba)
 
 
-def scored_blocks(prepared: Prepared) -> np.ndarray:
+def scored_blocks(prepared: Prepared) -> Groups:
     """Return the folds of the scored rows; a single hold-out is split into blocks for cross-fitting."""
     rows = prepared.scored_rows
     if len(prepared.scored) > 1:

@@ -26,7 +26,7 @@ from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.seen import SCORED
 from kit.runs.store import oof_rows, rounds_of, run_key
 from kit.runs.store.build import build_model
-from kit.runs.store.thresholds import decide_oof, describe_thresholds
+from kit.runs.store.thresholds import decide_oof, thresholds_of
 from kit.scoring.predictions import Predictions, concatenate, read_predictions, write_predictions
 
 
@@ -94,7 +94,7 @@ def decided(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarra
         one half is the threshold.
     """
     labels, proba = oof_rows(prepared, oof)
-    return labels, decide_oof(prepared, proba, describe_thresholds(prepared, labels, proba)["thresholds"])
+    return labels, decide_oof(prepared, proba, thresholds_of(prepared, labels, proba))
 
 
 def _score(prepared: Prepared, oof: Predictions) -> float:

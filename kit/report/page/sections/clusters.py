@@ -17,7 +17,7 @@ def build(evidence: Evidence) -> Section | None:
     """Return, for the runs of the model `clusters`, how the first fold's labels fall into its clusters."""
     parts: list[Part] = []
     for result in evidence.ordered:
-        if result.facts["model"] == "clusters" and (drawn := _draw(evidence, result)) is not None:
+        if result.record.model == "clusters" and (drawn := _draw(evidence, result)) is not None:
             parts.append(drawn)
     return Section("clusters", "Clusters against classes", parts) if parts else None
 

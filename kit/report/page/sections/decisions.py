@@ -28,23 +28,23 @@ def build(evidence: Evidence) -> Section | None:
 
 def _thresholds(found: Decisions) -> list[Part]:
     """Give every class's threshold, those that the folds chose beside it, and what they are worth."""
-    facts = found.thresholds
-    order = np.argsort([-own for own in facts["values"]], kind="stable")
+    thresholds = found.thresholds
+    order = np.argsort([-own for own in thresholds.values], kind="stable")
     names = [found.classes[i] for i in order]
     per_fold = [
         Series(f"without fold {fold}", names, [own[i] for i in order], kind="points")
-        for fold, own in facts["per_fold"].items()
+        for fold, own in thresholds.per_fold.items()
     ]
-    used = Series("for test images", names, [facts["values"][i] for i in order], kind="bars")
+    used = Series("for test images", names, [thresholds.values[i] for i in order], kind="bars")
     caption = "A class is said from its threshold on. Each fold's images are decided by what the other folds chose."
     rows = [
-        [name, Measured(facts["values"][code]), *counts.ravel().tolist()[1:]]
+        [name, Measured(thresholds.values[code]), *counts.ravel().tolist()[1:]]
         for code, (name, counts) in enumerate(zip(found.classes, found.counts, strict=True))
     ]
     parts: list[Part] = []
-    if facts["gain"] is not None:
-        taken = "they are taken" if facts["gain"] > facts["gain_se"] else "not surely better, so one half is kept"
-        gain = f"{facts['gain']:+.4f} ± {facts['gain_se']:.4f}"
+    if thresholds.gain is not None:
+        taken = "they are taken" if thresholds.gain > thresholds.gain_se else "not surely better, so one half is kept"
+        gain = f"{thresholds.gain:+.4f} ± {thresholds.gain_se:.4f}"
         parts.append(Text(f"Thresholds gain {gain} over one half on folds that did not choose them: {taken}."))
     chart = Plot(
         "thresholds", "Threshold of every class", "probability", "", caption,

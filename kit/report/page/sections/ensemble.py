@@ -13,25 +13,25 @@ MOST_MEMBERS = 8  # left out one by one, the heaviest: each costs a nested fit
 def build(evidence: Evidence) -> Section | None:
     """Return weights, temperatures and the paired difference that each member makes."""
     combined = next((result for result in evidence.results if result.name == ENSEMBLE), None)
-    if combined is None or len(combined.facts["weights"]) < 2:
+    if combined is None or len(combined.record.weights) < 2:
         return None
-    facts = combined.facts
-    names = sorted(facts["weights"], key=lambda name: -facts["weights"][name])
+    record = combined.record
+    names = sorted(record.weights, key=lambda name: -record.weights[name])
     weights = Plot(
         "ensemble-weights",
         "Weights of the members",
         "weight",
         "",
-        _shrinkage(facts["shrinkage"]),
-        series=[Series("weight", names, [facts["weights"][name] for name in names], kind="bars")],
+        _shrinkage(record.shrinkage),
+        series=[Series("weight", names, [record.weights[name] for name in names], kind="bars")],
         upright=True,
     )
     lost = leave_one_out(evidence.prepared, members_of(evidence.prepared), names[:MOST_MEMBERS])
     rows = [
         [
             name,
-            Measured(facts["weights"][name]),
-            Measured(facts["temperatures"][name], digits=2),
+            Measured(record.weights[name]),
+            Measured(record.temperatures[name], digits=2),
             Measured(*lost.get(name, (None, None)), 4),
         ]
         for name in names

@@ -36,7 +36,7 @@ def _rounds(evidence: Evidence) -> Iterator[list[str]]:
 
 def _settings(evidence: Evidence) -> Iterator[list[str]]:
     for result in evidence.ordered:
-        chosen = result.facts.get("chosen")
+        chosen = result.record.chosen
         if chosen and len(chosen["values"]) > 1:
             plain = sum(value == chosen["values"][0] for value in chosen["per_fold"].values())
             if plain == len(chosen["per_fold"]):
@@ -48,6 +48,6 @@ def _settings(evidence: Evidence) -> Iterator[list[str]]:
 
 def _members(evidence: Evidence) -> Iterator[list[str]]:
     combined = next((result for result in evidence.results if result.name == ENSEMBLE), None)
-    weights = combined.facts["weights"] if combined else {}
+    weights = combined.record.weights if combined else {}
     if none := [name for name, weight in weights.items() if weight < NO_WEIGHT]:
         yield [f"in the ensemble: {', '.join(none)}", "learned weights of zero"]

@@ -19,9 +19,9 @@ def build(evidence: Evidence) -> Section | None:
     prepared = evidence.prepared
     runs = prepared.competition.runs
     encoders = dict.fromkeys(
-        result.facts["options"]["encoder"]
+        result.record.options["encoder"]
         for result in evidence.results
-        if result.facts.get("options")
+        if result.record.options
         and (run := runs.get(result.name))
         and prompt_lists(build_model(prepared.competition, run))
     )

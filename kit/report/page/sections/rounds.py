@@ -15,9 +15,7 @@ def build(evidence: Evidence) -> Section | None:
     """Return the rounds of every run with pseudo labels, dropped ones too."""
     parts: list[Part] = []
     for name, run in evidence.prepared.competition.runs.items():
-        if run.pseudo is None or not any(
-            result.facts.get("pseudo") and _base(result) == name for result in evidence.results
-        ):
+        if run.pseudo is None or not any(result.record.pseudo and _base(result) == name for result in evidence.results):
             continue
         made = finished_rounds(evidence.prepared, name)
         if made:
@@ -31,9 +29,9 @@ def _base(result: Result) -> str:
 
 def _draw(evidence: Evidence, name: str, made: Sequence[Result]) -> Iterator[Part]:
     yield _table(evidence, name, made)
-    taught = [result for result in made if result.facts["diary"]["n_chosen"]]
+    taught = [result for result in made if result.record.pseudo_choice["n_chosen"]]
     if taught:
-        classes = list(taught[0].facts["diary"]["per_class"])
+        classes = list(taught[0].record.pseudo_choice["per_class"])
         yield Heatmap(
             f"picked-{name}",
             f"{name}: images picked per class",
@@ -42,7 +40,7 @@ def _draw(evidence: Evidence, name: str, made: Sequence[Result]) -> Iterator[Par
             "Mean over the folds.",
             row_names=classes,
             column_names=[result.name.rpartition(".")[2] for result in taught],
-            values=[[result.facts["diary"]["per_class"][own] for result in taught] for own in classes],
+            values=[[result.record.pseudo_choice["per_class"][own] for result in taught] for own in classes],
         )
     worst = [_worst(evidence, result) for result in made]
     rounds = [result.name.rpartition(".")[2] for result in made]
@@ -70,13 +68,13 @@ def _table(evidence: Evidence, name: str, made: Sequence[Result]) -> Table:
     ]
     rows = []
     for result in made:
-        diary, facts = result.facts["diary"], result.facts
+        diary, record = result.record.pseudo_choice, result.record
         before = diary["before"] or {}
         precision = next((row.pseudo_precision for row in evidence.board if row.run == result.name), None)
         rows.append(
             [
                 result.name,
-                Measured(facts["cv"], facts["se"]),
+                Measured(record.cv, record.se),
                 diary["n_chosen"],
                 Measured(diary["keep_rate"], digits=2),
                 Measured(before.get("overlap"), digits=2),

@@ -25,7 +25,7 @@ def build(evidence: Evidence) -> Section:
     """Return a fold of parts for the ensemble and for the best runs; the first is open."""
     folds = [
         Fold(
-            f"{result.name} · {result.facts['metric']} {result.facts['cv']:.4f} ± {result.facts['se']:.4f}",
+            f"{result.name} · {result.record.metric} {result.record.cv:.4f} ± {result.record.se:.4f}",
             list(_parts(evidence, result)),
             is_open=number == 0,
         )

@@ -15,13 +15,13 @@ from kit.runs.store import Result
 
 def build(evidence: Evidence) -> Section | None:
     """Return the curves of swept numbers and the table of swept settings."""
-    swept = [result for result in evidence.ordered if result.facts.get("chosen")]
-    swept = [result for result in swept if len(result.facts["chosen"]["values"]) > 1]
+    swept = [result for result in evidence.ordered if result.record.chosen]
+    swept = [result for result in swept if len(result.record.chosen["values"]) > 1]
     if not swept:
         return None
     metric = evidence.prepared.competition.facts.metric
-    curves = [_curve(result, metric) for result in swept if _is_number(result.facts["chosen"]["values"][0])]
-    others = [result for result in swept if not _is_number(result.facts["chosen"]["values"][0])]
+    curves = [_curve(result, metric) for result in swept if _is_number(result.record.chosen["values"][0])]
+    others = [result for result in swept if not _is_number(result.record.chosen["values"][0])]
     parts: list[Part] = [*curves]
     if others:
         parts.append(_table(others))
@@ -34,7 +34,7 @@ def _is_number(value: Any) -> bool:
 
 def _curve(result: Result, metric: str) -> Plot:
     """Draw the metric over the setting: per fold, pooled, and what each fold was given."""
-    chosen = result.facts["chosen"]
+    chosen = result.record.chosen
     values, per_fold = chosen["values"], chosen["per_fold"]
     series = [Series(f"fold {fold}", values, curve, kind="dashes") for fold, curve in chosen["curve_per_fold"].items()]
     series.append(Series("all folds", values, chosen["curve"]))
@@ -53,7 +53,7 @@ def _curve(result: Result, metric: str) -> Plot:
 def _table(results: Sequence[Result]) -> Table:
     rows = []
     for result in results:
-        chosen = result.facts["chosen"]
+        chosen = result.record.chosen
         counts: dict[str, int] = {}
         for value in chosen["per_fold"].values():
             said = _describe(value, chosen["values"])

@@ -9,7 +9,7 @@ from kit.report.page.parts import Part, Plot, Section, Series, Table
 
 def build(evidence: Evidence) -> Section | None:
     """Return seconds per run, and per stage of the last call that did any work."""
-    taken = {result.name: result.facts["seconds"] for result in evidence.results if result.facts.get("seconds")}
+    taken = {result.name: result.record.seconds for result in evidence.results if result.record.seconds}
     if not taken:
         return None
     names = sorted(taken, key=lambda name: -taken[name])
