@@ -41,7 +41,9 @@ def models_(
     text = "\n".join([*textwrap.wrap(f"{name}: {describe_model(name)}", width), "", *_lines(options, width)])
     document = {"model": name, "summary": describe_model(name), "tasks": tasks_of(MODELS[name])}
     say(text, document | {"options": [asdict(own) for own in options]})
-    terminal.note("every run may also have pseudo, use_test_images, bags, seeds, refit, exclude and search: README.md")
+    terminal.note(
+        "every run may also have pseudo, use_test_images, bags, seeds, refit, exclude and search: kit/config/README.md"
+    )
 
 
 def _table(said: dict[str, dict[str, Any]]) -> Table:

@@ -199,13 +199,13 @@ def test_the_time_limit_stops_encoding_between_blocks_and_a_later_call_goes_on(p
     assert np.linalg.norm(values, axis=1) == pytest.approx(np.ones(39), abs=2e-3)
 
 
-def test_the_model_in_the_readme_works_as_it_is_printed(colours, monkeypatch):
-    readme = (HOME.parents[1] / "README.md").read_text(encoding="utf-8")
+def test_the_model_in_contributing_works_as_it_is_printed(colours, monkeypatch):
+    readme = (HOME.parents[1] / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
     source = readme.partition("```python\n")[2].partition("```")[0]
     module = types.ModuleType("nearest_mean")
     monkeypatch.setitem(sys.modules, "nearest_mean", module)
     monkeypatch.setattr("inspect.getsource", lambda _: source)  # it has no file here
-    exec(compile(source, "README.md", "exec"), module.__dict__)
+    exec(compile(source, "CONTRIBUTING.md", "exec"), module.__dict__)
     monkeypatch.setitem(MODELS, "nearest_mean", module.NearestMean)
     prepared = prepare(colours(f'[runs.nearest_mean]\nmodel = "nearest_mean"\nencoder = "{TINY_CLIP}"'))
     check_run(prepared, "nearest_mean")
