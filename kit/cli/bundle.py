@@ -14,7 +14,7 @@ from kit.core.errors import InputError
 
 if TYPE_CHECKING:
     from kit.data.prepared import Prepared
-    from kit.kaggle.bundle.writing import Written
+    from kit.kaggle.bundle import WrittenBundle
     from kit.runs.store import Result
 
 
@@ -42,7 +42,7 @@ def bundle(
     from kit.core import terminal
     from kit.core.deadline import parse_duration
     from kit.core.names import ENSEMBLE
-    from kit.kaggle.bundle.writing import write_bundle
+    from kit.kaggle.bundle import write_bundle
 
     if not re.fullmatch(r"[A-Za-z0-9-]+", owner):
         raise InputError(f"--owner {owner}: a name at Kaggle, as in your profile's address: letters, digits and -")
@@ -79,7 +79,7 @@ def _find(prepared: Prepared, names: list[str]) -> list[Result]:
     return [find_trained(prepared, name) for name in names] if names else find_members(prepared)
 
 
-def _tell(written: Written, owner: str, n_images: int, estimate: float, how: str) -> None:
+def _tell(written: WrittenBundle, owner: str, n_images: int, estimate: float, how: str) -> None:
     """Say what is in the bundle, how it did, how long it will take and what to do with it."""
     from kit.core import terminal
 
@@ -101,7 +101,7 @@ def _tell(written: Written, owner: str, n_images: int, estimate: float, how: str
         terminal.note("write your name at Kaggle for OWNER in both metadata files, or call again with --owner NAME")
 
 
-def _document(written: Written, n_images: int, estimate: float, limit: float) -> dict[str, Any]:
+def _document(written: WrittenBundle, n_images: int, estimate: float, limit: float) -> dict[str, Any]:
     """Return the bundle as JSON."""
     facts = asdict(written) | {"folder": str(written.folder), "n_test": n_images}
     return facts | {"estimate_seconds": round(estimate, 1), "limit_seconds": limit, "fits": estimate <= limit}

@@ -29,16 +29,20 @@ def new(
     from kit.core import terminal
     from kit.core.files import Workspace
     from kit.core.names import COMPETITION_FILE
-    from kit.curate.start import check_name, describe, write_competition
-    from kit.curate.start.layout import infer_layout
-    from kit.curate.start.read_back import read_back
+    from kit.curate.start import (
+        check_competition_name,
+        check_readable,
+        describe_layout,
+        infer_layout,
+        write_competition,
+    )
 
     home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
-    check_name(name, home)
+    check_competition_name(name, home)
     layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
-    terminal.err.print(describe(layout))
+    terminal.err.print(describe_layout(layout))
     folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
-    read_back(name, Workspace(options.workspace))
+    check_readable(name, Workspace(options.workspace))
     terminal.stage("new", f"look through {folder / COMPETITION_FILE}: was everything inferred as you mean it?")
     say(str(folder), {"competition": name, "file": str(folder / COMPETITION_FILE)})
     suggest("all", name)
@@ -100,7 +104,7 @@ def folds(
 def _keep_together(competition: Competition, n_groups: int, run: str | None) -> tuple[Prepared, dict[str, Any]]:
     """Group look-alikes before the folds are assigned, and say what that changes; return what is ready then."""
     from kit.core import terminal
-    from kit.curate.look_alikes import describe, keep_together
+    from kit.curate.look_alikes import describe_look_alikes, keep_together
 
     with holding(competition):
         found = keep_together(competition, n_groups, run)
@@ -114,7 +118,7 @@ def _keep_together(competition: Competition, n_groups: int, run: str | None) -> 
         "these folds are for test images from other places or days than the labelled ones; where they are drawn "
         f"alike, CV is now far too low: delete {found.file} and the fold file"
     )
-    return found.prepared, describe(found, competition.facts.metric)
+    return found.prepared, describe_look_alikes(found, competition.facts.metric)
 
 
 def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, Any]) -> Table:

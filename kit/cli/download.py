@@ -21,9 +21,13 @@ def download(
     from kit.core import terminal
     from kit.core.files import Workspace
     from kit.core.names import COMPETITION_FILE
-    from kit.curate.start import check_name, describe, write_competition
-    from kit.curate.start.layout import infer_layout
-    from kit.curate.start.read_back import read_back
+    from kit.curate.start import (
+        check_competition_name,
+        check_readable,
+        describe_layout,
+        infer_layout,
+        write_competition,
+    )
     from kit.kaggle.client.slug import read_slug
 
     workspace = Workspace(options.workspace)
@@ -37,7 +41,7 @@ def download(
     else:
         slug = name = read_slug(comp)
         home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
-        check_name(name, home)
+        check_competition_name(name, home)
         folder = options.workspace / "data" / name
     n_files = _fetch(slug, folder)
     file = home / name / COMPETITION_FILE
@@ -45,9 +49,9 @@ def download(
         terminal.note(f"{file} is there already and left as it is")
     else:
         layout = infer_layout(folder)
-        terminal.err.print(describe(layout))
+        terminal.err.print(describe_layout(layout))
         write_competition(name, layout, home, slug, workspace)
-        read_back(name, workspace)
+        check_readable(name, workspace)
         terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
     say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
     suggest("all", name)

@@ -13,8 +13,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify, report."""
     from kit.core import terminal
     from kit.core.stopwatch import Stopwatch
-    from kit.kaggle.submission.sample import read_sample
-    from kit.kaggle.submission.write import make_submission
+    from kit.kaggle.submission import make_submission, read_sample
     from kit.report.board import read_solution
     from kit.report.page import refresh_report
     from kit.runs.ensemble import check_members, ensemble

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from kit.config.competition import Competition
     from kit.data.prepared import Prepared
     from kit.kaggle.client.session import Kaggle
-    from kit.kaggle.submission.gate import Package
-    from kit.kaggle.submission.ledger import Row
+    from kit.kaggle.submission import LedgerRow, Package
     from kit.runs.store import Result
 
 SLUG_REMEDY = 'slug = "..." in [competition] names the competition at Kaggle'
@@ -39,9 +38,7 @@ def submit(
     from kit.core import terminal
     from kit.kaggle.client.session import Kaggle
     from kit.kaggle.client.slug import read_slug
-    from kit.kaggle.submission.gate import check_open, pack_kernel
-    from kit.kaggle.submission.ledger import hold_ledger
-    from kit.kaggle.submission.send import wait_for_score
+    from kit.kaggle.submission import check_open, hold_ledger, pack_kernel, wait_for_score
 
     if (kernel is None) != (version is None):
         raise InputError("-k OWNER/KERNEL and -v VERSION go together")
@@ -78,11 +75,10 @@ def submit(
 
 def _send(
     kaggle: Kaggle, competition: Competition, package: Package, message: str, yes: bool, dry_run: bool
-) -> Row | None:
+) -> LedgerRow | None:
     """Send what has not arrived already; return its row, None for a dry run."""
     from kit.core import terminal
-    from kit.kaggle.submission.gate import check_open, find_arrived
-    from kit.kaggle.submission.send import send, settle
+    from kit.kaggle.submission import check_open, find_arrived, send_submission, settle
 
     row = find_arrived(settle(kaggle, competition), package)
     if row is not None:
@@ -95,15 +91,14 @@ def _send(
         say(package.row["file"], {"sent": False, **_document(competition, package.row), "limits": limits})
         return None
     _confirm(yes)
-    return send(kaggle, competition, package, message, limits)
+    return send_submission(kaggle, competition, package, message, limits)
 
 
 def _find_package(prepared: Prepared, run: str) -> Package | None:
     """Return the newest file of a run, checked; None where the run is finished and has none."""
     from kit.core import terminal
     from kit.core.names import ENSEMBLE
-    from kit.kaggle.submission.gate import find_row, pack_file
-    from kit.kaggle.submission.ledger import is_of
+    from kit.kaggle.submission import find_row, is_of, pack_file
 
     command = prepared.competition.command
     result, row = _find_result(prepared, run), find_row(prepared.competition, run)
@@ -123,8 +118,7 @@ def _find_package(prepared: Prepared, run: str) -> Package | None:
 
 def _write_package(prepared: Prepared, run: str) -> Package:
     """Write the first file of a run, or of the ensemble; return it, checked."""
-    from kit.kaggle.submission.gate import find_row, pack_file
-    from kit.kaggle.submission.write import make_submission
+    from kit.kaggle.submission import find_row, make_submission, pack_file
     from kit.runs.ensemble import ensemble
     from kit.runs.train import find_members
 
@@ -150,8 +144,7 @@ def _find_result(prepared: Prepared, run: str) -> Result | None:
 def _tell(competition: Competition, package: Package, limits: dict[str, Any]) -> None:
     """Say what is going to be sent, what to expect and what is left; warn of what was sent before."""
     from kit.core import terminal
-    from kit.kaggle.submission.ledger import read_ledger
-    from kit.kaggle.submission.standing import describe_left
+    from kit.kaggle.submission import describe_left, read_ledger
 
     row = package.row
     expected = (
@@ -180,7 +173,7 @@ def _check_asking(yes: bool) -> None:
         raise InputError("nobody to ask whether to send it: nothing was sent; --yes sends without asking")
 
 
-def _document(competition: Competition, row: Row) -> dict[str, Any]:
+def _document(competition: Competition, row: LedgerRow) -> dict[str, Any]:
     """Return a submission as JSON."""
     keys = ("file", "run", "cv", "se", "sha256", "ref", "status", "public", "private", "sent", "message")
     return {"competition": competition.name, "slug": competition.facts.slug} | {key: row.get(key, "") for key in keys}
@@ -220,16 +213,16 @@ def submissions(
     from kit.core import terminal
     from kit.kaggle.client.session import Kaggle
     from kit.kaggle.client.slug import read_slug
-    from kit.kaggle.submission.ledger import hold_ledger
-    from kit.kaggle.submission.listing import render_submissions
-    from kit.kaggle.submission.send import settle
-    from kit.kaggle.submission.standing import (
+    from kit.kaggle.submission import (
         comparable,
-        correlate,
+        correlate_cv,
         describe_incomparable,
         describe_limits,
         describe_place,
+        hold_ledger,
         pick_two,
+        render_submissions,
+        settle,
         warn_of_noise,
     )
 
@@ -249,7 +242,8 @@ def submissions(
         teams = [own["team"] for own in listed]
         place = kaggle.read("find_team", slug=kaggle.slug, teams=[*dict.fromkeys(filter(None, teams)), kaggle.username])
     compared = comparable(prepared, rows)
-    picks, correlation, private = pick_two(prepared, compared), correlate(compared), correlate(compared, "private")
+    picks = pick_two(prepared, compared)
+    correlation, private = correlate_cv(compared), correlate_cv(compared, "private")
     warning, left_out = warn_of_noise(prepared, compared, public_share), describe_incomparable(rows, compared)
     if warning:
         terminal.warn(warning)

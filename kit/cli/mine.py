@@ -25,8 +25,7 @@ def mine_(
 ) -> None:
     """Label unlabelled images by their similarity to exemplars; show what each threshold adds."""
     from kit.core import terminal
-    from kit.curate.mining import mine
-    from kit.curate.mining.labels import check_writable, write_labels, write_mined
+    from kit.curate.mining import check_writable, mine_labels, write_labels, write_mined
     from kit.data.prepared import make_data
 
     competition = read(comp)
@@ -34,7 +33,7 @@ def mine_(
         make_data(competition)
         if write:
             check_writable(competition)  # before the work
-        mined = mine(competition)
+        mined = mine_labels(competition)
         folder = write_mined(mined)
         labels = write_labels(mined) if write else None
     document = {"folder": str(folder), "thresholds": mined.sweep(), "labels": labels and str(labels)}

@@ -22,8 +22,7 @@ def prompts_(
 ) -> None:
     """Score every prompt list zero-shot on the labelled images; name the words that could be better."""
     from kit.core import terminal
-    from kit.curate.words import compare_prompts
-    from kit.curate.words.render import print_report
+    from kit.curate.words import compare_prompts, print_report
     from kit.features.prompts import prompts_of
 
     prepared = ready(read(comp), time_limit)

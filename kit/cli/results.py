@@ -21,7 +21,7 @@ def submission(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = ENSEMBLE,
 ) -> None:
     """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
-    from kit.kaggle.submission.write import make_submission
+    from kit.kaggle.submission import make_submission
     from kit.runs.train import find_trained
 
     prepared = ready(read(comp))
@@ -60,7 +60,7 @@ def leaderboard_(
 def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) -> tuple[str, ...]:
     """Return what the finished runs still lack: an ensemble, its CSV, the CSV's score at Kaggle, or the report."""
     from kit.core.names import ENSEMBLE
-    from kit.kaggle.submission.ledger import is_of, read_ledger
+    from kit.kaggle.submission import is_of, read_ledger
 
     names, rows = {result.name for result in results}, read_ledger(prepared.competition)
     if ENSEMBLE not in names and len(names) > 1:

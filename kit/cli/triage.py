@@ -42,12 +42,11 @@ def triage_(
 def _lay_out(prepared: Prepared, results: list[Result], run: str | None) -> int:
     """Write the labels, the most suspicious first, and show some; return how many are taken for wrong."""
     from kit.core import terminal
-    from kit.curate.triage import choose_run, triage
-    from kit.curate.triage.writing import describe, write_triage
+    from kit.curate.triage import choose_run, describe_images, rank_labels, write_triage
 
-    found = triage(prepared, choose_run(prepared, results, run))
+    found = rank_labels(prepared, choose_run(prepared, results, run))
     path = write_triage(prepared, found)
-    first = describe(prepared, found, found.suspicious[:SHOWN])
+    first = describe_images(prepared, found, found.suspicious[:SHOWN])
     lines = [
         f"{row['id']}: given {row['given']}, {found.run} says {row['suggested']} ({row['probability']})"
         for row in first
@@ -84,8 +83,7 @@ def _measure(prepared: Prepared, results: list[Result], run: str | None, exclude
     from kit.core import terminal
     from kit.core.errors import InputError
     from kit.core.names import ENSEMBLE, PROGRAM
-    from kit.curate.triage import choose_run
-    from kit.curate.triage.effect import measure_exclusion
+    from kit.curate.triage import choose_run, measure_exclusion
 
     if not exclude.is_file():
         raise InputError(

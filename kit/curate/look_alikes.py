@@ -22,12 +22,12 @@ from kit.data.prepared import Prepared, committed_folds, prepare
 from kit.features.cache import encode_images
 from kit.scoring.metrics import score_with_error
 
-MOST_IMAGES = 10_000  # of a class: the distances of all pairs take 800 MB
-INVERSE_PENALTY = 30.0  # of the logistic regression that shows what the groups change
+MAX_CLASS_IMAGES = 10_000  # of a class: the distances of all pairs take 800 MB
+LOGISTIC_C = 30.0  # of the logistic regression that shows what the groups change
 
 
 @dataclass(frozen=True)
-class Alike:
+class LookAlikes:
     """Hold what was grouped, and how much of a plain model's CV hangs on look-alikes.
 
     Parameters
@@ -50,7 +50,7 @@ class Alike:
     prepared: Prepared
 
 
-def keep_together(competition: Competition, n_groups: int, run: str | None = None) -> Alike:
+def keep_together(competition: Competition, n_groups: int, run: str | None = None) -> LookAlikes:
     """Group the labelled images of each class by their looks, and assign folds that keep the groups whole.
 
     Parameters
@@ -83,7 +83,7 @@ def keep_together(competition: Competition, n_groups: int, run: str | None = Non
     tried = prepare(competition, keep_folds=False, groups=dict(zip(ids, names, strict=True)))  # refused before a write
     scores = [_score(own, values) for own in (plain, tried)]
     file = write_groups(competition, ids, names)
-    return Alike(file, len(np.unique(names)), *scores, prepare(competition))
+    return LookAlikes(file, len(np.unique(names)), *scores, prepare(competition))
 
 
 def group_alike(values: np.ndarray, labels: np.ndarray, n_groups: int, classes: tuple[str, ...]) -> np.ndarray:
@@ -112,8 +112,8 @@ def group_alike(values: np.ndarray, labels: np.ndarray, n_groups: int, classes: 
     groups = np.zeros(len(labels), dtype=np.int64)
     for code in np.unique(labels):
         mine = np.flatnonzero(labels == code)
-        if len(mine) > MOST_IMAGES:
-            cause = f"class {classes[code]!r} has {len(mine):,} labelled images, of which at most {MOST_IMAGES:,}"
+        if len(mine) > MAX_CLASS_IMAGES:
+            cause = f"class {classes[code]!r} has {len(mine):,} labelled images, of which at most {MAX_CLASS_IMAGES:,}"
             raise InputError(f'{cause} can be compared; give groups yourself: group = "COLUMN"')
         n_own = max(2, min(n_groups, len(mine) // 2))
         found = AgglomerativeClustering(n_own, metric="cosine", linkage="complete").fit_predict(values[mine])
@@ -139,13 +139,13 @@ def _score(prepared: Prepared, values: np.ndarray) -> tuple[float, float]:
     said = np.zeros((len(prepared.labels), len(prepared.classes)))
     for fold in terminal.track(prepared.scored, "folds"):
         mine = prepared.folds == fold
-        model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000).fit(values[~mine], prepared.labels[~mine])
+        model = LogisticRegression(C=LOGISTIC_C, max_iter=1000).fit(values[~mine], prepared.labels[~mine])
         said[np.ix_(mine, model.classes_)] = model.predict_proba(values[mine])
     rows = prepared.scored_rows
     return score_with_error(prepared.competition.metric, prepared.labels[rows], said[rows], prepared.scored_groups)
 
 
-def describe(found: Alike, metric: str) -> dict[str, Any]:
+def describe_look_alikes(found: LookAlikes, metric: str) -> dict[str, Any]:
     """Return what was found as JSON-like values."""
     names = ("score", "se")
     scores = {kind: dict(zip(names, getattr(found, kind), strict=True)) for kind in ("plain", "grouped")}

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
-from kit.curate.mining import mine
+from kit.curate.mining import mine_labels
 from kit.curate.mining.labels import write_labels
 from kit.data.prepared import prepare
 from kit.kaggle.submission.write import make_submission
@@ -48,7 +48,7 @@ def competition(tmp_path):
 
 
 def test_from_an_exemplar_per_class_to_a_submission(competition, tmp_path):
-    mined = mine(competition)
+    mined = mine_labels(competition)
     rows = pd.read_csv(write_labels(mined), dtype=str)
     assert set(zip(rows["id"], rows["label"], strict=True)) == {
         (f"{i:05d}", NAMES[i % 4]) for i in range(3, 60) if i % 4 < 3
@@ -66,12 +66,12 @@ def test_from_an_exemplar_per_class_to_a_submission(competition, tmp_path):
 
 def test_the_published_thresholds_are_swept_and_the_best_is_used(competition):
     assert competition.mining.thresholds == [0.7, 0.75, 0.8] and competition.mining.threshold == 0.7
-    assert [row["threshold"] for row in mine(competition).sweep()] == [0.7, 0.75, 0.8]
+    assert [row["threshold"] for row in mine_labels(competition).sweep()] == [0.7, 0.75, 0.8]
 
 
 def test_the_same_labels_are_mined_from_one_exemplar_as_from_two_of_a_heap(competition):
     file = competition.root / "exemplars.csv"
-    before = mine(competition)
+    before = mine_labels(competition)
     file.write_text(file.read_text() + "00004,first\n")
-    after = {row[:2] for row in mine(competition).rows(0.7)}
+    after = {row[:2] for row in mine_labels(competition).rows(0.7)}
     assert after == {row[:2] for row in before.rows(0.7)} - {("00004", "first")}

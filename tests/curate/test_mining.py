@@ -17,9 +17,9 @@ from kit.cli import main
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-from kit.curate.mining import mine
+from kit.curate.mining import mine_labels
 from kit.curate.mining.labels import write_labels, write_mined
-from kit.curate.mining.similarity import compare
+from kit.curate.mining.similarity import find_nearest
 from kit.data.prepared import prepare
 from kit.report.board import leaderboard, render
 from kit.runs.fit.crossval import crossval
@@ -90,12 +90,12 @@ def animals(tmp_path):
 
 def refusal(competition):
     with pytest.raises(InputError) as refused:
-        mine(competition)
+        mine_labels(competition)
     return str(refused.value)
 
 
 def test_each_image_gets_the_class_of_its_nearest_exemplar(animals):
-    mined = mine(animals())
+    mined = mine_labels(animals())
     assert {(image_id, label) for image_id, label, _ in mined.rows(0.5)} == {
         (f"{i:03d}", NAMES[i % 3]) for i in range(N_IMAGES - 5) if i % 3 < 2 and i not in (0, 1, 4)
     }
@@ -103,13 +103,13 @@ def test_each_image_gets_the_class_of_its_nearest_exemplar(animals):
 
 def test_below_the_threshold_it_is_none_of_these(animals):
     none = {f"{i:03d}" for i in range(N_IMAGES - 5) if i % 3 == 2}
-    mined = mine(animals())
+    mined = mine_labels(animals())
     assert none <= set(mined.ids) - {row[0] for row in mined.rows(0.5)}
     assert mined.rows(1.0) == []
 
 
 def test_an_exemplar_is_no_label_and_a_test_image_is_not_mined(animals):
-    mined = mine(animals(exemplars='{ cat = "000", dog = "022" }'))  # the second is a test image
+    mined = mine_labels(animals(exemplars='{ cat = "000", dog = "022" }'))  # the second is a test image
     assert set(mined.ids) == {f"{i:03d}" for i in range(1, N_IMAGES - 5)}
 
 
@@ -117,7 +117,7 @@ def test_a_copy_of_a_test_image_under_another_name_is_not_mined(animals, capsys)
     competition = animals()
     images = competition.root / "images"
     shutil.copy(images / "019.png", images / "003.png")
-    assert "003" not in mine(competition).ids
+    assert "003" not in mine_labels(competition).ids
     assert "1 unlabelled images have the id or the bytes of a test image" in " ".join(capsys.readouterr().err.split())
 
 
@@ -131,11 +131,11 @@ def test_a_file_beside_the_pool_can_be_an_exemplar(animals):
 def test_exemplars_may_stand_in_a_csv(animals):
     competition = animals('"exemplars.csv"')
     write_rows(competition.root / "exemplars.csv", [("id", "label"), ("000", "cat"), ("001", "dog"), ("004", "dog")])
-    assert mine(competition).rows(0.5) == mine(animals()).rows(0.5)
+    assert mine_labels(competition).rows(0.5) == mine_labels(animals()).rows(0.5)
 
 
 def test_a_higher_threshold_takes_a_part_and_the_sweep_counts_it(animals):
-    mined = mine(animals())
+    mined = mine_labels(animals())
     low, high = mined.sweep()
     assert set(mined.rows(0.9)) <= set(mined.rows(0.5)) and high["mined"] <= low["mined"]
     for row in (low, high):
@@ -146,7 +146,7 @@ def test_images_below_the_floor_are_no_neighbours_and_keep_their_similarity():
     draws = np.random.default_rng(0)
     values = draws.normal(size=(50, 4)).astype(np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
-    whole, above = (compare(values, values[:2], np.array([0, 1]), 20, floor) for floor in (-1.0, 0.6))
+    whole, above = (find_nearest(values, values[:2], np.array([0, 1]), 20, floor) for floor in (-1.0, 0.6))
     assert np.array_equal(whole.cosine, above.cosine)
     assert np.array_equal(above.is_mutual, whole.is_mutual & (whole.cosine >= 0.6))
 
@@ -155,13 +155,16 @@ def test_mutual_neighbours_are_the_nearest_of_each_other():
     values = np.array([[1, 0], [0.99, 0.14], [0.96, 0.28], [0, 1]], dtype=np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     exemplars = np.array([[1, 0], [0.28, 0.96]], dtype=np.float32)
-    found = compare(values, exemplars, np.array([0, 1]), n_neighbors=1)
+    found = find_nearest(values, exemplars, np.array([0, 1]), n_neighbors=1)
     assert found.codes.tolist() == [0, 0, 0, 1]
     assert found.is_mutual.tolist() == [True, False, False, True]
 
 
 def test_only_mutual_neighbours_are_mined_on_request(animals):
-    everyone, mutual = mine(animals()), mine(animals(mining="threshold = 0.5\nmutual = true\nn_neighbors = 2"))
+    everyone, mutual = (
+        mine_labels(animals()),
+        mine_labels(animals(mining="threshold = 0.5\nmutual = true\nn_neighbors = 2")),
+    )
     assert 0 < mutual.sweep()[0]["mined"] == mutual.sweep()[0]["mutual"] < everyone.sweep()[0]["mined"]
 
 
@@ -171,7 +174,7 @@ def test_similarities_agree_with_scikit_learn(n_images):
     values, exemplars = (draws.normal(size=(n, 16)).astype(np.float32) for n in (n_images, 7))
     codes = np.array([0, 0, 1, 1, 1, 2, 2])
     unit = [own / np.linalg.norm(own, axis=1, keepdims=True) for own in (values, exemplars)]
-    found = compare(*unit, codes, n_neighbors=5)
+    found = find_nearest(*unit, codes, n_neighbors=5)
     all_pairs = cosine_similarity(values, exemplars)
     per_class = np.sort(np.stack([all_pairs[:, codes == code].max(axis=1) for code in range(3)], axis=1), axis=1)
     assert found.cosine == pytest.approx(per_class[:, 2], abs=1e-5)
@@ -196,7 +199,7 @@ def test_similarities_agree_with_scikit_learn(n_images):
 )
 def test_a_wrong_exemplar_is_named(animals, exemplars, said):
     with pytest.raises(InputError, match=said):
-        mine(animals(exemplars))
+        mine_labels(animals(exemplars))
 
 
 def test_an_exemplar_that_cannot_be_read_is_named(animals):
@@ -217,7 +220,7 @@ def test_embeddings_that_say_nothing_or_fit_nothing_are_refused(animals, values,
     competition = animals()
     np.save(competition.root / "embeddings.npy", values)
     with pytest.raises(InputError, match=said):
-        mine(competition)
+        mine_labels(competition)
 
 
 def test_a_competition_without_exemplars_says_what_to_write(colours):
@@ -225,7 +228,7 @@ def test_a_competition_without_exemplars_says_what_to_write(colours):
 
 
 def test_every_threshold_leaves_labels_a_contact_sheet_and_its_counts(animals):
-    mined = mine(animals(mining="threshold = 0.5\nmutual = false"))
+    mined = mine_labels(animals(mining="threshold = 0.5\nmutual = false"))
     folder = write_mined(mined)
     assert sorted(file.name for file in folder.iterdir()) == ["0.5.csv", "0.5.png", "0.9.csv", "0.9.png", "sweep.json"]
     with open(folder / "0.5.csv", newline="") as file:
@@ -236,7 +239,7 @@ def test_every_threshold_leaves_labels_a_contact_sheet_and_its_counts(animals):
 
 
 def test_a_contact_sheet_of_many_classes_shows_those_that_gain_most(tmp_path, animals):
-    mined = mine(animals())
+    mined = mine_labels(animals())
     named = tuple(f"class {number}" for number in range(500))
     shown = {name: [mined.paths[0]] for name in named}
     write_mined(replace(mined, classes=named, exemplar_paths=shown))
@@ -245,13 +248,13 @@ def test_a_contact_sheet_of_many_classes_shows_those_that_gain_most(tmp_path, an
 
 
 def test_a_threshold_that_keeps_nothing_says_how_near_the_nearest_is(animals, capsys):
-    write_mined(mine(animals(mining="threshold = 1.0")))
+    write_mined(mine_labels(animals(mining="threshold = 1.0")))
     assert "threshold 1 labels nothing; the nearest image is at 0." in " ".join(capsys.readouterr().err.split())
 
 
 def test_runs_learn_from_mined_labels_and_their_score_is_called_agreement(animals):
     competition = animals()
-    write_labels(mine(competition))
+    write_labels(mine_labels(competition))
     prepared = prepare(competition)
     assert prepared.classes == NAMES
     assert not set(prepared.pool.ids[prepared.labeled]) & {"000", "001", "004"}
@@ -269,11 +272,11 @@ def test_labels_that_were_not_mined_yet_are_asked_for(animals):
 
 
 def test_mining_again_with_another_threshold_warns_of_the_folds(animals, capsys):
-    write_labels(mine(animals()))
+    write_labels(mine_labels(animals()))
     prepare(animals())
-    write_labels(mine(animals()))
+    write_labels(mine_labels(animals()))
     assert "was made for other labels" not in capsys.readouterr().err
-    write_labels(mine(animals(mining="threshold = 0.95")))
+    write_labels(mine_labels(animals(mining="threshold = 0.95")))
     assert "animals.csv was made for other labels" in " ".join(capsys.readouterr().err.split())
 
 
@@ -282,21 +285,21 @@ def test_a_file_that_was_not_mined_is_never_overwritten(animals):
     file = competition.root / "mined.csv"
     file.write_text("id,label\n000,cat\n")
     with pytest.raises(InputError, match=r"was not mined \(its columns are id, label\)"):
-        write_labels(mine(competition))
+        write_labels(mine_labels(competition))
     assert file.read_text() == "id,label\n000,cat\n"
 
 
 def test_too_few_labels_of_a_class_are_refused_before_they_are_written(animals):
     competition = animals(mining="threshold = 0.9999")
     with pytest.raises(InputError, match=r"too few images of 'cat' \(\d\)"):
-        write_labels(mine(competition))
+        write_labels(mine_labels(competition))
     assert not (competition.root / "mined.csv").exists()
 
 
 def test_labels_are_only_written_where_the_competition_says_they_are_mined(animals):
     competition = animals()
     data = competition.data.model_copy(update={"labels_are_mined": False})
-    other = replace(mine(competition), competition=competition.model_copy(update={"data": data}))
+    other = replace(mine_labels(competition), competition=competition.model_copy(update={"data": data}))
     with pytest.raises(InputError, match="labels_are_mined = true"):
         write_labels(other)
 

@@ -12,7 +12,7 @@ from kit.config.reader import read_competition
 from kit.config.toml import toml_text
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-from kit.curate.start import check_name, describe, write_competition
+from kit.curate.start import check_competition_name, describe_layout, write_competition
 from kit.curate.start.layout import infer_layout
 from kit.data.table import read_classes, read_table
 from kit.features.prompts import read_prompts
@@ -111,7 +111,7 @@ def test_names_that_are_no_folder_names_are_refused(tmp_path, layout, name):
 
 def test_a_name_of_the_kits_own_is_refused_elsewhere(tmp_path):
     with pytest.raises(InputError, match="'digits' is one of the kit's own competitions"):
-        check_name("digits", tmp_path / "competitions")
+        check_competition_name("digits", tmp_path / "competitions")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,6 @@ def test_toml_text_is_read_back_as_it_was(text):
 def test_what_was_understood_is_shown(data):
     touch(data, *TRAIN, "val/cat/5.jpg", "extra/[red].jpg")
     console = Console(record=True, width=200, file=io.StringIO())
-    console.print(describe(infer_layout(data)))
+    console.print(describe_layout(infer_layout(data)))
     text = console.export_text()
     assert "2 classes: cat, dog" in text and '"extra"' in text and "not used" in text

@@ -12,9 +12,9 @@ from cleanlab.rank import get_label_quality_scores
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-from kit.curate.triage import choose_run, triage
+from kit.curate.triage import choose_run, rank_labels
 from kit.curate.triage.effect import measure_exclusion
-from kit.curate.triage.quality import label_quality, neighbour_shares, spot_issues, suggest
+from kit.curate.triage.quality import label_quality, neighbour_shares, spot_issues, suggest_labels
 from kit.curate.triage.writing import write_triage
 from kit.data.prepared import prepare
 from kit.runs.fit.crossval import crossval
@@ -55,7 +55,7 @@ def mislabelled(colours, tmp_path):
 
 def test_wrong_labels_come_first(mislabelled):
     prepared, moved, _ = mislabelled
-    found = triage(prepared, crossval(prepared, "probe"))
+    found = rank_labels(prepared, crossval(prepared, "probe"))
     first = set(prepared.pool.ids[found.rows[found.order[:3]]])
     assert first == moved
     assert set(prepared.pool.ids[found.rows[found.suspicious]]) >= moved
@@ -64,7 +64,7 @@ def test_wrong_labels_come_first(mislabelled):
 def test_the_csv_ranks_every_label_and_no_label_is_edited(mislabelled):
     prepared, moved, _ = mislabelled
     before = {file: file.read_bytes() for file in (prepared.competition.root / "train").rglob("*.png")}
-    found = triage(prepared, crossval(prepared, "probe"))
+    found = rank_labels(prepared, crossval(prepared, "probe"))
     path = write_triage(prepared, found)
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -87,7 +87,7 @@ def test_several_labels_are_judged_class_by_class():
     labels[3] = [0, 0, 1]  # one label is missing
     assert label_quality(labels, proba).argmin() == 3
     assert spot_issues(labels, proba)[3]
-    suggested, sureness = suggest(proba, labels)
+    suggested, sureness = suggest_labels(proba, labels)
     assert suggested[3].tolist() == [1, 0, 1] and sureness[3] == pytest.approx(0.9)
 
 

@@ -15,12 +15,12 @@ from support.folders import write
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-from kit.curate.triage import triage
+from kit.curate.triage import rank_labels
 from kit.data.prepared import Prepared, prepare
 from kit.data.table.labels import read_label_lists
 from kit.data.table.scan import read_column
+from kit.kaggle.submission.fill import fill_sample
 from kit.kaggle.submission.standing import _disagreement
-from kit.kaggle.submission.write import fill_sample
 from kit.report.board import leaderboard, read_solution
 from kit.report.board.levels import render_levels, score_levels
 from kit.report.page import write_report
@@ -239,7 +239,7 @@ def test_labels_are_judged_by_an_ensemble_that_holds_an_import(several):
         said = result.predictions(split)
         pd.DataFrame(said.proba, columns=said.classes).assign(id=said.ids).set_index("id").to_csv(home / f"{split}.csv")
     member = import_predictions(prepared, "elsewhere", home / "oof.csv", home / "test.csv")
-    assert len(triage(prepared, ensemble(prepared, [member, result])).order) == len(prepared.scored_rows)
+    assert len(rank_labels(prepared, ensemble(prepared, [member, result])).order) == len(prepared.scored_rows)
 
 
 def test_the_report_takes_the_diary_of_every_model(tmp_path):

@@ -10,10 +10,10 @@ from support.colours import COLOURS, draw
 
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import read_json, write_json
-from kit.curate.triage import triage
+from kit.curate.triage import rank_labels
 from kit.curate.triage.writing import write_triage
 from kit.data.prepared import prepare
-from kit.kaggle.submission.ledger import COLUMNS, read_ledger, write_ledger
+from kit.kaggle.submission.ledger import LEDGER_COLUMNS, read_ledger, write_ledger
 from kit.kaggle.submission.standing import comparable, describe_incomparable
 from kit.kaggle.submission.write import make_submission
 from kit.report.board import leaderboard
@@ -103,7 +103,7 @@ def test_kaggles_score_of_another_decision_is_not_shown(colours):
 def test_only_submissions_with_todays_cv_are_compared(colours):
     prepared = prepare(colours(SVM))
     record = crossval(prepared, "svm").record
-    blank = dict.fromkeys(COLUMNS, "") | {"run": "svm", "key": record.key, "status": "COMPLETE"}
+    blank = dict.fromkeys(LEDGER_COLUMNS, "") | {"run": "svm", "key": record.key, "status": "COMPLETE"}
     today = blank | {"cv": f"{record.cv:.6f}"}
     rows = [today, today | {"cv": "0.123456"}, today | {"key": "0123456789abcdef"}, blank | {"key": "", "run": ""}]
     assert comparable(prepared, rows) == [today]
@@ -126,7 +126,7 @@ def test_the_page_is_written_anew_where_the_solution_was_replaced(colours):
 def test_suspicions_of_earlier_labels_are_not_reported(colours):
     prepared = prepare(colours(SVM))
     result = crossval(prepared, "svm")
-    write_triage(prepared, triage(prepared, result))
+    write_triage(prepared, rank_labels(prepared, result))
     made = read_json(prepared.competition.workspace.runs("colours") / "triage" / "made.json")
     assert made == {"run": "svm", "key": result.record.key, "fold_key": prepared.fold_key}
     assert len(suspicious.build(Evidence(prepared, [result], {})).parts) > 1

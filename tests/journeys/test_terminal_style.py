@@ -19,7 +19,7 @@ from kit.cli import blame, hoist, main
 from kit.cli.call import app, options, suggest
 from kit.core import terminal
 from kit.core.errors import InputError, plain
-from kit.kaggle.submission.ledger import Row
+from kit.kaggle.submission.ledger import LedgerRow
 from kit.kaggle.submission.listing import render_submissions
 from kit.models import MODELS
 from kit.models.options import list_options
@@ -175,7 +175,12 @@ def test_tables_fit_a_narrow_terminal(kit, monkeypatch, command, width):
 
 def test_submissions_leave_out_the_message_before_the_scores():
     keys = ("file", "run", "cv", "se", "public", "private", "status", "sent", "message", "ref")
-    row: Row = dict.fromkeys(keys, "") | {"file": "001_wise.csv", "public": "0.51", "message": "m" * 30, "cv": "0.5"}
+    row: LedgerRow = dict.fromkeys(keys, "") | {
+        "file": "001_wise.csv",
+        "public": "0.51",
+        "message": "m" * 30,
+        "cv": "0.5",
+    }
     row |= {"sent": "2025-01-01T00:00:00", "status": "COMPLETE", "se": "0.01", "run": "wise"}
     width, terminal.out.width = terminal.out.width, 60
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from kit.core.errors import InputError
 from kit.kaggle.client import archive as module
-from kit.kaggle.client.archive import BadArchive, check_members, extract_zip
+from kit.kaggle.client.archive import BadArchive, check_archive, extract_zip
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_bomb_is_refused(pack, tmp_path, monkeypatch):
 def test_what_does_not_fit_on_the_disk_is_refused(pack):
     path = pack("a")
     with zipfile.ZipFile(path) as opened, pytest.raises(InputError, match="free some space"):
-        check_members(path, opened.infolist(), free_bytes=1000)
+        check_archive(path, opened.infolist(), free_bytes=1000)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

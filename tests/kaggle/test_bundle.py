@@ -26,14 +26,14 @@ from kit.core.errors import InputError, MissingWeights
 from kit.core.files import Workspace
 from kit.data.prepared import Prepared, prepare
 from kit.data.table import read_test
-from kit.kaggle.bundle import predict, read_bundle
+from kit.kaggle.bundle import predict_bundle, read_bundle
 from kit.kaggle.bundle.inference import as_competition, find_data, predict_table
 from kit.kaggle.bundle.manifest import MANIFEST, write_manifest
+from kit.kaggle.bundle.member_predictions import mix_members
 from kit.kaggle.bundle.notebook import slug_of
-from kit.kaggle.bundle.opinions import mix
-from kit.kaggle.bundle.trial import Trial
+from kit.kaggle.bundle.trial import BundleTrial
 from kit.kaggle.bundle.wheel import write_wheel
-from kit.kaggle.bundle.writing import Written, write_bundle
+from kit.kaggle.bundle.writing import WrittenBundle, write_bundle
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.scoring.predictions import Predictions
@@ -140,7 +140,7 @@ def elsewhere(tmp_path_factory) -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def written(prepared) -> Written:
+def written(prepared) -> WrittenBundle:
     return write_bundle(prepared, [crossval(prepared, name) for name in NAMES], "somebody")
 
 
@@ -179,7 +179,7 @@ def test_a_run_says_of_new_images_what_the_kit_says(prepared, elsewhere, inputs,
 def test_members_are_mixed_as_in_the_ensemble(prepared, elsewhere, written, inputs, tmp_path):
     said, bundle = said_by(written.folder, inputs, tmp_path / "scratch")
     parts = [crossval(elsewhere, own.name).predictions("test").at(said.ids) for own in bundle.members]
-    assert np.abs(said.proba - mix(bundle.members, parts)).max() < 1e-4
+    assert np.abs(said.proba - mix_members(bundle.members, parts)).max() < 1e-4
     record = ensemble(prepared, [crossval(prepared, name) for name in NAMES]).record
     assert {own.name: own.temperature for own in bundle.members}.items() <= record.temperatures.items()
 
@@ -193,7 +193,7 @@ def test_chunks_change_nothing(written, inputs, tmp_path):
 
 
 def test_the_submission_has_the_samples_rows_in_its_order(written, inputs, tmp_path):
-    out = predict(written.folder, inputs, tmp_path / "submission.csv")
+    out = predict_bundle(written.folder, inputs, tmp_path / "submission.csv")
     sample = rows_of(inputs / "competitions" / "colours-2025" / "sample_submission.csv")
     assert [row[0] for row in rows_of(out)] == [row[0] for row in sample]
     assert {row[1] for row in rows_of(out)[1:]} <= set(COLOURS)
@@ -203,7 +203,7 @@ def test_a_sample_of_one_column_per_class_gets_probabilities(written, inputs, tm
     sample = inputs / "competitions" / "colours-2025" / "sample_submission.csv"
     ids = [row[0] for row in rows_of(sample)[1:]]
     sample.write_text("id,red,blue,green\n" + "".join(f"{image_id},0,0,1\n" for image_id in ids))
-    rows = rows_of(predict(written.folder, inputs, tmp_path / "submission.csv"))
+    rows = rows_of(predict_bundle(written.folder, inputs, tmp_path / "submission.csv"))
     said, _ = said_by(written.folder, inputs, tmp_path / "scratch")
     assert rows[0] == ["id", "red", "blue", "green"]
     assert np.array([[row[i] for i in (2, 3, 1)] for row in rows[1:]], float) == pytest.approx(said.at(ids).proba)
@@ -233,7 +233,7 @@ def test_inference_runs_by_itself_from_the_wheel_without_a_network(written, inpu
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "installed" / "kit" / "kaggle" / "bundle" / "inference.py").is_file()
-    assert rows_of(working / "submission.csv") == rows_of(predict(written.folder, inputs, tmp_path / "here.csv"))
+    assert rows_of(working / "submission.csv") == rows_of(predict_bundle(written.folder, inputs, tmp_path / "here.csv"))
 
 
 def test_the_notebook_is_valid_and_holds_the_script(written):
@@ -268,7 +268,7 @@ def test_the_wheel_is_the_same_every_time_and_holds_data(tmp_path):
 
 
 def test_the_estimate_grows_with_images_and_loads_once_per_chunk():
-    trial = Trial(100, 0.0, 0, images_per_second=50.0, load_seconds=10.0, device="cpu")
+    trial = BundleTrial(100, 0.0, 0, images_per_second=50.0, load_seconds=10.0, device="cpu")
     assert trial.estimate(1000) == pytest.approx(10 + 20)
     assert trial.estimate(10_000) == pytest.approx(3 * 10 + 200)
 
@@ -337,13 +337,13 @@ def test_changed_weights_are_refused(copied, inputs, tmp_path):
     file = sorted((copied / "weights").rglob("fold_0.safetensors"))[0]
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     with pytest.raises(InputError, match=r"fold_0\.safetensors changed since the bundle was written"):
-        predict(copied, inputs, tmp_path / "submission.csv")
+        predict_bundle(copied, inputs, tmp_path / "submission.csv")
 
 
 def test_a_bundle_uploaded_without_its_folders_is_refused(copied, inputs, tmp_path):
     shutil.rmtree(copied / "weights")
     with pytest.raises(InputError, match="-r zip"):
-        predict(copied, inputs, tmp_path / "submission.csv")
+        predict_bundle(copied, inputs, tmp_path / "submission.csv")
 
 
 def test_classes_in_another_order_are_refused(copied, inputs, tmp_path):
@@ -351,7 +351,7 @@ def test_classes_in_another_order_are_refused(copied, inputs, tmp_path):
     content["classes"].reverse()
     (copied / MANIFEST).write_text(json.dumps(content))
     with pytest.raises(InputError, match="it was edited"):
-        predict(copied, inputs, tmp_path / "submission.csv")
+        predict_bundle(copied, inputs, tmp_path / "submission.csv")
 
 
 def test_another_preprocessing_is_refused(copied, inputs, tmp_path):
@@ -359,23 +359,23 @@ def test_another_preprocessing_is_refused(copied, inputs, tmp_path):
     other = [own.model_copy(update={"preprocessing": "0" * 16}) for own in bundle.encoders]
     write_manifest(copied, bundle.model_copy(update={"encoders": other}))
     with pytest.raises(InputError, match="its preprocessing is not the one it was trained with"):
-        predict(copied, inputs, tmp_path / "submission.csv")
+        predict_bundle(copied, inputs, tmp_path / "submission.csv")
 
 
 def test_an_empty_test_folder_is_refused(written, inputs, tmp_path):
     for file in (inputs / "competitions" / "colours-2025" / "test").iterdir():
         file.unlink()
     with pytest.raises(InputError, match="holds no images"):
-        predict(written.folder, inputs, tmp_path / "submission.csv")
+        predict_bundle(written.folder, inputs, tmp_path / "submission.csv")
 
 
 def test_a_competition_that_is_not_attached_is_named(written, tmp_path):
     (tmp_path / "input").mkdir()
     with pytest.raises(InputError, match="attach the competition's data"):
-        predict(written.folder, tmp_path / "input", tmp_path / "submission.csv")
+        predict_bundle(written.folder, tmp_path / "input", tmp_path / "submission.csv")
 
 
 def test_a_sample_of_other_images_is_refused(written, inputs, tmp_path):
     (inputs / "competitions" / "colours-2025" / "sample_submission.csv").write_text("id,label\nnobody,red\n")
     with pytest.raises(InputError, match="1 ids have no test image: nobody"):
-        predict(written.folder, inputs, tmp_path / "submission.csv")
+        predict_bundle(written.folder, inputs, tmp_path / "submission.csv")

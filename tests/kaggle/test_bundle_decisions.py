@@ -17,7 +17,7 @@ from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
 from kit.data.prepared import Prepared, prepare
-from kit.kaggle.bundle import predict, read_bundle
+from kit.kaggle.bundle import predict_bundle, read_bundle
 from kit.kaggle.bundle.writing import write_bundle
 from kit.kaggle.submission.write import make_submission
 from kit.runs.ensemble import ensemble
@@ -127,7 +127,7 @@ def both(prepared: Prepared, names: tuple[str, ...], out: Path, chunk: int = 409
     folder = write_bundle(prepared, results, "somebody").folder
     whole = results[0] if len(results) == 1 else ensemble(prepared, results)
     theirs = make_submission(prepared, whole).read_text()
-    return predict(folder, prepared.competition.root, out, chunk).read_text(), theirs
+    return predict_bundle(folder, prepared.competition.root, out, chunk).read_text(), theirs
 
 
 @pytest.mark.parametrize("names", [("forest",), ("probe",), ("smooth",), ("forest", "probe")])

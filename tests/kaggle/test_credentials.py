@@ -8,7 +8,7 @@ import pytest
 from support.folders import write
 
 from kit.core.errors import InputError
-from kit.kaggle.client.credentials import child_environment, choose, find_credentials, redact
+from kit.kaggle.client.credentials import child_environment, choose_credentials, find_credentials, redact
 
 KEY = "0123456789abcdef0123456789abcdef"
 GOOD = json.dumps({"username": "ada", "key": KEY})
@@ -20,7 +20,7 @@ def found(home, **environment: str):
 
 def refusal(home, **environment: str) -> str:
     with pytest.raises(InputError) as refused:
-        choose(found(home, **environment))
+        choose_credentials(found(home, **environment))
     return str(refused.value)
 
 

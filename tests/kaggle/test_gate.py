@@ -11,8 +11,9 @@ from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
-from kit.kaggle.submission.gate import check_file, find_row, pack_file
-from kit.kaggle.submission.ledger import read_ledger
+from kit.kaggle.submission.check import check_file
+from kit.kaggle.submission.gate import pack_file
+from kit.kaggle.submission.ledger import find_row, read_ledger
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from support.folders import competition_of, write
 
-from kit.kaggle.submission.ledger import COLUMNS, join_ledger, mark, read_ledger, write_ledger
+from kit.kaggle.submission.ledger import LEDGER_COLUMNS, join_ledger, mark, read_ledger, write_ledger
 
-ROW = dict.fromkeys(COLUMNS, "") | {"file": "001_svm.csv", "run": "svm", "cv": "0.7", "sha256": "s"}
+ROW = dict.fromkeys(LEDGER_COLUMNS, "") | {"file": "001_svm.csv", "run": "svm", "cv": "0.7", "sha256": "s"}
 SIZES = {"001_svm.csv": 10}
 
 

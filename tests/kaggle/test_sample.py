@@ -18,8 +18,10 @@ from kit.config.reader import read_competition
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import Workspace
 from kit.data.prepared import Prepared, prepare
-from kit.kaggle.submission.sample import check_submission, form_of, read_sample
-from kit.kaggle.submission.write import fill_sample, make_submission
+from kit.kaggle.submission.check import check_submission
+from kit.kaggle.submission.fill import fill_sample
+from kit.kaggle.submission.sample import form_of, read_sample
+from kit.kaggle.submission.write import make_submission
 from kit.report.board import local_score, read_solution, why_cv_only
 from kit.runs.decide.decisions import decided_test, describe_decisions, write_decisions
 from kit.runs.ensemble import ensemble

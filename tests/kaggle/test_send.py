@@ -12,7 +12,7 @@ from support.sender import WRITES, Sender
 
 from kit.kaggle.client.failures import KaggleFailure, KaggleRefusal
 from kit.kaggle.submission.gate import Package, check_open
-from kit.kaggle.submission.send import send
+from kit.kaggle.submission.send import send_submission
 
 STATUSES = (400, 401, 403, 404, 409, 413, 429, 500, 503)
 READS = ("ListSubmissions", "GetSubmissionLimits", "GetCompetition")
@@ -111,7 +111,7 @@ def test_a_count_that_has_risen_keeps_it_from_being_sent_again(start):
     sender.server.receive("other.csv", b"id,label\n", "a colleague's")
     package = Package(sender.ledger[0], sender.folder / sender.ledger[0]["file"])
     with pytest.raises(KaggleFailure, match="the day's count has risen"):
-        send(sender.kaggle, sender.competition, package, "m", limits)
+        send_submission(sender.kaggle, sender.competition, package, "m", limits)
     assert sender.server.calls.count("CreateSubmission") == 1
 
 

@@ -13,7 +13,7 @@ from support.kaggle_server import DEAD_PORT, Fault
 from support.kaggle_site import WarmKaggle, hurry
 
 from kit.core.errors import InputError
-from kit.kaggle.client.failures import Failure, KaggleFailure, KaggleRefusal, explain
+from kit.kaggle.client.failures import Failure, KaggleFailure, KaggleRefusal, explain_failure
 from kit.kaggle.client.session import Kaggle
 
 
@@ -199,5 +199,5 @@ def test_the_team_is_found_on_a_later_page(server, connect):
 )
 @pytest.mark.parametrize("call", ["connect", "limits", "download", "submit"])
 def test_every_failure_says_what_was_being_done_and_a_remedy(kind, call):
-    said = str(explain(Failure(call, kind, 500 if kind == "http" else 0, said="x", file="f"), "slug", [], {}))
+    said = str(explain_failure(Failure(call, kind, 500 if kind == "http" else 0, said="x", file="f"), "slug", [], {}))
     assert said.startswith("Kaggle, ") and len(said) > 60 and "None" not in said.replace("proxy None", "")

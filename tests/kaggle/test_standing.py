@@ -14,9 +14,9 @@ from support.kaggle_site import copy_workspace
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
-from kit.kaggle.submission.ledger import COLUMNS
+from kit.kaggle.submission.ledger import LEDGER_COLUMNS
 from kit.kaggle.submission.listing import render_submissions
-from kit.kaggle.submission.standing import correlate, pick_two, public_error, warn_of_noise
+from kit.kaggle.submission.standing import correlate_cv, pick_two, public_error, warn_of_noise
 from kit.runs.store import find_result
 from kit.scoring.predictions import Predictions, write_predictions
 
@@ -28,7 +28,7 @@ def prepared(trained_workspace, tmp_path):
 
 def row(run: str, cv: float | str, public: float | str, ref: int = 1, key: str = "", **more: str) -> dict[str, str]:
     own = {"file": f"{ref:03d}_{run}.csv", "run": run, "cv": str(cv), "se": "0.05", "public": str(public)}
-    return dict.fromkeys(COLUMNS, "") | own | {"ref": str(ref), "key": key, "status": "COMPLETE"} | more
+    return dict.fromkeys(LEDGER_COLUMNS, "") | own | {"ref": str(ref), "key": key, "status": "COMPLETE"} | more
 
 
 def change_test_labels(prepared, run: str, n_images: int) -> None:
@@ -46,24 +46,24 @@ def keyed(prepared, run: str, cv: float, public: float, ref: int) -> dict[str, s
 
 def test_the_rank_correlation_is_scipys_and_lies_in_its_interval():
     cvs, publics = [0.5, 0.6, 0.7, 0.8, 0.9, 0.75], [0.52, 0.58, 0.74, 0.72, 0.91, 0.7]
-    found = correlate([row("r", cv, public, i) for i, (cv, public) in enumerate(zip(cvs, publics, strict=True))])
+    found = correlate_cv([row("r", cv, public, i) for i, (cv, public) in enumerate(zip(cvs, publics, strict=True))])
     assert found.rho == pytest.approx(spearmanr(cvs, publics).statistic)
     assert -1 <= found.low <= found.rho <= found.high <= 1 and found.n == 6
 
 
 def test_draws_that_repeat_one_submission_leave_the_interval_a_number():
     pairs = [(0.92, 0.80), (0.88, 0.86), (0.90, 0.82), (0.91, 0.88), (0.84, 0.84)]
-    found = correlate([row("r", cv, public, i) for i, (cv, public) in enumerate(pairs)])
+    found = correlate_cv([row("r", cv, public, i) for i, (cv, public) in enumerate(pairs)])
     assert found.rho == pytest.approx(-0.3) and -1 <= found.low < found.high <= 1
 
 
 def test_three_submissions_are_too_few_for_a_rank_correlation():
-    found = correlate([row("r", i, i, i) for i in range(3)] + [row("hand", "", 0.5, 9), row("pending", 0.5, "", 10)])
+    found = correlate_cv([row("r", i, i, i) for i in range(3)] + [row("hand", "", 0.5, 9), row("pending", 0.5, "", 10)])
     assert found.rho is None and "3 scored submissions with a CV, too few" in str(found)
 
 
 def test_scores_that_never_change_have_no_rank_correlation():
-    assert "have no ranks" in str(correlate([row("r", 0.5, i, i) for i in range(5)]))
+    assert "have no ranks" in str(correlate_cv([row("r", 0.5, i, i) for i in range(5)]))
 
 
 def test_the_error_of_an_accuracy_is_binomial_over_the_public_images(prepared):

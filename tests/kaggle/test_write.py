@@ -12,8 +12,9 @@ import pytest
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.data.prepared import prepare
+from kit.kaggle.submission.fill import fill_sample
 from kit.kaggle.submission.ledger import write_ledger
-from kit.kaggle.submission.write import fill_sample, make_submission, read_ledger
+from kit.kaggle.submission.write import make_submission, read_ledger
 from kit.runs.fit.crossval import crossval
 from kit.scoring.predictions import Predictions
 

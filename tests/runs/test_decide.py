@@ -18,7 +18,7 @@ from kit.core.errors import InputError
 from kit.core.files import Workspace
 from kit.data.images import Pool
 from kit.data.prepared import Prepared
-from kit.kaggle.submission.write import fill_sample
+from kit.kaggle.submission.fill import fill_sample
 from kit.report.board import leaderboard, local_score, read_solution
 from kit.runs.decide import find_strangers
 from kit.runs.decide.decisions import decided_test, describe_decisions, render_decisions

@@ -23,7 +23,7 @@ from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TimeIsUp
 from kit.core.files import Workspace, read_json
 from kit.core.tensors import read_tensors
-from kit.curate.mining import mine
+from kit.curate.mining import mine_labels
 from kit.data.prepared import Prepared, prepare
 from kit.models.classic.clusters import Clusters
 from kit.runs.fit.crossval import crossval
@@ -156,13 +156,13 @@ def test_mined_labels_that_nothing_would_read_are_refused_before_the_work(embedd
 
 def test_a_missing_csv_of_exemplars_is_a_matter_of_mining(embedded):
     with pytest.raises(InputError, match=r"\[mining\] exemplars = 'shown\.csv': 'shown\.csv' is not in"):
-        mine(embedded("", MINING.format(exemplars='"shown.csv"')))
+        mine_labels(embedded("", MINING.format(exemplars='"shown.csv"')))
 
 
 def test_exemplars_without_embeddings_name_the_key_that_asks_for_them(embedded):
     competition = embedded("", MINING.format(exemplars=TWO), data="")
     with pytest.raises(InputError, match=r'\[mining\] encoder = "given" \(the default\).*name an encoder'):
-        mine(competition)
+        mine_labels(competition)
 
 
 def test_a_score_on_mined_labels_is_called_agreement_wherever_it_is_printed(embedded, kit):

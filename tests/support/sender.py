@@ -9,7 +9,7 @@ from support.kaggle_site import write_submissions
 from kit.kaggle.client.session import Kaggle
 from kit.kaggle.submission.gate import Package, check_open, find_arrived
 from kit.kaggle.submission.ledger import read_ledger
-from kit.kaggle.submission.send import send, settle
+from kit.kaggle.submission.send import send_submission, settle
 
 WRITES = ("StartSubmissionUpload", "PUT", "CreateSubmission")
 
@@ -28,7 +28,7 @@ class Sender:
         row = self.ledger[i]
         package = Package(row, self.folder / row["file"])
         arrived = find_arrived(settle(self.kaggle, self.competition), package)
-        return arrived or send(self.kaggle, self.competition, package, "m", check_open(self.kaggle, False))
+        return arrived or send_submission(self.kaggle, self.competition, package, "m", check_open(self.kaggle, False))
 
     @property
     def ledger(self) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from kit.data.table import read_classes
 from kit.data.table.scan import read_csv, strip_suffix
 from kit.data.table.sources import find_file
 
-COLUMNS = ("id", "label")
+EXEMPLAR_COLUMNS = ("id", "label")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_exemplars(competition: Competition) -> list[Exemplar]:
     return exemplars
 
 
-def check_classes(competition: Competition, table: pd.DataFrame, exemplars: list[Exemplar]) -> None:
+def check_exemplar_classes(competition: Competition, table: pd.DataFrame, exemplars: list[Exemplar]) -> None:
     """Refuse an exemplar of a class that neither the labels nor the sample submission's columns know.
 
     Parameters
@@ -182,10 +182,10 @@ def _read_listed(competition: Competition, name: str) -> list[Exemplar]:
     else:
         file = find_file(competition, "exemplars", name)
     rows = read_csv(file)
-    for column in COLUMNS:
+    for column in EXEMPLAR_COLUMNS:
         if column not in rows.columns:
-            raise InputError(f"{file}: no column {column!r}; exemplars are listed as {','.join(COLUMNS)}")
-    for column in COLUMNS:
+            raise InputError(f"{file}: no column {column!r}; exemplars are listed as {','.join(EXEMPLAR_COLUMNS)}")
+    for column in EXEMPLAR_COLUMNS:
         if len(empty := rows.index[rows[column].str.strip() == ""]):
             raise InputError(f"{file}: row {some(empty)}: the {column} is empty; fill it in or remove the row")
     pairs = zip(rows.index, rows["id"], rows["label"], strict=True)

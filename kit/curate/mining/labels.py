@@ -20,15 +20,15 @@ from kit.config.reader import suggest_labeled
 from kit.core.errors import InputError, some
 from kit.core.files import write_atomic, write_json
 from kit.core.terminal import warn
-from kit.curate.mining import Mined
+from kit.curate.mining.mined import Mined
 from kit.data.sheet import SheetTile, write_sheet
 from kit.data.table import MIN_IMAGES_PER_CLASS
 from kit.data.table.scan import read_csv, strip_suffix
 from kit.data.table.sources import find_folder, name_key
 
-COLUMNS = ("id", "label", "similarity")
+MINED_COLUMNS = ("id", "label", "similarity")
 PER_ROW = 12  # images shown of a class
-MAX_CLASSES = 60  # on a contact sheet, those that most images are added to: a taller picture no viewer opens
+MAX_SHEET_CLASSES = 60  # on a contact sheet, those that most images are added to: a taller picture no viewer opens
 
 
 def write_mined(mined: Mined) -> Path:
@@ -37,7 +37,7 @@ def write_mined(mined: Mined) -> Path:
     above: set[int] = set()
     for threshold in reversed(mined.thresholds):
         with write_atomic(folder / f"{threshold:g}.csv") as file:
-            file.write(_format(COLUMNS, mined.rows(threshold)))
+            file.write(_format(MINED_COLUMNS, mined.rows(threshold)))
         chosen = mined.at(threshold)
         added = [row for row in chosen.tolist() if row not in above]
         above |= set(added)
@@ -101,7 +101,7 @@ def check_writable(competition: Competition) -> None:
 
 def _header(listing: Listing) -> tuple[str, str, str]:
     """Return the columns of the CSV that runs learn from."""
-    return (listing.id or "id", listing.label or "label", COLUMNS[2])
+    return (listing.id or "id", listing.label or "label", MINED_COLUMNS[2])
 
 
 def _name_below(mined: Mined, listing: Listing, threshold: float) -> list[tuple[str, str, str]]:
@@ -132,7 +132,7 @@ def _write_sheet(file: Path, mined: Mined, threshold: float, added: np.ndarray) 
     """Write the contact sheet of the images that a threshold adds, after each class's exemplars."""
     rows, n_classes = [], len(mined.classes)
     n_added = np.bincount(mined.nearest.codes[added], minlength=n_classes)
-    shown = np.sort(np.argsort(-n_added, kind="stable")[:MAX_CLASSES])
+    shown = np.sort(np.argsort(-n_added, kind="stable")[:MAX_SHEET_CLASSES])
     for code in shown.tolist():
         name = mined.classes[code]
         own = added[mined.nearest.codes[added] == code]

@@ -8,7 +8,7 @@ import numpy as np
 
 from kit.core.terminal import track
 
-BLOCK = 4096  # images whose similarities to all exemplars are held at a time
+POOL_BLOCK = 4096  # images whose similarities to all exemplars are held at a time
 REVERSE_BLOCK = 64  # images whose similarities to the whole pool are held at a time
 
 
@@ -34,7 +34,7 @@ class Nearest:
     is_mutual: np.ndarray
 
 
-def compare(
+def find_nearest(
     values: np.ndarray, exemplars: np.ndarray, codes: np.ndarray, n_neighbors: int, floor: float = -1.0
 ) -> Nearest:
     """Compare every image with every exemplar.
@@ -64,13 +64,13 @@ def compare(
     near = torch.full((len(codes), 0), -2.0, device=device)  # (n_exemplars, k) similarities of the nearest so far
     near_rows = torch.zeros((len(codes), 0), dtype=torch.int64, device=device)
     cosine, runner_up, best = np.empty(len(values), np.float32), np.empty(len(values), np.float32), []
-    for start in track(range(0, len(values), BLOCK), "mine"):
-        block = torch.from_numpy(values[start : start + BLOCK]).to(device) @ targets.T  # (n_block, n_exemplars)
+    for start in track(range(0, len(values), POOL_BLOCK), "mine"):
+        block = torch.from_numpy(values[start : start + POOL_BLOCK]).to(device) @ targets.T  # (n_block, n_exemplars)
         best.append(block.argmax(dim=1).cpu().numpy())
         per_class = block.new_full((len(block), n_classes), -2.0)
         per_class.scatter_reduce_(1, own.expand_as(block), block, "amax")
         two = per_class.topk(2, dim=1).values.cpu().numpy()
-        cosine[start : start + BLOCK], runner_up[start : start + BLOCK] = two.T
+        cosine[start : start + POOL_BLOCK], runner_up[start : start + POOL_BLOCK] = two.T
         found, rows = block.T.contiguous().topk(min(k, len(block)), dim=1)
         joined, joined_rows = torch.cat([near, found], dim=1), torch.cat([near_rows, rows + start], dim=1)
         near, order = joined.topk(min(k, joined.shape[1]), dim=1)

@@ -26,7 +26,7 @@ ID_COLUMNS = (
 ).split()
 LABEL_COLUMNS = "label labels class class_name classname target category category_name species breed y".split()
 N_VOTES = 200  # ids that choose the folder a CSV speaks of
-MIN_SHARE = 0.5  # of a CSV's ids must be images; the image table then names those that are not
+MIN_ID_SHARE = 0.5  # of a CSV's ids must be images; the image table then names those that are not
 
 
 def role_of(path: str) -> str | None:
@@ -110,7 +110,7 @@ def match_ids(
     above = "" if folder == "." else f"{folder}/"
     wanted = {above + strip_suffix(image_id) for image_id in ids}
     images = {name for name in names if strip_suffix(name) in wanted}
-    return (folder, images) if len(images) >= MIN_SHARE * len(ids) else None
+    return (folder, images) if len(images) >= MIN_ID_SHARE * len(ids) else None
 
 
 def subfolders(names: list[str], folder: str) -> list[str]:

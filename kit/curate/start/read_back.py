@@ -12,7 +12,7 @@ from kit.core.terminal import warn
 from kit.data.table import read_table
 
 
-def read_back(name: str, workspace: Workspace) -> None:
+def check_readable(name: str, workspace: Workspace) -> None:
     """Read the image table of a competition that was just written; no image is opened.
 
     Raises

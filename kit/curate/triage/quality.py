@@ -54,7 +54,7 @@ def spot_issues(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
     return np.asarray(find_label_issues(labels, proba / proba.sum(axis=1, keepdims=True), n_jobs=1))
 
 
-def suggest(proba: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def suggest_labels(proba: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what the model says in place of the labels, in their form, and how sure it is, 0..1 (n_images,).
 
     With several labels per image it is as sure as of the class in which it departs most from what is given.

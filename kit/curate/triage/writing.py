@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from kit.core.files import write_atomic, write_json
-from kit.curate.triage import MADE, Triage, folder_of
+from kit.core.files import read_object, write_atomic, write_json
+from kit.curate.triage.ranking import Triage
 from kit.data.prepared import Prepared
-from kit.data.sheet import SheetTile, write_sheet
+from kit.data.sheet import SheetTile, existing_sheets, write_sheet
 
+TRIAGE_FOLDER = "triage"
+MADE_FILE = "made.json"  # in it: of which run, labels and folds
 PER_ROW, MOST_ROWS = 10, 8  # tiles of a contact sheet
 
 
@@ -24,10 +26,10 @@ def write_triage(prepared: Prepared, found: Triage) -> Path:
     The CSV holds every scored image, the most suspicious first. To leave images out of training, keep their rows and
     delete the others.
     """
-    folder = folder_of(prepared)
-    (folder / MADE).unlink(missing_ok=True)  # else a kill would leave these rows under earlier facts
+    folder = triage_folder(prepared)
+    (folder / MADE_FILE).unlink(missing_ok=True)  # else a kill would leave these rows under earlier facts
     text = io.StringIO(newline="")
-    rows = describe(prepared, found, found.order)
+    rows = describe_images(prepared, found, found.order)
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -36,14 +38,14 @@ def write_triage(prepared: Prepared, found: Triage) -> Path:
     shown = found.suspicious[: PER_ROW * MOST_ROWS]
     tiles = [
         SheetTile(row["path"], [*_differ(prepared, found, i), f"{row['probability']} {row['id']}"])
-        for i, row in zip(shown.tolist(), describe(prepared, found, shown), strict=True)
+        for i, row in zip(shown.tolist(), describe_images(prepared, found, shown), strict=True)
     ]
     write_sheet(folder / "labels.png", _title(found), _in_rows(tiles))
     if found.outlier is not None:
         odd = np.argsort(found.outlier, kind="stable")[: PER_ROW * 2]
-        tiles = [SheetTile(row["path"], [row["given"], row["id"]]) for row in describe(prepared, found, odd)]
+        tiles = [SheetTile(row["path"], [row["given"], row["id"]]) for row in describe_images(prepared, found, odd)]
         write_sheet(folder / "outliers.png", "images like no other", _in_rows(tiles))
-    write_json(folder / MADE, {"run": found.run, "key": found.key, "fold_key": prepared.fold_key})
+    write_json(folder / MADE_FILE, {"run": found.run, "key": found.key, "fold_key": prepared.fold_key})
     return folder / "labels.csv"
 
 
@@ -53,7 +55,7 @@ def _title(found: Triage) -> str:
     return f"most suspicious labels, by {found.run}{meaning}"
 
 
-def describe(prepared: Prepared, found: Triage, positions: np.ndarray) -> list[dict[str, Any]]:
+def describe_images(prepared: Prepared, found: Triage, positions: np.ndarray) -> list[dict[str, Any]]:
     """Return the rows of the images at some positions, as the CSV has them."""
     pool = prepared.pool
     contradicted = {image["id"] for cluster in found.contradictions for image in cluster if image["split"] == "labeled"}
@@ -104,3 +106,18 @@ def _name_briefly(prepared: Prepared, row: np.ndarray) -> str:
 
 def _in_rows(tiles: Sequence[SheetTile]) -> list[tuple[str, Sequence[SheetTile]]]:
     return [("", tiles[start : start + PER_ROW]) for start in range(0, len(tiles), PER_ROW)]
+
+
+def find_sheets(prepared: Prepared) -> list[Path]:
+    """Return the contact sheets that were written, without links that lead nowhere."""
+    return sorted(existing_sheets(triage_folder(prepared).glob("*.png")))
+
+
+def is_of_today(prepared: Prepared) -> bool:
+    """Return whether what was laid out is of today's labels and folds; it is not where that is not known."""
+    return (read_object(triage_folder(prepared) / MADE_FILE) or {}).get("fold_key") == prepared.fold_key
+
+
+def triage_folder(prepared: Prepared) -> Path:
+    """Return where the findings lie."""
+    return prepared.competition.workspace.runs(prepared.competition.name) / TRIAGE_FOLDER

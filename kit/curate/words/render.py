@@ -11,8 +11,9 @@ from rich.text import Text
 
 from kit.core.errors import some
 from kit.core.terminal import empty_table, escape
-from kit.curate.words import ADVICE, Difference, EncoderScores, ListScore, PromptReport
-from kit.curate.words.confusions import N_PAIRS, Confusion
+from kit.curate.words.confusions import Confusion
+from kit.curate.words.scores import ADVICE, Difference, EncoderScores, ListScore, PromptReport
+from kit.curate.words.snippet import N_PAIRS
 from kit.features.prompts import NAMES
 
 PADDING = 3  # characters that a column takes beside its text

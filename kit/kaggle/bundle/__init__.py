@@ -12,12 +12,13 @@ dataset and notebook. On the other side inference.py calls `predict`, which need
     writing.py     all of that, whole or not at all
     trial.py       compared with the runs' own predictions, and timed, before it is handed over
     script.py      is inference.py: the standard library alone, until the wheels are installed
-    opinions.py    what the members say of new images
-    strangers.py   which of them show none of the classes
+    member_predictions.py   the members' predictions of new images
+    out_of_distribution.py  which of them show none of the classes
     inference.py   the other side: new test images -> submission.csv
 """
 
-from kit.kaggle.bundle.inference import predict
+from kit.kaggle.bundle.inference import predict_bundle
 from kit.kaggle.bundle.manifest import Bundle, read_bundle
+from kit.kaggle.bundle.writing import WrittenBundle, write_bundle
 
-__all__ = ["Bundle", "predict", "read_bundle"]
+__all__ = ["Bundle", "WrittenBundle", "predict_bundle", "read_bundle", "write_bundle"]

@@ -23,8 +23,8 @@ from kit.features.encoders import preprocessing_of
 from kit.features.prompts import prompts_of, read_text_weights
 from kit.features.weights import HF_HUB, LOCAL_CONFIGURATION, LOCAL_DIR, EncoderSpec, locate_weights, parse_encoder
 from kit.kaggle.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedWords, FoldPart, Member, TrainingImages
-from kit.kaggle.bundle.members import Chosen, asks_neighbours, is_kept, reads_unlabeled
-from kit.kaggle.bundle.strangers import carry_rule
+from kit.kaggle.bundle.members import BundledRun, asks_neighbours, is_kept, reads_unlabeled
+from kit.kaggle.bundle.out_of_distribution import carry_rule
 from kit.models.heads.head import NODES
 from kit.runs.store import Result, fold_folder, prompt_lists
 from kit.runs.store.build import build_model
@@ -32,7 +32,7 @@ from kit.runs.store.exclusion import leave_out
 from kit.scoring.metrics import METRICS
 from kit.scoring.metrics.own import OWN_NAME, locate_own
 
-LOCAL_WEIGHTS = "open_clip_model.safetensors"
+CARRIED_WEIGHTS = "open_clip_model.safetensors"
 TOKENIZER = ("tokenizer", "vocab", "merges", "special_tokens", "config", "spiece", "sentencepiece")
 
 
@@ -55,7 +55,7 @@ class Contents:
         self._rows = np.zeros(0, dtype=np.int64)
         self._arrays: dict[str, list[dict[str, Any]]] = {"features": [], "pixels": []}
 
-    def add(self, members: list[Chosen]) -> list[Member]:
+    def add(self, members: list[BundledRun]) -> list[Member]:
         """Write what the members need; return how bundle.json names them."""
         anew = [own.run for own in members if not is_kept(self.prepared, own.run)]
         self._rows = self._training_rows(anew, any(map(self._asks, members)))
@@ -84,7 +84,7 @@ class Contents:
         names = self.prepared.pool.select(self._rows).names
         return TrainingImages(names=names.tolist(), **self._arrays)
 
-    def _asks(self, chosen: Chosen) -> bool:
+    def _asks(self, chosen: BundledRun) -> bool:
         return asks_neighbours(self.prepared, chosen.result, chosen.run)
 
     def _training_rows(self, anew: list[Run], with_graph: bool) -> np.ndarray:
@@ -97,7 +97,7 @@ class Contents:
             parts.append(self.prepared.split("test"))
         return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
 
-    def _add_member(self, chosen: Chosen) -> Member:
+    def _add_member(self, chosen: BundledRun) -> Member:
         """Write one run's models and what they need."""
         run, kept = chosen.run, is_kept(self.prepared, chosen.run)
         model = build_model(self.prepared.competition, run)
@@ -123,14 +123,14 @@ class Contents:
             folds=folds,
         )
 
-    def _copy_weights(self, chosen: Chosen, fold: int) -> FoldPart:
+    def _copy_weights(self, chosen: BundledRun, fold: int) -> FoldPart:
         """Copy one fold's weights."""
         mine, name = fold_folder(chosen.result.folder, fold), f"weights/{chosen.result.name}/fold_{fold}.safetensors"
         read_tensors(mine / "model.safetensors")  # where it is damaged, the run's own file is named, not the copy
         _copy(mine / "model.safetensors", self.folder / name)
         return FoldPart(fold=fold, file=name, settled=read_json(mine / "settled.json"))
 
-    def _write_nodes(self, chosen: Chosen, fold: int) -> FoldPart:
+    def _write_nodes(self, chosen: BundledRun, fold: int) -> FoldPart:
         """Write one fold's weights, its graph's nodes by their place among the training images, without test images."""
         part = self._copy_weights(chosen, fold)
         tensors, is_test = read_tensors(self.folder / part.file), self.prepared.pool.splits == "test"
@@ -142,7 +142,7 @@ class Contents:
         write_tensors(self.folder / part.file, tensors)
         return part
 
-    def _write_rows(self, chosen: Chosen, fold: int) -> FoldPart:
+    def _write_rows(self, chosen: BundledRun, fold: int) -> FoldPart:
         """Write which of the training images one fold's model is fitted on."""
         labeled = leave_out(self.prepared, chosen.run, self.prepared.training(fold))
         unlabeled = self.prepared.unlabeled(fold, chosen.run.use_test_images)
@@ -195,7 +195,7 @@ class Contents:
         weights = locate_weights(spec)
         place = f"encoders/{len(self._names)}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', spec.name or weights.parent.name)}"
         if spec.is_folder or spec.name.startswith(HF_HUB):
-            _copy(weights, self.folder / place / LOCAL_WEIGHTS)
+            _copy(weights, self.folder / place / CARRIED_WEIGHTS)
             for file in weights.parent.iterdir():
                 if file.name == LOCAL_CONFIGURATION or (
                     file.name.startswith(TOKENIZER) and file.suffix in (".json", ".txt", ".model")

@@ -29,18 +29,17 @@ from kit.data.table import read_test
 from kit.data.table.scan import read_csv
 from kit.data.table.sources import list_folders
 from kit.kaggle.bundle.manifest import Bundle, read_bundle
-from kit.kaggle.bundle.opinions import NOBODY, Opinions, hierarchy_of, pool_of
-from kit.kaggle.bundle.strangers import Rejecter
-from kit.kaggle.submission.sample import check_submission, read_sample
-from kit.kaggle.submission.write import add_broken, fill_sample
+from kit.kaggle.bundle.member_predictions import NOBODY, MemberPredictions, hierarchy_of, pool_of
+from kit.kaggle.bundle.out_of_distribution import Rejecter
+from kit.kaggle.submission import add_broken, check_submission, fill_sample, read_sample
 from kit.scoring.predictions import Predictions
 from kit.scoring.thresholds import apply
 
-CHUNK = 4096  # images predicted at a time
-DEPTH = 3  # folders below the input in which the competition's files are looked for
+IMAGES_PER_CHUNK = 4096  # images predicted at a time
+DATA_DEPTH = 3  # folders below the input in which the competition's files are looked for
 
 
-def predict(folder: Path, inputs: Path, output: Path, chunk: int = CHUNK) -> Path:
+def predict_bundle(folder: Path, inputs: Path, output: Path, chunk: int = IMAGES_PER_CHUNK) -> Path:
     """Predict the test images below a folder and write the submission that its sample file asks for.
 
     Parameters
@@ -92,7 +91,7 @@ def find_data(inputs: Path, bundle: Bundle) -> Path:
     test = bundle.data.test
     wanted = [test.csv, test.images] if isinstance(test, Listing) else list_folders(test)
     wanted += [bundle.data.sample_submission] if bundle.data.sample_submission else []
-    found = [path for path in _folders(inputs, DEPTH) if all((path / name).exists() for name in wanted)]
+    found = [path for path in _folders(inputs, DATA_DEPTH) if all((path / name).exists() for name in wanted)]
     slug = (bundle.facts.slug or "").rstrip("/").rpartition("/")[2]
     named = [path for path in found if slug and slug in path.parts] or found
     if len(named) == 1:
@@ -126,7 +125,7 @@ def as_prepared(bundle: Bundle, competition: Competition, table: pd.DataFrame) -
 
 
 def predict_table(
-    bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = CHUNK
+    bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = IMAGES_PER_CHUNK
 ) -> tuple[Predictions, Predictions]:
     """Predict the images of a table.
 
@@ -150,16 +149,16 @@ def predict_table(
     broken = facts["problem"].notna().to_numpy()
     rule = bundle.decision.rule
     rejecter = None if rule is None else Rejecter(rule, competition.folder)
-    opinions = Opinions(bundle, competition, rejecter)
+    asked = MemberPredictions(bundle, competition, rejecter)
     usable, digests = table[~broken], facts["digest"][~broken]
     for start in range(0, len(usable), chunk):
         part = slice(start, start + chunk)
         pool = pool_of(competition, bundle, usable[part], digests[part].to_numpy(dtype=object))
-        opinions.see(pool)
+        asked.see(pool)
         for made in ("features", "store"):
             shutil.rmtree(cache / made, ignore_errors=True)
         note(f"{min(start + chunk, len(usable))} of {len(usable)} images predicted")
-    said = opinions.predict()
+    said = asked.predict()
     decided = _decide(bundle, competition, said, rejecter)
     if broken.any():
         shown = some(table["path"][broken], 3)

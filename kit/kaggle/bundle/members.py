@@ -22,7 +22,7 @@ MAX_TRAINING_IMAGES = 50_000  # whose features are carried for graphs and for mo
 
 
 @dataclass(frozen=True)
-class Chosen:
+class BundledRun:
     """Hold a run that goes into the bundle.
 
     Parameters
@@ -41,7 +41,7 @@ class Chosen:
     temperature: float = 1.0
 
 
-def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tuple[list[Chosen], Result | None]:
+def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tuple[list[BundledRun], Result | None]:
     """Return the runs that go, with their shares, and the run or ensemble whose decisions go with them.
 
     Decisions are thresholds with several labels per image, and which images show none of the classes. They hang on the
@@ -83,7 +83,7 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tup
     if reasons and decides:
         return choose_members(prepared, going, drop=False)
     shares = [(weights[own.name] / total, temperatures[own.name]) for own in going]
-    chosen = [Chosen(own, settings_of(prepared, own), *share) for own, share in zip(going, shares, strict=True)]
+    chosen = [BundledRun(own, settings_of(prepared, own), *share) for own, share in zip(going, shares, strict=True)]
     return chosen, whole if decides else None
 
 

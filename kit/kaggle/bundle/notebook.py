@@ -10,7 +10,7 @@ from kit.core.files import write_json
 
 SCRIPT = Path(__file__).with_name("script.py")
 OWNER = "OWNER"  # stands where the user's name at Kaggle belongs
-LONGEST = 50  # characters of a slug or title at Kaggle
+MAX_SLUG_LENGTH = 50  # characters of a slug or title at Kaggle
 
 
 def write_notebook(folder: Path, owner: str, name: str, slug: str | None, uses_networks: bool) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def write_notebook(folder: Path, owner: str, name: str, slug: str | None, uses_n
 def slug_of(name: str, ending: str = "") -> str:
     """Return a name as Kaggle's addresses have it: 6 to 50 lower-case letters, digits and hyphens."""
     plain = re.sub(r"[^a-z0-9]+", "-", f"kit {name}".lower()).strip("-")
-    return plain[: LONGEST - len(ending)].strip("-").ljust(6, "0") + ending
+    return plain[: MAX_SLUG_LENGTH - len(ending)].strip("-").ljust(6, "0") + ending
 
 
 def _as_notebook(script: str) -> dict[str, Any]:

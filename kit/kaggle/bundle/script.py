@@ -74,10 +74,10 @@ def main():
     install(bundle)
     check_requirements(bundle)
     from kit.core.errors import InputError
-    from kit.kaggle.bundle import predict
+    from kit.kaggle.bundle import predict_bundle
 
     try:
-        print(f"wrote {predict(bundle, INPUT, OUTPUT)}", flush=True)
+        print(f"wrote {predict_bundle(bundle, INPUT, OUTPUT)}", flush=True)
     except InputError as error:
         sys.exit(f"error: {error}")
 

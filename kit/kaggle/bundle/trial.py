@@ -16,22 +16,22 @@ import pandas as pd
 
 from kit.core.terminal import warn
 from kit.data.prepared import Prepared
-from kit.kaggle.bundle.inference import CHUNK, as_competition, as_prepared, predict_table
+from kit.kaggle.bundle.inference import IMAGES_PER_CHUNK, as_competition, as_prepared, predict_table
 from kit.kaggle.bundle.manifest import Bundle, read_bundle
-from kit.kaggle.bundle.members import Chosen
-from kit.kaggle.bundle.opinions import mix
-from kit.kaggle.submission.sample import read_sample
+from kit.kaggle.bundle.member_predictions import mix_members
+from kit.kaggle.bundle.members import BundledRun
+from kit.kaggle.submission import read_sample
 from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result
 from kit.scoring.metrics import decide
 
 N_TRIED, N_FIRST = 256, 16  # test images that are predicted to try a bundle out
-TOLERANCE = 1e-3  # of probabilities, where half precision is no part of it
+PROBA_TOLERANCE = 1e-3  # of probabilities, where half precision is no part of it
 MAX_OTHER_LABELS = 0.01  # share of the tried images
 
 
 @dataclass(frozen=True)
-class Trial:
+class BundleTrial:
     """Say what trying a bundle out gave.
 
     Parameters
@@ -59,10 +59,10 @@ class Trial:
 
     def estimate(self, n_test: int) -> float:
         """Return the seconds that `n_test` images take on a machine such as this one; models load once per chunk."""
-        return math.ceil(n_test / CHUNK) * self.load_seconds + n_test / self.images_per_second
+        return math.ceil(n_test / IMAGES_PER_CHUNK) * self.load_seconds + n_test / self.images_per_second
 
 
-def try_out(prepared: Prepared, members: list[Chosen], whole: Result | None, folder: Path) -> Trial:
+def try_out(prepared: Prepared, members: list[BundledRun], whole: Result | None, folder: Path) -> BundleTrial:
     """Predict some test images with a bundle, compare with what the runs' files say of them, and time it.
 
     Parameters
@@ -94,12 +94,12 @@ def try_out(prepared: Prepared, members: list[Chosen], whole: Result | None, fol
             started = time.perf_counter()
             said, decided = predict_table(bundle, competition, table.head(n_images))
             seconds.append(time.perf_counter() - started)
-    known = mix(bundle.members, [own.result.predictions("test").at(said.ids) for own in members])
+    known = mix_members(bundle.members, [own.result.predictions("test").at(said.ids) for own in members])
     sent = known if whole is None else decided_test(prepared, whole).at(said.ids).proba
     n_first, slope = min(N_FIRST, len(table)), seconds[1] / len(table)
     if len(table) > n_first and seconds[1] > seconds[0]:
         slope = (seconds[1] - seconds[0]) / (len(table) - n_first)
-    trial = Trial(
+    trial = BundleTrial(
         n_images=len(table),
         difference=float(np.abs(said.proba - known).max()),
         n_other=_count_other(decided.at(said.ids).proba, sent, prepared.pool.is_multilabel),
@@ -122,7 +122,7 @@ def _check_sample(prepared: Prepared, bundle: Bundle, folder: Path, table: pd.Da
     read_sample(replace(as_prepared(bundle, competition, table), broken_test=prepared.broken_test))
 
 
-def _judge(trial: Trial) -> Trial:
+def _judge(trial: BundleTrial) -> BundleTrial:
     """Refuse a bundle that says other things than its runs did; warn where it says them otherwise."""
     said = (
         f"of {trial.n_images} test images {trial.n_other} get another label than by the runs' own predictions, "
@@ -130,6 +130,6 @@ def _judge(trial: Trial) -> Trial:
     )
     if trial.n_other > max(1, MAX_OTHER_LABELS * trial.n_images):
         raise RuntimeError(f"the bundle was not kept: {said}. Were the runs made by other versions? Train them again")
-    if trial.difference > TOLERANCE:
+    if trial.difference > PROBA_TOLERANCE:
         warn(f"{said}: half precision, or a device other than in training, explains small differences")
     return trial

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kit import __version__
 
-HOME = Path(__file__).parents[2]
+KIT_HOME = Path(__file__).parents[2]
 LEFT_OUT = ("__pycache__", "competitions")
 DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of a zip file
 WHEEL = "Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -33,7 +33,7 @@ def write_wheel(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, notes = folder / f"kit-{__version__}-py3-none-any.whl", f"kit-{__version__}.dist-info"
-    files = {f"kit/{file.relative_to(HOME).as_posix()}": file.read_bytes() for file in _list_files()}
+    files = {f"kit/{file.relative_to(KIT_HOME).as_posix()}": file.read_bytes() for file in _list_files()}
     files |= {f"{notes}/METADATA": METADATA.encode(), f"{notes}/WHEEL": WHEEL.encode()}
     record = "".join(f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in files.items())
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
@@ -44,8 +44,8 @@ def write_wheel(folder: Path) -> Path:
 
 def _list_files() -> list[Path]:
     """Return the kit's files, its data among them, sorted."""
-    files = (file for file in sorted(HOME.rglob("*")) if file.is_file() and not file.name.startswith("."))
-    return [file for file in files if not set(LEFT_OUT) & set(file.relative_to(HOME).parts)]
+    files = (file for file in sorted(KIT_HOME.rglob("*")) if file.is_file() and not file.name.startswith("."))
+    return [file for file in files if not set(LEFT_OUT) & set(file.relative_to(KIT_HOME).parts)]
 
 
 def _digest(data: bytes) -> str:

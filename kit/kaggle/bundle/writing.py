@@ -24,11 +24,11 @@ from kit.data.table.sources import name_key
 from kit.features.cache import GIVEN
 from kit.kaggle.bundle.contents import Contents
 from kit.kaggle.bundle.manifest import FORMAT, Bundle, CarriedDecision, Member, write_manifest
-from kit.kaggle.bundle.members import Chosen, choose_members
+from kit.kaggle.bundle.members import BundledRun, choose_members
 from kit.kaggle.bundle.notebook import write_notebook
-from kit.kaggle.bundle.trial import Trial, try_out
+from kit.kaggle.bundle.trial import BundleTrial, try_out
 from kit.kaggle.bundle.wheel import write_wheel
-from kit.kaggle.submission.write import class_prior
+from kit.kaggle.submission import class_prior
 from kit.runs.store import Result
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
@@ -41,7 +41,7 @@ KAGGLE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenBundle:
     """Point to a bundle.
 
     Parameters
@@ -65,7 +65,7 @@ class Written:
     addresses: dict[str, str]
     wanted: list[str]
     n_bytes: int
-    trial: Trial
+    trial: BundleTrial
 
 
 def write_bundle(
@@ -76,7 +76,7 @@ def write_bundle(
     with_wheels: bool = False,
     what: str = ENSEMBLE,
     lacks: Sequence[str] | None = None,
-) -> Written:
+) -> WrittenBundle:
     """Write a bundle of one run, or of an ensemble's members, and try it out.
 
     Parameters
@@ -125,12 +125,14 @@ def write_bundle(
         shutil.rmtree(home / what, ignore_errors=True)
         folder.replace(home / what)
     n_bytes = sum(file.stat().st_size for file in (home / what).rglob("*") if file.is_file())
-    return Written(home / what, {own.result.name: own.weight for own in members}, addresses, wanted, n_bytes, trial)
+    return WrittenBundle(
+        home / what, {own.result.name: own.weight for own in members}, addresses, wanted, n_bytes, trial
+    )
 
 
 def _write(
     prepared: Prepared,
-    members: list[Chosen],
+    members: list[BundledRun],
     whole: Result | None,
     what: str,
     folder: Path,

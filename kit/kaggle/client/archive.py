@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from kit.core.errors import InputError, some
 
-BLOCK_BYTES = 2**20
+COPY_BYTES = 2**20
 MAX_RATIO = 200  # unpacked to packed; images reach 2, tables 20
 RATIO_FREE_BYTES = 2**30  # less than this is no bomb, however well it was packed
 SPARE_BYTES = 2**28  # left free on the disk
@@ -39,7 +39,7 @@ def extract_zip(archive: Path, folder: Path) -> int:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [member for member in opened.infolist() if not member.is_dir()]
-            check_members(archive, members, shutil.disk_usage(archive.parent).free)
+            check_archive(archive, members, shutil.disk_usage(archive.parent).free)
             part.mkdir(parents=True)
             for member in members:
                 _write_member(opened, member, part / member.filename)
@@ -53,7 +53,7 @@ def extract_zip(archive: Path, folder: Path) -> int:
     return len(members)
 
 
-def check_members(archive: Path, members: list[zipfile.ZipInfo], free_bytes: int) -> None:
+def check_archive(archive: Path, members: list[zipfile.ZipInfo], free_bytes: int) -> None:
     """Refuse names that lead out of the folder, links, doubles, and more than fits.
 
     Raises
@@ -88,4 +88,4 @@ def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     """Write one file; no more bytes of it than it said it has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with opened.open(member) as source, open(path, "xb") as target:
-        shutil.copyfileobj(source, target, BLOCK_BYTES)
+        shutil.copyfileobj(source, target, COPY_BYTES)

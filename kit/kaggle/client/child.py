@@ -25,9 +25,9 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            reply = {"value": METHODS[request["method"]](**request["arguments"])}
+            reply = {"value": CALLS[request["method"]](**request["arguments"])}
         except (Exception, SystemExit) as error:
-            reply = {"failure": describe(error)}
+            reply = {"failure": describe_error(error)}
         replies.write(json.dumps(reply, default=str) + "\n")
         replies.flush()
 
@@ -129,14 +129,14 @@ def find_team(slug: str, teams: list[str]) -> dict[str, Any]:
     return {"place": None, "team": None, "score": None, "best": best}
 
 
-def download(slug: str, folder: str, force: bool) -> None:
+def download_files(slug: str, folder: str, force: bool) -> None:
     """Download all files into ``folder/SLUG.zip``, going on where an earlier call stopped unless `force`."""
     from kaggle import api
 
     api.competition_download_files(slug, path=folder, force=force, quiet=True)
 
 
-def submit(slug: str, file: str, message: str) -> dict[str, Any]:
+def submit_file(slug: str, file: str, message: str) -> dict[str, Any]:
     """Upload a file and submit it."""
     from kaggle import api
 
@@ -158,7 +158,7 @@ def _submitted(response: Any) -> dict[str, Any]:
     return {"uploaded": uploaded, "said": response.message, "ref": str(response.ref or "")}
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def describe_error(error: BaseException) -> dict[str, Any]:
     """Return what happened as plain data: kind, HTTP status, the remote method, what the server said."""
     if isinstance(error, SystemExit):
         return {"kind": "no_credentials"}
@@ -226,9 +226,15 @@ def _read_body(response: Any) -> tuple[int, str]:
     return code if isinstance(code, int) else 0, str(said)[:SAID_LENGTH]
 
 
-METHODS = {
-    method.__name__: method
-    for method in (connect, competition, limits, list_submissions, find_team, download, submit, submit_code)
+CALLS = {
+    "connect": connect,
+    "competition": competition,
+    "limits": limits,
+    "list_submissions": list_submissions,
+    "find_team": find_team,
+    "download": download_files,
+    "submit": submit_file,
+    "submit_code": submit_code,
 }
 
 if __name__ == "__main__":

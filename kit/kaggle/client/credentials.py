@@ -16,9 +16,9 @@ from pathlib import Path
 
 from kit.core.errors import InputError
 
-SETTINGS = "https://www.kaggle.com/settings/api"
+TOKEN_PAGE = "https://www.kaggle.com/settings/api"
 HOW_TO = (
-    f"make a token at {SETTINGS} and put it into ~/.kaggle/access_token (chmod 600) or into the environment variable "
+    f"make a token at {TOKEN_PAGE} and put it into ~/.kaggle/access_token (chmod 600) or into the environment variable "
     "KAGGLE_API_TOKEN"
 )
 PASSED_ON = (  # of the user's environment, beside KAGGLE_*; VERBOSE is not: it makes the client print keys
@@ -31,7 +31,7 @@ MARKS = {codecs.BOM_UTF8: "UTF-8 byte order mark", codecs.BOM_UTF16_LE: "UTF-16"
 
 
 @dataclass(frozen=True)
-class Source:
+class Credentials:
     """Hold one place where credentials are, or should be.
 
     Parameters
@@ -64,13 +64,13 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def find_credentials(environment: Mapping[str, str]) -> list[Source]:
+def find_credentials(environment: Mapping[str, str]) -> list[Credentials]:
     """Return every place that holds credentials, the one the client uses first."""
     home = Path(environment.get("HOME") or Path.home())
     return [*_find_tokens(environment, home), *_find_keys(environment, home), *_find_oauth(home)]
 
 
-def choose(sources: list[Source]) -> Source:
+def choose_credentials(sources: list[Credentials]) -> Credentials:
     """Return the credentials that the client will use.
 
     Raises
@@ -86,7 +86,7 @@ def choose(sources: list[Source]) -> Source:
     raise InputError("no usable Kaggle credentials: " + "; ".join(f"{own.where} {own.problem}" for own in sources))
 
 
-def redact(text: str, sources: Iterable[Source]) -> str:
+def redact(text: str, sources: Iterable[Credentials]) -> str:
     """Return `text` without keys, tokens, authorisations and what is signed in addresses."""
     for secret in sorted({secret for source in sources for secret in source.secrets}, key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -95,7 +95,7 @@ def redact(text: str, sources: Iterable[Source]) -> str:
     return re.sub(r"\b(Bearer|Basic)\s+[\w.+/=-]{8,}", r"\1 ***", text)
 
 
-def _find_tokens(environment: Mapping[str, str], home: Path) -> list[Source]:
+def _find_tokens(environment: Mapping[str, str], home: Path) -> list[Credentials]:
     """Return the access tokens."""
     found = []
     if "KAGGLE_KERNEL_RUN_TYPE" in environment and environment.get("KAGGLE_API_V1_TOKEN"):
@@ -112,35 +112,37 @@ def _find_tokens(environment: Mapping[str, str], home: Path) -> list[Source]:
     return found
 
 
-def _token(where: str, read: str | bytes) -> Source:
+def _token(where: str, read: str | bytes) -> Credentials:
     """Return a token's source; what is wrong with it is said."""
     if isinstance(read, bytes):
         if problem := _problem_of_bytes(read):
-            return Source(where, "token", problem)
+            return Credentials(where, "token", problem)
         read = read.decode().strip()
     if not read:
-        return Source(where, "token", f"is empty; {HOW_TO}")
+        return Credentials(where, "token", f"is empty; {HOW_TO}")
     if not re.fullmatch(r"[\x21-\x7e]+", read):
-        return Source(where, "token", "holds spaces or letters no token has; copy it again, as one line", (read,))
-    return Source(where, "token", "", (read,))
+        return Credentials(where, "token", "holds spaces or letters no token has; copy it again, as one line", (read,))
+    return Credentials(where, "token", "", (read,))
 
 
-def _find_keys(environment: Mapping[str, str], home: Path) -> list[Source]:
+def _find_keys(environment: Mapping[str, str], home: Path) -> list[Credentials]:
     """Return user name and key: of the environment, of kaggle.json, or of both mixed as the client mixes them."""
     path = config_file(environment, home)
     own = {name: environment.get(f"KAGGLE_{name.upper()}", "").strip() for name in ("username", "key")}
     kept, problem = read_kaggle_json(path) if path.is_file() else ({}, "")
     secrets = tuple(filter(None, (own["key"], kept.get("key", ""))))
     if all(own.values()):
-        both = [Source("the environment variables KAGGLE_USERNAME and KAGGLE_KEY", "key", "", secrets)]
-        return both + ([Source(str(path), "key", problem, secrets)] if path.is_file() else [])
+        both = [Credentials("the environment variables KAGGLE_USERNAME and KAGGLE_KEY", "key", "", secrets)]
+        return both + ([Credentials(str(path), "key", problem, secrets)] if path.is_file() else [])
     lone = next((f"KAGGLE_{name.upper()}" for name, value in own.items() if value), None)
     if path.is_file():
         where = f"{path} with {lone} of the environment in place of its own" if lone else str(path)
-        return [Source(where, "key", problem, secrets)]
+        return [Credentials(where, "key", problem, secrets)]
     if lone:
         other = "KAGGLE_KEY" if lone == "KAGGLE_USERNAME" else "KAGGLE_USERNAME"
-        return [Source(f"the environment variable {lone}", "key", f"is of no use without {other}; set both", secrets)]
+        return [
+            Credentials(f"the environment variable {lone}", "key", f"is of no use without {other}; set both", secrets)
+        ]
     return []
 
 
@@ -162,9 +164,9 @@ def read_kaggle_json(path: Path) -> tuple[dict[str, str], str]:
         kept = json.loads(data)
     except ValueError as error:
         at = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "not text"
-        return {}, f"is not JSON ({at}); download it again from {SETTINGS}"
-    if not isinstance(kept, dict) or not all(isinstance(kept.get(key), str) and kept[key] for key in KEYS):
-        return {}, f'has no "username" and "key"; download it again from {SETTINGS}'
+        return {}, f"is not JSON ({at}); download it again from {TOKEN_PAGE}"
+    if not isinstance(kept, dict) or not all(isinstance(kept.get(key), str) and kept[key] for key in JSON_KEYS):
+        return {}, f'has no "username" and "key"; download it again from {TOKEN_PAGE}'
     return kept, ""
 
 
@@ -173,7 +175,7 @@ def is_open_to_others(path: Path) -> bool:
     return path.is_file() and bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
-def _find_oauth(home: Path) -> list[Source]:
+def _find_oauth(home: Path) -> list[Credentials]:
     path = home / ".kaggle" / "credentials.json"
     if not path.is_file():
         return []
@@ -181,9 +183,9 @@ def _find_oauth(home: Path) -> list[Source]:
         kept = json.loads(_read(path))
         tokens = tuple(filter(None, (kept.get("refresh_token"), kept.get("access_token"))))
     except (ValueError, AttributeError):
-        return [Source(str(path), "oauth", "is not JSON; kaggle auth login writes it anew")]
+        return [Credentials(str(path), "oauth", "is not JSON; kaggle auth login writes it anew")]
     problem = "" if kept.get("refresh_token") else "holds no login; kaggle auth login writes it anew"
-    return [Source(str(path), "oauth", problem, tokens)]
+    return [Credentials(str(path), "oauth", problem, tokens)]
 
 
 def _read(path: Path) -> bytes:
@@ -202,4 +204,4 @@ def _problem_of_bytes(data: bytes) -> str:
     return ""
 
 
-KEYS = ("username", "key")
+JSON_KEYS = ("username", "key")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from kit.core.errors import InputError
 from kit.core.names import PROGRAM
-from kit.kaggle.client.credentials import HOW_TO, SETTINGS, Source
+from kit.kaggle.client.credentials import HOW_TO, TOKEN_PAGE, Credentials
 
 CODE_ONLY = f"submit a notebook instead: {PROGRAM} submit COMP -k OWNER/KERNEL -v VERSION -m MSG"
 DOING = {
@@ -116,8 +116,8 @@ class KaggleFailure(RuntimeError):
         self.failure = failure
 
 
-def explain(
-    failure: Failure, slug: str, sources: list[Source], environment: Mapping[str, str]
+def explain_failure(
+    failure: Failure, slug: str, sources: list[Credentials], environment: Mapping[str, str]
 ) -> KaggleRefusal | KaggleFailure:
     """Return the exception that tells a person what happened.
 
@@ -168,19 +168,21 @@ FAILED_KINDS = {
 }
 
 
-def explain_rejection(sources: list[Source]) -> str:
+def explain_rejection(sources: list[Credentials]) -> str:
     """Return what to say of credentials that Kaggle rejects; names those that they hide."""
     used, *others = [source for source in sources if not source.problem] or sources
     what = "token" if used.kind == "token" else "key" if used.kind == "key" else "login"
     said = f"Kaggle rejected the {what} of {used.where}: expired, revoked or mistyped"
-    remedy = f"make a new one at {SETTINGS}"
+    remedy = f"make a new one at {TOKEN_PAGE}"
     if others:
         remove = "unset it" if "environment" in used.where else "delete the file"
         return f"{said}; it hides {others[0].where}, which takes its place when you {remove}; or {remedy}"
     return f"{said}; {remedy}"
 
 
-def _explain_status(failure: Failure, doing: str, slug: str, sources: list[Source]) -> KaggleRefusal | KaggleFailure:
+def _explain_status(
+    failure: Failure, doing: str, slug: str, sources: list[Credentials]
+) -> KaggleRefusal | KaggleFailure:
     """Explain an HTTP status."""
     status, said = failure.status, f" (Kaggle says: {failure.said})" if failure.said else ""
     if failure.is_link:
@@ -224,7 +226,7 @@ def _proxy(environment: Mapping[str, str]) -> tuple[str, str]:
     return name, f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
-def as_mapping(failure: Mapping[str, Any], call: str) -> Failure:
+def read_failure(failure: Mapping[str, Any], call: str) -> Failure:
     """Return the child's words as a `Failure`."""
     known = {key: value for key, value in failure.items() if key in Failure.__dataclass_fields__ and value is not None}
     return Failure(call=call, **known)

@@ -17,13 +17,20 @@ from typing import Any
 from kit.core.terminal import note, warn
 from kit.kaggle.client.credentials import (
     child_environment,
-    choose,
+    choose_credentials,
     config_file,
     find_credentials,
     is_open_to_others,
     redact,
 )
-from kit.kaggle.client.failures import Failure, KaggleFailure, KaggleRefusal, as_mapping, explain, explain_rejection
+from kit.kaggle.client.failures import (
+    Failure,
+    KaggleFailure,
+    KaggleRefusal,
+    explain_failure,
+    explain_rejection,
+    read_failure,
+)
 
 CALL_SECONDS = 90.0
 START_SECONDS = 90.0  # to import the client and sign in
@@ -31,7 +38,7 @@ UPLOAD_BYTES_PER_SECOND = 50_000.0  # the slowest link that an upload is given t
 ATTEMPTS = 4  # of a read
 BACKOFF_SECONDS = 1.0  # doubled from one attempt to the next
 LONGEST_WAIT_SECONDS = 60.0  # a server that asks for more is obeyed by ending
-POLL_SECONDS = 0.25
+CHILD_POLL_SECONDS = 0.25
 TAIL_BYTES = 2000  # of what a dead child said
 
 
@@ -55,7 +62,7 @@ class Kaggle:
         self.slug = slug
         self.environment = child_environment(os.environ if environment is None else environment)
         self.sources = find_credentials(self.environment)
-        self.source = choose(self.sources)
+        self.source = choose_credentials(self.sources)
         self.username = ""
         self._child: subprocess.Popen[bytes] | None = None
         self._errors: Any = None
@@ -169,7 +176,7 @@ class Kaggle:
             self._end()
             return Failure(call, "timeout", said=f"{reply:.0f} seconds")
         if "failure" in reply:
-            return as_mapping({**reply["failure"], "said": self._redact(reply["failure"].get("said") or "")}, call)
+            return read_failure({**reply["failure"], "said": self._redact(reply["failure"].get("said") or "")}, call)
         return reply["value"]
 
     def _await_reply(self, seconds: float, progress: Callable[[], int] | None) -> dict[str, Any] | float | None:
@@ -179,7 +186,7 @@ class Kaggle:
             left = began + seconds - time.monotonic()
             if left <= 0:
                 return seconds
-            if select.select([self._child.stdout], [], [], min(left, POLL_SECONDS))[0]:
+            if select.select([self._child.stdout], [], [], min(left, CHILD_POLL_SECONDS))[0]:
                 block = os.read(self._child.stdout.fileno(), 65536)
                 if not block:
                     return None
@@ -225,7 +232,7 @@ class Kaggle:
 
     def explain(self, failure: Failure) -> KaggleRefusal | KaggleFailure:
         """Return the exception that tells a person what happened."""
-        return explain(
+        return explain_failure(
             failure, self.slug, [self.source, *(s for s in self.sources if s is not self.source)], self.environment
         )
 

@@ -1,4 +1,61 @@
-"""Submitting: the gate that a file passes, the sending that burns no slot twice, and what Kaggle's scores say after.
+"""Submission: the way of a CSV from predictions to Kaggle's score.
 
-Reads and writes the ledger; talks to Kaggle through `kit.kaggle.client` alone.
+Test predictions are filled into the sample submission, checked, and written as ``submissions/NAME/NNN_RUN.csv``, with a
+row of ``submissions/NAME/ledger.csv``. Sending burns no submission twice: the row is there before the file is sent, and
+Kaggle's list, not the client's word, tells whether it arrived. File by file::
+
+    sample.py    which ids, columns and form the sample submission asks for
+    check.py     whether a finished table is what it asks for
+    fill.py      predictions in its rows and its form
+    ledger.py    what was made, what was sent, how Kaggle scored it
+    write.py     the next file of a run, and its row of the ledger
+    gate.py      whether a file, or a notebook's version, may be sent
+    send.py      sent once, and believed when Kaggle lists it
+    standing.py  CV beside Kaggle's scores: do they agree, which two files to choose
+    listing.py   the submissions as a table
 """
+
+from kit.kaggle.submission.check import check_submission
+from kit.kaggle.submission.fill import add_broken, class_prior, fill_sample, with_broken
+from kit.kaggle.submission.gate import Package, check_open, find_arrived, pack_file, pack_kernel
+from kit.kaggle.submission.ledger import LedgerRow, find_row, hold_ledger, is_of, read_ledger
+from kit.kaggle.submission.listing import describe_left, describe_limits, describe_place, render_submissions
+from kit.kaggle.submission.sample import form_of, meant_ids, named_classes, read_sample
+from kit.kaggle.submission.send import send_submission, settle, wait_for_score
+from kit.kaggle.submission.standing import comparable, correlate_cv, describe_incomparable, pick_two, warn_of_noise
+from kit.kaggle.submission.write import make_submission
+
+__all__ = [
+    "LedgerRow",
+    "Package",
+    "add_broken",
+    "check_open",
+    "check_submission",
+    "class_prior",
+    "comparable",
+    "correlate_cv",
+    "describe_incomparable",
+    "describe_left",
+    "describe_limits",
+    "describe_place",
+    "fill_sample",
+    "find_arrived",
+    "find_row",
+    "form_of",
+    "hold_ledger",
+    "is_of",
+    "make_submission",
+    "meant_ids",
+    "named_classes",
+    "pack_file",
+    "pack_kernel",
+    "pick_two",
+    "read_ledger",
+    "read_sample",
+    "render_submissions",
+    "send_submission",
+    "settle",
+    "wait_for_score",
+    "warn_of_noise",
+    "with_broken",
+]

@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from kit.config.competition import Competition
-from kit.core.errors import InputError, nearest, some
+from kit.core.errors import InputError, nearest
 from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
-from kit.data.table.scan import read_csv
 from kit.kaggle.client.failures import CODE_ONLY, KaggleFailure, KaggleRefusal
 from kit.kaggle.client.session import Kaggle
-from kit.kaggle.submission.ledger import SENDING, Row, read_ledger
-from kit.kaggle.submission.sample import check_submission, read_sample
+from kit.kaggle.submission.check import check_file
+from kit.kaggle.submission.ledger import SENDING, LedgerRow, read_ledger
 from kit.runs.store import Result
 from kit.runs.store.thresholds import sent_key
 
@@ -40,19 +37,13 @@ class Package:
         Of a notebook.
     """
 
-    row: Row
+    row: LedgerRow
     path: Path | None = None
     kernel: str | None = None
     version: int | None = None
 
 
-def find_row(competition: Competition, run: str) -> Row | None:
-    """Return the newest file that the ledger names for a run, or None; rounds of a run count as it."""
-    rows = [row for row in read_ledger(competition) if row["sha256"]]
-    return next((row for row in reversed(rows) if row["run"] == run or row["run"].startswith(f"{run}.")), None)
-
-
-def pack_file(prepared: Prepared, row: Row) -> Package:
+def pack_file(prepared: Prepared, row: LedgerRow) -> Package:
     """Check the file of a ledger row as Kaggle would, before it costs a submission.
 
     Raises
@@ -71,27 +62,6 @@ def pack_file(prepared: Prepared, row: Row) -> Package:
         )
     check_file(prepared, path)
     return Package(row, path)
-
-
-def check_file(prepared: Prepared, path: Path) -> None:
-    """Check a CSV against the sample file: columns, ids, order, labels or numbers.
-
-    Raises
-    ------
-    InputError
-        Naming what is wrong; Kaggle would take the file and report an error later.
-    """
-    sample, _ = read_sample(prepared)
-    table = read_csv(path)
-    table = table.mask(table == "")
-    try:
-        check_submission(prepared, sample, table)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    numbers = [name for name in table.columns[1:] if name in prepared.classes]
-    values = table[numbers].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    if bad := sorted({str(row) for row in table.index[~np.isfinite(values).all(axis=1)]}, key=int):
-        raise InputError(f"{path}: rows {some(bad)} hold what is no finite number")
 
 
 def pack_kernel(prepared: Prepared, kernel: str, version: int, run: str, result: Result | None) -> Package:
@@ -118,7 +88,7 @@ def pack_kernel(prepared: Prepared, kernel: str, version: int, run: str, result:
     return Package(row, kernel=kernel, version=version)
 
 
-def find_arrived(rows: list[Row], package: Package) -> Row | None:
+def find_arrived(rows: list[LedgerRow], package: Package) -> LedgerRow | None:
     """Return the row of a package whose fate an earlier call did not learn, where Kaggle lists it; else None."""
     if package.row.get("status") != SENDING:
         return None

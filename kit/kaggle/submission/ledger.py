@@ -24,15 +24,15 @@ from kit.runs.store import Result
 from kit.runs.store.thresholds import sent_key
 
 LEDGER = "ledger.csv"
-COLUMNS = (
+LEDGER_COLUMNS = (
     "file run key decision cv se sha256 commit made "
     "public private message status ref token sent"  # sent: Kaggle's time, UTC
 ).split()
-MADE = COLUMNS[: COLUMNS.index("made") + 1]  # what is known of a file before it is sent
+COLUMNS_WHEN_MADE = LEDGER_COLUMNS[: LEDGER_COLUMNS.index("made") + 1]  # what is known of a file before it is sent
 SENDING = "SENDING"  # a status of ours: sent, and not yet found at Kaggle; the others are Kaggle's
 TOKEN = re.compile(r"\s*\[kit-([0-9a-f]{10})\]")
 
-Row = dict[str, str]
+LedgerRow = dict[str, str]
 
 
 def hold_ledger(competition: Competition) -> AbstractContextManager[None]:
@@ -40,7 +40,7 @@ def hold_ledger(competition: Competition) -> AbstractContextManager[None]:
     return hold(competition.workspace.runs(competition.name) / ".ledger", warn)
 
 
-def read_ledger(competition: Competition) -> list[Row]:
+def read_ledger(competition: Competition) -> list[LedgerRow]:
     """Return the ledger's rows, oldest first; columns that an older ledger lacks are empty.
 
     Raises
@@ -54,7 +54,7 @@ def read_ledger(competition: Competition) -> list[Row]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:  # Excel begins UTF-8 with a mark
             reader = csv.DictReader(file, restval="")
-            rows = [dict.fromkeys(COLUMNS, "") | row for row in reader]
+            rows = [dict.fromkeys(LEDGER_COLUMNS, "") | row for row in reader]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save it as UTF-8") from error
     if rows and "file" not in reader.fieldnames:
@@ -62,17 +62,23 @@ def read_ledger(competition: Competition) -> list[Row]:
     return rows
 
 
-def write_ledger(competition: Competition, rows: Sequence[Row]) -> None:
+def write_ledger(competition: Competition, rows: Sequence[LedgerRow]) -> None:
     """Write the ledger anew, atomically."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, LEDGER_COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with write_atomic(competition.workspace.submissions(competition.name) / LEDGER, "w") as file:
         file.write(text.getvalue())
 
 
-def is_of(prepared: Prepared, result: Result, row: Row) -> bool:
+def find_row(competition: Competition, run: str) -> LedgerRow | None:
+    """Return the newest file that the ledger names for a run, or None; rounds of a run count as it."""
+    rows = [row for row in read_ledger(competition) if row["sha256"]]
+    return next((row for row in reversed(rows) if row["run"] == run or row["run"].startswith(f"{run}.")), None)
+
+
+def is_of(prepared: Prepared, result: Result, row: LedgerRow) -> bool:
     """Return whether a row's file is of exactly this run, decided as today: one key may be sent with other thresholds.
 
     Ledgers from before the column `decision` say nothing there, as where nothing is decided.
@@ -91,7 +97,9 @@ def mark(message: str, token: str) -> str:
     return f"{message} [kit-{token}]".strip()
 
 
-def join_ledger(rows: Sequence[Row], submissions: Sequence[dict[str, Any]], sizes: dict[str, int]) -> list[Row]:
+def join_ledger(
+    rows: Sequence[LedgerRow], submissions: Sequence[dict[str, Any]], sizes: dict[str, int]
+) -> list[LedgerRow]:
     """Return the ledger's rows with what Kaggle says of them; every submission at Kaggle is in exactly one row.
 
     A submission is known by its number, by the token in its message, or - where it was made by hand - by the name of a
@@ -108,15 +116,15 @@ def join_ledger(rows: Sequence[Row], submissions: Sequence[dict[str, Any]], size
     """
     joined = [dict(row) for row in rows]
     for own in sorted(submissions, key=lambda own: int(own["ref"])):
-        row = _find_row(joined, own, sizes)
+        row = _row_of(joined, own, sizes)
         if row is None:
-            joined.append(row := dict.fromkeys(COLUMNS, "") | _origin(joined, own, sizes))
+            joined.append(row := dict.fromkeys(LEDGER_COLUMNS, "") | _origin(joined, own, sizes))
         row |= {"ref": own["ref"], "sent": own["date"], "status": own["status"]}
         row |= {"public": own["public"], "private": own["private"], "message": TOKEN.sub("", own["message"])}
     return joined
 
 
-def _find_row(rows: list[Row], own: dict[str, Any], sizes: dict[str, int]) -> Row | None:
+def _row_of(rows: list[LedgerRow], own: dict[str, Any], sizes: dict[str, int]) -> LedgerRow | None:
     """Return the row of a submission."""
     if found := next((row for row in rows if row["ref"] == own["ref"]), None):
         return found
@@ -128,11 +136,11 @@ def _find_row(rows: list[Row], own: dict[str, Any], sizes: dict[str, int]) -> Ro
     return next(unsent, None) if _is_same_file(own, sizes) else None
 
 
-def _origin(rows: list[Row], own: dict[str, Any], sizes: dict[str, int]) -> Row:
+def _origin(rows: list[LedgerRow], own: dict[str, Any], sizes: dict[str, int]) -> LedgerRow:
     """Return what is known of a submission that has no row: its file's facts where the file is ours."""
     same = next((row for row in reversed(rows) if row["file"] == own["file"] and row["run"]), None)
     if same and _is_same_file(own, sizes):
-        return {key: same[key] for key in MADE}
+        return {key: same[key] for key in COLUMNS_WHEN_MADE}
     return {"file": own["file"]}
 
 

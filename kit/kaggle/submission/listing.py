@@ -9,13 +9,13 @@ from typing import Any
 from rich.table import Table
 
 from kit.core.terminal import empty_table, escape, out
-from kit.kaggle.submission.ledger import Row
+from kit.kaggle.submission.ledger import LedgerRow
 from kit.kaggle.submission.standing import Pick, number, with_error
 
 MESSAGE_WIDTH = 20  # characters that a message asks for at least
 
 
-def render_submissions(rows: Sequence[Row], picks: Sequence[Pick], title: str) -> Table:
+def render_submissions(rows: Sequence[LedgerRow], picks: Sequence[Pick], title: str) -> Table:
     """Return the submissions as a table, newest last; a star marks those to choose.
 
     Columns that have no room are left out, the message first; the scores stay.
@@ -59,3 +59,24 @@ def _spare(columns: dict[str, list[str]]) -> list[str]:
 def _printable(text: Any) -> str:
     """Return text without control characters: messages and file names come from elsewhere."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+
+
+def describe_left(limits: dict[str, Any]) -> str:
+    """Say how many submissions are left; a team that never submitted has zeros, and may."""
+    if not limits["total"] and not limits["left"]:
+        return "the first of this team"
+    return f"{limits['left']} left {'in all' if limits['limited_by_total'] else 'today'}"
+
+
+def describe_limits(limits: dict[str, Any]) -> str:
+    """Say how many submissions were made and are left."""
+    if not limits["total"] and not limits["left"]:
+        return "submissions: none made yet; how many are allowed Kaggle says after the first"
+    return f"submissions: {limits['total']} made, {limits['today']} of them today, {describe_left(limits)}"
+
+
+def describe_place(place: dict[str, Any]) -> str:
+    """Say where the team is on the public leaderboard."""
+    if place["place"] is None:
+        return "public leaderboard: the team is not on it yet"
+    return f"public leaderboard: place {place['place']} with {place['score']} (first: {place['best']})"

@@ -24,7 +24,7 @@ from kit.data.table.labels import is_on
 from kit.data.table.scan import read_csv
 from kit.data.table.sources import find_file, id_column, name_key
 
-SEPARATORS = (" ", ",", ";", "|")  # looked for between the labels of a cell, Kaggle's commonest first
+CELL_SEPARATORS = (" ", ",", ";", "|")  # looked for between the labels of a cell, Kaggle's commonest first
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ def form_of(prepared: Prepared, sample: pd.DataFrame) -> Form:
 
 def _find_separator(prepared: Prepared, cells: pd.Series) -> str:
     """Return what parts the labels of the sample's cells, of the training labels, or a space."""
-    for separator in SEPARATORS:
+    for separator in CELL_SEPARATORS:
         several = [cell.split(separator) for cell in cells if separator in cell]
         if several and {part.strip() for parts in several for part in parts} <= {*prepared.classes, ""}:
             return separator
     given = [own.separator for own in prepared.competition.data.labeled_sources if isinstance(own, Listing)]
-    return next((separator for separator in given if separator), SEPARATORS[0])
+    return next((separator for separator in given if separator), CELL_SEPARATORS[0])
 
 
 def named_classes(prepared: Prepared) -> tuple[str, ...]:
@@ -157,65 +157,6 @@ def meant_ids(ids: Sequence[str] | np.ndarray, known: Collection[str] | np.ndarr
     by_form = {form: own for own in tested if forms[form := unicodedata.normalize("NFC", own)] == 1}
     plain = [own if own in tested else _without_suffix(own) for own in ids]
     return np.array([by_form.get(unicodedata.normalize("NFC", own), own) for own in plain], dtype=object)
-
-
-def check_submission(prepared: Prepared, sample: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Check a finished table as Kaggle would: ids, count, vocabulary, numbers.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    sample
-        The sample file.
-    table
-        What would be sent.
-
-    Raises
-    ------
-    InputError
-        Naming what is wrong; nothing is written then.
-    """
-    if list(table.columns) != list(sample.columns):
-        raise InputError(f"submission: columns {list(table.columns)}, the sample has {list(sample.columns)}")
-    if len(table) != len(sample) or not (table.iloc[:, 0].to_numpy() == sample.iloc[:, 0].to_numpy()).all():
-        raise InputError(f"submission: {len(table)} rows whose ids are not the sample's {len(sample)} in its order")
-    form, values = form_of(prepared, sample), table.iloc[:, 1:]
-    if form.kind == "labels":
-        _check_label_cells(prepared, table, form.separator)
-        return
-    if values.isna().any(axis=None):
-        raise InputError(f"submission: empty values in {int(values.isna().any(axis=1).sum())} rows")
-    if form.kind == "label":
-        if unknown := sorted(set(values.iloc[:, 0]) - set(named_classes(prepared))):
-            raise InputError(f"submission: labels that are not classes: {some(unknown)}")
-    elif prepared.pool.is_multilabel:
-        _check_numbers(table, form.is_binary)
-
-
-def _check_label_cells(prepared: Prepared, table: pd.DataFrame, separator: str) -> None:
-    """Refuse a cell that names what is no class, or a class twice; an empty one is an image without labels."""
-    none = prepared.competition.decision.none_of_these
-    known = set(prepared.classes if prepared.pool.is_multilabel else named_classes(prepared))
-    for image_id, cell in zip(table.iloc[:, 0], table.iloc[:, 1].fillna(""), strict=True):
-        labels = cell.split(separator) if cell else []
-        if labels == [none]:
-            continue
-        if odd := [label for label in labels if label not in known]:
-            raise InputError(f"submission: {image_id}: labels that are not classes: {some(map(repr, odd))}")
-        if len(set(labels)) < len(labels):
-            raise InputError(f"submission: {image_id}: a label stands twice in {cell!r}")
-
-
-def _check_numbers(table: pd.DataFrame, is_binary: bool) -> None:
-    """Refuse numbers that are no probabilities, or neither 0 nor 1 where those are wanted."""
-    values = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    is_right = np.isin(values, (0, 1)) if is_binary else (values >= 0) & (values <= 1)
-    if not is_right.all():
-        row, column = (int(axis[0]) for axis in np.nonzero(~is_right))
-        where = f"{table.iloc[row, 0]}, column {table.columns[column + 1]!r}"
-        wanted = "0 or 1" if is_binary else "a probability, 0..1"
-        raise InputError(f"submission: {where}: {table.iloc[row, column + 1]} is not {wanted}")
 
 
 def _without_suffix(image_id: str) -> str:

@@ -20,9 +20,9 @@ from kit.kaggle.client.failures import Failure, KaggleFailure, KaggleRefusal
 from kit.kaggle.client.session import Kaggle
 from kit.kaggle.submission.gate import Package
 from kit.kaggle.submission.ledger import (
-    MADE,
+    COLUMNS_WHEN_MADE,
     SENDING,
-    Row,
+    LedgerRow,
     hold_ledger,
     join_ledger,
     mark,
@@ -35,10 +35,12 @@ LOOKS = 3  # at the list, before a submission is taken for absent
 LOOK_SECONDS = 2.0  # between them
 WAIT_SECONDS = 10.0  # between looks at a submission that is being scored
 MAX_MESSAGE = 400  # characters
-OUTPUT = "submission.csv"  # what a notebook leaves for the scorer
+NOTEBOOK_OUTPUT = "submission.csv"  # what a notebook leaves for the scorer
 
 
-def settle(kaggle: Kaggle, competition: Competition, submissions: list[dict[str, Any]] | None = None) -> list[Row]:
+def settle(
+    kaggle: Kaggle, competition: Competition, submissions: list[dict[str, Any]] | None = None
+) -> list[LedgerRow]:
     """Bring the ledger up to date with Kaggle's list, submissions made by hand included; return its rows.
 
     Parameters
@@ -61,7 +63,9 @@ def settle(kaggle: Kaggle, competition: Competition, submissions: list[dict[str,
     return rows
 
 
-def send(kaggle: Kaggle, competition: Competition, package: Package, message: str, limits: dict[str, Any]) -> Row:
+def send_submission(
+    kaggle: Kaggle, competition: Competition, package: Package, message: str, limits: dict[str, Any]
+) -> LedgerRow:
     """Send a file once; return its row when Kaggle lists it.
 
     Where the answer is lost Kaggle's list is asked; only when the token is absent, the day's count has not risen and
@@ -97,7 +101,7 @@ def send(kaggle: Kaggle, competition: Competition, package: Package, message: st
         is_last = True
 
 
-def wait_for_score(kaggle: Kaggle, competition: Competition, ref: str) -> Row:
+def wait_for_score(kaggle: Kaggle, competition: Competition, ref: str) -> LedgerRow:
     """Wait until a submission is scored; return its row.
 
     Raises
@@ -133,7 +137,7 @@ def _begin(competition: Competition, package: Package, message: str) -> str:
     unsent = next((row for row in rows if row["file"] == package.row["file"] and not row["ref"]), None)
     row = pending or unsent
     if row is None:
-        rows.append(row := {key: package.row.get(key, "") for key in MADE} | {"ref": "", "token": ""})
+        rows.append(row := {key: package.row.get(key, "") for key in COLUMNS_WHEN_MADE} | {"ref": "", "token": ""})
     row |= {"token": row["token"] or new_token(), "status": SENDING, "message": message}
     write_ledger(competition, rows)
     return row["token"]
@@ -152,7 +156,7 @@ def _send_once(kaggle: Kaggle, package: Package, message: str) -> KaggleRefusal 
     """Hand the package to the client; return what went wrong."""
     try:
         if package.path is None:
-            kernel = {"kernel": package.kernel, "version": package.version, "file": OUTPUT}
+            kernel = {"kernel": package.kernel, "version": package.version, "file": NOTEBOOK_OUTPUT}
             kaggle.write("submit_code", slug=kaggle.slug, message=message, **kernel)
             return None
         data = package.path.read_bytes()
@@ -173,7 +177,7 @@ def _look(
     token: str,
     failure: KaggleRefusal | KaggleFailure | None,
     limits: dict[str, Any],
-) -> tuple[Row | None, bool]:
+) -> tuple[LedgerRow | None, bool]:
     """Look for a token in Kaggle's list; also return whether the day's count has risen without it."""
     is_refusal = failure is not None and failure.failure.is_refusal
     try:

@@ -8,24 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kit.core.errors import InputError
 from kit.core.names import MULTILABEL
 from kit.data.prepared import Prepared
-from kit.kaggle.submission.ledger import Row
+from kit.kaggle.submission.ledger import LedgerRow
 from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result, compare_runs, result_at
 from kit.scoring.metrics import Z_95, decide, distinguishable
 
 FEWEST = 4  # submissions that a rank correlation says anything of
-N_BOOTSTRAP = 2000
+BOOTSTRAP_DRAWS = 2000
 
 
 @dataclass(frozen=True)
-class Correlation:
+class CvCorrelation:
     """Hold Spearman's rank correlation of CV and a score, and its 95 % interval; None with too few."""
 
     n: int
@@ -54,7 +53,7 @@ class Pick:
     why: str
 
 
-def comparable(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
+def comparable(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[LedgerRow]:
     """Return the rows whose CV is comparable: of a run that is here, on today's folds, labels and metric.
 
     A CV of other folds is of other rows: where groups were added, the older one is the higher and means less.
@@ -62,7 +61,7 @@ def comparable(prepared: Prepared, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if (own := _result(prepared, row)) and row["cv"] == f"{own.record.cv:.6f}"]
 
 
-def describe_incomparable(rows: Sequence[Row], compared: Sequence[Row]) -> str | None:
+def describe_incomparable(rows: Sequence[LedgerRow], compared: Sequence[LedgerRow]) -> str | None:
     """Say how many submissions with a CV are left out of what compares CVs; None where none is."""
     n_known = sum(number(row["cv"]) is not None for row in rows)
     if n_known == len(compared):
@@ -82,7 +81,7 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def correlate(rows: Sequence[Row], score: str = "public") -> Correlation:
+def correlate_cv(rows: Sequence[LedgerRow], score: str = "public") -> CvCorrelation:
     """Return the rank correlation of CV and the public or private score over the submissions that have both.
 
     Parameters
@@ -96,20 +95,20 @@ def correlate(rows: Sequence[Row], score: str = "public") -> Correlation:
 
     pairs = [pair for row in rows if None not in (pair := (number(row["cv"]), number(row[score])))]
     if len(pairs) < FEWEST:
-        return Correlation(len(pairs), score=score)
+        return CvCorrelation(len(pairs), score=score)
     values = np.array(pairs)
     if (np.ptp(values, axis=0) == 0).any():
-        return Correlation(len(pairs), score=score)
+        return CvCorrelation(len(pairs), score=score)
     draws, kept = np.random.default_rng(0), []
-    for _ in range(N_BOOTSTRAP):
+    for _ in range(BOOTSTRAP_DRAWS):
         drawn = values[draws.integers(0, len(values), len(values))]
         if (np.ptp(drawn, axis=0) > 0).all():  # a standard deviation of equal numbers may be rounded above 0
             kept.append(spearmanr(*drawn.T).statistic)
     low, high = np.quantile(kept, [0.025, 0.975])
-    return Correlation(len(pairs), float(spearmanr(*values.T).statistic), float(low), float(high), score)
+    return CvCorrelation(len(pairs), float(spearmanr(*values.T).statistic), float(low), float(high), score)
 
 
-def public_error(prepared: Prepared, row: Row, public_share: float) -> float | None:
+def public_error(prepared: Prepared, row: LedgerRow, public_share: float) -> float | None:
     """Return the standard error of a public score, in the metric's unit.
 
     Accuracy has the binomial one; other metrics the CV's, scaled by the square root of the numbers of images.
@@ -132,7 +131,7 @@ def public_error(prepared: Prepared, row: Row, public_share: float) -> float | N
     return None if error is None else error * math.sqrt(len(prepared.scored_rows) / n_public)
 
 
-def warn_of_noise(prepared: Prepared, rows: Sequence[Row], public_share: float) -> str | None:
+def warn_of_noise(prepared: Prepared, rows: Sequence[LedgerRow], public_share: float) -> str | None:
     """Return a warning where the public score favours another run than CV does by less than its noise, else None.
 
     The noise of the difference is that of paired scores where both runs' predictions are here: only the images on which
@@ -155,7 +154,7 @@ def warn_of_noise(prepared: Prepared, rows: Sequence[Row], public_share: float) 
     )
 
 
-def _difference_error(prepared: Prepared, ours: Row, theirs: Row, public_share: float) -> float | None:
+def _difference_error(prepared: Prepared, ours: LedgerRow, theirs: LedgerRow, public_share: float) -> float | None:
     """Return the standard error of the difference of two public scores."""
     apart = _disagreement(prepared, _result(prepared, ours), _result(prepared, theirs))
     if apart is not None and prepared.competition.facts.metric == "accuracy":
@@ -165,7 +164,7 @@ def _difference_error(prepared: Prepared, ours: Row, theirs: Row, public_share: 
     return None if None in errors else math.hypot(*errors)
 
 
-def pick_two(prepared: Prepared, rows: Sequence[Row]) -> list[Pick]:
+def pick_two(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[Pick]:
     """Return the two submissions to choose for the final scoring: best CV, and the most different good one.
 
     Good is what a paired test on the same images does not tell from the best CV. Of those the one whose test labels
@@ -204,7 +203,7 @@ def _is_as_good(prepared: Prepared, own: Result, best: Result) -> bool:
     return not distinguishable(*compare_runs(prepared, own, best))
 
 
-def _result(prepared: Prepared, row: Row) -> Result | None:
+def _result(prepared: Prepared, row: LedgerRow) -> Result | None:
     """Return the run of a ledger row where its files are still here and on today's folds."""
     if not row["key"]:
         return None
@@ -228,28 +227,7 @@ def _disagreement(prepared: Prepared, ours: Result | None, theirs: Result | None
     return float((labels != others).reshape(len(first), -1).any(axis=1).mean())
 
 
-def with_error(row: Row) -> str:
+def with_error(row: LedgerRow) -> str:
     """Return a submission's CV and, where it is known, its standard error."""
     error = number(row["se"])
     return f"{float(row['cv']):.4f}" + ("" if error is None else f" ± {error:.4f}")
-
-
-def describe_left(limits: dict[str, Any]) -> str:
-    """Say how many submissions are left; a team that never submitted has zeros, and may."""
-    if not limits["total"] and not limits["left"]:
-        return "the first of this team"
-    return f"{limits['left']} left {'in all' if limits['limited_by_total'] else 'today'}"
-
-
-def describe_limits(limits: dict[str, Any]) -> str:
-    """Say how many submissions were made and are left."""
-    if not limits["total"] and not limits["left"]:
-        return "submissions: none made yet; how many are allowed Kaggle says after the first"
-    return f"submissions: {limits['total']} made, {limits['today']} of them today, {describe_left(limits)}"
-
-
-def describe_place(place: dict[str, Any]) -> str:
-    """Say where the team is on the public leaderboard."""
-    if place["place"] is None:
-        return "public leaderboard: the team is not on it yet"
-    return f"public leaderboard: place {place['place']} with {place['score']} (first: {place['best']})"

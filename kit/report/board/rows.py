@@ -12,7 +12,7 @@ import numpy as np
 
 from kit.core.errors import InputError
 from kit.data.prepared import Prepared
-from kit.kaggle.submission.ledger import is_of, read_ledger
+from kit.kaggle.submission import is_of, read_ledger
 from kit.report.board.beside import Score, score_beside
 from kit.report.board.remarks import remarks_on, sources_of
 from kit.report.board.solution import Label, local_score, read_solution, why_cv_only

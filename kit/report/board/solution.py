@@ -16,8 +16,7 @@ from kit.data.table.labels import join_labels, read_label_lists, read_multi_hot
 from kit.data.table.scan import read_csv
 from kit.data.table.sources import find_file, name_key
 from kit.data.table.tree import read_lineage
-from kit.kaggle.submission.sample import form_of, meant_ids, named_classes, read_sample
-from kit.kaggle.submission.write import with_broken
+from kit.kaggle.submission import form_of, meant_ids, named_classes, read_sample, with_broken
 from kit.scoring.metrics import score_with_error
 from kit.scoring.predictions import Predictions
 

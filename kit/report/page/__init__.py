@@ -19,7 +19,7 @@ from kit.core.names import PROGRAM
 from kit.core.terminal import count, stage, track, warn
 from kit.curate.triage import find_sheets
 from kit.data.prepared import Prepared
-from kit.kaggle.submission.ledger import read_ledger
+from kit.kaggle.submission import read_ledger
 from kit.report.board import remarks_on, solution_hash
 from kit.report.explain import latest_sheets
 from kit.report.page.evidence import Evidence

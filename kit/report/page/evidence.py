@@ -17,7 +17,7 @@ from kit.core.errors import InputError
 from kit.core.files import read_object, remedy_for
 from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
-from kit.kaggle.submission.ledger import read_ledger
+from kit.kaggle.submission import read_ledger
 from kit.models import MODELS
 from kit.report.board import Row, leaderboard
 from kit.runs.decide.decisions import decided_test

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kit.core.names import ENSEMBLE, PROGRAM
-from kit.kaggle.submission.ledger import is_of
+from kit.kaggle.submission import is_of
 from kit.report.board import SAME, Row
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Part, Section, Text

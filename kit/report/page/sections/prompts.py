@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kit.curate.words import EncoderScores, compare_prompts
-from kit.curate.words.confusions import Confusion
+from kit.curate.words import Confusion, EncoderScores, compare_prompts
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Fold, Measured, Part, Section, Table, Text
 from kit.runs.store import prompt_lists

@@ -6,7 +6,7 @@ import csv
 from itertools import islice
 
 from kit.core.names import PROGRAM
-from kit.curate.triage import find_sheets, folder_of, is_of_today
+from kit.curate.triage import find_sheets, is_of_today, triage_folder
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Part, Picture, Section, Table, Text
 
@@ -17,7 +17,7 @@ TITLES = {"labels": "Most suspicious labels", "outliers": "Images like no other"
 
 def build(evidence: Evidence) -> Section | None:
     """Return the first of the ranked labels, the contact sheets and the command that made them; none of old labels."""
-    folder = folder_of(evidence.prepared)
+    folder = triage_folder(evidence.prepared)
     if not (folder / "labels.csv").is_file():
         return None
     name = evidence.prepared.competition.name

@@ -24,7 +24,7 @@ from kit.runs.store import Result
 from kit.scoring import rejection as reject
 from kit.scoring.predictions import Predictions
 
-FILE = "strangers/rule.safetensors"
+RULE_FILE = "strangers/rule.safetensors"
 
 
 def carry_rule(
@@ -59,14 +59,14 @@ def carry_rule(
         arrays |= {f"values_{i}": own for i, own in enumerate(values)}
         for fold, own in per_fold.items():
             arrays |= {f"rows_{fold}": np.searchsorted(rows, own.rows), f"codes_{fold}": own.labels}
-    write_tensors(folder / FILE, arrays)
+    write_tensors(folder / RULE_FILE, arrays)
     return CarriedRule(
         scores=list(rule.scores),
         threshold=rule.threshold,
         encoders=[{"encoder": carry_encoder(name, args), "args": args} for name, args in encoders],
         of_folds=not result.record.members,
         folds=list(prepared.scored),
-        file=FILE,
+        file=RULE_FILE,
     )
 
 

@@ -20,7 +20,7 @@ from kit.data.store import keep_pixels
 from kit.features.cache import encode_images, keep_features, squashed
 from kit.features.prompts import TextWeights, keep_text_weights
 from kit.kaggle.bundle.manifest import Bundle, Member
-from kit.kaggle.bundle.strangers import Rejecter
+from kit.kaggle.bundle.out_of_distribution import Rejecter
 from kit.models.heads.head import NODES
 from kit.models.model import Model
 from kit.runs.fit.fold import build_fold_model
@@ -32,7 +32,7 @@ from kit.scoring.predictions import Predictions, concatenate, mean_predictions
 NOBODY = np.zeros(0, dtype=np.int64)
 
 
-def mix(members: Sequence[Member], parts: list[Predictions]) -> np.ndarray:
+def mix_members(members: Sequence[Member], parts: list[Predictions]) -> np.ndarray:
     """Return the members' mixture, (n_images, n_classes), as the ensemble makes it; a run alone stays as it is."""
     mixture = Mixture(np.array([own.temperature for own in members]), np.array([own.weight for own in members]), 1.0)
     several = parts[0].task == MULTILABEL
@@ -40,7 +40,7 @@ def mix(members: Sequence[Member], parts: list[Predictions]) -> np.ndarray:
     return mixed[..., 1] if several else mixed
 
 
-class Opinions:
+class MemberPredictions:
     """Gather each member's opinion, pool by pool: restored models fold by fold, models fitted anew from memory.
 
     Parameters
@@ -85,7 +85,7 @@ class Opinions:
             if own.asks_neighbours:
                 self._said[own.name] = [self._predict_together(own)]
         parts = [concatenate(self._said[own.name]) for own in self.bundle.members]
-        return replace(parts[0], proba=mix(self.bundle.members, parts))
+        return replace(parts[0], proba=mix_members(self.bundle.members, parts))
 
     def _ask(self, models: Iterable[Model], images: Images) -> Predictions:
         """Return the mean of what the folds' models say of images, each of them scored by it."""
