@@ -6,9 +6,8 @@ Reads and writes ``.npy`` files; a half-made one lies beside its place, with a n
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +60,14 @@ def fill_array(
     import numpy as np
 
     if (found := read_array(path, shape, dtype)) is None:
+        from filelock import FileLock
+
         lock = path.with_suffix(".lock")
-        with _locked(lock):
+        with FileLock(lock):
             if not path.exists():  # else another process made it while this one waited
                 _fill_part(path, shape, dtype, fill, block, after_block)
-            # Safe: whoever waits for this lock file, and whoever makes a new one, finds `path` made.
-            lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # whoever waits for this lock file, or makes a new one, finds `path` made
+            lock.unlink()
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
 
@@ -98,15 +99,6 @@ def read_array(path: Path, shape: tuple[int | None, ...], dtype: Any) -> np.ndar
         path.unlink(missing_ok=True)
         return None
     return found
-
-
-@contextlib.contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    """Hold a lock file alone; the operating system takes it from a process that dies."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _fill_part(

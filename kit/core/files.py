@@ -7,12 +7,13 @@ reader sees the old file or the whole one, whatever kills the writer.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import csv
 import hashlib
+import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -86,6 +87,19 @@ def write_json(path: Path, value: object, indent: int | None = 1) -> None:
         file.write(json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n")
 
 
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> bytes:
+    """Return a table as the kit writes CSV: UTF-8, with commas and a line feed after each line."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue().encode()
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV, atomically; its folder is made."""
+    with write_atomic(path) as file:
+        file.write(csv_text(header, rows))
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of the kit's own; None where there is none or a foreign hand broke it."""
     try:
@@ -128,32 +142,37 @@ def hash_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a workspace folder alone; wait, saying who holds it, while another run does.
+    """Hold a workspace folder alone. While another run holds it, say which one, and wait.
 
-    The lock is the operating system's (flock), so a killed run leaves none behind.
+    The lock is the operating system's, so a killed run leaves none behind.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as file:
-        waiting = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not waiting:
-                    file.seek(0)
-                    say(f"{folder} is held by {file.read().strip() or 'another run'}; waiting for it to end")
-                waiting = True
-                time.sleep(POLL_SECONDS)
-        _note_holder(file, f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")
-        try:
-            yield
-        finally:
-            _note_holder(file, "")
+    from filelock import FileLock, Timeout
+
+    file = folder / ".lock"
+    lock = FileLock(file, poll_interval=POLL_SECONDS, on_acquired=_note_holder)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say(f"{folder} is held by {_read_holder(file) or 'another run'}; waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.truncate(file, 0)
+        lock.release()
 
 
-def _note_holder(file: IO[str], holder: str) -> None:
-    """Write into a lock file who holds it: a courtesy to those who wait, that a full disk need not grant."""
+def _note_holder(descriptor: int) -> None:
+    """Write into an open lock file who holds it: a courtesy to those who wait, which a full disk need not grant."""
     with contextlib.suppress(OSError):
-        os.ftruncate(file.fileno(), 0)
-        os.write(file.fileno(), holder.encode())  # unbuffered: closing the file would write what a full disk refused
+        os.ftruncate(descriptor, 0)  # what a killed holder left
+        os.write(descriptor, f"process {os.getpid()} since {time.strftime('%H:%M:%S')}".encode())
+
+
+def _read_holder(file: Path) -> str:
+    """Return who holds a lock file; "" where that is not written, or the system lets nobody read it meanwhile."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -181,7 +181,7 @@ def test_a_score_on_mined_labels_is_called_agreement_wherever_it_is_printed(embe
 
 
 def test_bench_semi_waits_for_another_that_holds_its_folder(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(semi, "SETTINGS", (semi.Setting("photos", 3),))
+    monkeypatch.setattr(semi, "SETTINGS", (semi.PhotoSetting("photos", 3),))
     monkeypatch.setattr(semi, "_read_photos", lambda *_: None)
     (tmp_path / "photos").mkdir()
     home = tmp_path / "runs" / "bench-semi"
@@ -201,5 +201,5 @@ def test_a_folder_of_photos_may_have_quotes_and_backslashes_in_its_name(tmp_path
     odd = tmp_path / 'of "mine" \\ née'
     shutil.copytree(data / "train", odd / "trashnet")
     with pytest.raises(InputError) as refused:  # its files are empty
-        semi._read_photos(odd, semi.Setting("trashnet", 1), Workspace(tmp_path / "home"))
+        semi._read_photos(odd, semi.PhotoSetting("trashnet", 1), Workspace(tmp_path / "home"))
     assert str(odd) in str(refused.value)

@@ -6,8 +6,6 @@ what it adds to the next higher one, and ``sweep.json``; on request the CSV that
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 from kit.config.competition import Competition, Listing
 from kit.config.reader import suggest_labeled
 from kit.core.errors import InputError, some
-from kit.core.files import write_atomic, write_json
+from kit.core.files import csv_text, write_atomic, write_csv, write_json
 from kit.core.terminal import warn
 from kit.curate.mining.mined import Mined
 from kit.data.sheet import SheetTile, write_sheet
@@ -36,8 +34,7 @@ def write_mined(mined: Mined) -> Path:
     folder = mined.competition.workspace.runs(mined.competition.name) / "mined"
     above: set[int] = set()
     for threshold in reversed(mined.thresholds):
-        with write_atomic(folder / f"{threshold:g}.csv") as file:
-            file.write(_format(MINED_COLUMNS, mined.rows(threshold)))
+        write_csv(folder / f"{threshold:g}.csv", MINED_COLUMNS, mined.rows(threshold))
         chosen = mined.at(threshold)
         added = [row for row in chosen.tolist() if row not in above]
         above |= set(added)
@@ -68,7 +65,7 @@ def write_labels(mined: Mined) -> Path:
             "threshold, or name more exemplars"
         )
     file = competition.root / listing.csv
-    text = _format(_header(listing), rows)
+    text = csv_text(_header(listing), rows)
     folds = competition.workspace.folds(competition.name)
     if folds.exists() and not (file.is_file() and file.read_bytes() == text):
         warn(f"{folds} was made for other labels; delete it to assign new folds, with which no earlier CV compares")
@@ -117,15 +114,6 @@ def _name_below(mined: Mined, listing: Listing, threshold: float) -> list[tuple[
         for image_id, name in zip(mined.ids, whole, strict=True)
     }
     return sorted((below[image_id], *rest) for image_id, *rest in mined.rows(threshold))
-
-
-def _format(header: tuple[str, ...], rows: list[tuple[str, str, str]]) -> bytes:
-    """Return rows as CSV text."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()
 
 
 def _write_sheet(file: Path, mined: Mined, threshold: float, added: np.ndarray) -> None:

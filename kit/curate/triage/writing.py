@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kit.core.files import read_object, write_atomic, write_json
+from kit.core.files import read_object, write_csv, write_json
 from kit.curate.triage.ranking import Triage
 from kit.data.prepared import Prepared
 from kit.data.sheet import SheetTile, existing_sheets, write_sheet
@@ -28,13 +26,8 @@ def write_triage(prepared: Prepared, found: Triage) -> Path:
     """
     folder = triage_folder(prepared)
     (folder / MADE_FILE).unlink(missing_ok=True)  # else a kill would leave these rows under earlier facts
-    text = io.StringIO(newline="")
     rows = describe_images(prepared, found, found.order)
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with write_atomic(folder / "labels.csv") as file:
-        file.write(text.getvalue().encode())
+    write_csv(folder / "labels.csv", list(rows[0]), (row.values() for row in rows))
     shown = found.suspicious[: PER_ROW * MOST_ROWS]
     tiles = [
         SheetTile(row["path"], [*_differ(prepared, found, i), f"{row['probability']} {row['id']}"])

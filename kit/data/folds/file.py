@@ -19,7 +19,7 @@ import numpy as np
 from kit.config.competition import Competition
 from kit.core import terminal
 from kit.core.errors import InputError, some
-from kit.core.files import write_atomic
+from kit.core.files import csv_text, write_atomic
 from kit.core.names import MULTILABEL
 from kit.data.folds import (
     NO_FOLD,
@@ -138,10 +138,8 @@ def write_groups(competition: Competition, ids: np.ndarray, groups: np.ndarray) 
     ids, groups
         (n_images,) text each.
     """
-    text, file = io.StringIO(), group_file(competition)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([GROUP_COLUMNS, *sorted(zip(ids.tolist(), groups.tolist(), strict=True))])
-    _write(file, text.getvalue().encode(), f"{len(np.unique(groups))} groups of look-alikes written to")
+    file, rows = group_file(competition), sorted(zip(ids.tolist(), groups.tolist(), strict=True))
+    _write(file, csv_text(GROUP_COLUMNS, rows), f"{len(np.unique(groups))} groups of look-alikes written to")
     return file
 
 
@@ -219,11 +217,7 @@ def _write(file: Path, text: bytes, what: str) -> None:
 
 def _format(known: _Labeled, folds: np.ndarray) -> bytes:
     """Return the fold file's text, sorted by id."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(sorted(zip(known.ids.tolist(), known.labels.tolist(), folds.tolist(), strict=True)))
-    return text.getvalue().encode()
+    return csv_text(COLUMNS, sorted(zip(known.ids.tolist(), known.labels.tolist(), folds.tolist(), strict=True)))
 
 
 def _read_rows(file: Path) -> dict[str, tuple[str, int]]:

@@ -8,7 +8,6 @@ the next call finds out at Kaggle what became of it.
 from __future__ import annotations
 
 import csv
-import io
 import re
 import secrets
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
-from kit.core.files import hold, write_atomic
+from kit.core.files import hold, write_csv
 from kit.core.terminal import warn
 from kit.data.prepared import Prepared
 from kit.runs.store import Result
@@ -64,12 +63,8 @@ def read_ledger(competition: Competition) -> list[LedgerRow]:
 
 def write_ledger(competition: Competition, rows: Sequence[LedgerRow]) -> None:
     """Write the ledger anew, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, LEDGER_COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with write_atomic(competition.workspace.submissions(competition.name) / LEDGER, "w") as file:
-        file.write(text.getvalue())
+    path = competition.workspace.submissions(competition.name) / LEDGER
+    write_csv(path, LEDGER_COLUMNS, ([row.get(column, "") for column in LEDGER_COLUMNS] for row in rows))
 
 
 def find_row(competition: Competition, run: str) -> LedgerRow | None:

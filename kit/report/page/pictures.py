@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.core.figures import as_plain_text, empty_figure, write_figure
-from kit.core.files import write_atomic
+from kit.core.files import write_csv
 from kit.core.terminal import track
 from kit.report.page.parts import IN_LEGEND, Chart, Heatmap, Matrices, Plot, shorten
 
@@ -40,14 +38,8 @@ def write_numbers(charts: Sequence[Chart], folder: Path) -> list[Path]:
     """Write KEY.csv, the numbers behind every chart; return the files."""
     written = []
     for chart in charts:
-        rows = chart.rows()
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]) if rows else ["empty"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        path = folder / f"{chart.key}.csv"
-        with write_atomic(path) as file:
-            file.write(text.getvalue().encode())
+        rows, path = chart.rows(), folder / f"{chart.key}.csv"
+        write_csv(path, list(rows[0]) if rows else ["empty"], (row.values() for row in rows))
         written.append(path)
     return written
 
