@@ -21,6 +21,7 @@ from kit.config.competition import Competition, order_runs
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace, hold
+from kit.core.names import base_of
 from kit.core.terminal import empty_table, stage, warn
 from kit.data.folds import assign_folds, scored_folds
 from kit.data.prepared import Prepared, prepare
@@ -288,7 +289,7 @@ def compare_with_baseline(found: Sequence[Measurement]) -> list[Line]:
     """Return every run against labels alone: per setting, then over all; a run's own name is its last kept round."""
     values: dict[tuple[str, str], dict[tuple[str, int], Measurement]] = {}
     for own in found:
-        names = [own.run, *([own.run.rpartition(".")[0]] if own.kept and "." in own.run else [])]
+        names = dict.fromkeys([own.run, *([base_of(own.run)] if own.kept else [])])
         for name in names:
             for setting in (own.setting, "all"):
                 values.setdefault((setting, name), {})[own.setting, own.seed] = own

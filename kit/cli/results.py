@@ -68,7 +68,7 @@ def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) ->
     if not len(prepared.split("test")):
         return "report", comp
     result = next((own for own in results if own.name == ENSEMBLE), results[0])
-    run = result.name.partition(".")[0]  # of a round the run's
+    run = result.base
     row = next((row for row in reversed(rows) if is_of(prepared, result, row)), None)
     if row is None:
         return "submission", comp, run
@@ -84,7 +84,7 @@ def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[
     from kit.core import terminal
     from kit.report.board import render_classes, score_classes
 
-    found = {result.name.partition(".")[0]: result for result in results} | {result.name: result for result in results}
+    found = {result.base: result for result in results} | {result.name: result for result in results}
     if run not in found:
         raise InputError(f"--per-class {run}: no finished run of this name; {nearest(run, found)}")
     scores = score_classes(prepared, found[run])

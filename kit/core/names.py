@@ -6,3 +6,14 @@ MULTICLASS, MULTILABEL = "multiclass", "multilabel"
 COMPETITION_FILE = "competition.toml"
 ENSEMBLE = "ensemble"
 PROGRAM = "./run.sh"  # how the kit is called, in every command that it prints
+
+
+def base_of(name: str) -> str:
+    """Return the run that a round ``RUN.N`` belongs to; of what is no round its own name."""
+    return name.partition(".")[0]
+
+
+def round_of(name: str) -> int | None:
+    """Return the number of a round ``RUN.N``, from 1; None of what is no round."""
+    number = name.partition(".")[2]
+    return int(number) if number.isdecimal() else None

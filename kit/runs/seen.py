@@ -99,9 +99,8 @@ def was_searched(prepared: Prepared, result: Result) -> bool:
     """
     record, said = result.record, []
     settings = {"model": record.model, "fold_key": record.fold_key, "options": record.options}
-    name = result.name.partition(".")[0]  # of a round the run's
     for file in _home(prepared).glob(f"*/{SEARCHED}"):
-        is_namesake = name in (file.parent.name, file.parent.name + SUFFIX)
+        is_namesake = result.base in (file.parent.name, file.parent.name + SUFFIX)
         for entry in _read_entries(file):
             fields = entry["fields"] if is_namesake else entry["options"].keys() - {"seed"}
             if _is_alike(entry, settings, fields):

@@ -151,7 +151,7 @@ def find_better(prepared: Prepared, results: list[Result], combined: Result) -> 
     sign = prepared.competition.metric.sign
     best = max(results, key=lambda own: sign * own.record.cv)
     difference, error = compare_runs(prepared, best, combined)
-    return best.name.partition(".")[0] if difference > 0 and distinguishable(difference, error) else None
+    return best.base if difference > 0 and distinguishable(difference, error) else None
 
 
 def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
@@ -172,8 +172,8 @@ def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
     members = members_of(prepared)
     if not members:
         raise InputError(f"the ensemble has no finished member; {prepared.competition.command('all')} makes them")
-    found = {member.name for member in members} | {member.name.rpartition(".")[0] for member in members}
-    if missing := [name for name in check_members(prepared) if name not in found and name not in told]:
+    finished = {member.base for member in members}
+    if missing := [name for name in check_members(prepared) if name not in finished and name not in told]:
         warn(f"not trained, so left out of the ensemble: {', '.join(missing)}")
     return members
 
@@ -221,8 +221,8 @@ def find_finished(prepared: Prepared) -> list[Result]:
 
 def list_untrained(prepared: Prepared, results: list[Result]) -> list[str]:
     """Return the runs of competition.toml, but for grids, that are not among finished ones."""
-    found = {own.name for own in results} | {own.name.rpartition(".")[0] for own in results}
-    return [name for name in prepared.competition.default_runs if name not in found]
+    finished = {result.base for result in results}
+    return [name for name in prepared.competition.default_runs if name not in finished]
 
 
 def _made_otherwise(prepared: Prepared, names: list[str]) -> list[str]:

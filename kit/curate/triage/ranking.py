@@ -127,7 +127,7 @@ def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> R
     if name != ENSEMBLE:
         prepared.competition.run(name)  # names the nearest of those there are
     for result in results:
-        if name in (result.name, result.name.rpartition(".")[0]):
+        if name in (result.name, result.base):
             return result
     raise InputError(f"run {name} has no oof predictions yet; {command} {name}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from kit.config.competition import Run
 from kit.core.errors import InputError
 from kit.core.files import read_json
+from kit.core.names import base_of
 from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
@@ -119,7 +120,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
     run = settings_of(prepared, result)
     model = build_model(prepared.competition, run)
     if run.refit:
-        again = f"train it with --set runs.{run.name.partition('.')[0]}.refit=false"
+        again = f"train it with --set runs.{base_of(run.name)}.refit=false"
         return f"was fitted on every label in the end (refit), and that model is not kept; {again}"
     if getattr(model, "encoder", None) == GIVEN:
         return 'reads the embeddings that were given (encoder = "given"), and new test images have none'
@@ -134,7 +135,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
     if asks_neighbours(prepared, result, run) and n_images > MAX_TRAINING_IMAGES:
         return (
             f"asks an image's neighbours (smooth above 0) among {n_images:,} images, more than the "
-            f"{MAX_TRAINING_IMAGES:,} that are carried; train it with --set runs.{run.name.partition('.')[0]}.smooth=0"
+            f"{MAX_TRAINING_IMAGES:,} that are carried; train it with --set runs.{base_of(run.name)}.smooth=0"
         )
     return None
 

@@ -51,7 +51,7 @@ def remarks_on(prepared: Prepared, result: Result, cv_only: str | None) -> tuple
         said.append("CV gives every image a class; the submission also turns away what looks like none of these")
     if cv_only:
         said.append(f"no local score: {cv_only}")
-    if result.record.pseudo and (end := describe_end(prepared, result.name.rpartition(".")[0])):
+    if result.record.pseudo and (end := describe_end(prepared, result.base)):
         said.append(end)
     return tuple(said)
 

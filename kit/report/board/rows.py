@@ -116,7 +116,7 @@ def _row(
         run=name,
         model=record.model,
         encoder=record.options.get("encoder"),
-        round=int(name.rpartition(".")[2]) if record.pseudo else None,
+        round=result.round if record.pseudo else None,
         test_images_used=used_test_images(prepared, result),
         cv=record.cv,
         se=record.se,

@@ -35,18 +35,20 @@ from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import picks_nothing, read_diary, remarks_on
 from kit.runs.seen import is_optimistic, lists_there, note_looked
 from kit.runs.store import (
+    DROPPED,
     EVERYTHING,
+    KEPT,
+    MISSING,
     SPLITS,
     Result,
     describe_run,
     find_run,
     fold_folder,
-    is_worse,
     prompt_lists,
-    rounds_of,
     run_folder,
     run_key,
     teachers_of,
+    walk_rounds,
     write_result,
 )
 from kit.runs.store.build import build_model
@@ -79,33 +81,40 @@ def crossval(prepared: Prepared, name: str) -> Result:
     TimeIsUp
         When the time limit is reached; the next call goes on.
     """
-    kept = None
-    for run in rounds_of(prepared.competition.run(name)):
-        result = find_run(prepared, run)
-        if result is None and kept is not None and picks_nothing(prepared, run):
-            note(f"{run.name}: no pseudo label passes in any fold: skipped, rounds end")
-            break
-        result = result or crossval_run(prepared, run)
-        if kept is not None and is_worse(prepared, result, kept):
-            note(f"{run.name} is worse than {kept.name} by more than one paired standard error: dropped, rounds end")
-            break
-        kept = result
-    return kept
+    first, *later = _make_rounds(prepared, name)
+    return later[-1] if later else first
+
+
+def _make_rounds(prepared: Prepared, name: str) -> Iterator[Result]:
+    """Give the kept rounds of a run, made where they are not there; say why the rounds end before their time."""
+    for each in walk_rounds(prepared, name, _make_round):
+        if each.result is None:
+            note(f"{each.run.name}: no pseudo label passes in any fold: skipped, rounds end")
+        elif each.verdict == KEPT or each.before is None:
+            yield each.result
+        else:
+            before = each.before.name
+            note(f"{each.run.name} is worse than {before} by more than one paired standard error: dropped, rounds end")
+            return
+
+
+def _make_round(prepared: Prepared, run: Run, before: Result | None) -> Result | None:
+    """Find a round, or make it; None where it is not the first and no pseudo label passes."""
+    if (result := find_run(prepared, run)) is not None:
+        return result
+    return None if before is not None and picks_nothing(prepared, run) else crossval_run(prepared, run)
 
 
 def is_finished(prepared: Prepared, name: str) -> bool:
     """Return whether `crossval` would find all of a run made; with rounds, up to the one that ends them."""
-    kept = None
-    for run in rounds_of(prepared.competition.run(name)):
-        try:
-            result = find_run(prepared, run)
-        except TeacherMissing:
-            return False
-        if result is None:
-            return kept is not None and picks_nothing(prepared, run)
-        if kept is not None and is_worse(prepared, result, kept):
-            return True
-        kept = result
+    try:
+        for each in walk_rounds(prepared, name):
+            if each.verdict == MISSING:
+                return each.before is not None and picks_nothing(prepared, each.run)
+            if each.verdict == DROPPED:
+                break
+    except TeacherMissing:
+        return False
     return True
 
 

@@ -12,19 +12,19 @@ from typing import Any
 from kit.config.competition import PseudoPlan, Run
 from kit.core.errors import DamagedFile
 from kit.core.files import remedy_for
+from kit.core.names import base_of, round_of
 from kit.data.prepared import Prepared
 from kit.runs.pseudo import PseudoLabels, choose_pseudo_labels
 from kit.runs.pseudo.diary import remarks, summarise
 from kit.runs.store import (
+    DROPPED,
     Result,
     compare_runs,
-    find_run,
     fold_folder,
-    is_worse,
     pool_predictions,
     read_provenance,
-    rounds_of,
     teachers_of,
+    walk_rounds,
 )
 
 
@@ -55,8 +55,7 @@ def choose_for_fold(
 
 def _last_choice(name: str, teachers: Sequence[Result], fold: int) -> dict[str, int] | None:
     """Return what the round before this one was taught in a fold, class code by name; None in the first."""
-    run, _, number = name.rpartition(".")
-    before = [teacher for teacher in teachers if teacher.name == f"{run}.{int(number) - 1}"]
+    before = [teacher for teacher in teachers if teacher.name == f"{base_of(name)}.{(round_of(name) or 0) - 1}"]
     if not before:
         return None
     pseudo = _read_provenance(before[0].folder, fold)["pseudo"]
@@ -88,13 +87,7 @@ def read_diary(prepared: Prepared, folder: Any) -> dict[str, Any] | None:
 
 def finished_rounds(prepared: Prepared, name: str) -> list[Result]:
     """Return every round of a run that was made, dropped ones too; the run itself where it has no pseudo labels."""
-    found = []
-    for run in rounds_of(prepared.competition.run(name)):
-        result = find_run(prepared, run)
-        if result is None:  # the key of the next round follows from this one
-            break
-        found.append(result)
-    return found
+    return [each.result for each in walk_rounds(prepared, name) if each.result is not None]
 
 
 def describe_end(prepared: Prepared, name: str) -> str | None:
@@ -102,16 +95,13 @@ def describe_end(prepared: Prepared, name: str) -> str | None:
     asked = prepared.competition.runs[name].pseudo if name in prepared.competition.runs else None
     if asked is None or asked.rounds == 1:
         return None
-    kept = None
-    for number, run in enumerate(rounds_of(prepared.competition.run(name)), start=1):
-        result = find_run(prepared, run)
-        if result is None:
-            empty = kept is not None and picks_nothing(prepared, run)
-            return f"round {number} skipped: nothing passes" if empty else f"round {number} is not made yet"
-        if kept is not None and is_worse(prepared, result, kept):
-            difference, error = compare_runs(prepared, result, kept)
+    for number, each in enumerate(walk_rounds(prepared, name), start=1):
+        if each.result is None:
+            is_empty = each.before is not None and picks_nothing(prepared, each.run)
+            return f"round {number} skipped: nothing passes" if is_empty else f"round {number} is not made yet"
+        if each.verdict == DROPPED and each.before is not None:
+            difference, error = compare_runs(prepared, each.result, each.before)
             return f"round {number} dropped: {difference:+.3f} ± {error:.3f} against round {number - 1}"
-        kept = result
     return f"all {asked.rounds} rounds kept"
 
 

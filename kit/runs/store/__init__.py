@@ -6,7 +6,11 @@ runs of their own, ``RUN.1``, ``RUN.2``. Predictions made elsewhere lie in ``run
 """
 
 from kit.runs.store.find import (
+    DROPPED,
+    KEPT,
+    MISSING,
     SPLITS,
+    Round,
     find_result,
     find_run,
     find_usable,
@@ -18,6 +22,7 @@ from kit.runs.store.find import (
     runs_of_other_folds,
     settings_of,
     teachers_of,
+    walk_rounds,
 )
 from kit.runs.store.imported import import_images_key, list_imported, stale_imports
 from kit.runs.store.result import (
@@ -36,10 +41,14 @@ from kit.runs.store.result import (
 from kit.runs.store.score import commit, compare_runs, decided_rows, describe_run, is_worse, oof_rows, score_anew
 
 __all__ = [
+    "DROPPED",
     "EVERYTHING",
     "IMPORTED",
+    "KEPT",
+    "MISSING",
     "SPLITS",
     "Result",
+    "Round",
     "RunRecord",
     "Thresholds",
     "commit",
@@ -68,5 +77,6 @@ __all__ = [
     "settings_of",
     "stale_imports",
     "teachers_of",
+    "walk_rounds",
     "write_result",
 ]

@@ -5,18 +5,20 @@ Reads the disk; writes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from kit import __version__
 from kit.config.competition import Competition, Run
 from kit.core.errors import InputError, MissingWeights, TeacherMissing
 from kit.core.files import key_of
-from kit.core.names import ENSEMBLE
+from kit.core.names import ENSEMBLE, base_of, round_of
 from kit.core.terminal import warn
 from kit.data.images import name_images
 from kit.data.prepared import Prepared
@@ -31,6 +33,7 @@ from kit.runs.store.score import is_worse, score_anew
 from kit.scoring.predictions import Predictions, concatenate
 
 SPLITS = ("oof", "test", "unlabeled")
+KEPT, DROPPED, MISSING = "kept", "dropped", "missing"
 
 
 def find_result(prepared: Prepared, name: str) -> Result | None:
@@ -39,14 +42,11 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
         result = read_import(prepared, name)
         return score_anew(prepared, result) if result and what_is_gone(prepared, result) is None else None
     kept = None
-    for run in rounds_of(prepared.competition.run(name)):
-        try:
-            result = find_run(prepared, run)
-        except (TeacherMissing, MissingWeights):  # it cannot have been trained
-            return kept
-        if result is None or (kept is not None and is_worse(prepared, result, kept)):
-            return kept
-        kept = result
+    with contextlib.suppress(TeacherMissing, MissingWeights):  # a round that lacks them cannot have been trained
+        for each in walk_rounds(prepared, name):
+            if each.verdict != KEPT:
+                break
+            kept = each.result
     return kept
 
 
@@ -128,13 +128,59 @@ def rounds_of(run: Run) -> Iterator[Run]:
         yield run.model_copy(update={"name": f"{run.name}.{number}", "pseudo": plan})
 
 
+@dataclass(frozen=True)
+class Round:
+    """Hold one round of a run, or a run without rounds.
+
+    Parameters
+    ----------
+    run
+        Its settings.
+    result
+        What was made of it; None where nothing was.
+    verdict
+        ``"kept"``; ``"dropped"``, being worse than the last kept round by more than one paired standard error, which
+        ends the rounds; ``"missing"``, not being made.
+    before
+        The last kept round before it.
+    """
+
+    run: Run
+    result: Result | None
+    verdict: str
+    before: Result | None
+
+
+Make = Callable[[Prepared, Run, Result | None], Result | None]  # of a round's settings and the last kept round
+
+
+def walk_rounds(prepared: Prepared, name: str, make: Make | None = None) -> Iterator[Round]:
+    """Give each round of a run with its verdict; a missing one is the last, as the next one's key follows from it.
+
+    Parameters
+    ----------
+    name
+        A run of competition.toml.
+    make
+        Makes, or finds, a round; without it the disk is asked.
+    """
+    kept = None
+    for run in rounds_of(prepared.competition.run(name)):
+        result = make(prepared, run, kept) if make else find_run(prepared, run)
+        if result is None:
+            yield Round(run, None, MISSING, kept)
+            return
+        is_dropped = kept is not None and is_worse(prepared, result, kept)
+        yield Round(run, result, DROPPED if is_dropped else KEPT, kept)
+        kept = kept if is_dropped else result
+
+
 def settings_of(prepared: Prepared, result: Result) -> Run:
     """Return the settings of a finished run; of a round, its own."""
     competition = prepared.competition
     if result.name in competition.runs:
         return competition.runs[result.name]
-    base = result.name.rpartition(".")[0]
-    return next(run for run in rounds_of(competition.run(base)) if run.name == result.name)
+    return next(run for run in rounds_of(competition.run(result.base)) if run.name == result.name)
 
 
 def find_run(prepared: Prepared, run: Run) -> Result | None:
@@ -160,7 +206,7 @@ def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
         if result is None:
             raise TeacherMissing(
                 f"run {run.name}: its teacher {teacher} has not been trained; "
-                f"{prepared.competition.command('train', teacher.partition('.')[0])}"
+                f"{prepared.competition.command('train', base_of(teacher))}"
             )
         found.append(result)
     return found
@@ -168,11 +214,11 @@ def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
 
 def _find_round(prepared: Prepared, run: Run, teacher: str) -> Result | None:
     """Return the round before this one, by its name ``NAME.N``."""
-    name, dot, number = teacher.rpartition(".")
-    if not dot or name not in prepared.competition.runs:
+    name, number = base_of(teacher), round_of(teacher)
+    if number is None or name not in prepared.competition.runs:
         return None
     rounds = list(rounds_of(prepared.competition.run(name)))
-    return find_run(prepared, rounds[int(number) - 1])
+    return find_run(prepared, rounds[number - 1])
 
 
 def runs_of_other_folds(prepared: Prepared) -> list[str]:
@@ -204,7 +250,7 @@ def result_at(prepared: Prepared, name: str, key: str) -> Result:
 
 def _remedy(competition: Competition, name: str) -> str:
     """Say how what is not there comes to be: a run, the ensemble or an import."""
-    run = name.partition(".")[0]
+    run = base_of(name)
     if run in competition.runs:
         return f"{competition.command('train', run)} makes it"
     return f"{competition.command(ENSEMBLE)} makes it" if name == ENSEMBLE else "import it again"

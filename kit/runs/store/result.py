@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kit.config.competition import Run
 from kit.core.files import read_json, read_object, write_json
-from kit.core.names import ENSEMBLE
+from kit.core.names import ENSEMBLE, base_of, round_of
 from kit.data.prepared import Prepared
 from kit.scoring.predictions import Predictions, read_predictions
 
@@ -134,6 +134,16 @@ class Result:
     name: str
     folder: Path
     record: RunRecord
+
+    @property
+    def base(self) -> str:
+        """Return the name of the run in competition.toml, of which this may be a round."""
+        return base_of(self.name)
+
+    @property
+    def round(self) -> int | None:
+        """Return the number of the round, from 1; None of a run without rounds."""
+        return round_of(self.name)
 
     def predictions(self, split: str) -> Predictions:
         """Read the run's ``"oof"``, ``"test"`` or ``"unlabeled"`` predictions."""

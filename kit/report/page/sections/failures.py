@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kit.core.names import ENSEMBLE
+from kit.core.names import ENSEMBLE, base_of
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Section, Table
 from kit.scoring.metrics import distinguishable
@@ -31,7 +31,7 @@ def _rounds(evidence: Evidence) -> Iterator[list[str]]:
     for row in evidence.board:
         for remark in row.remarks:
             if "dropped" in remark or "skipped" in remark:
-                yield [f"more rounds of {row.run.rpartition('.')[0] or row.run}", remark]
+                yield [f"more rounds of {base_of(row.run)}", remark]
 
 
 def _settings(evidence: Evidence) -> Iterator[list[str]]:

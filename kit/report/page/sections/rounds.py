@@ -15,16 +15,12 @@ def build(evidence: Evidence) -> Section | None:
     """Return the rounds of every run with pseudo labels, dropped ones too."""
     parts: list[Part] = []
     for name, run in evidence.prepared.competition.runs.items():
-        if run.pseudo is None or not any(result.record.pseudo and _base(result) == name for result in evidence.results):
+        if run.pseudo is None or not any(result.record.pseudo and result.base == name for result in evidence.results):
             continue
         made = finished_rounds(evidence.prepared, name)
         if made:
             parts += _draw(evidence, name, made)
     return Section("rounds", "Pseudo labels, round by round", parts) if parts else None
-
-
-def _base(result: Result) -> str:
-    return result.name.rpartition(".")[0]
 
 
 def _draw(evidence: Evidence, name: str, made: Sequence[Result]) -> Iterator[Part]:
@@ -39,11 +35,11 @@ def _draw(evidence: Evidence, name: str, made: Sequence[Result]) -> Iterator[Par
             "class",
             "Mean over the folds.",
             row_names=classes,
-            column_names=[result.name.rpartition(".")[2] for result in taught],
+            column_names=[str(result.round) for result in taught],
             values=[[result.record.pseudo_choice["per_class"][own] for result in taught] for own in classes],
         )
     worst = [_worst(evidence, result) for result in made]
-    rounds = [result.name.rpartition(".")[2] for result in made]
+    rounds = [str(result.round) for result in made]
     yield Plot(
         f"worst-recall-{name}",
         f"{name}: recall of each round's worst class",
