@@ -39,7 +39,7 @@ PAGES = [README, CONTRIBUTING, *sorted((REPOSITORY / "kit").rglob("README.md"))]
 OURS = ("./run.sh", "kit")
 SET_UP = ("git", "pip", ".venv/bin/pyright", ".venv/bin/ruff")  # the words with which other commands begin
 PARSED = ("download", "submit", "submissions", "test")  # what meets the network, and the tests themselves
-MEANT = {"COMP": "birds", "SLUG": "birds", "RUN": "svm", "NAME": "linear_probe", "DIR": "elsewhere", "FILE": "rows.csv"}
+MEANT = {"COMP": "trash", "SLUG": "trash", "RUN": "svm", "NAME": "linear_probe", "DIR": "elsewhere", "FILE": "rows.csv"}
 TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
 DIGITS = """
 [competition]
@@ -100,9 +100,9 @@ def parse(words: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> tuple[Path, Path]:
-    """A user's home with a folder of birds, and a workspace whose digits are cut down."""
+    """A user's home with a folder of photos, and a workspace whose digits are cut down."""
     home, workspace = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("workspace")
-    lay_out(home / "birds")
+    lay_out(home / "trash")
     digits = workspace / "competitions" / "digits"
     shutil.copytree(HOME / "digits" / "tiny-clip", digits / "tiny-clip")
     (digits / COMPETITION_FILE).write_text(DIGITS, encoding="utf-8")
