@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from kit.core.errors import InputError
-from kit.core.names import PROGRAM
+from kit.core.names import IS_CHECKOUT, PROGRAM
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "digits"
 REPOSITORY = Path(__file__).parents[2]
-IS_CHECKOUT = (REPOSITORY / "run.sh").is_file()  # else the kit was installed: files go where the user stands
 
 EPILOG = (
     "COMP is a name under kit/competitions or a folder holding competition.toml. Global options may stand before or "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 MULTICLASS, MULTILABEL = "multiclass", "multilabel"
 COMPETITION_FILE = "competition.toml"
 ENSEMBLE = "ensemble"
-PROGRAM = "./run.sh"  # how the kit is called, in every command that it prints
+IS_CHECKOUT = (Path(__file__).parents[2] / "run.sh").is_file()  # else the kit is an installed package
+PROGRAM = "./run.sh" if IS_CHECKOUT else "kit"  # how the kit is called, in every command that it prints
 
 
 def base_of(name: str) -> str:

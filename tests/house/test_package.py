@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -108,9 +109,12 @@ def test_without_extras_all_works_and_a_command_names_the_extra_it_lacks(colours
         assert code == 2 and f"pip install 'kit[{extra}]'" in err, err
 
 
-def test_an_installed_kit_works_where_the_user_stands(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("kit.cli.call.IS_CHECKOUT", False)
-    monkeypatch.chdir(tmp_path)
-    code, err = call(monkeypatch, capsys, "check", "digits")
-    assert code == 0, err
-    assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
+def test_an_installed_kit_works_where_the_user_stands_and_calls_itself_kit(wheel, tmp_path):
+    wheel.extractall(tmp_path / "installed")
+    here = tmp_path / "here"
+    here.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    command = [sys.executable, "-P", "-m", "kit", "check", "digits"]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "kit all digits" in done.stderr and "./run.sh" not in done.stderr, done.stderr
+    assert {path.name for path in here.iterdir()} == {"data", "runs"}
