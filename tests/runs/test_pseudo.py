@@ -1,4 +1,4 @@
-"""Pseudo labels: strategies, prior, agreement, weights, diary; order does not matter."""
+"""Pseudo labels: strategies, prior, agreement, weights, record; order does not matter."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from kit.config.competition import PseudoPlan
 from kit.runs.pseudo import choose_pseudo_labels
-from kit.runs.pseudo.diary import compare_rounds, describe_balance, remarks, summarise
 from kit.runs.pseudo.opinion import align_proba
+from kit.runs.pseudo.record import average_records, compare_rounds, describe_balance, list_remarks
 from kit.scoring.predictions import Predictions
 
 CLASSES = tuple("abcd")
@@ -36,7 +36,7 @@ def plan(**keys: object) -> PseudoPlan:
 def test_every_class_gets_at_most_its_quota_and_easy_classes_no_more():
     chosen = choose_pseudo_labels([teacher(0)], plan(keep_rate=0.2))
     counts = np.bincount(chosen.codes, minlength=4)
-    assert counts.max() == 15 == chosen.diary["quota_per_class"]
+    assert counts.max() == 15 == chosen.record["quota_per_class"]
     assert counts[0] == 15
 
 
@@ -54,7 +54,7 @@ def test_all_teachers_must_agree():
         assert (own.at(chosen.ids).proba.argmax(axis=1) == chosen.codes).all()
     loose = choose_pseudo_labels(teachers, plan(keep_rate=1.0, agree=False))
     assert len(loose.ids) > len(chosen.ids)
-    assert chosen.diary["agreement"] < 1
+    assert chosen.record["agreement"] < 1
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,15 @@ def test_top_k_takes_k_of_each_class_whatever_the_size_of_the_pool():
 def test_top_k_takes_what_there_is_and_says_so():
     chosen = choose_pseudo_labels([teacher(0, 40)], plan(strategy="top_k", k=30))
     assert len(chosen.ids) == 40
-    said = remarks(summarise([chosen.diary]), plan(strategy="top_k", k=30).model_dump())
-    counts = ", ".join(f"{name} ({n})" for name, n in chosen.diary["per_class"].items())
+    said = list_remarks(average_records([chosen.record]), plan(strategy="top_k", k=30).model_dump())
+    counts = ", ".join(f"{name} ({n})" for name, n in chosen.record["per_class"].items())
     assert said == [f"fewer images than the 30 asked for in {counts}: all there are were taken"]
 
 
 def test_adaptive_thresholds_are_lower_for_classes_that_are_named_rarely():
     own = teacher(0)
     chosen = choose_pseudo_labels([own], plan(strategy="adaptive"))
-    thresholds = chosen.diary["thresholds"]
+    thresholds = chosen.record["thresholds"]
     mean = own.proba.mean(axis=0)
     assert thresholds["a"] == pytest.approx(own.proba.max(axis=1).mean(), abs=1e-3)
     assert thresholds["d"] == pytest.approx(thresholds["a"] * mean[3] / mean[0], abs=1e-3)
@@ -99,7 +99,7 @@ def test_adaptive_thresholds_are_lower_for_classes_that_are_named_rarely():
 def test_adaptive_thresholds_are_one_where_all_classes_are_alike():
     proba = np.tile([0.7, 0.1, 0.1, 0.1], (40, 1))
     own = says(np.stack([np.roll(row, i % 4) for i, row in enumerate(proba)]))
-    assert set(choose_pseudo_labels([own], plan(strategy="adaptive")).diary["thresholds"].values()) == {0.7}
+    assert set(choose_pseudo_labels([own], plan(strategy="adaptive")).record["thresholds"].values()) == {0.7}
 
 
 def test_alignment_moves_the_mean_towards_the_prior():
@@ -143,8 +143,8 @@ def test_an_empty_pool_gives_no_pseudo_labels_and_says_so():
     empty = Predictions([], CLASSES, np.zeros((0, 4)))
     for strategy in ("balanced", "top_k", "threshold", "adaptive"):
         chosen = choose_pseudo_labels([empty], plan(strategy=strategy))
-        assert len(chosen.ids) == 0 and chosen.diary["n_chosen"] == 0
-        said = remarks(summarise([chosen.diary]), plan(strategy=strategy).model_dump())
+        assert len(chosen.ids) == 0 and chosen.record["n_chosen"] == 0
+        said = list_remarks(average_records([chosen.record]), plan(strategy=strategy).model_dump())
         assert "the pool of unlabelled images is empty" in said[0]
 
 
@@ -152,7 +152,7 @@ def test_a_threshold_that_keeps_nothing_says_so():
     high = plan(strategy="threshold", threshold=1.0)
     chosen = choose_pseudo_labels([teacher(0)], high)
     assert len(chosen.ids) == 0
-    said = remarks(summarise([chosen.diary]), high.model_dump())[0]
+    said = list_remarks(average_records([chosen.record]), high.model_dump())[0]
     assert said.startswith("nothing passes")
     assert said.endswith(f"the surest has a probability of {teacher(0).proba.max():.3f}: lower threshold")
 
@@ -161,37 +161,37 @@ def test_teachers_that_never_agree_say_what_lets_labels_pass():
     first, second = np.eye(4)[np.arange(8) % 4], np.eye(4)[(np.arange(8) + 1) % 4]
     chosen = choose_pseudo_labels([says(first), says(second)], plan(agree=True))
     assert len(chosen.ids) == 0
-    assert remarks(summarise([chosen.diary]), plan().model_dump())[0].endswith("set agree = false")
+    assert list_remarks(average_records([chosen.record]), plan().model_dump())[0].endswith("set agree = false")
 
 
 def test_a_class_that_no_teacher_names_is_lifted_to_its_prior_and_named():
     proba = teacher(0).proba.copy()
     proba[:, 3] *= 0.01
     chosen = choose_pseudo_labels([says(proba)], plan())
-    assert chosen.diary["lifted"] == ["d"]
-    assert chosen.diary["per_class"]["d"] > 0
-    assert "no teacher ever names d" in remarks(summarise([chosen.diary]), plan().model_dump())[0]
+    assert chosen.record["lifted"] == ["d"]
+    assert chosen.record["per_class"]["d"] > 0
+    assert "no teacher ever names d" in list_remarks(average_records([chosen.record]), plan().model_dump())[0]
 
 
 def test_a_class_without_any_probability_stays_without_images():
     proba = teacher(0).proba.copy()
     proba[:, 3] = 0
     chosen = choose_pseudo_labels([says(proba)], plan())
-    assert chosen.diary["per_class"]["d"] == 0 and chosen.diary["lifted"] == ["d"]
+    assert chosen.record["per_class"]["d"] == 0 and chosen.record["lifted"] == ["d"]
 
 
 @pytest.mark.parametrize("keep_rate", [0.1, 0.5, 1.0])
-def test_the_diary_tells_what_was_kept(keep_rate):
+def test_the_record_tells_what_was_kept(keep_rate):
     chosen = choose_pseudo_labels([teacher(0)], plan(keep_rate=keep_rate))
-    assert chosen.diary["n_chosen"] == len(chosen.ids) == sum(chosen.diary["per_class"].values())
-    assert chosen.diary["keep_rate"] <= keep_rate + 0.02
+    assert chosen.record["n_chosen"] == len(chosen.ids) == sum(chosen.record["per_class"].values())
+    assert chosen.record["keep_rate"] <= keep_rate + 0.02
 
 
-def test_the_diary_compares_with_the_last_round():
+def test_the_record_compares_with_the_last_round():
     own = teacher(0)
     before = choose_pseudo_labels([own], plan(keep_rate=0.2))
     same = choose_pseudo_labels([own], plan(keep_rate=0.2), before=dict(zip(before.ids, before.codes, strict=True)))
-    assert same.diary["before"] == {"overlap": 1.0, "agreement": 1.0, "contradicted": 0.0}
+    assert same.record["before"] == {"overlap": 1.0, "agreement": 1.0, "contradicted": 0.0}
 
 
 def test_rounds_differ_by_overlap_agreement_and_contradiction():

@@ -44,12 +44,12 @@ def make_worse(result) -> None:
     write_predictions(result.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba[:, [1, 2, 0]]))
 
 
-def test_each_round_has_a_diary_that_compares_it_with_the_last_one(colours):
+def test_each_round_has_a_record_that_compares_it_with_the_last_one(colours):
     _, (_, last) = train(colours(taught(", rounds = 2")))
     assert last.name == "taught.2"
-    diary = last.record.pseudo_choice
-    assert diary["before"]["contradicted"] == 0.0 and 0 < diary["before"]["agreement"] <= 1
-    assert diary["n_chosen"] == pytest.approx(sum(diary["per_class"].values()))
+    choice = last.record.pseudo_choice
+    assert choice["before"]["contradicted"] == 0.0 and 0 < choice["before"]["agreement"] <= 1
+    assert choice["n_chosen"] == pytest.approx(sum(choice["per_class"].values()))
     first = read_json(fold_folder(last.folder.parents[1] / "taught.1" / _key(last), 0) / "provenance.json")
     assert first["diary"]["before"] is None
 
@@ -102,8 +102,8 @@ def test_cores_vouch_for_what_lies_near_a_centre_of_the_same_class(colours, clip
         clip_given(', keep_rate = 1.0, cores = { encoder = "given", per_class = 1, share = 0.5 }')
     )
     verify(prepared, results)
-    diary = results[1].record.pseudo_choice
-    assert 0 < diary["n_chosen"] <= 0.75 * diary["n_pool"]
+    choice = results[1].record.pseudo_choice
+    assert 0 < choice["n_chosen"] <= 0.75 * choice["n_pool"]
 
 
 @pytest.fixture

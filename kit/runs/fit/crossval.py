@@ -32,7 +32,7 @@ from kit.features.weights import find_weights, parse_encoder
 from kit.models.model import Kept, Resumable, is_swept
 from kit.runs.fit.fold import build_fold_model, fit_fold, fit_model, read_fitted, read_sweep, refit, settle_fold
 from kit.runs.fit.sweep import choose_per_fold
-from kit.runs.pseudo.rounds import picks_nothing, read_diary, remarks_on
+from kit.runs.pseudo.rounds import picks_nothing, read_choice, remarks_on_choice
 from kit.runs.seen import is_optimistic, lists_there, note_looked
 from kit.runs.store import (
     DROPPED,
@@ -163,7 +163,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "model": run.model,
         "options": dataclasses.asdict(build_model(prepared.competition, run)),
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
-        "diary": read_diary(prepared, folder),
+        "diary": read_choice(prepared, folder),
         "teachers": {teacher.name: teacher.record.key for teacher in teachers_of(prepared, run)},
         "use_test_images": run.use_test_images,
         "refit": run.refit,
@@ -175,7 +175,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
     score = f"{prepared.competition.data.score_name} {document['cv']:.4f} +- {document['se']:.4f}"
     stage("train", f"{run.name}: {score}, {document['seconds']:.0f} s")
     result = write_result(run.name, folder, document)
-    for remark in remarks_on(result):
+    for remark in remarks_on_choice(result):
         warn(remark)
     return result
 

@@ -178,7 +178,7 @@ def _add_pseudo_labels(prepared: Prepared, run: Run, fold: int, labeled: Images)
         weights=chosen.weights,
         is_pseudo=np.ones(len(rows), dtype=bool),
     )
-    return labeled.join(taught), chosen.diary
+    return labeled.join(taught), chosen.record
 
 
 def provenance(labeled: Images) -> dict[str, Any]:

@@ -5,17 +5,23 @@ The clusters are matched to classes by the training folds' labels and by teacher
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from kit.config.competition import Cores
+from kit.core.shapes import Labels, Mask, Proba, Scores, Vectors
 from kit.data.images import Images
 from kit.features.cache import encode_images
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans, MiniBatchKMeans
 
 LARGE = 20_000  # images; above it k-means learns from batches
 BATCH = 4096
 
 
-def find_cores(cores: Cores, pool: Images, labeled: Images, proba: np.ndarray) -> np.ndarray:
+def find_cores(cores: Cores, pool: Images, labeled: Images, proba: Proba) -> Labels:
     """Return the class that each image's cluster vouches for, -1 outside the cores; (n_images,).
 
     Parameters
@@ -27,7 +33,7 @@ def find_cores(cores: Cores, pool: Images, labeled: Images, proba: np.ndarray) -
     labeled
         The labelled images of the training folds.
     proba
-        (n_images, n_classes) the teachers' opinion of the pool.
+        (n_images, n_classes) the teachers' mean predictions of the pool.
     """
     features = encode_images(pool, cores.encoder, cores.encoder_args).values
     n_classes = proba.shape[1]
@@ -41,19 +47,17 @@ def find_cores(cores: Cores, pool: Images, labeled: Images, proba: np.ndarray) -
     return vouched
 
 
-def _cluster(features: np.ndarray, n_clusters: int) -> tuple:
+def _cluster(features: Vectors, n_clusters: int) -> tuple[Labels, Scores, KMeans | MiniBatchKMeans]:
     """Return each image's cluster and its distance to the centre, and the fitted k-means."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    if len(features) > LARGE:
-        k_means = MiniBatchKMeans(n_clusters, batch_size=BATCH, n_init=3, random_state=0)
-    else:
-        k_means = KMeans(n_clusters, n_init=3, random_state=0)
+    options: dict[str, Any] = {"n_clusters": n_clusters, "n_init": 3, "random_state": 0}
+    k_means = MiniBatchKMeans(batch_size=BATCH, **options) if len(features) > LARGE else KMeans(**options)
     clusters = k_means.fit_predict(features)
-    return clusters, np.linalg.norm(features - k_means.cluster_centers_[clusters], axis=1), k_means
+    return clusters, np.linalg.norm(features - np.asarray(k_means.cluster_centers_)[clusters], axis=1), k_means
 
 
-def _nearest(clusters: np.ndarray, distance: np.ndarray, share: float) -> np.ndarray:
+def _nearest(clusters: Labels, distance: Scores, share: float) -> Mask:
     """Return which images are among the nearest share of their cluster; one of each at least."""
     order = np.lexsort((distance, clusters))
     sizes = np.bincount(clusters)

@@ -1,4 +1,4 @@
-"""Opinion: what several teachers together say of the pool, aligned with a class prior where that is asked for."""
+"""Opinion: what several teachers together predict for the pool, aligned with a class prior where that is asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.core.shapes import Labels, Mask, Proba, Weights
 from kit.scoring.predictions import Predictions, check_classes
 
 TINY = 1e-12
@@ -14,7 +15,7 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Opinion:
-    """Hold the teachers' common opinion.
+    """Hold the teachers' predictions together.
 
     Parameters
     ----------
@@ -28,13 +29,13 @@ class Opinion:
         (n_lifted,) codes of the classes that no teacher named and the prior lifted.
     """
 
-    proba: np.ndarray
-    codes: np.ndarray
-    agreed: np.ndarray
-    lifted: np.ndarray
+    proba: Proba
+    codes: Labels
+    agreed: Mask
+    lifted: Labels
 
 
-def form_opinion(teachers: Sequence[Predictions], prior: np.ndarray, strength: float) -> Opinion:
+def form_opinion(teachers: Sequence[Predictions], prior: Weights, strength: float) -> Opinion:
     """Average the teachers.
 
     Parameters
@@ -51,15 +52,15 @@ def form_opinion(teachers: Sequence[Predictions], prior: np.ndarray, strength: f
     ----------
     Berthelot et al. 2020, ReMixMatch, section 3.1: distribution alignment.
     """
-    said = _in_one_order(teachers)
+    probas = _in_one_order(teachers)
     if strength:
-        return _average(said, prior, np.arange(len(prior)), strength)
-    plain = _average(said, prior, np.array([], dtype=np.int64))
+        return _average(probas, prior, np.arange(len(prior)), strength)
+    plain = _average(probas, prior, np.array([], dtype=np.int64))
     never = np.flatnonzero(np.bincount(plain.codes, minlength=len(prior)) == 0)
-    return _average(said, prior, never) if len(never) and len(plain.codes) else plain
+    return _average(probas, prior, never) if len(never) and len(plain.codes) else plain
 
 
-def align_proba(proba: np.ndarray, prior: np.ndarray, classes: np.ndarray, strength: float = 1.0) -> np.ndarray:
+def align_proba(proba: Proba, prior: Weights, classes: Labels, strength: float = 1.0) -> Proba:
     """Scale some classes' probabilities by prior over mean, and let the rows sum to 1 again.
 
     Parameters
@@ -83,21 +84,21 @@ def align_proba(proba: np.ndarray, prior: np.ndarray, classes: np.ndarray, stren
     return scaled
 
 
-def _in_one_order(teachers: Sequence[Predictions]) -> list[np.ndarray]:
+def _in_one_order(teachers: Sequence[Predictions]) -> list[Proba]:
     """Return every teacher's probabilities in the order of the first one's rows."""
     first = teachers[0]
     for teacher in teachers[1:]:
         check_classes(teacher, first.classes)
-    return [own.proba if np.array_equal(own.ids, first.ids) else own.at(first.ids).proba for own in teachers]
+    return [each.proba if np.array_equal(each.ids, first.ids) else each.at(first.ids).proba for each in teachers]
 
 
-def _average(said: list[np.ndarray], prior: np.ndarray, scaled: np.ndarray, strength: float = 1.0) -> Opinion:
-    """Return the mean opinion, some classes scaled to the prior in each teacher's."""
-    total, votes = np.zeros(said[0].shape, dtype=np.float64), []
-    for proba in said:
+def _average(probas: list[Proba], prior: Weights, scaled: Labels, strength: float = 1.0) -> Opinion:
+    """Return the mean of the predictions, some classes scaled to the prior in each teacher's."""
+    total, votes = np.zeros(probas[0].shape, dtype=np.float64), []
+    for proba in probas:
         aligned = align_proba(proba, prior, scaled, strength)
         total += aligned
         votes.append(aligned.argmax(axis=1))
-    mean = (total / len(said)).astype(np.float32)
+    mean = (total / len(probas)).astype(np.float32)
     codes = mean.argmax(axis=1)
     return Opinion(mean, codes, (np.stack(votes) == codes).all(axis=0), scaled)

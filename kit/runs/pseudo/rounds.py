@@ -15,7 +15,7 @@ from kit.core.files import remedy_for
 from kit.core.names import base_of, round_of
 from kit.data.prepared import Prepared
 from kit.runs.pseudo import PseudoLabels, choose_pseudo_labels
-from kit.runs.pseudo.diary import remarks, summarise
+from kit.runs.pseudo.record import Record, average_records, list_remarks
 from kit.runs.store import (
     DROPPED,
     Result,
@@ -35,22 +35,16 @@ def choose_for_fold(
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     name
         The round, ``RUN.N``.
-    plan
-        Its strategy.
     use_test_images
         Whether test images may be labelled too.
     teachers
         The teachers, of which the models of this fold are asked.
-    fold
-        The fold.
     """
-    said = [pool_predictions(teacher, fold, use_test_images) for teacher in teachers]
+    predictions = [pool_predictions(teacher, fold, use_test_images) for teacher in teachers]
     labeled, pool = prepared.training(fold), prepared.unlabeled(fold, use_test_images)
-    return choose_pseudo_labels(said, plan, labeled, pool, _last_choice(name, teachers, fold))
+    return choose_pseudo_labels(predictions, plan, labeled, pool, _last_choice(name, teachers, fold))
 
 
 def _last_choice(name: str, teachers: Sequence[Result], fold: int) -> dict[str, int] | None:
@@ -72,17 +66,17 @@ def _read_provenance(folder: Path, fold: int) -> dict[str, Any]:
 
 def picks_nothing(prepared: Prepared, run: Run) -> bool:
     """Return whether a round would be taught nothing in any fold: it is the run without pseudo labels then."""
-    teachers = teachers_of(prepared, run)
-    chosen = (
-        choose_for_fold(prepared, run.name, run.pseudo, run.use_test_images, teachers, fold) for fold in prepared.scored
-    )
-    return not any(len(own.ids) for own in chosen)
+    plan, teachers = run.pseudo, teachers_of(prepared, run)
+    if plan is None:
+        return False
+    chosen = (choose_for_fold(prepared, run.name, plan, run.use_test_images, teachers, k) for k in prepared.scored)
+    return not any(len(labels.ids) for labels in chosen)
 
 
-def read_diary(prepared: Prepared, folder: Any) -> dict[str, Any] | None:
-    """Return the diary of a finished round over its folds, None for a run without pseudo labels."""
-    diaries = [_read_provenance(folder, fold)["diary"] for fold in prepared.scored]
-    return summarise(diaries) if diaries[0] else None
+def read_choice(prepared: Prepared, folder: Path) -> Record | None:
+    """Return the record of a round's choice in the mean of its folds, None for a run without pseudo labels."""
+    records = [_read_provenance(folder, fold)["diary"] for fold in prepared.scored]
+    return average_records(records) if records[0] else None
 
 
 def finished_rounds(prepared: Prepared, name: str) -> list[Result]:
@@ -105,8 +99,7 @@ def describe_end(prepared: Prepared, name: str) -> str | None:
     return f"all {asked.rounds} rounds kept"
 
 
-def remarks_on(result: Result) -> list[str]:
+def remarks_on_choice(result: Result) -> list[str]:
     """Return what a user must know of a round's pseudo labels, one sentence each."""
-    if not result.record.pseudo_choice:
-        return []
-    return [f"{result.name}: {said}" for said in remarks(result.record.pseudo_choice, result.record.pseudo)]
+    choice, plan = result.record.pseudo_choice, result.record.pseudo
+    return [f"{result.name}: {remark}" for remark in list_remarks(choice, plan)] if choice and plan else []

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kit.config.competition import PseudoPlan
+from kit.core.shapes import Labels, Rows, Scores, Weights
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Hold what the teachers say of the images that may be chosen.
+    """Hold the teachers' predictions of the images that may be chosen.
 
     Parameters
     ----------
@@ -31,9 +32,9 @@ class Candidates:
         Images in the pool, candidates or not.
     """
 
-    codes: np.ndarray
-    confidence: np.ndarray
-    mean_proba: np.ndarray
+    codes: Labels
+    confidence: Scores
+    mean_proba: Weights
     mean_confidence: float
     n_pool: int
 
@@ -50,12 +51,12 @@ def quota_of(n_pool: int, n_classes: int, plan: PseudoPlan) -> int | None:
     return plan.k if plan.strategy == "top_k" else None
 
 
-def above_threshold(candidates: Candidates, plan: PseudoPlan) -> np.ndarray:
+def above_threshold(candidates: Candidates, plan: PseudoPlan) -> Rows:
     """Keep all that are at least as confident as the threshold (Lee 2013)."""
     return np.flatnonzero(candidates.confidence >= plan.threshold)
 
 
-def top_per_class(candidates: Candidates, plan: PseudoPlan) -> np.ndarray:
+def top_per_class(candidates: Candidates, plan: PseudoPlan) -> Rows:
     """Keep the same number of the most confident of every class, so that easy classes do not starve hard ones.
 
     References
@@ -65,11 +66,12 @@ def top_per_class(candidates: Candidates, plan: PseudoPlan) -> np.ndarray:
     order = np.lexsort((-candidates.confidence, candidates.codes))  # stable: ties go to the first row
     starts = np.searchsorted(candidates.codes[order], np.arange(candidates.n_classes))
     rank = np.arange(len(order)) - starts[candidates.codes[order]]
-    return order[rank < quota_of(candidates.n_pool, candidates.n_classes, plan)]
+    quota = quota_of(candidates.n_pool, candidates.n_classes, plan)
+    return order if quota is None else order[rank < quota]
 
 
-def above_adaptive(candidates: Candidates, plan: PseudoPlan) -> np.ndarray:
-    """Keep what is as confident as its class's own threshold: the lower, the more rarely the teachers name it.
+def above_adaptive(candidates: Candidates, plan: PseudoPlan) -> Rows:
+    """Keep what is as confident as the threshold of its class: the lower, the more rarely the teachers name it.
 
     References
     ----------
@@ -79,12 +81,12 @@ def above_adaptive(candidates: Candidates, plan: PseudoPlan) -> np.ndarray:
     return np.flatnonzero(candidates.confidence >= adaptive_thresholds(candidates)[candidates.codes])
 
 
-def adaptive_thresholds(candidates: Candidates) -> np.ndarray:
+def adaptive_thresholds(candidates: Candidates) -> Weights:
     """Return FreeMatch's threshold of every class, (n_classes,) probabilities."""
     return candidates.mean_confidence * candidates.mean_proba / max(float(candidates.mean_proba.max()), 1e-12)
 
 
-STRATEGIES: dict[str, Callable[[Candidates, PseudoPlan], np.ndarray]] = {
+STRATEGIES: dict[str, Callable[[Candidates, PseudoPlan], Rows]] = {
     "balanced": top_per_class,
     "top_k": top_per_class,
     "threshold": above_threshold,

@@ -1,4 +1,4 @@
-"""The diary of pseudo labels: what each round was taught, and what came of it."""
+"""The record of pseudo labels: what each round was taught, and what came of it."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ def _table(evidence: Evidence, name: str, made: Sequence[Result]) -> Table:
     ]
     rows = []
     for result in made:
-        diary, record = result.record.pseudo_choice, result.record
-        before = diary["before"] or {}
+        choice, record = result.record.pseudo_choice, result.record
+        before = choice["before"] or {}
         precision = next((row.pseudo_precision for row in evidence.board if row.run == result.name), None)
         rows.append(
             [
                 result.name,
                 Measured(record.cv, record.se),
-                diary["n_chosen"],
-                Measured(diary["keep_rate"], digits=2),
+                choice["n_chosen"],
+                Measured(choice["keep_rate"], digits=2),
                 Measured(before.get("overlap"), digits=2),
                 Measured(before.get("agreement"), digits=2),
                 Measured(before.get("contradicted"), digits=2),
-                Measured(diary["balance"]["max_to_min"], digits=1),
+                Measured(choice["balance"]["max_to_min"], digits=1),
                 Measured(precision, digits=2),
             ]
         )

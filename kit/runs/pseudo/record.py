@@ -1,12 +1,15 @@
-"""Diary: what a choice of pseudo labels looked like, per fold and over the folds of a run."""
+"""The record of a choice of pseudo labels: what it looked like, per fold and over the folds of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from kit.core.errors import some
+
+Record = dict[str, Any]
 
 
 def describe_balance(per_class: np.ndarray) -> dict[str, float | None]:
@@ -40,14 +43,14 @@ def compare_rounds(now: dict[str, int], before: dict[str, int], today: dict[str,
     now, before
         Class code by name of image, of this round's choice and of the last one's.
     today
-        What this round's teachers say of every image, chosen or not.
+        The class that this round's teachers predict for every image, chosen or not.
 
     Returns
     -------
     dict
         ``overlap``: share of the last choice that is chosen again; ``agreement``: of the images in both, the share
-        whose label is the same; ``contradicted``: share of the last choice that the teachers now name otherwise. None
-        where there is nothing to compare.
+        whose label is the same; ``contradicted``: share of the last choice whose class the teachers now predict
+        otherwise. None where there is nothing to compare.
     """
     both = now.keys() & before.keys()
     known = before.keys() & today.keys()
@@ -62,59 +65,54 @@ def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
 
 
-def summarise(diaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the mean of the folds' diaries: numbers, and the classes that lacked something in any fold.
-
-    Parameters
-    ----------
-    diaries
-        One per fold.
-    """
-    per_class = {name: _mean([own["per_class"][name] for own in diaries]) for name in diaries[0]["per_class"]}
-    rounds = [own["before"] for own in diaries if own["before"]]
+def average_records(records: list[Record]) -> Record:
+    """Return the mean of the folds' records: numbers, and the classes that lacked something in any fold."""
+    classes = records[0]["per_class"]
+    per_class = {name: _mean(record["per_class"][name] for record in records) for name in classes}
+    rounds = [record["before"] for record in records if record["before"]]
     return {
-        "n_pool": _mean([own["n_pool"] for own in diaries]),
-        "n_chosen": _mean([own["n_chosen"] for own in diaries]),
-        "keep_rate": _mean([own["keep_rate"] for own in diaries]),
-        "max_confidence": max(own["max_confidence"] for own in diaries),
+        "n_pool": _mean(record["n_pool"] for record in records),
+        "n_chosen": _mean(record["n_chosen"] for record in records),
+        "keep_rate": _mean(record["keep_rate"] for record in records),
+        "max_confidence": max(record["max_confidence"] for record in records),
         "per_class": per_class,
         "balance": describe_balance(np.array(list(per_class.values()))),
-        "lifted": sorted({name for own in diaries for name in own["lifted"]}),
-        "short": sorted({name for own in diaries for name in own["short"]}),
-        "before": {key: _mean([own[key] for own in rounds]) for key in rounds[0]} if rounds else None,
+        "lifted": sorted({name for record in records for name in record["lifted"]}),
+        "short": sorted({name for record in records for name in record["short"]}),
+        "before": {key: _mean(each[key] for each in rounds) for key in rounds[0]} if rounds else None,
     }
 
 
-def _mean(values: list[float | None]) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(float(np.mean(known)), 4) if known else None
 
 
-def remarks(summary: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+def list_remarks(mean: Record, plan: dict[str, Any]) -> list[str]:
     """Return what a user must know of a choice, one sentence each; nothing where all went as asked.
 
     Parameters
     ----------
-    summary
-        From `summarise`.
+    mean
+        From `average_records`.
     plan
         The keys of ``pseudo``.
     """
-    said = []
-    if not summary["n_pool"]:
+    remarks = []
+    if not mean["n_pool"]:
         return ["the pool of unlabelled images is empty: there are no pseudo labels, the labelled images stand alone"]
-    if not summary["n_chosen"]:
-        said.append(f"nothing passes: no image is kept, the labelled images stand alone; {_remedy(summary, plan)}")
-    if summary["lifted"]:
-        said.append(f"no teacher ever names {some(summary['lifted'])}: lifted to the share of the labelled images")
-    if plan["strategy"] == "top_k" and summary["short"]:
-        there = [f"{name} ({summary['per_class'][name]:g})" for name in summary["short"]]
-        said.append(f"fewer images than the {plan['k']} asked for in {some(there)}: all there are were taken")
-    return said
+    if not mean["n_chosen"]:
+        remarks.append(f"nothing passes: no image is kept, the labelled images stand alone; {_remedy(mean, plan)}")
+    if mean["lifted"]:
+        remarks.append(f"no teacher ever names {some(mean['lifted'])}: lifted to the share of the labelled images")
+    if plan["strategy"] == "top_k" and mean["short"]:
+        counts = [f"{name} ({mean['per_class'][name]:g})" for name in mean["short"]]
+        remarks.append(f"fewer images than the {plan['k']} asked for in {some(counts)}: all there are were taken")
+    return remarks
 
 
-def _remedy(summary: dict[str, Any], plan: dict[str, Any]) -> str:
+def _remedy(mean: Record, plan: dict[str, Any]) -> str:
     """Say what to change where nothing passes: the threshold if that kept images out, else what is asked besides."""
-    if summary["max_confidence"]:
-        return f"the surest has a probability of {summary['max_confidence']:.3f}: lower threshold"
+    if mean["max_confidence"]:
+        return f"the surest has a probability of {mean['max_confidence']:.3f}: lower threshold"
     return "set agree = false" if plan["cores"] is None else "leave out cores, or set agree = false"
