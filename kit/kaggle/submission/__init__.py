@@ -1,8 +1,8 @@
 """Submission: the way of a CSV from predictions to Kaggle's score.
 
 Test predictions are filled into the sample submission, checked, and written as ``submissions/NAME/NNN_RUN.csv``, with a
-row of ``submissions/NAME/ledger.csv``. Sending burns no submission twice: the row is there before the file is sent, and
-Kaggle's list, not the client's word, tells whether it arrived. File by file::
+row of ``submissions/NAME/ledger.csv``. No submission is spent twice: the row is written before the file is sent,
+and Kaggle's list, not the client's answer, tells whether it arrived. File by file::
 
     sample.py    which ids, columns and form the sample submission asks for
     check.py     whether a finished table is what it asks for

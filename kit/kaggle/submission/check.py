@@ -17,12 +17,12 @@ from kit.kaggle.submission.sample import form_of, named_classes, read_sample
 
 
 def check_file(prepared: Prepared, path: Path) -> None:
-    """Check a CSV against the sample file: columns, ids, order, labels or numbers.
+    """Check a CSV on the disk against the sample file: columns, ids, order, labels or numbers.
 
     Raises
     ------
     InputError
-        Naming what is wrong; Kaggle would take the file and report an error later.
+        When it is not what the sample asks for. Kaggle would take the file, and report an error later.
     """
     sample, _ = read_sample(prepared)
     table = read_csv(path)
@@ -33,26 +33,18 @@ def check_file(prepared: Prepared, path: Path) -> None:
         raise InputError(f"{path}: {error}") from error
     numbers = [name for name in table.columns[1:] if name in prepared.classes]
     values = table[numbers].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    if bad := sorted({str(row) for row in table.index[~np.isfinite(values).all(axis=1)]}, key=int):
+    is_finite = np.isfinite(values).all(axis=1).tolist()
+    if bad := [str(row) for row, finite in zip(table.index, is_finite, strict=True) if not finite]:
         raise InputError(f"{path}: rows {some(bad)} hold what is no finite number")
 
 
 def check_submission(prepared: Prepared, sample: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Check a finished table as Kaggle would: ids, count, vocabulary, numbers.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    sample
-        The sample file.
-    table
-        What would be sent.
+    """Check a finished table against the sample file as Kaggle would: ids, their number, labels, numbers.
 
     Raises
     ------
     InputError
-        Naming what is wrong; nothing is written then.
+        When it is not what the sample asks for; nothing is written then.
     """
     if list(table.columns) != list(sample.columns):
         raise InputError(f"submission: columns {list(table.columns)}, the sample has {list(sample.columns)}")
@@ -62,7 +54,7 @@ def check_submission(prepared: Prepared, sample: pd.DataFrame, table: pd.DataFra
     if form.kind == "labels":
         _check_label_cells(prepared, table, form.separator)
         return
-    if values.isna().any(axis=None):
+    if values.isna().to_numpy().any():
         raise InputError(f"submission: empty values in {int(values.isna().any(axis=1).sum())} rows")
     if form.kind == "label":
         if unknown := sorted(set(values.iloc[:, 0]) - set(named_classes(prepared))):

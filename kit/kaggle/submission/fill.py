@@ -1,4 +1,4 @@
-"""Fill the sample submission: each of its rows gets what was decided for its test image.
+"""Fill the sample submission: each of its rows gets the decision for its test image.
 
 Reads the sample submission; writes nothing. Images that cannot be read get the class prior of the labelled ones.
 """
@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from kit.core.shapes import Ids, Proba, Scores, Weights
 from kit.data.prepared import Prepared
 from kit.kaggle.submission.check import check_submission
 from kit.kaggle.submission.sample import form_of, read_sample
@@ -23,9 +24,14 @@ def fill_sample(prepared: Prepared, test: Predictions) -> pd.DataFrame:
     Parameters
     ----------
     prepared
-        The competition made ready.
+        The competition.
     test
-        What was decided for the test images (`kit.runs.decide.decisions`); broken images get the class prior.
+        Decisions for the test images, from `kit.runs.decide.decisions`; broken images get the class prior.
+
+    Raises
+    ------
+    InputError
+        When the sample file cannot be filled: see `read_sample`, `form_of` and `check_submission`.
     """
     sample, ids = read_sample(prepared)
     rows, form = with_broken(prepared, test).at(ids), form_of(prepared, sample)
@@ -38,7 +44,7 @@ def fill_sample(prepared: Prepared, test: Predictions) -> pd.DataFrame:
         names = np.array(rows.classes, dtype=object)
         if form.n_ranked:
             best = np.argsort(-rows.proba, axis=1, kind="stable")[:, : form.n_ranked]
-            cells = [form.separator.join(own) for own in names[best]]
+            cells = [form.separator.join(ranked) for ranked in names[best]]
         elif form.kind == "labels":
             cells = _label_cells(prepared, rows.proba, form.separator)
         else:
@@ -48,22 +54,22 @@ def fill_sample(prepared: Prepared, test: Predictions) -> pd.DataFrame:
     return table
 
 
-def _class_columns(prepared: Prepared, rows: Predictions, is_binary: bool) -> dict[str, np.ndarray]:
-    """Return what is said of each class, and with several labels of having none, (n_images,) each."""
-    said = decide(rows.proba, True) if is_binary else rows.proba
-    columns, none = dict(zip(rows.classes, said.T, strict=True)), prepared.competition.decision.none_of_these
-    return columns if none is None else {none: 1 - said.max(axis=1)} | columns
+def _class_columns(prepared: Prepared, rows: Predictions, is_binary: bool) -> dict[str, Scores]:
+    """Return each class's probability, or 0 and 1; with several labels also that of having none."""
+    values = decide(rows.proba, True) if is_binary else rows.proba
+    columns, none = dict(zip(rows.classes, values.T, strict=True)), prepared.competition.decision.none_of_these
+    return columns if none is None else {none: 1 - values.max(axis=1)} | columns
 
 
-def _label_cells(prepared: Prepared, proba: np.ndarray, separator: str) -> list[str]:
+def _label_cells(prepared: Prepared, proba: Proba, separator: str) -> list[str]:
     """Return each image's labels as one cell; of a path only its end, for the end names the parents."""
-    said, hierarchy = decide(proba, True) == 1, prepared.hierarchy
+    has, hierarchy = decide(proba, True) == 1, prepared.hierarchy
     plan, tree = prepared.competition.decision, prepared.competition.data.hierarchy
     with_parents = plan.parents if plan.parents is not None else tree is None or tree.separator is None
-    named = said.copy()
+    named = has.copy()
     if hierarchy is not None and not with_parents:
         for child in np.flatnonzero(hierarchy.parents >= 0):
-            named[:, hierarchy.parents[child]] &= ~said[:, child]
+            named[:, hierarchy.parents[child]] &= ~has[:, child]
     names, empty = np.array(prepared.classes, dtype=object), plan.none_of_these or ""
     return [separator.join(names[row]) or empty for row in named]
 
@@ -74,13 +80,13 @@ def with_broken(prepared: Prepared, test: Predictions) -> Predictions:
     return add_broken(test, ids, class_prior(prepared)) if len(ids) else test
 
 
-def class_prior(prepared: Prepared) -> np.ndarray:
+def class_prior(prepared: Prepared) -> Weights:
     """Return the share of the labelled images that have each class, (n_classes,)."""
     labels, n_classes = prepared.labels, len(prepared.classes)
     return labels.mean(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=n_classes) / len(labels)
 
 
-def add_broken(test: Predictions, ids: np.ndarray, prior: np.ndarray) -> Predictions:
-    """Return predictions with those of images that cannot be read: the class prior (n_classes,), and no stranger."""
+def add_broken(test: Predictions, ids: Ids, prior: Weights) -> Predictions:
+    """Return predictions with those of broken images: the class prior (n_classes,), and 0 for none of the classes."""
     prior = np.append(prior, np.zeros(len(test.classes) - len(prior)))
     return concatenate([test, replace(test, ids=ids, proba=np.tile(prior, (len(ids), 1)))])

@@ -1,4 +1,4 @@
-"""What may be sent to Kaggle: the file that the ledger names, valid, to a competition that takes it.
+"""Let through what may be sent: the file that the ledger names, valid, to a competition that takes it.
 
 Reads the ledger, the file and Kaggle's facts; writes nothing.
 """
@@ -18,23 +18,15 @@ from kit.data.prepared import Prepared
 from kit.kaggle.client.failures import CODE_ONLY, KaggleFailure, KaggleRefusal
 from kit.kaggle.client.session import Kaggle
 from kit.kaggle.submission.check import check_file
-from kit.kaggle.submission.ledger import SENDING, LedgerRow, read_ledger
+from kit.kaggle.submission.ledger import SENDING, LedgerRow, columns_of, read_ledger
 from kit.runs.store import Result
-from kit.runs.store.thresholds import sent_key
 
 
 @dataclass(frozen=True)
 class Package:
-    """Hold what is sent: a file, or a notebook's version.
+    """Hold what is sent: a file, or a notebook's version, whose `path` is None.
 
-    Parameters
-    ----------
-    row
-        Its row of the ledger, or what will be one.
-    path
-        The file; None for a notebook.
-    kernel, version
-        Of a notebook.
+    Its `row` is that of the ledger, or what will be one.
     """
 
     row: LedgerRow
@@ -65,7 +57,7 @@ def pack_file(prepared: Prepared, row: LedgerRow) -> Package:
 
 
 def pack_kernel(prepared: Prepared, kernel: str, version: int, run: str, result: Result | None) -> Package:
-    """Return a notebook's version as what is sent; the run's CV goes with it.
+    """Return a notebook's version, ready to be sent; the run's CV stands in its row.
 
     Raises
     ------
@@ -80,12 +72,8 @@ def pack_kernel(prepared: Prepared, kernel: str, version: int, run: str, result:
     file = f"{kernel}/{version}"
     if known := next((row for row in reversed(read_ledger(prepared.competition)) if row["file"] == file), None):
         return Package(known, kernel=kernel, version=version)
-    row = {"file": file, "run": run, "commit": ""}
-    if result is not None:
-        row |= {"run": result.name, "key": result.record.key}
-        row |= {"decision": sent_key(prepared, result.record.thresholds)}
-        row |= {"cv": f"{result.record.cv:.6f}", "se": f"{result.record.se:.6f}"}
-    return Package(row, kernel=kernel, version=version)
+    columns = {"run": run} if result is None else columns_of(prepared, result)
+    return Package({"file": file, "commit": "", **columns}, kernel=kernel, version=version)
 
 
 def find_arrived(rows: list[LedgerRow], package: Package) -> LedgerRow | None:

@@ -1,8 +1,8 @@
-"""The ledger: what was made, what was sent, what Kaggle said of it.
+"""Keep the ledger: which files were made, which were sent, how Kaggle scored them.
 
-One row per file made, and one more each time a file is sent again. Reads and writes ``submissions/NAME/ledger.csv``. A
+Reads and writes ``submissions/NAME/ledger.csv``: one row per file made, and one more each time a file is sent again. A
 row is written before its file is sent, with a token that the submission's message carries: whatever happens on the way,
-the next call finds out at Kaggle what became of it.
+the next call finds out at Kaggle whether the file arrived.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
@@ -23,19 +23,20 @@ from kit.runs.store import Result
 from kit.runs.store.thresholds import sent_key
 
 LEDGER = "ledger.csv"
-LEDGER_COLUMNS = (
+LEDGER_COLUMNS: list[str] = (
     "file run key decision cv se sha256 commit made "
     "public private message status ref token sent"  # sent: Kaggle's time, UTC
 ).split()
 COLUMNS_WHEN_MADE = LEDGER_COLUMNS[: LEDGER_COLUMNS.index("made") + 1]  # what is known of a file before it is sent
-SENDING = "SENDING"  # a status of ours: sent, and not yet found at Kaggle; the others are Kaggle's
+SENDING = "SENDING"  # the kit's own status: sent, and not yet seen in Kaggle's list; all others are Kaggle's
 TOKEN = re.compile(r"\s*\[kit-([0-9a-f]{10})\]")
 
-LedgerRow = dict[str, str]
+LedgerRow: TypeAlias = dict[str, str]
+"""A row of the ledger: text by column."""
 
 
 def hold_ledger(competition: Competition) -> AbstractContextManager[None]:
-    """Hold the ledger alone: of two calls at once that change it, one waits. Taken after the runs' lock, not before."""
+    """Let one call at a time change the ledger; another waits. Taken after the lock of the runs, not before."""
     return hold(competition.workspace.runs(competition.name) / ".ledger", warn)
 
 
@@ -56,7 +57,7 @@ def read_ledger(competition: Competition) -> list[LedgerRow]:
             rows = [dict.fromkeys(LEDGER_COLUMNS, "") | row for row in reader]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8; save it as UTF-8") from error
-    if rows and "file" not in reader.fieldnames:
+    if rows and "file" not in (reader.fieldnames or ()):
         raise InputError(f"{path}: the first line names no column 'file'; save it as UTF-8 with commas")
     return rows
 
@@ -68,18 +69,25 @@ def write_ledger(competition: Competition, rows: Sequence[LedgerRow]) -> None:
 
 
 def find_row(competition: Competition, run: str) -> LedgerRow | None:
-    """Return the newest file that the ledger names for a run, or None; rounds of a run count as it."""
+    """Return the row of a run's newest file, or None; rounds of a run count as the run."""
     rows = [row for row in read_ledger(competition) if row["sha256"]]
     return next((row for row in reversed(rows) if row["run"] == run or row["run"].startswith(f"{run}.")), None)
+
+
+def columns_of(prepared: Prepared, result: Result) -> LedgerRow:
+    """Return what the ledger keeps of a run: its key, the key of its decisions, CV and standard error."""
+    record = result.record
+    scores = {"cv": f"{record.cv:.6f}", "se": f"{record.se:.6f}"}
+    return {"run": result.name, "key": record.key, "decision": sent_key(prepared, record.thresholds), **scores}
 
 
 def is_of(prepared: Prepared, result: Result, row: LedgerRow) -> bool:
     """Return whether a row's file is of exactly this run, decided as today: one key may be sent with other thresholds.
 
-    Ledgers from before the column `decision` say nothing there, as where nothing is decided.
+    Ledgers from before the column `decision` are read as if nothing was decided.
     """
-    decided = sent_key(prepared, result.record.thresholds)
-    return row.get("key") == result.record.key and (row.get("decision") or "") == decided
+    today = columns_of(prepared, result)
+    return row.get("key") == today["key"] and (row.get("decision") or "") == today["decision"]
 
 
 def new_token() -> str:
@@ -95,7 +103,7 @@ def mark(message: str, token: str) -> str:
 def join_ledger(
     rows: Sequence[LedgerRow], submissions: Sequence[dict[str, Any]], sizes: dict[str, int]
 ) -> list[LedgerRow]:
-    """Return the ledger's rows with what Kaggle says of them; every submission at Kaggle is in exactly one row.
+    """Return the ledger's rows with Kaggle's scores; every submission at Kaggle is in exactly one row.
 
     A submission is known by its number, by the token in its message, or - where it was made by hand - by the name of a
     file that was not sent yet. Others become rows of their own, without CV.
@@ -107,38 +115,39 @@ def join_ledger(
     submissions
         Kaggle's list, in any order.
     sizes
-        Bytes of the files in the folder, by name: another file of the same name is not taken for ours.
+        Bytes of the files in the folder, by name: a file of the same name and another size was not made here.
     """
     joined = [dict(row) for row in rows]
-    for own in sorted(submissions, key=lambda own: int(own["ref"])):
-        row = _row_of(joined, own, sizes)
+    for submission in sorted(submissions, key=lambda submission: int(submission["ref"])):
+        row = _row_of(joined, submission, sizes)
         if row is None:
-            joined.append(row := dict.fromkeys(LEDGER_COLUMNS, "") | _origin(joined, own, sizes))
-        row |= {"ref": own["ref"], "sent": own["date"], "status": own["status"]}
-        row |= {"public": own["public"], "private": own["private"], "message": TOKEN.sub("", own["message"])}
+            joined.append(row := dict.fromkeys(LEDGER_COLUMNS, "") | _origin(joined, submission, sizes))
+        row |= {"sent": submission["date"], "message": TOKEN.sub("", submission["message"])}
+        row |= {key: submission[key] for key in ("ref", "status", "public", "private")}
     return joined
 
 
-def _row_of(rows: list[LedgerRow], own: dict[str, Any], sizes: dict[str, int]) -> LedgerRow | None:
+def _row_of(rows: list[LedgerRow], submission: dict[str, Any], sizes: dict[str, int]) -> LedgerRow | None:
     """Return the row of a submission."""
-    if found := next((row for row in rows if row["ref"] == own["ref"]), None):
-        return found
-    if (token := TOKEN.search(own["message"])) and (
-        found := next((row for row in rows if row["token"] == token[1] and not row["ref"]), None)
-    ):
-        return found
-    unsent = (row for row in reversed(rows) if row["file"] == own["file"] and not row["ref"] and not row["token"])
-    return next(unsent, None) if _is_same_file(own, sizes) else None
+    if known := next((row for row in rows if row["ref"] == submission["ref"]), None):
+        return known
+    waiting = [row for row in reversed(rows) if not row["ref"]]
+    if token := TOKEN.search(submission["message"]):
+        for row in reversed(waiting):
+            if row["token"] == token[1]:
+                return row
+    unsent = (row for row in waiting if row["file"] == submission["file"] and not row["token"])
+    return next(unsent, None) if _is_same_file(submission, sizes) else None
 
 
-def _origin(rows: list[LedgerRow], own: dict[str, Any], sizes: dict[str, int]) -> LedgerRow:
-    """Return what is known of a submission that has no row: its file's facts where the file is ours."""
-    same = next((row for row in reversed(rows) if row["file"] == own["file"] and row["run"]), None)
-    if same and _is_same_file(own, sizes):
+def _origin(rows: list[LedgerRow], submission: dict[str, Any], sizes: dict[str, int]) -> LedgerRow:
+    """Return what is known of a submission that has no row: that of its file, where it was made here."""
+    same = next((row for row in reversed(rows) if row["file"] == submission["file"] and row["run"]), None)
+    if same and _is_same_file(submission, sizes):
         return {key: same[key] for key in COLUMNS_WHEN_MADE}
-    return {"file": own["file"]}
+    return {"file": submission["file"]}
 
 
-def _is_same_file(own: dict[str, Any], sizes: dict[str, int]) -> bool:
-    """Return whether a submission's file can be the one of that name here."""
-    return own["file"] in sizes and own["bytes"] in (None, 0, sizes[own["file"]])
+def _is_same_file(submission: dict[str, Any], sizes: dict[str, int]) -> bool:
+    """Return whether a submission's file can be the one of that name in the folder."""
+    return submission["file"] in sizes and submission["bytes"] in (None, 0, sizes[submission["file"]])

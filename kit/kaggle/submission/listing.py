@@ -1,4 +1,4 @@
-"""The submissions as a table that fits the terminal."""
+"""Show the submissions as a table that fits the terminal, and what Kaggle tells of limits and place as a line each."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ def _printable(text: Any) -> str:
 
 
 def describe_left(limits: dict[str, Any]) -> str:
-    """Say how many submissions are left; a team that never submitted has zeros, and may."""
+    """Tell how many submissions are left; a team that never submitted may, though all numbers are 0."""
     if not limits["total"] and not limits["left"]:
         return "the first of this team"
     return f"{limits['left']} left {'in all' if limits['limited_by_total'] else 'today'}"
 
 
 def describe_limits(limits: dict[str, Any]) -> str:
-    """Say how many submissions were made and are left."""
+    """Tell how many submissions were made and are left."""
     if not limits["total"] and not limits["left"]:
         return "submissions: none made yet; how many are allowed Kaggle says after the first"
     return f"submissions: {limits['total']} made, {limits['today']} of them today, {describe_left(limits)}"
 
 
 def describe_place(place: dict[str, Any]) -> str:
-    """Say where the team is on the public leaderboard."""
+    """Tell where the team is on the public leaderboard."""
     if place["place"] is None:
         return "public leaderboard: the team is not on it yet"
     return f"public leaderboard: place {place['place']} with {place['score']} (first: {place['best']})"

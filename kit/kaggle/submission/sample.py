@@ -1,6 +1,6 @@
-"""Sample: what the sample submission asks for - its ids, and whether labels, several of them, or numbers are wanted.
+"""Tell what the sample submission asks for: its ids, and whether a label, several labels or numbers are wanted.
 
-Reads sample_submission.csv; writes nothing. A finished table is checked against it here too, as Kaggle would.
+Reads sample_submission.csv; writes nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 
 from kit.config.competition import Listing
 from kit.core.errors import InputError, some
+from kit.core.shapes import Ids
 from kit.core.terminal import escape, warn
 from kit.data.prepared import Prepared
 from kit.data.table.labels import is_on
@@ -29,7 +30,7 @@ CELL_SEPARATORS = (" ", ",", ";", "|")  # looked for between the labels of a cel
 
 @dataclass(frozen=True)
 class Form:
-    """Say how a submission holds what is said of an image.
+    """Say how a submission writes the prediction of an image.
 
     Parameters
     ----------
@@ -37,11 +38,12 @@ class Form:
         ``"label"``: one class in one column; ``"labels"``: any number of classes in one cell; ``"columns"``: a number
         in a column per class.
     separator
-        Of ``"labels"``: what stands between two.
+        What stands between two ``"labels"``.
     n_ranked
-        Of ``"labels"``: how many, the most probable first, as ``map@K`` reads them; 0 for those that are decided for.
+        How many ``"labels"`` stand in a cell, the most probable first, as ``map@K`` reads them; 0 for those whose
+        probability is high enough, however many.
     is_binary
-        Of ``"columns"``: whether 0 and 1 are wanted, not probabilities.
+        Whether ``"columns"`` hold 0 and 1, not probabilities.
     """
 
     kind: Literal["label", "labels", "columns"]
@@ -54,24 +56,24 @@ def form_of(prepared: Prepared, sample: pd.DataFrame) -> Form:
     """Return the form of a sample submission.
 
     With several labels per image, a column per class wants probabilities where a value of the sample has a decimal
-    point or the metric reads probabilities, else 0 and 1. What parts labels in a cell is told by ``[decision]
-    separator``, by the sample's cells, by ``[data] labeled.separator``, and is a space where nothing tells. Such a cell
-    holds the K most probable classes where the metric is ``map@K``, also with one label per image.
+    point or the metric reads probabilities, else 0 and 1. The separator of labels in a cell is that of ``[decision]
+    separator``, of the sample's cells, of ``[data] labeled.separator``, or a space. Where the metric is ``map@K`` such
+    a cell holds the K most probable classes, also with one label per image.
 
     Raises
     ------
     InputError
-        When a class's name holds what would part labels.
+        When a class's name holds the separator.
     """
     columns = sample.columns[1:]
     if len(columns) > 1 or columns[0] in prepared.classes:
-        is_whole = sample[list(columns)].isin(["0", "1"]).all(axis=None)
+        is_whole = sample.iloc[:, 1:].isin(["0", "1"]).to_numpy().all()
         needs_labels = prepared.competition.metric.needs == "labels"
         return Form("columns", is_binary=bool(prepared.pool.is_multilabel and is_whole and needs_labels))
     ranked = re.fullmatch(r"map@(\d+)", prepared.competition.metric.name)
     if not prepared.pool.is_multilabel and ranked is None:
         return Form("label")
-    separator = prepared.competition.decision.separator or _find_separator(prepared, sample[columns[0]])
+    separator = prepared.competition.decision.separator or _find_separator(prepared, sample.iloc[:, 1].tolist())
     if odd := [name for name in prepared.classes if separator in name]:
         file = prepared.competition.file
         raise InputError(
@@ -81,23 +83,24 @@ def form_of(prepared: Prepared, sample: pd.DataFrame) -> Form:
     return Form("labels", separator, min(int(ranked[1]), len(prepared.classes)) if ranked else 0)
 
 
-def _find_separator(prepared: Prepared, cells: pd.Series) -> str:
-    """Return what parts the labels of the sample's cells, of the training labels, or a space."""
+def _find_separator(prepared: Prepared, cells: list[str]) -> str:
+    """Return the separator of the sample's cells, of the training labels, or a space."""
     for separator in CELL_SEPARATORS:
         several = [cell.split(separator) for cell in cells if separator in cell]
         if several and {part.strip() for parts in several for part in parts} <= {*prepared.classes, ""}:
             return separator
-    given = [own.separator for own in prepared.competition.data.labeled_sources if isinstance(own, Listing)]
+    sources = prepared.competition.data.labeled_sources
+    given = [source.separator for source in sources if isinstance(source, Listing)]
     return next((separator for separator in given if separator), CELL_SEPARATORS[0])
 
 
 def named_classes(prepared: Prepared) -> tuple[str, ...]:
-    """Return the classes, and after them what an image is called that shows none of them, where that has a name."""
+    """Return the classes, and after them the name of images that show none of them, where ``[decision]`` gives one."""
     none = prepared.competition.decision.none_of_these
     return prepared.classes if none is None else (*prepared.classes, none)
 
 
-def read_sample(prepared: Prepared) -> tuple[pd.DataFrame, np.ndarray]:
+def read_sample(prepared: Prepared) -> tuple[pd.DataFrame, Ids]:
     """Read the sample file and the test id that each of its rows means; without a file one is made.
 
     Raises
@@ -122,7 +125,7 @@ def read_sample(prepared: Prepared) -> tuple[pd.DataFrame, np.ndarray]:
     return sample, ids
 
 
-def _match_ids(path: Path, sample: pd.DataFrame, known: np.ndarray) -> np.ndarray:
+def _match_ids(path: Path, sample: pd.DataFrame, known: Ids) -> Ids:
     """Return the test id that each row of the sample means, or refuse ids that are not exactly the test images'."""
     ids = meant_ids(sample.iloc[:, 0].to_numpy(dtype=object), known)
     repeated = sample.iloc[:, 0][pd.Series(ids).duplicated().to_numpy()]
@@ -135,28 +138,19 @@ def _match_ids(path: Path, sample: pd.DataFrame, known: np.ndarray) -> np.ndarra
     return ids
 
 
-def meant_ids(ids: Sequence[str] | np.ndarray, known: Collection[str] | np.ndarray) -> np.ndarray:
-    """Return the test ids that the organisers' ids mean: those may have an image's suffix, or another Unicode form.
+def meant_ids(ids: Sequence[str] | Ids, known: Collection[str] | Ids) -> Ids:
+    """Return the `known` test ids that the organisers' `ids` mean, (n_rows,).
 
-    Parameters
-    ----------
-    ids
-        (n_rows,) as their file has them.
-    known
-        Those of the test images.
-
-    Returns
-    -------
-    np.ndarray
-        (n_rows,) text; an id that means none of `known` is among them, so that it can be named.
+    The organisers' may have the suffix of an image file, or another Unicode form. One that means none of the known
+    stays as it is, so that a message can name it.
     """
     tested = set(known)
     if tested >= set(ids) or tested <= set(ids):
         return np.asarray(ids, dtype=object)
-    forms = Counter(unicodedata.normalize("NFC", own) for own in tested)
-    by_form = {form: own for own in tested if forms[form := unicodedata.normalize("NFC", own)] == 1}
-    plain = [own if own in tested else _without_suffix(own) for own in ids]
-    return np.array([by_form.get(unicodedata.normalize("NFC", own), own) for own in plain], dtype=object)
+    forms = Counter(unicodedata.normalize("NFC", image_id) for image_id in tested)
+    by_form = {form: image_id for image_id in tested if forms[form := unicodedata.normalize("NFC", image_id)] == 1}
+    plain = [image_id if image_id in tested else _without_suffix(image_id) for image_id in ids]
+    return np.array([by_form.get(unicodedata.normalize("NFC", name), name) for name in plain], dtype=object)
 
 
 def _without_suffix(image_id: str) -> str:
@@ -167,7 +161,7 @@ def _without_suffix(image_id: str) -> str:
 def _check_columns(path: Path, columns: list[str], prepared: Prepared) -> None:
     """Accept one label column, or one column per class.
 
-    Parents and what shows none of the classes may be left out; classes that no labelled image has may stand there.
+    Parents and the name for none of the classes may be left out; classes that no labelled image has may be columns.
     """
     classes, none = prepared.classes, prepared.competition.decision.none_of_these
     if not columns:
@@ -186,21 +180,21 @@ def _check_columns(path: Path, columns: list[str], prepared: Prepared) -> None:
 
 def _never_seen(prepared: Prepared) -> set[str]:
     """Return the columns of the labelled images' CSV that are 0 in every row: classes of which nothing was learned."""
-    competition, found = prepared.competition, set()
-    for own in competition.data.labeled_sources:
-        if isinstance(own, Listing) and own.form in (None, "columns"):
-            rows = read_csv(find_file(competition, "labeled.csv", own.csv))
-            named = set(rows.columns) - {id_column(rows, own), own.group, ""}
-            found |= {name for name in named if not is_on(rows[name]).any()}
-    return found
+    competition, never = prepared.competition, set[str]()
+    for source in competition.data.labeled_sources:
+        if isinstance(source, Listing) and source.form in (None, "columns"):
+            rows = read_csv(find_file(competition, "labeled.csv", source.csv))
+            named = set(rows.columns) - {id_column(rows, source), source.group, ""}
+            never |= {name for name in named if not is_on(pd.Series(rows[name])).any()}
+    return never
 
 
 def _check_values(path: Path, sample: pd.DataFrame, classes: tuple[str, ...]) -> None:
     """Refuse a label column that asks for something other than a class, as 0.5 asks for a probability.
 
     A sample's values are place-holders: most often a class, nothing, or some text. Numbers are refused only where no
-    value is a class and no class is a number of that kind, whole or decimal. Zeros alone pass with a warning: they are
-    the commonest place-holder of all.
+    value is a class and no class is a number of that kind. Zeros alone, the commonest place-holder, pass with a
+    warning.
     """
     if len(sample.columns) != 2 or sample.columns[1] in classes:
         return

@@ -1,7 +1,7 @@
-"""Send to Kaggle: once, and believed only when Kaggle lists it.
+"""Send to Kaggle once, and believe it only when Kaggle lists it.
 
-Writes the ledger. What the client says is not proof either way: it reports a failed upload as success, and a lost
-answer as failure of a submission that exists. The token in the message decides.
+Writes the ledger. The client's answer is no proof: it reports a failed upload as success, and a lost answer as failure
+of a submission that exists. The token in the message decides.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from kit.kaggle.submission.ledger import (
     write_ledger,
 )
 
-LOOKS = 3  # at the list, before a submission is taken for absent
-LOOK_SECONDS = 2.0  # between them
+LOOKS = 3  # at Kaggle's list, before a submission counts as absent
+LOOK_SECONDS = 2.0  # between two of them, times the number of the look
 WAIT_SECONDS = 10.0  # between looks at a submission that is being scored
 MAX_MESSAGE = 400  # characters
 NOTEBOOK_OUTPUT = "submission.csv"  # what a notebook leaves for the scorer
@@ -43,21 +43,15 @@ def settle(
 ) -> list[LedgerRow]:
     """Bring the ledger up to date with Kaggle's list, submissions made by hand included; return its rows.
 
-    Parameters
-    ----------
-    kaggle
-        The session.
-    competition
-        Whose ledger.
-    submissions
-        Kaggle's list where it was just read.
+    The list is read where it is not given.
     """
-    if submissions is None:
-        submissions = kaggle.read("list_submissions", slug=kaggle.slug)
+    listed: list[dict[str, Any]] = (
+        kaggle.read("list_submissions", slug=kaggle.slug) if submissions is None else submissions
+    )
     folder = competition.workspace.submissions(competition.name)
     sizes = {path.name: path.stat().st_size for path in folder.glob("*.csv")}
     before = read_ledger(competition)
-    rows = join_ledger(before, submissions, sizes)
+    rows = join_ledger(before, listed, sizes)
     if rows != before:
         write_ledger(competition, rows)
     return rows
@@ -95,8 +89,8 @@ def send_submission(
         if is_counted:
             raise _unknown(f"{failure}; it is not listed, but the day's count has risen", "it looks before it sends")
         if is_last or not failure.failure.may_send_again:
-            said = f"{failure}; it is not in Kaggle's list. The next call looks before it sends"
-            raise type(failure)(said, failure.failure)
+            message = f"{failure}; it is not in Kaggle's list. The next call looks before it sends"
+            raise type(failure)(message, failure.failure)
         note(f"{failure}; it is not in Kaggle's list, sending it once more")
         is_last = True
 
@@ -112,10 +106,10 @@ def wait_for_score(kaggle: Kaggle, competition: Competition, ref: str) -> Ledger
     told = False
     while True:
         submissions = kaggle.read("list_submissions", slug=kaggle.slug)
-        own = next((each for each in submissions if each["ref"] == ref), None)
-        if own is None:
+        submission = next((each for each in submissions if each["ref"] == ref), None)
+        if submission is None:
             raise _unknown(f"submission {ref} is not in Kaggle's list any more", "see its page")
-        if own["status"] != "PENDING":
+        if submission["status"] != "PENDING":
             break
         if not told:
             note(f"waiting for Kaggle to score it; Ctrl-C loses nothing, {PROGRAM} submissions shows the score later")
@@ -123,8 +117,8 @@ def wait_for_score(kaggle: Kaggle, competition: Competition, ref: str) -> Ledger
         time.sleep(WAIT_SECONDS)
     with hold_ledger(competition):
         row = next(row for row in settle(kaggle, competition, submissions) if row["ref"] == ref)
-    if own["status"] == "ERROR":
-        raise InputError(f"{row['file']}: Kaggle could not score it: {own['error'] or 'it gives no reason'}")
+    if submission["status"] == "ERROR":
+        raise InputError(f"{row['file']}: Kaggle could not score it: {submission['error'] or 'it gives no reason'}")
     return row
 
 
@@ -179,21 +173,21 @@ def _look(
     limits: dict[str, Any],
 ) -> tuple[LedgerRow | None, bool]:
     """Look for a token in Kaggle's list; also return whether the day's count has risen without it."""
-    is_refusal = failure is not None and failure.failure.is_refusal
+    refusal = failure if failure is not None and failure.failure.is_refusal else None
     try:
-        for look in range(1 if is_refusal else LOOKS):
+        for look in range(1 if refusal else LOOKS):
             time.sleep(LOOK_SECONDS * look)
             row = next((row for row in settle(kaggle, competition) if row["token"] == token and row["ref"]), None)
             if row is not None:
                 return row, True
-        return None, not is_refusal and kaggle.read("limits", slug=kaggle.slug)["today"] > limits["today"]
+        return None, refusal is None and kaggle.read("limits", slug=kaggle.slug)["today"] > limits["today"]
     except (KaggleRefusal, KaggleFailure) as error:
-        if is_refusal:  # it will not have arrived; the token stays, so that the next call looks
-            raise failure from error
+        if refusal:  # it will not have arrived; the token stays, so that the next call looks
+            raise refusal from error
         before = f"{failure}; and " if failure else ""
         raise _unknown(f"{before}Kaggle's list cannot be read ({error})", "it looks before it sends") from error
 
 
-def _unknown(said: str, then: str) -> KaggleFailure:
+def _unknown(event: str, then: str) -> KaggleFailure:
     """Return what to raise where nobody knows whether the submission arrived."""
-    return KaggleFailure(f"{said}. Whether it arrived is not known: call again, {then}", Failure("submit", "timeout"))
+    return KaggleFailure(f"{event}. Whether it arrived is not known: call again, {then}", Failure("submit", "timeout"))

@@ -1,4 +1,4 @@
-"""Where a team stands: CV beside Kaggle's scores, whether they agree, what the noise is, which two to choose.
+"""Tell where a team stands: whether CV and Kaggle's scores agree, what the noise is, which two files to choose.
 
 Reads the ledger's rows and the predictions of the runs they name; writes nothing.
 """
@@ -19,7 +19,7 @@ from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result, compare_runs, result_at
 from kit.scoring.metrics import Z_95, decide, distinguishable
 
-FEWEST = 4  # submissions that a rank correlation says anything of
+FEWEST = 4  # submissions, for a rank correlation that means anything
 BOOTSTRAP_DRAWS = 2000
 
 
@@ -46,7 +46,7 @@ class CvCorrelation:
 
 @dataclass(frozen=True)
 class Pick:
-    """Hold a submission for the final scoring, and why it."""
+    """Hold a submission for the final scoring, and the reason for it."""
 
     file: str
     ref: str
@@ -58,11 +58,11 @@ def comparable(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[LedgerRow]
 
     A CV of other folds is of other rows: where groups were added, the older one is the higher and means less.
     """
-    return [row for row in rows if (own := _result(prepared, row)) and row["cv"] == f"{own.record.cv:.6f}"]
+    return [row for row in rows if (result := _result(prepared, row)) and row["cv"] == f"{result.record.cv:.6f}"]
 
 
 def describe_incomparable(rows: Sequence[LedgerRow], compared: Sequence[LedgerRow]) -> str | None:
-    """Say how many submissions with a CV are left out of what compares CVs; None where none is."""
+    """Tell how many submissions with a CV are left out where CVs are compared; None where none is."""
     n_known = sum(number(row["cv"]) is not None for row in rows)
     if n_known == len(compared):
         return None
@@ -87,12 +87,10 @@ def correlate_cv(rows: Sequence[LedgerRow], score: str = "public") -> CvCorrelat
     Parameters
     ----------
     rows
-        Of which the CVs are `comparable`.
+        Rows whose CVs are `comparable`.
     score
         ``"public"`` or ``"private"``.
     """
-    from scipy.stats import spearmanr
-
     pairs = [pair for row in rows if None not in (pair := (number(row["cv"]), number(row[score])))]
     if len(pairs) < FEWEST:
         return CvCorrelation(len(pairs), score=score)
@@ -103,24 +101,23 @@ def correlate_cv(rows: Sequence[LedgerRow], score: str = "public") -> CvCorrelat
     for _ in range(BOOTSTRAP_DRAWS):
         drawn = values[draws.integers(0, len(values), len(values))]
         if (np.ptp(drawn, axis=0) > 0).all():  # a standard deviation of equal numbers may be rounded above 0
-            kept.append(spearmanr(*drawn.T).statistic)
+            kept.append(_rank_correlation(drawn))
     low, high = np.quantile(kept, [0.025, 0.975])
-    return CvCorrelation(len(pairs), float(spearmanr(*values.T).statistic), float(low), float(high), score)
+    return CvCorrelation(len(pairs), _rank_correlation(values), float(low), float(high), score)
+
+
+def _rank_correlation(pairs: np.ndarray) -> float:
+    """Return Spearman's correlation of two columns, (n_submissions, 2)."""
+    from scipy.stats import spearmanr
+
+    return float(np.asarray(spearmanr(*pairs.T))[0])
 
 
 def public_error(prepared: Prepared, row: LedgerRow, public_share: float) -> float | None:
     """Return the standard error of a public score, in the metric's unit.
 
-    Accuracy has the binomial one; other metrics the CV's, scaled by the square root of the numbers of images.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    row
-        A scored submission.
-    public_share
-        Share of the test images that the public score counts, 0..1.
+    Accuracy has the binomial one; other metrics the CV's, scaled by the square root of the numbers of images. The
+    `public_share`, 0..1, is the share of the test images that the public score counts.
     """
     n_public = public_share * (len(prepared.split("test")) + len(prepared.broken_test))
     score, error = number(row["public"]), number(row["se"])
@@ -141,9 +138,9 @@ def warn_of_noise(prepared: Prepared, rows: Sequence[LedgerRow], public_share: f
     if len({row["run"] for row in known}) < 2:
         return None
     sign = prepared.competition.metric.sign
-    by_cv = max(known, key=lambda row: sign * number(row["cv"]))
-    by_public = max(known, key=lambda row: sign * number(row["public"]))
-    lead = sign * (number(by_public["public"]) - number(by_cv["public"]))
+    by_cv = max(known, key=lambda row: sign * float(row["cv"]))
+    by_public = max(known, key=lambda row: sign * float(row["public"]))
+    lead = sign * (float(by_public["public"]) - float(by_cv["public"]))
     error = _difference_error(prepared, by_public, by_cv, public_share)
     if by_public["run"] == by_cv["run"] or error is None or lead > Z_95 * error:
         return None
@@ -160,36 +157,30 @@ def _difference_error(prepared: Prepared, ours: LedgerRow, theirs: LedgerRow, pu
     if apart is not None and prepared.competition.facts.metric == "accuracy":
         n_public = public_share * (len(prepared.split("test")) + len(prepared.broken_test))
         return math.sqrt(apart / n_public) if n_public >= 1 else None
-    errors = [public_error(prepared, row, public_share) for row in (ours, theirs)]
-    return None if None in errors else math.hypot(*errors)
+    errors = [error for row in (ours, theirs) if (error := public_error(prepared, row, public_share)) is not None]
+    return math.hypot(*errors) if len(errors) == 2 else None
 
 
 def pick_two(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[Pick]:
     """Return the two submissions to choose for the final scoring: best CV, and the most different good one.
 
     Good is what a paired test on the same images does not tell from the best CV. Of those the one whose test labels
-    agree least with the best's is the better second: where the first is unlucky, it is the likeliest not to be.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    rows
-        Of which the CVs are `comparable`.
+    agree least with the best's is the better second: where the first is unlucky, it is the likeliest not to be. The
+    CVs of the `rows` must be `comparable`.
     """
     scored = [row for row in rows if row["status"] == "COMPLETE" and number(row["cv"]) is not None]
     if not scored:
         return []
     sign = prepared.competition.metric.sign
-    best = max(scored, key=lambda row: sign * number(row["cv"]))
-    found = _result(prepared, best)
+    best = max(scored, key=lambda row: sign * float(row["cv"]))
+    best_result = _result(prepared, best)
     picks = [Pick(best["file"], best["ref"], f"best CV, {with_error(best)}")]
     good = []
     for row in scored:
-        own = _result(prepared, row)
-        if row["key"] == best["key"] or own is None or found is None or not _is_as_good(prepared, own, found):
+        result = _result(prepared, row)
+        if row["key"] == best["key"] or not _are_as_good(prepared, result, best_result):
             continue
-        if apart := _disagreement(prepared, own, found):  # the same labels again are no second chance
+        if apart := _disagreement(prepared, result, best_result):  # the same labels again are no second chance
             good.append((apart, row))
     if good:
         apart, row = max(good, key=lambda pair: pair[0])
@@ -198,9 +189,9 @@ def pick_two(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[Pick]:
     return picks
 
 
-def _is_as_good(prepared: Prepared, own: Result, best: Result) -> bool:
-    """Return whether a paired test cannot tell a run from the best."""
-    return not distinguishable(*compare_runs(prepared, own, best))
+def _are_as_good(prepared: Prepared, ours: Result | None, theirs: Result | None) -> bool:
+    """Return whether a paired test cannot tell two runs from each other; False where one is not here."""
+    return ours is not None and theirs is not None and not distinguishable(*compare_runs(prepared, ours, theirs))
 
 
 def _result(prepared: Prepared, row: LedgerRow) -> Result | None:
@@ -219,11 +210,11 @@ def _disagreement(prepared: Prepared, ours: Result | None, theirs: Result | None
     if ours is None or theirs is None:
         return None
     try:
-        first, second = (decided_test(prepared, own) for own in (ours, theirs))
-    except InputError:  # a score of none of these that [decision] asks for by now cannot be had of one of them
+        first, second = decided_test(prepared, ours), decided_test(prepared, theirs)
+    except InputError:  # one of the runs cannot give the out-of-distribution score that [decision] asks for by now
         return None
     is_multilabel = first.task == MULTILABEL
-    labels, others = (decide(own.proba, is_multilabel) for own in (first, second.at(first.ids)))
+    labels, others = decide(first.proba, is_multilabel), decide(second.at(first.ids).proba, is_multilabel)
     return float((labels != others).reshape(len(first), -1).any(axis=1).mean())
 
 

@@ -1,7 +1,6 @@
-"""Submission: test predictions merged one-to-one into sample_submission.csv, validated, with a ledger row.
+"""Write a run's submission: the sample file filled with its test predictions, checked, with a row of the ledger.
 
-Writes ``submissions/NAME/NNN_RUN.csv`` and a row of ``submissions/NAME/ledger.csv``. The sample file decides columns,
-ids, order and whether labels or probabilities are wanted.
+Writes ``submissions/NAME/NNN_RUN.csv`` and a row of ``submissions/NAME/ledger.csv``.
 """
 
 from __future__ import annotations
@@ -16,28 +15,22 @@ from kit.core.files import hash_file, write_atomic
 from kit.core.terminal import note, stage
 from kit.data.prepared import Prepared
 from kit.kaggle.submission.fill import fill_sample
-from kit.kaggle.submission.ledger import hold_ledger, is_of, read_ledger, write_ledger
+from kit.kaggle.submission.ledger import LedgerRow, columns_of, hold_ledger, is_of, read_ledger, write_ledger
 from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result, commit
-from kit.runs.store.thresholds import sent_key
 
 
 def make_submission(prepared: Prepared, result: Result) -> Path:
-    """Write the next submission of a run; the file already there is returned when it would be the same.
+    """Write the next submission of a run and return it; where an equal file was written before, return that.
 
-    An equal file is found by its content, not by the ledger: a kill between the two leaves a file without a row, which
+    An equal file is known by its content, not by the ledger: a kill between the two leaves a file without a row, which
     is added now.
-
-    Returns
-    -------
-    Path
-        The CSV, ready for ``kaggle competitions submit``.
 
     Raises
     ------
     InputError
-        When there are no test images, the sample file is missing, names other ids or wants what is not a class, or a
-        check of the finished table fails.
+        When there are no test images, the sample file is missing, names other ids or asks for what is not a class, or
+        the finished table fails a check.
     """
     table = fill_sample(prepared, decided_test(prepared, result, note))
     text = table.to_csv(index=False, lineterminator="\n").encode()
@@ -61,26 +54,16 @@ def make_submission(prepared: Prepared, result: Result) -> Path:
 
 
 def _note_made(prepared: Prepared, path: Path, result: Result, digest: str) -> None:
-    """Write of which run a file is into the ledger, atomically: of one made before and not sent, into its row."""
+    """Note in the ledger of which run a file is; a row of the same file that was not sent is replaced."""
     competition = prepared.competition
-    row = {
-        "file": path.name,
-        "run": result.name,
-        "key": result.record.key,
-        "decision": sent_key(prepared, result.record.thresholds),
-        "cv": f"{result.record.cv:.6f}",
-        "se": f"{result.record.se:.6f}",
-        "sha256": digest,
-        "commit": commit(),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
+    made = {"sha256": digest, "commit": commit(), "made": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     with hold_ledger(competition):
         rows = [
-            own
-            for own in read_ledger(competition)
-            if own["sha256"] != digest or own["file"] != path.name or own["ref"] or own["token"]
+            row
+            for row in read_ledger(competition)
+            if row["sha256"] != digest or row["file"] != path.name or row["ref"] or row["token"]
         ]
-        write_ledger(competition, [*rows, row])
+        write_ledger(competition, [*rows, {"file": path.name, **columns_of(prepared, result), **made}])
 
 
 def _find_written(folder: Path, run: str, digest: str) -> Path | None:
@@ -90,7 +73,7 @@ def _find_written(folder: Path, run: str, digest: str) -> Path | None:
     return next((path for path in written if hash_file(path) == digest), None)
 
 
-def _next_number(folder: Path, ledger: list[dict[str, str]]) -> int:
+def _next_number(folder: Path, ledger: list[LedgerRow]) -> int:
     """Return the number after the highest in the folder or the ledger: a deleted file's number is not used again."""
     names = [*(path.name for path in folder.glob("*.csv")), *(row["file"] for row in ledger)]
-    return max((int(found[1]) for name in names if (found := re.match(r"(\d+)_", name))), default=0) + 1
+    return max((int(number[1]) for name in names if (number := re.match(r"(\d+)_", name))), default=0) + 1
