@@ -137,7 +137,7 @@ def test_a_client_made_to_talk_and_a_log_of_everything_show_no_key_and_no_signed
         kaggle.fail("CreateSubmission", Fault(500, said="see http://localhost/upload/b?" + SIGNATURE))
         with pytest.raises(KaggleFailure) as refused:
             session.write("submit", slug=kaggle.slug, file=str(file), message="m")
-        session._child.kill()
+        session._child.process.kill()
         with pytest.raises(KaggleFailure) as died:
             session.read("limits", slug=kaggle.slug)
         session._end()

@@ -142,7 +142,7 @@ def test_a_hang_ends_with_the_time_out_and_the_next_call_works(server, connect, 
 def test_a_child_that_is_killed_is_told_and_replaced(connect):
     kaggle = connect()
     limits(kaggle)
-    kaggle._child.kill()
+    kaggle._child.process.kill()
     with pytest.raises(KaggleFailure, match="the client ended without an answer"):
         limits(kaggle)
     assert limits(kaggle)["today"] == 0
@@ -199,5 +199,7 @@ def test_the_team_is_found_on_a_later_page(server, connect):
 )
 @pytest.mark.parametrize("call", ["connect", "limits", "download", "submit"])
 def test_every_failure_says_what_was_being_done_and_a_remedy(kind, call):
-    said = str(explain_failure(Failure(call, kind, 500 if kind == "http" else 0, said="x", file="f"), "slug", [], {}))
+    said = str(
+        explain_failure(Failure(call, kind, 500 if kind == "http" else 0, message="x", file="f"), "slug", [], {})
+    )
     assert said.startswith("Kaggle, ") and len(said) > 60 and "None" not in said.replace("proxy None", "")

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from support.colours import lay_out, write_toml
@@ -19,7 +19,7 @@ from kit.cli import main
 from kit.config.competition import Competition
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
-from kit.kaggle.client.session import Kaggle
+from kit.kaggle.client.session import Child, Kaggle
 from kit.kaggle.submission.ledger import read_ledger, write_ledger
 
 RUNS = """
@@ -38,20 +38,18 @@ SLUG = "colours-2025"
 class WarmKaggle(Kaggle):
     """A session that leaves its client to the next one of the same environment: to start one costs 0.35 s of CPU."""
 
-    _waiting: ClassVar[dict[tuple, tuple[Any, Any]]] = {}
+    _waiting: ClassVar[dict[tuple, Child]] = {}
 
-    def _start(self) -> None:
-        child, errors = self._waiting.pop(self._key, (None, None))
-        if child is None or child.poll() is not None:
-            super()._start()
-        else:
-            self._child, self._errors, self._read = child, errors, b""
+    def _start(self) -> Child:
+        child = self._waiting.pop(self._key, None)
+        return super()._start() if child is None or child.process.poll() is not None else child
 
     def __exit__(self, *_: object) -> None:
-        if self._child is None or self._child.poll() is not None or self._read or self._key in self._waiting:
+        child = self._child
+        if child is None or child.process.poll() is not None or child._unread or self._key in self._waiting:
             self._end()
         else:
-            self._waiting[self._key] = self._child, self._errors
+            self._waiting[self._key] = child
             self._child = None
 
     @property
@@ -61,11 +59,8 @@ class WarmKaggle(Kaggle):
     @classmethod
     def end_all(cls) -> None:
         """End the clients that wait."""
-        for child, errors in cls._waiting.values():
-            child.kill()
-            child.wait()
-            for file in (child.stdin, child.stdout, errors):
-                file.close()
+        for child in cls._waiting.values():
+            child.end()
         cls._waiting.clear()
 
 

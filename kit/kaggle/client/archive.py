@@ -1,4 +1,4 @@
-"""Unpack a downloaded zip, believing nothing in it: names, links, sizes, checksums.
+"""Unpack a downloaded zip, and trust nothing in it: names, links, sizes, checksums.
 
 Every member's CRC is checked as it is written, so the archive is read once.
 """
@@ -54,12 +54,12 @@ def extract_zip(archive: Path, folder: Path) -> int:
 
 
 def check_archive(archive: Path, members: list[zipfile.ZipInfo], free_bytes: int) -> None:
-    """Refuse names that lead out of the folder, links, doubles, and more than fits.
+    """Refuse members that would land outside the folder, links, equal names, and more bytes than fit on the disk.
 
     Raises
     ------
     InputError
-        Naming the member.
+        When a member is refused, or all of them together.
     """
     for member in members:
         name = member.filename
@@ -85,7 +85,7 @@ def check_archive(archive: Path, members: list[zipfile.ZipInfo], free_bytes: int
 
 
 def _write_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """Write one file; no more bytes of it than it said it has."""
+    """Write one file; zipfile stops at the size that the archive names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with opened.open(member) as source, open(path, "xb") as target:
         shutil.copyfileobj(source, target, COPY_BYTES)

@@ -14,7 +14,7 @@ from typing import Any
 
 PAGE_SIZE = 100  # submissions or teams
 MAX_PAGES = 200
-SAID_LENGTH = 300  # characters of what the server said
+MESSAGE_LENGTH = 300  # characters of the server's message that are kept
 CUT = "RemoteDisconnected|ConnectionReset|BrokenPipe|BadStatusLine"  # after the proxy was reached: also a ProxyError
 
 
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def connect() -> dict[str, Any]:
-    """Sign in; say how, and whether a token was there and not taken."""
+    """Sign in; return how, and whether a token was given and not taken."""
     from kaggle import __version__, api
     from kagglesdk import get_access_token_from_env
 
@@ -63,12 +63,12 @@ def limits(slug: str) -> dict[str, Any]:
     """Return how many submissions were made and how many are left."""
     from kaggle import api
 
-    found = api.competition_get_submission_limits(slug)
+    counts = api.competition_get_submission_limits(slug)
     return {
-        "today": found.num_today,
-        "total": found.num_total,
-        "left": found.num_allowed_now,
-        "limited_by_total": found.limited_by_total,
+        "today": counts.num_today,
+        "total": counts.num_total,
+        "left": counts.num_allowed_now,
+        "limited_by_total": counts.limited_by_total,
     }
 
 
@@ -79,31 +79,32 @@ def list_submissions(slug: str) -> list[dict[str, Any]]:
 
     request = ApiListSubmissionsRequest()
     request.competition_name, request.page_size = slug, PAGE_SIZE
-    found: dict[int, dict[str, Any]] = {}
+    listed: dict[int, dict[str, Any]] = {}
     with api.build_kaggle_client() as client:
         for page in range(1, MAX_PAGES + 1):
             request.page = page
             response = client.competitions.competition_api_client.list_submissions(request)
-            fresh = [own for own in response.submissions or [] if own.ref not in found]
-            found |= {own.ref: _submission(own) for own in fresh}
+            fresh = [each for each in response.submissions or [] if each is not None and each.ref not in listed]
+            listed |= {each.ref: _describe_submission(each) for each in fresh}
             if not fresh or (not response.next_page_token and len(fresh) < PAGE_SIZE):
                 break
             request.page_token = response.next_page_token or ""
-    return list(found.values())
+    return list(listed.values())
 
 
-def _submission(own: Any) -> dict[str, Any]:
+def _describe_submission(submission: Any) -> dict[str, Any]:
+    """Return Kaggle's facts of a submission as plain data."""
     return {
-        "ref": str(own.ref),
-        "date": own.date.isoformat(timespec="seconds") if own.date else "",
-        "message": own.description or "",
-        "file": own.file_name or "",
-        "bytes": own.total_bytes,
-        "status": own.status.name,
-        "public": own.public_score or "",
-        "private": own.private_score or "",
-        "error": own.error_description or "",
-        "team": own.team_name or own.submitted_by or "",
+        "ref": str(submission.ref),
+        "date": submission.date.isoformat(timespec="seconds") if submission.date else "",
+        "message": submission.description or "",
+        "file": submission.file_name or "",
+        "bytes": submission.total_bytes,
+        "status": submission.status.name,
+        "public": submission.public_score or "",
+        "private": submission.private_score or "",
+        "error": submission.error_description or "",
+        "team": submission.team_name or submission.submitted_by or "",
     }
 
 
@@ -118,7 +119,7 @@ def find_team(slug: str, teams: list[str]) -> dict[str, Any]:
     with api.build_kaggle_client() as client:
         for _ in range(MAX_PAGES):
             response = client.competitions.competition_api_client.get_leaderboard(request)
-            for row in response.submissions or []:
+            for row in filter(None, response.submissions or []):
                 seen += 1
                 best = best or row.score
                 if (row.team_name or "").casefold() in names:
@@ -151,35 +152,36 @@ def submit_code(slug: str, kernel: str, version: int, file: str, message: str) -
 
 
 def _submitted(response: Any) -> dict[str, Any]:
-    """Return what Kaggle said; a failed upload is no exception in the client, but this message."""
+    """Return Kaggle's answer; a failed upload is no exception in the client, but this message."""
     from kaggle import api
 
     uploaded = response.message != api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE
-    return {"uploaded": uploaded, "said": response.message, "ref": str(response.ref or "")}
+    return {"uploaded": uploaded}
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """Return what happened as plain data: kind, HTTP status, the remote method, what the server said."""
+    """Return what happened as plain data: kind, HTTP status, the remote method, the server's message."""
     if isinstance(error, SystemExit):
         return {"kind": "no_credentials"}
     if isinstance(error, ImportError):
-        return {"kind": "no_client", "said": str(error)}
+        return {"kind": "no_client", "message": str(error)}
     response = getattr(error, "response", None)
     request = getattr(response if response is not None else error, "request", None)
     address = (getattr(request, "url", None) or "").partition("?")[0]
-    found: dict[str, Any] = {"kind": _kind(error), "method": address.rpartition("/")[2], "said": type(error).__name__}
-    if response is not None and found["kind"] == "http":
-        body_code, said = _read_body(response)
-        found |= {"status": max(response.status_code, body_code), "said": said or str(error)[:SAID_LENGTH]}
-        found["retry_after"] = response.headers.get("Retry-After")
-    elif isinstance(error, OSError) and found["kind"] == "disk":
-        found |= {"said": os.strerror(error.errno), "file": error.filename}
-    elif found["kind"] == "proxy":
+    kind = _kind(error)
+    failure: dict[str, Any] = {"kind": kind, "method": address.rpartition("/")[2], "message": type(error).__name__}
+    if response is not None and kind == "http":
+        body_code, message = _read_body(response)
+        failure |= {"status": max(response.status_code, body_code), "message": message or str(error)[:MESSAGE_LENGTH]}
+        failure["retry_after"] = response.headers.get("Retry-After")
+    elif isinstance(error, OSError) and error.errno is not None and kind == "disk":
+        failure |= {"message": os.strerror(error.errno), "file": error.filename}
+    elif kind == "proxy":
         tunnel = re.search(r"Tunnel connection failed: [\w ]+", str(error))
-        found["said"] = tunnel[0] if tunnel else "no connection to it"
-    elif found["kind"] == "other":
-        found["said"] = f"{type(error).__name__}: {str(error)[:SAID_LENGTH]}"
-    return found
+        failure["message"] = tunnel[0] if tunnel else "no connection to it"
+    elif kind == "other":
+        failure["message"] = f"{type(error).__name__}: {str(error)[:MESSAGE_LENGTH]}"
+    return failure
 
 
 def _kind(error: BaseException) -> str:
@@ -217,13 +219,13 @@ def _read_body(response: Any) -> tuple[int, str]:
     except ValueError:
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         plain = title[1] if title else re.sub(r"<[^>]*>", " ", text)
-        return 0, " ".join(plain.split())[:SAID_LENGTH]
+        return 0, " ".join(plain.split())[:MESSAGE_LENGTH]
     if not isinstance(body, dict):
-        return 0, str(body)[:SAID_LENGTH]
+        return 0, str(body)[:MESSAGE_LENGTH]
     inner = body["error"] if isinstance(body.get("error"), dict) else body
     code = inner.get("code")
-    said = inner.get("message") or (body.get("error") if isinstance(body.get("error"), str) else "")
-    return code if isinstance(code, int) else 0, str(said)[:SAID_LENGTH]
+    message = inner.get("message") or (body.get("error") if isinstance(body.get("error"), str) else "")
+    return code if isinstance(code, int) else 0, str(message)[:MESSAGE_LENGTH]
 
 
 CALLS = {

@@ -1,4 +1,4 @@
-"""Which credentials Kaggle's client will use: where they lie, what is wrong with them, which of them hide others.
+"""Find the credentials that Kaggle's client will use, what is wrong with others, and which of them hide others.
 
 Follows the client's own order: an access token (in a Kaggle notebook, KAGGLE_API_TOKEN, ~/.kaggle/access_token), then
 KAGGLE_USERNAME and KAGGLE_KEY over kaggle.json, then ``kaggle auth login``. Secrets are read to be hidden.
@@ -21,12 +21,13 @@ HOW_TO = (
     f"make a token at {TOKEN_PAGE} and put it into ~/.kaggle/access_token (chmod 600) or into the environment variable "
     "KAGGLE_API_TOKEN"
 )
-PASSED_ON = (  # of the user's environment, beside KAGGLE_*; VERBOSE is not: it makes the client print keys
+PASSED_ON = (  # of the user's environment, beside KAGGLE_*; not VERBOSE, which makes the client print keys
     "HOME PATH USER LOGNAME LANG LANGUAGE LC_ALL LC_CTYPE TZ TMPDIR XDG_CONFIG_HOME PYTHONPATH PYTHONHOME VIRTUAL_ENV "
     "LD_LIBRARY_PATH "
     "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy "
     "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR"
 ).split()
+JSON_KEYS = ("username", "key")  # of kaggle.json
 MARKS = {codecs.BOM_UTF8: "UTF-8 byte order mark", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
@@ -37,13 +38,13 @@ class Credentials:
     Parameters
     ----------
     where
-        The environment variable or file, for a person.
+        The environment variable or file, in words for a person.
     kind
         ``"token"``, ``"key"`` or ``"oauth"``.
     problem
         Why the client cannot use it, and the remedy; empty where it can.
     secrets
-        What must never be shown.
+        Texts that must never be shown.
     """
 
     where: str
@@ -53,7 +54,7 @@ class Credentials:
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the client's process is given: its credentials, its home, proxies and certificates; no more.
+    """Return the environment of the client's process: credentials, home, proxies and certificates; no more.
 
     Empty KAGGLE_ variables are left out: the client would let them hide a file that is good.
     """
@@ -83,11 +84,12 @@ def choose_credentials(sources: list[Credentials]) -> Credentials:
         return usable
     if not sources:
         raise InputError(f"no Kaggle credentials found; {HOW_TO}")
-    raise InputError("no usable Kaggle credentials: " + "; ".join(f"{own.where} {own.problem}" for own in sources))
+    problems = "; ".join(f"{source.where} {source.problem}" for source in sources)
+    raise InputError(f"no usable Kaggle credentials: {problems}")
 
 
 def redact(text: str, sources: Iterable[Credentials]) -> str:
-    """Return `text` without keys, tokens, authorisations and what is signed in addresses."""
+    """Return `text` without keys, tokens, authorisations, and passwords and signatures in addresses."""
     for secret in sorted({secret for source in sources for secret in source.secrets}, key=len, reverse=True):
         text = text.replace(secret, "***")
     text = re.sub(r"(https?://)[^\s/@'\"]+@", r"\1***@", text)
@@ -97,23 +99,23 @@ def redact(text: str, sources: Iterable[Credentials]) -> str:
 
 def _find_tokens(environment: Mapping[str, str], home: Path) -> list[Credentials]:
     """Return the access tokens."""
-    found = []
+    tokens = []
     if "KAGGLE_KERNEL_RUN_TYPE" in environment and environment.get("KAGGLE_API_V1_TOKEN"):
         path = Path(environment["KAGGLE_API_V1_TOKEN"])
         if path.is_file():
-            found.append(_token(f"the notebook's token {path}", _read(path)))
+            tokens.append(_token(f"the notebook's token {path}", _read(path)))
     if value := environment.get("KAGGLE_API_TOKEN", "").strip():
         where, path = "the environment variable KAGGLE_API_TOKEN", Path(value)
         is_file = len(value) < 1024 and path.is_file()
-        found.append(_token(f"{where} (file {path})" if is_file else where, _read(path) if is_file else value))
+        tokens.append(_token(f"{where} (file {path})" if is_file else where, _read(path) if is_file else value))
     for path in (home / ".kaggle" / "access_token", home / ".kaggle" / "access_token.txt"):
         if path.is_file():
-            found.append(_token(str(path), _read(path)))
-    return found
+            tokens.append(_token(str(path), _read(path)))
+    return tokens
 
 
 def _token(where: str, read: str | bytes) -> Credentials:
-    """Return a token's source; what is wrong with it is said."""
+    """Return a token as credentials, with what is wrong with it."""
     if isinstance(read, bytes):
         if problem := _problem_of_bytes(read):
             return Credentials(where, "token", problem)
@@ -128,13 +130,13 @@ def _token(where: str, read: str | bytes) -> Credentials:
 def _find_keys(environment: Mapping[str, str], home: Path) -> list[Credentials]:
     """Return user name and key: of the environment, of kaggle.json, or of both mixed as the client mixes them."""
     path = config_file(environment, home)
-    own = {name: environment.get(f"KAGGLE_{name.upper()}", "").strip() for name in ("username", "key")}
+    given = {name: environment.get(f"KAGGLE_{name.upper()}", "").strip() for name in JSON_KEYS}
     kept, problem = read_kaggle_json(path) if path.is_file() else ({}, "")
-    secrets = tuple(filter(None, (own["key"], kept.get("key", ""))))
-    if all(own.values()):
+    secrets = tuple(filter(None, (given["key"], kept.get("key", ""))))
+    if all(given.values()):
         both = [Credentials("the environment variables KAGGLE_USERNAME and KAGGLE_KEY", "key", "", secrets)]
         return both + ([Credentials(str(path), "key", problem, secrets)] if path.is_file() else [])
-    lone = next((f"KAGGLE_{name.upper()}" for name, value in own.items() if value), None)
+    lone = next((f"KAGGLE_{name.upper()}" for name, value in given.items() if value), None)
     if path.is_file():
         where = f"{path} with {lone} of the environment in place of its own" if lone else str(path)
         return [Credentials(where, "key", problem, secrets)]
@@ -156,7 +158,7 @@ def config_file(environment: Mapping[str, str], home: Path) -> Path:
 
 
 def read_kaggle_json(path: Path) -> tuple[dict[str, str], str]:
-    """Return the keys of kaggle.json, and why the client could not use them; it keeps silent about that."""
+    """Return the keys of kaggle.json, and why the client could not use them; the client does not tell."""
     data = _read(path)
     if problem := _problem_of_bytes(data):
         return {}, problem
@@ -176,6 +178,7 @@ def is_open_to_others(path: Path) -> bool:
 
 
 def _find_oauth(home: Path) -> list[Credentials]:
+    """Return the login that ``kaggle auth login`` has kept."""
     path = home / ".kaggle" / "credentials.json"
     if not path.is_file():
         return []
@@ -202,6 +205,3 @@ def _problem_of_bytes(data: bytes) -> str:
         if data.startswith(mark):
             return f"was saved with a {name}, which Kaggle's client cannot read; save it as UTF-8 without one"
     return ""
-
-
-JSON_KEYS = ("username", "key")

@@ -22,8 +22,8 @@ PAGE_BYTES = 512  # in which a web page shows itself
 def download_data(kaggle: Kaggle, folder: Path) -> int:
     """Download and unpack all files of a competition into `folder`; return how many.
 
-    A zip that is damaged is deleted with the client's note of how far it came and fetched again from the beginning,
-    once: a link refused while a download goes on leaves a file of the right size that is wrong inside.
+    A damaged zip is deleted, with the client's note of how far it came, and fetched again from the beginning, once: a
+    link that is refused during a download leaves a file of the right size that is wrong inside.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def download_data(kaggle: Kaggle, folder: Path) -> int:
             if is_last and is_page:
                 raise kaggle.explain(Failure("download", "not_json")) from error
             if is_last:
-                said = f"{archive.name} came damaged twice ({error}); call again later"
-                raise KaggleFailure(said, Failure("download", "other")) from error
+                message = f"{archive.name} came damaged twice ({error}); call again later"
+                raise KaggleFailure(message, Failure("download", "other")) from error
             warn(f"{archive.name} is damaged ({error}); fetching it again from the beginning")
             is_last = True
         else:
@@ -81,8 +81,8 @@ def _fetch(kaggle: Kaggle, archive: Path, force: bool) -> None:
             kaggle.read("download", progress=progress, slug=kaggle.slug, folder=str(archive.parent), force=force)
         except KaggleFailure as error:
             kept = archive.stat().st_size if archive.exists() else 0
-            said = f"{error}. {kept / MEGABYTE:,.1f} MB are kept, the next call goes on" if kept else str(error)
-            raise KaggleFailure(said, error.failure) from error
+            more = f". {kept / MEGABYTE:,.1f} MB are kept, the next call goes on" if kept else ""
+            raise KaggleFailure(f"{error}{more}", error.failure) from error
     if not archive.exists():  # the client writes whatever it was given: a web page, under a name of its address
         raise kaggle.explain(Failure("download", "not_json"))
 

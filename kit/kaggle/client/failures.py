@@ -1,7 +1,7 @@
-"""What to tell a person when Kaggle's client fails: the cause and the remedy, without keys or signed addresses.
+"""Tell a person why Kaggle's client fails: the cause and the remedy, without keys or signed addresses.
 
-What the user must mend (credentials, rules, slug, file, limit, deadline) is an `InputError`, exit code 2; what failed
-by itself (server, network, time-out) a `KaggleFailure`, exit code 1.
+What the user must mend (credentials, rules, slug, file, limit, deadline) is a `KaggleRefusal`, exit code 2; a failure
+of server or network is a `KaggleFailure`, exit code 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DOING = {
     "submit": "submitting",
     "submit_code": "submitting the notebook",
 }
-REFUSALS = (  # what the server says, in its own words of the day, and what to do
+REFUSALS = (  # a pattern of the server's messages, whose wording changes, and the cause
     (
         r"(submission|daily|maximum|max\b|allowed).{0,60}(limit|allowance|per day|remaining|left|reached|exceeded)|"
         r"limit.{0,40}submission",
@@ -46,12 +46,12 @@ REFUSALS = (  # what the server says, in its own words of the day, and what to d
 
 @dataclass(frozen=True)
 class Failure:
-    """Hold what the child process said of a failed call.
+    """Hold what the child process reports of a failed call.
 
     Parameters
     ----------
     call
-        What was asked of the child, a key of `DOING`.
+        The call, a key of `DOING`.
     kind
         ``"http"``, ``"not_json"``, ``"cut"``, ``"unreached"``, ``"proxy"``, ``"ssl"``, ``"timeout"``, ``"upload"``,
         ``"died"``, ``"disk"``, ``"no_credentials"``, ``"no_client"`` or ``"other"``.
@@ -59,17 +59,19 @@ class Failure:
         HTTP status; 0 where there is none.
     method
         The remote method that failed; empty where it is not known.
-    said
-        What the server or the client said, redacted.
+    message
+        The server's or the client's, redacted.
     retry_after
         Seconds that the server asks to wait, as it wrote them.
+    file
+        The file that could not be written.
     """
 
     call: str
     kind: str
     status: int = 0
     method: str = ""
-    said: str = ""
+    message: str = ""
     retry_after: str | None = None
     file: str | None = None
 
@@ -88,9 +90,9 @@ class Failure:
 
     @property
     def is_refusal(self) -> bool:
-        """Tell whether the server said no: a submission that arrived all the same would be a surprise.
+        """Tell whether the server refused: a submission that arrived all the same would be a surprise.
 
-        What passes by waiting (408, 409, 429) may be said of a request that was obeyed.
+        408, 409 and 429, which pass by waiting, may be the answer to a request that was obeyed.
         """
         return 400 <= self.status < 500 and self.status not in (408, 409, 429)
 
@@ -101,7 +103,7 @@ class Failure:
 
 
 class KaggleRefusal(InputError):
-    """Say what the user must mend, and keep the failure."""
+    """Tell what the user must mend, and keep the failure."""
 
     def __init__(self, message: str, failure: Failure) -> None:
         super().__init__(message)
@@ -109,7 +111,7 @@ class KaggleRefusal(InputError):
 
 
 class KaggleFailure(RuntimeError):
-    """Say what failed without the user's fault, and keep the failure."""
+    """Tell what failed without the user's fault, and keep the failure."""
 
     def __init__(self, message: str, failure: Failure) -> None:
         super().__init__(message)
@@ -124,34 +126,33 @@ def explain_failure(
     Parameters
     ----------
     failure
-        What the child said.
+        The child's report.
     slug
-        The competition.
+        The competition's name at Kaggle.
     sources
-        The credentials found, the one in use first.
+        All credentials, those in use first.
     environment
-        What the child was given: names the proxy.
+        That of the child, which names the proxy.
     """
     doing = f"Kaggle, {DOING[failure.call]}"
     if failure.kind == "http":
         return _explain_status(failure, doing, slug, sources)
     if failure.kind in USER_KINDS:
         return KaggleRefusal(
-            f"{doing}: {USER_KINDS[failure.kind].format(said=failure.said, file=failure.file)}", failure
+            f"{doing}: {USER_KINDS[failure.kind].format(message=failure.message, file=failure.file)}", failure
         )
     if failure.kind == "proxy":
         name, proxy = _proxy(environment)
-        said = f"the proxy {proxy} (environment variable {name}) does not let it through: {failure.said}"
-        said += "; correct or unset the variable"
-        return KaggleFailure(f"{doing}: {said}", failure)
-    cause = FAILED_KINDS[failure.kind].format(said=failure.said)
+        cause = f"the proxy {proxy} (environment variable {name}) does not let it through: {failure.message}"
+        return KaggleFailure(f"{doing}: {cause}; correct or unset the variable", failure)
+    cause = FAILED_KINDS[failure.kind].format(message=failure.message)
     return KaggleFailure(f"{doing}: {cause}", failure)
 
 
 USER_KINDS = {
     "no_credentials": f"the client found no credentials it could use; {HOW_TO}",
-    "no_client": "the client cannot be imported ({said}); pip install -r requirements.txt",
-    "disk": "{said}: {file}; free some space or choose another --workspace",
+    "no_client": "the client cannot be imported ({message}); pip install -r requirements.txt",
+    "disk": "{message}: {file}; free some space or choose another --workspace",
 }
 FAILED_KINDS = {
     "cut": "the connection was cut before the answer was whole; call again",
@@ -160,42 +161,42 @@ FAILED_KINDS = {
     "ssl": "the certificate was not accepted; behind a proxy that opens TLS, set REQUESTS_CA_BUNDLE to its certificate",
     "not_json": "the answer is a web page, not data: a login page of the network, a proxy or Kaggle's maintenance; "
     "open https://www.kaggle.com in a browser, then call again",
-    "timeout": "no answer within {said}; check the network and call again",
+    "timeout": "no answer within {message}; check the network and call again",
     "upload": "the upload did not succeed, so nothing was submitted: the network cut it or Kaggle's storage "
     "refused it; check network and size of the file, then call again",
-    "died": "the client ended without an answer ({said}); call again",
-    "other": "the client failed ({said})",
+    "died": "the client ended without an answer ({message}); call again",
+    "other": "the client failed ({message})",
 }
 
 
 def explain_rejection(sources: list[Credentials]) -> str:
-    """Return what to say of credentials that Kaggle rejects; names those that they hide."""
+    """Return the message of credentials that Kaggle rejects; it names those that they hide."""
     used, *others = [source for source in sources if not source.problem] or sources
     what = "token" if used.kind == "token" else "key" if used.kind == "key" else "login"
-    said = f"Kaggle rejected the {what} of {used.where}: expired, revoked or mistyped"
+    cause = f"Kaggle rejected the {what} of {used.where}: expired, revoked or mistyped"
     remedy = f"make a new one at {TOKEN_PAGE}"
     if others:
         remove = "unset it" if "environment" in used.where else "delete the file"
-        return f"{said}; it hides {others[0].where}, which takes its place when you {remove}; or {remedy}"
-    return f"{said}; {remedy}"
+        return f"{cause}; it hides {others[0].where}, which takes its place when you {remove}; or {remedy}"
+    return f"{cause}; {remedy}"
 
 
 def _explain_status(
     failure: Failure, doing: str, slug: str, sources: list[Credentials]
 ) -> KaggleRefusal | KaggleFailure:
     """Explain an HTTP status."""
-    status, said = failure.status, f" (Kaggle says: {failure.said})" if failure.said else ""
+    status, answer = failure.status, f" (Kaggle says: {failure.message})" if failure.message else ""
     if failure.is_link:
         return KaggleFailure(f"{doing}: the link to the file was refused ({status}); call again for a new one", failure)
     if status == 401:
-        return KaggleRefusal(f"{explain_rejection(sources)}{said}", failure)
-    if status in (400, 403, 409, 422, 429) and (cause := _find_refusal(failure.said)):
-        return KaggleRefusal(f"{doing}: {cause}{said}", failure)
+        return KaggleRefusal(f"{explain_rejection(sources)}{answer}", failure)
+    if status in (400, 403, 409, 422, 429) and (cause := _find_refusal(failure.message)):
+        return KaggleRefusal(f"{doing}: {cause}{answer}", failure)
     if status == 429:
         wait = f" for {failure.retry_after} seconds" if (failure.retry_after or "").isdigit() else " a few minutes"
-        return KaggleFailure(f"{doing}: too many requests (429); wait{wait}, then call again{said}", failure)
+        return KaggleFailure(f"{doing}: too many requests (429); wait{wait}, then call again{answer}", failure)
     if status >= 500:
-        return KaggleFailure(f"{doing}: Kaggle has a failure of its own ({status}); call again later{said}", failure)
+        return KaggleFailure(f"{doing}: Kaggle has a failure of its own ({status}); call again later{answer}", failure)
     page = f"https://www.kaggle.com/competitions/{slug}"
     causes = {
         400: f"bad request (400); is {slug!r} the slug, the file a valid submission and the competition open? {page}",
@@ -206,15 +207,15 @@ def _explain_status(
         413: "the file is larger than Kaggle takes (413); check its rows and columns against the sample submission",
     }
     if status in causes and (status != 413 or failure.call == "submit"):
-        return KaggleRefusal(f"{doing}: {causes[status]}{said}", failure)
+        return KaggleRefusal(f"{doing}: {causes[status]}{answer}", failure)
     if status == 409:
-        return KaggleFailure(f"{doing}: a conflict (409), as when two are sent at once; call again{said}", failure)
-    return KaggleFailure(f"{doing}: Kaggle answered {status}; call again later{said}", failure)
+        return KaggleFailure(f"{doing}: a conflict (409), as when two are sent at once; call again{answer}", failure)
+    return KaggleFailure(f"{doing}: Kaggle answered {status}; call again later{answer}", failure)
 
 
-def _find_refusal(said: str) -> str:
-    """Return the cause that the server's words name, or nothing."""
-    return next((cause for pattern, cause in REFUSALS if re.search(pattern, said, re.IGNORECASE)), "")
+def _find_refusal(message: str) -> str:
+    """Return the cause that the server's message names, or nothing."""
+    return next((cause for pattern, cause in REFUSALS if re.search(pattern, message, re.IGNORECASE)), "")
 
 
 def _proxy(environment: Mapping[str, str]) -> tuple[str, str]:
@@ -226,7 +227,7 @@ def _proxy(environment: Mapping[str, str]) -> tuple[str, str]:
     return name, f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
-def read_failure(failure: Mapping[str, Any], call: str) -> Failure:
-    """Return the child's words as a `Failure`."""
-    known = {key: value for key, value in failure.items() if key in Failure.__dataclass_fields__ and value is not None}
+def read_failure(report: Mapping[str, Any], call: str) -> Failure:
+    """Return the child's report of a failed call as a `Failure`."""
+    known = {key: value for key, value in report.items() if key in Failure.__dataclass_fields__ and value is not None}
     return Failure(call=call, **known)

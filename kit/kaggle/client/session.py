@@ -1,7 +1,8 @@
-"""One session with Kaggle: the official client in a child process, with time-outs; reads are retried, writes never."""
+"""Talk to Kaggle: the official client in a child process, with time-outs; reads are tried again, writes never."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -39,7 +40,7 @@ ATTEMPTS = 4  # of a read
 BACKOFF_SECONDS = 1.0  # doubled from one attempt to the next
 LONGEST_WAIT_SECONDS = 60.0  # a server that asks for more is obeyed by ending
 CHILD_POLL_SECONDS = 0.25
-TAIL_BYTES = 2000  # of what a dead child said
+TAIL_BYTES = 2000  # of a dead child's stderr
 
 
 class Kaggle:
@@ -48,9 +49,9 @@ class Kaggle:
     Parameters
     ----------
     slug
-        The competition, for messages.
+        The competition's name at Kaggle.
     environment
-        In place of this process's own; what the client needs of it is passed on.
+        In place of this process's; `child_environment` of it is passed on.
 
     Raises
     ------
@@ -64,9 +65,7 @@ class Kaggle:
         self.sources = find_credentials(self.environment)
         self.source = choose_credentials(self.sources)
         self.username = ""
-        self._child: subprocess.Popen[bytes] | None = None
-        self._errors: Any = None
-        self._read = b""
+        self._child: Child | None = None
         self._is_new = True
 
     def __enter__(self) -> Kaggle:
@@ -78,43 +77,26 @@ class Kaggle:
         self._end()
 
     def read(self, call: str, progress: Callable[[], int] | None = None, **arguments: Any) -> Any:
-        """Call what changes nothing at Kaggle; a failure that may pass is met by waiting and calling again.
+        """Call a function of `child` that changes nothing at Kaggle; where a failure may pass, wait and call again.
 
-        Parameters
-        ----------
-        call
-            A function of `child`.
-        progress
-            Called four times a second; the time-out counts from its last change.
-        arguments
-            Of the function.
+        `progress` is called four times a second; the time-out counts from its last change.
 
         Raises
         ------
         KaggleRefusal, KaggleFailure
             With cause and remedy.
         """
-        for attempt in range(ATTEMPTS):
-            failure = self._try(call, arguments, START_SECONDS if call == "connect" else CALL_SECONDS, progress)
-            if not isinstance(failure, Failure):
-                return failure
-            wait = _seconds_to_wait(failure, attempt)
-            if attempt == ATTEMPTS - 1 or wait is None:
-                break
+        seconds, attempt = START_SECONDS if call == "connect" else CALL_SECONDS, 0
+        while isinstance(reply := self._try(call, arguments, seconds, progress), Failure):
+            wait = _seconds_to_wait(reply, attempt)
+            attempt += 1
+            if attempt == ATTEMPTS or wait is None:
+                raise self.explain(reply)
             time.sleep(wait)
-        raise self.explain(failure)
+        return reply
 
     def write(self, call: str, n_bytes: int = 0, **arguments: Any) -> Any:
-        """Call what changes something at Kaggle, once.
-
-        Parameters
-        ----------
-        call
-            A function of `child`.
-        n_bytes
-            Size of what is uploaded; a larger file is given more time.
-        arguments
-            Of the function.
+        """Call a function of `child` that changes something at Kaggle, once; `n_bytes` to upload are given more time.
 
         Raises
         ------
@@ -132,7 +114,7 @@ class Kaggle:
         Raises
         ------
         KaggleRefusal
-            When they are rejected; names those that they hide.
+            When they are rejected; the message names those that they hide.
         """
         reply = self.read("connect")
         if reply["token_rejected"]:
@@ -143,13 +125,13 @@ class Kaggle:
             self._name_source()
 
     def _name_source(self) -> None:
-        """Say which credentials are used, which are hidden, what is wrong with others."""
-        hidden = [own.where for own in self.sources if not own.problem and own is not self.source]
+        """Tell which credentials are used, which are hidden, what is wrong with others."""
+        hidden = [other.where for other in self.sources if not other.problem and other is not self.source]
         more = f"; not looked at: {', '.join(hidden)}" if hidden else ""
         note(f"Kaggle: signed in as {self.username or '?'} by {self.source.where}{more}")
-        for own in self.sources:
-            if own.problem:
-                warn(f"{own.where} {own.problem}")
+        for source in self.sources:
+            if source.problem:
+                warn(f"{source.where} {source.problem}")
         path = config_file(self.environment, Path(self.environment.get("HOME") or Path.home()))
         if is_open_to_others(path):
             warn(f"{path}: other users of this machine may read the key; chmod 600 {path}")
@@ -158,93 +140,105 @@ class Kaggle:
         self, call: str, arguments: dict[str, Any], seconds: float, progress: Callable[[], int] | None
     ) -> Any | Failure:
         """Return the child's answer, or what went wrong."""
-        if self._child is None:
-            self._start()
-            if call != "connect":
-                self.connect()
-        line = json.dumps({"method": call, "arguments": arguments}).encode() + b"\n"
         try:
-            self._child.stdin.write(line)
-            self._child.stdin.flush()
-            reply = self._await_reply(seconds, progress)
+            reply = self._child_for(call).ask({"method": call, "arguments": arguments}, seconds, progress)
         except BrokenPipeError:
-            reply = None
-        if reply is None:
-            said = self._end()
-            return Failure(call, "died", said=self._redact(said))
-        if isinstance(reply, float):
+            return Failure(call, "died", message=redact(self._end(), self.sources))
+        except TimeoutError:
             self._end()
-            return Failure(call, "timeout", said=f"{reply:.0f} seconds")
+            return Failure(call, "timeout", message=f"{seconds:.0f} seconds")
         if "failure" in reply:
-            return read_failure({**reply["failure"], "said": self._redact(reply["failure"].get("said") or "")}, call)
+            message = redact(reply["failure"].get("message") or "", self.sources)
+            return read_failure({**reply["failure"], "message": message}, call)
         return reply["value"]
 
-    def _await_reply(self, seconds: float, progress: Callable[[], int] | None) -> dict[str, Any] | float | None:
-        """Return the next line of the child; the seconds waited where there is none, None where it ended."""
-        began, before = time.monotonic(), None
-        while b"\n" not in self._read:
-            left = began + seconds - time.monotonic()
-            if left <= 0:
-                return seconds
-            if select.select([self._child.stdout], [], [], min(left, CHILD_POLL_SECONDS))[0]:
-                block = os.read(self._child.stdout.fileno(), 65536)
-                if not block:
-                    return None
-                self._read += block
-            if progress is not None and (now := progress()) != before:
-                began, before = time.monotonic(), now
-        line, _, self._read = self._read.partition(b"\n")
-        return json.loads(line)
+    def _child_for(self, call: str) -> Child:
+        """Return the child, started and signed in where that is not done."""
+        if self._child is None:
+            self._child = self._start()
+            if call != "connect":
+                self.connect()
+        return self._child
 
-    def _start(self) -> None:
-        """Start the child: in a session of its own, so that Ctrl-C ends it by us and not in the middle of a call."""
+    def _start(self) -> Child:
+        return Child(self.environment)
+
+    def _end(self) -> str:
+        """End the child; return the last line that it wrote on stderr."""
+        child, self._child = self._child, None
+        return "" if child is None else child.end()
+
+    def explain(self, failure: Failure) -> KaggleRefusal | KaggleFailure:
+        """Return the exception that tells a person what happened."""
+        others = [source for source in self.sources if source is not self.source]
+        return explain_failure(failure, self.slug, [self.source, *others], self.environment)
+
+
+class Child:
+    """Run `child` as a process: in a session of its own, so that Ctrl-C does not end it in the middle of a call."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        self._read = b""
-        self._child = subprocess.Popen(
+        self._unread = b""
+        self.process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("child.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=self.environment,
+            env=environment,
             start_new_session=True,
         )
+        assert self.process.stdin is not None and self.process.stdout is not None  # they are pipes
+        self._requests, self._replies = self.process.stdin, self.process.stdout
 
-    def _end(self) -> str:
-        """End the child; return the last line of what it wrote on stderr."""
-        if self._child is None:
-            return ""
-        self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
-            try:
+    def ask(self, request: dict[str, Any], seconds: float, progress: Callable[[], int] | None) -> dict[str, Any]:
+        """Send a request and return the reply.
+
+        Raises
+        ------
+        BrokenPipeError
+            When the child has ended.
+        TimeoutError
+            When there is no reply in `seconds`, counted from the last change of `progress`.
+        """
+        self._requests.write(json.dumps(request).encode() + b"\n")
+        self._requests.flush()
+        began, before = time.monotonic(), None
+        while b"\n" not in self._unread:
+            left = began + seconds - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if select.select([self._replies], [], [], min(left, CHILD_POLL_SECONDS))[0]:
+                block = os.read(self._replies.fileno(), 65536)
+                if not block:
+                    raise BrokenPipeError
+                self._unread += block
+            if progress is not None and (now := progress()) != before:
+                began, before = time.monotonic(), now
+        line, _, self._unread = self._unread.partition(b"\n")
+        return json.loads(line)
+
+    def end(self) -> str:
+        """End the process; return the last line that it wrote on stderr."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self._requests, self._replies):
+            with contextlib.suppress(BrokenPipeError):  # what was not sent need not be
                 pipe.close()
-            except BrokenPipeError:  # what was not sent need not be
-                continue
-        self._child = None
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - TAIL_BYTES))
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        self._errors.close()
+        with self._errors as errors:
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
-
-    def _redact(self, text: str) -> str:
-        return redact(text, self.sources)
-
-    def explain(self, failure: Failure) -> KaggleRefusal | KaggleFailure:
-        """Return the exception that tells a person what happened."""
-        return explain_failure(
-            failure, self.slug, [self.source, *(s for s in self.sources if s is not self.source)], self.environment
-        )
 
 
 def _seconds_to_wait(failure: Failure, attempt: int) -> float | None:
-    """Return how long to wait before a read is tried again; None where it shall not be."""
+    """Return the seconds to wait before a read is tried again; None where it is not."""
     if not failure.is_passing:
         return None
     if failure.retry_after is not None:
         try:
             asked = float(failure.retry_after)
-        except ValueError:  # a date: seldom, and not worth a clock of ours against theirs
+        except ValueError:  # a date: seldom, and this clock may differ from the server's
             asked = BACKOFF_SECONDS * 2**attempt
         return asked if asked <= LONGEST_WAIT_SECONDS else None
     return BACKOFF_SECONDS * 2**attempt

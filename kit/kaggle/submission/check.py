@@ -33,8 +33,7 @@ def check_file(prepared: Prepared, path: Path) -> None:
         raise InputError(f"{path}: {error}") from error
     numbers = [name for name in table.columns[1:] if name in prepared.classes]
     values = table[numbers].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    is_finite = np.isfinite(values).all(axis=1).tolist()
-    if bad := [str(row) for row, finite in zip(table.index, is_finite, strict=True) if not finite]:
+    if bad := [str(table.index[row]) for row in np.flatnonzero(~np.isfinite(values).all(axis=1))]:
         raise InputError(f"{path}: rows {some(bad)} hold what is no finite number")
 
 

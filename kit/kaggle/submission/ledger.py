@@ -23,7 +23,7 @@ from kit.runs.store import Result
 from kit.runs.store.thresholds import sent_key
 
 LEDGER = "ledger.csv"
-LEDGER_COLUMNS: list[str] = (
+LEDGER_COLUMNS: Sequence[str] = (
     "file run key decision cv se sha256 commit made "
     "public private message status ref token sent"  # sent: Kaggle's time, UTC
 ).split()
