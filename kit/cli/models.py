@@ -28,18 +28,17 @@ def models_(
 
     from kit.core import terminal
     from kit.models import MODELS
-    from kit.models.model import tasks_of
     from kit.models.options import describe_model, list_options
 
     if name is None:
-        said = {own: {"summary": describe_model(own), "tasks": tasks_of(MODELS[own])} for own in MODELS}
+        said = {own: {"summary": describe_model(own), "tasks": MODELS[own].tasks} for own in MODELS}
         say(_table(said), said)
         suggest("models", "linear_probe")
         return
     options = list_options(name)
     width = min(terminal.out.width, WIDTH)
     text = "\n".join([*textwrap.wrap(f"{name}: {describe_model(name)}", width), "", *_lines(options, width)])
-    document = {"model": name, "summary": describe_model(name), "tasks": tasks_of(MODELS[name])}
+    document = {"model": name, "summary": describe_model(name), "tasks": MODELS[name].tasks}
     say(text, document | {"options": [asdict(own) for own in options]})
     terminal.note(
         "every run may also have pseudo, use_test_images, bags, seeds, refit, exclude and search: kit/config/README.md"

@@ -17,11 +17,12 @@ from kit.models.heads.prototypes import Prototypes
 from kit.models.heads.semi_head import SemiProbe
 from kit.models.heads.tip_adapter import TipAdapter
 from kit.models.heads.zero_shot import ZeroShot
+from kit.models.model import Model
 from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.networks.fine_tune import FineTune
 from kit.models.networks.small_cnn import SmallCNN
 
-MODELS: dict[str, type] = {
+MODELS: dict[str, type[Model]] = {
     "forest": Forest,
     "svm": SVM,
     "label_spreading": LabelSpreading,

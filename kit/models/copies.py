@@ -18,7 +18,7 @@ from kit.models.model import Model
 COPY = "copy_"  # prefix of the kept tensors of copies, before their number
 
 
-class Averaged:
+class Averaged(Model):
     """Be several copies of a model, one for each seed; a drop-in for one of them.
 
     Parameters
@@ -30,8 +30,18 @@ class Averaged:
     """
 
     def __init__(self, build: Callable[[int], Model], seeds: Sequence[int]) -> None:
-        self.seed = seeds[0]
-        self.copies = [build(own) for own in seeds]
+        super().__init__(seed=seeds[0])
+        self._copies = [build(seed) for seed in seeds]
+        self.keeps_weights, self.resumes = self._copies[0].keeps_weights, self._copies[0].resumes
+
+    @property
+    def copies(self) -> Sequence[Model]:
+        """Return the copies, in the order of their seeds."""
+        return self._copies
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of one copy, which are those of all."""
+        return self._copies[0].options()
 
     def fit(self, labeled: Images, unlabeled: Images) -> Averaged:
         """Fit every copy."""
@@ -46,6 +56,15 @@ class Averaged:
     def predict_proba(self, images: Images) -> np.ndarray:
         """Return the copies' mean probabilities, (n_images, n_classes)."""
         return np.mean([copy.predict_proba(images) for copy in self.copies], axis=0)
+
+    def sweep_values(self) -> list[Any]:
+        """Return the values of one copy, which are those of all."""
+        return self._copies[0].sweep_values()
+
+    @property
+    def sweep_default(self) -> Any:
+        """Return the default of one copy."""
+        return self._copies[0].sweep_default
 
     def predict_sweep(self, images: Images) -> np.ndarray:
         """Return the copies' mean probabilities at every value, (n_values, n_images, n_classes)."""

@@ -9,7 +9,6 @@ from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.features.prompts import read_prompts
 from kit.features.weights import parse_encoder
-from kit.runs.store import prompt_lists
 from kit.runs.store.build import build_model
 
 COMPETITIONS = sorted(file.parent.name for file in HOME.glob("*/competition.toml"))
@@ -27,7 +26,7 @@ def test_every_run_has_options_that_its_model_takes(competition):
 
 
 def test_every_prompt_list_of_a_run_is_there_and_names_the_same_classes(competition):
-    named = {name for run in competition.runs.values() for name in prompt_lists(build_model(competition, run))}
+    named = {name for run in competition.runs.values() for name in build_model(competition, run).prompt_lists}
     words = {}
     for name in sorted(named - {"names"}):
         file = competition.folder / "prompts" / f"{name}.toml"

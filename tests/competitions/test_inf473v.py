@@ -16,7 +16,6 @@ from kit.data.prepared import Prepared, prepare
 from kit.features.prompts import read_prompts
 from kit.features.weights import parse_encoder
 from kit.kaggle.submission.write import make_submission
-from kit.runs.store import prompt_lists
 from kit.runs.store.build import build_model
 from kit.runs.train import train_runs
 
@@ -112,7 +111,7 @@ def test_every_run_has_options_that_its_model_takes(prepared):
     competition = prepared.competition
     for run in competition.runs.values():
         model = build_model(competition, run)
-        for name in prompt_lists(model):
+        for name in model.prompt_lists:
             read_prompts(prepared.pool.prompts, name, CLASSES)
 
 

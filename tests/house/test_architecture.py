@@ -16,7 +16,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "config": "grid strict toml data plans runs competition reader",
     "data": "digits images table audit folds sheet store prepared",
     "features": "transclip weights device encoders cache prompts neighbours",
-    "models": "balance search model training copies heads networks classic options",
+    "models": "search model balance training copies heads networks classic options",
     "runs": "store decide ensemble pseudo seen fit train tuning verify clean",
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining start triage words",

@@ -28,7 +28,6 @@ from kit.models.classic.svm import SVM
 from kit.models.heads.linear_probe import LinearProbe
 from kit.models.heads.prototypes import Prototypes
 from kit.models.heads.semi_head import SemiProbe
-from kit.models.model import is_swept
 from kit.models.training.recipe import Recipe
 from kit.runs.fit.crossval import crossval
 from kit.runs.fit.sweep import choose_per_fold
@@ -214,8 +213,8 @@ def _drop_labels(folder: Path, keep: int) -> None:
 
 def test_a_fixed_adjustment_is_no_sweep(colours):
     competition = colours('[runs.own]\nmodel = "forest"\nbalance = "logit_adjustment"\ntau = 0.5\n')
-    assert not is_swept(build_model(competition, competition.run("own")))
-    assert is_swept(build_model(competition, Run(name="own", model="forest", options={"balance": "nested"})))
+    assert not build_model(competition, competition.run("own")).is_swept
+    assert build_model(competition, Run(name="own", model="forest", options={"balance": "nested"})).is_swept
 
 
 def _sweep(labels: np.ndarray, rare: int) -> np.ndarray:

@@ -18,7 +18,6 @@ from kit.data.images import Images, Pool
 from kit.features.cache import encode_images
 from kit.models.heads.linear_probe import LinearProbe
 from kit.models.heads.zero_shot import ZeroShot
-from kit.models.model import Resumable, Swept
 from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.training.batches import predict_network
 from kit.models.training.blend import interpolate
@@ -120,7 +119,7 @@ def test_fine_tuning_brings_images_closer_to_their_words(labeled):
 
 def test_a_fixed_alpha_is_the_only_one_tried(labeled, others):
     model = fit(labeled)
-    assert isinstance(model, Swept)
+    assert model.is_swept
     assert model.sweep_values() == [step / 10 for step in range(11)]
     sweep = model.predict_sweep(others)
     assert np.array_equal(model.predict_proba(others), sweep[5])  # half and half, where nothing chose
@@ -144,7 +143,7 @@ def test_the_same_seed_gives_the_same_model(labeled, others):
 def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path):
     models = [ClipFinetune(encoder=ENCODER, epochs=3, batch_size=8, lr=1e-3) for _ in range(2)]
     for model in models:
-        assert isinstance(model, Resumable)
+        assert model.resumes
         model.checkpoint_at(tmp_path / "checkpoint.pt")
     set_deadline(0)
     with pytest.raises(TimeIsUp):

@@ -123,14 +123,14 @@ def test_the_limits_name_classes_that_share_a_cluster_and_those_that_lead_none()
 
 def test_the_limits_are_noted_for_every_fold(pool, seen, capsys):
     model = Clusters(**GIVEN).fit(*seen)
-    assert model.diary_[0]["purity"] == 1
+    assert model.record_[0]["purity"] == 1
     assert "3 of purity 1.00 (0 classes share one, 0 lead none, 0 without a label)" in capsys.readouterr().err
 
 
 def test_fewer_images_than_clusters_are_a_cluster_each(pool):
     labeled = pool.select([0, 1, 2], [0, 1, 2])
     model = Clusters(**GIVEN, n_clusters=50).fit(labeled, pool.select([3, 4]))
-    assert model.diary_[0]["n_clusters"] == 5
+    assert model.record_[0]["n_clusters"] == 5
 
 
 def test_a_restored_model_predicts_as_the_fitted_one(pool, seen):

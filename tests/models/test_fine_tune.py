@@ -19,7 +19,6 @@ from support.pools import labels_of, make_pool
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
 from kit.data.images import Images, Pool
-from kit.models.model import Kept, Resumable
 from kit.models.networks.fine_tune import FineTune
 from kit.models.training import loop
 from kit.runs.store.build import build_model
@@ -68,7 +67,7 @@ def test_it_learns_colours(labeled, others):
     proba = model.predict_proba(others)
     assert proba.shape == (12, 3) and np.allclose(proba.sum(1), 1, atol=1e-5)
     assert (proba.argmax(1) == labels_of(others.rows)).mean() > 0.8
-    assert len(model.diary_) == 15
+    assert len(model.record_) == 15
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(labeled, others):
@@ -95,7 +94,7 @@ def test_kept_tensors_give_the_same_model_back_without_the_pretrained_weights(po
     model = fit(labeled, **options)
     file.unlink()
     restored = FineTune(**options).restore(load(save(model.tensors())), labeled.classes)
-    assert isinstance(model, Kept)
+    assert model.keeps_weights
     assert np.array_equal(restored.predict_proba(others), model.predict_proba(others))
 
 
@@ -194,7 +193,7 @@ def test_other_sizes_than_the_networks_own(labeled, others, encoder, size):
 def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     model = FineTune(**QUICK)
-    assert isinstance(model, Resumable)
+    assert model.resumes
     model.checkpoint_at(tmp_path / "checkpoint.pt")
     set_deadline(0)
     with pytest.raises(TimeIsUp):

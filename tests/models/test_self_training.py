@@ -36,7 +36,7 @@ def plain(labeled, images) -> np.ndarray:
 def test_where_nothing_is_taken_it_is_the_regression(labeled, unlabeled, options):
     model = SelfTraining(pixels=4, **options).fit(labeled, unlabeled)
     assert model.predict_proba(unlabeled) == pytest.approx(plain(labeled, unlabeled), abs=1e-6)
-    assert sum(model.diary_["taken"]) == 0
+    assert sum(model.record_["taken"]) == 0
 
 
 def test_without_unlabelled_images_it_is_the_regression(pool, labeled, unlabeled):
@@ -46,24 +46,24 @@ def test_without_unlabelled_images_it_is_the_regression(pool, labeled, unlabeled
 
 def test_a_low_threshold_takes_the_whole_pool_at_once(labeled, unlabeled):
     model = SelfTraining(pixels=4, threshold=0.0).fit(labeled, unlabeled)
-    assert model.diary_ == {"taken": [27], "ended": "all_labeled"}
+    assert model.record_ == {"taken": [27], "ended": "all_labeled"}
 
 
 def test_k_best_takes_so_many_at_a_time(labeled, unlabeled):
     model = SelfTraining(pixels=4, criterion="k_best", k_best=10, max_iter=2).fit(labeled, unlabeled)
-    assert model.diary_ == {"taken": [10, 10], "ended": "max_iter"}
+    assert model.record_ == {"taken": [10, 10], "ended": "max_iter"}
 
 
 def test_more_than_there_is_takes_what_there_is(labeled, unlabeled):
     model = SelfTraining(pixels=4, criterion="k_best", k_best=1000).fit(labeled, unlabeled)
-    assert model.diary_["taken"] == [27]
+    assert model.record_["taken"] == [27]
 
 
 def test_a_large_pool_is_sampled_by_the_seed(labeled, unlabeled):
     options = {"pixels": 4, "threshold": 0.0, "max_unlabeled": 6}
     models = [SelfTraining(**options, seed=seed).fit(labeled, unlabeled) for seed in (0, 0, 1)]
     said = [model.predict_proba(unlabeled) for model in models]
-    assert models[0].diary_["taken"] == [6]
+    assert models[0].record_["taken"] == [6]
     assert np.array_equal(said[0], said[1]) and not np.array_equal(said[0], said[2])
 
 
@@ -71,7 +71,7 @@ def test_an_image_that_has_a_pseudo_label_already_is_not_taken_again(labeled, un
     taught = unlabeled.take(np.arange(5))
     both = labeled.join(taught.pool.select(taught.rows, labels_of(taught.rows)))
     model = SelfTraining(pixels=4, threshold=0.0).fit(both, unlabeled)
-    assert model.diary_["taken"] == [22]
+    assert model.record_["taken"] == [22]
 
 
 def test_a_class_without_a_labelled_image_gets_no_probability(pool, unlabeled):

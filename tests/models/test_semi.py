@@ -433,4 +433,4 @@ def test_a_real_network_learns_from_unlabeled_images(method, pool, unlabeled):
     recipe = {"epochs": 7, "steps_per_epoch": 3, "batch_size": 8, "pretrained": False, "image_size": 32, "lr": 3e-3}
     keys = {name: value for name, value in METHODS[method].items() if name not in SOON}
     model = FineTune(encoder="timm:test_efficientnet", **recipe, **keys).fit(few, unlabeled)
-    assert np.isfinite(model.predict_proba(unlabeled)).all() and "mask_rate" in model.diary_[-1]
+    assert np.isfinite(model.predict_proba(unlabeled)).all() and "mask_rate" in model.record_[-1]

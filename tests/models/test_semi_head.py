@@ -14,7 +14,6 @@ from kit.core.errors import InputError
 from kit.models.heads import semi_head as module
 from kit.models.heads.linear_probe import LinearProbe
 from kit.models.heads.semi_head import SemiProbe
-from kit.models.model import Kept
 from kit.runs.store.build import build_model
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -43,7 +42,7 @@ def test_it_knows_clear_clouds_and_says_what_was_taught(name, tmp_path):
     proba = head.predict_proba(others)
     assert proba.sum(axis=1) == pytest.approx(np.ones(len(others)), abs=1e-5)
     assert (proba.argmax(axis=1) == codes[others.rows]).mean() > 0.85
-    assert 0 < head.diary_["mask_rate"] <= 1 and sum(head.diary_["pseudo_share"]) == pytest.approx(1, abs=1e-3)
+    assert 0 < head.record_["mask_rate"] <= 1 and sum(head.record_["pseudo_share"]) == pytest.approx(1, abs=1e-3)
 
 
 def test_unlabeled_clouds_help_where_a_label_lies_at_an_edge(tmp_path):
@@ -72,7 +71,7 @@ def test_the_same_seed_gives_the_same_head_and_a_restored_one_says_the_same(name
     said = first.predict_proba(others)
     assert np.array_equal(said, second.predict_proba(others)) and not np.array_equal(said, third.predict_proba(others))
     restored = SemiProbe(**QUICK, **METHODS[name], seed=1).restore(first.tensors(), pool.classes)
-    assert isinstance(first, Kept) and np.array_equal(restored.predict_proba(others), said)
+    assert first.keeps_weights and np.array_equal(restored.predict_proba(others), said)
 
 
 def test_neither_hidden_labels_nor_labeled_images_teach_as_unlabeled_ones(tmp_path):

@@ -16,7 +16,6 @@ from kit.core.errors import InputError, TimeIsUp
 from kit.data.images import Images, Pool
 from kit.data.prepared import prepare
 from kit.models import MODELS
-from kit.models.model import Kept, Resumable
 from kit.models.networks.small_cnn import SmallCNN
 from kit.models.training import loop
 from kit.report.correlation import correlate
@@ -73,7 +72,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(labeled, ot
 
 def test_kept_tensors_give_the_same_model_back(labeled, others):
     model = fit(labeled)
-    assert isinstance(model, Kept)
+    assert model.keeps_weights
     restored = SmallCNN(**QUICK).restore(load(save(model.tensors())), labeled.classes)
     assert np.array_equal(restored.predict_proba(others), model.predict_proba(others))
 
@@ -81,7 +80,7 @@ def test_kept_tensors_give_the_same_model_back(labeled, others):
 def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     model = SmallCNN(**QUICK)
-    assert isinstance(model, Resumable)
+    assert model.resumes
     model.checkpoint_at(tmp_path / "checkpoint.pt")
     set_deadline(0)
     with pytest.raises(TimeIsUp):

@@ -139,7 +139,7 @@ def test_what_a_fold_says_at_its_only_setting_is_what_its_kept_weights_say(embed
 def test_more_clusters_than_images_are_lowered_and_the_user_is_told(embedded, capsys):
     prepared = prepare(embedded('[runs.many]\nmodel = "clusters"\nencoder = "given"\nn_clusters = 5000'))
     model = Clusters(encoder="given", n_clusters=5000).fit(prepared.training(0), prepared.unlabeled(0, False))
-    assert model.diary_[0]["n_clusters"] == 24
+    assert model.record_[0]["n_clusters"] == 24
     assert "5000 are asked for of 24 images; lowered" in capsys.readouterr().err
 
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from kit.data.images import Images
+from kit.models.model import Model
 
 
 @dataclass
-class Memoriser:
+class Memoriser(Model):
     """Return the remembered label of any image it was fitted on, else the uniform distribution."""
 
     bias: float = 0.0
@@ -36,17 +37,21 @@ class Memoriser:
 
 
 @dataclass
-class Dialled:
+class Dialled(Model):
     """A swept model whose one setting says how much of the true colour it believes."""
 
     sweep_name: ClassVar[str] = "dial"
-    sweep_default: ClassVar[float] = 0.5
+    keeps_weights = True
 
     dial: float | None = None
     seed: int = 0
 
     def fit(self, labeled: Images, unlabeled: Images) -> Dialled:
         return self
+
+    @property
+    def sweep_default(self) -> float:
+        return 0.5
 
     def sweep_values(self) -> list[float]:
         return [0.0, 0.5, 1.0] if self.dial is None else [self.dial]

@@ -26,7 +26,7 @@ from kit.kaggle.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedW
 from kit.kaggle.bundle.members import BundledRun, asks_neighbours, is_kept, reads_unlabeled
 from kit.kaggle.bundle.out_of_distribution import carry_rule
 from kit.models.heads.head import NODES
-from kit.runs.store import Result, fold_folder, prompt_lists
+from kit.runs.store import Result, fold_folder
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
 from kit.scoring.metrics import METRICS
@@ -101,15 +101,14 @@ class Contents:
         """Write one run's models and what they need."""
         run, kept = chosen.run, is_kept(self.prepared, chosen.run)
         model = build_model(self.prepared.competition, run)
-        options, encoder = dict(run.options), getattr(model, "encoder", None)
+        options, (encoder, args) = dict(run.options), model.encoder_used
         if encoder is not None:
-            args = getattr(model, "encoder_args", {})
             options["encoder"] = self._add_encoder(encoder, args, run.model != "fine_tune")
-            for name in prompt_lists(model):
+            for name in model.prompt_lists:
                 self._add_words(encoder, options["encoder"], args, name)
         asks = self._asks(chosen)
         if not kept or asks:
-            self._add_training(encoder, options, getattr(model, "pixels", 0))
+            self._add_training(encoder, options, model.options().get("pixels", 0))
         write = self._write_nodes if asks else self._copy_weights if kept else self._write_rows
         folds = [write(chosen, fold) for fold in self.prepared.scored]
         settings = run.model_copy(update={"options": options, "pseudo": None, "grid": None})

@@ -14,7 +14,6 @@ from kit.core.names import base_of
 from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
-from kit.models.model import Kept, Swept
 from kit.runs.ensemble import ensemble
 from kit.runs.store import IMPORTED, Result, fold_folder, settings_of
 from kit.runs.store.build import build_model
@@ -102,12 +101,12 @@ def decides_more(prepared: Prepared) -> bool:
 
 def is_kept(prepared: Prepared, run: Run) -> bool:
     """Return whether a run's models are kept as weights; else they are fitted anew."""
-    return isinstance(build_model(prepared.competition, run), Kept)
+    return build_model(prepared.competition, run).keeps_weights
 
 
 def asks_neighbours(prepared: Prepared, result: Result, run: Run) -> bool:
     """Return whether a fold's model settled on asking the neighbours of an image, which needs the graph anew."""
-    if not isinstance(build_model(prepared.competition, run), Swept):
+    if not build_model(prepared.competition, run).is_swept:
         return False
     settled = [read_json(fold_folder(result.folder, fold) / "settled.json") for fold in prepared.scored]
     return any(isinstance(value, dict) and value.get("smooth") for value in settled)
@@ -122,11 +121,11 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
     if run.refit:
         again = f"train it with --set runs.{base_of(run.name)}.refit=false"
         return f"was fitted on every label in the end (refit), and that model is not kept; {again}"
-    if getattr(model, "encoder", None) == GIVEN:
+    if model.encoder_used[0] == GIVEN:
         return 'reads the embeddings that were given (encoder = "given"), and new test images have none'
     if tuple(result.record.classes) != prepared.classes:
         return f"was trained on other classes, or in another order; {prepared.competition.command('train', run.name)}"
-    if not isinstance(model, Kept):
+    if not model.keeps_weights:
         return _why_not_again(prepared, run)
     folders = [fold_folder(result.folder, fold) for fold in prepared.scored]
     if not all((folder / "model.safetensors").is_file() for folder in folders):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +13,7 @@ from kit.data.images import Images
 from kit.models.balance.adjustment import adjust
 from kit.models.balance.resampling import draw_counts
 from kit.models.balance.weights import BETA, class_counts, class_shares, class_weights
+from kit.models.model import Model
 from kit.scoring.task import Task
 
 NESTED = "nested"
@@ -147,14 +148,13 @@ def _times(images: Images, factors: np.ndarray) -> Images:
 
 
 @dataclass(kw_only=True)
-class Adjustable(Balance):
+class Adjustable(Balance, Model):
     """A model whose probabilities are adjusted after the fit, at a tau that may be chosen nested.
 
     A subclass gives its own probabilities in `say`, and calls `remember_classes` when it is fitted.
     """
 
     sweep_name: ClassVar[str] = "tau"
-    sweep_default: ClassVar[float] = TAU
 
     def say(self, images: Images) -> np.ndarray:
         """Return probabilities before any adjustment, (n_images, n_classes)."""
@@ -175,15 +175,21 @@ class Adjustable(Balance):
         unsettled = taus[0] if len(taus) == 1 else self.sweep_default
         return adjust(self.say(images), self.shares_, unsettled if self._settled is None else self._settled)
 
+    @property
+    def sweep_default(self) -> float:
+        """Return one half, which is best for most."""
+        return TAU
+
     def sweep_values(self) -> list[float]:
-        """Return the taus to try."""
-        return self.taus()
+        """Return the taus to try; none where tau is fixed."""
+        taus = self.taus()
+        return taus if len(taus) > 1 else []
 
     def predict_sweep(self, images: Images) -> np.ndarray:
         """Return probabilities at every tau, (n_values, n_images, n_classes)."""
         said = self.say(images)
-        return np.stack([adjust(said, self.shares_, tau) for tau in self.sweep_values()])
+        return np.stack([adjust(said, self.shares_, tau) for tau in self.taus()])
 
-    def settle(self, value: Any) -> None:
+    def settle(self, value: float) -> None:
         """Predict with this tau from now on."""
         self._settled = value

@@ -30,7 +30,7 @@ class Clusters(Head):
     """Cluster labelled and unlabelled images with k-means++, then let the labels say what each cluster is.
 
     The labels take no part in the clustering: where two classes look alike, or one looks like two, labels cannot mend
-    it. How far it goes wrong is noted for every fold, and kept in `diary_`.
+    it. How far it goes wrong is noted for every fold, and kept in `record_`.
 
     Parameters
     ----------
@@ -80,10 +80,10 @@ class Clusters(Head):
         self._seen = self._features(labeled.join(others))
         super().fit(labeled, unlabeled)
         del self._seen
-        self.diary_ = [
+        self.record_ = [
             describe_clusters(self._learned[f"counts.{i}"], labeled.classes) for i in range(len(self._sizes()))
         ]
-        note(f"clusters: {'; '.join(map(_sentence, self.diary_))}")
+        note(f"clusters: {'; '.join(map(_sentence, self.record_))}")
         return self
 
     def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:

@@ -10,11 +10,12 @@ from pydantic import Field
 
 from kit.data.images import Images
 from kit.features.cache import image_features
+from kit.models.model import Model
 from kit.models.search import Between
 
 
 @dataclass
-class LabelSpreading:
+class LabelSpreading(Model):
     """Let labels flow along a nearest-neighbour graph of labelled and unlabelled images (Zhou et al. 2004).
 
     Parameters

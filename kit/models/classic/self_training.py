@@ -10,11 +10,12 @@ from pydantic import Field
 
 from kit.data.images import UNKNOWN, Images
 from kit.features.cache import image_features
+from kit.models.model import Model
 from kit.models.search import Between
 
 
 @dataclass
-class SelfTraining:
+class SelfTraining(Model):
     """Let a logistic regression teach itself: it labels what it is sure of, and is fitted again (Yarowsky 1995).
 
     The most confident images are taken whatever their class, as in scikit-learn: easy classes grow first.
@@ -56,7 +57,7 @@ class SelfTraining:
     seed: int = 0
 
     def fit(self, labeled: Images, unlabeled: Images) -> SelfTraining:
-        """Fit on the labels, then on the own opinions too; `diary_` says how many were taken at each time."""
+        """Fit on the labels, then on the own opinions too; `record_` says how many were taken at each time."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.semi_supervised import SelfTrainingClassifier
 
@@ -64,7 +65,7 @@ class SelfTraining:
         unlabeled = self._sample(unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows))))
         if not len(unlabeled):
             self.classifier_ = regression.fit(self._features(labeled), labeled.labels)
-            self.diary_ = {"taken": [], "ended": "no unlabelled images"}
+            self.record_ = {"taken": [], "ended": "no unlabelled images"}
             return self
         both = labeled.join(unlabeled)
         labels = np.concatenate([labeled.labels, np.full(len(unlabeled), UNKNOWN)])
@@ -76,7 +77,7 @@ class SelfTraining:
             max_iter=self.max_iter,
         ).fit(self._features(both), labels)
         taken = np.bincount(self.classifier_.labeled_iter_[len(labeled) :] + 1)[2:]  # -1: never taken
-        self.diary_ = {"taken": taken.tolist(), "ended": self.classifier_.termination_condition_}
+        self.record_ = {"taken": taken.tolist(), "ended": self.classifier_.termination_condition_}
         return self
 
     def predict_proba(self, images: Images) -> np.ndarray:

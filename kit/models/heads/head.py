@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +25,7 @@ from kit.features.neighbours import Graph
 from kit.features.prompts import read_text_weights
 from kit.features.transclip import fit_mixture
 from kit.models.balance import TAU, Balance, adjust, balance_images, class_shares
+from kit.models.model import Model
 from kit.models.search import Between
 from kit.scoring.task import Task
 
@@ -45,7 +46,7 @@ Setting = dict[str, Any]
 
 
 @dataclass
-class Head(Balance):
+class Head(Balance, Model):
     """Fit on cached features; a subclass says how in `learn` and `logits`.
 
     Parameters
@@ -73,7 +74,7 @@ class Head(Balance):
         How classes of unequal size are treated: see `kit.models.balance.Balance`. What neighbours know is not weighed.
     """
 
-    sweep_name: ClassVar[str] = "setting"
+    keeps_weights = True
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)

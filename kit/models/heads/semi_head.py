@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -72,7 +72,7 @@ class SemiProbe(Head, Semi):
         Semi.__post_init__(self)
 
     def fit(self, labeled: Images, unlabeled: Images) -> SemiProbe:
-        """Learn from the labelled images, then from both; `diary_` says what the unlabelled ones taught.
+        """Learn from the labelled images, then from both; `record_` says what the unlabelled ones taught.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class SemiProbe(Head, Semi):
         with reproducible(self.seed, "cpu"):
             layers = self._start(features, labeled)
             layers = self._train(layers, method, torch.from_numpy(features), labeled)
-        self.diary_: dict[str, Any] = method.report()
+        self.record_ = method.report()
         linear = [own for own in layers if hasattr(own, "weight")]
         kept = {WEIGHT.format(i): own.weight.detach().numpy() for i, own in enumerate(linear)}
         return kept | {BIAS.format(i): own.bias.detach().numpy() for i, own in enumerate(linear)}

@@ -62,7 +62,6 @@ class ClipFinetune(TrainedNetwork):
     """
 
     sweep_name: ClassVar[str] = "alpha"
-    sweep_default: ClassVar[float] = 0.5  # the authors' advice where no validation data can choose
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
@@ -132,6 +131,11 @@ class ClipFinetune(TrainedNetwork):
         return encode_network(
             self._network, images, self._preprocessing, self._device, self._precision, type(self._network).encode
         )
+
+    @property
+    def sweep_default(self) -> float:
+        """Return the authors' advice where no validation data can choose."""
+        return 0.5
 
     def sweep_values(self) -> list[float]:
         """Return the alphas to try."""

@@ -88,6 +88,11 @@ class FineTune(TrainedNetwork):
         if self.probe_first and self.head != "linear":
             raise InputError(f'probe_first: a probe is linear and head = "{self.head}" is not; use one of them')
 
+    @property
+    def needs_weights(self) -> bool:
+        """Return whether the encoder's weights must be there: not to start from random ones."""
+        return self.pretrained
+
     def check_task(self, task: Task) -> None:
         """Refuse options that name one class per image where an image may have several."""
         super().check_task(task)

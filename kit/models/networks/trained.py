@@ -39,6 +39,9 @@ class TrainedNetwork(Adjustable, Recipe):
         Of the network's start, order, augmentation and dropout.
     """
 
+    keeps_weights = True
+    resumes = True
+
     tta: Literal["none", "mirror", "crops", "mirrored_crops"] = "none"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0
@@ -69,10 +72,10 @@ class TrainedNetwork(Adjustable, Recipe):
         return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
 
     def _train(self, recipe: Recipe, labeled: Images, unlabeled: Images, head: nn.Module, made_from: object) -> None:
-        """Train the network that `_hold` keeps, by the one training loop; the diary is left in `diary_`."""
+        """Train the network that `_hold` keeps, by the one training loop; `record_` tells of each epoch."""
         from kit.models.training.fit import fit_network
 
-        self.diary_ = fit_network(
+        self.record_ = fit_network(
             self._network,
             recipe,
             labeled,

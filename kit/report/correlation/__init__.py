@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,9 @@ from kit.core.errors import InputError
 from kit.core.figures import empty_figure, write_figure
 from kit.core.files import read_json, write_json
 from kit.core.tensors import read_tensors
-from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.models import MODELS
-from kit.models.model import Kept, Swept
+from kit.models.networks.trained import TrainedNetwork
 from kit.runs.fit.fold import fold_seed
 from kit.runs.store import Result, fold_folder
 from kit.runs.store.build import build_model
@@ -32,14 +31,6 @@ if TYPE_CHECKING:
 MOST_MOVED = 10  # pairs of classes that are named
 WITH_NUMBERS = 12  # classes: the cells of larger maps hold no numbers
 INCHES_PER_CLASS = 0.24
-
-
-@runtime_checkable
-class Encoding(Kept, Protocol):
-    """A model that trains the network which sees the images."""
-
-    def encode(self, images: Images, alpha: float) -> np.ndarray:
-        """Return features, (n_images, n_dims), at 0 of the network before training, at 1 of the trained one."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +119,7 @@ def check_trains(competition: Competition, name: str) -> None:
     """
     competition.check_single("correlation measures between classes that share no image")
     run = competition.run(name)
-    if not isinstance(build_model(competition, run), Encoding):
+    if not isinstance(build_model(competition, run), TrainedNetwork):
         raise InputError(
             f"run {name}: {run.model} trains no network, so its features do not move; correlation takes runs of "
             "clip_finetune and fine_tune"
@@ -175,13 +166,13 @@ def write_correlation(correlation: Correlation, result: Result) -> Path:
     return path
 
 
-def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Encoding, float]:
+def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[TrainedNetwork, float]:
     """Return a fold's fitted model, and the weight of the fine-tuned network in it."""
     options = result.record.options
     model = MODELS[result.record.model](**options | {"seed": fold_seed(options["seed"], fold)})
     mine = fold_folder(result.folder, fold)
     model.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
-    if not isinstance(model, Swept) or model.sweep_name != "alpha":
+    if model.sweep_name != "alpha":
         return model, 1.0
     settled = read_json(mine / "settled.json")
     return model, float(settled[model.sweep_name] if isinstance(settled, dict) else settled)

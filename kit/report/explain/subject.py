@@ -25,9 +25,8 @@ from kit.features.encoders import preprocessing_of
 from kit.features.prompts import read_text_weights
 from kit.features.weights import parse_encoder
 from kit.models import LinearProbe, ZeroShot
-from kit.models.copies import Averaged
 from kit.models.heads.head import SHARED, Head
-from kit.models.model import Kept, Model, is_swept
+from kit.models.model import Model
 from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.networks.inside import look_inside
 from kit.models.networks.trained import TrainedNetwork
@@ -77,7 +76,7 @@ def check_run(competition: Competition, name: str, methods: Sequence[str], words
     if name == ENSEMBLE:
         raise InputError(f"the ensemble sees no image itself; explain one of its runs: {some(competition.runs)}")
     model = build_model(competition, competition.run(name))
-    encoder = getattr(model, "encoder", None)
+    encoder, _ = model.encoder_used
     if encoder == GIVEN:
         raise InputError(
             f'run {name} reads the embeddings that were given (encoder = "given"): nobody knows how they come from '
@@ -135,23 +134,22 @@ def open_subjects(
     if words and not isinstance(kind, TrainedNetwork):
         return [_open_encoder(prepared, kind, words, scratch)]  # it hears nothing of what was fitted
     model, settled = _restore(prepared, result, fold)
-    copies = model.copies if isinstance(model, Averaged) else [model]
     if isinstance(kind, TrainedNetwork):
-        return [_open_network(prepared, copy, words, scratch) for copy in copies]
-    return [_open(prepared, copy, settled, scratch) for copy in copies]
+        return [_open_network(prepared, copy, words, scratch) for copy in model.copies]
+    return [_open(prepared, copy, settled, scratch) for copy in model.copies]
 
 
 def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Model, Any]:
     """Return a fold's fitted model, its neighbours left out, and the setting that was chosen for it."""
     run, mine = settings_of(prepared, result), fold_folder(result.folder, fold)
     kind, settled = build_model(prepared.competition, run), None
-    if isinstance(kind, Kept):
+    if kind.keeps_weights:
         model = build_fold_model(prepared, run, fold)
         model.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
     else:
         note(f"{result.name} keeps no weights: the model of fold {fold} is fitted anew")
         model, *_ = fit_model(prepared, run, fold, mine)
-    if is_swept(kind):
+    if kind.is_swept:
         settled = read_json(mine / "settled.json")
         if isinstance(kind, Head) and settled["smooth"]:
             note(
@@ -164,9 +162,9 @@ def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Model, Any]
 
 def _open(prepared: Prepared, model: Model, settled: Any, scratch: Scratch) -> Subject:
     """Return a model on pixels or on an encoder's features as functions of pixels."""
-    encoder, args = getattr(model, "encoder", None), getattr(model, "encoder_args", {})
+    encoder, args = model.encoder_used
     if encoder is None:
-        geometry = squashed(model.pixels)
+        geometry = squashed(model.options()["pixels"])
         return Subject(geometry, lambda pixels: scratch.ask(pixels, geometry, None, model.predict_proba), None, "cpu")
     geometry = preprocessing_of(parse_encoder(encoder, args, prepared.pool.lookup)).geometry
 
@@ -180,7 +178,7 @@ def _open(prepared: Prepared, model: Model, settled: Any, scratch: Scratch) -> S
 
 def _open_encoder(prepared: Prepared, model: Model, words: Sequence[str], scratch: Scratch) -> Subject:
     """Return the encoder that a model reads as functions of pixels: how near an image is to words."""
-    encoder, args = model.encoder, model.encoder_args
+    encoder, args = model.encoder_used
     geometry = preprocessing_of(parse_encoder(encoder, args, prepared.pool.lookup)).geometry
     text = _encode_words(prepared, encoder, args, words)
 

@@ -19,6 +19,7 @@ from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.kaggle.submission import read_ledger
 from kit.models import MODELS
+from kit.models.model import Model
 from kit.report.board import Row, leaderboard
 from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result, decided_rows, oof_rows, settings_of
@@ -116,7 +117,7 @@ class Evidence:
         """Return the headline's test predictions as they are sent: thresholds and none of these applied."""
         return decided_test(self.prepared, self.headline)
 
-    def model(self, result: Result) -> object | None:
+    def model(self, result: Result) -> Model | None:
         """Return the model of a run as its settings build it; None for an import, and for the ensemble."""
         if result.record.model not in MODELS:
             return None

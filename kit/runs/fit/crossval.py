@@ -7,7 +7,6 @@ overwritten. A killed run goes on at the last fold, networks at the last epoch.
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ from kit.features.cache import GIVEN
 from kit.features.device import list_devices
 from kit.features.prompts import prompts_of, warm_text_weights
 from kit.features.weights import find_weights, parse_encoder
-from kit.models.model import Kept, Resumable, is_swept
 from kit.runs.fit.fold import build_fold_model, fit_fold, fit_model, read_fitted, read_sweep, refit, settle_fold
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import picks_nothing, read_choice, remarks_on_choice
@@ -44,7 +42,6 @@ from kit.runs.store import (
     describe_run,
     find_run,
     fold_folder,
-    prompt_lists,
     run_folder,
     run_key,
     teachers_of,
@@ -130,11 +127,11 @@ def check_run(prepared: Prepared, name: str) -> None:
     """
     check_decision(prepared)
     model = build_model(prepared.competition, prepared.competition.run(name))
-    encoder, args = getattr(model, "encoder", None), getattr(model, "encoder_args", {})
-    lists, pool = [prompts_of(prepared.pool, prompts) for prompts in prompt_lists(model)], prepared.pool
+    encoder, args = model.encoder_used
+    lists, pool = [prompts_of(prepared.pool, prompts) for prompts in model.prompt_lists], prepared.pool
     if encoder == GIVEN and lists:
         raise InputError(f'run {name}: encoder = "given" has no text tower; prompts need an open_clip encoder')
-    if encoder not in (None, GIVEN) and getattr(model, "pretrained", True):
+    if encoder and model.needs_weights:
         find_weights(parse_encoder(encoder, args, pool.lookup))
         if lists:
             warm_text_weights(pool, encoder, args, lists)
@@ -161,7 +158,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
     document = describe_run(prepared, run.name, oof) | {
         "key": key,
         "model": run.model,
-        "options": dataclasses.asdict(build_model(prepared.competition, run)),
+        "options": build_model(prepared.competition, run).options(),
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
         "diary": read_choice(prepared, folder),
         "teachers": {teacher.name: teacher.record.key for teacher in teachers_of(prepared, run)},
@@ -183,7 +180,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
 def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
     """Remember that the score of the run's prompt lists is now seen; return those written after an earlier look."""
     runs = prepared.competition.workspace.runs(prepared.competition.name)
-    lists = [prompts_of(prepared.pool, name) for name in prompt_lists(build_model(prepared.competition, run))]
+    lists = [prompts_of(prepared.pool, name) for name in build_model(prepared.competition, run).prompt_lists]
     there = lists_there(prepared.pool) if lists else []
     for prompts in lists:
         note_looked(runs, prompts, there)
@@ -193,7 +190,7 @@ def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
 def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:
     """Fit the folds one after the other; networks on as many devices as there are side by side."""
     waiting = [fold for fold in prepared.scored if read_fitted(folder, fold) is None]
-    is_network = isinstance(build_model(prepared.competition, run), Resumable)
+    is_network = build_model(prepared.competition, run).resumes
     with Progress(f"train {run.name}", len(waiting)) as progress:
         spread = is_network and len(waiting) > 1 and len(list_devices()) > 1
         for _ in (_spread_folds if spread else _fit_in_turn)(prepared, run, folder, waiting):
@@ -231,7 +228,7 @@ def _take_device(free: SimpleQueue, seconds: float | None) -> None:
 def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
     """Choose a swept setting for each fold on the other folds' oof rows; write the folds' predictions with it."""
     model = build_model(prepared.competition, run)
-    if not is_swept(model):
+    if not model.is_swept:
         return {}
     values = model.sweep_values()
     sweeps = {fold: read_sweep(folder, fold) for fold in prepared.scored}
@@ -240,7 +237,7 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
         mine = fold_folder(folder, fold)
         if read_json(mine / "settled.json") == value and all((mine / f"{own}.parquet").exists() for own in SPLITS):
             continue
-        if isinstance(model, Kept):
+        if model.keeps_weights:
             settled = build_fold_model(prepared, run, fold)
             settled.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
         else:

@@ -23,7 +23,7 @@ from kit.core.tensors import write_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.models.copies import Averaged, Bagged
-from kit.models.model import Kept, Model, Resumable, is_swept
+from kit.models.model import Model
 from kit.runs.pseudo.rounds import choose_for_fold
 from kit.runs.store import EVERYTHING, fold_folder, run_key, teachers_of
 from kit.runs.store.build import build_model
@@ -47,14 +47,13 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     facts = {"fold": fold, "teachers": teachers, "diary": diary}
     write_json(mine / "provenance.json", provenance(labeled) | facts, indent=None)
     _write_training(mine, model)
-    kind = build_model(prepared.competition, run)
-    if isinstance(kind, Kept):
+    if model.keeps_weights:
         write_tensors(mine / "model.safetensors", model.tensors())
-    if is_swept(kind):
+    if model.is_swept:
         sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
         with write_atomic(mine / "sweep.npy") as file:
             np.save(file, sweep)  # (n_values, n_images, n_classes)
-        if len(values := kind.sweep_values()) == 1:  # nothing to choose: the graph that is at hand is used once more
+        if len(values := model.sweep_values()) == 1:  # nothing to choose: the graph that is at hand is used once more
             settle_fold(prepared, model, fold, mine, values[0])
     else:
         write_fold_predictions(prepared, model, fold, mine)
@@ -68,7 +67,7 @@ def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) ->
         return
     mine, started = fold_folder(folder, EVERYTHING), time.perf_counter()
     model, labeled, _ = fit_model(prepared, run, EVERYTHING, mine)
-    if is_swept(build_model(prepared.competition, run)):
+    if model.is_swept:
         values = list(chosen["per_fold"].values())
         model.settle(max(values, key=values.count))
     for split in ("test", "unlabeled"):
@@ -85,19 +84,18 @@ def fit_model(prepared: Prepared, run: Run, fold: int, mine: Path) -> tuple[Mode
     if run.pseudo is not None:
         labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
     model = build_fold_model(prepared, run, fold)
-    if isinstance(build_model(prepared.competition, run), Resumable):
+    if model.resumes:
         model.checkpoint_at(mine / "checkpoint.pt")
     model.fit(labeled, prepared.unlabeled(fold, run.use_test_images))
     return model, labeled, diary
 
 
 def _write_training(mine: Path, model: Model) -> list[str]:
-    """Write training.json, the diaries of a model's copies in their order, and name it; nothing where none is kept."""
-    copies = model.copies if isinstance(model, Averaged) else [model]
-    diaries = [copy.diary_ for copy in copies if hasattr(copy, "diary_")]
-    if not diaries:
+    """Write training.json, what each copy of a model tells of its fit, and name it; nothing where none tells."""
+    records = [copy.record_ for copy in model.copies if copy.record_ is not None]
+    if not records:
         return []
-    write_json(mine / TRAINING, {"copies": diaries})
+    write_json(mine / TRAINING, {"copies": records})
     return [TRAINING]
 
 

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from kit.config.competition import Competition, Run
 from kit.core.errors import InputError, nearest, plain, some
 from kit.models import MODELS
-from kit.models.model import Model, tasks_of
+from kit.models.model import Model
 
 
 def build_model(competition: Competition, run: Run, seed: int | None = None) -> Model:
@@ -39,8 +39,8 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     if run.model not in MODELS:
         raise InputError(f"{table} model = {run.model!r} is not a model; {nearest(run.model, MODELS)}")
     model_type = MODELS[run.model]
-    if competition.facts.task not in tasks_of(model_type):
-        able = some(name for name, own in MODELS.items() if competition.facts.task in tasks_of(own))
+    if competition.facts.task not in model_type.tasks:
+        able = some(name for name, own in MODELS.items() if competition.facts.task in own.tasks)
         raise InputError(
             f'{table} model {run.model!r} gives one class per image, but task = "{competition.facts.task}"; '
             f"several labels can be had of {able}"
@@ -69,8 +69,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     options = {name: getattr(checked, name) for name in fields}
     try:
         model = model_type(**options, seed=run.seed if seed is None else seed)
-        if hasattr(model, "check_task"):
-            model.check_task(competition.task)
+        model.check_task(competition.task)
     except InputError as error:
         raise InputError(f"{table} {error}") from error
     return model

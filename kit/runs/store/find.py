@@ -24,7 +24,7 @@ from kit.data.images import name_images
 from kit.data.prepared import Prepared
 from kit.features.prompts import prompts_of
 from kit.features.weights import parse_encoder
-from kit.models.model import Swept
+from kit.models.model import Model
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import read_exclusion
 from kit.runs.store.imported import read_import, what_is_gone
@@ -73,7 +73,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
         When a teacher has not been trained.
     """
     model = build_model(prepared.competition, run)
-    options = dataclasses.asdict(model)
+    options = model.options()
     parts: list[object] = [__version__, run.model, options, prepared.pool.key, prepared.fold_key, run.use_test_images]
     parts.append(_source_key(model))
     if run.bags > 1:
@@ -86,10 +86,10 @@ def run_key(prepared: Prepared, run: Run) -> str:
         parts.append(sorted(read_exclusion(prepared, run).items()))
     if prepared.hierarchy is not None:
         parts.append(prepared.hierarchy.key)
-    if isinstance(model, Swept) and len(model.sweep_values()) > 1:
+    if len(model.sweep_values()) > 1:
         parts.append(prepared.competition.metric.key)  # it decides what is chosen
-    parts.extend(_encoder_identity(prepared, options.get("encoder"), options.get("encoder_args")))
-    parts.extend(prompts_of(prepared.pool, name).key for name in prompt_lists(model))
+    parts.extend(_encoder_identity(prepared, *model.encoder_used))
+    parts.extend(prompts_of(prepared.pool, name).key for name in model.prompt_lists)
     if run.pseudo is not None:
         parts.append(run.pseudo.model_dump(exclude={"rounds"}))
         if run.pseudo.cores is not None:
@@ -105,16 +105,10 @@ def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dic
     return [parse_encoder(encoder, encoder_args, prepared.pool.lookup).identity]
 
 
-def _source_key(model: object) -> str:
+def _source_key(model: Model) -> str:
     """Return the hash of the files that define a model's class and the classes it derives from."""
     modules = dict.fromkeys(own.__module__ for own in type(model).__mro__ if own is not object)
     return key_of([hashlib.sha256(inspect.getsource(sys.modules[name]).encode()).hexdigest() for name in modules])
-
-
-def prompt_lists(model: object) -> list[str]:
-    """Return the names of the prompt lists that a model reads."""
-    prompts = getattr(model, "prompts", None)
-    return [prompts] if isinstance(prompts, str) else list(prompts or ())
 
 
 def rounds_of(run: Run) -> Iterator[Run]:

@@ -20,7 +20,6 @@ from kit.core.deadline import check_deadline
 from kit.core.errors import InputError
 from kit.core.files import read_json, write_atomic, write_json
 from kit.data.prepared import Prepared
-from kit.models.model import is_swept
 from kit.runs.fit.fold import fit_model, predict
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.seen import SCORED
@@ -126,7 +125,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
     TimeIsUp
         When the time limit is reached; the next call goes on.
     """
-    swept = is_swept(build_model(prepared.competition, run))
+    swept = build_model(prepared.competition, run).is_swept
     folder, folds = home / run_key(prepared, run), list(folds)
     if (folder / SCORED).exists():
         oof = read_predictions(folder / "oof.parquet")
@@ -155,8 +154,7 @@ def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> np.ndarr
     if (said := read_array(file, shape, "float32")) is None:
         check_deadline()
         model, _, _ = fit_model(prepared, run, fold, mine)
-        swept = is_swept(build_model(prepared.competition, run))
-        said = model.predict_sweep(images) if swept else predict(model, images).proba[None]
+        said = model.predict_sweep(images) if model.is_swept else predict(model, images).proba[None]
         with write_atomic(file) as opened:
             np.save(opened, said := said.astype(np.float32))
     if mine.is_dir():  # the checkpoints of a network
@@ -167,7 +165,7 @@ def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> np.ndarr
 def _settle(prepared: Prepared, run: Run, sweeps: dict[int, np.ndarray]) -> dict[int, Predictions]:
     """Choose a swept value for each scored fold on the others, as `train` does; return what is said then."""
     model, chosen = build_model(prepared.competition, run), dict.fromkeys(sweeps, 0)
-    if is_swept(model):
+    if model.is_swept:
         values = model.sweep_values()
         values_of = choose_per_fold(prepared, values, sweeps, model.sweep_default)
         chosen = {fold: values.index(value) for fold, value in values_of.items()}

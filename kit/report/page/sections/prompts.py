@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from kit.curate.words import Confusion, EncoderScores, compare_prompts
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Fold, Measured, Part, Section, Table, Text
-from kit.runs.store import prompt_lists
 from kit.runs.store.build import build_model
 
 MOST_CONFUSIONS = 5
@@ -22,7 +21,7 @@ def build(evidence: Evidence) -> Section | None:
         for result in evidence.results
         if result.record.options
         and (run := runs.get(result.name))
-        and prompt_lists(build_model(prepared.competition, run))
+        and build_model(prepared.competition, run).prompt_lists
     )
     parts: list[Part] = []
     for encoder in encoders:
