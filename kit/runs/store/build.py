@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from functools import cache
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from kit.config.competition import Competition, Run
 from kit.core.errors import InputError, nearest, plain, some
@@ -45,17 +46,11 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
             f'{table} model {run.model!r} gives one class per image, but task = "{competition.facts.task}"; '
             f"several labels can be had of {able}"
         )
-    hints = typing.get_type_hints(model_type, include_extras=True)
-    fields = {own.name: own for own in dataclasses.fields(model_type) if own.init and own.name != "seed"}
+    checker = _checker(model_type)
     for key in run.options:
-        if key not in fields:
-            valid = {*fields, "model", "seed", "pseudo", "use_test_images", "bags", "seeds", "refit", "search"}
+        if key not in checker.model_fields:
+            valid = {*checker.model_fields, *Run.model_fields} - {"name", "options", "grid"}
             raise InputError(f"{table} model {run.model!r} has no option {key!r}; {nearest(key, valid)}")
-    checker = create_model(
-        model_type.__name__,
-        __config__=ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False),
-        **{name: (hints[name], _default(own)) for name, own in fields.items()},
-    )
     try:
         checked = checker(**run.options)
     except ValidationError as error:
@@ -66,7 +61,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
         missing = first["type"] == "missing"
         cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(said)}"
         raise InputError(f"{table} model {run.model!r} {cause}") from error
-    options = {name: getattr(checked, name) for name in fields}
+    options = {name: getattr(checked, name) for name in checker.model_fields}
     try:
         model = model_type(**options, seed=run.seed if seed is None else seed)
         model.check_task(competition.task)
@@ -75,8 +70,18 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     return model
 
 
-def _default(own: dataclasses.Field[Any]) -> Any:
+@cache
+def _checker(model_type: type[Model]) -> type[BaseModel]:
+    """Return what checks the options of a model: a field for each of its keys but the seed, made once."""
+    hints = typing.get_type_hints(model_type, include_extras=True)
+    keys = [field for field in dataclasses.fields(model_type) if field.init and field.name != "seed"]
+    fields: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in keys}
+    config = ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False)
+    return create_model(model_type.__name__, __config__=config, **fields)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
     """Return a field's default in pydantic's terms."""
-    if own.default is not dataclasses.MISSING:
-        return own.default
-    return ... if own.default_factory is dataclasses.MISSING else own.default_factory()
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return ... if field.default_factory is dataclasses.MISSING else field.default_factory()

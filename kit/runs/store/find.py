@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import inspect
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +21,12 @@ from kit.data.images import name_images
 from kit.data.prepared import Prepared
 from kit.features.prompts import prompts_of
 from kit.features.weights import parse_encoder
-from kit.models.model import Model
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import read_exclusion
 from kit.runs.store.imported import read_import, what_is_gone
 from kit.runs.store.result import EVERYTHING, Result, read_record, read_result, run_folder
 from kit.runs.store.score import is_worse, score_anew
+from kit.runs.store.source import source_key
 from kit.scoring.predictions import Predictions, concatenate
 
 SPLITS = ("oof", "test", "unlabeled")
@@ -63,7 +60,7 @@ def find_usable(prepared: Prepared, name: str) -> Result | None:
 
 
 def run_key(prepared: Prepared, run: Run) -> str:
-    """Return the key of what decides a run's predictions: settings, images, folds, weights, words, the model's files.
+    """Return the key of what decides a run's predictions: settings, images, folds, weights, words, the model's code.
 
     Of the kit's other files the version stands for all: it is raised where their behaviour changes.
 
@@ -75,7 +72,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
     model = build_model(prepared.competition, run)
     options = model.options()
     parts: list[object] = [__version__, run.model, options, prepared.pool.key, prepared.fold_key, run.use_test_images]
-    parts.append(_source_key(model))
+    parts.append(source_key(type(model)))
     if run.bags > 1:
         parts.append(run.bags)
     if run.seeds > 1:
@@ -103,12 +100,6 @@ def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dic
     if encoder in (None, "given"):
         return []
     return [parse_encoder(encoder, encoder_args, prepared.pool.lookup).identity]
-
-
-def _source_key(model: Model) -> str:
-    """Return the hash of the files that define a model's class and the classes it derives from."""
-    modules = dict.fromkeys(own.__module__ for own in type(model).__mro__ if own is not object)
-    return key_of([hashlib.sha256(inspect.getsource(sys.modules[name]).encode()).hexdigest() for name in modules])
 
 
 def rounds_of(run: Run) -> Iterator[Run]:

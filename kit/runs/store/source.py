@@ -1,0 +1,57 @@
+"""The code of a model, as far as it decides what the model predicts: part of a run's key.
+
+Reads the source files of the model's class and of the classes that it derives from. Imports, comments, docstrings,
+layout and the annotations of functions decide nothing: a file may be moved and its prose be mended, and finished runs
+are found again. Whatever else is changed is another model.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from functools import cache
+
+from kit.core.files import key_of
+from kit.models.model import Model
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+IDLE_FIELDS = ("annotation", "returns", "type_comment")
+
+
+def source_key(model_type: type[Model]) -> str:
+    """Return the hash of the code of the modules that define a model's class and the classes it derives from."""
+    modules = dict.fromkeys(base.__module__ for base in model_type.__mro__ if base is not object)
+    return key_of([_hash_code(inspect.getsource(sys.modules[name])) for name in modules])
+
+
+@cache
+def _hash_code(source: str) -> str:
+    """Return the hash of a module's code."""
+    return key_of(_spell(ast.parse(source), in_class=False))
+
+
+def _spell(node: object, in_class: bool) -> object:
+    """Return a part of a syntax tree as nested lists that are the same in every version of Python."""
+    if isinstance(node, list):
+        return [_spell(part, in_class) for part in node if not _is_idle(part, in_class)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.AnnAssign) and not in_class:  # in a class it declares a field
+        node = ast.Assign([node.target], node.value)
+    is_class = isinstance(node, ast.ClassDef)
+    within = is_class or (in_class and not isinstance(node, FUNCTIONS))
+    is_field = isinstance(node, ast.AnnAssign)
+    fields = {name: value for name, value in ast.iter_fields(node) if is_field or name not in IDLE_FIELDS}
+    given = {name: value for name, value in fields.items() if value is not None and value != []}
+    return [type(node).__name__, *([name, _spell(value, within)] for name, value in given.items())]
+
+
+def _is_idle(node: object, in_class: bool) -> bool:
+    """Return whether a statement decides nothing: an import, a docstring, a bare annotation."""
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    is_bare = isinstance(node, ast.AnnAssign) and node.value is None and not in_class
+    return is_bare or isinstance(node, ast.Import | ast.ImportFrom)
