@@ -13,20 +13,21 @@ import signal
 import sys
 from typing import NoReturn
 
-from kit.cli.call import app, options
+from typer._completion_classes import completion_init
+
+from kit.cli.app import app
+from kit.cli.call import options
+from kit.cli.completion import VARIABLE
 from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
 from kit.core.errors import InputError, LeakFound, Stopped, TimeIsUp
 from kit.core.names import PROGRAM
 
 # isort: off
 # the order of the commands is that of --help
-from kit.cli import download, data, mine, prompts, fit, correlation, results, decisions, report, explain, triage  # noqa: F401
-from kit.cli import kaggle, tune, bundle, everything, models, house  # noqa: F401
+from kit.cli import everything, start, data, models, train, tune, leaderboard, report  # noqa: F401
+from kit.cli import decisions, correlation, explain, kaggle, bundle, prompts, mine, triage, house  # noqa: F401
 # isort: on
 
-WITH_VALUE = ("--workspace", "--set", "--seed")
-FLAGS = ("--strict", "--quiet", "--json")
-SWITCHES = ("true", "false", "yes", "no", "on", "off")
 PLACE_ERRORS = {  # what is wrong with the place that was written to, and what to do
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
@@ -46,46 +47,14 @@ EXTRAS = {  # a package that only some commands need -> the extra of an installe
 }
 
 
-def hoist(arguments: list[str]) -> list[str]:
-    """Move global options in front of the command, wherever they were written.
-
-    Raises
-    ------
-    InputError
-        When a flag is given a value.
-    """
-    _check_flags(arguments)
-    front, rest, ahead = [], [], iter(arguments)
-    for argument in ahead:
-        if argument == "--":
-            rest += [argument, *ahead]
-        elif argument in WITH_VALUE:
-            front += [argument, *([value] if (value := next(ahead, None)) is not None else [])]
-        elif argument in FLAGS or argument.startswith(tuple(f"{name}=" for name in WITH_VALUE)):
-            front.append(argument)
-        else:
-            rest.append(argument)
-    return front + rest
-
-
-def _check_flags(arguments: list[str]) -> None:
-    """Refuse ``--json true`` and ``--json=true``: the word would be taken for a command."""
-    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
-        flag, equals, _ = argument.partition("=")
-        if argument == "--":
-            return
-        if flag in FLAGS and (equals or following.lower() in SWITCHES):
-            said = argument if equals else f"{argument} {following}"
-            raise InputError(f"{said}: {flag} takes no value; write it to switch it on, leave it out otherwise")
-
-
 def main() -> None:
     """Run a command; turn what went wrong into one message and an exit code."""
     open_streams()
     signal.signal(signal.SIGINT, _stop)
     try:
         try:
-            app(hoist(sys.argv[1:]) or ["--help"], prog_name=PROGRAM)
+            completion_init()
+            app(sys.argv[1:] or ["--help"], prog_name=PROGRAM, complete_var=VARIABLE)
         finally:
             sys.stdout.flush()  # what cannot be written is found out here, not when Python has ended
     except InputError as error:
@@ -122,12 +91,15 @@ def _fail_at(error: OSError) -> None:
 
 def blame(message: str, changes: tuple[str, ...]) -> str:
     """Return a message on a table of competition.toml with the ``--set`` that is at fault in place of the file."""
-    found = re.search(r"competition\.toml: \[([\w.-]+)\] (.*)", message, re.DOTALL)
-    for change in reversed(changes) if found else ():
-        path, table = change.partition("=")[0].strip(), found[1]
+    named = re.search(r"competition\.toml: \[([\w.-]+)\] (.*)", message, re.DOTALL)
+    if named is None:
+        return message
+    table, cause = named.groups()
+    for change in reversed(changes):
+        path = change.partition("=")[0].strip()
         key = path.removeprefix(f"{table}.").partition(".")[0]
-        if path == table or (path.startswith(f"{table}.") and re.search(rf"\b{re.escape(key)}\b", found[2])):
-            return f"--set {change}: [{table}] {found[2]}"
+        if path == table or (path.startswith(f"{table}.") and re.search(rf"\b{re.escape(key)}\b", cause)):
+            return f"--set {change}: [{table}] {cause}"
     return message
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
+from kit.cli.app import KAGGLE, command
+from kit.cli.call import DEFAULT, Comp, complete_result, holding, read, ready, say, suggest
 from kit.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from kit.runs.store import Result
 
 
-@app.command()
+@command(panel=KAGGLE, example="bundle digits probe --limit 9h")
 def bundle(
     comp: Comp = DEFAULT,
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN", help="Runs; the ensemble's members by default.")
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Runs; the ensemble's members by default.", autocompletion=complete_result),
     ] = None,
     owner: Annotated[str, typer.Option(help="Your name at Kaggle, for the metadata.")] = "OWNER",
     n_test: Annotated[

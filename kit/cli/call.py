@@ -1,4 +1,4 @@
-"""What every command shares: the global options, the competition made ready, the way results are printed."""
+"""What every command shares: global options, arguments, the competition made ready, the way results are printed."""
 
 from __future__ import annotations
 
@@ -11,74 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from kit.core.errors import InputError
-from kit.core.names import IS_CHECKOUT, PROGRAM
+from kit.cli.app import app
+from kit.cli.completion import install_completion, show_completion
+from kit.core.names import ENSEMBLE, IS_CHECKOUT, PROGRAM
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
+    from kit.core.files import Workspace
     from kit.data.prepared import Prepared
     from kit.report.board import Row
     from kit.runs.store import Result
 
 DEFAULT = "digits"
 REPOSITORY = Path(__file__).parents[2]
-
-EPILOG = (
-    "COMP is a name under kit/competitions or a folder holding competition.toml. Global options may stand before or "
-    "after the command.\n\n"
-    "Exit codes: 0 done; 1 a failure, or a leak that was found; 2 a mistake to mend; 130 stopped, the next call goes "
-    "on.\n\n"
-    "In a pipe there are no colours and no progress; FORCE_COLOR=1 keeps the colours, NO_COLOR=1 drops them "
-    "everywhere, COLUMNS=80 sets the width."
-)
-
-
-class PlainFlags:
-    """List options without a type behind those that take no value."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters of a command."""
-        params = super().get_params(ctx)
-        for own in params:
-            if getattr(own, "is_flag", False):
-                own.metavar = ""
-        return params
-
-
-class Command(PlainFlags, TyperCommand):
-    """One command."""
-
-
-class Group(PlainFlags, TyperGroup):
-    """All commands."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a command; say what Typer would end as a bare "Aborted."."""
-        try:
-            return super().invoke(ctx)
-        except typer.Abort as error:
-            raise InputError("the question was not answered, so it was taken for a no; nothing was done") from error
-        except EOFError as error:
-            raise RuntimeError(f"a file ended in the middle ({error}); {PROGRAM} check COMP looks for it") from error
-
-
-class App(typer.Typer):
-    """Gather the commands."""
-
-    def command(self, *names: Any, **settings: Any) -> Any:
-        """Add a command."""
-        return super().command(*names, cls=Command, **settings)
-
-
-app = App(
-    help="From a folder of images with few labels to a scored, valid submission.csv.",
-    epilog=EPILOG,
-    cls=Group,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
 
 @dataclass
@@ -94,7 +40,56 @@ class Options:
 
 options = Options()
 
-Comp = Annotated[str, typer.Argument(metavar="COMP", help="Competition: a name or a folder.", show_default=True)]
+
+def complete_comp(ctx: typer.Context) -> list[str]:
+    """Return the competitions that there are, for the shell."""
+    from kit.config.known import list_competitions
+
+    return list(list_competitions(_workspace_of(ctx)))
+
+
+def complete_run(ctx: typer.Context) -> list[str]:
+    """Return the runs and grids of the competition that was typed, for the shell."""
+    from kit.config.known import list_runs
+
+    return list_runs(ctx.params.get("comp") or DEFAULT, _workspace_of(ctx))
+
+
+def complete_result(ctx: typer.Context) -> list[str]:
+    """Return the runs of the competition that was typed, and its ensemble, for the shell."""
+    return [*complete_run(ctx), ENSEMBLE]
+
+
+def _workspace_of(ctx: typer.Context) -> Workspace:
+    """Return the workspace of an unfinished call."""
+    from kit.core.files import Workspace
+
+    return Workspace(_folder_of(ctx.find_root().params.get("workspace")))
+
+
+def _folder_of(workspace: Path | None) -> Path:
+    """Return the workspace's folder: the one given, else the checkout, else where the user stands."""
+    return (workspace or (REPOSITORY if IS_CHECKOUT else Path())).expanduser().resolve()
+
+
+def _show_version(is_asked: bool) -> None:
+    """Print the kit's version, and end."""
+    if is_asked:
+        from kit import __version__
+
+        typer.echo(f"kit {__version__}")
+        raise typer.Exit
+
+
+Comp = Annotated[
+    str,
+    typer.Argument(
+        metavar="COMP", help="Competition: a name or a folder.", show_default=True, autocompletion=complete_comp
+    ),
+]
+ResultName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, or the ensemble.", autocompletion=complete_result)
+]
 TimeLimit = Annotated[
     str | None, typer.Option(help="Stop cleanly after this long (9h, 30m, 45s); call again to go on.")
 ]
@@ -113,11 +108,26 @@ def set_options(
     strict: Annotated[bool, typer.Option("--strict", help="Fail instead of skipping a run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+    _install: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion", callback=install_completion, is_eager=True, help="Let this shell complete words."
+        ),
+    ] = False,
+    _show: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion", callback=show_completion, is_eager=True, help="Print the script that completes words."
+        ),
+    ] = False,
 ) -> None:
     """Take the global options."""
     from kit.core import terminal
 
-    options.workspace = (workspace or (REPOSITORY if IS_CHECKOUT else Path())).expanduser().resolve()
+    options.workspace = _folder_of(workspace)
     options.changes, options.seed = tuple(change or ()), seed
     options.strict, options.json = strict, json
     terminal.err.quiet = quiet

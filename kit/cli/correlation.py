@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.call import Comp, app, holding, read, ready, say, suggest
+from kit.cli.app import LOOK, command
+from kit.cli.call import Comp, complete_result, holding, read, ready, say, suggest
 from kit.core.names import MULTILABEL
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
 
 
-@app.command()
+@command(panel=LOOK, example="correlation digits wise_ft")
 def correlation(
     comp: Comp,
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run of clip_finetune or fine_tune; of several labels, any.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run of clip_finetune or fine_tune; of several labels, any.",
+            autocompletion=complete_result,
+        ),
     ],
 ) -> None:
     """Measure how far apart classes lie before and after fine-tuning; of several labels, which go together."""

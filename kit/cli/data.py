@@ -1,13 +1,13 @@
-"""Commands on the data: new, check, folds, features."""
+"""Commands on the data: check, folds, features."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, REPOSITORY, Comp, app, holding, options, read, ready, say, suggest
+from kit.cli.app import START, TRAIN, command
+from kit.cli.call import DEFAULT, Comp, complete_run, holding, options, read, ready, say, suggest
 from kit.core.errors import InputError, MissingWeights
 
 if TYPE_CHECKING:
@@ -18,37 +18,7 @@ if TYPE_CHECKING:
     from kit.data.prepared import Prepared
 
 
-@app.command()
-def new(
-    name: Annotated[str, typer.Argument(help="Name of the new competition.")],
-    data: Annotated[Path, typer.Option(help="A folder of images, or a zip or tar of one.")],
-    slug: Annotated[str | None, typer.Option(help="Kaggle's slug or URL.")] = None,
-) -> None:
-    """Infer the layout of a folder of images; write competition.toml and a first prompt list."""
-    from kit.config.competition import HOME
-    from kit.core import terminal
-    from kit.core.files import Workspace
-    from kit.core.names import COMPETITION_FILE
-    from kit.curate.start import (
-        check_competition_name,
-        check_readable,
-        describe_layout,
-        infer_layout,
-        write_competition,
-    )
-
-    home = HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
-    check_competition_name(name, home)
-    layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
-    terminal.err.print(describe_layout(layout))
-    folder = write_competition(name, layout, home, slug, Workspace(options.workspace))
-    check_readable(name, Workspace(options.workspace))
-    terminal.stage("new", f"look through {folder / COMPETITION_FILE}: was everything inferred as you mean it?")
-    say(str(folder), {"competition": name, "file": str(folder / COMPETITION_FILE)})
-    suggest("all", name)
-
-
-@app.command()
+@command(panel=START, example="check digits")
 def check(comp: Comp = DEFAULT) -> None:
     """Audit every file: broken, odd, duplicate, mislabelled; is the test like the training set?"""
     from kit.core import terminal
@@ -67,17 +37,22 @@ def check(comp: Comp = DEFAULT) -> None:
     suggest("all", comp)
 
 
-@app.command()
+@command(panel=TRAIN, example="folds digits")
 def folds(
     comp: Comp = DEFAULT,
-    run: Annotated[str | None, typer.Option(help="Draw the classes before and after this run's balance, too.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Draw the classes before and after this run's balance, too.", autocompletion=complete_run),
+    ] = None,
     alike: Annotated[
         int | None,
         typer.Option(
             min=2, help="Keep look-alikes of a class in one fold, so many groups of each: a few more than folds."
         ),
     ] = None,
-    encoder_of: Annotated[str | None, typer.Option(help="The run whose encoder tells look-alikes.")] = None,
+    encoder_of: Annotated[
+        str | None, typer.Option(help="The run whose encoder tells look-alikes.", autocompletion=complete_run)
+    ] = None,
 ) -> None:
     """Assign the folds once, or read and verify them; show classes x folds."""
     import numpy as np
@@ -160,7 +135,7 @@ def _draw_balance(prepared: Prepared, name: str) -> dict[str, Any]:
     return facts | {"before": before.tolist(), "after": after.tolist()}
 
 
-@app.command()
+@command(panel=TRAIN, example="features digits")
 def features(comp: Comp = DEFAULT) -> None:
     """Encode all images once with every encoder that a run names."""
     from kit.core import terminal

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
+from kit.cli.app import LOOK, command
+from kit.cli.call import DEFAULT, Comp, ResultName, holding, read, ready, say, suggest
 from kit.core.names import ENSEMBLE
 
 
-@app.command()
+@command(panel=LOOK, example="decisions digits probe")
 def decisions(
     comp: Comp = DEFAULT,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = ENSEMBLE,
+    run: ResultName = ENSEMBLE,
 ) -> None:
     """Show what is decided of a run's images: thresholds, none of these, ROC curve and confusions of each class."""
     from kit.core import terminal

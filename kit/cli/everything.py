@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, make_board, options, read, ready, say, suggest
+from kit.cli.app import START, command
+from kit.cli.call import DEFAULT, Comp, TimeLimit, holding, make_board, options, read, ready, say, suggest
 from kit.core.errors import TimeIsUp
 
 
-@app.command("all")
+@command("all", panel=START, example="all digits --time-limit 30m")
 def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify, report."""
     from kit.core import terminal

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.call import Comp, app, holding, read, ready, say, suggest
+from kit.cli.app import LOOK, command
+from kit.cli.call import Comp, complete_run, holding, read, ready, say, suggest
 from kit.core.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from kit.data.prepared import Prepared
 
 
-@app.command("explain")
+@command("explain", panel=LOOK, example="explain digits probe --n 4")
 def explain_(
     comp: Comp,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A trained run.", autocompletion=complete_run)],
     ids: Annotated[
         list[str] | None, typer.Option(help="Images, A,B; the most confident mistakes and a few right ones.")
     ] = None,

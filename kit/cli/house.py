@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say, suggest
+from kit.cli.app import HOUSE, command
+from kit.cli.call import DEFAULT, Comp, holding, options, read, ready, say, suggest
 from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
 SEMI, EXPLAIN = "semi", "explain"
 
 
-@app.command()
+@command(panel=HOUSE, example="clean digits --yes")
 def clean(
     comp: Comp = DEFAULT,
     everything: Annotated[bool, typer.Option("--all", help="Finished runs too.")] = False,
@@ -39,7 +40,7 @@ def clean(
         suggest("all", comp)
 
 
-@app.command("bench")
+@command("bench", panel=HOUSE, example="bench digits")
 def bench_(
     comp: Annotated[
         str, typer.Argument(metavar="COMP", help="A competition; semi: ways to use unlabelled images; explain.")
@@ -103,7 +104,7 @@ def _bench_explain(data: Path | None) -> None:
     say(render_explain(found), describe_explain(found))
 
 
-@app.command()
+@command(panel=HOUSE, example="pretrain")
 def pretrain() -> None:
     """Rebuild the tiny CLIP and EfficientNetV2 of digits from rendered glyphs (minutes; not needed to use the kit)."""
     from kit.bench.pretrain import rebuild

@@ -1,4 +1,4 @@
-"""Commands on submissions at Kaggle: submit, submissions."""
+"""Commands on submissions: submission writes one, submit sends it, submissions lists what came of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, options, read, ready, say, suggest
+from kit.cli.app import KAGGLE, command
+from kit.cli.call import DEFAULT, Comp, ResultName, holding, options, read, ready, say, suggest
 from kit.core.errors import InputError
 from kit.core.names import ENSEMBLE
 
@@ -21,10 +22,28 @@ if TYPE_CHECKING:
 SLUG_REMEDY = 'slug = "..." in [competition] names the competition at Kaggle'
 
 
-@app.command()
+@command(panel=KAGGLE, example="submission digits probe")
+def submission(
+    comp: Comp = DEFAULT,
+    run: ResultName = ENSEMBLE,
+) -> None:
+    """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
+    from kit.kaggle.submission import make_submission
+    from kit.runs.train import find_trained
+
+    prepared = ready(read(comp))
+    with holding(prepared.competition):
+        result = find_trained(prepared, run)
+        path = make_submission(prepared, result)
+    say(str(path), {"file": str(path), "run": run, "cv": result.record.cv, "se": result.record.se})
+    facts = prepared.competition.facts
+    suggest(*(("submit", comp, run, "-m", path.stem) if facts.slug else ("leaderboard", comp)))
+
+
+@command(panel=KAGGLE, example='submit digits probe -m "linear probe" --wait')
 def submit(
     comp: Comp = DEFAULT,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = ENSEMBLE,
+    run: ResultName = ENSEMBLE,
     message: Annotated[str, typer.Option("--message", "-m", help="What Kaggle's list shows of it.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; send also what was sent before.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the score.")] = False,
@@ -97,7 +116,6 @@ def _send(
 def _find_package(prepared: Prepared, run: str) -> Package | None:
     """Return the newest file of a run, checked; None where the run is finished and has none."""
     from kit.core import terminal
-    from kit.core.names import ENSEMBLE
     from kit.kaggle.submission import find_row, is_of, pack_file
 
     command = prepared.competition.command
@@ -130,7 +148,6 @@ def _write_package(prepared: Prepared, run: str) -> Package:
 
 def _find_result(prepared: Prepared, run: str) -> Result | None:
     """Return the finished run, or the finished ensemble."""
-    from kit.core.names import ENSEMBLE
     from kit.runs.ensemble import find_ensemble, members_of
     from kit.runs.store import find_result, list_imported
 
@@ -200,7 +217,7 @@ def _score_locally(prepared: Prepared, comp: str, run: str) -> None:
     suggest("leaderboard", comp)
 
 
-@app.command()
+@command(panel=KAGGLE, example="submissions inf473v")
 def submissions(
     comp: Comp = DEFAULT,
     public_share: Annotated[

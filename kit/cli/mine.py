@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.call import Comp, app, holding, read, say, suggest
+from kit.cli.app import CURATE, command
+from kit.cli.call import Comp, holding, read, say, suggest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 MAX_CLASSES = 8  # classes with a column each; of more, the smallest and the largest are shown
 
 
-@app.command("mine")
+@command("mine", panel=CURATE, example="mine characters --write")
 def mine_(
     comp: Comp,
     write: Annotated[

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import app, say, suggest
+from kit.cli.app import TRAIN, command
+from kit.cli.call import say, suggest
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +20,7 @@ NARROW = 70  # characters, below which only names and sentences have room
 INDENT = "    "
 
 
-@app.command("models")
+@command("models", panel=TRAIN, example="models linear_probe")
 def models_(
     name: Annotated[str | None, typer.Argument(metavar="MODEL", help="One of them: every option it has.")] = None,
 ) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, options, read, ready, suggest
+from kit.cli.app import CURATE, command
+from kit.cli.call import DEFAULT, Comp, TimeLimit, holding, options, read, ready, suggest
 
 
-@app.command("prompts")
+@command("prompts", panel=CURATE, example="prompts digits --list crafted")
 def prompts_(
     comp: Comp = DEFAULT,
     encoder: Annotated[

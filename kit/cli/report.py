@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
+from kit.cli.app import LOOK, command
+from kit.cli.call import DEFAULT, Comp, holding, read, ready, say, suggest
 
 
-@app.command("report")
+@command("report", panel=LOOK, example="report digits --png")
 def report_(
     comp: Comp = DEFAULT,
     png: Annotated[bool, typer.Option("--png", help="Write every chart as a PNG too.")] = False,

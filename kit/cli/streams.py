@@ -44,11 +44,12 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
-    if sys.stdout is sys.__stdout__:  # else it was replaced on purpose
-        mine = io.BufferedWriter(Stdout(sys.stdout.fileno(), "w", closefd=False))
+    stdout = sys.stdout
+    if stdout is sys.__stdout__ and isinstance(stdout, io.TextIOWrapper):  # else it was replaced on purpose
+        bytes_out = io.BufferedWriter(Stdout(stdout.fileno(), "w", closefd=False))
         sys.stdout = io.TextIOWrapper(
-            mine, sys.stdout.encoding, "replace",
-            line_buffering=sys.stdout.line_buffering, write_through=sys.stdout.write_through,
+            bytes_out, stdout.encoding, "replace",
+            line_buffering=stdout.line_buffering, write_through=stdout.write_through,
         )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, read, ready, say, suggest
+from kit.cli.app import CURATE, command
+from kit.cli.call import DEFAULT, Comp, complete_result, holding, read, ready, say, suggest
 
 if TYPE_CHECKING:
     from kit.data.prepared import Prepared
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 SHOWN = 10  # labels named in the terminal
 
 
-@app.command("triage")
+@command("triage", panel=CURATE, example="triage digits")
 def triage_(
     comp: Comp = DEFAULT,
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Whose oof is asked; the ensemble's.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="Whose oof is asked; the ensemble's.", autocompletion=complete_result),
+    ] = None,
     exclude: Annotated[
         Path | None, typer.Option(help="A CSV of ids: measure what it is worth not to train on them.")
     ] = None,

@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import Comp, app, holding, read, ready, say, suggest
+from kit.cli.app import TRAIN, command
+from kit.cli.call import Comp, complete_run, holding, read, ready, say, suggest
 
 
-@app.command()
+@command(panel=TRAIN, example="tune digits probe --trials 20")
 def tune(
     comp: Comp,
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="The run; its table runs.RUN.search may say what is tried.")
+        str,
+        typer.Argument(
+            metavar="RUN", help="The run; its table runs.RUN.search may say what is tried.", autocompletion=complete_run
+        ),
     ],
     trials: Annotated[int, typer.Option(min=1, help="Settings to try, those of earlier calls among them.")] = 20,
     timeout: Annotated[

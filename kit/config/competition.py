@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from kit.config.data import Data, Facts, Listing, Source, Tree
+from kit.config.known import HOME
 from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining
 from kit.config.runs import Cores, PseudoPlan, Run
 from kit.config.strict import Table
@@ -39,7 +40,6 @@ __all__ = [
     "order_runs",
 ]
 
-HOME = Path(__file__).parents[1] / "competitions"
 # names of folders beside the runs'
 RESERVED = (ENSEMBLE, "bundle", "cache", "explain", "mined", "report", "triage", "tune", "unpacked")
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

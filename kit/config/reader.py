@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kit.config.competition import (
-    HOME,
     RESERVED,
     RUN_NAME,
     Competition,
@@ -32,6 +31,7 @@ from kit.config.competition import (
     Tree,
 )
 from kit.config.grid import expand_grids
+from kit.config.known import list_competitions
 from kit.core.errors import InputError, nearest, plain, some
 from kit.core.files import Workspace
 from kit.core.names import COMPETITION_FILE, MULTILABEL, PROGRAM
@@ -43,14 +43,6 @@ NESTED: dict[str, type[Table]] = {
     "hierarchy": Tree,
 }  # by pydantic's names
 UNION_TAGS = ("function", "list[", "str", "Listing")  # pydantic's names of what a value might have been
-
-
-def list_competitions(workspace: Workspace) -> dict[str, Path]:
-    """Return the known competitions by name: the kit's and those of the workspace, which win."""
-    found: dict[str, Path] = {}
-    for home in (HOME, workspace.root / "competitions"):
-        found |= {file.parent.name: file.parent for file in sorted(home.glob(f"*/{COMPETITION_FILE}"))}
-    return found
 
 
 def read_competition(

@@ -3,7 +3,8 @@
 import pytest
 
 from kit.config.competition import HOME, order_runs
-from kit.config.reader import list_competitions, read_competition
+from kit.config.known import list_competitions
+from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
 

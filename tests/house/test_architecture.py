@@ -13,7 +13,7 @@ HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
     "core": "shapes names errors files figures terminal arrays deadline stopwatch tensors",
     "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
-    "config": "grid strict toml data plans runs competition reader",
+    "config": "grid known strict toml data plans runs competition reader",
     "data": "digits images table audit folds sheet store prepared",
     "features": "transclip weights device encoders cache prompts neighbours",
     "models": "search model balance training copies heads networks classic options",
@@ -22,8 +22,8 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "curate": "look_alikes mining start triage words",
     "report": "board correlation explain page",
     "bench": "explain pretrain semi speed",
-    "cli": "call streams bundle correlation data decisions download everything explain fit house kaggle mine models "
-    "prompts report results triage tune",
+    "cli": "app completion call streams bundle correlation data decisions everything explain house kaggle leaderboard "
+    "mine models prompts report start train triage tune",
 }
 WINGS = list(ORDER)
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

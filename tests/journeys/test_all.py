@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kit.cli import hoist, main
+from kit.cli import main
+from kit.cli.app import hoist
 
 HOME = Path(__file__).parents[2]
 

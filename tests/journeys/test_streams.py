@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kit.cli.call import Group
+from kit.cli.app import Group
 from kit.core.errors import InputError
 
 HOME = Path(__file__).parents[2]

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from support.colours import lay_out, write_toml
 
-from kit.cli import blame, hoist, main
-from kit.cli.call import app, options, suggest
+from kit.cli import blame, main
+from kit.cli.app import app, hoist
+from kit.cli.call import options, suggest
 from kit.core import terminal
 from kit.core.errors import InputError, plain
 from kit.kaggle.submission.ledger import LedgerRow

@@ -13,8 +13,7 @@ from sklearn.metrics import pairwise_distances
 from support.networks import TOWERS, write_clip
 from typer.testing import CliRunner
 
-from kit.cli import hoist
-from kit.cli.call import app
+from kit.cli.app import app, hoist
 from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.data.prepared import Prepared, prepare

@@ -11,8 +11,7 @@ from PIL import Image
 from support.folders import write
 from typer.testing import CliRunner
 
-from kit.cli import hoist
-from kit.cli.call import app
+from kit.cli.app import app, hoist
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.prepared import Prepared, prepare

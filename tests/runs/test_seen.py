@@ -11,7 +11,7 @@ import pytest
 from support.colours import lay_out, write_toml
 
 from kit.cli import main
-from kit.cli.results import _follow_leaderboard
+from kit.cli.leaderboard import _follow_leaderboard
 from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.files import Workspace, read_json

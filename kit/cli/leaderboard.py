@@ -1,4 +1,4 @@
-"""Commands on results: submission, leaderboard, verify."""
+"""Commands on finished runs: leaderboard, verify."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, app, holding, make_board, read, ready, say, suggest
+from kit.cli.app import LOOK, command
+from kit.cli.call import DEFAULT, Comp, complete_result, holding, make_board, read, ready, say, suggest
 from kit.core.errors import InputError, nearest
 from kit.core.names import ENSEMBLE
 
@@ -15,29 +16,14 @@ if TYPE_CHECKING:
     from kit.runs.store import Result
 
 
-@app.command()
-def submission(
-    comp: Comp = DEFAULT,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, or the ensemble.")] = ENSEMBLE,
-) -> None:
-    """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
-    from kit.kaggle.submission import make_submission
-    from kit.runs.train import find_trained
-
-    prepared = ready(read(comp))
-    with holding(prepared.competition):
-        result = find_trained(prepared, run)
-        path = make_submission(prepared, result)
-    say(str(path), {"file": str(path), "run": run, "cv": result.record.cv, "se": result.record.se})
-    facts = prepared.competition.facts
-    suggest(*(("submit", comp, run, "-m", path.stem) if facts.slug else ("leaderboard", comp)))
-
-
-@app.command("leaderboard")
+@command("leaderboard", panel=LOOK, example="leaderboard digits --per-class probe")
 def leaderboard_(
     comp: Comp = DEFAULT,
     per_class: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Show one run class by class in place of all runs.")
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Show one run class by class in place of all runs.", autocompletion=complete_result
+        ),
     ] = None,
 ) -> None:
     """Compare the finished runs: CV +- SE, paired tests, local and Kaggle scores; or one of them class by class."""
@@ -59,7 +45,6 @@ def leaderboard_(
 
 def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) -> tuple[str, ...]:
     """Return what the finished runs still lack: an ensemble, its CSV, the CSV's score at Kaggle, or the report."""
-    from kit.core.names import ENSEMBLE
     from kit.kaggle.submission import is_of, read_ledger
 
     names, rows = {result.name for result in results}, read_ledger(prepared.competition)
@@ -92,7 +77,7 @@ def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[
     return render_classes(prepared, found[run], scores, terminal.out.width), document
 
 
-@app.command("verify")
+@command("verify", panel=LOOK, example="verify digits")
 def verify_(comp: Comp = DEFAULT) -> None:
     """Re-derive folds, oof and the provenance of pseudo labels; a leak is named, exit code 1."""
     from kit.core import terminal

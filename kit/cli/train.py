@@ -7,14 +7,18 @@ from typing import Annotated
 
 import typer
 
-from kit.cli.call import DEFAULT, Comp, TimeLimit, app, holding, read, ready, say, suggest
+from kit.cli.app import TRAIN, command
+from kit.cli.call import DEFAULT, Comp, TimeLimit, complete_run, holding, read, ready, say, suggest
 from kit.core.errors import InputError, MissingWeights
 
 
-@app.command()
+@command(panel=TRAIN, example="train digits probe")
 def train(
     comp: Comp = DEFAULT,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Runs or grids; all runs by default.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Runs or grids; all runs by default.", autocompletion=complete_run),
+    ] = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
@@ -37,9 +41,9 @@ def train(
     suggest("leaderboard", comp)
 
 
-@app.command("import")
+@command("import", panel=TRAIN, example="import digits theirs --oof oof.csv --test test.csv")
 def import_(
-    comp: Annotated[str, typer.Argument(metavar="COMP")],
+    comp: Comp,
     name: Annotated[str, typer.Argument(help="Name of the member.")],
     oof: Annotated[Path, typer.Option(help="Oof predictions: id, then one column per class (CSV or parquet).")],
     test: Annotated[Path, typer.Option(help="Test predictions in the same form.")],
@@ -55,7 +59,7 @@ def import_(
     suggest("ensemble", comp)
 
 
-@app.command("ensemble")
+@command("ensemble", panel=TRAIN, example="ensemble digits")
 def ensemble_(comp: Comp = DEFAULT) -> None:
     """Learn temperatures and weights on oof predictions; the score is nested."""
     from kit.runs.ensemble import ensemble, list_weights

@@ -1,0 +1,111 @@
+"""Commands that begin a competition: new, from a folder of images; download, from Kaggle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kit.cli.app import START, command
+from kit.cli.call import REPOSITORY, complete_comp, options, read, say, suggest
+from kit.core.errors import InputError
+
+if TYPE_CHECKING:
+    from kit.curate.start.layout import Layout
+
+
+@command(panel=START, example="new flowers --data photos.zip")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new competition.")],
+    data: Annotated[Path, typer.Option(help="A folder of images, or a zip or tar of one.")],
+    slug: Annotated[str | None, typer.Option(help="Kaggle's slug or URL.")] = None,
+) -> None:
+    """Infer the layout of a folder of images; write competition.toml and a first prompt list."""
+    from kit.curate.start import check_competition_name, infer_layout
+
+    home = _home()
+    check_competition_name(name, home)
+    layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
+    file = _write_draft(name, layout, home, slug)
+    say(str(file.parent), {"competition": name, "file": str(file)})
+    suggest("all", name)
+
+
+@command(panel=START, example="download inf473v-2023-challenge-v2")
+def download(
+    comp: Annotated[
+        str,
+        typer.Argument(
+            metavar="COMP", help="Kaggle's slug or address, or a competition's name.", autocompletion=complete_comp
+        ),
+    ],
+) -> None:
+    """Fetch a competition's files from Kaggle, unpack them safely and write its competition.toml."""
+    from kit.config.known import list_competitions
+    from kit.core import terminal
+    from kit.core.files import Workspace
+    from kit.core.names import COMPETITION_FILE
+    from kit.curate.start import check_competition_name, infer_layout
+    from kit.kaggle.client.slug import read_slug
+
+    if comp in list_competitions(Workspace(options.workspace)):
+        competition = read(comp)
+        if not competition.facts.slug:
+            raise InputError(
+                f"{comp} is a practice competition: there is nothing to download (no slug in its {COMPETITION_FILE})"
+            )
+        name, slug, folder, home = comp, read_slug(competition.facts.slug), competition.root, competition.folder.parent
+    else:
+        slug = name = read_slug(comp)
+        home = _home()
+        check_competition_name(name, home)
+        folder = options.workspace / "data" / name
+    n_files = _fetch(slug, folder)
+    file = home / name / COMPETITION_FILE
+    if file.exists():
+        terminal.note(f"{file} is there already and left as it is")
+    else:
+        _write_draft(name, infer_layout(folder), home, slug)
+    say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
+    suggest("all", name)
+
+
+def _home() -> Path:
+    """Return the folder of new competitions: the kit's own, or that of another workspace."""
+    from kit.config.known import HOME
+
+    return HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
+
+
+def _write_draft(name: str, layout: Layout, home: Path, slug: str | None) -> Path:
+    """Write a competition.toml, say what was inferred, and return the file."""
+    from kit.core import terminal
+    from kit.core.files import Workspace
+    from kit.core.names import COMPETITION_FILE
+    from kit.curate.start import check_readable, describe_layout, write_competition
+
+    workspace = Workspace(options.workspace)
+    terminal.err.print(describe_layout(layout))
+    file = write_competition(name, layout, home, slug, workspace) / COMPETITION_FILE
+    check_readable(name, workspace)
+    terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
+    return file
+
+
+def _fetch(slug: str, folder: Path) -> int:
+    """Download and unpack what is not there; return the number of files fetched."""
+    from kit.core import terminal
+    from kit.core.files import hold
+    from kit.kaggle.client.download import download_data
+    from kit.kaggle.client.session import Kaggle
+
+    if folder.is_dir():
+        terminal.note(f"{folder} is there already, nothing is downloaded; remove it to fetch it again")
+        return 0
+    with Kaggle(slug) as kaggle, hold(folder.with_name(f".{folder.name}.download"), terminal.warn):
+        if folder.is_dir():  # another call fetched it while this one waited
+            return 0
+        n_files = download_data(kaggle, folder)
+    terminal.stage("download", f"{n_files:,} files in {folder}")
+    return n_files
