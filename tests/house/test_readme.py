@@ -18,7 +18,8 @@ import typer
 from support.colours import lay_out, write_toml
 from support.kaggle_site import point_at, read_solution
 
-from kit.cli import app, hoist, main
+from kit.cli import main
+from kit.cli.app import app, hoist
 from kit.config import data as data_tables
 from kit.config import plans
 from kit.config import runs as run_tables
