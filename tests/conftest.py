@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import os
 
-from support.colours import RUNS, lay_out, write_toml
-
+os.environ["OMP_NUM_THREADS"] = "1"  # before any library is loaded: tests share the cores, and sums keep one order
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist is told 80; the kit's own width of a pipe is what is tested
 
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.channels import LISTED, TESTED, THREE_FOLDS, make_by_chance, make_by_turns
+from support.colours import EMBEDDED, FOREST_AND_SVM, N_IMAGES, RUNS, lay_out, write_toml
 from support.folders import touch, write
+from support.pools import make_half_grey
+from support.tiles import make_tiles
 
 from kit.cli.call import options
 from kit.config.competition import Competition
 from kit.config.reader import read_competition
 from kit.core import terminal
+from kit.core.deadline import set_deadline
 from kit.core.files import Workspace
+from kit.data.images import Pool
+from kit.data.prepared import Prepared, prepare
 from kit.kaggle.client import session
 from kit.kaggle.client.credentials import child_environment
+from kit.runs.fit.crossval import crossval
+from kit.runs.store import Result
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real Kaggle, whatever it forgets
@@ -31,9 +40,11 @@ session.child_environment = lambda given: child_environment(given) | {"PYTHONPAT
 
 
 @pytest.fixture(autouse=True)
-def _heard() -> None:
-    """Let every test be heard, and in words: a command called with --quiet or --json would change those after it."""
+def _from_anew() -> Iterator[None]:
+    """Let every test be heard, in words and without haste: --quiet, --json or a time limit would change later ones."""
     terminal.err.quiet, options.json = False, False
+    yield
+    set_deadline(None)
 
 
 @pytest.fixture
@@ -48,6 +59,58 @@ def colours(tmp_path: Path) -> Callable[..., Competition]:
         return read_competition("colours", Workspace(tmp_path), changes)
 
     return make
+
+
+@pytest.fixture
+def prepared(colours: Callable[..., Competition]) -> Prepared:
+    """The competition `colours`, ready."""
+    return prepare(colours())
+
+
+@pytest.fixture
+def trained(colours: Callable[..., Competition]) -> tuple[Prepared, Result]:
+    """The competition `colours` with two light runs, and the result of one."""
+    prepared = prepare(colours(FOREST_AND_SVM))
+    return prepared, crossval(prepared, "svm")
+
+
+@pytest.fixture
+def embedded(colours: Callable[..., Competition]) -> Callable[..., Competition]:
+    """Return a function that makes `colours` with embeddings; other keys of [data] and [mining] may be given."""
+
+    def make(runs: str, rest: str = "", data: str = EMBEDDED) -> Competition:
+        competition = colours(runs, rest=rest, data=data)
+        np.save(competition.root / "embeddings.npy", np.random.default_rng(0).normal(size=(N_IMAGES, 8)))
+        return competition
+
+    return make
+
+
+@pytest.fixture
+def paints(tmp_path: Path) -> tuple[Prepared, Result]:
+    """Pictures whose channels are bright by chance, and a trained run."""
+    prepared = make_by_chance(tmp_path, more='hierarchy = "/"')
+    return prepared, crossval(prepared, "forest")
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Result]:
+    """Pictures whose channels are bright by turns, in groups, and a trained run."""
+    data, table = LISTED + TESTED + 'hierarchy = "/"', "id,label,g\n{id},{labels},{group}"
+    prepared = make_by_turns(tmp_path_factory.mktemp("several"), table, THREE_FOLDS, data)
+    return prepared, crossval(prepared, "forest")
+
+
+@pytest.fixture(scope="session")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Pictures of up to three coloured tiles, and embeddings of them."""
+    return make_tiles(tmp_path_factory.mktemp("tiles"))
+
+
+@pytest.fixture
+def half_grey(tmp_path: Path) -> Pool:
+    """Images of two classes; the first twelve are grey, the last eight coloured."""
+    return make_half_grey(tmp_path)
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from kit.bench import bench_explain, describe_explain, explain, render_explain
@@ -16,16 +14,6 @@ from kit.bench.explain import half_of, mass_share, plant, randomise
 from kit.cli import main
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

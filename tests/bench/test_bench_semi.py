@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import shutil
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +20,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, recall_score
-from threadpoolctl import threadpool_limits
 
 from kit.bench import Measurement, bench, bench_semi, compare_with_baseline, render_semi, semi
 from kit.cli import main
@@ -37,16 +40,6 @@ RUNS = {
     *("labels_only", "labels_only_mobilenet", "self_training", "label_spreading"),
     *("plain", "smooth", "smooth_mobilenet", "recommended"),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spare tiny fits the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -332,3 +325,28 @@ def test_speed_compares_the_store_with_files_and_refuses_a_pool_without_images(c
     empty = Pool(nothing, nothing, nothing, nothing, nothing, prepared.classes, Path(), Path())
     with pytest.raises(InputError, match="no image to measure with"):
         bench(dataclasses.replace(prepared, pool=empty))
+
+
+def test_bench_semi_waits_for_another_that_holds_its_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(semi, "SETTINGS", (semi.PhotoSetting("photos", 3),))
+    monkeypatch.setattr(semi, "_read_photos", lambda *_: None)
+    (tmp_path / "photos").mkdir()
+    home = tmp_path / "runs" / "bench-semi"
+    home.mkdir(parents=True)
+    with open(home / ".lock", "w", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        second = threading.Thread(target=semi.bench_semi, args=(tmp_path, Workspace(tmp_path), ()))
+        second.start()
+        time.sleep(0.3)
+        assert second.is_alive()
+        fcntl.flock(held, fcntl.LOCK_UN)
+    second.join(10)
+    assert not second.is_alive() and "waiting for it to end" in capsys.readouterr().err
+
+
+def test_a_folder_of_photos_may_have_quotes_and_backslashes_in_its_name(tmp_path, data):
+    odd = tmp_path / 'of "mine" \\ née'
+    shutil.copytree(data / "train", odd / "trashnet")
+    with pytest.raises(InputError) as refused:  # its files are empty
+        semi._read_photos(odd, semi.PhotoSetting("trashnet", 1), Workspace(tmp_path / "home"))
+    assert str(odd) in str(refused.value)

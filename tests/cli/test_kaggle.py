@@ -8,29 +8,14 @@ import json
 import sys
 
 import pytest
-from support.kaggle_server import SIGNATURE, Fault
-from support.kaggle_site import SLUG, Site
+from support.command import flat
+from support.kaggle_server import Fault
+from support.kaggle_site import SLUG, below
 
 from kit.cli import main
 from kit.kaggle.client.session import Kaggle
 
 FEW_TREES = ["--set", "runs.forest.n_trees=5", "--set", "runs.extra_trees.n_trees=5"]
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
-
-
-def data_of(workspace) -> dict[str, bytes]:
-    root = workspace / "data" / "colours"
-    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
-
-
-@pytest.fixture
-def fresh(site, tmp_path, capsys) -> Site:
-    """A workspace with nothing in it, and a Kaggle that offers the competition's data."""
-    site.server.pack(data_of(site.workspace))
-    return Site(tmp_path / "fresh", site.server, capsys)
 
 
 def test_download_all_submit_and_leaderboard_follow_one_another(fresh, monkeypatch):
@@ -145,13 +130,6 @@ def test_a_passed_deadline_is_warned_of(site):
     assert code == 0 and "the deadline has passed" in err
 
 
-def test_a_submission_that_cannot_be_scored_tells_kaggles_reason(site):
-    site.server.solution["extra"] = "red"
-    code, _, err = site("submit", "colours", "--yes", "--wait")
-    assert code == 2 and "Submission must have 10 rows, found 9" in err
-    assert site.ledger[0]["status"] == "ERROR"
-
-
 def test_a_lost_answer_costs_no_second_slot_and_the_next_call_finds_what_arrived(site):
     site.server.fail("CreateSubmission", Fault("cut", is_obeyed=True))
     site.server.fail("ListSubmissions", None, *[503] * 12)
@@ -188,23 +166,6 @@ def test_submissions_made_by_hand_are_found(site):
     assert second["file"] == "mine.csv" and second["run"] == "" and second["status"] == "ERROR"
 
 
-def test_no_key_and_no_signed_address_is_shown_or_stored(site, fresh, monkeypatch):
-    key = next(iter(site.server.keys.values()))
-    monkeypatch.setenv("VERBOSE", "true")
-    said = [fresh("download", SLUG), site("submit", "colours", "--yes", "-m", "m")]
-    site.server.fail("PUT", *[403] * 4)
-    said.append(site("submit", "colours", "svm", "--yes"))
-    site.server.keys["ada"] = "another"
-    said.append(site("submissions", "colours"))
-    shown = " ".join(text for _, *texts in said for text in texts)
-    stored = [
-        path.read_bytes() for root in (site.workspace, fresh.workspace) for path in root.rglob("*.*") if path.is_file()
-    ]
-    assert [code for code, *_ in said] == [0, 0, 1, 2]
-    for secret in (key, SIGNATURE, SIGNATURE.partition("=")[2]):
-        assert secret not in shown and not any(secret.encode() in data for data in stored)
-
-
 def test_practice_competitions_are_scored_here(trained_workspace, tmp_path, monkeypatch, capsys, colours):
     colours()
     for arguments in (["all", "colours", "--quiet"], ["submit", "colours"]):
@@ -222,39 +183,34 @@ def test_what_is_left_of_kaggles_environment_cannot_reach_the_real_site(site, mo
     assert code == 1 and "127.0.0.1:9" in err and not site.server.calls
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "said"),
-    [
-        (400, 2, "bad request (400)"),
-        (401, 2, "rejected the key of the environment variables"),
-        (403, 2, "rules are not accepted"),
-        (404, 2, "not found (404)"),
-        (409, 1, "conflict (409)"),
-        (413, 1, "Kaggle answered 413"),
-        (429, 1, "too many requests (429)"),
-        (500, 1, "failure of its own (500)"),
-        (503, 1, "failure of its own (503)"),
-        ("html", 1, "a web page, not data"),
-        ("cut", 1, "connection was cut"),
-        ("half", 1, "connection was cut"),
-    ],
-)
-def test_each_failure_of_a_read_has_its_message_and_exit_code(site, status, code, said):
-    site.server.fail("GetSubmissionLimits", *[status] * 4)
-    got, _, err = site("submit", "colours", "--yes")
-    assert (got, said in flat(err)) == (code, True), err
-    assert not site.server.submissions
+def test_a_dry_run_writes_the_file_and_its_help_says_so(site):
+    assert site("submit", "colours", "forest", "--dry-run")[0] == 0
+    assert (site.workspace / "submissions/colours/002_forest.csv").is_file() and not site.server.uploads
+    assert "a run that has no file gets one" in flat(site("submit", "--help")[1].replace("│", ""))
 
 
-def test_no_credentials_end_with_how_to_get_them(site, monkeypatch):
-    monkeypatch.delenv("KAGGLE_USERNAME")
-    monkeypatch.delenv("KAGGLE_KEY")
-    code, _, err = site("submit", "colours", "--yes")
-    assert code == 2 and "no Kaggle credentials found; make a token at" in err
+def test_a_team_without_submissions_is_told_so(site):
+    code, out, _ = site("submissions", "colours")
+    assert code == 0 and "submissions: none made yet" in out and "status" not in out
 
 
-def test_a_rejected_token_is_named_and_so_is_what_it_hides(site, monkeypatch):
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired0000")
-    code, _, err = site("submissions", "colours")
-    assert code == 2 and "rejected the token of the environment variable KAGGLE_API_TOKEN" in err
-    assert "it hides the environment variables KAGGLE_USERNAME and KAGGLE_KEY" in err and "expired0000" not in err
+def test_reading_the_leaderboard_leaves_the_data_alone(site):
+    kept = site.workspace / "data" / f"{SLUG}.zip"
+    kept.write_bytes(b"the competition's data")
+    before = below(site.workspace / "data")
+    assert site("submissions", "colours")[0] == 0
+    assert below(site.workspace / "data") == before
+
+
+def test_cv_and_both_scores_and_their_correlation_are_shown_for_every_submission(site):
+    site.server.shows_private, site.server.pending_looks, site.server.limit = True, 0, 9
+    for run in ("ensemble", "svm", "forest", "svm", "forest"):
+        assert site("submit", "colours", run, "--yes", "-m", run)[0] == 0
+    code, out, _ = site("submissions", "colours", "--json")
+    said = json.loads(out)
+    assert code == 0 and [row["run"] for row in said["submissions"]] == ["ensemble", "svm", "forest", "svm", "forest"]
+    assert all(row["cv"] and row["public"] and row["private"] for row in said["submissions"])
+    assert said["correlation"]["n"] == said["private_correlation"]["n"] == 5
+    assert said["limits"]["left"] == 4 and said["place"]["place"] == 1 and said["picks"][0]["why"].startswith("best CV")
+    out = flat(site("submissions", "colours")[1])
+    assert "CV and private score of 5 submissions" in out and "4 left today" in out and "place 1 with 1.00000" in out

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
-import subprocess
 import sys
-import zipfile
 from io import BytesIO
-from pathlib import Path
 
 import pytest
-from support.kaggle_server import SIGNATURE, Fault
-from support.kaggle_site import SLUG, Site, WarmKaggle
+from support.command import flat
+from support.kaggle_server import SIGNATURE, STATUSES
+from support.kaggle_site import SLUG, Site, below
 
-from kit.kaggle.bundle import read_bundle
-from kit.kaggle.client.failures import KaggleFailure
-
-STATUSES = (400, 401, 403, 404, 409, 413, 429, 500, 503)
 FILES = {"train/cat/1.png": b"1", "train/dog/2.png": b"2"}
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
-
-
-def below(folder: Path) -> dict[str, bytes]:
-    """Return the files below a folder but for locks."""
-    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and "lock" not in file.name}
 
 
 def take_slug(site: Site) -> None:
@@ -57,44 +39,11 @@ def test_a_submit_that_is_refused_writes_no_file_for_a_run_without_one(site, mon
     assert below(site.workspace / "submissions") == before
 
 
-def test_a_dry_run_writes_the_file_and_its_help_says_so(site):
-    assert site("submit", "colours", "forest", "--dry-run")[0] == 0
-    assert (site.workspace / "submissions/colours/002_forest.csv").is_file() and not site.server.uploads
-    assert "a run that has no file gets one" in flat(site("submit", "--help")[1].replace("│", ""))
-
-
 @pytest.mark.parametrize("command", ["submit", "submissions"])
 def test_neither_slug_nor_solution_is_said_to_be_neither(site, command):
     take_slug(site)
     code, _, err = site(command, "colours")
     assert code == 2 and "colours has neither slug nor solution; slug =" in flat(err) and not site.server.calls
-
-
-def test_a_team_without_submissions_is_told_so(site):
-    code, out, _ = site("submissions", "colours")
-    assert code == 0 and "submissions: none made yet" in out and "status" not in out
-
-
-def test_reading_the_leaderboard_leaves_the_data_alone(site):
-    kept = site.workspace / "data" / f"{SLUG}.zip"
-    kept.write_bytes(b"the competition's data")
-    before = below(site.workspace / "data")
-    assert site("submissions", "colours")[0] == 0
-    assert below(site.workspace / "data") == before
-
-
-def test_cv_and_both_scores_and_their_correlation_are_shown_for_every_submission(site):
-    site.server.shows_private, site.server.pending_looks, site.server.limit = True, 0, 9
-    for run in ("ensemble", "svm", "forest", "svm", "forest"):
-        assert site("submit", "colours", run, "--yes", "-m", run)[0] == 0
-    code, out, _ = site("submissions", "colours", "--json")
-    said = json.loads(out)
-    assert code == 0 and [row["run"] for row in said["submissions"]] == ["ensemble", "svm", "forest", "svm", "forest"]
-    assert all(row["cv"] and row["public"] and row["private"] for row in said["submissions"])
-    assert said["correlation"]["n"] == said["private_correlation"]["n"] == 5
-    assert said["limits"]["left"] == 4 and said["place"]["place"] == 1 and said["picks"][0]["why"].startswith("best CV")
-    out = flat(site("submissions", "colours")[1])
-    assert "CV and private score of 5 submissions" in out and "4 left today" in out and "place 1 with 1.00000" in out
 
 
 @pytest.mark.parametrize("kind", [*STATUSES, "cut", "hang", "html"])
@@ -125,70 +74,63 @@ def test_each_failure_of_a_download_has_its_exit_code_and_the_next_call_does_it(
     assert (tmp_path / "fresh/data" / SLUG / "train/cat/1.png").read_bytes() == b"1"
 
 
-def test_a_client_made_to_talk_and_a_log_of_everything_show_no_key_and_no_signed_address(
-    kaggle, kaggle_home, tmp_path, caplog
-):
-    caplog.set_level(logging.DEBUG)
-    (file := tmp_path / "001_x.csv").write_text("id,label\n3,cat\n")
-    session = WarmKaggle(kaggle.slug, kaggle.environment(tmp_path / "home"))
-    session.environment |= {"VERBOSE": "1", "TMPDIR": str(tmp_path)}  # what it is never given otherwise
-    with session:
-        session.write("submit", slug=kaggle.slug, file=str(file), message="m")
-        kaggle.fail("CreateSubmission", Fault(500, said="see http://localhost/upload/b?" + SIGNATURE))
-        with pytest.raises(KaggleFailure) as refused:
-            session.write("submit", slug=kaggle.slug, file=str(file), message="m")
-        session._child.process.kill()
-        with pytest.raises(KaggleFailure) as died:
-            session.read("limits", slug=kaggle.slug)
-        session._end()
-    said = f"{refused.value} {died.value} {caplog.text}"
-    stored = b"".join(below(tmp_path).values())
-    for secret in (next(iter(kaggle.keys.values())), SIGNATURE, SIGNATURE.partition("=")[2]):
-        assert secret not in said and secret.encode() not in stored
-    assert "the client ended without an answer" in said
+def test_a_submission_that_cannot_be_scored_tells_kaggles_reason(site):
+    site.server.solution["extra"] = "red"
+    code, _, err = site("submit", "colours", "--yes", "--wait")
+    assert code == 2 and "Submission must have 10 rows, found 9" in err
+    assert site.ledger[0]["status"] == "ERROR"
 
 
-@pytest.fixture
-def bundled(site) -> Path:
-    """The folder of a bundle."""
-    code, out, _ = site("bundle", "colours", "svm", "--owner", "ada", "--json")
-    assert code == 0
-    return Path(json.loads(out)["folder"])
+def test_no_key_and_no_signed_address_is_shown_or_stored(site, fresh, monkeypatch):
+    key = next(iter(site.server.keys.values()))
+    monkeypatch.setenv("VERBOSE", "true")
+    said = [fresh("download", SLUG), site("submit", "colours", "--yes", "-m", "m")]
+    site.server.fail("PUT", *[403] * 4)
+    said.append(site("submit", "colours", "svm", "--yes"))
+    site.server.keys["ada"] = "another"
+    said.append(site("submissions", "colours"))
+    shown = " ".join(text for _, *texts in said for text in texts)
+    stored = [
+        path.read_bytes() for root in (site.workspace, fresh.workspace) for path in root.rglob("*.*") if path.is_file()
+    ]
+    assert [code for code, *_ in said] == [0, 0, 1, 2]
+    for secret in (key, SIGNATURE, SIGNATURE.partition("=")[2]):
+        assert secret not in shown and not any(secret.encode() in data for data in stored)
 
 
-def test_a_limit_that_is_none_names_its_own_option(site):
-    code, _, err = site("bundle", "colours", "svm", "--limit", "9x")
-    assert code == 2 and "--limit '9x': write 9h" in flat(err) and "--time-limit" not in err
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (400, 2, "bad request (400)"),
+        (401, 2, "rejected the key of the environment variables"),
+        (403, 2, "rules are not accepted"),
+        (404, 2, "not found (404)"),
+        (409, 1, "conflict (409)"),
+        (413, 1, "Kaggle answered 413"),
+        (429, 1, "too many requests (429)"),
+        (500, 1, "failure of its own (500)"),
+        (503, 1, "failure of its own (503)"),
+        ("html", 1, "a web page, not data"),
+        ("cut", 1, "connection was cut"),
+        ("half", 1, "connection was cut"),
+    ],
+)
+def test_each_failure_of_a_read_has_its_message_and_exit_code(site, status, code, said):
+    site.server.fail("GetSubmissionLimits", *[status] * 4)
+    got, _, err = site("submit", "colours", "--yes")
+    assert (got, said in flat(err)) == (code, True), err
+    assert not site.server.submissions
 
 
-def test_what_kaggles_image_lacks_is_said_to_be_assumed_and_can_be_named(site, bundled):
-    assert "is assumed to lack" in (bundled / "requirements.txt").read_text()
-    code, out, err = site("bundle", "colours", "svm", "--lacks", "scikit-learn", "--json")
-    wanted = json.loads(out)["wanted"]
-    assert code == 0 and [name.partition("==")[0] for name in wanted] == ["scikit-learn"]
-    assert "said: Kaggle's image lacks scikit-learn==" in flat(err)
-    assert (bundled / "requirements.txt").read_text().splitlines()[1:] == wanted
-    code, _, err = site("bundle", "colours", "svm", "--lacks", "scikit-lern")
-    assert code == 2 and "--lacks scikit-lern: is not installed here" in flat(err) and "scikit-learn" in flat(err)
+def test_no_credentials_end_with_how_to_get_them(site, monkeypatch):
+    monkeypatch.delenv("KAGGLE_USERNAME")
+    monkeypatch.delenv("KAGGLE_KEY")
+    code, _, err = site("submit", "colours", "--yes")
+    assert code == 2 and "no Kaggle credentials found; make a token at" in err
 
 
-def test_kaggles_own_client_uploads_the_bundle_and_pushes_its_notebook(site, bundled, kaggle_home, tmp_path):
-    given = site.server.environment(kaggle_home) | {"TMPDIR": str(tmp_path)}
-    client = [sys.executable, "-P", "-c", "from kaggle.cli import main; main()"]
-    for command in (["datasets", "create", "-p", str(bundled), "-r", "zip"], ["kernels", "push", "-p", str(bundled)]):
-        done = subprocess.run([*client, *command], env=given, capture_output=True, text=True)
-        assert (done.returncode == 0 and "being created" in done.stdout) or "successfully pushed" in done.stdout, done
-        assert "does not resolve" not in done.stdout, "title and id must agree"
-    kernel, dataset = site.server.kernels[0], site.server.datasets[0]
-    assert not kernel.get("enableInternet") and kernel["competitionDataSources"] == [SLUG]
-    assert kernel["datasetDataSources"] == [f"{dataset['ownerSlug']}/{dataset['slug']}"] and dataset["isPrivate"]
-    arrived = tmp_path / "arrived"  # as Kaggle unpacks it
-    for token in (file["token"] for file in dataset["files"]):
-        upload = site.server.uploads[token]
-        if upload["file"].endswith(".zip"):
-            zipfile.ZipFile(BytesIO(upload["data"])).extractall(arrived / upload["file"].removesuffix(".zip"))
-        else:
-            arrived.mkdir(exist_ok=True)
-            (arrived / upload["file"]).write_bytes(upload["data"])
-    assert read_bundle(arrived).competition == "colours"
-    shutil.rmtree(arrived)
+def test_a_rejected_token_is_named_and_so_is_what_it_hides(site, monkeypatch):
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_expired0000")
+    code, _, err = site("submissions", "colours")
+    assert code == 2 and "rejected the token of the environment variable KAGGLE_API_TOKEN" in err
+    assert "it hides the environment variables KAGGLE_USERNAME and KAGGLE_KEY" in err and "expired0000" not in err

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
 from PIL import Image
 
 from kit.config.reader import read_competition
@@ -19,15 +16,6 @@ from kit.runs.verify import verify
 CLASSES = ("bird", "fish", "fungus", "insect", "mammal", "plant", "reptile", "spider")
 SIZES = (16, 12, 8, 4, 4, 4, 4, 4)  # of the classes in train/
 TINY = ("pretrained=false", "image_size=32", "epochs=1", "batch_size=16")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def lay_out(root: Path) -> None:

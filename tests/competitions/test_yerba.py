@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from kit.config.reader import read_competition
@@ -21,15 +19,6 @@ PATHS = ("Cans/Slim/Cranpom", "Cans/Slim/Peach", "Bottles/Glass", "No Yerb")
 CLASSES = ("Bottles", "Bottles/Glass", "Cans", "Cans/Slim", "Cans/Slim/Cranpom", "Cans/Slim/Peach", "No Yerb")
 N_IMAGES = 48
 TINY = ("pretrained=false", "image_size=32", "epochs=1", "batch_size=16")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def labels_of(i: int) -> list[str]:

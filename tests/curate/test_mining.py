@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +54,8 @@ n = 2
 model = "linear_probe"
 encoder = "given"
 """
+MINING = '[mining]\nexemplars = {exemplars}\nencoder = "given"\nthreshold = -1.0\nthresholds = [-1.0]'
+TWO = '{ blue = "00019", green = "00020" }'
 
 
 def lay_out(root):
@@ -92,6 +97,20 @@ def refusal(competition):
     with pytest.raises(InputError) as refused:
         mine_labels(competition)
     return str(refused.value)
+
+
+@pytest.fixture
+def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that runs one command in this process and gives all it says."""
+
+    def call(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path)])
+        with pytest.raises(SystemExit):
+            main()
+        said = capsys.readouterr()
+        return " ".join((said.out + said.err).split())
+
+    return call
 
 
 def test_each_image_gets_the_class_of_its_nearest_exemplar(animals):
@@ -319,3 +338,36 @@ def test_the_command_shows_the_sweep(animals, tmp_path, monkeypatch, capsys, jso
         assert document["labels"] == str(tmp_path / "data" / "animals" / "mined.csv")
     else:
         assert "none of these" in said.out and "cat" in said.out
+
+
+def test_mined_labels_that_nothing_would_read_are_refused_before_the_work(embedded, kit, tmp_path):
+    embedded("", MINING.format(exemplars=TWO))
+    said = kit("mine", "colours", "--write")
+    assert 'labeled = { csv = "mined.csv", images = "unlabeled" } and labels_are_mined = true' in said
+    assert not (tmp_path / "runs" / "colours" / "mined").exists()
+
+
+def test_a_missing_csv_of_exemplars_is_a_matter_of_mining(embedded):
+    with pytest.raises(InputError, match=r"\[mining\] exemplars = 'shown\.csv': 'shown\.csv' is not in"):
+        mine_labels(embedded("", MINING.format(exemplars='"shown.csv"')))
+
+
+def test_exemplars_without_embeddings_name_the_key_that_asks_for_them(embedded):
+    competition = embedded("", MINING.format(exemplars=TWO), data="")
+    with pytest.raises(InputError, match=r'\[mining\] encoder = "given" \(the default\).*name an encoder'):
+        mine_labels(competition)
+
+
+def test_a_score_on_mined_labels_is_called_agreement_wherever_it_is_printed(embedded, kit):
+    competition = embedded('[runs.probe]\nmodel = "linear_probe"\nencoder = "given"', MINING.format(exemplars=TWO))
+    names = sorted(path.stem for path in (competition.root / "unlabeled").iterdir())
+    (competition.root / "pool.csv").write_text("\n".join(["id", *names]))
+    np.save(competition.root / "embeddings.npy", np.random.default_rng(0).normal(size=(len(names), 8)))
+    toml = competition.folder / "competition.toml"
+    text, listing = toml.read_text(), '{{ csv = "{}.csv", images = "unlabeled" }}'
+    text = text.replace('labeled = "train"\nun', f"labels_are_mined = true\nlabeled = {listing.format('mined')}\nun")
+    text = text.replace('unlabeled = "unlabeled"', f"unlabeled = {listing.format('pool')}")
+    toml.write_text(re.sub("(test|sample_submission|solution) = .*", "", text))
+    kit("mine", "colours", "--write")
+    said = kit("train", "colours") + kit("ensemble", "colours")
+    assert said.count("agreement 0.") + said.count("agreement 1.") >= 3 and "CV" not in said

@@ -1,5 +1,7 @@
 """The first competition.toml: read back by what reads competitions, and accepted by every model."""
 
+from __future__ import annotations
+
 import io
 import tomllib
 from pathlib import Path
@@ -9,14 +11,12 @@ from rich.console import Console
 from support.folders import touch
 
 from kit.config.reader import read_competition
-from kit.config.toml import toml_text
 from kit.core.errors import InputError
 from kit.core.files import Workspace
 from kit.curate.start import check_competition_name, describe_layout, write_competition
 from kit.curate.start.layout import infer_layout
 from kit.data.table import read_classes, read_table
 from kit.features.prompts import read_prompts
-from kit.kaggle.client.slug import read_slug
 from kit.runs.store.build import build_model
 
 TRAIN = ["train/cat/1.jpg", "train/cat/2.png", "train/dog/3.JPG", "train/dog/4.webp"]
@@ -112,28 +112,6 @@ def test_names_that_are_no_folder_names_are_refused(tmp_path, layout, name):
 def test_a_name_of_the_kits_own_is_refused_elsewhere(tmp_path):
     with pytest.raises(InputError, match="'digits' is one of the kit's own competitions"):
         check_competition_name("digits", tmp_path / "competitions")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "digit-recognizer",
-        "https://www.kaggle.com/competitions/digit-recognizer/data?x=1",
-        "kaggle.com/c/digit-recognizer",
-    ],
-)
-def test_a_slug_may_be_an_address(text):
-    assert read_slug(text) == "digit-recognizer"
-
-
-def test_what_is_no_slug_is_refused():
-    with pytest.raises(InputError, match="is no Kaggle competition"):
-        read_slug("https://example.org/x y")
-
-
-@pytest.mark.parametrize("text", ["a", 'quote " and \\', "tab\tline\n\x00\x1f\x7f", "é 犬 😀"])
-def test_toml_text_is_read_back_as_it_was(text):
-    assert tomllib.loads(f"x = {toml_text(text)}\n{toml_text(text)} = 1") == {"x": text, text: 1}
 
 
 def test_what_was_understood_is_shown(data):

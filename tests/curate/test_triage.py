@@ -6,6 +6,7 @@ import csv
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from cleanlab.rank import get_label_quality_scores
 
@@ -17,9 +18,11 @@ from kit.curate.triage.effect import measure_exclusion
 from kit.curate.triage.quality import label_quality, neighbour_shares, spot_issues, suggest_labels
 from kit.curate.triage.writing import write_triage
 from kit.data.prepared import prepare
+from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import find_result, run_key
 from kit.runs.store.exclusion import leave_out, read_exclusion
+from kit.runs.store.imported import import_predictions
 
 RUNS = """
 [runs.probe]
@@ -179,3 +182,13 @@ def test_no_oof_yet_names_the_command_that_makes_it(colours):
     with pytest.raises(InputError, match="no run 'forst'; did you mean 'forest'"):
         choose_run(prepared, [result], "forst")
     assert choose_run(prepared, [result, replace(result, name="ensemble")], None).name == "ensemble"
+
+
+def test_labels_are_judged_by_an_ensemble_that_holds_an_import(several):
+    prepared, result = several
+    home = prepared.competition.workspace.root
+    for split in ("oof", "test"):
+        said = result.predictions(split)
+        pd.DataFrame(said.proba, columns=said.classes).assign(id=said.ids).set_index("id").to_csv(home / f"{split}.csv")
+    member = import_predictions(prepared, "elsewhere", home / "oof.csv", home / "test.csv")
+    assert len(rank_labels(prepared, ensemble(prepared, [member, result])).order) == len(prepared.scored_rows)

@@ -13,6 +13,7 @@ from kit.config.reader import read_competition
 from kit.core import terminal
 from kit.core.files import Workspace
 from kit.data.audit import Audit, audit
+from kit.data.table import read_table
 
 
 def make_competition(folder: Path) -> Competition:
@@ -85,3 +86,9 @@ def test_a_table_without_images_makes_an_empty_report(tmp_path):
     report = audit(make_competition(tmp_path), tabulate([]))
     assert report.splits == {"labeled": 0, "unlabeled": 0, "test": 0}
     assert json.loads(json.dumps(report.as_dict()))["probe"]["auc"] is None
+
+
+def test_check_counts_each_class(tiles):
+    report = audit(tiles.competition, read_table(tiles.competition))
+    counted = dict(zip(tiles.classes, tiles.labels.sum(axis=0).tolist(), strict=True))
+    assert report.classes == counted | {"(no label)": int((~tiles.labels.any(axis=1)).sum())}

@@ -13,12 +13,23 @@ from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.data.folds import NO_FOLD, assign_folds, scored_folds
 from kit.data.folds.file import read_folds
+from kit.data.prepared import prepare
+from kit.data.table.labels import read_multi_hot
 
 
 @pytest.fixture
 def competition(tmp_path: Path) -> Competition:
     """Return a competition with four folds in a workspace of its own."""
     return make_competition(tmp_path)
+
+
+@pytest.fixture
+def written(competition: Competition) -> tuple[Competition, pd.DataFrame, Path]:
+    """Return a competition whose folds are written, its table and its file."""
+    ids, labels, _ = letters()
+    table = tabulate(np.sort(ids), labels)
+    read_folds(competition, table, np.arange(len(table)))
+    return competition, table, competition.workspace.folds("letters")
 
 
 def test_folds_are_written_once_sorted_and_read_back(competition):
@@ -58,15 +69,6 @@ def test_a_committed_file_is_taken_over(tmp_path):
     committed = first.workspace.folds("letters")
     assert (read_folds(second, table, np.arange(len(ids)), committed=committed) == folds).all()
     assert second.workspace.folds("letters").read_bytes() == committed.read_bytes()
-
-
-@pytest.fixture
-def written(competition: Competition) -> tuple[Competition, pd.DataFrame, Path]:
-    """Return a competition whose folds are written, its table and its file."""
-    ids, labels, _ = letters()
-    table = tabulate(np.sort(ids), labels)
-    read_folds(competition, table, np.arange(len(table)))
-    return competition, table, competition.workspace.folds("letters")
 
 
 @pytest.mark.parametrize(
@@ -133,3 +135,12 @@ def test_a_single_hold_out_leaves_every_image_its_fold(tmp_path):
     folds = read_folds(competition, tabulate(ids, labels), np.arange(len(ids)))
     assert set(folds) == {0, 1, 2, 3}
     assert scored_folds(competition, folds) == (0,)
+
+
+def test_the_fold_file_keeps_the_label_cell(tiles):
+    file = tiles.competition.workspace.folds("tiles")
+    rows = pd.read_csv(file, keep_default_na=False)
+    assert list(rows.columns) == ["id", "label", "fold"]
+    assert (read_multi_hot(rows["label"].tolist(), tiles.classes) == tiles.labels).all()
+    again = prepare(tiles.competition)
+    assert (again.folds == tiles.folds).all() and again.fold_key == tiles.fold_key

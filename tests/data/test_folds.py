@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedKFold
+from support.draws import draw_label_sets
 from support.letters import letters, make_competition
 
 from kit.core.errors import InputError
-from kit.data.folds import NO_FOLD, assign_folds, fold_groups, inner, scored_folds
+from kit.data.folds import NO_FOLD, assign_folds, assign_label_set_folds, fold_groups, inner, scored_folds
 
 
 def test_every_class_is_spread_over_the_folds_within_one():
@@ -117,3 +118,21 @@ def test_inner_is_the_same_every_time_and_another_with_another_seed():
     labels, groups = np.repeat([0, 1], 50), np.arange(100)
     assert (inner(labels, groups, seed=0)[1] == inner(labels, groups, seed=0)[1]).all()
     assert not np.array_equal(inner(labels, groups, seed=0)[1], inner(labels, groups, seed=1)[1])
+
+
+def test_folds_spread_every_class_and_keep_groups_whole():
+    hot, ids = draw_label_sets(), np.array([f"{i:03d}" for i in range(200)])
+    groups = np.repeat(np.arange(100), 2)
+    folds = assign_label_set_folds(ids, hot, groups, 5, seed=0)
+    counts = np.stack([hot[folds == fold].sum(axis=0) for fold in range(5)])
+    assert (counts.max(axis=0) - counts.min(axis=0) <= 3).all() and np.ptp(np.bincount(folds)) <= 8
+    assert all(len(set(folds[groups == group])) == 1 for group in groups)
+    shuffled = np.random.default_rng(1).permutation(200)
+    again = assign_label_set_folds(ids[shuffled], hot[shuffled], groups[shuffled], 5, seed=0)
+    assert (again == folds[shuffled]).all()
+
+
+def test_a_hold_out_leaves_every_class_an_image():
+    hot = draw_label_sets(60)
+    kept, held_out = inner(hot, np.arange(60), seed=0)
+    assert hot[kept].any(axis=0).all() and len(held_out) > 5

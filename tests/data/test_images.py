@@ -88,3 +88,8 @@ def test_looking_at_an_image_does_not_wait_for_torch(tmp_path):
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "False\n"
+
+
+def test_no_images_are_known_of_none(several):
+    pool = several[0].pool
+    assert len(pool.select(np.zeros(0)).is_known) == 0

@@ -14,7 +14,6 @@ from kit.core.files import Workspace
 from kit.data.prepared import prepare
 from kit.data.table import read_classes, read_table
 from kit.data.table.sources import list_unnamed
-from kit.report.board import read_solution
 
 
 def test_merged_classes_are_one(tmp_path, data):
@@ -73,13 +72,6 @@ def test_a_merge_of_nothing_is_refused(tmp_path, data):
 
 def test_merging_all_classes_leaves_nothing_to_tell_apart(tmp_path, data):
     assert "one class only" in refusal(tmp_path, 'labeled = "train"', 'merge = { pet = ["cat", "dog"] }')
-
-
-def test_a_solution_is_merged_as_the_labels_are(colours):
-    prepared = prepare(colours(data='merge = { cold = ["blue", "green"] }'))
-    assert prepared.classes == ("cold", "red")
-    solution = read_solution(prepared)
-    assert sorted(solution.values()) == [0] * 6 + [1] * 3
 
 
 def test_given_training_and_validation_images_are_one(tmp_path, data):

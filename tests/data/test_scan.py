@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from support.folders import tar_files, write, zip_files
 
 from kit.core.errors import InputError
-from kit.data.table.scan import extract_archive, list_archive, read_csv, scan_files
+from kit.data.table.scan import extract_archive, list_archive, read_column, read_csv, scan_files
+
+
+def cut(whole):
+    return whole[: len(whole) // 2]
+
+
+def garble(whole):
+    return whole[: len(whole) // 2] + b"x" * 60 + whole[len(whole) // 2 + 60 :]
 
 
 def test_rows_are_counted_as_an_editor_counts_them(tmp_path):
@@ -60,14 +70,6 @@ def test_a_truncated_archive_is_named(tmp_path):
         extract_archive(archive, tmp_path / "to")
 
 
-def cut(whole):
-    return whole[: len(whole) // 2]
-
-
-def garble(whole):
-    return whole[: len(whole) // 2] + b"x" * 60 + whole[len(whole) // 2 + 60 :]
-
-
 @pytest.mark.parametrize("damage", [cut, garble])
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.xz"])
 def test_a_damaged_archive_is_named_and_leaves_nothing(tmp_path, name, damage):
@@ -97,3 +99,8 @@ def test_an_archive_is_listed_as_it_would_be_unpacked(tmp_path, pack):
     folder = extract_archive(archive, tmp_path / "to")
     assert folder == tmp_path / "to" / "pets"
     assert sorted(scan_files(folder)) == sorted(list_archive(archive)) == ["a/1.jpg", "b/2.jpg"]
+
+
+def test_two_columns_of_one_name_are_not_told_to_be_called_so():
+    with pytest.raises(InputError, match="2 columns are named 'a'; rename all but one"):
+        read_column(pd.DataFrame([["1", "2"]], columns=["a", "a"]), "a", "key", Path("x.csv"))

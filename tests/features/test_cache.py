@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.clips import FILE, RESNET, VIT, make_clip
+from support.clips import FILE, RESNET, TINY_CLIP, VIT, make_clip
 from support.pools import make_pool
 
-from kit.core.errors import InputError
-from kit.features.cache import encode_images, has_features
+from kit.core.deadline import set_deadline
+from kit.core.errors import InputError, TimeIsUp
+from kit.data.images import Pool
+from kit.features import cache as features
+from kit.features.cache import encode_images, has_features, image_features
 from kit.features.encoders import load_encoder
 from kit.features.weights import parse_encoder
 from kit.models.training.batches import predict_network
@@ -42,6 +46,12 @@ def enlarge(folder, factor: float) -> None:
     tensors = load_file(folder / FILE)
     tensors["visual.proj"] *= factor
     save_file(tensors, folder / FILE)
+
+
+def embed(pool: Pool, missing: tuple[int, ...] = ()) -> Pool:
+    values = np.random.default_rng(0).normal(size=(len(pool), 5)).astype(np.float32)
+    values[list(missing)] = np.nan
+    return replace(pool, embeddings=values)
 
 
 def test_the_hash_of_the_preprocessing_lies_beside_the_features(pool, tmp_path):
@@ -142,3 +152,56 @@ def test_logits_at_a_scale_of_100_stay_finite_in_half_precision(dtype):
     with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
         logits = classifier(pixels)
     assert logits.dtype == torch.float32 and torch.isfinite(logits).all()
+
+
+def test_features_are_cached_unit_length_and_follow_the_rows(prepared):
+    everything = prepared.pool.select(np.arange(len(prepared.pool)))
+    values = encode_images(everything, TINY_CLIP).values
+    assert np.linalg.norm(values, axis=1) == pytest.approx(np.ones(len(values)), abs=2e-3)
+    files = list((prepared.pool.cache / "features").glob("*.npy"))
+    assert len(files) == 1
+    rows = np.array([5, 1, 5, 0])
+    assert (encode_images(prepared.pool.select(rows), TINY_CLIP).values == values[rows]).all()
+
+
+def test_pixel_features_do_not_depend_on_which_images_are_asked_for(half_grey, monkeypatch):
+    everything = image_features(half_grey.select(np.arange(20)), None, {}, 8)
+    monkeypatch.setattr(features, "BLOCK", 3)
+    rows = np.array([5, 19, 2, 5, 0, 7, 13])
+    assert (image_features(half_grey.select(rows), None, {}, 8) == everything[rows]).all()
+    assert image_features(half_grey.select(rows[:0]), None, {}, 8).shape == (0, everything.shape[1])
+
+
+def test_pixel_features_are_pixels_and_histograms_in_single_precision(half_grey):
+    values = image_features(half_grey.select(np.arange(20)), None, {}, 8)
+    assert values.dtype == np.float32 and values.shape == (20, 3 * 64 + 3 * 8)
+    pixels, histograms = values[:, :192], values[:, 192:].reshape(20, 8, 3)
+    assert pixels.min() >= 0 and pixels.max() <= 1
+    assert histograms.sum(axis=1) == pytest.approx(np.ones((20, 3)))
+
+
+def test_given_embeddings_are_brought_to_unit_length(half_grey):
+    pool = embed(half_grey)
+    values = encode_images(pool.select(np.array([4, 1])), "given").values
+    assert np.linalg.norm(values, axis=1) == pytest.approx(np.ones(2))
+    assert values[0] == pytest.approx(pool.embeddings[4] / np.linalg.norm(pool.embeddings[4]))
+
+
+def test_an_image_without_an_embedding_is_refused_by_name(half_grey):
+    pool = embed(half_grey, missing=(3, 7))
+    with pytest.raises(InputError, match=r"no row for 2 of 20 images: .*03.*07"):
+        encode_images(pool.select(np.arange(20)), "given")
+    assert np.isfinite(encode_images(pool.select(np.arange(3)), "given").values).all()
+
+
+def test_the_time_limit_stops_encoding_between_blocks_and_a_later_call_goes_on(prepared, monkeypatch):
+    everything = prepared.pool.select(np.arange(len(prepared.pool)))  # 39 images
+    monkeypatch.setattr(features, "BLOCK", 20)
+    set_deadline(0)
+    try:
+        with pytest.raises(TimeIsUp):
+            encode_images(everything, TINY_CLIP)
+        values = encode_images(everything, TINY_CLIP).values
+    finally:
+        set_deadline(None)
+    assert np.linalg.norm(values, axis=1) == pytest.approx(np.ones(39), abs=2e-3)

@@ -44,16 +44,6 @@ print(crossval(prepare(read_competition("colours", Workspace(Path(sys.argv[1])))
 """
 
 
-@pytest.fixture
-def one_thread():
-    """Keep sums in one order, here and in the child processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_folds_spread_over_two_devices_give_the_predictions_of_one(colours, tmp_path, monkeypatch):
     """Both processes begin by decoding the same images into the same store."""
     colours(TINY_NETWORK)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import open_clip
 import pytest
@@ -11,8 +9,7 @@ from support.pools import make_pool
 
 from kit.config.competition import HOME
 from kit.core.errors import InputError
-from kit.features.prompts import PromptList, list_prompts, read_prompts, read_text_weights
-from kit.runs.seen import is_optimistic, note_looked
+from kit.features.prompts import list_prompts, read_prompts, read_text_weights
 
 CLASSES = ("bat", "black-tailed deer ", "flash")
 
@@ -131,37 +128,3 @@ def test_a_prompt_that_the_encoder_would_cut_is_named_with_its_length(tmp_path):
     (pool.prompts / "long.toml").write_text(f"[words]\nblue = 'blue'\ngreen = 'green'\nred = '{'word ' * 20}'")
     with pytest.raises(InputError, match=r"prompt 'a photo of a word word.* has 27 tokens"):
         read_text_weights(pool, f"open_clip:local-dir:{HOME}/digits/tiny-clip", {}, "long")
-
-
-def version(word: str, name: str = "own") -> PromptList:
-    return PromptList(name, ("a {}",), ((word,), ("other",)))
-
-
-def test_a_list_nobody_looked_at_may_be_edited(tmp_path):
-    assert not is_optimistic(tmp_path, version("bat"))
-    note_looked(tmp_path, version("bat"))
-    note_looked(tmp_path, version("fox", "another"))
-    assert not is_optimistic(tmp_path, version("bat"))
-    assert not is_optimistic(tmp_path, version("fox", "another"))
-
-
-def test_a_list_edited_after_a_look_is_optimistic_also_before_its_own_first_look(tmp_path):
-    note_looked(tmp_path, version("bat"))
-    assert is_optimistic(tmp_path, version("flying fox"))
-    note_looked(tmp_path, version("flying fox"))
-    assert is_optimistic(tmp_path, version("flying fox"))
-
-
-def test_going_back_to_the_first_version_is_going_back_to_an_honest_cv(tmp_path):
-    for word in ("bat", "flying fox", "bat"):
-        note_looked(tmp_path, version(word))
-    assert not is_optimistic(tmp_path, version("bat"))
-    assert list(json.loads((tmp_path / "prompts.json").read_text())["own"]) == [
-        version("bat").key,
-        version("flying fox").key,
-    ]
-
-
-def test_the_generated_list_is_never_optimistic(tmp_path):
-    note_looked(tmp_path, version("bat", "names"))
-    assert not is_optimistic(tmp_path, version("fox", "names"))

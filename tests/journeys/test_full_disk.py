@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
+from support.full_disk import no_file_above
 from support.toys import Dialled
 
 from kit.core.errors import InputError
-from kit.core.files import hold
 from kit.core.tensors import write_tensors
 from kit.data.prepared import prepare
 from kit.models import MODELS
@@ -20,29 +16,6 @@ from kit.runs.tuning import tune
 from kit.runs.tuning.database import opened
 
 DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
-
-
-@contextlib.contextmanager
-def no_file_above(n_bytes: int) -> Iterator[None]:
-    """Let no file of this process grow above a size, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_folder_is_held_on_a_full_disk(tmp_path):
-    with no_file_above(0), hold(tmp_path, print):
-        assert (tmp_path / ".lock").read_text() == ""
-
-
-def test_a_held_folder_says_who_holds_it_and_nothing_afterwards(tmp_path):
-    for _ in range(2):
-        with hold(tmp_path, print):
-            assert (tmp_path / ".lock").read_text().startswith("process ")
-        assert (tmp_path / ".lock").read_text() == ""
 
 
 def test_arrays_that_do_not_fit_are_an_error_of_the_system_and_leave_nothing(tmp_path):

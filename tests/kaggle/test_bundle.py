@@ -119,15 +119,6 @@ def write_test(root: Path, seed: int, n_images: int = 11) -> None:
         csv.writer(text).writerows([("id", "label"), *((image_id, "red") for image_id in reversed(ids))])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Prepared:
     return train(tmp_path_factory.mktemp("bundled"), 0)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from support.colours import COLOURS, draw, lay_out, write_toml
 from support.folders import write
@@ -63,15 +62,6 @@ encoder = "{TINY_CLIP}"
 smooth = 0.5
 use_test_images = true
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from support.kaggle_server import Fault
+from support.kaggle_server import STATUSES, Fault
 from support.kaggle_site import WarmKaggle, hurry
 from support.sender import WRITES, Sender
 
@@ -14,8 +14,8 @@ from kit.kaggle.client.failures import KaggleFailure, KaggleRefusal
 from kit.kaggle.submission.gate import Package, check_open
 from kit.kaggle.submission.send import send_submission
 
-STATUSES = (400, 401, 403, 404, 409, 413, 429, 500, 503)
 READS = ("ListSubmissions", "GetSubmissionLimits", "GetCompetition")
+STORAGE_STATUSES = (400, 408, 413, 429, 500, 503)
 
 
 @pytest.fixture
@@ -26,6 +26,40 @@ def start(kaggle, kaggle_home, tmp_path, monkeypatch):
     kaggle.limit = 1000
     with WarmKaggle(kaggle.slug, kaggle.environment(kaggle_home)) as session:
         yield lambda n_files=1: Sender(tmp_path, n_files, kaggle, session)
+
+
+def send_with_faults(start, n_files: int, seed: int) -> int:
+    """Send files while things go wrong at random, calling again as a user does; return how many faults were met."""
+    sender, draws, n_faults = start(n_files), random.Random(seed), 0
+    kinds = [*STATUSES, "cut", "half", "html", "hang"]
+    for i in range(n_files):
+        for _ in range(12):
+            sender.server.faults.clear()
+            for method in draws.choices([*WRITES, *READS], [1, 1, 3, 1, 1, 1], k=draws.choice([0, 1, 2, 3])):
+                kind = draws.choices(kinds, [1] * (len(kinds) - 1) + [0.3])[0]
+                sender.server.fail(method, *[Fault(kind, draws.random() < 0.5) for _ in range(draws.choice([1, 1, 4]))])
+                n_faults += 1
+            try:
+                sender.send(i)
+                break
+            except (KaggleRefusal, KaggleFailure):
+                continue
+        else:
+            sender.server.faults.clear()
+            sender.send(i)
+    sender.agree()
+    assert len(sender.server.submissions) == n_files
+    assert all(row["status"] == "COMPLETE" and row["token"] for row in sender.ledger) and len(sender.ledger) == n_files
+    return n_faults
+
+
+@pytest.fixture
+def sender(kaggle, kaggle_home, tmp_path, monkeypatch):
+    """Return what sends one file."""
+    hurry(monkeypatch, call_seconds=5.0)
+    kaggle.begin({f"{i:03d}": ("red", "blue", "green")[i % 3] for i in range(60)})
+    with WarmKaggle(kaggle.slug, kaggle.environment(kaggle_home)) as session:
+        yield Sender(tmp_path, 1, kaggle, session)
 
 
 @pytest.mark.parametrize("method", ["StartSubmissionUpload", "CreateSubmission"])
@@ -131,31 +165,6 @@ def test_a_refusal_after_the_upload_names_its_cause(start, said, told):
     assert sender.ledger[0]["token"] == "" and sender.ledger[0]["status"] == ""
 
 
-def send_with_faults(start, n_files: int, seed: int) -> int:
-    """Send files while things go wrong at random, calling again as a user does; return how many faults were met."""
-    sender, draws, n_faults = start(n_files), random.Random(seed), 0
-    kinds = [*STATUSES, "cut", "half", "html", "hang"]
-    for i in range(n_files):
-        for _ in range(12):
-            sender.server.faults.clear()
-            for method in draws.choices([*WRITES, *READS], [1, 1, 3, 1, 1, 1], k=draws.choice([0, 1, 2, 3])):
-                kind = draws.choices(kinds, [1] * (len(kinds) - 1) + [0.3])[0]
-                sender.server.fail(method, *[Fault(kind, draws.random() < 0.5) for _ in range(draws.choice([1, 1, 4]))])
-                n_faults += 1
-            try:
-                sender.send(i)
-                break
-            except (KaggleRefusal, KaggleFailure):
-                continue
-        else:
-            sender.server.faults.clear()
-            sender.send(i)
-    sender.agree()
-    assert len(sender.server.submissions) == n_files
-    assert all(row["status"] == "COMPLETE" and row["token"] for row in sender.ledger) and len(sender.ledger) == n_files
-    return n_faults
-
-
 def test_ledger_and_server_agree_after_faults_at_random(start):
     assert send_with_faults(start, 8, seed=1) > 5
 
@@ -163,3 +172,59 @@ def test_ledger_and_server_agree_after_faults_at_random(start):
 @pytest.mark.slow
 def test_ledger_and_server_agree_after_a_hundred_submissions_with_faults_at_random(start):
     assert send_with_faults(start, 100, seed=0) > 100
+
+
+@pytest.mark.parametrize("status", STORAGE_STATUSES)
+def test_an_upload_that_the_storage_refuses_once_is_sent_once_more(sender, status):
+    sender.server.fail("PUT", status)
+    assert sender.send()["ref"] == "1000"
+    assert (sender.server.calls.count("PUT"), sender.server.calls.count("CreateSubmission")) == (2, 1)
+    sender.agree()
+
+
+@pytest.mark.parametrize("status", STORAGE_STATUSES)
+def test_an_upload_that_the_storage_goes_on_refusing_is_no_success_and_the_next_call_does_it(sender, status):
+    sender.server.fail("PUT", status, status)
+    with pytest.raises(KaggleFailure, match="the upload did not succeed, so nothing was submitted"):
+        sender.send()
+    assert "CreateSubmission" not in sender.server.calls and not sender.server.submissions
+    assert sender.ledger[0]["status"] == "SENDING" and not sender.ledger[0]["ref"]
+    assert sender.send()["ref"] == "1000"
+    sender.agree()
+
+
+def test_a_web_page_in_place_of_the_storage_is_no_success(sender):
+    """The client takes any 200 for an upload: Kaggle itself misses the file."""
+    sender.server.fail("PUT", "html")
+    with pytest.raises(KaggleRefusal, match=r"no file was uploaded\); nothing was submitted"):
+        sender.send()
+    assert not sender.server.submissions and sender.ledger[0]["token"] == ""
+    assert sender.send()["ref"] == "1000"
+    sender.agree()
+
+
+def test_too_many_requests_that_were_obeyed_are_found_in_the_list(sender):
+    sender.server.fail("CreateSubmission", Fault(429, is_obeyed=True, headers={"Retry-After": "7"}))
+    assert sender.send()["ref"] == "1000" and sender.server.calls.count("CreateSubmission") == 1
+    sender.agree()
+
+
+def test_too_many_requests_that_were_obeyed_and_listed_late_burn_no_second_slot(sender):
+    sender.server.fail("CreateSubmission", Fault(429, headers={"Retry-After": "7"}))
+    with pytest.raises(KaggleFailure, match=r"\(429\); wait for 7 seconds.*The next call looks before it sends"):
+        sender.send()
+    row = sender.ledger[0]
+    assert row["status"] == "SENDING" and sender.server.calls.count("CreateSubmission") == 1
+    file = sender.folder / row["file"]
+    late = sender.server.receive(file.name, file.read_bytes(), f"m [kit-{row['token']}]")
+    assert sender.send()["ref"] == str(late["ref"]) and sender.server.calls.count("CreateSubmission") == 1
+    sender.agree()
+
+
+def test_too_many_requests_that_were_obeyed_while_the_list_cannot_be_read_burn_no_second_slot(sender):
+    sender.server.fail("CreateSubmission", Fault(429, is_obeyed=True))
+    sender.server.fail("ListSubmissions", None, *[503] * 4)
+    with pytest.raises(KaggleFailure, match="call again, it looks before it sends"):
+        sender.send()
+    assert sender.send()["ref"] == "1000" and sender.server.calls.count("CreateSubmission") == 1
+    sender.agree()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -9,12 +10,15 @@ import sys
 import time
 
 import pytest
-from support.kaggle_server import DEAD_PORT, Fault
-from support.kaggle_site import WarmKaggle, hurry
+from support.kaggle_server import DEAD_PORT, SIGNATURE, Fault
+from support.kaggle_site import WarmKaggle, below, hurry
 
 from kit.core.errors import InputError
 from kit.kaggle.client.failures import Failure, KaggleFailure, KaggleRefusal, explain_failure
 from kit.kaggle.client.session import Kaggle
+
+NOBODYS = "192.0.2.1"  # an address for documentation, RFC 5737
+CALLS = ("create_connection(('{}', 443), 1)", "getaddrinfo('{}', 443)")
 
 
 @pytest.fixture
@@ -43,17 +47,17 @@ def limits(kaggle: Kaggle):
     return kaggle.read("limits", slug=kaggle.slug)
 
 
+def is_served(port: int) -> bool:
+    with socket.socket() as opened:
+        return opened.connect_ex(("localhost", port)) == 0
+
+
 def test_a_client_that_looks_for_the_real_site_finds_nothing(server, connect):
     with pytest.raises(
         KaggleFailure, match=rf"the proxy 127\.0\.0\.1:{DEAD_PORT} .*https_proxy.* does not let it through"
     ):
         limits(connect(KAGGLE_API_ENVIRONMENT=None))
     assert not server.calls
-
-
-def is_served(port: int) -> bool:
-    with socket.socket() as opened:
-        return opened.connect_ex(("localhost", port)) == 0
 
 
 @pytest.mark.skipif(is_served(80), reason="a web server of this machine answers")
@@ -65,10 +69,6 @@ def test_without_a_proxy_the_environment_alone_keeps_it_on_this_machine(server, 
 
 def test_the_tests_own_process_never_points_at_the_real_site():
     assert os.environ["KAGGLE_API_ENVIRONMENT"] == "LOCALHOST"
-
-
-NOBODYS = "192.0.2.1"  # an address for documentation, RFC 5737
-CALLS = ("create_connection(('{}', 443), 1)", "getaddrinfo('{}', 443)")
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -203,3 +203,26 @@ def test_every_failure_says_what_was_being_done_and_a_remedy(kind, call):
         explain_failure(Failure(call, kind, 500 if kind == "http" else 0, message="x", file="f"), "slug", [], {})
     )
     assert said.startswith("Kaggle, ") and len(said) > 60 and "None" not in said.replace("proxy None", "")
+
+
+def test_a_client_made_to_talk_and_a_log_of_everything_show_no_key_and_no_signed_address(
+    kaggle, kaggle_home, tmp_path, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    (file := tmp_path / "001_x.csv").write_text("id,label\n3,cat\n")
+    session = WarmKaggle(kaggle.slug, kaggle.environment(tmp_path / "home"))
+    session.environment |= {"VERBOSE": "1", "TMPDIR": str(tmp_path)}  # what it is never given otherwise
+    with session:
+        session.write("submit", slug=kaggle.slug, file=str(file), message="m")
+        kaggle.fail("CreateSubmission", Fault(500, said="see http://localhost/upload/b?" + SIGNATURE))
+        with pytest.raises(KaggleFailure) as refused:
+            session.write("submit", slug=kaggle.slug, file=str(file), message="m")
+        session._child.process.kill()
+        with pytest.raises(KaggleFailure) as died:
+            session.read("limits", slug=kaggle.slug)
+        session._end()
+    said = f"{refused.value} {died.value} {caplog.text}"
+    stored = b"".join(below(tmp_path).values())
+    for secret in (next(iter(kaggle.keys.values())), SIGNATURE, SIGNATURE.partition("=")[2]):
+        assert secret not in said and secret.encode() not in stored
+    assert "the client ended without an answer" in said

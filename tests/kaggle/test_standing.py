@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
 from scipy.stats import spearmanr
+from support.channels import CODED, ONE, ONE_FOREST, TESTED, make_by_turns
 from support.kaggle_site import copy_workspace
 
 from kit.config.reader import read_competition
@@ -16,7 +18,9 @@ from kit.core.files import Workspace
 from kit.data.prepared import prepare
 from kit.kaggle.submission.ledger import LEDGER_COLUMNS
 from kit.kaggle.submission.listing import render_submissions
-from kit.kaggle.submission.standing import correlate_cv, pick_two, public_error, warn_of_noise
+from kit.kaggle.submission.standing import _disagreement, correlate_cv, pick_two, public_error, warn_of_noise
+from kit.runs.decide.decisions import decided_test
+from kit.runs.fit.crossval import crossval
 from kit.runs.store import find_result
 from kit.scoring.predictions import Predictions, write_predictions
 
@@ -121,3 +125,22 @@ def test_the_table_shows_what_others_wrote_as_it_is():
     console = Console(file=io.StringIO(), width=132)
     console.print(render_submissions([row("", "", 0.5, message="[bold]x[/bold]\x1b[2J")], [], "t"))
     assert "[bold]x[/bold]?[2J" in console.file.getvalue() and "by hand" in console.file.getvalue()
+
+
+def test_runs_that_reject_other_images_disagree(tmp_path):
+    runs = ONE_FOREST + '[runs.other]\nmodel = "forest"\nn_trees = 10\nseed = 1\n'
+    choosy = '[decision]\nnone_of_these = "none"\naccept_rate = 0.4'
+    prepared = make_by_turns(tmp_path, "id,label\n{id},{code}", ONE, CODED + TESTED + choosy, runs)
+    results = [crossval(prepared, name) for name in ("forest", "other")]
+    sent = [decided_test(prepared, own).proba.argmax(axis=1) for own in results]
+    assert any((own == len(prepared.classes)).any() for own in sent)
+    assert _disagreement(prepared, *results) == pytest.approx(np.mean(sent[0] != sent[1]))
+
+
+def test_runs_that_label_one_class_otherwise_disagree_on_that_image(paints, tmp_path):
+    prepared, result = paints
+    test = result.predictions("test")
+    proba = test.proba.copy()
+    proba[0, 4] = 1 - proba[0, 4].round()
+    write_predictions(tmp_path / "test.parquet", replace(test, proba=proba))
+    assert _disagreement(prepared, result, replace(result, folder=tmp_path)) == pytest.approx(1 / len(test))

@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from support.channels import THREE_FOLDS, make_by_turns
+from support.colours import SVM
+from support.folders import write
 
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
@@ -18,8 +21,6 @@ from kit.kaggle.submission.write import make_submission, read_ledger
 from kit.runs.fit.crossval import crossval
 from kit.scoring.predictions import Predictions
 
-RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
-
 
 def read(path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -27,13 +28,20 @@ def read(path) -> pd.DataFrame:
 
 @pytest.fixture
 def trained(colours):
-    prepared = prepare(colours(RUNS))
+    prepared = prepare(colours(SVM))
     return prepared, crossval(prepared, "svm")
 
 
 def rewrite_sample(prepared, change) -> None:
     path = prepared.competition.root / "sample_submission.csv"
     change(read(path)).to_csv(path, index=False)
+
+
+def without(competition, line: str):
+    """Take a line out of competition.toml and read it again."""
+    toml = competition.folder / "competition.toml"
+    toml.write_text(toml.read_text().replace(line + "\n", ""))
+    return read_competition(competition.name, competition.workspace)
 
 
 def test_the_submission_has_the_samples_ids_in_the_samples_order(trained):
@@ -102,7 +110,7 @@ def test_a_sample_that_does_not_fit_is_refused_and_nothing_is_written(trained, c
 
 
 def test_a_broken_test_image_gets_the_class_prior_and_is_in_the_submission(colours):
-    competition = colours(RUNS)
+    competition = colours(SVM)
     broken = sorted((competition.root / "test").iterdir())[0]
     broken.write_bytes(b"not an image")
     prepared = prepare(competition)
@@ -111,15 +119,8 @@ def test_a_broken_test_image_gets_the_class_prior_and_is_in_the_submission(colou
     assert broken.stem in set(table["id"]) and len(table) == 9
 
 
-def without(competition, line: str):
-    """Take a line out of competition.toml and read it again."""
-    toml = competition.folder / "competition.toml"
-    toml.write_text(toml.read_text().replace(line + "\n", ""))
-    return read_competition(competition.name, competition.workspace)
-
-
 def test_without_a_sample_file_ids_and_labels_are_written_sorted(colours):
-    prepared = prepare(without(colours(RUNS), 'sample_submission = "sample_submission.csv"'))
+    prepared = prepare(without(colours(SVM), 'sample_submission = "sample_submission.csv"'))
     table = fill_sample(prepared, crossval(prepared, "svm").predictions("test"))
     assert list(table.columns) == ["id", "label"] and table["id"].is_monotonic_increasing
 
@@ -133,7 +134,7 @@ def test_a_sample_file_that_went_away_is_named_with_the_nearest(trained):
 
 
 def test_without_test_images_there_is_nothing_to_submit(colours):
-    competition = without(colours(RUNS), 'test = "test"')
+    competition = without(colours(SVM), 'test = "test"')
     for line in ('sample_submission = "sample_submission.csv"', 'solution = "solution.csv"'):
         competition = without(competition, line)
     prepared = prepare(competition)
@@ -159,7 +160,7 @@ def test_place_holders_in_the_sample_are_overwritten(trained, value):
 
 
 def test_where_classes_are_whole_numbers_a_half_is_refused_and_a_whole_number_is_not(colours):
-    competition = colours(RUNS)
+    competition = colours(SVM)
     for number, path in enumerate(sorted((competition.root / "train").iterdir()), start=1):
         path.rename(path.with_name(str(number)))
     prepared = prepare(competition)
@@ -210,3 +211,37 @@ def test_what_was_sent_keeps_its_row_when_another_setting_gives_the_same_file(tr
     make_submission(prepared, result.with_record(key="f" * 16))
     rows = [row for row in read_ledger(prepared.competition) if row["file"] == path.name]
     assert [(row["key"], row["ref"]) for row in rows] == [(result.record.key, "7"), ("f" * 16, "")]
+
+
+def test_a_class_that_no_labelled_image_has_is_zero_where_the_sample_wants_it(tmp_path):
+    listed = 'labeled = { csv = "train.csv", images = "train" }\ntest = "test"\nsample_submission = "sample.csv"'
+    write(tmp_path / "data/tiles/sample.csv", "id,d,c,a,b\n" + "".join(f"test{i:02d},0,0,0,0\n" for i in range(6)))
+    prepared = make_by_turns(tmp_path, "id,a,b,c,d\n{id},{a},{b},{c},0", THREE_FOLDS, listed)
+    assert prepared.classes == ("a", "b", "c")
+    ids = prepared.pool.ids[prepared.split("test")]
+    table = fill_sample(prepared, Predictions(ids, prepared.classes, np.full((6, 3), 0.9), "multilabel"))
+    assert (table[["a", "b", "c"]] == 1).all(axis=None) and (table["d"] == 0).all()
+
+
+@pytest.mark.parametrize("cell", ["0", "0.5"])
+def test_a_column_of_having_none_of_several_labels_is_filled(tmp_path, cell):
+    listed = 'labeled = { csv = "train.csv", images = "train" }\ntest = "test"\nsample_submission = "sample.csv"'
+    rows = "".join(f"test{i:02d}{f',{cell}' * 4}\n" for i in range(6))
+    write(tmp_path / "data/tiles/sample.csv", "id,empty,a,b,c\n" + rows)
+    data = listed + '\n[decision]\nnone_of_these = "empty"'
+    prepared = make_by_turns(tmp_path, "id,a,b,c\n{id},{a},{b},{c}", THREE_FOLDS, data)
+    ids, proba = prepared.pool.ids[prepared.split("test")], np.full((6, 3), 0.1)
+    proba[0, 1] = 0.9
+    table = fill_sample(prepared, Predictions(ids, prepared.classes, proba, "multilabel")).set_index("id")
+    wanted = [0, 1] if cell == "0" else [0.1, 0.9]
+    assert table.loc[[ids[0], ids[1]], "empty"].tolist() == pytest.approx(wanted)
+
+
+def test_a_column_that_is_no_class_of_the_training_table_is_refused_still(tmp_path):
+    listed = 'labeled = { csv = "train.csv", images = "train" }\ntest = "test"\nsample_submission = "sample.csv"'
+    write(tmp_path / "data/tiles/sample.csv", "id,e,c,a,b\n" + "".join(f"test{i:02d},0,0,0,0\n" for i in range(6)))
+    prepared = make_by_turns(tmp_path, "id,a,b,c,d\n{id},{a},{b},{c},0", THREE_FOLDS, listed)
+    with pytest.raises(InputError, match="neither one label nor the 3 classes: e differ"):
+        fill_sample(
+            prepared, Predictions(np.array(["x"], object), prepared.classes, np.full((1, 3), 0.9), "multilabel")
+        )

@@ -14,6 +14,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_class_weight
+from support.channels import CODED, ONE, make_by_turns
 from torch.nn import functional
 
 from kit.cli import main
@@ -59,6 +60,19 @@ def clouds(folder: Path, codes: np.ndarray, n_unlabeled: int = 60, spread: float
         cache=folder / "cache", prompts=folder / "prompts", embeddings=values.astype(np.float32),
     )  # fmt: skip
     return pool.select(np.arange(len(codes)), codes), pool.select(np.arange(len(codes), len(every)))
+
+
+def _drop_labels(folder: Path, keep: int) -> None:
+    for path in sorted(folder.iterdir())[keep:]:
+        path.unlink()
+
+
+def _sweep(labels: np.ndarray, rare: int) -> np.ndarray:
+    """Return two settings: one right on the frequent classes alone, one on the rare class and on most others."""
+    frequent = np.where(labels == rare, (rare + 1) % 3, labels)
+    fair = labels.copy()
+    fair[np.flatnonzero(labels != rare)[::16]] = rare
+    return np.stack([np.eye(3)[said] * 0.7 + 0.1 for said in (frequent, fair)])
 
 
 @pytest.mark.parametrize("kind", ["inverse", "sqrt_inverse", "effective"])
@@ -206,23 +220,10 @@ def test_a_model_without_kept_weights_has_its_tau_chosen_nested_and_verified(mod
     assert settled == result.record.chosen["per_fold"]["0"]
 
 
-def _drop_labels(folder: Path, keep: int) -> None:
-    for path in sorted(folder.iterdir())[keep:]:
-        path.unlink()
-
-
 def test_a_fixed_adjustment_is_no_sweep(colours):
     competition = colours('[runs.own]\nmodel = "forest"\nbalance = "logit_adjustment"\ntau = 0.5\n')
     assert not build_model(competition, competition.run("own")).is_swept
     assert build_model(competition, Run(name="own", model="forest", options={"balance": "nested"})).is_swept
-
-
-def _sweep(labels: np.ndarray, rare: int) -> np.ndarray:
-    """Return two settings: one right on the frequent classes alone, one on the rare class and on most others."""
-    frequent = np.where(labels == rare, (rare + 1) % 3, labels)
-    fair = labels.copy()
-    fair[np.flatnonzero(labels != rare)[::16]] = rare
-    return np.stack([np.eye(3)[said] * 0.7 + 0.1 for said in (frequent, fair)])
 
 
 @pytest.mark.parametrize(("metric", "wanted"), [("accuracy", 0), ("balanced_accuracy", 1), ("macro_f1", 1)])
@@ -272,3 +273,10 @@ def test_the_picture_is_a_png_and_refuses_other_numbers_of_classes():
     assert drawn.startswith(PNG)
     with pytest.raises(ValueError, match="for 2 classes"):
         draw_distribution(before, before, ["a", "b"])
+
+
+def test_options_that_contradict_each_other_are_refused_with_file_and_table(tmp_path):
+    runs = '[runs.forest]\nmodel = "forest"\nbalance = "nested"\ntau = 0.5\n'
+    prepared = make_by_turns(tmp_path, "id,label\n{id},{code}", ONE, CODED, runs)
+    with pytest.raises(InputError, match=r'competition\.toml: \[runs\.forest\] tau is read with balance = "logit_adj'):
+        crossval(prepared, "forest")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load, save
 from support.networks import TOWERS, write_clip
-from support.pools import labels_of, make_pool
+from support.pools import make_pool
 
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TimeIsUp
@@ -27,16 +26,6 @@ ENCODER = "open_clip:local-dir:resnet"
 TRANSFORMER = "open_clip:local-dir:transformer"
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    set_deadline(None)
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     folder = tmp_path_factory.mktemp("pool")
@@ -50,30 +39,20 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return make_pool(folder, 36, 32, n_labeled=24)
 
 
-@pytest.fixture
-def labeled(pool: Pool) -> Images:
-    return pool.select(np.arange(24), labels_of(np.arange(24)))
-
-
-@pytest.fixture
-def others(pool: Pool) -> Images:
-    return pool.select(np.arange(24, 36))
-
-
 def fit(labeled: Images, **options: Any) -> ClipFinetune:
     model = ClipFinetune(**{"encoder": ENCODER, "epochs": 2, "batch_size": 8, "lr": 1e-3, **options})
     return model.fit(labeled, labeled.take(np.arange(0)))
 
 
 @pytest.mark.parametrize("tower", TOWERS)
-def test_alpha_0_is_zero_shot_and_alpha_1_the_fine_tuned_model(labeled, others, tower):
+def test_alpha_0_is_zero_shot_and_alpha_1_the_fine_tuned_model(labeled, unlabeled, tower):
     encoder = f"open_clip:local-dir:{tower}"
     model, untouched = fit(labeled, encoder=encoder), fit(labeled, encoder=encoder, lr=0.0)
-    fine_tuned = predict_network(model._network, others, model._preprocessing, model._device, model._precision)
-    sweep = model.predict_sweep(others)
-    assert np.array_equal(sweep[0], untouched.predict_sweep(others)[-1])
+    fine_tuned = predict_network(model._network, unlabeled, model._preprocessing, model._device, model._precision)
+    sweep = model.predict_sweep(unlabeled)
+    assert np.array_equal(sweep[0], untouched.predict_sweep(unlabeled)[-1])
     assert np.allclose(  # features are kept in float16
-        sweep[0], ZeroShot(encoder).fit(labeled, others).predict_proba(others), atol=2e-3
+        sweep[0], ZeroShot(encoder).fit(labeled, unlabeled).predict_proba(unlabeled), atol=2e-3
     )
     assert np.array_equal(sweep[-1], fine_tuned)
     assert not np.allclose(sweep[0], sweep[-1], atol=1e-3)
@@ -87,14 +66,14 @@ def test_interpolation_is_exact_at_its_ends_and_linear_between():
     assert torch.allclose(interpolate(theta_0, theta_1, 0.25)["w"], 0.75 * theta_0["w"] + 0.25 * theta_1["w"])
 
 
-def test_whole_number_buffers_survive_interpolation(labeled, others):
+def test_whole_number_buffers_survive_interpolation(labeled, unlabeled):
     model = fit(labeled, freeze_batch_norm=False)
     blend = interpolate(model._theta_0, model._theta_1, 0.5)
     counts = [name for name in blend if name.endswith("num_batches_tracked")]
     assert counts and all(blend[name].dtype == torch.int64 for name in counts)
     assert all(torch.equal(blend[name], model._theta_1[name]) for name in counts)
     assert all(model._theta_0[name] < model._theta_1[name] for name in counts)
-    assert np.isfinite(model.predict_sweep(others)).all()
+    assert np.isfinite(model.predict_sweep(unlabeled)).all()
 
 
 def test_words_and_batch_norm_statistics_stay_fixed(labeled):
@@ -117,46 +96,46 @@ def test_fine_tuning_brings_images_closer_to_their_words(labeled):
     assert np.log(of_label[-1]).mean() > np.log(of_label[0]).mean() + 0.3
 
 
-def test_a_fixed_alpha_is_the_only_one_tried(labeled, others):
+def test_a_fixed_alpha_is_the_only_one_tried(labeled, unlabeled):
     model = fit(labeled)
     assert model.is_swept
     assert model.sweep_values() == [step / 10 for step in range(11)]
-    sweep = model.predict_sweep(others)
-    assert np.array_equal(model.predict_proba(others), sweep[5])  # half and half, where nothing chose
+    sweep = model.predict_sweep(unlabeled)
+    assert np.array_equal(model.predict_proba(unlabeled), sweep[5])  # half and half, where nothing chose
     model.settle(0.3)
     assert model.sweep_values() == [0.3]
-    assert np.array_equal(model.predict_proba(others), sweep[3])
+    assert np.array_equal(model.predict_proba(unlabeled), sweep[3])
 
 
-def test_kept_tensors_give_the_same_model_back(labeled, others):
+def test_kept_tensors_give_the_same_model_back(labeled, unlabeled):
     model = fit(labeled)
     restored = ClipFinetune(encoder=ENCODER).restore(load(save(model.tensors())), labeled.classes)
-    assert np.array_equal(restored.predict_sweep(others), model.predict_sweep(others))
+    assert np.array_equal(restored.predict_sweep(unlabeled), model.predict_sweep(unlabeled))
 
 
-def test_the_same_seed_gives_the_same_model(labeled, others):
-    first, second, third = (fit(labeled, seed=seed).predict_sweep(others)[-1] for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_model(labeled, unlabeled):
+    first, second, third = (fit(labeled, seed=seed).predict_sweep(unlabeled)[-1] for seed in (1, 1, 2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, third)
 
 
-def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path):
+def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, unlabeled, tmp_path):
     models = [ClipFinetune(encoder=ENCODER, epochs=3, batch_size=8, lr=1e-3) for _ in range(2)]
     for model in models:
         assert model.resumes
         model.checkpoint_at(tmp_path / "checkpoint.pt")
     set_deadline(0)
     with pytest.raises(TimeIsUp):
-        models[0].fit(labeled, others)
+        models[0].fit(labeled, unlabeled)
     set_deadline(None)
-    resumed = models[1].fit(labeled, others).predict_sweep(others)
-    assert np.array_equal(resumed, fit(labeled, epochs=3).predict_sweep(others))
+    resumed = models[1].fit(labeled, unlabeled).predict_sweep(unlabeled)
+    assert np.array_equal(resumed, fit(labeled, epochs=3).predict_sweep(unlabeled))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("options", [{}, {"train": "both", "lora_rank": 2}, {"probe_first": True}], ids=str)
-def test_half_precision_gives_finite_probabilities(labeled, others, precision, options):
-    proba = fit(labeled, encoder=TRANSFORMER, precision=precision, **options).predict_sweep(others)
+def test_half_precision_gives_finite_probabilities(labeled, unlabeled, precision, options):
+    proba = fit(labeled, encoder=TRANSFORMER, precision=precision, **options).predict_sweep(unlabeled)
     assert np.isfinite(proba).all() and np.allclose(proba.sum(2), 1, atol=1e-5)
 
 
@@ -171,30 +150,30 @@ def test_an_alpha_out_of_bounds_is_refused(colours):
         build_model(competition, competition.run("clip"))
 
 
-def test_the_callers_random_numbers_are_left_alone(labeled, others):
+def test_the_callers_random_numbers_are_left_alone(labeled, unlabeled):
     before = torch.get_rng_state()
     model = fit(labeled)
-    model.restore(model.tensors(), labeled.classes).predict_proba(others)
+    model.restore(model.tensors(), labeled.classes).predict_proba(unlabeled)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("tower", TOWERS)
-def test_with_both_towers_alpha_0_is_exactly_zero_shot_and_alpha_1_the_fine_tuned_pair(labeled, others, tower):
+def test_with_both_towers_alpha_0_is_exactly_zero_shot_and_alpha_1_the_fine_tuned_pair(labeled, unlabeled, tower):
     encoder = f"open_clip:local-dir:{tower}"
     model = fit(labeled, encoder=encoder, train="both")
-    pair = predict_network(model._network, others, model._preprocessing, model._device, model._precision)
-    sweep = model.predict_sweep(others)
-    zero_shot = fit(labeled, encoder=encoder, lr=0.0).predict_sweep(others)
+    pair = predict_network(model._network, unlabeled, model._preprocessing, model._device, model._precision)
+    sweep = model.predict_sweep(unlabeled)
+    zero_shot = fit(labeled, encoder=encoder, lr=0.0).predict_sweep(unlabeled)
     assert np.array_equal(sweep[0], zero_shot[0])
     assert np.allclose(sweep[-1], pair, atol=1e-6)
     assert not np.allclose(sweep[0], sweep[-1], atol=1e-3)
 
 
-def test_the_words_of_a_blend_are_those_of_the_blended_text_tower(labeled, others):
+def test_the_words_of_a_blend_are_those_of_the_blended_text_tower(labeled, unlabeled):
     model = fit(labeled, train="both")
-    sweep = model.predict_sweep(others)
+    sweep = model.predict_sweep(unlabeled)
     model._network.load_state_dict(interpolate(model._theta_0, model._theta_1, 0.5))
-    blended = predict_network(model._network, others, model._preprocessing, model._device, model._precision)
+    blended = predict_network(model._network, unlabeled, model._preprocessing, model._device, model._precision)
     assert np.allclose(sweep[5], blended, atol=1e-6)
     text = [name for name in model._theta_0 if name.startswith("text.clip.transformer") and name.endswith("weight")]
     assert text and not any(torch.equal(model._theta_0[name], model._theta_1[name]) for name in text)
@@ -207,7 +186,7 @@ def test_both_towers_bring_images_closer_to_their_words(labeled):
     assert np.log(of_label[-1]).mean() > np.log(of_label[0]).mean() + 0.3
 
 
-def test_of_many_prompts_one_per_class_is_drawn_in_training_and_all_count_in_prediction(labeled, others):
+def test_of_many_prompts_one_per_class_is_drawn_in_training_and_all_count_in_prediction(labeled, unlabeled):
     model = fit(labeled, train="both", prompts="many")
     text = model._network.text
     with torch.no_grad(), torch.random.fork_rng():
@@ -218,21 +197,23 @@ def test_of_many_prompts_one_per_class_is_drawn_in_training_and_all_count_in_pre
     assert len(text.tokens) == 200
     assert seen[0].shape == whole[0].shape == (3, 24)
     assert not torch.equal(*seen) and torch.equal(*whole)
-    assert np.array_equal(model.predict_sweep(others)[0], fit(labeled, prompts="many", lr=0.0).predict_sweep(others)[0])
+    assert np.array_equal(
+        model.predict_sweep(unlabeled)[0], fit(labeled, prompts="many", lr=0.0).predict_sweep(unlabeled)[0]
+    )
 
 
-def test_with_a_probe_first_training_starts_at_the_probe_and_alpha_0_stays_zero_shot(labeled, others):
+def test_with_a_probe_first_training_starts_at_the_probe_and_alpha_0_stays_zero_shot(labeled, unlabeled):
     model = fit(labeled, encoder=TRANSFORMER, probe_first=True, lr=0.0)
-    probe = LinearProbe(TRANSFORMER).fit(labeled, others)
-    sweep = model.predict_sweep(others)
-    assert np.allclose(sweep[-1], probe.predict_proba(others), atol=5e-3)  # its features are kept in float16
-    assert np.allclose(sweep[0], fit(labeled, encoder=TRANSFORMER, lr=0.0).predict_sweep(others)[0], atol=1e-6)
+    probe = LinearProbe(TRANSFORMER).fit(labeled, unlabeled)
+    sweep = model.predict_sweep(unlabeled)
+    assert np.allclose(sweep[-1], probe.predict_proba(unlabeled), atol=5e-3)  # its features are kept in float16
+    assert np.allclose(sweep[0], fit(labeled, encoder=TRANSFORMER, lr=0.0).predict_sweep(unlabeled)[0], atol=1e-6)
     learned = fit(labeled, encoder=TRANSFORMER, probe_first=True)._theta_1
     assert not torch.equal(learned["head.weight"], model._theta_1["head.weight"])
     assert not torch.equal(learned["head.bias"], model._theta_1["head.bias"])
 
 
-def test_adapted_weights_have_the_names_of_the_others_and_blend(labeled, others):
+def test_adapted_weights_have_the_names_of_the_others_and_blend(labeled, unlabeled):
     model = fit(labeled, encoder=TRANSFORMER, train="both", lora_rank=2, lr=1e-2)
     assert model._theta_1.keys() == model._theta_0.keys()
     changed = {name for name, value in model._theta_1.items() if not torch.equal(value, model._theta_0[name])}
@@ -241,7 +222,7 @@ def test_adapted_weights_have_the_names_of_the_others_and_blend(labeled, others)
         "tower.transformer.resblocks.0.attn.in_proj_weight",
         "text.clip.transformer.resblocks.0.mlp.c_fc.weight",
     } < changed
-    sweep = model.predict_sweep(others)
+    sweep = model.predict_sweep(unlabeled)
     assert not np.allclose(sweep[0], sweep[5]) and not np.allclose(sweep[5], sweep[-1])
 
 
@@ -254,7 +235,7 @@ def test_adapted_weights_have_the_names_of_the_others_and_blend(labeled, others)
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_with_every_option_a_stopped_training_goes_on_to_the_same_weights(labeled, others, tmp_path, options):
+def test_with_every_option_a_stopped_training_goes_on_to_the_same_weights(labeled, unlabeled, tmp_path, options):
     def make() -> ClipFinetune:
         model = ClipFinetune(**{"encoder": ENCODER, "epochs": 3, "batch_size": 8, "lr": 1e-3, **options})
         model.checkpoint_at(tmp_path / "checkpoint.pt")
@@ -262,33 +243,33 @@ def test_with_every_option_a_stopped_training_goes_on_to_the_same_weights(labele
 
     set_deadline(0)
     with pytest.raises(TimeIsUp):
-        make().fit(labeled, others)
+        make().fit(labeled, unlabeled)
     set_deadline(None)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["epoch"] == 1
-    resumed, whole = make().fit(labeled, others), fit(labeled, **{"epochs": 3, **options})
+    resumed, whole = make().fit(labeled, unlabeled), fit(labeled, **{"epochs": 3, **options})
     assert all(torch.equal(value, whole._theta_1[name]) for name, value in resumed._theta_1.items())
 
 
 @pytest.mark.parametrize("options", [{"train": "both"}, {"probe_first": True}, {"lora_rank": 2}], ids=str)
-def test_kept_tensors_of_every_kind_give_the_same_model_back(labeled, others, options):
+def test_kept_tensors_of_every_kind_give_the_same_model_back(labeled, unlabeled, options):
     model = fit(labeled, **options)
     restored = ClipFinetune(encoder=ENCODER, **options).restore(load(save(model.tensors())), labeled.classes)
-    assert np.array_equal(restored.predict_sweep(others), model.predict_sweep(others))
+    assert np.array_equal(restored.predict_sweep(unlabeled), model.predict_sweep(unlabeled))
 
 
-def test_features_at_alpha_0_are_the_encoders_and_move_with_alpha(labeled, others):
+def test_features_at_alpha_0_are_the_encoders_and_move_with_alpha(labeled, unlabeled):
     model = fit(labeled)
-    values = [model.encode(others, alpha) for alpha in (0.0, 0.5, 1.0)]
-    assert np.allclose(values[0], encode_images(others, ENCODER).values, atol=2e-3)  # kept in float16
+    values = [model.encode(unlabeled, alpha) for alpha in (0.0, 0.5, 1.0)]
+    assert np.allclose(values[0], encode_images(unlabeled, ENCODER).values, atol=2e-3)  # kept in float16
     assert all(np.allclose(np.linalg.norm(own, axis=1), 1, atol=1e-5) for own in values)
     assert np.linalg.norm(values[2] - values[0]) > np.linalg.norm(values[1] - values[0]) > 0
-    assert np.array_equal(model.encode(others, 0.0), values[0])
+    assert np.array_equal(model.encode(unlabeled, 0.0), values[0])
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
-def test_a_blend_outside_0_to_1_is_refused(labeled, others, alpha):
+def test_a_blend_outside_0_to_1_is_refused(labeled, unlabeled, alpha):
     with pytest.raises(InputError, match=r"alpha = .* must lie in 0\.\.1"):
-        fit(labeled, epochs=1).encode(others, alpha)
+        fit(labeled, epochs=1).encode(unlabeled, alpha)
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,10 @@ def test_a_nested_run_is_cross_validated_and_verified(colours):
     result = crossval(prepared, "clusters")
     assert {"per_class", "sharpness"} <= set(result.record.chosen["default"])
     assert any("clusters" in said for said in verify(prepared, find_finished(prepared)))
+
+
+def test_more_clusters_than_images_are_lowered_and_the_user_is_told(embedded, capsys):
+    prepared = prepare(embedded('[runs.many]\nmodel = "clusters"\nencoder = "given"\nn_clusters = 5000'))
+    model = Clusters(encoder="given", n_clusters=5000).fit(prepared.training(0), prepared.unlabeled(0, False))
+    assert model.record_[0]["n_clusters"] == 24
+    assert "5000 are asked for of 24 images; lowered" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from safetensors.numpy import load, save
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
-from support.pools import labels_of, make_pool
+from support.pools import labels_of
 
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
@@ -33,61 +32,36 @@ QUICK: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    set_deadline(None)
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return make_pool(tmp_path_factory.mktemp("pool"), 36, 32, n_labeled=24)
-
-
-@pytest.fixture
-def labeled(pool: Pool) -> Images:
-    return pool.select(np.arange(24), labels_of(np.arange(24)))
-
-
-@pytest.fixture
-def others(pool: Pool) -> Images:
-    return pool.select(np.arange(24, 36))
-
-
 def fit(labeled: Images, **options: Any) -> FineTune:
     return FineTune(**{**QUICK, **options}).fit(labeled, labeled.take(np.arange(0)))
 
 
-def test_it_learns_colours(labeled, others):
+def test_it_learns_colours(labeled, unlabeled):
     model = fit(labeled, epochs=15, frozen_epochs=0, lr=3e-3, head_lr=3e-3)
-    proba = model.predict_proba(others)
+    proba = model.predict_proba(unlabeled)
     assert proba.shape == (12, 3) and np.allclose(proba.sum(1), 1, atol=1e-5)
-    assert (proba.argmax(1) == labels_of(others.rows)).mean() > 0.8
+    assert (proba.argmax(1) == labels_of(unlabeled.rows)).mean() > 0.8
     assert len(model.record_) == 15
 
 
-def test_the_same_seed_gives_the_same_model_and_another_seed_another(labeled, others):
-    first, second, third = (fit(labeled, seed=seed).predict_proba(others) for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(labeled, unlabeled):
+    first, second, third = (fit(labeled, seed=seed).predict_proba(unlabeled) for seed in (1, 1, 2))
     assert np.array_equal(first, second)
     assert not np.allclose(first, third)
 
 
-def test_each_fit_starts_anew(labeled, others):
+def test_each_fit_starts_anew(labeled, unlabeled):
     model = fit(labeled)
-    first = model.predict_proba(others)
-    assert np.array_equal(model.fit(labeled, others).predict_proba(others), first)
+    first = model.predict_proba(unlabeled)
+    assert np.array_equal(model.fit(labeled, unlabeled).predict_proba(unlabeled), first)
 
 
-def test_the_unlabeled_images_have_no_influence(labeled, others):
-    with_them = FineTune(**QUICK).fit(labeled, others).predict_proba(others)
-    assert np.array_equal(with_them, fit(labeled).predict_proba(others))
+def test_the_unlabeled_images_have_no_influence(labeled, unlabeled):
+    with_them = FineTune(**QUICK).fit(labeled, unlabeled).predict_proba(unlabeled)
+    assert np.array_equal(with_them, fit(labeled).predict_proba(unlabeled))
 
 
-def test_kept_tensors_give_the_same_model_back_without_the_pretrained_weights(pool, labeled, others, tmp_path):
+def test_kept_tensors_give_the_same_model_back_without_the_pretrained_weights(pool, labeled, unlabeled, tmp_path):
     file = Path(pool.lookup[0]) / "weights.safetensors"
     save_file(timm.create_model("test_efficientnet", num_classes=7).state_dict(), file)
     options = {**QUICK, "pretrained": True, "encoder": "timm:test_efficientnet@weights.safetensors"}
@@ -95,7 +69,7 @@ def test_kept_tensors_give_the_same_model_back_without_the_pretrained_weights(po
     file.unlink()
     restored = FineTune(**options).restore(load(save(model.tensors())), labeled.classes)
     assert model.keeps_weights
-    assert np.array_equal(restored.predict_proba(others), model.predict_proba(others))
+    assert np.array_equal(restored.predict_proba(unlabeled), model.predict_proba(unlabeled))
 
 
 def test_pretrained_weights_from_a_file_are_the_start(pool, labeled):
@@ -110,9 +84,9 @@ def test_pretrained_weights_from_a_file_are_the_start(pool, labeled):
 
 
 @pytest.mark.parametrize("encoder", ["timm:test_efficientnet", "timm:deit_tiny_distilled_patch16_224"])
-def test_the_new_classifier_starts_at_zero(labeled, others, encoder):
+def test_the_new_classifier_starts_at_zero(labeled, unlabeled, encoder):
     model = fit(labeled, encoder=encoder, lr=0.0, head_lr=0.0, epochs=1)
-    assert np.allclose(model.predict_proba(others), 1 / 3)
+    assert np.allclose(model.predict_proba(unlabeled), 1 / 3)
 
 
 def test_from_scratch_nothing_is_frozen(labeled):
@@ -130,13 +104,13 @@ def start(pool: Pool) -> dict[str, Any]:
     return {"encoder": "timm:test_efficientnet@pretrained.safetensors", "pretrained": True}
 
 
-def test_with_a_probe_first_training_starts_at_the_probe(labeled, others, start):
+def test_with_a_probe_first_training_starts_at_the_probe(labeled, unlabeled, start):
     model = fit(labeled, **start, probe_first=True, lr=0.0, head_lr=0.0, freeze_batch_norm=True)
     values = model.encode(labeled, 0.0)
     regression = LogisticRegression(C=30, max_iter=2000)
     regression.fit(values / np.linalg.norm(values, axis=1).mean(), labeled.labels)
-    expected = regression.predict_proba(model.encode(others, 0.0) / np.linalg.norm(values, axis=1).mean())
-    assert np.allclose(model.predict_proba(others), expected, atol=1e-3)
+    expected = regression.predict_proba(model.encode(unlabeled, 0.0) / np.linalg.norm(values, axis=1).mean())
+    assert np.allclose(model.predict_proba(unlabeled), expected, atol=1e-3)
 
 
 def test_after_a_probe_nothing_is_frozen(labeled, start):
@@ -145,26 +119,26 @@ def test_after_a_probe_nothing_is_frozen(labeled, start):
     assert not np.array_equal(first["conv_stem.weight"], model.tensors()["conv_stem.weight"])
 
 
-def test_adapted_weights_keep_the_networks_names(labeled, others, start):
+def test_adapted_weights_keep_the_networks_names(labeled, unlabeled, start):
     model = fit(labeled, **start, lora_rank=2, layer_decay=0.8)
     assert model.tensors().keys() == fit(labeled, epochs=1).tensors().keys()
     first = model._start(labeled.pool).tensors()
     assert not np.array_equal(first["conv_head.weight"], model.tensors()["conv_head.weight"])
     assert np.array_equal(first["bn1.weight"], model.tensors()["bn1.weight"])
     restored = FineTune(**{**QUICK, **start}).restore(load(save(model.tensors())), labeled.classes)
-    assert np.array_equal(restored.predict_proba(others), model.predict_proba(others))
+    assert np.array_equal(restored.predict_proba(unlabeled), model.predict_proba(unlabeled))
 
 
-def test_features_move_with_alpha_and_the_model_stays(labeled, others, start):
+def test_features_move_with_alpha_and_the_model_stays(labeled, unlabeled, start):
     model = fit(labeled, **start, lr=1e-2)
-    before = model.predict_proba(others)
-    values = [model.encode(others, alpha) for alpha in (0.0, 0.5, 1.0)]
+    before = model.predict_proba(unlabeled)
+    values = [model.encode(unlabeled, alpha) for alpha in (0.0, 0.5, 1.0)]
     untouched = fit(labeled, **start, lr=0.0, head_lr=0.0, freeze_batch_norm=True)
-    assert np.array_equal(values[0], untouched.encode(others, 1.0))
+    assert np.array_equal(values[0], untouched.encode(unlabeled, 1.0))
     assert not np.allclose(values[0], values[1]) and not np.allclose(values[1], values[2])
-    assert np.array_equal(model.predict_proba(others), before)
+    assert np.array_equal(model.predict_proba(unlabeled), before)
     with pytest.raises(InputError, match="alpha"):
-        model.encode(others, 2.0)
+        model.encode(unlabeled, 2.0)
 
 
 @pytest.mark.parametrize("option", [{"probe_first": True}, {"lora_rank": 2}])
@@ -184,30 +158,30 @@ def test_a_clip_is_sent_to_its_own_model(labeled):
 
 
 @pytest.mark.parametrize(("encoder", "size"), [("timm:test_vit", 48), ("timm:test_resnet", 40)])
-def test_other_sizes_than_the_networks_own(labeled, others, encoder, size):
+def test_other_sizes_than_the_networks_own(labeled, unlabeled, encoder, size):
     model = fit(labeled, encoder=encoder, image_size=size, epochs=1)
     assert model._preprocessing.geometry.height == model._preprocessing.geometry.width == size
-    assert np.isfinite(model.predict_proba(others)).all()
+    assert np.isfinite(model.predict_proba(unlabeled)).all()
 
 
-def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path, monkeypatch):
+def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, unlabeled, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     model = FineTune(**QUICK)
     assert model.resumes
     model.checkpoint_at(tmp_path / "checkpoint.pt")
     set_deadline(0)
     with pytest.raises(TimeIsUp):
-        model.fit(labeled, others)
+        model.fit(labeled, unlabeled)
     set_deadline(None)
     again = FineTune(**QUICK)
     again.checkpoint_at(tmp_path / "checkpoint.pt")
-    assert np.array_equal(again.fit(labeled, others).predict_proba(others), fit(labeled).predict_proba(others))
+    assert np.array_equal(again.fit(labeled, unlabeled).predict_proba(unlabeled), fit(labeled).predict_proba(unlabeled))
     assert (tmp_path / "checkpoint.pt").exists()
 
 
-def test_shuffled_training_images_of_other_labels_change_the_model(labeled, others):
+def test_shuffled_training_images_of_other_labels_change_the_model(labeled, unlabeled):
     swapped = replace(labeled, labels=(labeled.labels + 1) % 3)
-    assert not np.allclose(fit(swapped).predict_proba(others), fit(labeled).predict_proba(others))
+    assert not np.allclose(fit(swapped).predict_proba(unlabeled), fit(labeled).predict_proba(unlabeled))
 
 
 @pytest.mark.parametrize(
@@ -220,8 +194,8 @@ def test_options_out_of_bounds_are_refused(colours, option, message):
         build_model(competition, competition.run("net"))
 
 
-def test_the_callers_random_numbers_are_left_alone(labeled, others):
+def test_the_callers_random_numbers_are_left_alone(labeled, unlabeled):
     before = torch.get_rng_state()
     model = fit(labeled)
-    model.restore(model.tensors(), labeled.classes).predict_proba(others)
+    model.restore(model.tensors(), labeled.classes).predict_proba(unlabeled)
     assert torch.equal(torch.get_rng_state(), before)

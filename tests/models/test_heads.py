@@ -6,14 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 from support.clouds import clouds, split
 
 from kit.config.competition import HOME, Run
 from kit.core.errors import InputError
 from kit.data.prepared import prepare
 from kit.features.neighbours import read_neighbours
-from kit.models.heads.linear_probe import LinearProbe, fit_anchored
+from kit.models.heads.linear_probe import LinearProbe
 from kit.models.heads.prototypes import Prototypes
 from kit.models.heads.tip_adapter import TipAdapter
 from kit.models.heads.zero_shot import ZeroShot
@@ -108,22 +107,6 @@ def test_a_pseudo_labelled_image_is_one_node_and_counts_by_its_weight(transducti
         for rows in (heavy, light)
     )
     assert (trusting > doubting + 0.2).all() and (doubting < 0.5).all()
-
-
-def test_a_probe_pulled_nowhere_agrees_with_scikit_learn():
-    generator = np.random.default_rng(0)
-    features, codes, weights = generator.normal(size=(40, 60)), np.arange(40) % 4, generator.uniform(0.5, 2, 40)
-    theirs = LogisticRegression(C=3.0, max_iter=5000, tol=1e-8).fit(features, codes, sample_weight=weights)
-    ours, intercepts = fit_anchored(features, codes, weights, 3.0, np.zeros((4, 60)))
-    assert ours == pytest.approx(theirs.coef_, abs=2e-3)
-    assert intercepts - intercepts.mean() == pytest.approx(theirs.intercept_ - theirs.intercept_.mean(), abs=2e-3)
-
-
-def test_a_probe_that_may_not_move_stays_at_its_anchor():
-    generator = np.random.default_rng(0)
-    anchor = generator.normal(size=(3, 20))
-    coefficients, _ = fit_anchored(generator.normal(size=(30, 20)), np.arange(30) % 3, np.ones(30), 1e-9, anchor)
-    assert coefficients == pytest.approx(anchor, abs=1e-6)
 
 
 def test_a_trained_cache_starts_at_the_untrained_one(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import timm
 import torch
 from safetensors.numpy import load, save
 from safetensors.torch import save_file
-from support.pools import labels_of, make_pool
+from support.pools import labels_of
 from torch import nn
 
 from kit.core.errors import InputError
@@ -20,8 +19,6 @@ from kit.data.images import Images, Pool
 from kit.models.networks.fine_tune import FineTune
 from kit.models.training.augment import augment
 from kit.models.training.classifier import start_classifier
-from kit.models.training.optimizer import make_optimizer
-from kit.models.training.recipe import Recipe
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet50": {},
@@ -34,33 +31,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, Any] = {"encoder": "timm:test_efficientnet", "pretrained": False, "image_size": 32, "batch_size": 8}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return make_pool(tmp_path_factory.mktemp("pool"), 36, 32, n_labeled=24)
-
-
-@pytest.fixture
-def labeled(pool: Pool) -> Images:
-    return pool.select(np.arange(24), labels_of(np.arange(24)))
-
-
 @pytest.fixture
 def few(labeled: Images) -> Images:
     return labeled.take(np.arange(6))
-
-
-@pytest.fixture
-def others(pool: Pool) -> Images:
-    return pool.select(np.arange(24, 36))
 
 
 def fit(labeled: Images, **options: Any) -> FineTune:
@@ -93,14 +66,11 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> se
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-# --- the networks
-
-
 @pytest.mark.parametrize("name", NETWORKS)
-def test_each_network_trains_from_scratch_and_comes_back(few, others, name):
+def test_each_network_trains_from_scratch_and_comes_back(few, unlabeled, name):
     options = {"encoder": f"timm:{name}", "encoder_args": NETWORKS[name]}
     model = fit(few, **options, head="dense_norm", head_units=8, drop_rate=0.3)
-    few_others = others.take(np.arange(2))
+    few_others = unlabeled.take(np.arange(2))
     proba = model.predict_proba(few_others)
     assert np.allclose(proba.sum(1), 1, atol=1e-5) and model.encode(few_others, 1.0).ndim == 2
     restored = FineTune(**{**QUICK, "epochs": 1, **options}, head="dense_norm", head_units=8, drop_rate=0.3)
@@ -125,9 +95,6 @@ def test_each_network_can_start_at_a_probe(pool, few, name):
     options = {"encoder": f"timm:{name}@{name}.safetensors", "encoder_args": NETWORKS[name], "pretrained": True}
     model = fit(few, **options, probe_first=True, lr=0.0, head_lr=0.0, freeze_batch_norm=True)
     assert model.predict_proba(few).argmax(1).tolist() == few.labels.tolist()
-
-
-# --- heads
 
 
 @pytest.mark.parametrize("name", ["vgg16", "test_convnext", "deit_tiny_distilled_patch16_224"])
@@ -155,19 +122,19 @@ def test_a_dense_norm_head_has_its_layers_in_the_published_order(labeled):
 
 
 @pytest.mark.parametrize("head", ["linear", "dense", "dense_norm"])
-def test_every_head_starts_at_the_uniform_distribution(labeled, others, head):
+def test_every_head_starts_at_the_uniform_distribution(labeled, unlabeled, head):
     model = fit(labeled, head=head, head_units=8, lr=0.0, head_lr=0.0)
-    assert np.allclose(model.predict_proba(others), 1 / 3)
+    assert np.allclose(model.predict_proba(unlabeled), 1 / 3)
 
 
 @pytest.mark.parametrize("head", ["dense", "dense_norm"])
-def test_a_dense_head_learns_colours_and_comes_back(labeled, others, head):
+def test_a_dense_head_learns_colours_and_comes_back(labeled, unlabeled, head):
     options = {"head": head, "head_units": 16, "epochs": 15, "lr": 3e-3, "head_lr": 3e-3}
     model = fit(labeled, **options)
-    proba = model.predict_proba(others)
-    assert (proba.argmax(1) == labels_of(others.rows)).mean() > 0.8
+    proba = model.predict_proba(unlabeled)
+    assert (proba.argmax(1) == labels_of(unlabeled.rows)).mean() > 0.8
     restored = FineTune(**{**QUICK, **options}).restore(load(save(model.tensors())), labeled.classes)
-    assert np.array_equal(restored.predict_proba(others), proba)
+    assert np.array_equal(restored.predict_proba(unlabeled), proba)
 
 
 def test_only_the_head_learns_in_frozen_epochs_then_all_of_it(pool, labeled, start):
@@ -188,39 +155,6 @@ def test_a_classifier_that_is_no_linear_layer_is_refused():
     network.classifier = nn.Sequential(network.classifier)
     with pytest.raises(InputError, match="no linear layer"):
         start_classifier(network, "dense", 8, 0.0, "timm:test_efficientnet")
-
-
-# --- L2
-
-
-def test_l2_of_the_head_is_its_own():
-    network = timm.create_model("test_efficientnet", num_classes=3)
-    recipe = Recipe(optimizer="adam", weight_decay=0.0, head_weight_decay=0.02)
-    groups = make_optimizer(network, network.classifier, recipe).param_groups
-    decays = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
-    assert decays[id(network.classifier.weight)] == 0.02
-    assert {value for key, value in decays.items() if key != id(network.classifier.weight)} == {0.0}
-
-
-@pytest.mark.parametrize(("optimizer", "coupled"), [("sgd", True), ("adam", True), ("adamw", False)])
-def test_weight_decay_is_l2_in_the_loss_with_adam_and_sgd_and_decoupled_with_adamw(optimizer, coupled):
-    """Of a loss that does not depend on the weight, Keras' l2(x) has the gradient 2 x w: weight_decay = 2 x."""
-    layer = nn.Linear(4, 4, bias=False)
-    before = layer.weight.detach().clone()
-    steps = make_optimizer(layer, None, Recipe(optimizer=optimizer, lr=0.1, weight_decay=0.5))
-    layer.weight.grad = torch.zeros_like(layer.weight)
-    steps.step()
-    shrunk = torch.allclose(layer.weight, before * (1 - 0.1 * 0.5))
-    plain = nn.Linear(4, 4, bias=False)
-    plain.weight.data.copy_(before)
-    free = make_optimizer(plain, None, Recipe(optimizer=optimizer, lr=0.1, weight_decay=0.0))
-    (0.25 * plain.weight.square().sum()).backward()  # l2(0.25)
-    free.step()
-    assert torch.allclose(layer.weight, plain.weight, atol=1e-6) == coupled
-    assert shrunk or coupled
-
-
-# --- a varied copy of each image
 
 
 def test_a_copy_leaves_the_images_themselves_untouched():
@@ -264,9 +198,6 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def test_a_copy_that_is_not_varied_is_refused():
     with pytest.raises(InputError, match="augment_copy"):
         FineTune(encoder="timm:resnet50", augment="none", augment_copy=True)
-
-
-# --- whole images
 
 
 @pytest.mark.parametrize(("resize", "expected"), [("crop", "shortest"), ("pad", "longest"), ("squash", "squash")])

@@ -25,15 +25,6 @@ METHODS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, Any] = {"encoder": "given", "steps": 60}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Spare tiny layers the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_it_knows_clear_clouds_and_says_what_was_taught(name, tmp_path):
     pool, codes = clouds(tmp_path)

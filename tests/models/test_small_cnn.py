@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load, save
-from support.pools import labels_of, make_pool
+from support.pools import labels_of
 
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TimeIsUp
-from kit.data.images import Images, Pool
+from kit.data.images import Images
 from kit.data.prepared import prepare
 from kit.models import MODELS
 from kit.models.networks.small_cnn import SmallCNN
@@ -25,79 +23,54 @@ from kit.runs.verify import verify
 QUICK: dict[str, Any] = {"image_size": 16, "channels": [8, 8], "epochs": 2, "batch_size": 8}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    set_deadline(None)
-
-
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return make_pool(tmp_path_factory.mktemp("pool"), 36, 32, n_labeled=24)
-
-
-@pytest.fixture
-def labeled(pool: Pool) -> Images:
-    return pool.select(np.arange(24), labels_of(np.arange(24)))
-
-
-@pytest.fixture
-def others(pool: Pool) -> Images:
-    return pool.select(np.arange(24, 36))
-
-
 def fit(labeled: Images, **options: Any) -> SmallCNN:
     return SmallCNN(**{**QUICK, **options}).fit(labeled, labeled.take(np.arange(0)))
 
 
 @pytest.mark.parametrize("head_units", [0, 16])
-def test_it_learns_colours(labeled, others, head_units):
-    proba = fit(labeled, epochs=15, lr=1e-2, head_units=head_units).predict_proba(others)
+def test_it_learns_colours(labeled, unlabeled, head_units):
+    proba = fit(labeled, epochs=15, lr=1e-2, head_units=head_units).predict_proba(unlabeled)
     assert np.allclose(proba.sum(1), 1, atol=1e-5)
-    assert (proba.argmax(1) == labels_of(others.rows)).mean() > 0.9
+    assert (proba.argmax(1) == labels_of(unlabeled.rows)).mean() > 0.9
 
 
-def test_it_starts_at_the_uniform_distribution(labeled, others):
-    assert np.allclose(fit(labeled, lr=0.0).predict_proba(others), 1 / 3)
+def test_it_starts_at_the_uniform_distribution(labeled, unlabeled):
+    assert np.allclose(fit(labeled, lr=0.0).predict_proba(unlabeled), 1 / 3)
 
 
-def test_the_same_seed_gives_the_same_model_and_another_seed_another(labeled, others):
-    first, second, third = (fit(labeled, seed=seed).predict_proba(others) for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(labeled, unlabeled):
+    first, second, third = (fit(labeled, seed=seed).predict_proba(unlabeled) for seed in (1, 1, 2))
     assert np.array_equal(first, second) and not np.allclose(first, third)
 
 
-def test_kept_tensors_give_the_same_model_back(labeled, others):
+def test_kept_tensors_give_the_same_model_back(labeled, unlabeled):
     model = fit(labeled)
     assert model.keeps_weights
     restored = SmallCNN(**QUICK).restore(load(save(model.tensors())), labeled.classes)
-    assert np.array_equal(restored.predict_proba(others), model.predict_proba(others))
+    assert np.array_equal(restored.predict_proba(unlabeled), model.predict_proba(unlabeled))
 
 
-def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, others, tmp_path, monkeypatch):
+def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, unlabeled, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     model = SmallCNN(**QUICK)
     assert model.resumes
     model.checkpoint_at(tmp_path / "checkpoint.pt")
     set_deadline(0)
     with pytest.raises(TimeIsUp):
-        model.fit(labeled, others)
+        model.fit(labeled, unlabeled)
     set_deadline(None)
     again = SmallCNN(**QUICK)
     again.checkpoint_at(tmp_path / "checkpoint.pt")
-    assert np.array_equal(again.fit(labeled, others).predict_proba(others), fit(labeled).predict_proba(others))
+    assert np.array_equal(again.fit(labeled, unlabeled).predict_proba(unlabeled), fit(labeled).predict_proba(unlabeled))
 
 
-def test_features_move_with_alpha_and_the_model_stays(labeled, others):
+def test_features_move_with_alpha_and_the_model_stays(labeled, unlabeled):
     model = fit(labeled, lr=1e-2)
-    before = model.predict_proba(others)
-    start, middle, end = (model.encode(others, alpha) for alpha in (0.0, 0.5, 1.0))
+    before = model.predict_proba(unlabeled)
+    start, middle, end = (model.encode(unlabeled, alpha) for alpha in (0.0, 0.5, 1.0))
     assert start.shape == (12, 8) and not np.allclose(start, middle) and not np.allclose(middle, end)
-    assert np.allclose(start, fit(labeled, lr=0.0, epochs=1, freeze_batch_norm=False).encode(others, 0.0))
-    assert np.array_equal(model.predict_proba(others), before)
+    assert np.allclose(start, fit(labeled, lr=0.0, epochs=1, freeze_batch_norm=False).encode(unlabeled, 0.0))
+    assert np.array_equal(model.predict_proba(unlabeled), before)
 
 
 @pytest.mark.parametrize(("resize", "expected"), [("crop", "shortest"), ("pad", "longest"), ("squash", "squash")])

@@ -13,7 +13,6 @@ from PIL import Image
 from scipy.special import softmax
 from support.colours import lay_out, write_toml
 from support.folders import write
-from threadpoolctl import threadpool_limits
 
 from kit.cli import main
 from kit.config.competition import HOME
@@ -72,16 +71,6 @@ model = "svm"
 encoder = "given"
 """
 TRAINED = ("forest", "cnn", "probe", "words", "tuned")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

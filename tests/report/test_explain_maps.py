@@ -8,7 +8,6 @@ import timm
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import IntegratedGradients, LayerGradCam, Lime
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from kit.bench.explain import half_of, mass_share, plant, randomise
@@ -18,16 +17,6 @@ from kit.report.explain.gradients import blank_of, find_map, grad_cam, integrate
 from kit.report.explain.lime import lime, proximity, superpixels
 from kit.report.explain.subject import Subject
 from kit.report.explain.writing import overlay
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Spare tiny networks the waiting of threads for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 class ColourNetwork(nn.Module):

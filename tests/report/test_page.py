@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from support.channels import CODED, ONE, make_by_turns
 from support.colours import COLOURS, draw
 
 from kit.config.reader import read_competition
@@ -27,6 +28,7 @@ from kit.report.page.plotly_json import to_json
 from kit.report.page.sections import SECTIONS
 from kit.runs.ensemble import ensemble, leave_one_out
 from kit.runs.fit.crossval import crossval
+from kit.runs.store import find_result
 from kit.runs.train import find_finished
 from kit.scoring.metrics import paired_difference
 
@@ -236,3 +238,11 @@ def test_names_that_are_cut_alike_stay_apart():
     assert len(set(figure["data"][0]["x"])) == 2
     heat = json.loads(to_json(Heatmap("h", "t", row_names=names, column_names=names, values=np.eye(2))))
     assert len(set(heat["heatmap"]["rows"])) == 2
+
+
+def test_the_report_takes_the_diary_of_every_model(tmp_path):
+    data = CODED + 'unlabeled = "test"\n'
+    prepared = make_by_turns(tmp_path, "id,label\n{id},{code}", ONE, data, '[runs.taught]\nmodel = "self_training"\n')
+    result = crossval(prepared, "taught")
+    assert write_report(prepared, [result, ensemble(prepared, [result])], {}).is_file()
+    assert find_result(prepared, "taught").record.cv == result.record.cv

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
-from kit.data.sheet import SheetTile, write_sheet
 from kit.report.page import write_report
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import LONGEST, Gallery, Plot, Series, charts_of, shorten
-from kit.report.page.plotly_json import to_json
+from kit.report.page.parts import Gallery, charts_of
 from kit.report.page.sections import SECTIONS
 from kit.runs.fit.crossval import crossval
 from kit.runs.train import find_finished
-from kit.scoring.hierarchy import Hierarchy
-from kit.scoring.metrics import decide, per_class
-from kit.scoring.metrics.decisions import count_classes
 
-
-@pytest.mark.parametrize("is_multilabel", [False, True])
-def test_the_errors_of_every_class_agree_with_a_bootstrap(is_multilabel):
-    draws = np.random.default_rng(0)
-    groups = np.repeat(np.arange(200), 3)
-    codes = np.repeat(draws.integers(0, 3, 200), 3)  # images of a group are alike: their number misleads
-    proba = draws.random((600, 3)) + np.repeat(0.6 * draws.random((200, 3)), 3, axis=0)
-    labels = codes
-    if is_multilabel:
-        proba, labels = proba / proba.max(), np.eye(3, dtype=np.int8)[codes]
-    else:
-        proba[np.arange(600), codes] += 0.3
-    rows = per_class(labels, proba, ("a", "b", "c"), groups)
-    said, drawn = decide(proba, is_multilabel), []
-    for _ in range(600):
-        taken = (3 * draws.integers(0, 200, 200)[:, None] + np.arange(3)).ravel()
-        counts = count_classes(labels[taken], said[taken], 3)
-        drawn.append((counts.precision, counts.recall, counts.f1))
-    spread = np.std(drawn, axis=0).T
-    found = [(row.precision_se, row.recall_se, row.f1_se) for row in rows]
-    assert np.array(found) == pytest.approx(spread, rel=0.15)
-
-
-LONG = (Series("s", ["x" * 90], [1.0], kind="bars"), Series("x" * 90, [0.0], [1.0]))
 BALANCED = """
 [runs.svm]
 model = "svm"
@@ -114,11 +83,6 @@ def test_an_image_that_is_gone_leaves_its_tile_empty_and_the_page_whole(unbalanc
     assert 'id="runs"' in text and "a thumbnail is left out" in capsys.readouterr().err
 
 
-def test_a_contact_sheet_stands_without_an_image_that_is_gone(tmp_path):
-    write_sheet(tmp_path / "sheet.png", "two", [("", [SheetTile(str(tmp_path / "gone.png"), ["gone"])])])
-    assert (tmp_path / "sheet.png").stat().st_size > 0
-
-
 def test_a_page_without_test_images_is_written(colours, tmp_path):
     colours()
     shutil.rmtree(tmp_path / "data" / "colours" / "test")
@@ -158,17 +122,3 @@ def test_a_class_without_a_scored_image_leaves_the_page_whole(colours):
     crossval(prepared, "svm")
     assert {"headline", "leaderboard", "data", "examples", "runs"} <= set(sections_of(prepared))
     write_report(prepared, find_finished(prepared), {}, png=True)
-
-
-def test_a_long_name_leaves_a_chart_its_room_and_keeps_its_end():
-    assert shorten("short") == "short"
-    assert len(shorten("x" * 100 + "the end")) == LONGEST and shorten("x" * 100 + "the end").endswith("…xxxthe end")
-    page, legend = (json.loads(to_json(Plot("k", "t", series=[own]))) for own in LONG)
-    assert len(page["data"][0]["x"][0]) == LONGEST < len(legend["data"][0]["name"]) < 90
-
-
-def test_of_a_hierarchy_the_deepest_classes_are_named():
-    tree = Hierarchy(np.array([-1, 0, 0, 1]))
-    assert tree.deepest(np.array([1, 1, 0, 0])).tolist() == [1]
-    assert tree.deepest(np.array([1, 1, 1, 1])).tolist() == [2, 3]
-    assert tree.deepest(np.zeros(4)).tolist() == []

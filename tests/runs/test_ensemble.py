@@ -6,63 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import softmax
-from sklearn.metrics import log_loss
 
 from kit.core.errors import InputError
 from kit.data.prepared import prepare
+from kit.kaggle.submission.fill import fill_sample
+from kit.runs.decide.decisions import decided_test
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.scoring.mixing import fit_simplex_weights, fit_temperature, select_greedily
-
-
-def members(n_images: int = 400, sharpness: tuple[float, ...] = (2.0, 1.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
-    """Draw labels and members of falling quality, the last one worthless."""
-    draws = np.random.default_rng(0)
-    labels = draws.integers(0, 4, n_images)
-    logits = [share * np.eye(4)[labels] * 2 + draws.normal(0, 1, (n_images, 4)) for share in sharpness]
-    return labels, softmax(np.stack(logits), axis=2)
-
-
-def test_the_weights_are_a_minimum_on_the_simplex():
-    labels, proba = members()
-    own = proba[:, np.arange(len(labels)), labels]
-    weights = fit_simplex_weights(own)
-    best = -np.log(weights @ own).mean()
-    assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
-    for step in np.random.default_rng(1).dirichlet(np.ones(3), 200):
-        assert -np.log((0.98 * weights + 0.02 * step) @ own).mean() >= best - 1e-9
-
-
-def test_float32_probabilities_do_not_stop_the_optimiser():
-    labels, proba = members()
-    own = proba[:, np.arange(len(labels)), labels]
-    assert fit_simplex_weights(own.astype(np.float32)) == pytest.approx(fit_simplex_weights(own), abs=1e-3)
-    assert np.ptp(fit_simplex_weights(own.astype(np.float32))) > 0.3
-
-
-def test_equal_members_keep_equal_weights():
-    own = np.tile(np.random.default_rng(0).uniform(0.1, 1, 100), (3, 1))
-    assert fit_simplex_weights(own) == pytest.approx([1 / 3] * 3)
-
-
-def test_one_member_has_all_the_weight():
-    assert fit_simplex_weights(np.full((1, 10), 0.5)) == pytest.approx([1.0])
-
-
-def test_the_temperature_undoes_an_overconfident_member():
-    labels, proba = members()
-    logits = np.log(proba[0])
-    fitted = fit_temperature(labels, 3 * logits)
-    assert fitted == pytest.approx(3 * fit_temperature(labels, logits), rel=1e-3)
-    assert log_loss(labels, softmax(3 * logits / fitted, axis=1)) < log_loss(labels, softmax(3 * logits, axis=1))
-
-
-def test_greedy_selection_is_never_below_the_best_member():
-    labels, proba = members()
-    weights = select_greedily(labels, proba, "accuracy")
-    mixed = (np.tensordot(weights, proba, axes=1).argmax(axis=1) == labels).mean()
-    assert mixed >= max((own.argmax(axis=1) == labels).mean() for own in proba)
+from kit.runs.store import oof_rows
+from kit.runs.verify import verify
 
 
 @pytest.mark.parametrize("method", ["weights", "greedy"])
@@ -106,3 +58,28 @@ def test_the_same_members_are_combined_once(colours):
 def test_no_member_is_refused(colours):
     with pytest.raises(InputError, match="no finished member"):
         ensemble(prepare(colours()), [])
+
+
+def test_the_ensemble_of_several_labels_is_no_worse_than_its_members(forests):
+    prepared, members = forests
+    combined = ensemble(prepared, members)
+    assert combined.predictions("test").task == "multilabel" and sum(combined.record.weights.values()) > 0.999
+    assert verify(prepared, [combined])
+
+    def loss(result):
+        labels, proba = oof_rows(prepared, result.predictions("oof"))
+        return -np.log(np.clip(np.where(labels == 1, proba, 1 - proba), 1e-7, 1)).mean()
+
+    assert loss(combined) < min(map(loss, members)) + 0.01
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_an_ensemble_of_one_member_or_of_equal_ones_says_and_sends_what_that_one_does(forests, n_members):
+    prepared, (forest, _) = forests
+    combined = ensemble(prepared, [replace(forest, name=f"forest_{i}") for i in range(n_members)])
+    for split in ("oof", "test"):
+        theirs = forest.predictions(split)
+        assert np.array_equal(combined.predictions(split).at(theirs.ids).proba, theirs.proba)
+    assert combined.record.thresholds == forest.record.thresholds and combined.record.cv == forest.record.cv
+    ours, theirs = (fill_sample(prepared, decided_test(prepared, own)) for own in (combined, forest))
+    assert ours.equals(theirs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from support.colours import FOREST_AND_SVM, SVM
 
 from kit.core.errors import InputError
 from kit.core.files import read_json
@@ -12,12 +13,10 @@ from kit.data.prepared import prepare
 from kit.runs.store import find_result
 from kit.runs.store.imported import import_predictions
 
-RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
-
 
 @pytest.fixture
 def prepared(colours):
-    competition = colours(RUNS)
+    competition = colours(SVM)
     sorted((competition.root / "test").iterdir())[0].write_bytes(b"not an image")
     return prepare(competition)
 
@@ -41,6 +40,15 @@ def files(prepared, tmp_path):
         return paths
 
     return write
+
+
+def write_labels(prepared, folder) -> list:
+    """Write the true labels of the oof and of the test images, as someone who has labels alone would."""
+    ids = prepared.pool.ids[prepared.labeled]
+    labels = np.array(prepared.classes)[prepared.labels]
+    pd.DataFrame({"id": ids, "label": labels}).to_csv(folder / "oof.csv", index=False)
+    pd.read_csv(prepared.competition.root / "solution.csv", dtype=str).to_csv(folder / "test.csv", index=False)
+    return [folder / "oof.csv", folder / "test.csv"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -115,3 +123,26 @@ def test_words_where_numbers_belong_are_refused_by_file(prepared, files):
 def test_a_name_that_is_taken_or_no_name_is_refused(prepared, files, name):
     with pytest.raises(InputError, match="choose a name"):
         import_predictions(prepared, name, *files())
+
+
+def test_imported_predictions_are_made_consistent(tiles, tmp_path):
+    draws = np.random.default_rng(0)
+    for split, rows in (("oof", tiles.labeled), ("test", tiles.split("test"))):
+        said = pd.DataFrame(draws.random((len(rows), 5)), columns=list(tiles.classes))
+        said.insert(0, "id", tiles.pool.ids[rows])
+        said.to_csv(tmp_path / f"{split}.csv", index=False)
+    result = import_predictions(tiles, "elsewhere", tmp_path / "oof.csv", tmp_path / "test.csv")
+    said = result.predictions("test")
+    assert said.task == "multilabel" and tiles.hierarchy.is_consistent(said.proba).all()
+
+
+def test_labels_are_imported_where_the_metric_needs_no_more(colours, tmp_path):
+    prepared = prepare(colours(FOREST_AND_SVM))
+    result = import_predictions(prepared, "friend", *write_labels(prepared, tmp_path))
+    assert result.record.cv == 1 and set(np.unique(result.predictions("oof").proba)) == {0, 1}
+
+
+def test_labels_are_refused_where_the_metric_needs_probabilities(colours, tmp_path):
+    prepared = prepare(colours(FOREST_AND_SVM, ("competition.metric=macro_auc",)))
+    with pytest.raises(InputError, match=r"oof\.csv: holds labels; metric macro_auc needs probabilities"):
+        import_predictions(prepared, "friend", *write_labels(prepared, tmp_path))

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 import shutil
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
-from support.colours import lay_out, write_toml
+from support.colours import SVM, forest, lay_out, write_toml
 
-from kit.cli import main
-from kit.cli.leaderboard import _follow_leaderboard
-from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.files import Workspace, read_json
 from kit.data.prepared import Prepared, prepare
-from kit.features.prompts import PromptList, list_prompts, read_prompts
-from kit.kaggle.submission.write import make_submission
 from kit.report.board import leaderboard
 from kit.runs.fit.crossval import crossval
-from kit.runs.seen import LOOKED_FIRST, SEARCHED, TUNE, is_optimistic, note_looked
-from kit.runs.train import find_finished
+from kit.runs.seen import SEARCHED, TUNE
 from kit.runs.tuning import tune
 
-FOREST = '[runs.{name}]\nmodel = "forest"\npixels = {pixels}\nn_trees = {n_trees}\n'
 SEARCH = "search = { n_trees = [5, 7] }\n"
 OWN, FOUND = 5, 7
 LAST_STEPS = ("refit = true\n", "seeds = 2\n", "use_test_images = true\n")
-SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
-CLIP = f"""
-[runs.first]
-model = "zero_shot"
-encoder = "open_clip:local-dir:{HOME}/digits/tiny-clip"
-prompts = "names"
-"""
-WORDS = 'templates = ["a {}"]\n[words]\nblue = "sea"\ngreen = "grass"\nred = "blood"\n'
-
-
-def forest(n_trees: int, rest: str = "", name: str = "forest", pixels: int = 4) -> str:
-    return FOREST.format(name=name, n_trees=n_trees, pixels=pixels) + rest
 
 
 def is_marked(prepared: Prepared, name: str) -> bool:
@@ -145,69 +124,3 @@ def _memory(prepared: Prepared) -> list[Path]:
 
 def _studies(prepared: Prepared) -> list[Path]:
     return [path for path in (prepared.competition.workspace.runs("colours") / TUNE).glob("*/*") if path.is_dir()]
-
-
-def version(word: str, name: str = "own") -> PromptList:
-    return PromptList(name, ("a {}",), ((word,), ("other",)))
-
-
-def test_a_list_written_after_a_look_at_the_names_is_optimistic(tmp_path):
-    names = version("class", "names")
-    note_looked(tmp_path, names, [names])
-    assert is_optimistic(tmp_path, version("bat"))
-    note_looked(tmp_path, version("bat"), [names, version("bat")])
-    assert is_optimistic(tmp_path, version("bat")) and not is_optimistic(tmp_path, names)
-
-
-def test_lists_that_lie_there_when_the_names_are_looked_at_are_honest(tmp_path):
-    lists = [version("class", "names"), version("bat"), version("fox", "another")]
-    for prompts in lists:
-        note_looked(tmp_path, prompts, lists)
-    assert not any(is_optimistic(tmp_path, prompts) for prompts in lists)
-
-
-@pytest.mark.parametrize("name", ["digits", "food11", "inf473v"])
-def test_the_lists_that_come_with_a_competition_are_honest_at_whatever_is_looked_at_first(tmp_path, name):
-    folder = HOME / name / "prompts"
-    classes = tuple(sorted(tomllib.loads(next(folder.glob("*.toml")).read_text())["words"]))
-    lists = [read_prompts(folder, own, classes) for own in list_prompts(folder)]
-    for number, first in enumerate(lists):
-        note_looked(tmp_path / str(number), first, lists)
-        for prompts in lists:
-            note_looked(tmp_path / str(number), prompts, lists)
-        assert len(lists) > 1 and not any(is_optimistic(tmp_path / str(number), prompts) for prompts in lists)
-
-
-@pytest.mark.parametrize("look", ["train", "prompts"])
-def test_both_commands_remember_a_look_at_the_names(colours, monkeypatch, capsys, look):
-    competition = colours(CLIP)
-    words = competition.folder / "prompts" / "mine.toml"
-    monkeypatch.setattr(sys, "argv", ["kit", look, "colours", "--workspace", str(competition.workspace.root)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code in (0, None), capsys.readouterr().err
-    assert len(read_json(competition.workspace.runs("colours") / LOOKED_FIRST)) == 1
-    words.parent.mkdir()
-    words.write_text(WORDS)
-    result = crossval(prepare(colours(CLIP.replace('"names"', '"mine"'))), "first")
-    assert result.record.optimistic == ["mine"]
-
-
-def test_next_of_the_leaderboard_is_the_submission_where_the_file_is_of_an_older_run(colours):
-    prepared = prepare(colours(SVM))
-    make_submission(prepared, crossval(prepared, "svm"))
-    assert _follow_leaderboard(prepared, "colours", find_finished(prepared)) == ("report", "colours")
-    prepared = prepare(colours(SVM.replace("4", "3")))
-    crossval(prepared, "svm")
-    assert _follow_leaderboard(prepared, "colours", find_finished(prepared)) == ("submission", "colours", "svm")
-
-
-def test_next_of_the_leaderboard_knows_the_file_of_a_run_with_rounds(colours):
-    teacher = prepare(colours(SVM))
-    crossval(teacher, "svm")
-    prepared = prepare(colours(SVM + forest(OWN, 'pseudo = { teachers = ["svm"], rounds = 2 }\n')))
-    result = crossval(prepared, "forest")
-    assert "." in result.name
-    assert _follow_leaderboard(prepared, "colours", [result]) == ("submission", "colours", "forest")
-    make_submission(prepared, result)
-    assert _follow_leaderboard(prepared, "colours", [result]) == ("report", "colours")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+import tomllib
 
+import pytest
 from support.pools import make_pool
 
+from kit.cli import main
 from kit.config.competition import HOME
+from kit.core.files import read_json
 from kit.data.prepared import prepare
-from kit.features.prompts import PromptList
+from kit.features.prompts import PromptList, list_prompts, read_prompts
 from kit.report.board import leaderboard
 from kit.runs.fit.crossval import crossval
-from kit.runs.seen import LOOKED_FIRST, is_optimistic, lists_there, note_looked
+from kit.runs.seen import LOOKED, LOOKED_FIRST, is_optimistic, lists_there, note_looked
 
 RUNS = """
 [runs.{name}]
@@ -19,6 +24,13 @@ model = "zero_shot"
 encoder = "open_clip:local-dir:{home}/digits/tiny-clip"
 prompts = "{name}"
 """
+CLIP = f"""
+[runs.first]
+model = "zero_shot"
+encoder = "open_clip:local-dir:{HOME}/digits/tiny-clip"
+prompts = "names"
+"""
+WORDS = 'templates = ["a {}"]\n[words]\nblue = "sea"\ngreen = "grass"\nred = "blood"\n'
 
 
 def version(word: str, name: str = "own") -> PromptList:
@@ -81,3 +93,116 @@ def test_a_run_on_a_copy_that_was_edited_after_the_first_run_is_marked(colours):
         (row,) = leaderboard(prepared, [crossval(prepared, name)], {})
         marked[name] = any("CV optimistic: the words of prompt list" in remark for remark in row.remarks)
     assert marked == {"odd": False, "beside": False, "copy": True}
+
+
+def test_a_list_nobody_looked_at_may_be_edited(tmp_path):
+    assert not is_optimistic(tmp_path, version("bat"))
+    note_looked(tmp_path, version("bat"))
+    note_looked(tmp_path, version("fox", "another"))
+    assert not is_optimistic(tmp_path, version("bat"))
+    assert not is_optimistic(tmp_path, version("fox", "another"))
+
+
+def test_a_list_edited_after_a_look_is_optimistic_also_before_its_own_first_look(tmp_path):
+    note_looked(tmp_path, version("bat"))
+    assert is_optimistic(tmp_path, version("flying fox"))
+    note_looked(tmp_path, version("flying fox"))
+    assert is_optimistic(tmp_path, version("flying fox"))
+
+
+def test_going_back_to_the_first_version_is_going_back_to_an_honest_cv(tmp_path):
+    for word in ("bat", "flying fox", "bat"):
+        note_looked(tmp_path, version(word))
+    assert not is_optimistic(tmp_path, version("bat"))
+    assert list(json.loads((tmp_path / "prompts.json").read_text())["own"]) == [
+        version("bat").key,
+        version("flying fox").key,
+    ]
+
+
+def test_the_generated_list_is_never_optimistic_even_when_it_changes(tmp_path):
+    note_looked(tmp_path, version("bat", "names"))
+    assert not is_optimistic(tmp_path, version("fox", "names"))
+
+
+def test_a_list_written_after_a_look_at_the_names_is_optimistic(tmp_path):
+    names = version("class", "names")
+    note_looked(tmp_path, names, [names])
+    assert is_optimistic(tmp_path, version("bat"))
+    note_looked(tmp_path, version("bat"), [names, version("bat")])
+    assert is_optimistic(tmp_path, version("bat")) and not is_optimistic(tmp_path, names)
+
+
+def test_lists_that_lie_there_when_the_names_are_looked_at_are_honest(tmp_path):
+    lists = [version("class", "names"), version("bat"), version("fox", "another")]
+    for prompts in lists:
+        note_looked(tmp_path, prompts, lists)
+    assert not any(is_optimistic(tmp_path, prompts) for prompts in lists)
+
+
+@pytest.mark.parametrize("name", ["digits", "food11", "inf473v"])
+def test_the_lists_that_come_with_a_competition_are_honest_at_whatever_is_looked_at_first(tmp_path, name):
+    folder = HOME / name / "prompts"
+    classes = tuple(sorted(tomllib.loads(next(folder.glob("*.toml")).read_text())["words"]))
+    lists = [read_prompts(folder, own, classes) for own in list_prompts(folder)]
+    for number, first in enumerate(lists):
+        note_looked(tmp_path / str(number), first, lists)
+        for prompts in lists:
+            note_looked(tmp_path / str(number), prompts, lists)
+        assert len(lists) > 1 and not any(is_optimistic(tmp_path / str(number), prompts) for prompts in lists)
+
+
+@pytest.mark.parametrize("look", ["train", "prompts"])
+def test_both_commands_remember_a_look_at_the_names(colours, monkeypatch, capsys, look):
+    competition = colours(CLIP)
+    words = competition.folder / "prompts" / "mine.toml"
+    monkeypatch.setattr(sys, "argv", ["kit", look, "colours", "--workspace", str(competition.workspace.root)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code in (0, None), capsys.readouterr().err
+    assert len(read_json(competition.workspace.runs("colours") / LOOKED_FIRST)) == 1
+    words.parent.mkdir()
+    words.write_text(WORDS)
+    result = crossval(prepare(colours(CLIP.replace('"names"', '"mine"'))), "first")
+    assert result.record.optimistic == ["mine"]
+
+
+def test_an_edited_list_under_a_new_name_is_optimistic_before_and_after_its_first_look(tmp_path):
+    for word in ("bat", "flying fox"):
+        note_looked(tmp_path, version(word))
+    assert is_optimistic(tmp_path, version("flying fox", "fresh"))
+    note_looked(tmp_path, version("flying fox", "fresh"))
+    assert is_optimistic(tmp_path, version("flying fox", "fresh"))
+
+
+def test_words_of_its_own_under_a_new_name_are_honest(tmp_path):
+    for word in ("bat", "flying fox"):
+        note_looked(tmp_path, version(word))
+    assert not is_optimistic(tmp_path, version("vampire", "fresh"))
+    assert not is_optimistic(tmp_path, version("bat", "fresh")), "the first version under another name"
+
+
+def test_a_list_that_another_is_edited_into_later_stays_honest(tmp_path):
+    note_looked(tmp_path, version("flying fox", "first"))
+    note_looked(tmp_path, version("bat"))
+    note_looked(tmp_path, version("flying fox"))
+    ledger = json.loads((tmp_path / LOOKED).read_text())
+    ledger["first"] = dict.fromkeys(ledger["first"], "2026-01-02T03:04:05+0000")
+    (tmp_path / LOOKED).write_text(json.dumps(ledger))
+    assert not is_optimistic(tmp_path, version("flying fox", "first"))
+    assert is_optimistic(tmp_path, version("flying fox"))
+
+
+@pytest.mark.parametrize(
+    ("edited", "is_marked"), [("2026-03-29T01:30:00+0100", True), ("2026-03-29T03:30:00+0200", False)]
+)
+def test_the_earlier_look_counts_also_where_the_clock_was_changed_between(tmp_path, edited, is_marked):
+    """Half past one in winter time is before one o'clock in universal time; half past three in summer time is after."""
+    note_looked(tmp_path, version("flying fox", "first"))
+    for word in ("bat", "flying fox"):
+        note_looked(tmp_path, version(word))
+    ledger = json.loads((tmp_path / LOOKED).read_text())
+    ledger["first"][version("flying fox").key] = "2026-03-29T01:00:00+0000"
+    ledger["own"][version("flying fox").key] = edited
+    (tmp_path / LOOKED).write_text(json.dumps(ledger))
+    assert is_optimistic(tmp_path, version("flying fox", "first")) == is_marked

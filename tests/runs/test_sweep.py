@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kit.data.prepared import prepare
-from kit.runs.fit.sweep import choose_per_fold
+from kit.runs.fit.sweep import _losses, choose_per_fold
 
 
 def sweep_of(prepared, *shares: float, sure: float = 0.9) -> dict[int, np.ndarray]:
@@ -62,3 +62,17 @@ def test_probabilities_that_are_not_finite_choose_nothing(prepared):
     sweeps[prepared.scored[1]][1, 0, 0] = np.nan
     with pytest.raises(RuntimeError, match="at b are not finite"):
         choose_per_fold(prepared, ["a", "b"], sweeps, "a")
+
+
+def test_a_sweep_of_one_class_by_itself_loses_what_two_classes_do():
+    draws = np.random.default_rng(0)
+    labels, proba = draws.integers(0, 2, 50), draws.uniform(0.01, 0.99, (3, 50))
+    several = _losses(labels[:, None].astype(np.int8), proba[..., None], np.zeros(1))
+    assert several == pytest.approx(_losses(labels, np.stack([1 - proba, proba], axis=-1), np.zeros(1)))
+
+
+def test_a_sweep_of_several_labels_chooses_the_better_value(forests):
+    prepared, _ = forests
+    truth = {fold: prepared.fold_labels(fold).astype(float) for fold in prepared.scored}
+    sweeps = {fold: np.stack([np.full(own.shape, 0.5), 0.2 + 0.6 * own]) for fold, own in truth.items()}
+    assert choose_per_fold(prepared, ["plain", "good"], sweeps, "plain") == dict.fromkeys(prepared.scored, "good")

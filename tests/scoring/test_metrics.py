@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata
 from sklearn import metrics as library
+from sklearn import metrics as sklearn_metrics
+from support.draws import N_CLASSES, N_IMAGES, draw_several, draw_single
 
 from kit.core.errors import InputError
-from kit.scoring.metrics import METRICS, check_name, decide, find_metric, paired_difference, per_class, score_with_error
-from kit.scoring.metrics.names import check_classes
+from kit.scoring.metrics import METRICS, decide, find_metric, score_with_error
 from kit.scoring.metrics.uncertainty import _bootstrap_rows
-
-N_IMAGES, N_CLASSES = 240, 5
-
-
-def draw_single(seed: int, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    draws = np.random.default_rng(seed)
-    labels = draws.choice(N_CLASSES, N_IMAGES, p=[0.5, 0.2, 0.15, 0.1, 0.05])
-    logits = draws.normal(size=(N_IMAGES, N_CLASSES)) + 1.5 * np.eye(N_CLASSES)[labels]
-    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return labels, proba.round(1) if ties else proba
-
-
-def draw_several(seed: int, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    draws = np.random.default_rng(seed)
-    labels = (draws.random((N_IMAGES, N_CLASSES)) < [0.6, 0.4, 0.3, 0.2, 0.1]).astype(np.int8)
-    proba = 1 / (1 + np.exp(-draws.normal(size=labels.shape) - 2 * labels + 1))
-    return labels, proba.round(1) if ties else proba
 
 
 def apk(labels: np.ndarray, proba: np.ndarray, k: int) -> float:
@@ -166,142 +149,13 @@ def test_kappa_counts_how_far_off_a_class_is():
     assert METRICS["quadratic_kappa"].score(labels, near) > METRICS["quadratic_kappa"].score(labels, far)
 
 
-@pytest.mark.parametrize(
-    ("name", "task", "said"),
-    [
-        ("acuracy", "multiclass", "'acuracy' is not a metric; did you mean 'accuracy'"),
-        ("map@0", "multiclass", "the number must be 1..1000"),
-        ("top_5000", "multiclass", "the number must be 1..1000"),
-        ("map@five", "multiclass", "'map@five' is not a metric; did you mean .*'map@5'"),
-        ("top_3", "multilabel", "'top_3' is no metric of task = 'multilabel', which has accuracy, hamming_accuracy"),
-        ("hamming_accuracy", "multiclass", "is no metric of task = 'multiclass', which has accuracy, balanced"),
-        ("", "multiclass", "'' is not a metric; valid: "),
-    ],
-)
-def test_a_metric_that_does_not_suit_is_refused_with_those_that_do(name, task, said):
-    with pytest.raises(ValueError, match=said):
-        check_name(name, task)
-
-
-@pytest.mark.parametrize(
-    ("name", "task"), [("map@5", "multilabel"), ("top_3", "multiclass"), ("own.cost", "multilabel")]
-)
-def test_metrics_that_suit_are_taken(name, task):
-    check_name(name, task)
-
-
-def test_a_competition_whose_metric_is_of_another_task_is_refused(colours):
-    with pytest.raises(
-        InputError, match=r"competition.toml: \[competition\] metric: 'samples_f1' is no metric of task"
-    ):
-        colours(changes=("competition.metric=samples_f1",))
-
-
-def test_top_k_of_as_few_classes_is_refused():
-    check_classes(find_metric("top_2"), ("a", "b", "c"))
-    with pytest.raises(InputError, match="'top_3' of 3 classes is always 1"):
-        check_classes(find_metric("top_3"), ("a", "b", "c"))
-
-
-def test_kappa_refuses_numbers_that_are_not_in_their_order():
-    check_classes(METRICS["quadratic_kappa"], ("02", "10"))
-    with pytest.raises(InputError, match="as text '10' is not in its place; write the numbers with as many digits"):
-        check_classes(METRICS["quadratic_kappa"], ("1", "10", "2"))
-
-
-def test_kappa_refuses_names_that_say_nothing_of_their_order():
-    check_classes(METRICS["quadratic_kappa"], ("0 none", "1 mild", "2 severe"))
-    with pytest.raises(InputError, match=r"nothing says where 'mild' stands; .* merge = .* under \[data\]"):
-        check_classes(METRICS["quadratic_kappa"], ("mild", "none", "severe"))
-
-
-def test_images_of_one_group_do_not_make_the_error_smaller():
-    labels, proba = draw_single(0)
-    groups = np.tile(np.arange(N_IMAGES), 4)
-    labels4, proba4 = np.tile(labels, 4), np.tile(proba, (4, 1))
-    for name in ("accuracy", "log_loss", "macro_f1", "macro_auc"):
-        once = score_with_error(name, labels, proba)
-        copied = score_with_error(name, labels4, proba4, groups)
-        assert copied == pytest.approx(once, rel=1e-6)
-        assert score_with_error(name, labels4, proba4)[1] == pytest.approx(once[1] / 2, rel=0.15)
-
-
-@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "map"])
-def test_groups_of_one_are_no_groups(name):
-    labels, proba = draw_single(0)
-    groups = np.arange(N_IMAGES) + 7
-    assert score_with_error(name, labels, proba, groups) == pytest.approx(score_with_error(name, labels, proba))
-    other = np.roll(proba, 1, axis=0)
-    alone, grouped = (paired_difference(name, labels, proba, other, own) for own in (None, groups))
-    assert grouped == pytest.approx(alone)
-
-
-def test_a_resample_holds_whole_groups_as_often_as_they_were_drawn():
-    groups = np.array([5, 5, 2, 9, 9, 9, 2, 5])
-    members = [set(np.flatnonzero(groups == group)) for group in (2, 5, 9)]
-    draw = np.random.default_rng(0)
-    for rows in _bootstrap_rows(len(groups), groups, 20):
-        drawn = draw.integers(0, 3, 3)
-        expected = sorted(row for group in drawn for row in members[group])
-        assert sorted(rows.tolist()) == expected
-
-
-def test_the_bootstrap_of_auc_agrees_with_the_closed_form_of_delong():
-    """DeLong et al. (1988): the variance of the share of pairs in order, from each image's own share."""
-    draws = np.random.default_rng(0)
-    labels = (draws.random(600) < 0.3).astype(np.int8)[:, None]
-    score = draws.random((600, 1)) + 0.3 * labels
-    own, others = score[labels == 1], score[labels == 0]
-    ranks = rankdata(np.concatenate([own, others]))
-    of_own = (ranks[: len(own)] - rankdata(own)) / len(others)
-    of_others = 1 - (ranks[len(own) :] - rankdata(others)) / len(own)
-    closed = np.sqrt(of_own.var(ddof=1) / len(own) + of_others.var(ddof=1) / len(others))
-    found, error = score_with_error("macro_auc", labels, score)
-    assert found == pytest.approx(of_own.mean()) and error == pytest.approx(closed, rel=0.1)
-
-
-@pytest.mark.parametrize("name", [name for name, own in METRICS.items() if "multilabel" in own.tasks])
-def test_a_run_of_several_labels_cannot_be_told_from_itself(name):
-    labels, proba = draw_several(0)
-    assert paired_difference(name, labels, proba, proba) == (0, 0)
-    score, error = score_with_error(name, labels, proba)
-    assert np.isfinite(score) and 0 < error < 0.2
-
-
-def test_errors_of_macro_f1_over_many_images_and_classes_take_no_more_than_a_moment():
-    """400 resamples of 15,000 images and 48 classes; the limit leaves room for a busy machine."""
-    import time
-
-    draws = np.random.default_rng(0)
-    labels, proba = draws.integers(0, 48, 15_000), draws.random((15_000, 48), dtype=np.float32)
-    started = time.process_time()
-    score_with_error("macro_f1", labels, proba)
-    assert time.process_time() - started < 2
-
-
-@pytest.mark.parametrize("draw", [draw_single, draw_several])
-def test_the_table_per_class_agrees_with_scikit_learn(draw):
-    labels, proba = draw(0)
-    rows = per_class(labels, proba, tuple("abcde"))
-    said = decide(proba, labels.ndim == 2)
-    expected = library.precision_recall_fscore_support(labels, said, average=None)
-    found = np.array([(row.precision, row.recall, row.f1, row.support) for row in rows]).T
-    assert [row.name for row in rows] == list("abcde") and found == pytest.approx(np.array(expected))
-    assert [row.recall_se for row in rows] == pytest.approx(np.sqrt(found[1] * (1 - found[1]) / found[3]))
-    n_said = [row.said for row in rows]
-    assert [row.precision_se for row in rows] == pytest.approx(np.sqrt(found[0] * (1 - found[0]) / n_said))
-
-
-@pytest.mark.parametrize("code", [0, 1])
-def test_no_recall_is_certain_however_few_its_images(code):
-    proba = np.eye(2)[[code] * 5]
-    few, many = (per_class(np.zeros(n, dtype=int), proba[:n], ("a", "b"))[0] for n in (2, 5))
-    assert few.recall == many.recall == 1 - code and few.recall_se > many.recall_se > 0.1
-    twins = per_class(np.zeros(5, dtype=int), proba, ("a", "b"), groups=np.array([1, 1, 1, 2, 2]))[0]
-    assert twins.recall_se == few.recall_se and twins.f1_se == few.f1_se and few.f1_se > many.f1_se > 0.02
-
-
-def test_a_class_without_images_has_no_recall_and_one_never_said_no_precision():
-    rows = per_class(np.array([0, 0, 1]), np.eye(3)[[0, 2, 0]], ("a", "b", "c"))
-    assert [row.recall for row in rows] == [0.5, 0.0, None] and rows[2].recall_se is None
-    assert [row.precision for row in rows] == [0.5, None, 0.0] and [row.said for row in rows] == [2, 0, 1]
+def test_metrics_agree_with_scikit_learn(drawn):
+    labels, proba = drawn
+    predicted = proba.argmax(axis=1)
+    expected = {
+        "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
+        "macro_f1": sklearn_metrics.f1_score(labels, predicted, average="macro"),
+        "balanced_accuracy": sklearn_metrics.recall_score(labels, predicted, average="macro", labels=range(4)),
+        "log_loss": sklearn_metrics.log_loss(labels, proba, labels=range(5)),
+    }
+    assert {name: METRICS[name].score(labels, proba) for name in expected} == pytest.approx(expected)

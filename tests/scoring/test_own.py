@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.folders import write
 
 from kit.core.errors import InputError
 from kit.data.prepared import prepare
@@ -30,6 +31,9 @@ def asks(labels, proba):
     return 0.0
 asks.needs = "label"
 """
+SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
+MINE = "competition.metric=mine.wrong"
+WRONG = "def wrong(labels, said):\n    return (labels != said).mean() * {}\nwrong.needs = 'labels'\n"
 
 
 @pytest.fixture
@@ -79,11 +83,6 @@ def test_a_metric_of_ones_own_that_was_edited_is_another_metric(tmp_path):
     assert first.key != again.key and METRICS["accuracy"].key == "accuracy"
 
 
-SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
-MINE = "competition.metric=mine.wrong"
-WRONG = "def wrong(labels, said):\n    return (labels != said).mean() * {}\nwrong.needs = 'labels'\n"
-
-
 @pytest.mark.parametrize("beside", ["competitions/colours", "."])
 def test_a_competition_is_scored_in_a_metric_of_ones_own(colours, tmp_path, beside):
     colours(SVM)
@@ -108,3 +107,12 @@ def test_a_run_is_scored_anew_when_its_metric_was_edited(colours, tmp_path):
     assert crossval(prepared, "svm").record.cv == 5
     (competition.folder / "mine.py").write_text(WRONG.format("1 + 7"))
     assert find_result(prepare(colours(SVM, (MINE,))), "svm").record.cv == 7
+
+
+def test_an_own_metric_that_wants_every_class_has_an_error_though_a_rare_one_is_not_always_drawn(tmp_path):
+    body = "    return log_loss(labels, proba)\ncost.greater_is_better = False\n"
+    write(tmp_path / "own.py", f"from sklearn.metrics import log_loss\ndef cost(labels, proba):\n{body}")
+    labels = np.array([0, 1] * 20 + [2])
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), 41)
+    score, error = score_with_error(find_metric("own.cost", [tmp_path]), labels, proba)
+    assert score == pytest.approx(score_with_error("log_loss", labels, proba)[0]) and error > 0

@@ -66,3 +66,15 @@ def test_a_broken_file_is_named_with_the_remedy(tmp_path):
     (tmp_path / "p.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"p\.parquet.*delete .* and run again"):
         read_predictions(tmp_path / "p.parquet")
+
+
+def test_predictions_keep_their_task(tmp_path):
+    own = Predictions(["a", "b"], ("x", "y"), np.array([[0.9, 0.8], [0.1, 0.0]]), "multilabel")
+    write_predictions(tmp_path / "p.parquet", own)
+    read = read_predictions(tmp_path / "p.parquet")
+    assert read.task == "multilabel" and read.at(["b"]).task == "multilabel"
+    other = Predictions(["a", "b"], ("x", "y"), np.full((2, 2), 0.5))
+    with pytest.raises(ValueError, match="tasks differ"):
+        mean_predictions([own, other])
+    with pytest.raises(ValueError, match=r"one of 'b' is 1\.5"):
+        Predictions(["a", "b"], ("x", "y"), np.array([[0.9, 0.8], [0.1, 1.5]]), "multilabel")

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import multilabel_confusion_matrix, roc_auc_score
+from support.draws import draw_unsure
 
 from kit.scoring.hierarchy import Hierarchy
-from kit.scoring.metrics import find_metric
-from kit.scoring.roc import confusions, describe_confusions, draw_curves, roc_curves
+from kit.scoring.metrics import METRICS, find_metric
 from kit.scoring.thresholds import apply, choose_thresholds, fit_thresholds, nest_thresholds, shift
 
 MACRO_F1 = find_metric("macro_f1")
 
 
-def draw(n_images: int = 600, shares: tuple[float, ...] = (0.1, 0.3, 0.6), seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Draw labels, calibrated but unsure probabilities of them, and folds."""
-    draws = np.random.default_rng(seed)
-    log_odds = np.log(np.array(shares) / (1 - np.array(shares))) + draws.normal(0, 1.2, (n_images, len(shares)))
-    proba = 1 / (1 + np.exp(-log_odds))
-    return (draws.random(proba.shape) < proba).astype(np.int8), proba, np.arange(n_images) % 5
-
-
 def test_a_threshold_of_one_half_changes_nothing():
-    _, proba, _ = draw()
+    _, proba, _ = draw_unsure()
     assert (shift(proba, np.full(3, 0.5)) == proba).all()
 
 
 def test_what_is_at_its_threshold_comes_out_at_one_half_and_the_order_stays():
     thresholds = np.array([0.1, 0.4, 0.9])
     assert shift(thresholds[None], thresholds) == pytest.approx(np.full((1, 3), 0.5))
-    _, proba, _ = draw()
+    _, proba, _ = draw_unsure()
     assert (np.argsort(shift(proba, thresholds), axis=0) == np.argsort(proba, axis=0)).all()
 
 
@@ -39,15 +30,15 @@ def test_certain_probabilities_stay_certain():
 
 
 def test_a_child_is_never_decided_for_without_its_parent():
-    _, proba, _ = draw()
+    _, proba, _ = draw_unsure()
     hierarchy = Hierarchy(np.array([2, 2, -1]))
     decided = apply(hierarchy.make_consistent(proba), np.array([0.05, 0.1, 0.9]), hierarchy) >= 0.5
     assert decided[:, :2].any() and not (decided[:, :2] & ~decided[:, 2:]).any()
 
 
 def test_thresholds_raise_macro_f1_of_calibrated_probabilities_on_images_that_did_not_choose():
-    labels, proba, folds = draw()
-    other_labels, other, _ = draw(seed=1)
+    labels, proba, folds = draw_unsure()
+    other_labels, other, _ = draw_unsure(seed=1)
     chosen = choose_thresholds(MACRO_F1, labels, proba, folds)
     assert chosen.gain > chosen.gain_se > 0 and (chosen.thresholds[:2] < 0.5).all()
     assert MACRO_F1.score(other_labels, shift(other, chosen.thresholds)) > MACRO_F1.score(other_labels, other) + 0.02
@@ -62,34 +53,34 @@ def test_where_probabilities_say_nothing_of_the_labels_one_half_is_kept():
 
 @pytest.mark.parametrize("metric", ["log_loss", "map", "macro_auc"])
 def test_metrics_of_probabilities_are_left_alone(metric):
-    labels, proba, folds = draw()
+    labels, proba, folds = draw_unsure()
     chosen = choose_thresholds(find_metric(metric), labels, proba, folds)
     assert (chosen.thresholds == 0.5).all() and chosen.gain is None
 
 
 @pytest.mark.parametrize("metric", ["micro_f1", "weighted_f1", "samples_f1", "hamming_accuracy", "accuracy"])
 def test_thresholds_are_no_worse_on_their_own_images_for_any_metric_of_decisions(metric):
-    labels, proba, _ = draw(200)
+    labels, proba, _ = draw_unsure(200)
     chosen = find_metric(metric)
     own = fit_thresholds(chosen, labels, proba)
     assert chosen.score(labels, shift(proba, own)) >= chosen.score(labels, proba) - 0.01
 
 
 def test_counted_metrics_choose_as_any_other_function_does():
-    labels, proba, _ = draw(300)
+    labels, proba, _ = draw_unsure(300)
     slow = type(MACRO_F1)("macro_f1", MACRO_F1.of, needs="labels", key="another")
     assert fit_thresholds(MACRO_F1, labels, proba) == pytest.approx(fit_thresholds(slow, labels, proba))
 
 
 def test_a_class_without_images_takes_the_threshold_that_all_share():
-    labels, proba, _ = draw()
+    labels, proba, _ = draw_unsure()
     labels[:, 0] = 0
     with_it = fit_thresholds(MACRO_F1, labels, proba)
     assert 0 < with_it[0] < 1 and np.isfinite(with_it).all()
 
 
 def test_a_rare_class_stays_near_the_threshold_that_all_share():
-    labels, proba, _ = draw()
+    labels, proba, _ = draw_unsure()
     rare = labels.copy()
     rare[np.flatnonzero(rare[:, 0])[2:], 0] = 0  # two images are left
     none = rare.copy()
@@ -99,7 +90,7 @@ def test_a_rare_class_stays_near_the_threshold_that_all_share():
 
 
 def test_the_thresholds_of_a_fold_do_not_depend_on_its_labels():
-    labels, proba, folds = draw()
+    labels, proba, folds = draw_unsure()
     before = nest_thresholds(MACRO_F1, labels, proba, folds)
     labels[folds == 2] = 1 - labels[folds == 2]
     after = nest_thresholds(MACRO_F1, labels, proba, folds)
@@ -107,44 +98,17 @@ def test_the_thresholds_of_a_fold_do_not_depend_on_its_labels():
 
 
 def test_with_a_single_block_nothing_may_choose():
-    labels, proba, folds = draw()
+    labels, proba, folds = draw_unsure()
     assert (nest_thresholds(MACRO_F1, labels, proba, folds * 0)[0] == 0.5).all()
     assert (choose_thresholds(MACRO_F1, labels, proba, folds * 0).thresholds == 0.5).all()
 
 
-def test_areas_are_scikit_learns():
-    labels, proba, _ = draw()
-    ours = [own.auc for own in roc_curves(labels, proba, ("a", "b", "c"))]
-    assert ours == pytest.approx(roc_auc_score(labels, proba, average=None))
-    codes = np.random.default_rng(0).integers(0, 3, len(proba))
-    ours = [own.auc for own in roc_curves(codes, proba, ("a", "b", "c"))]
-    assert ours == pytest.approx([roc_auc_score(codes == code, proba[:, code]) for code in range(3)])
-
-
-def test_a_curve_runs_from_nothing_to_everything():
-    labels, proba, _ = draw()
-    for own in roc_curves(labels, proba, ("a", "b", "c")):
-        assert own.false_rates[[0, -1]].tolist() == own.true_rates[[0, -1]].tolist() == [0, 1]
-        assert (np.diff(own.true_rates) >= 0).all()
-
-
-def test_a_class_without_images_has_no_curve_and_says_so(tmp_path):
-    labels, proba, _ = draw()
-    labels[:, 1], labels[:, 2] = 0, 1
-    curves = roc_curves(labels, proba, ("a", "b", "c"))
-    assert [own.cause for own in curves] == ["", "no image is of class b", "every image is of class c"]
-    assert curves[1].auc is None and curves[1].as_dict()["true_rates"] is None
-    draw_curves(curves, "a $run", tmp_path / "roc.png")
-    assert (tmp_path / "roc.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_confusions_are_scikit_learns():
-    labels, proba, _ = draw()
-    assert (confusions(labels, proba) == multilabel_confusion_matrix(labels, proba >= 0.5)).all()
-    codes = np.random.default_rng(0).integers(0, 3, len(proba))
-    assert (confusions(codes, proba) == multilabel_confusion_matrix(codes, proba.argmax(axis=1))).all()
-
-
-def test_confusions_are_named_for_json():
-    said = describe_confusions(("a",), np.array([[[1, 2], [3, 4]]]))
-    assert said == {"a": {"right_absent": 1, "wrongly_said": 2, "missed": 3, "found": 4}}
+def test_thresholds_gain_a_wider_error_where_images_are_not_independent():
+    draws = np.random.default_rng(0)
+    labels = (draws.random((60, 2)) < 0.4).astype(np.int8)
+    proba = np.clip(0.25 + 0.2 * labels + draws.normal(0, 0.1, labels.shape), 0.01, 0.99)
+    labels, proba, groups = (np.repeat(own, 8, axis=0) for own in (labels, proba, np.arange(60)))
+    alone, grouped = (
+        choose_thresholds(METRICS["macro_f1"], labels, proba, groups % 3, groups=own) for own in (None, groups)
+    )
+    assert grouped.gain == alone.gain and grouped.gain_se > 2 * alone.gain_se

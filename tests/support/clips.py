@@ -10,6 +10,10 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
+from kit.config.competition import HOME
+
+DIGITS = HOME / "digits" / "tiny-clip"
+TINY_CLIP = f"open_clip:local-dir:{DIGITS}"
 RESNET = {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32}
 VIT = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}
 TIMM = {"timm_model_name": "test_efficientnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}

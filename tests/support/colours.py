@@ -10,7 +10,10 @@ from PIL import Image
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}
 
-
+SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
+FOREST_AND_SVM = '[runs.forest]\nmodel = "forest"\nn_trees = 20\n\n' + SVM
+EMBEDDED = 'embeddings = "embeddings.npy"'
+N_IMAGES = 39  # 18 labelled, 12 unlabelled, 9 of the test
 RUNS = """
 [runs.forest]
 model = "forest"
@@ -19,6 +22,11 @@ n_trees = 20
 [runs.svm]
 model = "svm"
 """
+
+
+def forest(n_trees: int, rest: str = "", name: str = "forest", pixels: int = 4) -> str:
+    """Return the TOML of a forest."""
+    return f'[runs.{name}]\nmodel = "forest"\npixels = {pixels}\nn_trees = {n_trees}\n{rest}'
 
 
 def draw(colour: tuple[int, int, int], draws: np.random.Generator, size: int = 40) -> Image.Image:

@@ -63,3 +63,12 @@ def of(table, split):
 
 def shown(capsys):
     return " ".join(capsys.readouterr().err.split())
+
+
+def of_several(tmp_path, text, *data, listing=CSV_LABELED):
+    """Return a competition of several labels whose train.csv is `text`."""
+    root = tmp_path / "data"
+    touch(root, *(f"images/{name}.jpg" for name in "abcd"))
+    write(root / "train.csv", text)
+    made = competition_of(tmp_path, listing, *data)
+    return made.model_copy(update={"facts": made.facts.model_copy(update={"task": "multilabel"})})

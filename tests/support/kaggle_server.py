@@ -26,6 +26,7 @@ SIGNATURE = "X-Goog-Signature=5167ed5ec2e7"  # of every link; must be seen nowhe
 MODIFIED = "Sat, 01 Mar 2025 10:00:00 GMT"
 HEADERS = {"Content-Type": "application/json", "X-Kaggle-APIVersion": "99.0.0"}  # the client complains of its age
 DEAD_PORT = 9  # discard: nobody listens
+STATUSES = (400, 401, 403, 404, 409, 413, 429, 500, 503)
 
 
 @dataclass

@@ -155,3 +155,14 @@ def write_submissions(competition: Competition, n_files: int, solution: dict[str
 def copy_workspace(template: Path, workspace: Path) -> Path:
     """Return a copy of a trained workspace."""
     return Path(shutil.copytree(template, workspace))
+
+
+def below(folder: Path) -> dict[str, bytes]:
+    """Return the files below a folder but for locks."""
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and "lock" not in file.name}
+
+
+def data_of(workspace: Path) -> dict[str, bytes]:
+    """Return the files of the competition's data."""
+    root = workspace / "data" / "colours"
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}

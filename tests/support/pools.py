@@ -42,3 +42,17 @@ def make_pool(folder: Path, n_images: int = 30, size: int = 16, n_labeled: int |
 def labels_of(rows: np.ndarray) -> np.ndarray:
     """Return the true class codes of a pool's rows."""
     return np.asarray(rows) % 3
+
+
+def make_half_grey(folder: Path) -> Pool:
+    """Return 20 images of two classes; the first twelve are grey, the last eight coloured."""
+    paths, draws = [], np.random.default_rng(0)
+    for i in range(20):
+        pixels = np.repeat(draws.integers(0, 120, (9, 9, 1)) + 120 * (i % 2), 3, axis=2)
+        pixels[..., 0] += 10 * (i >= 12)
+        paths.append(str(folder / f"{i}.png"))
+        Image.fromarray(pixels.astype(np.uint8)).save(paths[-1])
+    ids = np.array([f"{i:02d}" for i in range(20)], dtype=object)
+    splits = np.array(["labeled"] * 20, dtype=object)
+    paths = np.array(paths, dtype=object)
+    return Pool(ids, splits, paths, ids, np.arange(20), ("dark", "light"), folder / "cache", folder)
