@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Ids: TypeAlias = NDArray[np.object_]
 """(n_images,) str: ids as text, "000001" keeps its zeros."""
 
+Texts: TypeAlias = NDArray[np.object_]
+"""(n_images,) str: a path, a split, a name or a digest of each image."""
+
 Rows: TypeAlias = NDArray[np.integer[Any]]
 """(n_images,) positions in the pool, 0..n_pool - 1."""
 
@@ -22,6 +25,9 @@ Labels: TypeAlias = NDArray[np.integer[Any]]
 
 Groups: TypeAlias = NDArray[np.integer[Any]]
 """(n_images,) codes: images of one code stay in one fold and count together in a standard error."""
+
+Folds: TypeAlias = NDArray[np.integer[Any]]
+"""(n_images,) the fold that each image is held out in, 0..n_folds - 1; -1 where it is in none."""
 
 Mask: TypeAlias = NDArray[np.bool_]
 """(n_images,) or (n_classes,) whether each is meant; (n_images, n_classes) of single cells."""
@@ -42,7 +48,7 @@ Scores: TypeAlias = NDArray[np.floating[Any]]
 """(n_images,) one number per image, such as a confidence; the docstring says which way is better."""
 
 Pixels: TypeAlias = NDArray[np.uint8]
-"""(n_images, height, width, 3) or (height, width, 3) red, green and blue, 0..255."""
+"""(n_images, height, width, 3) or (height, width, 3) red, green and blue, 0..255; for networks the 3 before height."""
 
 Tensors: TypeAlias = dict[str, NDArray[Any]]
 """Arrays by name, as safetensors keeps them: what a model has learned."""

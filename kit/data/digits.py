@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.core.shapes import Labels, Texts
+
 SHOTS = 15  # labels per class
 N_UNLABELED = 850
 SEED = 0
@@ -20,12 +22,7 @@ GREY_LEVELS = 16  # the digits' own scale, 0..16
 
 
 def write_digits(folder: Path) -> None:
-    """Write the digits competition, unless it is there.
-
-    Parameters
-    ----------
-    folder
-        The data folder; appears whole or not at all.
+    """Write the digits competition into the data folder, unless it is there; it appears whole or not at all.
 
     References
     ----------
@@ -36,9 +33,10 @@ def write_digits(folder: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    pixels = np.rint(digits.images * 255 / GREY_LEVELS).astype(np.uint8)  # (1797, 8, 8)
-    splits = _split(digits.target)
+    values, labels = load_digits(return_X_y=True)
+    pixels = np.rint(np.reshape(values, (-1, 8, 8)) * 255 / GREY_LEVELS).astype(np.uint8)  # (1797, 8, 8)
+    labels = np.asarray(labels)
+    splits = _split(labels)
     ids = np.array([f"{number:06d}" for number in np.random.default_rng(SEED + 1).permutation(len(pixels)) + 1])
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -46,15 +44,15 @@ def write_digits(folder: Path) -> None:
         (part / split).mkdir(parents=True)
         for row in np.flatnonzero(splits == split):
             Image.fromarray(pixels[row]).save(part / split / f"{ids[row]}.png")
-    table = pd.DataFrame({"id": ids, "label": digits.target.astype(str)}).sort_values("id")
-    split_of = pd.Series(splits, index=ids)[table["id"]].to_numpy()
-    table[split_of == "train"].to_csv(part / "train.csv", index=False)
-    table[split_of == "test"].assign(label="0").to_csv(part / "sample_submission.csv", index=False)
-    table[split_of == "test"].to_csv(part / "solution.csv", index=False)
+    table = pd.DataFrame({"id": ids, "label": labels.astype(str)})
+    of_split = {split: table.loc[splits == split].sort_values("id") for split in ("train", "test")}
+    of_split["train"].to_csv(part / "train.csv", index=False)
+    of_split["test"].assign(label="0").to_csv(part / "sample_submission.csv", index=False)
+    of_split["test"].to_csv(part / "solution.csv", index=False)
     os.replace(part, folder)
 
 
-def _split(labels: np.ndarray) -> np.ndarray:
+def _split(labels: Labels) -> Texts:
     """Draw 15 images of each class for training, then 850 without labels; the rest is the test."""
     draw = np.random.default_rng(SEED)
     splits = np.full(len(labels), "test", dtype=object)

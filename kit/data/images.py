@@ -15,12 +15,14 @@ import numpy as np
 
 from kit.core.files import key_of
 from kit.core.names import MULTICLASS, MULTILABEL
+from kit.core.shapes import Groups, Ids, Labels, Mask, Rows, Texts, Vectors, Weights
 from kit.scoring.hierarchy import Hierarchy
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+SPLITS = ("labeled", "unlabeled", "test")
 UNKNOWN = -1  # the code of a label that is not known, as in scikit-learn's semi_supervised
 MIN_BYTES = 32  # nothing shorter is an image
 PNG_SIGNATURE = b"\x89PNG"
@@ -34,10 +36,8 @@ class Pool:
 
     Parameters
     ----------
-    ids, splits, paths, digests
-        (n_images,) text: id, one of labeled / unlabeled / test, file, SHA-256 of the file.
-    groups
-        (n_images,) whole numbers; images of one group never straddle folds.
+    splits, digests
+        Of each image one of `SPLITS`, and the SHA-256 of its file.
     classes
         Class names in the order of all probabilities.
     cache
@@ -47,23 +47,25 @@ class Pool:
     lookup
         Folders in which a relative path to weights is looked up.
     embeddings
-        (n_images, n_dims) float32 features given by the organisers, or None.
+        Float32 features that the organisers gave; None where they gave none.
     task
         ``"multiclass"`` or ``"multilabel"``: the shape of labels.
     hierarchy
-        Of the classes, or None.
+        Of the classes; None where competition.toml names none.
+    key
+        The key of all images and embeddings.
     """
 
-    ids: np.ndarray
-    splits: np.ndarray
-    paths: np.ndarray
-    digests: np.ndarray
-    groups: np.ndarray
+    ids: Ids
+    splits: Texts
+    paths: Texts
+    digests: Texts
+    groups: Groups
     classes: tuple[str, ...]
     cache: Path
     prompts: Path
     lookup: tuple[Path, ...] = ()
-    embeddings: np.ndarray | None = None
+    embeddings: Vectors | None = None
     task: str = MULTICLASS
     hierarchy: Hierarchy | None = None
     key: str = field(init=False)
@@ -80,8 +82,20 @@ class Pool:
         """Return whether an image may have several labels."""
         return self.task == MULTILABEL
 
-    def select(self, rows: np.ndarray, labels: np.ndarray | None = None) -> Images:
-        """Return the images at `rows`, with `labels` (class codes, or 0 and 1 per class), or none known."""
+    def take(self, rows: Rows) -> Pool:
+        """Return a pool of the images at `rows` alone."""
+        return replace(
+            self,
+            ids=self.ids[rows],
+            splits=self.splits[rows],
+            paths=self.paths[rows],
+            digests=self.digests[rows],
+            groups=self.groups[rows],
+            embeddings=None if self.embeddings is None else self.embeddings[rows],
+        )
+
+    def select(self, rows: Rows, labels: Labels | None = None) -> Images:
+        """Return the images at `rows` with their labels; without `labels` none is known."""
         rows = np.asarray(rows, dtype=np.int64)
         shape, kind = ((len(rows), len(self.classes)), np.int8) if self.is_multilabel else (len(rows), np.int64)
         labels = np.full(shape, UNKNOWN, dtype=kind) if labels is None else np.asarray(labels, dtype=kind)
@@ -94,51 +108,46 @@ class Images:
 
     Parameters
     ----------
-    pool
-        All images.
-    rows
-        (n_images,) positions in the pool.
     labels
-        (n_images,) class codes; -1 where this model must not know it. With several labels per image (n_images,
-        n_classes) of 0 and 1; -1 in the whole row where it must not know them.
+        -1 where this model must not know the label; with several labels per image in the whole row.
     weights
-        (n_images,) training weight, above 0; 1 for a real label.
+        Training weights, above 0; 1 for a real label.
     is_pseudo
-        (n_images,) whether the label is a model's opinion; such an image proves nothing and must not validate.
+        Whether the label was predicted by a model; such an image proves nothing and must not validate.
     """
 
     pool: Pool
-    rows: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    is_pseudo: np.ndarray
+    rows: Rows
+    labels: Labels
+    weights: Weights
+    is_pseudo: Mask
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def ids(self) -> np.ndarray:
-        """Return the ids (n_images,)."""
+    def ids(self) -> Ids:
+        """Return the ids."""
         return self.pool.ids[self.rows]
 
     @property
-    def names(self) -> np.ndarray:
-        """Return ``split/id`` (n_images,): ids alone may repeat in another split."""
+    def names(self) -> Texts:
+        """Return ``split/id`` of each image: ids alone may repeat in another split."""
         return name_images(self.pool.splits[self.rows], self.ids)
 
     @property
-    def paths(self) -> np.ndarray:
-        """Return the files (n_images,)."""
+    def paths(self) -> Texts:
+        """Return the files."""
         return self.pool.paths[self.rows]
 
     @property
-    def groups(self) -> np.ndarray:
-        """Return the groups (n_images,)."""
+    def groups(self) -> Groups:
+        """Return the groups."""
         return self.pool.groups[self.rows]
 
     @property
-    def is_known(self) -> np.ndarray:
-        """Return which images have a label that this model may know, (n_images,) bool."""
+    def is_known(self) -> Mask:
+        """Return which images have a label that this model may know."""
         return (self.labels[:, 0] if self.labels.ndim == 2 else self.labels) != UNKNOWN
 
     @property
@@ -156,21 +165,29 @@ class Images:
         """Return the number of classes."""
         return len(self.pool.classes)
 
-    def take(self, positions: np.ndarray) -> Images:
+    def take(self, positions: Rows | Mask) -> Images:
         """Return the images at `positions` of this selection."""
-        return replace(self, **{name: getattr(self, name)[positions] for name in SELECTED})
+        return Images(
+            self.pool,
+            self.rows[positions],
+            self.labels[positions],
+            self.weights[positions],
+            self.is_pseudo[positions],
+        )
 
     def join(self, other: Images) -> Images:
         """Return these images followed by `other`."""
-        both = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in SELECTED}
-        return replace(self, **both)
+        return Images(
+            self.pool,
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.weights, other.weights]),
+            np.concatenate([self.is_pseudo, other.is_pseudo]),
+        )
 
 
-SELECTED = ("rows", "labels", "weights", "is_pseudo")  # the arrays of a selection
-
-
-def name_images(splits: np.ndarray | str, ids: np.ndarray) -> np.ndarray:
-    """Return ``split/id``, (n_images,) text."""
+def name_images(splits: Texts | str, ids: Ids) -> Texts:
+    """Return ``split/id`` of each image; one split stands for all."""
     splits = np.broadcast_to(np.asarray(splits, dtype=object), len(ids))
     return np.array([f"{split}/{image_id}" for split, image_id in zip(splits, ids, strict=True)], dtype=object)
 
@@ -180,11 +197,6 @@ def decode_image(path: str | Path) -> torch.Tensor:
 
     Files are recognised by their content, never by their name. torchvision decodes JPEG, PNG, WebP and GIF; what it
     cannot (CMYK, BMP, TIFF, ...) Pillow does, with transparency laid on white.
-
-    Parameters
-    ----------
-    path
-        The file.
 
     Returns
     -------
@@ -218,7 +230,7 @@ def _decode_with_torchvision(path: str | Path) -> torch.Tensor | None:
 
 
 def _is_read_wrongly(data: np.ndarray) -> bool:
-    """Tell the files that torchvision reads otherwise than they are meant: PNG palettes and depths, EXIF in WebP."""
+    """Return whether torchvision would read a file otherwise than it is meant: PNG palettes, depths, EXIF in WebP."""
     if data[:4].tobytes() == PNG_SIGNATURE:
         return bool(data[PNG_DEPTH] != 8 or data[PNG_COLOUR_TYPE] == PNG_PALETTE)
     return data[8:12].tobytes() == WEBP_SIGNATURE and b"EXIF" in data.tobytes()
@@ -243,14 +255,9 @@ def _decode_with_pillow(path: str | Path) -> torch.Tensor:
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Return an image as Pillow's RGB, EXIF rotation applied, to be looked at: models see `decode_image`.
+    """Return an image as Pillow's RGB, EXIF rotation applied, for people to look at: models see `decode_image`.
 
     Transparency is laid on white; 16-bit greys are scaled to 8 bits instead of clipped. Needs no torch.
-
-    Parameters
-    ----------
-    path
-        The file.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Prepare a competition: from its files to what runs need - the table of usable images, the folds, the pool.
+"""Prepare a competition: from its files to what runs need, the pool of usable images, their labels and folds.
 
-Reads the data folder, the audit's cache and the fold file (written where there is none); every command that computes
+Reads the data folder, the audit's cache and the fold file (written where there is none). Every command that computes
 begins here.
 """
 
@@ -16,13 +16,14 @@ from kit.config.competition import HOME, Competition
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
 from kit.core.names import MULTILABEL
+from kit.core.shapes import Folds, Groups, Labels, Rows, Vectors
 from kit.core.terminal import stage, warn
 from kit.data.audit import Audit, summarise_audit
 from kit.data.audit.duplicates import group_near_duplicates
 from kit.data.audit.facts import audit_files
 from kit.data.folds import fold_groups, scored_folds
 from kit.data.folds.file import read_folds, read_groups
-from kit.data.images import Images, Pool
+from kit.data.images import SPLITS, Images, Pool
 from kit.data.table import read_classes, read_table
 from kit.data.table.embeddings import read_embeddings
 from kit.data.table.labels import read_multi_hot
@@ -34,33 +35,29 @@ from kit.scoring.metrics import check_classes
 
 @dataclass(frozen=True)
 class Prepared:
-    """Hold a competition made ready: the pool without labels, and apart from it the labels and folds.
+    """Hold a prepared competition: its files are read and checked, its images have folds, runs can begin.
+
+    The pool holds all usable images without labels. Labels and folds stand apart from it, in the order of `labeled`.
 
     Parameters
     ----------
-    competition
-        Its facts and runs.
-    pool
-        All usable images.
     labeled
-        (n_labeled,) positions of the labelled images in the pool.
+        Positions of the labelled images in the pool.
     labels
-        (n_labeled,) their class codes; with several labels per image (n_labeled, n_classes) int8 of 0 and 1.
-    folds
-        (n_labeled,) their folds.
+        (n_labeled,) class codes; with several labels per image (n_labeled, n_classes) int8 of 0 and 1.
     scored
         The folds that are scored.
     broken_test
         Ids of test images that cannot be read; the submission gives them the class prior.
     findings
-        What the audit of the files found, no probe asked; None where no files were audited.
+        What the audit of the files found, without the probe; None where no files were audited.
     """
 
     competition: Competition
     pool: Pool
-    labeled: np.ndarray
-    labels: np.ndarray
-    folds: np.ndarray
+    labeled: Rows
+    labels: Labels
+    folds: Folds
     scored: tuple[int, ...]
     broken_test: tuple[str, ...] = ()
     findings: Audit | None = None
@@ -84,34 +81,34 @@ class Prepared:
         return key_of(*parts)
 
     @property
-    def scored_rows(self) -> np.ndarray:
+    def scored_rows(self) -> Rows:
         """Return the positions, within the labelled images, of those that are scored."""
         return np.flatnonzero(np.isin(self.folds, self.scored))
 
     @property
-    def scored_groups(self) -> np.ndarray:
+    def scored_groups(self) -> Groups:
         """Return the groups of the scored images, in the order of `scored_rows`."""
         return self.pool.groups[self.labeled[self.scored_rows]]
 
-    def split(self, name: str) -> np.ndarray:
+    def split(self, name: str) -> Rows:
         """Return the pool's positions of one split."""
         return np.flatnonzero(self.pool.splits == name)
 
-    def fold_labels(self, fold: int) -> np.ndarray:
-        """Return the class codes of a fold's images."""
+    def fold_labels(self, fold: int) -> Labels:
+        """Return the labels of a fold's images."""
         return self.labels[self.folds == fold]
 
     def training(self, fold: int) -> Images:
         """Return the labelled images outside a fold, with their labels."""
-        mine = self.folds != fold
-        return self.pool.select(self.labeled[mine], self.labels[mine])
+        outside = self.folds != fold
+        return self.pool.select(self.labeled[outside], self.labels[outside])
 
     def held_out(self, fold: int) -> Images:
         """Return a fold's images, labels withheld."""
         return self.pool.select(self.labeled[self.folds == fold])
 
     def unlabeled(self, fold: int, use_test_images: bool) -> Images:
-        """Return the images whose labels are not known in a fold; the test's, and then the fold's own, on request."""
+        """Return the unlabelled images; with `use_test_images` the test images and the fold's images join them."""
         rows = self.split("unlabeled")
         if use_test_images:
             rows = np.concatenate([rows, self.split("test"), self.labeled[self.folds == fold]])
@@ -123,19 +120,17 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
 
     Parameters
     ----------
-    competition
-        The competition.
     keep_folds
         Whether folds that are assigned are written.
     groups
-        Groups of look-alikes to be tried, by the labelled images' ids, in place of those that are kept.
+        Groups of look-alikes to try, by the labelled images' ids, in place of those in the file.
 
     Raises
     ------
     InputError
         When files, labels, ids or the fold file are not in order; names the file and the row.
     """
-    metric = competition.metric  # a user's own is opened now, before any work
+    metric = competition.metric  # one that the user wrote is opened now, before any work
     make_data(competition)
     check_root(competition)
     _check_files(competition)
@@ -143,58 +138,67 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table, cache)
     broken = facts["problem"].notna().to_numpy()
-    _report_broken(table[broken], facts[broken])
-    usable = table[~broken].reset_index(drop=True)
+    _report_broken(table.loc[broken], facts)
+    usable: pd.DataFrame = table.loc[~broken].reset_index(drop=True)
     clusters = group_near_duplicates(table, facts, cache)
     findings = summarise_audit(competition, table, facts, clusters)
     clusters = clusters[~broken]
-    digests = facts["digest"][~broken].to_numpy(dtype=object)
     is_labeled = (usable["split"] == "labeled").to_numpy()
     task = competition.facts.task
     classes = read_classes(table, task)
     check_classes(metric, classes)
-    labels = _read_codes(usable["label"][is_labeled], classes, task)
+    labels = _read_codes(usable.loc[is_labeled, "label"], classes, task)
     _announce(competition, usable, classes)
-    broken_labeled = set(table["id"][broken & (table["split"] == "labeled").to_numpy()])
     committed = committed_folds(competition)
     if (alike := read_groups(competition, usable, committed, groups)) is not None:
         clusters = fold_groups(usable.assign(group=alike), clusters)
-    folds = read_folds(competition, usable, clusters, committed, broken_labeled, keep_folds)[is_labeled]
+    broken_ids = {split: tuple(rows["id"]) for split, rows in table.loc[broken].groupby("split")}
+    folds = read_folds(competition, usable, clusters, committed, broken_ids.get("labeled", ()), keep_folds)[is_labeled]
     embeddings = read_embeddings(competition, table)
-    pool = Pool(
-        ids=usable["id"].to_numpy(dtype=object),
-        splits=usable["split"].to_numpy(dtype=object),
-        paths=usable["path"].to_numpy(dtype=object),
-        digests=digests,
-        groups=fold_groups(usable, clusters),
-        classes=classes,
-        cache=cache,
-        prompts=competition.folder / "prompts",
-        lookup=competition.lookup,
-        embeddings=None if embeddings is None else embeddings[~broken],
-        task=task,
-        hierarchy=read_hierarchy(competition, classes, task == MULTILABEL),
-    )
     return Prepared(
         competition,
-        pool,
+        _make_pool(
+            competition,
+            usable.assign(digest=facts.loc[~broken, "digest"].to_numpy(dtype=object)),
+            fold_groups(usable, clusters),
+            classes,
+            None if embeddings is None else embeddings[~broken],
+        ),
         np.flatnonzero(is_labeled),
         labels,
         folds,
         scored_folds(competition, folds),
-        tuple(table["id"][broken & (table["split"] == "test").to_numpy()]),
+        broken_ids.get("test", ()),
         findings,
+    )
+
+
+def _make_pool(
+    competition: Competition, usable: pd.DataFrame, groups: Groups, classes: tuple[str, ...], embeddings: Vectors | None
+) -> Pool:
+    """Return the pool of the usable images, rows of the image table with their digests."""
+    task = competition.facts.task
+    return Pool(
+        **{f"{name}s": usable[name].to_numpy(dtype=object) for name in ("id", "split", "path", "digest")},
+        groups=groups,
+        classes=classes,
+        cache=competition.workspace.cache(competition.name),
+        prompts=competition.folder / "prompts",
+        lookup=competition.lookup,
+        embeddings=embeddings,
+        task=task,
+        hierarchy=read_hierarchy(competition, classes, task == MULTILABEL),
     )
 
 
 def _announce(competition: Competition, usable: pd.DataFrame, classes: tuple[str, ...]) -> None:
     """Say how many images and classes there are."""
-    counts = (f"{(usable['split'] == split).sum():,} {split}" for split in ("labeled", "unlabeled", "test"))
+    counts = (f"{(usable['split'] == split).sum():,} {split}" for split in SPLITS)
     stage("images", f"{competition.name}: {len(classes)} classes, {', '.join(counts)}")
 
 
-def _read_codes(labels: pd.Series, classes: tuple[str, ...], task: str) -> np.ndarray:
-    """Return class codes (n_images,), or 0 and 1 per class (n_images, n_classes) with several labels per image."""
+def _read_codes(labels: pd.Series, classes: tuple[str, ...], task: str) -> Labels:
+    """Return the labels of the labelled images as numbers."""
     if task == MULTILABEL:
         return read_multi_hot(labels.tolist(), classes)
     return pd.Categorical(labels, categories=classes).codes.astype(np.int64)
@@ -205,8 +209,8 @@ def _check_files(competition: Competition) -> None:
     for key in ("sample_submission", "solution"):
         name = getattr(competition.data, key)
         if name is not None and not (competition.root / name).is_file():
-            there = [path.name for path in competition.root.glob("*.csv")]
-            hint = nearest(name, there) if there else "put it there, or leave the key out"
+            files = [path.name for path in competition.root.glob("*.csv")]
+            hint = nearest(name, files) if files else "put it there, or leave the key out"
             raise InputError(f"{competition.root / name}: [data] {key} is not there; {hint}")
 
 
@@ -226,6 +230,6 @@ def committed_folds(competition: Competition) -> Path | None:
 def _report_broken(table: pd.DataFrame, facts: pd.DataFrame) -> None:
     """Name the images that are left out."""
     for split, rows in table.groupby("split"):
-        named = [f"{row.path} ({facts.problem[row.Index]})" for row in rows.head(5).itertuples()]
+        named = [f"{path} ({facts.at[row, 'problem']})" for row, path in rows["path"].head(5).items()]
         fate = "they get the class prior in the submission" if split == "test" else "left out"
         warn(f"{len(rows)} broken {split} images, {fate}: {some(named)}")

@@ -6,12 +6,15 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from kit.core.files import write_atomic
+from kit.core.shapes import Pixels
 from kit.core.terminal import warn
 from kit.data.images import decode_image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TILE = 96  # side of an image in pixels
 TEXT = 14  # height of a line in pixels
@@ -26,12 +29,12 @@ class SheetTile:
     Parameters
     ----------
     image
-        A file, or pixels (height, width, 3) uint8.
+        A file, or pixels (height, width, 3).
     lines
         What stands below it.
     """
 
-    image: str | np.ndarray
+    image: str | Pixels
     lines: Sequence[str] = ()
 
 
@@ -42,8 +45,6 @@ def write_sheet(
 
     Parameters
     ----------
-    path
-        The file.
     title
         The first line.
     rows
@@ -89,7 +90,7 @@ def _wrap(lines: Sequence[str], side: int) -> list[str]:
     return [part for line in lines for part in textwrap.wrap(line, length) or [""]]
 
 
-def _fit(image: str | np.ndarray, side: int) -> object:
+def _fit(image: str | Pixels, side: int) -> Image.Image:
     """Return an image that fits a tile, on grey; grey alone where its file cannot be read any more."""
     from PIL import Image, ImageOps
 

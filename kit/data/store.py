@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.core.arrays import fill_array
 from kit.core.deadline import check_deadline
 from kit.core.files import key_of, write_atomic
+from kit.core.shapes import Pixels, Rows
 from kit.core.terminal import Progress, stage
 from kit.data.images import Images, Pool, decode_image
 
@@ -59,18 +61,7 @@ class Geometry:
         return key_of(asdict(self))
 
     def apply(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Resize and crop one image.
-
-        Parameters
-        ----------
-        pixels
-            (3, h, w) uint8.
-
-        Returns
-        -------
-        torch.Tensor
-            (3, height, width) uint8.
-        """
+        """Resize and crop one image: (3, h, w) uint8 -> (3, height, width) uint8."""
         from torchvision.transforms.v2 import InterpolationMode
         from torchvision.transforms.v2 import functional as transforms
 
@@ -92,13 +83,13 @@ class Geometry:
         return [max(1, int(target[1] * height / width)), target[1]]
 
 
-def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
+def read_store(pool: Pool, geometry: Geometry) -> Pixels:
     """Return the decoded images of the whole pool, decoding those that are not there yet.
 
     Returns
     -------
-    np.ndarray
-        (n_pool, 3, height, width) uint8, memory-mapped; rows are the pool's.
+    Pixels
+        (n_pool, 3, height, width), memory-mapped; rows are the pool's.
 
     Raises
     ------
@@ -108,7 +99,7 @@ def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
     path = _locate(pool, geometry)
     with Progress("store", len(pool)) as progress:
 
-        def fill(rows: np.ndarray, start: int, stop: int) -> None:
+        def fill(rows: Pixels, start: int, stop: int) -> None:
             progress.resume_at(start)
             rows[:] = decode_block(pool.paths[start:stop], geometry).numpy()
             progress.advance(stop - start)
@@ -120,18 +111,18 @@ def read_store(pool: Pool, geometry: Geometry) -> np.ndarray:
     return pixels
 
 
-def keep_pixels(pool: Pool, geometry: Geometry, pixels: np.ndarray) -> None:
-    """Keep images that were decoded elsewhere, (n_pool, 3, height, width) uint8, as those of a pool."""
+def keep_pixels(pool: Pool, geometry: Geometry, pixels: Pixels) -> None:
+    """Keep images that were decoded elsewhere, (n_pool, 3, height, width), as those of a pool."""
     with write_atomic(_locate(pool, geometry)) as file:
         np.save(file, pixels)
 
 
 def _locate(pool: Pool, geometry: Geometry) -> Path:
-    """Return the file of a pool's decoded images, there or not."""
+    """Return where a pool's decoded images lie, or will."""
     return pool.cache / "store" / f"{pool.key}-{geometry.key}.npy"
 
 
-def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def read_rows(stored: NDArray[Any], rows: Rows) -> NDArray[Any]:
     """Return (n_rows, ...) of a memory-mapped array in the order of `rows`, read in the order of the disk."""
     order = np.argsort(rows, kind="stable")
     values = np.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype)
@@ -139,12 +130,12 @@ def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return values
 
 
-def read_pixels(images: Images, geometry: Geometry) -> np.ndarray:
-    """Return the decoded images of a selection, (n_images, 3, height, width) uint8, in memory."""
+def read_pixels(images: Images, geometry: Geometry) -> Pixels:
+    """Return the decoded images of a selection, (n_images, 3, height, width), in memory."""
     return read_rows(read_store(images.pool, geometry), images.rows)
 
 
-def decode_block(paths: Sequence[str], geometry: Geometry) -> torch.Tensor:
+def decode_block(paths: Iterable[str], geometry: Geometry) -> torch.Tensor:
     """Decode files side by side; (n_paths, 3, height, width) uint8."""
     import torch
 

@@ -15,10 +15,12 @@ import numpy as np
 from kit.config.competition import Competition
 from kit.core import terminal
 from kit.core.names import MULTILABEL
+from kit.core.shapes import Groups
 from kit.data.audit.drift import Probe, tell_apart
 from kit.data.audit.duplicates import find_clusters, list_images, name_some_images
 from kit.data.audit.facts import audit_files
 from kit.data.audit.image_file import SEPARATOR
+from kit.data.images import SPLITS
 from kit.data.table.labels import split_labels
 from kit.data.table.sources import list_unnamed
 
@@ -29,22 +31,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SHOWN = 10  # lines of each kind in the report
-SPLITS = ("labeled", "unlabeled", "test")
 NO_LABEL = "(no label)"  # stands for images of which is known that they show no class
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Hold what is to be known of a competition's files before anything is trained.
+    """Hold what the check of a competition's files found.
 
     Parameters
     ----------
     competition
         Its name.
     splits
-        Images of each split.
+        Number of images in each split.
     classes
-        Labelled images of each class that can be used.
+        Number of labelled images of each class that can be used.
     broken
         ``id, split, label, path, problem`` of each image that cannot be used.
     unnamed
@@ -58,9 +59,9 @@ class Audit:
     contradictions
         Those of either that hold different labels.
     refused
-        Clusters too large to be believed, and so not grouped.
+        Clusters too large to be duplicates, and so not grouped.
     probe
-        Whether test looks like train; None where it was not asked.
+        Whether test looks like train; None where the probe did not run.
     """
 
     competition: str
@@ -93,14 +94,7 @@ class Audit:
 
 
 def audit(competition: Competition, table: pd.DataFrame) -> Audit:
-    """Audit a competition's files.
-
-    Parameters
-    ----------
-    competition
-        The competition; its cache keeps what was measured.
-    table
-        Its image table.
+    """Audit the files of a competition's image table; its cache keeps what is measured.
 
     Raises
     ------
@@ -110,9 +104,8 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table, cache)
     clusters, refused = find_clusters(table, facts, cache)
-    found = summarise_audit(competition, table, facts, clusters)
     return replace(
-        found,
+        summarise_audit(competition, table, facts, clusters),
         unnamed=list_unnamed(competition, table["path"]),
         refused=[list_images(table.iloc[rows]) for rows in refused],
         probe=ask_probe(table, facts, cache),
@@ -122,25 +115,25 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
 def ask_probe(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
     """Return whether the usable test images look like the labelled ones."""
     compared = facts["problem"].isna() & table["split"].isin(["labeled", "test"])
-    return tell_apart(table[compared], facts[compared], cache)
+    return tell_apart(table.loc[compared], facts.loc[compared], cache)
 
 
-def summarise_audit(competition: Competition, table: pd.DataFrame, facts: pd.DataFrame, clusters: np.ndarray) -> Audit:
-    """Return what the facts of the files and their clusters say at no cost: no file is looked for, no probe asked."""
+def summarise_audit(competition: Competition, table: pd.DataFrame, facts: pd.DataFrame, clusters: Groups) -> Audit:
+    """Return what follows from the facts of the files and their clusters at no cost: no file is read, no probe run."""
     usable = facts["problem"].isna()
     exact, near = _list_clusters(table, facts, clusters)
-    found = exact + near
+    either = exact + near
     return Audit(
         competition=competition.name,
-        splits={split: int((table["split"] == split).sum()) for split in SPLITS},
+        splits={split: table["split"].tolist().count(split) for split in SPLITS},
         classes=_count_classes(competition, table.loc[usable & (table["split"] == "labeled"), "label"]),
-        broken=_list_broken(table[~usable], facts[~usable]),
+        broken=_list_broken(table.loc[~usable], facts.loc[~usable]),
         unnamed=[],
         remarks=_count(facts["remark"].dropna().str.split(SEPARATOR).explode()),
         exact=exact,
         near=near,
-        across=[cluster for cluster in found if {"labeled", "test"} <= {image["split"] for image in cluster}],
-        contradictions=[cluster for cluster in found if len({image["label"] for image in cluster} - {None}) > 1],
+        across=[cluster for cluster in either if {"labeled", "test"} <= {image["split"] for image in cluster}],
+        contradictions=[cluster for cluster in either if len({image["label"] for image in cluster} - {None}) > 1],
         refused=[],
     )
 
@@ -164,7 +157,7 @@ def _list_broken(table: pd.DataFrame, facts: pd.DataFrame) -> list[dict[str, Any
     return [image | {"path": path, "problem": problem} for image, path, problem in rows]
 
 
-def _list_clusters(table: pd.DataFrame, facts: pd.DataFrame, clusters: np.ndarray) -> tuple[list[Any], list[Any]]:
+def _list_clusters(table: pd.DataFrame, facts: pd.DataFrame, clusters: Groups) -> tuple[list[Any], list[Any]]:
     """Return the clusters of equal files and those of near-duplicates, as lists of images."""
     rows = np.flatnonzero(np.bincount(clusters)[clusters] > 1)
     images = table.iloc[rows].assign(digest=facts["digest"].to_numpy()[rows])
@@ -178,7 +171,7 @@ def _list_clusters(table: pd.DataFrame, facts: pd.DataFrame, clusters: np.ndarra
 
 
 def _name_broken(image: dict[str, Any]) -> str:
-    """Say what is wrong with an image that cannot be used, and what becomes of it."""
+    """Return what is wrong with an image that cannot be used, and what becomes of it."""
     fate = "gets the class prior in the submission" if image["split"] == "test" else "left out"
     return f"{image['split']} {image['id']}: {image['problem']}; {fate}"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit.core.shapes import Pixels, Vectors
 from kit.data.audit.facts import read_thumbnails
 from kit.data.audit.image_file import SIDE
 
@@ -28,14 +29,14 @@ Z_95 = 1.96
 
 @dataclass(frozen=True)
 class Probe:
-    """Say how well a logistic regression on thumbnails and sizes tells train from test.
+    """Hold how well a logistic regression on thumbnails and sizes tells train from test.
 
     Parameters
     ----------
     auc, error
         Cross-validated area under the ROC curve, 0..1, 0.5 for "not at all", and its standard error; None if skipped.
     n_labeled, n_test
-        Images it was asked about.
+        Number of images that it was tried on.
     verdict
         The answer in one sentence.
     """
@@ -48,14 +49,12 @@ class Probe:
 
 
 def tell_apart(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
-    """Ask a logistic regression to tell labelled from test images by thumbnail and size.
+    """Let a logistic regression tell labelled from test images by thumbnail and size.
 
     Parameters
     ----------
-    table
-        Usable images, (n_images,) rows with `path` and `split`.
-    facts
-        What `kit.data.audit.facts.audit_files` says of them.
+    table, facts
+        The image table of usable images, and what `kit.data.audit.facts.audit_files` returned for it.
     cache
         Where that keeps the thumbnails.
     """
@@ -79,7 +78,7 @@ def tell_apart(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
     return Probe(auc, error, n_labeled, n_test, _name_verdict(auc, error))
 
 
-def _describe(facts: pd.DataFrame, thumbnails: np.ndarray) -> np.ndarray:
+def _describe(facts: pd.DataFrame, thumbnails: Pixels) -> Vectors:
     """Return what the probe sees: 8 x 8 RGB, sides and bytes per pixel; (n_images, 195)."""
     pixels = thumbnails.astype(np.float32)
     coarse = pixels.reshape(len(pixels), SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(2, 4)).reshape(len(pixels), -1)
@@ -96,7 +95,7 @@ def _auc_error(auc: float, n_first: int, n_second: int) -> float:
 
 
 def _name_verdict(auc: float, error: float) -> str:
-    """Say what an AUC means for whoever trusts CV."""
+    """Return what an AUC means for whoever trusts CV."""
     number = f"AUC {auc:.3f} ± {error:.3f} where 0.5 is chance"
     if auc - 0.5 <= Z_95 * error:
         return f"train against test: a probe cannot tell them apart ({number})"

@@ -1,7 +1,6 @@
 """Near-duplicates: images that are one picture, whatever their size and compression.
 
-Reads the facts of the files and their thumbnails, never the files; writes nothing. What is found here never straddles
-folds.
+Reads the facts of the files and their thumbnails, never the files; writes nothing. The clusters never straddle folds.
 """
 
 from __future__ import annotations
@@ -10,9 +9,11 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.core import terminal
 from kit.core.errors import some
+from kit.core.shapes import Groups, Mask, Pixels, Rows, Scores, Texts, Vectors
 from kit.data.audit.facts import read_thumbnails
 
 if TYPE_CHECKING:
@@ -37,23 +38,8 @@ MAX_CLUSTER = 5  # labelled images of a class that are always believed: a third 
 PAIR_BLOCK = 8192  # pairs compared at a time: 50 MB
 
 
-def group_near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> np.ndarray:
-    """Return the cluster of near-duplicates that each image belongs to, over all splits; warn of what is refused.
-
-    Parameters
-    ----------
-    table
-        The image table, (n_images,) rows with `id`, `path`, `split` and `label`.
-    facts
-        What `kit.data.audit.facts.audit_files` says of it.
-    cache
-        Where that keeps the thumbnails.
-
-    Returns
-    -------
-    ndarray
-        (n_images,) int64: the position of the cluster's first image; its own for an image that is alone.
-    """
+def group_near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Groups:
+    """Return the cluster of near-duplicates that each image belongs to, as `find_clusters`; warn of what is refused."""
     clusters, refused = find_clusters(table, facts, cache)
     for members in refused:
         names = name_some_images(list_images(table.iloc[members]))
@@ -62,7 +48,7 @@ def group_near_duplicates(table: pd.DataFrame, facts: pd.DataFrame, cache: Path)
     return clusters
 
 
-def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tuple[Groups, list[Rows]]:
     """Find the clusters of near-duplicates, and apart from them those that are too large to be believed.
 
     Files of equal bytes always share a cluster. Others are near when their difference hashes differ in few bits and
@@ -73,18 +59,16 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tupl
 
     Parameters
     ----------
-    table
-        The image table, (n_images,) rows with `path`, `split` and `label`.
-    facts
-        What `kit.data.audit.facts.audit_files` says of it.
+    table, facts
+        The image table over all splits, and what `kit.data.audit.facts.audit_files` returned for it.
     cache
         Where that keeps the thumbnails.
 
     Returns
     -------
     tuple
-        The cluster of each image, (n_images,) int64, named by the position of its first image; and the positions of
-        the images of each cluster that was too large, and cut as said.
+        The cluster of each image: the position of its first image, so an image's position where it is alone. And the
+        positions of the images of each cluster that was too large and cut.
 
     References
     ----------
@@ -110,7 +94,7 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tupl
 
 def list_images(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return `id`, `split` and `label` of images as JSON-like values, None where there is no label."""
-    columns = rows[["id", "split", "label"]].astype(object)
+    columns = rows.loc[:, ["id", "split", "label"]].astype(object)
     return columns.where(columns.notna(), None).to_dict("records")
 
 
@@ -121,18 +105,18 @@ def name_some_images(images: list[dict[str, Any]]) -> str:
     )
 
 
-def _join_equal(facts: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
-    """Return the position of the first file of equal bytes, for each file; its own where it cannot be used."""
+def _join_equal(facts: pd.DataFrame, usable: Mask) -> Groups:
+    """Return for each file the position of the first file of equal bytes; of a broken file its position."""
     import pandas as pd
 
     first = np.arange(len(facts))
-    digests, _ = pd.factorize(facts["digest"][usable])
+    digests, _ = pd.factorize(facts.loc[usable, "digest"])
     first[usable] = pd.Series(first[usable]).groupby(digests).transform("min")
     return first
 
 
-def _join_chains(clusters: np.ndarray, pairs: np.ndarray, is_labeled: np.ndarray) -> np.ndarray:
-    """Join the clusters of labelled images that are near, named by the position of the first image, (n_images,)."""
+def _join_chains(clusters: Groups, pairs: Rows, is_labeled: Mask) -> Groups:
+    """Join the clusters of labelled images that are near, named by the position of the first image."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -143,7 +127,7 @@ def _join_chains(clusters: np.ndarray, pairs: np.ndarray, is_labeled: np.ndarray
     return start[chains]
 
 
-def _find_oversized(table: pd.DataFrame, clusters: np.ndarray, exact: np.ndarray, share: float) -> list[np.ndarray]:
+def _find_oversized(table: pd.DataFrame, clusters: Groups, exact: Groups, share: float) -> list[Rows]:
     """Return the positions of each cluster of unequal files that holds too many of a class's labelled images."""
     import pandas as pd
 
@@ -155,7 +139,7 @@ def _find_oversized(table: pd.DataFrame, clusters: np.ndarray, exact: np.ndarray
     return [np.flatnonzero(clusters == cluster) for cluster in np.unique(pairs[0, too_many])]
 
 
-def _find_near(paths: np.ndarray, facts: pd.DataFrame, cache: Path) -> np.ndarray:
+def _find_near(paths: Texts, facts: pd.DataFrame, cache: Path) -> Rows:
     """Return the positions (2, n_pairs) of images that are near, nearest first."""
     first, second = _find_pairs(facts["dhash"].to_numpy())
     aspect = (facts["width"] / facts["height"]).to_numpy()
@@ -168,42 +152,42 @@ def _find_near(paths: np.ndarray, facts: pd.DataFrame, cache: Path) -> np.ndarra
     return np.stack([first[near][order], second[near][order]])
 
 
-def _find_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _find_pairs(hashes: NDArray[np.uint64]) -> tuple[Rows, Rows]:
     """Return the positions (n_pairs,) and (n_pairs,) of hashes at most MAX_DISTANCE bits apart."""
     n_set = np.bitwise_count(hashes)
     telling = np.flatnonzero((n_set >= MIN_BITS) & (n_set <= 64 - MIN_BITS))
     most = max(MIN_PAIRS, PAIRS_PER_IMAGE * len(hashes))
     edges = np.linspace(0, 64, N_BANDS + 1).astype(int)
     bands = [(1 << int(stop)) - (1 << int(start)) for start, stop in itertools.pairwise(edges)]
-    found = np.empty(0, dtype=np.int64)  # first * n_images + second
+    near = np.empty(0, dtype=np.int64)  # first * n_images + second
     for intact in itertools.combinations(bands, N_INTACT):
         pairs = _find_pairs_in_buckets(hashes[telling], np.uint64(sum(intact)), most)
-        found = np.union1d(found, telling[pairs[0]] * len(hashes) + telling[pairs[1]])
-        if len(found) >= most:
+        near = np.union1d(near, telling[pairs[0]] * len(hashes) + telling[pairs[1]])
+        if len(near) >= most:
             terminal.note("the images look so alike that near-duplicates were searched for only in part")
             break
-    return found // max(len(hashes), 1), found % max(len(hashes), 1)
+    return near // max(len(hashes), 1), near % max(len(hashes), 1)
 
 
-def _find_pairs_in_buckets(hashes: np.ndarray, mask: np.uint64, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _find_pairs_in_buckets(hashes: NDArray[np.uint64], mask: np.uint64, most: int) -> tuple[Rows, Rows]:
     """Return the near pairs (first < second) among hashes that are equal under `mask`; stop soon after `most`."""
     keys = hashes & mask
     order = np.argsort(keys)
     keys, hashes = keys[order], hashes[order]
-    at, found, n_found = np.arange(len(keys)), [], 0
+    at, parts, n_pairs = np.arange(len(keys)), [], 0
     for step in range(1, WINDOW + 1):
         at = at[at + step < len(keys)]
         at = at[keys[at] == keys[at + step]]
-        if not len(at) or n_found >= most:
+        if not len(at) or n_pairs >= most:
             break
         near = at[np.bitwise_count(hashes[at] ^ hashes[at + step]) <= MAX_DISTANCE]
-        found.append(np.stack([order[near], order[near + step]]))
-        n_found += len(near)
-    pairs = np.concatenate(found, axis=1) if found else np.empty((2, 0), dtype=np.int64)
+        parts.append(np.stack([order[near], order[near + step]]))
+        n_pairs += len(near)
+    pairs = np.concatenate(parts, axis=1) if parts else np.empty((2, 0), dtype=np.int64)
     return pairs.min(axis=0), pairs.max(axis=0)
 
 
-def _correlate(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _correlate(thumbnails: Pixels, first: Rows, second: Rows) -> Scores:
     """Return the correlation (n_pairs,) of two images' gradients, -1 where one of them is flat."""
     correlation = np.empty(len(first), dtype=np.float32)
     for start in terminal.track(range(0, len(first), PAIR_BLOCK), "duplicates"):
@@ -213,7 +197,7 @@ def _correlate(thumbnails: np.ndarray, first: np.ndarray, second: np.ndarray) ->
     return correlation
 
 
-def _take_gradients(thumbnails: np.ndarray) -> np.ndarray:
+def _take_gradients(thumbnails: Pixels) -> Vectors:
     """Return the gradients of thumbnails as rows of unit length and mean 0; not a number where flat."""
     pixels = thumbnails.astype(np.float32)
     across, down = np.diff(pixels, axis=2), np.diff(pixels, axis=1)
@@ -224,7 +208,7 @@ def _take_gradients(thumbnails: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _link_completely(n_images: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _link_completely(n_images: int, first: Rows, second: Rows) -> Groups:
     """Merge pairs, nearest first, where every pair across two clusters is near; return each image's first partner."""
     near: dict[int, set[int]] = {}
     for a, b in zip(first.tolist(), second.tolist(), strict=True):

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ import numpy as np
 from kit.core import terminal
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
+from kit.core.shapes import Pixels
 from kit.data.audit.image_file import SIDE, measure_file, read_stamp
 
 if TYPE_CHECKING:
@@ -37,21 +38,18 @@ STAT_BLOCK = 4096  # files one thread asks the file system about at a time
 
 
 def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
-    """Read every file once and say what it is.
+    """Read every file of the image table once and return what it is.
 
     Parameters
     ----------
-    table
-        The image table, (n_images,) rows with `path`, `split` and `label`.
     cache
-        Folder of ``audit.parquet``; what it knows of unchanged files is not measured again.
+        Folder of ``audit.parquet``; a file that stands in it and has not changed is not measured again.
 
     Returns
     -------
     DataFrame
         (n_images,) facts on the table's index, with the columns of `kit.data.audit.image_file.measure_file` but for
-        `path`, `mtime_ns` and `thumbnail`, which `read_thumbnails` reads. A missing `problem` says that the image can
-        be used.
+        `path`, `mtime_ns` and `thumbnail`, which `read_thumbnails` reads. An image without a `problem` can be used.
 
     Raises
     ------
@@ -76,8 +74,8 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
     return facts
 
 
-def read_thumbnails(cache: Path, paths: Sequence[str]) -> np.ndarray:
-    """Return what images look like in small, as `audit_files` kept it.
+def read_thumbnails(cache: Path, paths: Collection[str]) -> Pixels:
+    """Return small pictures of images, as `audit_files` kept them.
 
     Parameters
     ----------
@@ -88,8 +86,8 @@ def read_thumbnails(cache: Path, paths: Sequence[str]) -> np.ndarray:
 
     Returns
     -------
-    ndarray
-        (n_images, SIDE, SIDE, 3) uint8; black for broken files.
+    Pixels
+        (n_images, SIDE, SIDE, 3); black for broken files.
 
     Raises
     ------
@@ -99,7 +97,7 @@ def read_thumbnails(cache: Path, paths: Sequence[str]) -> np.ndarray:
     import pyarrow.parquet as pq
 
     row_of = {path: row for row, path in enumerate(dict.fromkeys(paths))}
-    pixels, n_found = np.zeros((len(row_of), SIDE, SIDE, 3), dtype=np.uint8), 0
+    pixels, n_read = np.zeros((len(row_of), SIDE, SIDE, 3), dtype=np.uint8), 0
     if row_of:
         with pq.ParquetFile(cache / FILE, pre_buffer=False) as file:
             for block in file.iter_batches(ROW_GROUP, columns=["path", THUMBNAIL]):
@@ -107,8 +105,8 @@ def read_thumbnails(cache: Path, paths: Sequence[str]) -> np.ndarray:
                 wanted = np.flatnonzero(rows >= 0)
                 packed = b"".join(block.column(THUMBNAIL).take(wanted).to_pylist())
                 pixels[rows[wanted]] = np.frombuffer(packed, dtype=np.uint8).reshape(-1, SIDE, SIDE, 3)
-                n_found += len(wanted)
-    if n_found != len(row_of):
+                n_read += len(wanted)
+    if n_read != len(row_of):
         raise InputError(f"{cache / FILE}: was changed while it was read; call again")
     return pixels[[row_of[path] for path in paths]] if len(row_of) < len(paths) else pixels
 
@@ -191,7 +189,7 @@ def _decoding_threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def _read_known(cache: Path, columns: list[str]) -> pa.Table:
-    """Read columns of what earlier audits measured, killed ones included; files of another version say nothing."""
+    """Read columns of what earlier audits measured, killed ones included; files of another version are left out."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -222,11 +220,11 @@ def _write_parquet(rows: pa.Table, file: Path) -> None:
 def _refuse_hopeless(table: pd.DataFrame, facts: pd.DataFrame) -> None:
     """Refuse images of which none, or none of a class, can be used."""
     broken = facts["problem"].notna()
-    if len(table) and broken.all():
+    if len(table) and all(broken):
         first = f"{table['path'].iloc[0]}: {facts['problem'].iloc[0]}"
         raise InputError(f"none of the {len(table)} images can be read (first: {first}); fetch the data again")
     labels = table.loc[table["split"] == "labeled", "label"]
-    for label in sorted(set(labels) - set(labels[~broken[labels.index]])):
+    for label in sorted(set(labels) - set(labels.loc[~broken.loc[labels.index]])):
         first = labels.index[labels == label][0]
         raise InputError(
             f"class {label!r}: none of its images can be read (first: {table['path'][first]}: "

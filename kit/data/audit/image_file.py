@@ -1,4 +1,4 @@
-"""One image file: what it says of itself, whether it can be decoded, and a small picture to recognise it by.
+"""One image file: what its header holds, whether it can be decoded, and a small picture to recognise it by.
 
 Reads the file; writes nothing. Whatever is wrong with a file becomes its `problem`, whatever is odd its `remark`.
 """
@@ -28,12 +28,7 @@ EXIF_ORIENTATION = 0x0112
 
 
 def measure_file(path: str | Path) -> dict[str, Any]:
-    """Read one file and say what it is; no broken file is an error.
-
-    Parameters
-    ----------
-    path
-        The file.
+    """Read one file and return what it is; no broken file is an error.
 
     Returns
     -------
@@ -65,14 +60,14 @@ def measure_file(path: str | Path) -> dict[str, Any]:
 def read_stamp(path: str | Path) -> tuple[int, int]:
     """Return (bytes, time of change in nanoseconds) of a file; MISSING where there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - making a Path takes as long as asking
+        status = os.stat(path)  # noqa: PTH116 - making a Path takes as long as asking
     except OSError:
         return MISSING
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _read_header(data: bytes, path: str | Path) -> dict[str, Any]:
-    """Return what a file says of itself, without decoding it; Pillow refuses more than 178 million pixels here."""
+    """Return what a file's header holds, without decoding it; Pillow refuses more than 178 million pixels here."""
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
@@ -107,7 +102,7 @@ def _list_remarks(image: Image.Image, fact: dict[str, Any], data: bytes, path: s
 
 
 def _name_problem(error: Exception, path: str | Path) -> str:
-    """Say in one sentence why a file cannot be used."""
+    """Return in one sentence why a file cannot be used."""
     from PIL import Image
 
     text = " ".join(str(error).removeprefix(f"{path}: ").split())

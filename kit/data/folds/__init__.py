@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.config.competition import Competition
 from kit.core import terminal
 from kit.core.errors import InputError, some
+from kit.core.shapes import Folds, Groups, Ids, Labels, Rows, Texts, Weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,7 @@ NO_FOLD = -1  # of images that are not labelled
 MAX_TRIES = 100  # seeds tried until every class is in two folds; the first nearly always does
 
 
-def assign_folds(ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+def assign_folds(ids: Ids, labels: Texts, groups: Groups, n_folds: int, seed: int) -> Folds:
     """Assign every labelled image to a fold: classes spread evenly, groups kept whole.
 
     The order of the rows does not matter: they are sorted by id first.
@@ -31,20 +33,11 @@ def assign_folds(ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_fold
     Parameters
     ----------
     ids
-        (n_images,) text, each once.
+        Each once.
     labels
         (n_images,) class names.
-    groups
-        (n_images,) whole numbers; images of one group land in one fold.
     n_folds
-        Number of folds, at least 2; lowered, with a note, to the number of groups in the smallest class.
-    seed
-        Seed of the split.
-
-    Returns
-    -------
-    ndarray
-        (n_images,) int64 folds, 0..n_folds - 1.
+        At least 2; lowered, with a note, to the number of groups in the smallest class.
 
     Raises
     ------
@@ -54,7 +47,7 @@ def assign_folds(ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_fold
     order = np.argsort(np.asarray(ids, dtype=str))
     _, codes = np.unique(np.asarray(labels, dtype=str)[order], return_inverse=True)
     _, first, groups = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
-    groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: a group's number is no one's choice
+    groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: the numbers given must not matter
     n_folds = _lower_n_folds(np.asarray(labels)[order], groups, n_folds)
     folds = np.empty(len(order), dtype=np.int64)
     for attempt in range(MAX_TRIES):
@@ -64,9 +57,7 @@ def assign_folds(ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_fold
     raise InputError(f"the groups leave no way to have every class in two of {n_folds} folds; lower [folds] n")
 
 
-def assign_label_set_folds(
-    ids: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int
-) -> np.ndarray:
+def assign_label_set_folds(ids: Ids, labels: Labels, groups: Groups, n_folds: int, seed: int) -> Folds:
     """Assign images of several labels each to folds: every class spread evenly, groups kept whole.
 
     The rarest class is dealt out first, each of its groups to the fold that lacks it most; images without a label come
@@ -75,20 +66,11 @@ def assign_label_set_folds(
     Parameters
     ----------
     ids
-        (n_images,) text, each once.
+        Each once.
     labels
         (n_images, n_classes) of 0 and 1.
-    groups
-        (n_images,) whole numbers; images of one group land in one fold.
     n_folds
-        Number of folds, at least 2; lowered, with a note, to the number of groups.
-    seed
-        Seed of the split.
-
-    Returns
-    -------
-    ndarray
-        (n_images,) int64 folds, 0..n_folds - 1.
+        At least 2; lowered, with a note, to the number of groups.
 
     Raises
     ------
@@ -102,7 +84,7 @@ def assign_label_set_folds(
     """
     order = np.argsort(np.asarray(ids, dtype=str))
     _, first, groups = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
-    groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: a group's number is no one's choice
+    groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: the numbers given must not matter
     n_groups = int(groups.max(initial=-1)) + 1
     if n_groups < 2:
         raise InputError("the labelled images are fewer than two that can be told apart: nothing to split into folds")
@@ -116,20 +98,15 @@ def assign_label_set_folds(
     return folds
 
 
-def fold_groups(table: pd.DataFrame, clusters: np.ndarray) -> np.ndarray:
+def fold_groups(table: pd.DataFrame, clusters: Groups) -> Groups:
     """Join given groups and clusters of near-duplicates: what touches is one group.
 
     Parameters
     ----------
     table
-        The image table, (n_images,) rows with `group`.
+        The image table; its column `group` is read.
     clusters
-        (n_images,) whole numbers, from `kit.data.audit.duplicates.group_near_duplicates`.
-
-    Returns
-    -------
-    ndarray
-        (n_images,) int64 groups, 0..n_groups - 1.
+        From `kit.data.audit.duplicates.group_near_duplicates`.
     """
     import pandas as pd
     from scipy.sparse import coo_array
@@ -145,39 +122,34 @@ def fold_groups(table: pd.DataFrame, clusters: np.ndarray) -> np.ndarray:
     return np.unique(component[clusters], return_inverse=True)[1].astype(np.int64)
 
 
-def scored_folds(competition: Competition, folds: np.ndarray) -> tuple[int, ...]:
+def scored_folds(competition: Competition, folds: Folds) -> tuple[int, ...]:
     """Return the folds that are scored: ``[folds] use``, or all.
 
     Raises
     ------
     InputError
-        When a fold to be scored is not there.
+        When a fold to be scored does not exist.
     """
-    there = tuple(int(fold) for fold in np.unique(folds) if fold != NO_FOLD)
-    use = there if competition.folds.use is None else tuple(competition.folds.use)
-    if missing := sorted(set(use) - set(there)):
+    existing = tuple(int(fold) for fold in np.unique(folds) if fold != NO_FOLD)
+    use = existing if competition.folds.use is None else tuple(competition.folds.use)
+    if missing := sorted(set(use) - set(existing)):
         file = competition.workspace.folds(competition.name)
-        raise InputError(f"[folds] use = {list(use)}: {file} has no fold {some(missing)}; choose among {some(there)}")
+        remedy = f"choose among {some(existing)}"
+        raise InputError(f"[folds] use = {list(use)}: {file} has no fold {some(missing)}; {remedy}")
     return use
 
 
 def inner(
-    labels: np.ndarray, groups: np.ndarray, seed: int, share: float = 0.2, weights: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    labels: Labels, groups: Groups, seed: int, share: float = 0.2, weights: Weights | None = None
+) -> tuple[Rows, Rows]:
     """Split a training fold once more, for early stopping: classes spread evenly, groups kept whole.
 
     Parameters
     ----------
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    groups
-        (n_images,) whole numbers; images of one group stay together.
-    seed
-        Seed of the split.
     share
         Share of each class to hold out, 0..1, as nearly as its groups allow.
     weights
-        (n_images,) above 0: the share is one of weight; all 1 by default.
+        Above 0: the share is one of weight; all 1 by default.
 
     Returns
     -------
@@ -195,35 +167,35 @@ def inner(
     held_out = np.zeros(len(labels), dtype=bool)
     for group in np.random.default_rng(seed).permutation(n_groups):
         counts, gains = _count(labels[members[group]], weights[members[group]])
-        mine = np.flatnonzero(counts)
-        counts, gains = counts[mine], gains[mine]
-        nearer = np.abs(wanted[mine] - gains).sum() < np.abs(wanted[mine]).sum()
-        if nearer and (spare[mine] >= counts).all():
+        present = np.flatnonzero(counts)  # the classes of the group
+        counts, gains = counts[present], gains[present]
+        nearer = np.abs(wanted[present] - gains).sum() < np.abs(wanted[present]).sum()
+        if nearer and (spare[present] >= counts).all():
             held_out[members[group]] = True
-            spare[mine] -= counts
-            wanted[mine] -= gains
+            spare[present] -= counts
+            wanted[present] -= gains
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def count_groups(labels: np.ndarray, groups: np.ndarray) -> Counter[str]:
+def count_groups(labels: Texts, groups: Groups) -> Counter[str]:
     """Count the groups that each class is in."""
     return Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
 
 
-def find_absent(folds: np.ndarray, labels: np.ndarray, scored: Iterable[int]) -> dict[int, list]:
-    """Return the classes that no other fold has, of each scored fold."""
+def find_absent(folds: Folds, labels: NDArray[Any], scored: Iterable[int]) -> dict[int, list[Any]]:
+    """Return of each scored fold the classes, names or codes, that no other fold has."""
     absent = {fold: sorted(set(labels.tolist()) - set(labels[folds != fold].tolist())) for fold in scored}
     return {fold: missing for fold, missing in absent.items() if missing}
 
 
-def _count(labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _count(labels: Labels, weights: Weights) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the number of images of each class, and their weight."""
     if labels.ndim == 2:
         return labels.sum(axis=0, dtype=np.int64), weights @ labels
     return np.bincount(labels), np.bincount(labels, weights)
 
 
-def _deal(counts: np.ndarray, n_folds: int, draw: np.random.Generator) -> np.ndarray:
+def _deal(counts: NDArray[np.float64], n_folds: int, draw: np.random.Generator) -> Folds:
     """Return a fold for every group by iterative stratification; counts (n_groups, n_columns), all images in the last.
 
     Where several folds lack a class alike, the one that lacks most images gets the group; then chance decides.
@@ -236,13 +208,13 @@ def _deal(counts: np.ndarray, n_folds: int, draw: np.random.Generator) -> np.nda
         column = int(np.where(remaining > 0, remaining, len(counts) + 1).argmin())
         for group in left[counts[left, column] > 0]:
             chance = draw.permutation(n_folds)
-            fold = max(chance, key=lambda own: (lacking[own, column].round(9), lacking[own, -1].round(9)))
+            fold = max(chance, key=lambda fold: (lacking[fold, column].round(9), lacking[fold, -1].round(9)))
             folds[group] = fold
             lacking[fold] -= counts[group]
     return folds
 
 
-def _split(codes: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+def _split(codes: Labels, groups: Groups, n_folds: int, seed: int) -> Folds:
     """Let scikit-learn split rows that are in order."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -254,7 +226,7 @@ def _split(codes: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np
     return folds
 
 
-def _lower_n_folds(labels: np.ndarray, groups: np.ndarray, n_folds: int) -> int:
+def _lower_n_folds(labels: Texts, groups: Groups, n_folds: int) -> int:
     """Return a number of folds that the smallest class can fill."""
     sizes = count_groups(labels, groups)
     if not sizes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from kit.core import terminal
 from kit.core.errors import InputError, some
 from kit.core.files import csv_text, write_atomic
 from kit.core.names import MULTILABEL
+from kit.core.shapes import Folds, Groups, Ids, Mask, Texts
 from kit.data.folds import (
     NO_FOLD,
     assign_folds,
@@ -44,21 +45,19 @@ INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be c
 def read_folds(
     competition: Competition,
     table: pd.DataFrame,
-    clusters: np.ndarray,
+    clusters: Groups,
     committed: Path | None = None,
-    broken: Collection[str] = frozenset(),
+    broken: Collection[str] = (),
     keep: bool = True,
-) -> np.ndarray:
+) -> Folds:
     """Read the fold of every labelled image; assign and write the folds where there is no file yet.
 
     Parameters
     ----------
-    competition
-        The competition; its workspace holds the file.
     table
-        Usable images, (n_images,) rows with `id`, `label`, `split` and `group`.
+        The image table without the images that cannot be used.
     clusters
-        (n_images,) whole numbers: images of equal number never straddle folds.
+        Images of one cluster never straddle folds.
     committed
         A fold file to begin with where the workspace has none.
     broken
@@ -68,9 +67,9 @@ def read_folds(
 
     Returns
     -------
-    ndarray
-        (n_images,) int64 folds; -1 for images that are not labelled. With ``[folds] use``, too, all labelled images
-        have one; `kit.data.folds.scored_folds` says which are scored.
+    Folds
+        -1 for images that are not labelled. With ``[folds] use``, too, all labelled images have a fold;
+        `kit.data.folds.scored_folds` returns which folds are scored.
 
     Raises
     ------
@@ -111,15 +110,13 @@ def refuse_to_regroup(competition: Competition, committed: Path | None) -> None:
 
     Parameters
     ----------
-    competition
-        The competition.
     committed
         The fold file that came with the kit, or None.
 
     Raises
     ------
     InputError
-        Naming the file that is there.
+        When a fold file or a group file exists; names it.
     """
     if committed is not None and committed.exists():
         raise InputError(f"{committed}: the folds came with the kit, and all that is known of them is of these")
@@ -128,16 +125,8 @@ def refuse_to_regroup(competition: Competition, committed: Path | None) -> None:
             raise InputError(f"{path}: is there already; {INCOMPARABLE}")
 
 
-def write_groups(competition: Competition, ids: np.ndarray, groups: np.ndarray) -> Path:
-    """Write which labelled images stay together, sorted by id; return the file.
-
-    Parameters
-    ----------
-    competition
-        The competition.
-    ids, groups
-        (n_images,) text each.
-    """
+def write_groups(competition: Competition, ids: Ids, groups: Texts) -> Path:
+    """Write which labelled images stay together, sorted by id; return the file."""
     file, rows = group_file(competition), sorted(zip(ids.tolist(), groups.tolist(), strict=True))
     _write(file, csv_text(GROUP_COLUMNS, rows), f"{len(np.unique(groups))} groups of look-alikes written to")
     return file
@@ -145,19 +134,17 @@ def write_groups(competition: Competition, ids: np.ndarray, groups: np.ndarray) 
 
 def read_groups(
     competition: Competition, table: pd.DataFrame, committed: Path | None = None, given: dict[str, str] | None = None
-) -> np.ndarray | None:
-    """Return which labelled images stay together, (n_images,) text and None; None where no groups were written.
+) -> Texts | None:
+    """Return the group of each labelled image, None for other images; None in all where no groups were written.
 
     Parameters
     ----------
-    competition
-        The competition.
     table
-        Usable images, (n_images,) rows with `id` and `split`.
+        The image table without the images that cannot be used.
     committed
         A fold file that came with the kit, whose groups count where the workspace has none.
     given
-        The group of each labelled image, to be tried in place of the file's.
+        Groups by id, to try in place of the file's.
 
     Raises
     ------
@@ -165,8 +152,9 @@ def read_groups(
         When the file cannot be read, or a labelled image has no group.
     """
     file, is_labeled = group_file(competition), (table["split"] == "labeled").to_numpy()
+    ids = table["id"].to_numpy(dtype=object)
     if given is not None:
-        return np.where(is_labeled, table["id"].map(given), None)
+        return _look_up(given, ids, is_labeled)
     source = committed.with_suffix(GROUPS) if committed and not file.exists() else file
     if not source.exists():
         return None
@@ -175,24 +163,29 @@ def read_groups(
         raise InputError(f"{source}: the lines must be {','.join(GROUP_COLUMNS)}; {INCOMPARABLE}")
     if source != file:
         _write(file, source.read_bytes(), f"groups of look-alikes of {source} taken over into")
-    group_of = dict(rows)
-    groups = np.where(is_labeled, table["id"].map(group_of), None)
-    if missing := table["id"][is_labeled & ~table["id"].isin(list(group_of))].tolist():
+    group_of = {row[0]: row[1] for row in rows}
+    if missing := [image_id for image_id in ids[is_labeled] if image_id not in group_of]:
         cause = f"{len(missing)} labelled images have no group: {some(missing)}; give each a line"
         raise InputError(f"{file}: {cause}, or delete it and the fold file, with which no CV can be compared then")
-    return groups
+    return _look_up(group_of, ids, is_labeled)
 
 
 @dataclass(frozen=True)
 class _Labeled:
     """Hold what the fold file must fit: ids, labels and groups of the usable labelled images."""
 
-    ids: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
+    ids: Ids
+    labels: Texts
+    groups: Groups
 
 
-def _assign(competition: Competition, known: _Labeled) -> np.ndarray:
+def _look_up(group_of: Mapping[str, str], ids: Ids, is_labeled: Mask) -> Texts:
+    """Return the group of each labelled image, None for the others."""
+    pairs = zip(ids, is_labeled, strict=True)
+    return np.array([group_of.get(image_id) if labeled else None for image_id, labeled in pairs], dtype=object)
+
+
+def _assign(competition: Competition, known: _Labeled) -> Folds:
     """Assign the folds of the labelled images."""
     plan = competition.folds
     if competition.facts.task != MULTILABEL:
@@ -200,22 +193,21 @@ def _assign(competition: Competition, known: _Labeled) -> np.ndarray:
     classes = sorted({name for cell in known.labels for name in split_labels(cell)})
     hot = read_multi_hot(known.labels, tuple(classes))
     folds = assign_label_set_folds(known.ids, hot, known.groups, plan.n, plan.seed)
-    there = np.stack([hot[folds == fold].any(axis=0) for fold in range(folds.max() + 1)])  # (n_folds, n_classes)
-    if rare := [
-        f"{name!r} ({n} of {len(there)})" for name, n in zip(classes, there.sum(0), strict=True) if n < len(there)
-    ]:
+    n_folds = folds.max() + 1
+    n_with = np.sum([hot[folds == fold].any(axis=0) for fold in range(n_folds)], axis=0)  # (n_classes,) folds
+    if rare := [f"{name!r} ({n} of {n_folds})" for name, n in zip(classes, n_with, strict=True) if n < n_folds]:
         terminal.warn(f"too few images to be in every fold: {some(rare)}; folds without a class cannot score it")
     return folds
 
 
 def _write(file: Path, text: bytes, what: str) -> None:
-    """Write the fold file and say so."""
+    """Write the fold file and print what was written."""
     with write_atomic(file) as out:
         out.write(text)
     terminal.stage("folds", f"{what} {file}")
 
 
-def _format(known: _Labeled, folds: np.ndarray) -> bytes:
+def _format(known: _Labeled, folds: Folds) -> bytes:
     """Return the fold file's text, sorted by id."""
     return csv_text(COLUMNS, sorted(zip(known.ids.tolist(), known.labels.tolist(), folds.tolist(), strict=True)))
 
@@ -227,16 +219,16 @@ def _read_rows(file: Path) -> dict[str, tuple[str, int]]:
         raise InputError(
             f"{file}: the first line must be {','.join(COLUMNS)}, not {','.join(header)!r}; {INCOMPARABLE}"
         )
-    found: dict[str, tuple[str, int]] = {}
+    label_and_fold: dict[str, tuple[str, int]] = {}
     for number, row in enumerate(rows, start=2):
         if len(row) != len(COLUMNS) or not (row[2].isascii() and row[2].isdigit()):
             raise InputError(
                 f"{file}, row {number}: {','.join(row)!r} is not id,label,fold; correct it, or {INCOMPARABLE}"
             )
-        if row[0] in found:
+        if row[0] in label_and_fold:
             raise InputError(f"{file}, row {number}: id {row[0]!r} is there twice; take one out, or {INCOMPARABLE}")
-        found[row[0]] = (row[1], int(row[2]))
-    return found
+        label_and_fold[row[0]] = (row[1], int(row[2]))
+    return label_and_fold
 
 
 def _read_csv(file: Path) -> list[list[str]]:
@@ -247,7 +239,7 @@ def _read_csv(file: Path) -> list[list[str]]:
         raise InputError(f"{file}: not a CSV file in UTF-8 ({error}); {INCOMPARABLE}") from error
 
 
-def _verify(competition: Competition, file: Path, known: _Labeled, broken: Collection[str]) -> np.ndarray:
+def _verify(competition: Competition, file: Path, known: _Labeled, broken: Collection[str]) -> Folds:
     """Return the folds of the labelled images, or refuse a file that does not fit them."""
     rows, ids = _read_rows(file), set(known.ids)
     missing, extra = sorted(ids - set(rows)), sorted(set(rows) - ids - set(broken))
@@ -266,10 +258,10 @@ def _verify(competition: Competition, file: Path, known: _Labeled, broken: Colle
     return folds
 
 
-def _verify_numbers(competition: Competition, file: Path, there: set[int], known: _Labeled) -> None:
+def _verify_numbers(competition: Competition, file: Path, numbers: set[int], known: _Labeled) -> None:
     """Refuse gaps in the folds, and another number of folds than the competition asks for."""
-    n_folds, wanted = max(there, default=-1) + 1, competition.folds.n
-    if absent := sorted(set(range(n_folds)) - there):
+    n_folds, wanted = max(numbers, default=-1) + 1, competition.folds.n
+    if absent := sorted(set(range(n_folds)) - numbers):
         raise InputError(f"{file}: folds go up to {n_folds - 1}, but fold {some(absent)} is empty; {INCOMPARABLE}")
     sizes = count_groups(known.labels, known.groups).values()
     possible = len(np.unique(known.groups)) if competition.facts.task == MULTILABEL else min(sizes, default=0)
@@ -277,7 +269,7 @@ def _verify_numbers(competition: Competition, file: Path, there: set[int], known
         raise InputError(f"{file}: has {n_folds} folds, [folds] n is {wanted}; set n = {n_folds}, or {INCOMPARABLE}")
 
 
-def _verify_split(competition: Competition, file: Path, known: _Labeled, folds: np.ndarray) -> None:
+def _verify_split(competition: Competition, file: Path, known: _Labeled, folds: Folds) -> None:
     """Refuse groups that straddle folds, and classes that no training part has."""
     order = np.lexsort((folds, known.groups))
     same = known.groups[order][1:] == known.groups[order][:-1]
@@ -298,11 +290,11 @@ def _verify_split(competition: Competition, file: Path, known: _Labeled, folds: 
         raise InputError(f"{file}: {cause}; {INCOMPARABLE}")
 
 
-def _warn_of_absent(file: Path, known: _Labeled, folds: np.ndarray, scored: tuple[int, ...]) -> None:
+def _warn_of_absent(file: Path, known: _Labeled, folds: Folds, scored: tuple[int, ...]) -> None:
     """Warn of classes that only one scored fold has: with several labels per image the others can still be learned."""
     pairs = [(name, fold) for cell, fold in zip(known.labels, folds, strict=True) for name in split_labels(cell)]
-    names, own = np.array([pair[0] for pair in pairs], dtype=object), np.array([pair[1] for pair in pairs])
-    for fold, classes in find_absent(own, names, scored).items():
+    names, folds_of_names = np.array([name for name, _ in pairs], object), np.array([fold for _, fold in pairs])
+    for fold, classes in find_absent(folds_of_names, names, scored).items():
         terminal.warn(
             f"{file}: every image of class {some(map(repr, classes))} is in fold {fold}: its model cannot know the "
             "class and gives it no probability"

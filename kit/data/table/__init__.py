@@ -8,21 +8,23 @@ space keeps it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kit.config.competition import Competition, Listing
 from kit.core.errors import InputError, some
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.terminal import note, warn
+from kit.data.images import SPLITS
 from kit.data.table.labels import join_labels, split_labels
-from kit.data.table.merging import join_sources, merge_classes
+from kit.data.table.merging import as_list, join_sources, merge_classes
 from kit.data.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
 from kit.data.table.sources import check_root, find_file, find_folder, list_folders, name_key, read_listing
 from kit.data.table.tree import read_lineage
 
-SPLITS = ("labeled", "unlabeled", "test")
 COLUMNS = ["id", "path", "label", "split", "group"]
 MIN_IMAGES_PER_CLASS = 2  # one to learn from and one to score, in different folds
 
@@ -32,12 +34,7 @@ def read_table(competition: Competition) -> pd.DataFrame:
 
     An image's id is its file's name without suffix where that is unique within the split, else its path without
     suffix (``cat/1``), for all images of the split alike; in a CSV listing it is the CSV's own text. Unlabelled images
-    that are labelled or test images too are left out of the pool.
-
-    Parameters
-    ----------
-    competition
-        The competition; embedded data must have been written already.
+    that are labelled or test images too are left out of the pool. Embedded data must have been written already.
 
     Returns
     -------
@@ -51,15 +48,13 @@ def read_table(competition: Competition) -> pd.DataFrame:
     InputError
         When a folder, file, column or image is missing, a CSV cannot be read, an id repeats or fits two files, a label
         is empty, or a class has fewer than two images; names the key of competition.toml or the CSV's row. Where there
-        is a hierarchy, when a label does not fit it.
+        is a hierarchy, also when a label does not fit it.
     """
     check_root(competition)
     _check_mined(competition)
     table = _read_splits(competition, SPLITS)
-    if competition.facts.task == MULTILABEL:
-        _check_label_sets(competition, table["label"])
-    else:
-        _check_classes(competition, table["label"])
+    check = _check_label_sets if competition.facts.task == MULTILABEL else _check_classes
+    check(competition, table["label"].dropna().tolist())
     return _leave_out_known(table)
 
 
@@ -75,7 +70,7 @@ def read_pool(competition: Competition) -> pd.DataFrame:
     if competition.data.unlabeled in (None, []):
         raise InputError(f"{name_key(competition, 'unlabeled')} names no images, so there are none to look through")
     table = _leave_out_known(_read_splits(competition, SPLITS[1:]))
-    if not (table["split"] == "unlabeled").any():
+    if "unlabeled" not in set(table["split"]):
         raise InputError(f"{name_key(competition, 'unlabeled')}: every unlabelled image is a test image too")
     return table
 
@@ -96,9 +91,9 @@ def read_test(competition: Competition) -> pd.DataFrame:
 
 def _read_splits(competition: Competition, splits: tuple[str, ...]) -> pd.DataFrame:
     """Read the images of some splits, one split after the other, each sorted by id."""
-    parts = []
+    parts, sources = [], {"unlabeled": competition.data.unlabeled, "test": competition.data.test}
     for split in splits:
-        source = getattr(competition.data, split)
+        source = sources.get(split)
         if split == "labeled":
             part = _read_labeled(competition)
         elif isinstance(source, Listing):
@@ -108,33 +103,36 @@ def _read_splits(competition: Competition, splits: tuple[str, ...]) -> pd.DataFr
         else:
             continue
         parts.append(part.sort_values("id").assign(split=split))
-    return pd.concat(parts, ignore_index=True)[COLUMNS].astype(object)
+    return pd.concat(parts, ignore_index=True).loc[:, COLUMNS].astype(object)
 
 
 def _read_labeled(competition: Competition) -> pd.DataFrame:
     """Read the labelled images of one source or several, their classes merged and placed in the hierarchy."""
     sources = competition.data.labeled_sources
     parts = [
-        read_listing(competition, "labeled", own) if isinstance(own, Listing) else _read_class_folders(competition, own)
-        for own in sources
+        read_listing(competition, "labeled", source)
+        if isinstance(source, Listing)
+        else _read_class_folders(competition, source)
+        for source in sources
     ]
-    merged = merge_classes(competition, [part["label"] for part in parts])
+    merged = merge_classes(competition, [part["label"].tolist() for part in parts])
     for part, source, labels in zip(parts, sources, merged, strict=True):
-        part["label"] = _place_labels(competition, source, labels)
+        part["label"] = _place_labels(competition, source, dict(zip(part.index, labels, strict=True)))
     return join_sources(competition, parts, sources)
 
 
 def read_classes(table: pd.DataFrame, task: str = MULTICLASS) -> tuple[str, ...]:
     """Return the labels that occur in an image table, sorted: the order of all probabilities."""
-    labels = table["label"].dropna()
-    return tuple(sorted(set(labels if task == MULTICLASS else labels.map(split_labels).explode().dropna())))
+    labels = set(table["label"].dropna())
+    return tuple(sorted(labels if task == MULTICLASS else {name for cell in labels for name in split_labels(cell)}))
 
 
 def _check_mined(competition: Competition) -> None:
     """Refuse mined labels that have not been mined yet, and say how to."""
-    if not competition.data.labels_are_mined:
+    source = competition.data.labeled
+    if not competition.data.labels_are_mined or not isinstance(source, Listing):
         return
-    file = competition.root / competition.data.labeled.csv
+    file = competition.root / source.csv
     if not file.is_file():
         raise InputError(f"{file}: no labels have been mined yet; {competition.command('mine', '--write')} mines them")
 
@@ -164,23 +162,15 @@ def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:
     return _make_part(_name_images(names, folder), [f"{folder}/{name}" for name in names], labels)
 
 
-def _place_labels(competition: Competition, source: str | Listing, labels: pd.Series) -> list[str]:
-    """Return the labels of the labelled images as the table holds them; refuse those that the hierarchy does not know.
-
-    Parameters
-    ----------
-    competition
-        The competition.
-    source
-        Where the labels are from, for messages.
-    labels
-        (n_images,) names by the row of their CSV, with several labels per image lists of names.
-    """
+def _place_labels(
+    competition: Competition, source: str | Listing, labels: Mapping[Hashable, str | list[str]]
+) -> list[str]:
+    """Return labels, by the row of their CSV, as the table holds them; refuse those that the hierarchy lacks."""
     lineage, is_multilabel = read_lineage(competition), competition.facts.task == MULTILABEL
     where = find_file(competition, "labeled.csv", source.csv) if isinstance(source, Listing) else None
     above: dict[str, list[str]] = {}
 
-    def place(row: int, label: str) -> list[str]:
+    def with_parents(row: Hashable, label: str) -> list[str]:
         if label not in above:
             try:
                 above[label] = [label] if lineage is None else lineage.chain(label)
@@ -188,15 +178,15 @@ def _place_labels(competition: Competition, source: str | Listing, labels: pd.Se
                 raise InputError(f"{where}: row {row}: {error}" if where else f"folder {label!r}: {error}") from error
         return above[label]
 
+    placed = [[with_parents(row, name) for name in as_list(label)] for row, label in labels.items()]
     if not is_multilabel:
-        return [place(row, label)[-1] for row, label in labels.items()]
-    cells = {row: [own] if isinstance(own, str) else own for row, own in labels.items()}  # class folders give one
-    return [join_labels(name for label in own for name in place(row, label)) for row, own in cells.items()]
+        return [chain[-1] for (chain,) in placed]
+    return [join_labels(name for chain in chains for name in chain) for chains in placed]
 
 
-def _check_label_sets(competition: Competition, cells: pd.Series) -> None:
+def _check_label_sets(competition: Competition, cells: list[str]) -> None:
     """Warn of classes that hardly any image has; refuse labels that leave nothing to tell apart."""
-    key, n_images = name_key(competition, "labeled"), Counter(cells.dropna().map(split_labels).explode().dropna())
+    key, n_images = name_key(competition, "labeled"), Counter(name for cell in cells for name in split_labels(cell))
     if len(n_images) < 2:
         cause = f"one class only, {next(iter(n_images))!r}" if n_images else "no image has a label"
         raise InputError(f"{key}: {cause}; a classifier needs two")
@@ -258,9 +248,9 @@ def _make_part(ids: list[str], paths: list[str], labels: list[str] | None = None
     return pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": None}, dtype=object)
 
 
-def _check_classes(competition: Competition, labels: pd.Series) -> None:
+def _check_classes(competition: Competition, labels: list[str]) -> None:
     """Warn of classes that look like one; refuse a class too small to be split."""
-    key, n_images = name_key(competition, "labeled"), Counter(labels.dropna())
+    key, n_images = name_key(competition, "labeled"), Counter(labels)
     alike: dict[str, list[str]] = {}
     for name in sorted(n_images):
         alike.setdefault(name.strip().casefold(), []).append(name)
@@ -277,11 +267,12 @@ def _check_classes(competition: Competition, labels: pd.Series) -> None:
 
 def _leave_out_known(table: pd.DataFrame) -> pd.DataFrame:
     """Take labelled and test images out of the pool; warn of test images whose label is known."""
-    path, split = table["path"], table["split"]
-    n_known = int(path[split == "test"].isin(path[split == "labeled"]).sum())
-    if n_known:
+    paths = {split: set(table.loc[table["split"] == split, "path"]) for split in SPLITS}
+    rows = list(zip(table["split"], table["path"], strict=True))
+    if n_known := sum(split == "test" and path in paths["labeled"] for split, path in rows):
         warn(f"{n_known} test images are labelled ones too: their score says nothing")
-    doubled = (split == "unlabeled") & path.isin(path[split != "unlabeled"])
+    known = paths["labeled"] | paths["test"]
+    doubled = np.array([split == "unlabeled" and path in known for split, path in rows], dtype=bool)
     if doubled.any():
         note(f"{int(doubled.sum())} unlabelled images are labelled or test images too; left out of the pool")
-    return table[~doubled].reset_index(drop=True)
+    return table.loc[~doubled].reset_index(drop=True)

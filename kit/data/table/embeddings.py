@@ -1,4 +1,4 @@
-"""Embeddings: the features given by the organisers, brought into the image table's order.
+"""Embeddings: the features that the organisers gave, in the image table's order.
 
 Reads the ``.npy`` file that ``[data] embeddings`` names and the CSV that lists the unlabelled images.
 """
@@ -12,28 +12,22 @@ import pandas as pd
 
 from kit.config.competition import Competition, Listing
 from kit.core.errors import InputError, some
+from kit.core.shapes import Vectors
 from kit.data.table.scan import read_csv, strip_suffix
 from kit.data.table.sources import find_file, find_folder, id_column, name_key
 
 
-def read_embeddings(competition: Competition, table: pd.DataFrame) -> np.ndarray | None:
-    """Read the features given by the organisers.
+def read_embeddings(competition: Competition, table: pd.DataFrame) -> Vectors | None:
+    """Read the features that the organisers gave.
 
     The array's rows are those of the CSV that lists the unlabelled images, in the CSV's order (an image that the
     table holds as labelled or test one is found by its file); or else those of the whole image table, in its order.
 
-    Parameters
-    ----------
-    competition
-        The competition; ``data.embeddings`` names the file.
-    table
-        Its image table, as `read_table` returns it.
-
     Returns
     -------
-    numpy.ndarray or None
-        (n_images, n_dims) float32, one row per row of the table, NaN where an image has none; None when no file is
-        named.
+    Vectors or None
+        Float32, a row per row of the table, NaN where an image has none; None where ``[data] embeddings`` names no
+        file.
 
     Raises
     ------
@@ -45,8 +39,8 @@ def read_embeddings(competition: Competition, table: pd.DataFrame) -> np.ndarray
         return None
     file = find_file(competition, "embeddings", competition.data.embeddings)
     given = _load_array(file)
-    source = competition.data.unlabeled
-    listed = _list_paths(competition, source) if isinstance(source, Listing) else []
+    listing = competition.data.unlabeled if isinstance(competition.data.unlabeled, Listing) else None
+    listed = _list_paths(competition, listing) if listing else []
     if listed and len(given) == len(listed):
         return _pick_rows(given, listed, table["path"].tolist())
     if competition.data.labels_are_mined:
@@ -57,7 +51,7 @@ def read_embeddings(competition: Competition, table: pd.DataFrame) -> np.ndarray
             'unlabeled = { csv = "...", images = "..." } with one row for each of theirs, in their order'
         )
     if len(given) != len(table):
-        wanted = f"{len(table)} images in the table" + (f" or {len(listed)} rows in {source.csv}" if listed else "")
+        wanted = f"{len(table)} images in the table" + (f" or {len(listed)} rows in {listing.csv}" if listing else "")
         key = name_key(competition, "embeddings")
         raise InputError(f"{file}: {len(given)} rows for {wanted}; {key} wants one row each")
     return given
@@ -70,18 +64,18 @@ def _list_paths(competition: Competition, listing: Listing) -> list[str]:
     return [f"{folder}/{image_id}" for image_id in rows[id_column(rows, listing)]]
 
 
-def _pick_rows(given: np.ndarray, listed: list[str], paths: list[str]) -> np.ndarray:
+def _pick_rows(given: Vectors, listed: list[str], paths: list[str]) -> Vectors:
     """Return the rows of `given` (n_listed, n_dims) in the order of `paths`, NaN where a path is not listed."""
-    exact, whole = set(paths), {strip_suffix(path): path for path in paths}
-    row_of = {path if path in exact else whole.get(path): row for row, path in enumerate(listed)}
+    exact, path_of = set(paths), {strip_suffix(path): path for path in paths}
+    row_of = {path if path in exact else path_of.get(path): row for row, path in enumerate(listed)}
     rows = np.array([row_of.get(path, -1) for path in paths], dtype=np.int64)
     embeddings = given[rows]  # (n_images, n_dims)
     embeddings[rows < 0] = np.nan
     return embeddings
 
 
-def _load_array(file: Path) -> np.ndarray:
-    """Load (n_rows, n_dims) features as float32; refuse a row that says nothing."""
+def _load_array(file: Path) -> Vectors:
+    """Load (n_rows, n_dims) features as float32; refuse a row that is zero or not finite."""
     try:
         given = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -1,13 +1,13 @@
 """Several labels per image: the four forms in which CSV files write them, brought into one.
 
 Reads rows of a CSV; writes nothing. In the image table an image's labels stand in one cell, sorted, with `JOINER`
-between them; an empty cell is an image of which is known that it has no label.
+between them; an empty cell is an image that is known to have no label.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 
 from kit.config.competition import Listing
 from kit.core.errors import InputError, some
+from kit.core.shapes import Labels
 from kit.core.terminal import warn
 from kit.data.table.scan import read_column
 
@@ -34,7 +35,7 @@ def split_labels(cell: str) -> list[str]:
     return cell.split(JOINER) if cell else []
 
 
-def read_multi_hot(cells: Sequence[str], classes: tuple[str, ...]) -> np.ndarray:
+def read_multi_hot(cells: Collection[str], classes: tuple[str, ...]) -> Labels:
     """Return cells of the image table as (n_images, n_classes) int8 of 0 and 1."""
     code = {name: i for i, name in enumerate(classes)}
     hot = np.zeros((len(cells), len(classes)), dtype=np.int8)
@@ -44,7 +45,7 @@ def read_multi_hot(cells: Sequence[str], classes: tuple[str, ...]) -> np.ndarray
 
 
 def is_on(column: pd.Series) -> pd.Series:
-    """Return which cells of a column per class say yes; what is neither 0 nor 1 counts as yes."""
+    """Return which cells of a column per class mean yes; what is neither 0 nor 1 counts as yes."""
     return column.map(SWITCHES).ne(False)
 
 
@@ -55,21 +56,15 @@ def read_label_lists(
 
     Parameters
     ----------
-    rows
-        The CSV's rows.
     id_name
         The column of the ids.
-    listing
-        What competition.toml says of the CSV.
-    key
-        Its key, for messages.
-    file
-        The CSV, for messages.
+    key, file
+        The listing's key in competition.toml and its CSV, for messages.
 
     Returns
     -------
     tuple
-        The first row of every image, and its labels in any order.
+        The first row of every image, and the labels of each in any order.
 
     Raises
     ------
@@ -108,12 +103,12 @@ def _find_form(rows: pd.DataFrame, id_name: str, columns: list[str], listing: Li
     """Return the form that the columns leave no doubt about."""
     if listing.separator is not None:
         return "cell"
-    if len(columns) > 1 and all(rows[name].isin(list(SWITCHES)).all(axis=None) for name in columns):
+    if len(columns) > 1 and all(_are_switches(rows, name) for name in columns):
         return "columns"
     if len(columns) > 1 and (listing.label is not None or all(TAG.fullmatch(name) for name in columns)):
         return "tags"
     if len(columns) > 1:
-        switches = [name for name in columns if rows[name].isin(list(SWITCHES)).all(axis=None)]
+        switches = [name for name in columns if _are_switches(rows, name)]
         odd = [name for name in columns if name not in switches] if len(switches) > 1 else columns
         cause = f"which of the columns {some(columns)} hold labels is in doubt"
         if len(switches) > 1:
@@ -125,19 +120,26 @@ def _find_form(rows: pd.DataFrame, id_name: str, columns: list[str], listing: Li
     return "rows" if rows[id_name].duplicated().any() else "cell"
 
 
+def _are_switches(rows: pd.DataFrame, name: str) -> bool:
+    """Return whether all cells of the columns of a name hold 0 or 1."""
+    return bool(rows.loc[:, [name]].isin(list(SWITCHES)).to_numpy().all())
+
+
 def _find_separator(cells: pd.Series, key: str, file: Path) -> str:
     """Return what stands between labels, where there is no doubt; of cells of one label each, what stands nowhere."""
-    found = [separator for separator in SEPARATORS if cells.str.contains(separator, regex=False).any()]
-    if len(found) == 1 and not cells.str.match(r"\s*\[").any():
-        return found[0]
-    if not found and not cells.str.strip().str.contains(r"\s").any():
+    present = [separator for separator in SEPARATORS if cells.str.contains(separator, regex=False).any()]
+    if len(present) == 1 and not cells.str.match(r"\s*\[").any():
+        return present[0]
+    if not present and not cells.str.strip().str.contains(r"\s").any():
         return JOINER
-    shown = next(cell for cell in cells if any(own in cell for own in found) or (not found and len(cell.split()) > 1))
+    shown = next(
+        cell for cell in cells if any(mark in cell for mark in present) or (not present and len(cell.split()) > 1)
+    )
     remedy = f'write {key}.separator = " " or what else parts labels; form = "rows" where every cell is one label'
     raise InputError(f"{file}: how {shown!r} parts labels is in doubt; {remedy}")
 
 
-def _split_cell(cell: str, separator: str, file: Path, row: int) -> list[str]:
+def _split_cell(cell: str, separator: str, file: Path, row: Hashable) -> list[str]:
     """Return the labels of a cell, outer spaces dropped; nothing for an empty one."""
     parts = cell.split() if separator.isspace() else [part.strip() for part in cell.split(separator)]
     if cell.strip() and "" in parts:
@@ -148,13 +150,13 @@ def _split_cell(cell: str, separator: str, file: Path, row: int) -> list[str]:
 def _read_switches(cells: list[pd.Series], file: Path) -> list[list[str]]:
     """Return the labels whose columns hold a 1."""
     for column in cells:
-        odd = column[~column.isin(list(SWITCHES))]
+        odd = column.loc[~column.isin(list(SWITCHES))]
         if len(odd):
             raise InputError(f"{file}: row {odd.index[0]}, column {column.name!r}: {odd.iloc[0]!r} is not 0 or 1")
-    if never := [column.name for column in cells if not is_on(column).any()]:
+    names = [str(column.name) for column in cells]
+    if never := [name for name, column in zip(names, cells, strict=True) if not is_on(column).any()]:
         cause = "is 0 in every row, so that nothing can learn it: it is no class, and 0 where the submission has it"
         warn(f"{file}: {some(map(repr, never))} {cause}")
-    names = [column.name for column in cells]
     on = zip(*map(is_on, cells), strict=True)
     return [[name for name, has_it in zip(names, row, strict=True) if has_it] for row in on]
 
@@ -173,8 +175,8 @@ def _refuse_parts(columns: list[pd.Series], key: str, file: Path) -> None:
 
 def _refuse_joiner(labels: list[list[str]], index: pd.Index, key: str, file: Path) -> None:
     """Refuse class names that hold what parts labels in the image table."""
-    for row, own in zip(index, labels, strict=True):
-        if odd := [label for label in own if JOINER in label]:
+    for row, of_image in zip(index, labels, strict=True):
+        if odd := [label for label in of_image if JOINER in label]:
             remedy = f'rename it, or write {key}.form = "cell" where it parts labels'
             raise InputError(f"{file}: row {row}: label {odd[0]!r} holds {JOINER!r}; {remedy}")
 
@@ -183,13 +185,13 @@ def _gather(
     rows: pd.DataFrame, id_name: str, listing: Listing, labels: list[list[str]], file: Path
 ) -> tuple[pd.DataFrame, list[list[str]]]:
     """Gather the rows of each image; refuse an image of two groups."""
-    found: dict[str, list[str]] = {}
-    for image_id, own in zip(rows[id_name], labels, strict=True):
-        found.setdefault(image_id, []).extend(own)
+    of_image: dict[str, list[str]] = {}
+    for image_id, names in zip(rows[id_name], labels, strict=True):
+        of_image.setdefault(image_id, []).extend(names)
     if listing.group in rows.columns:
-        n_groups = rows.groupby(id_name)[listing.group].nunique()
-        if (n_groups > 1).any():
-            image_id = n_groups.index[n_groups > 1][0]
-            own = rows.index[rows[id_name] == image_id]
-            raise InputError(f"{file}: rows {some(own)}: image {image_id!r} is in several groups; it can be in one")
-    return rows[~rows[id_name].duplicated()], list(found.values())
+        n_groups = rows.groupby(id_name)[listing.group].nunique().to_dict()
+        if several := [image_id for image_id, n in n_groups.items() if n > 1]:
+            same = rows.index[(rows[id_name] == several[0]).to_numpy()]
+            cause = f"image {several[0]!r} is in several groups; it can be in one"
+            raise InputError(f"{file}: rows {some(same)}: {cause}")
+    return rows.loc[~rows[id_name].duplicated()], list(of_image.values())

@@ -1,4 +1,4 @@
-"""What is one though the files have it apart: classes that ``[data] merge`` names, labelled images of several sources.
+"""Make one of what the files hold apart: classes that ``[data] merge`` names, labelled images of several sources.
 
 Reads and writes nothing.
 """
@@ -15,16 +15,16 @@ from kit.core.errors import InputError, nearest, some
 from kit.data.table.scan import strip_archive
 from kit.data.table.sources import name_key
 
+Label = str | list[str]  # of one image: a name, or with several labels per image a list of names
 
-def merge_classes(competition: Competition, sources: Sequence[pd.Series]) -> list[pd.Series]:
-    """Return the labels of the labelled images with the classes renamed that shall be one.
 
-    Parameters
-    ----------
-    competition
-        The competition.
-    sources
-        Of each source (n_images,) names as its files have them; with several labels per image lists of names.
+def as_list(label: Label) -> list[str]:
+    """Return the names of a label; class folders give a single one also where an image may have several."""
+    return [label] if isinstance(label, str) else label
+
+
+def merge_classes(competition: Competition, sources: Sequence[list[Label]]) -> list[list[Label]]:
+    """Return the labels of each source with the classes renamed that ``[data] merge`` makes one.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def merge_classes(competition: Competition, sources: Sequence[pd.Series]) -> lis
     merge, renamed, key = competition.data.merge, competition.data.renamed, name_key(competition, "merge")
     if not merge:
         return list(sources)
-    known = {name for labels in sources for own in labels for name in ([own] if isinstance(own, str) else own)}
+    known = {name for labels in sources for label in labels for name in as_list(label)}
     for name in renamed:
         if name not in known:
             raise InputError(f"{key}: no image has the label {name!r}; {nearest(name, known)}")
@@ -42,25 +42,16 @@ def merge_classes(competition: Competition, sources: Sequence[pd.Series]) -> lis
         if new in known and new not in olds:
             raise InputError(f"{key}: {new!r} is a class already; if it shall be one with {some(olds)}, list it too")
 
-    def rename(own: str | list[str]) -> str | list[str]:
-        return renamed.get(own, own) if isinstance(own, str) else [renamed.get(name, name) for name in own]
+    def rename(label: Label) -> Label:
+        return renamed.get(label, label) if isinstance(label, str) else [renamed.get(name, name) for name in label]
 
-    return [labels.map(rename) for labels in sources]
+    return [[rename(label) for label in labels] for labels in sources]
 
 
 def join_sources(
     competition: Competition, parts: Sequence[pd.DataFrame], sources: Sequence[str | Listing]
 ) -> pd.DataFrame:
     """Return the labelled images of all sources; where an id repeats, all ids begin with their source's name.
-
-    Parameters
-    ----------
-    competition
-        The competition.
-    parts
-        Of each source the columns id, path, label and group.
-    sources
-        The folders and listings, in the same order.
 
     Raises
     ------
@@ -76,6 +67,6 @@ def join_sources(
         names = [source.csv if isinstance(source, Listing) else strip_archive(source.strip("/")) for source in sources]
         named = [part["id"].map(f"{name}/{{}}".format) for part, name in zip(parts, names, strict=True)]
         together["id"] = pd.concat(named, ignore_index=True)
-    if (repeated := together["id"][together["id"].duplicated()]).size:
-        raise InputError(f"{key}: id {repeated.iloc[0]!r} is in two of its sources; name each source differently")
+    if repeated := together.loc[together["id"].duplicated(), "id"].tolist():
+        raise InputError(f"{key}: id {repeated[0]!r} is in two of its sources; name each source differently")
     return together

@@ -1,7 +1,7 @@
 """What lies on the disk: the files below a folder, inside an archive, and the rows of a CSV.
 
-Reads names, archives and CSV text; writes nothing but unpacked archives. Nothing is believed of the order in which a
-file system lists, and no cell is converted: "000001" keeps its zeros, a class named "NA" stays one.
+Reads names, archives and CSV text; writes nothing but unpacked archives. The order in which a file system lists means
+nothing, and no cell is converted: "000001" keeps its zeros, a class named "NA" stays one.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read_csv(file: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{file}: empty; it needs a header and a row per image")
     header = [name.strip() for name in rows[0]]
-    if len(header) == 1 and (separator := next((own for own in OTHER_SEPARATORS if own in header[0]), None)):
+    if len(header) == 1 and (separator := next((mark for mark in OTHER_SEPARATORS if mark in header[0]), None)):
         raise InputError(f"{file}: separated by {separator!r}, not by commas; save it with commas")
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
@@ -229,16 +229,16 @@ def read_column(rows: pd.DataFrame, name: str, key: str, file: Path) -> pd.Serie
     InputError
         When no column, or more than one, is named so; `key` says who asked.
     """
-    n_found = list(rows.columns).count(name)
-    if n_found != 1:
-        hint = "rename all but one" if n_found else nearest(name, filter(None, rows.columns))
-        cause = f"{n_found} columns are named {name!r}" if n_found else f"no column {name!r}"
+    n_columns = list(rows.columns).count(name)
+    if n_columns != 1:
+        hint = "rename all but one" if n_columns else nearest(name, filter(None, rows.columns))
+        cause = f"{n_columns} columns are named {name!r}" if n_columns else f"no column {name!r}"
         raise InputError(f"{file}: {cause}; {hint} ({key})")
-    return rows[name]
+    return rows.loc[:, name]
 
 
 def refuse_empty(cells: pd.Series, file: Path, what: str) -> None:
-    """Refuse cells that say nothing.
+    """Refuse empty cells.
 
     Raises
     ------

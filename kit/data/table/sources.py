@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +33,7 @@ from kit.data.table.scan import (
 
 
 def name_key(competition: Competition, key: str) -> str:
-    """Return a key of ``[data]``, or of ``[mining]`` where it is one of its own, as messages name it."""
+    """Return a key of ``[data]``, or of ``[mining]`` where that has it, as messages name it."""
     table = "mining" if key in Mining.model_fields else "data"
     return f"{competition.file}: [{table}] {key}"
 
@@ -122,8 +122,8 @@ def read_listing(competition: Competition, split: str, listing: Listing) -> pd.D
     labels = groups = None
     if split == "labeled" and competition.facts.task == MULTILABEL:
         refuse_empty(ids, file, "id")
-        rows, labels = read_label_lists(rows, ids.name, listing, key, file)
-        ids = rows[ids.name]
+        rows, labels = read_label_lists(rows, id_column(rows, listing), listing, key, file)
+        ids = ids.loc[rows.index]
     _check_ids(ids, file)
     if split == "labeled" and labels is None:
         labels = _read_labels(rows, ids, listing, key, file)
@@ -132,23 +132,18 @@ def read_listing(competition: Competition, split: str, listing: Listing) -> pd.D
     names = _find_images(ids, folder, file, strict=split != "unlabeled")
     paths = [name and f"{folder}/{name}" for name in names]
     table = pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": groups}, dtype=object)
-    return table[table["path"].notna()]
+    return table.loc[table["path"].notna()]
 
 
 def list_unnamed(competition: Competition, paths: Iterable[str]) -> list[str]:
-    """Return the image files in a listing's folder that the image table does not name, sorted.
+    """Return the image files in the listings' folders that are not among the paths of the image table, sorted.
 
-    Parameters
-    ----------
-    competition
-        The competition.
-    paths
-        The files of its image table, all splits together: listings may share a folder.
+    The paths are those of all splits together: listings may share a folder.
     """
     named, unnamed = set(paths), set()
     data = competition.data
-    sources = [("labeled", own) for own in data.labeled_sources] + [("unlabeled", data.unlabeled), ("test", data.test)]
-    for split, listing in sources:
+    sources = [("labeled", source) for source in data.labeled_sources]
+    for split, listing in [*sources, ("unlabeled", data.unlabeled), ("test", data.test)]:
         if isinstance(listing, Listing):
             folder = find_folder(competition, f"{split}.images", listing.images)
             unnamed |= {f"{folder}/{name}" for name in scan_files(folder) if is_image(name)} - named
@@ -166,10 +161,10 @@ def _locate(competition: Competition, key: str, text: str) -> Path:
     path = competition.root / text
     if path.exists():
         return path
-    there = next(parent for parent in path.parents if parent.is_dir())
-    wanted = path.relative_to(there).parts[0]
-    names = [inside.name for inside in there.iterdir() if is_visible(inside.name)]
-    cause = f"{wanted!r} is not in {there}; {nearest(wanted, names)}"
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    wanted = path.relative_to(folder).parts[0]
+    names = [inside.name for inside in folder.iterdir() if is_visible(inside.name)]
+    cause = f"{wanted!r} is not in {folder}; {nearest(wanted, names)}"
     raise InputError(f"{name_key(competition, key)} = {text!r}: {cause}")
 
 
@@ -178,7 +173,7 @@ def _read_labels(rows: pd.DataFrame, ids: pd.Series, listing: Listing, key: str,
     named = [name for name in rows.columns if name]
     if listing.label is None and len(named) < 2:
         raise InputError(f"{file}: one column only, {some(named)!r}; is it separated by commas?")
-    labels = read_column(rows, listing.label or named[1], f"{key}.label", file)
+    labels = read_column(rows, listing.label if isinstance(listing.label, str) else named[1], f"{key}.label", file)
     if labels.name == ids.name:
         raise InputError(f"{key}: column {ids.name!r} is both id and label; name the label's column")
     refuse_empty(labels, file, "label")
@@ -188,12 +183,9 @@ def _read_labels(rows: pd.DataFrame, ids: pd.Series, listing: Listing, key: str,
 def _check_ids(ids: pd.Series, file: Path) -> None:
     """Refuse ids that are empty or repeat."""
     refuse_empty(ids, file, "id")
-    repeated = ids[ids.duplicated(keep=False)]
-    if len(repeated):
-        first = repeated.iloc[0]
-        rows = repeated.index[repeated == first]
-        others = repeated.nunique() - 1
-        more = f" ({others} more ids repeat)" if others else ""
+    if repeated := _list_repeated(ids):
+        (first, rows), *others = repeated.items()
+        more = f" ({len(others)} more ids repeat)" if others else ""
         raise InputError(f"{file}: id {first!r} stands in rows {some(rows)}; an image has one row{more}")
 
 
@@ -203,26 +195,26 @@ def _find_images(ids: pd.Series, folder: Path, file: Path, strict: bool) -> list
     exact = set(names)
     images = sorted(filter(is_image, names))
     by_stem = {strip_suffix(name): name for name in images}
-    found = [image_id if image_id in exact else by_stem.get(image_id) for image_id in ids]
+    files = [image_id if image_id in exact else by_stem.get(image_id) for image_id in ids]
     if len(by_stem) < len(images):
-        _refuse_twins(ids[~ids.isin(exact)], images, folder, file)
-    if None in found:
-        found = _join_forms(ids, found, images)
-    if None in found:
-        missing = ids[[name is None for name in found]]
+        _refuse_twins(ids.loc[~ids.isin(exact)], images, folder, file)
+    if None in files:
+        files = _join_forms(ids, files, images)
+    if None in files:
+        missing = ids.loc[[name is None for name in files]]
         _report_missing(missing, names, folder, file, strict or len(missing) == len(ids))
-    _refuse_same_file(ids, found, file)
-    return found
+    _refuse_same_file(ids, files, file)
+    return files
 
 
-def _join_forms(ids: pd.Series, found: list[str | None], images: list[str]) -> list[str | None]:
+def _join_forms(ids: pd.Series, files: list[str | None], images: list[str]) -> list[str | None]:
     """Find the images of ids that lack one by names of another Unicode form, as macOS writes an accent, if only one."""
     by_form: dict[str, list[str]] = {}
     for name in images:
-        for own in {name, strip_suffix(name)}:
-            by_form.setdefault(unicodedata.normalize("NFC", own), []).append(name)
+        for form in {name, strip_suffix(name)}:
+            by_form.setdefault(unicodedata.normalize("NFC", form), []).append(name)
     same = [by_form.get(unicodedata.normalize("NFC", image_id), ()) for image_id in ids]
-    return [name or (own[0] if len(own) == 1 else None) for name, own in zip(found, same, strict=True)]
+    return [name or (named[0] if len(named) == 1 else None) for name, named in zip(files, same, strict=True)]
 
 
 def _refuse_twins(ids: pd.Series, images: list[str], folder: Path, file: Path) -> None:
@@ -247,11 +239,17 @@ def _report_missing(missing: pd.Series, names: list[str], folder: Path, file: Pa
     warn(f"{text}; left out ({len(missing)} rows)")
 
 
-def _refuse_same_file(ids: pd.Series, found: list[str | None], file: Path) -> None:
+def _refuse_same_file(ids: pd.Series, files: list[str | None], file: Path) -> None:
     """Refuse two ids of one file."""
-    files = pd.Series(found, index=ids.index, dtype=object).dropna()
-    repeated = files[files.duplicated(keep=False)]
-    if len(repeated):
-        same = repeated.index[repeated == repeated.iloc[0]]
-        cause = f"ids {some(map(repr, ids[same]))} are one file, {repeated.iloc[0]!r}"
-        raise InputError(f"{file}: rows {some(same)}: {cause}; remove one row")
+    if repeated := _list_repeated(pd.Series(files, index=ids.index, dtype=object).dropna()):
+        image, rows = next(iter(repeated.items()))
+        cause = f"ids {some(map(repr, ids.loc[rows]))} are one file, {image!r}"
+        raise InputError(f"{file}: rows {some(rows)}: {cause}; remove one row")
+
+
+def _list_repeated(cells: pd.Series) -> dict[str, list[Hashable]]:
+    """Return the values that stand in several cells, each with its rows, in the order of the cells."""
+    rows: dict[str, list[Hashable]] = {}
+    for row, cell in cells.items():
+        rows.setdefault(cell, []).append(row)
+    return {cell: where for cell, where in rows.items() if len(where) > 1}

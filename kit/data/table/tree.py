@@ -1,11 +1,11 @@
-"""The hierarchy that ``[data] hierarchy`` names: by the labels' own paths, or by a CSV file.
+"""The hierarchy that ``[data] hierarchy`` names: by labels that are paths, or by a CSV file.
 
 Reads the CSV; writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,26 +25,29 @@ KEY = "hierarchy"
 
 @dataclass(frozen=True)
 class Lineage:
-    """Say what stands above a label.
+    """Hold what stands above each label.
 
     Parameters
     ----------
     tree
-        What competition.toml says.
+        ``[data] hierarchy`` of competition.toml.
     file
         The CSV, or competition.toml where labels are paths.
     parents
-        Of every class below another, by the CSV.
+        The parent of every class that has one, by the CSV.
     known
         All classes that the CSV names; None where it need not name those without a parent.
+    level_names
+        Names of the CSV's levels above the classes, the coarsest first.
     of_level
-        Per class the cell of every level of the CSV, the coarsest first.
+        Per class its cell at each of these levels.
     """
 
     tree: Tree
     file: Path
     parents: dict[str, str]
     known: frozenset[str] | None = None
+    level_names: Sequence[str] = ()
     of_level: dict[str, tuple[str, ...]] | None = None
 
     def chain(self, label: str) -> list[str]:
@@ -77,12 +80,14 @@ def read_lineage(competition: Competition) -> Lineage | None:
         When the CSV or a column is missing, a child stands under two parents or above itself, or a parent is unknown.
     """
     tree = competition.data.hierarchy
-    if tree is None or tree.csv is None:
-        return tree and Lineage(tree, competition.file, {})
+    if tree is None:
+        return None
+    if tree.csv is None:
+        return Lineage(tree, competition.file, {})
     file = find_file(competition, f"{KEY}.csv", tree.csv)
     rows = read_csv(file)
     if tree.levels is not None:
-        return _read_levels(competition, tree, file, rows)
+        return _read_levels(competition, tree, tree.levels, file, rows)
     return _read_pairs(competition, tree, file, rows)
 
 
@@ -91,17 +96,13 @@ def read_hierarchy(competition: Competition, classes: tuple[str, ...], is_multil
 
     Parameters
     ----------
-    competition
-        The competition.
     classes
-        Its classes in order; with several labels per image their parents are among them.
-    is_multilabel
-        Whether an image may have several labels.
+        In order; with several labels per image their parents are among them.
 
     Raises
     ------
     InputError
-        As `read_lineage`; when a class is in no row of the CSV, or `levels` names another number of levels.
+        As `read_lineage`; also when a class is in no row of the CSV, or `levels` names another number of levels.
     """
     lineage = read_lineage(competition)
     if lineage is None:
@@ -111,13 +112,13 @@ def read_hierarchy(competition: Competition, classes: tuple[str, ...], is_multil
         code = {name: i for i, name in enumerate(classes)}
         return Hierarchy(np.array([code[chain[-2]] if len(chain) > 1 else NO_PARENT for chain in chains], np.int64))
     if lineage.of_level is not None:
-        cells = [[own or name for own in lineage.of_level[name]] for name in classes]
-        names = lineage.tree.levels[:-1]
+        cells = [[cell or name for cell in lineage.of_level[name]] for name in classes]
+        names = lineage.level_names
     else:
         depth = max(map(len, chains))
         cells = [[chain[min(level, len(chain) - 1)] for level in range(depth - 1)] for chain in chains]
         names = _name_levels(lineage.tree, depth, name_key(competition, f"{KEY}.levels"))
-    levels = {name: _make_level([own[i] for own in cells]) for i, name in enumerate(names)}
+    levels = {name: _make_level([of_class[i] for of_class in cells]) for i, name in enumerate(names)}
     return Hierarchy(np.full(len(classes), NO_PARENT, np.int64), levels)
 
 
@@ -129,14 +130,15 @@ def _read_pairs(competition: Competition, tree: Tree, file: Path, rows: pd.DataF
     child = read_column(rows, tree.child or named[0], name_key(competition, f"{KEY}.child"), file)
     parent = read_column(rows, tree.parent or named[1], name_key(competition, f"{KEY}.parent"), file)
     refuse_empty(child, file, "child")
-    parents = _link(file, ((row, own, parent[row]) for row, own in child.items()))
+    parents = _link(file, zip(rows.index, child, parent, strict=True))
     _refuse_circles(file, parents)
     if not (parent.str.strip() == "").any():
         return Lineage(tree, file, parents)
-    unknown = parent[~parent.isin(child) & (parent.str.strip() != "")]
-    if len(unknown):
+    children = set(child)
+    if unknown := [(row, name) for row, name in parent.items() if name.strip() and name not in children]:
+        row, name = unknown[0]
         raise InputError(
-            f"{file}: row {unknown.index[0]}: parent {unknown.iloc[0]!r} is unknown: it is no child in any row, though "
+            f"{file}: row {row}: parent {name!r} is unknown: it is no child in any row, though "
             "rows with an empty parent say which classes have none; correct its name or add a row for it"
         )
     return Lineage(tree, file, parents, frozenset(child))
@@ -157,27 +159,27 @@ def _make_level(groups: list[str]) -> Level:
     return Level(tuple(names.tolist()), codes.astype(np.int64))
 
 
-def _read_levels(competition: Competition, tree: Tree, file: Path, rows: pd.DataFrame) -> Lineage:
-    """Read a CSV of a column per level; where a cell is empty, a class has no group of its own at that level."""
+def _read_levels(competition: Competition, tree: Tree, levels: list[str], file: Path, rows: pd.DataFrame) -> Lineage:
+    """Read a CSV of a column per level; where a cell is empty, a class stands alone at that level."""
     key = name_key(competition, f"{KEY}.levels")
-    columns = [read_column(rows, name, key, file) for name in tree.levels]
-    refuse_empty(columns[-1], file, tree.levels[-1])
+    columns = [read_column(rows, name, key, file) for name in levels]
+    refuse_empty(columns[-1], file, levels[-1])
     for coarse, fine in pairwise(columns):
-        _link(file, ((row, cell, coarse[row]) for row, cell in fine.items() if cell.strip()))
-    of_level = {own[-1]: tuple(own[:-1]) for own in zip(*columns, strict=True)}
+        _link(file, (link for link in zip(rows.index, fine, coarse, strict=True) if link[1].strip()))
+    of_level = {name: tuple(above) for *above, name in zip(*columns, strict=True)}
     parents: dict[str, str] = {}
     if competition.facts.task == MULTILABEL:  # the levels' names are all classes then, and one name is one class
         cells = zip(rows.index, *columns, strict=True)
-        chains = [(row, list(dict.fromkeys(filter(str.strip, own)))) for row, *own in cells]
+        chains = [(row, list(dict.fromkeys(filter(str.strip, names)))) for row, *names in cells]
         links = [(row, *pair) for row, chain in chains for pair in zip(chain, ["", *chain[:-1]], strict=True)]
         parents = _link(file, links)
         _refuse_circles(file, parents)
-    return Lineage(tree, file, parents, frozenset(of_level) | frozenset(parents.values()), of_level)
+    return Lineage(tree, file, parents, frozenset(of_level) | frozenset(parents.values()), levels[:-1], of_level)
 
 
-def _link(file: Path, links: Iterable[tuple[int, str, str]]) -> dict[str, str]:
-    """Return who stands under whom by (row, child, parent); refuse two parents of a child."""
-    first: dict[str, tuple[int, str]] = {}
+def _link(file: Path, links: Iterable[tuple[Hashable, str, str]]) -> dict[str, str]:
+    """Return the parent of each child by (row, child, parent); refuse two parents of a child."""
+    first: dict[str, tuple[Hashable, str]] = {}
     for row, child, parent in links:
         before, other = first.setdefault(child, (row, parent))
         if other != parent:
