@@ -1,48 +1,52 @@
-"""Searched: whether a run's settings are among those that `tune` scored on these folds.
+"""What a look has spoiled: settings that `tune` scored and prompt lists whose score was seen, on these folds.
 
-Reads and writes ``runs/NAME/tune/RUN/searched.json``: of every setting that was scored on all folds the model, its
-options, which of them were searched, the folds' key, and whether the run had these values before any search. What was
-picked by its score on the folds has, by that very score, an optimistic CV, also when the run is then refitted or given
-more seeds; a run's own values were picked by nobody. A search that lacks this memory is known by the keys of its
-settings alone: ``KEY/fits/KEY/scored.json`` is there for every one, and ``KEY/own.json`` names the run's own.
+A CV is optimistic where its score had a say in what is scored. Two things can be chosen so: settings by `tune`, and the
+words of a prompt list by whoever edits them after a score. What was seen is noted; before a CV is shown, it is asked.
+
+Settings: ``runs/NAME/tune/RUN/searched.json`` holds, of every setting that was scored on all folds, the model, its
+options, which of them were searched, the folds' key, and whether the run had these values before any search ("own").
+What was picked by its score on the folds has, by that very score, an optimistic CV, also when the run is then refitted
+or given more seeds; values that a run had before were picked by nobody. A search without this file is known by the
+keys of its settings alone: ``KEY/fits/KEY/scored.json`` is there for every one, and ``KEY/own.json`` names those that
+the run had before.
+
+Prompt lists: ``runs/NAME/prompts.json`` holds when each version of a list was first seen, by the list's name and the
+version's key; ``runs/NAME/prompts_first.json`` the keys of all lists that lay there at the first look of all.
 """
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from kit.config.competition import Run
 from kit.core.errors import InputError
-from kit.core.files import read_object
+from kit.core.files import read_json, read_object, write_json
+from kit.data.prepared import Prepared
 from kit.features.prompts.lists import NAMES, PromptList, list_prompts, prompts_of
+from kit.runs.store import Result, run_key
+from kit.runs.store.build import build_model
 
 if TYPE_CHECKING:
     from kit.data.images import Pool
 
-import dataclasses
-import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
-
-from kit.config.competition import Run
-from kit.core.files import read_json, write_json
-from kit.data.prepared import Prepared
-from kit.runs.store import Result, run_key
-from kit.runs.store.build import build_model
-
 TUNE = "tune"  # below runs/NAME
 FITS = "fits"
 SCORED = "scored.json"
-OWN = "own.json"
+UNTUNED = "own.json"
 SEARCHED = "searched.json"
 SUFFIX = "_tuned"  # of the run that a search prints
 ENTRY = {"model": str, "fold_key": str, "options": dict, "fields": list, "own": bool}
+PROMPTS = "prompts.json"
+FIRST_PROMPTS = "prompts_first.json"
 Entry = dict[str, Any]
 
 
-def note_own(folder: Path, key: str) -> None:
+def note_untuned(folder: Path, key: str) -> None:
     """Remember that a run had these settings before they were tried; what was tried first stays searched.
 
     Parameters
@@ -52,20 +56,20 @@ def note_own(folder: Path, key: str) -> None:
     key
         The run's key, before anything of it is scored there.
     """
-    own = _read_own(folder)
-    if key not in own and not (folder / FITS / key / SCORED).exists():
-        write_json(folder / OWN, [*own, key])
+    untuned = _read_untuned(folder)
+    if key not in untuned and not (folder / FITS / key / SCORED).exists():
+        write_json(folder / UNTUNED, [*untuned, key])
 
 
-def note_searched(prepared: Prepared, name: str, setting: Run, fields: Iterable[str]) -> None:
-    """Remember a setting that a search scored on all folds, or the run's own values before anything is scored.
+def note_setting(prepared: Prepared, name: str, setting: Run, fields: Iterable[str]) -> None:
+    """Remember a setting that a search scored on all folds, or the run's values before anything is scored.
 
-    Whether values are the run's own is decided when they are first noted, and holds from then on.
+    Whether the run had these values before is decided when they are first noted, and holds from then on.
 
     Parameters
     ----------
     prepared
-        The competition made ready; its runs folder is held.
+        Its runs folder is held.
     name
         The run that is tuned.
     setting
@@ -73,77 +77,69 @@ def note_searched(prepared: Prepared, name: str, setting: Run, fields: Iterable[
     fields
         The options that are searched.
     """
-    model = dataclasses.asdict(build_model(prepared.competition, setting))
+    model = build_model(prepared.competition, setting).options()
     options = json.loads(json.dumps(model, default=str))  # as run.json gives them back
     entry = {"model": setting.model, "fold_key": prepared.fold_key, "options": options, "fields": sorted(fields)}
     file = _home(prepared) / name / SEARCHED
-    noted = _read_entries(file)
-    alike = [own for own in noted if own["fields"] == entry["fields"] and _is_alike(own, entry, entry["fields"])]
-    is_own = alike[0]["own"] if alike else not _is_scored(prepared, run_key(prepared, setting))
-    if (entry := entry | {"own": is_own}) not in noted:
-        write_json(file, [*noted, entry])
+    entries = _read_entries(file)
+    alike = [
+        other for other in entries if other["fields"] == entry["fields"] and _is_alike(other, entry, other["fields"])
+    ]
+    entry["own"] = alike[0]["own"] if alike else not _is_scored(prepared, run_key(prepared, setting))
+    if entry not in entries:
+        write_json(file, [*entries, entry])
 
 
-def was_searched(prepared: Prepared, result: Result) -> bool:
+def is_setting_spoiled(prepared: Prepared, result: Result) -> bool:
     """Return whether a search scored a run's settings on today's folds, and the run had others before.
 
     Of a run that was tuned, and of the one that `tune` printed for it, the searched values tell; of one with another
     name all options of the model. Seeds, a refit, bags or pseudo labels make no other setting of it.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    result
-        A finished run.
     """
-    record, said = result.record, []
-    settings = {"model": record.model, "fold_key": record.fold_key, "options": record.options}
+    record = result.record
+    setting = {"model": record.model, "fold_key": record.fold_key, "options": record.options}
+    alike = []
     for file in _home(prepared).glob(f"*/{SEARCHED}"):
         is_namesake = result.base in (file.parent.name, file.parent.name + SUFFIX)
         for entry in _read_entries(file):
             fields = entry["fields"] if is_namesake else entry["options"].keys() - {"seed"}
-            if _is_alike(entry, settings, fields):
-                said.append(entry["own"])
-    return not all(said) if said else _is_scored(prepared, record.key)
+            if _is_alike(entry, setting, fields):
+                alike.append(entry)
+    return not all(entry["own"] for entry in alike) if alike else _is_scored(prepared, record.key)
 
 
 def _home(prepared: Prepared) -> Path:
     return prepared.competition.workspace.runs(prepared.competition.name) / TUNE
 
 
-def _is_alike(entry: Entry, other: dict[str, Any], fields: Iterable[str]) -> bool:
+def _is_alike(entry: Entry, other: Entry, fields: Iterable[str]) -> bool:
     """Return whether two settings are of one model, on the same folds, with equal values of fields."""
-    if any(entry[name] != other.get(name) for name in ("model", "fold_key")):
+    if any(entry[name] != other[name] for name in ("model", "fold_key")):
         return False
-    options = other.get("options") or {}
+    options = other["options"]
     return all(field in options and options[field] == entry["options"].get(field) for field in fields)
 
 
 def _is_scored(prepared: Prepared, key: str) -> bool:
-    """Return whether a search scored the settings of exactly this key, and does not know them as a run's own."""
+    """Return whether a search scored the settings of exactly this key, and the run did not have them before."""
     studies = [scored.parents[2] for scored in _home(prepared).glob(f"*/*/{FITS}/{key}/{SCORED}")]
-    return any(key not in _read_own(study) for study in studies)
+    return any(key not in _read_untuned(study) for study in studies)
 
 
 def _read_entries(file: Path) -> list[Entry]:
-    """Return what is remembered; a foreign hand's entries are none."""
-    found = read_json(file)
-    entries = [own for own in found if isinstance(own, dict)] if isinstance(found, list) else []
-    return [own for own in entries if all(isinstance(own.get(name), kind) for name, kind in ENTRY.items())]
+    """Return the settings that are noted; a foreign hand's entries are none."""
+    content = read_json(file)
+    entries = [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
+    return [entry for entry in entries if all(isinstance(entry.get(name), kind) for name, kind in ENTRY.items())]
 
 
-def _read_own(folder: Path) -> list[str]:
-    """Return the keys that are noted as a run's own."""
-    own = read_json(folder / OWN)
-    return own if isinstance(own, list) else []
+def _read_untuned(folder: Path) -> list[str]:
+    """Return the keys of settings that a run had before they were tried."""
+    keys = read_json(folder / UNTUNED)
+    return keys if isinstance(keys, list) else []
 
 
-LOOKED = "prompts.json"
-LOOKED_FIRST = "prompts_first.json"
-
-
-def note_looked(folder: Path, prompts: PromptList, there: Iterable[PromptList] = ()) -> None:
+def note_prompts(folder: Path, prompts: PromptList, beside: Iterable[PromptList] = ()) -> None:
     """Remember that a score of this version of the list was seen; the first look counts.
 
     Parameters
@@ -152,22 +148,22 @@ def note_looked(folder: Path, prompts: PromptList, there: Iterable[PromptList] =
         The competition's runs folder; hold it (`kit.core.files.hold`) where another process may note too.
     prompts
         The list as it was scored.
-    there
+    beside
         The lists that lie beside it; at the first look of all they are remembered.
     """
-    ledger = _read(folder)
-    is_first = not ledger and read_json(folder / LOOKED_FIRST) is None  # a look at `names` leaves no row in the ledger
-    if is_first and (keys := {own.key for own in there}):
-        write_json(folder / LOOKED_FIRST, sorted({*keys, prompts.key}))
+    looks = _read_looks(folder)
+    is_first = not looks and read_json(folder / FIRST_PROMPTS) is None  # a look at `names` leaves no row
+    if is_first and (keys := {other.key for other in beside}):
+        write_json(folder / FIRST_PROMPTS, sorted({*keys, prompts.key}))
     if prompts.name == NAMES:  # nobody edits it
         return
-    seen = ledger.setdefault(prompts.name, {})
-    if prompts.key not in seen:
-        seen[prompts.key] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        write_json(folder / LOOKED, ledger)
+    versions = looks.setdefault(prompts.name, {})
+    if prompts.key not in versions:
+        versions[prompts.key] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        write_json(folder / PROMPTS, looks)
 
 
-def is_optimistic(folder: Path, prompts: PromptList) -> bool:
+def are_prompts_spoiled(folder: Path, prompts: PromptList) -> bool:
     """Return whether this version of the list was written after the score of another version, or list, was seen.
 
     Its CV is then measured on rows that had a say in its words, whatever file they stand in now. The generated list
@@ -183,30 +179,31 @@ def is_optimistic(folder: Path, prompts: PromptList) -> bool:
     """
     if prompts.name == NAMES:
         return False
-    ledger, first = _read(folder), read_json(folder / LOOKED_FIRST)
+    looks, first = _read_looks(folder), read_json(folder / FIRST_PROMPTS)
     if first is not None and prompts.key not in first:
         return True
-    seen = list(ledger.get(prompts.name, {}))  # a JSON object keeps its order
-    return (bool(seen) and seen[0] != prompts.key) or _began_edited(ledger, prompts.key)
+    versions = list(looks.get(prompts.name, {}))  # a JSON object keeps its order
+    return (bool(versions) and versions[0] != prompts.key) or _began_edited(looks, prompts.key)
 
 
-def lists_there(pool: Pool) -> list[PromptList]:
+def readable_prompts(pool: Pool) -> list[PromptList]:
     """Return all lists of a pool's competition; one that is refused, perhaps not finished yet, is not among them."""
-    found = []
+    lists = []
     for name in list_prompts(pool.prompts):
         try:
-            found.append(prompts_of(pool, name))
+            lists.append(prompts_of(pool, name))
         except InputError:  # whoever asks for it hears why
             continue
-    return found
+    return lists
 
 
-def _began_edited(ledger: dict[str, dict[str, str]], key: str) -> bool:
+def _began_edited(looks: dict[str, dict[str, str]], key: str) -> bool:
     """Return whether these words, when their score was first seen under any name, were an edited list's."""
-    looks = [(versions[key], next(iter(versions)) != key) for versions in ledger.values() if key in versions]
-    first = min((datetime.fromisoformat(when) for when, _ in looks), default=None)
-    return any(is_edited for when, is_edited in looks if datetime.fromisoformat(when) == first)
+    seen = [(versions[key], next(iter(versions)) != key) for versions in looks.values() if key in versions]
+    first = min((datetime.fromisoformat(when) for when, _ in seen), default=None)
+    return any(is_edited for when, is_edited in seen if datetime.fromisoformat(when) == first)
 
 
-def _read(folder: Path) -> dict[str, dict[str, str]]:
-    return read_object(folder / LOOKED) or {}
+def _read_looks(folder: Path) -> dict[str, dict[str, str]]:
+    """Return when each version of a list was first seen, by the list's name and the version's key."""
+    return read_object(folder / PROMPTS) or {}

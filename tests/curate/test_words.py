@@ -23,7 +23,7 @@ from kit.features.cache import encode_images
 from kit.features.prompts import PromptList, prompts_of
 from kit.models.heads.zero_shot import ZeroShot
 from kit.runs.fit.crossval import crossval
-from kit.runs.seen import is_optimistic
+from kit.runs.seen import are_prompts_spoiled
 
 TINY_CLIP = "open_clip:local-dir:" + str(HOME / "digits" / "tiny-clip")
 RUNS = f"""
@@ -150,7 +150,7 @@ def test_a_list_edited_after_a_look_is_marked_and_the_first_one_is_not(competiti
     report = compare_prompts(prepared)
     assert [own.name for own in report.encoders[0].lists if own.optimistic] == ["odd"]
     assert OPTIMISTIC in shown(report, 132)
-    assert is_optimistic(competition.workspace.runs("colours"), prompts_of(prepared.pool, "odd"))
+    assert are_prompts_spoiled(competition.workspace.runs("colours"), prompts_of(prepared.pool, "odd"))
 
 
 def test_without_an_open_clip_encoder_one_must_be_given(colours):

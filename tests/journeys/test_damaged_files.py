@@ -32,7 +32,7 @@ from kit.report.page import write_report
 from kit.runs.ensemble import ensemble, find_ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.pseudo.rounds import read_choice
-from kit.runs.seen import note_own
+from kit.runs.seen import note_untuned
 from kit.runs.store import find_result, fold_folder, result_at, runs_of_other_folds
 from kit.runs.tuning import read_space, study_folder, tune
 from kit.runs.tuning.setting import change, score_folds
@@ -296,7 +296,7 @@ def test_foreign_scores_of_a_setting_are_made_again(dialled, text):
     file.write_text(text)
     assert list(score_folds(prepared, setting, folder)) == scores == read_json(file)
     (folder / "own.json").write_text(text)
-    note_own(folder, "another")
+    note_untuned(folder, "another")
     assert "another" in read_json(folder / "own.json")
 
 

@@ -1,4 +1,4 @@
-"""None of these: scores, ranks, thresholds that saw no stranger, and what becomes of rejected images."""
+"""None of these: scores, ranks, thresholds that saw no such image, and what becomes of rejected images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kit.data.images import Pool
 from kit.data.prepared import Prepared
 from kit.kaggle.submission.fill import fill_sample
 from kit.report.board import leaderboard, local_score, read_solution
-from kit.runs.decide import find_strangers
+from kit.runs.decide import reject_test_images
 from kit.runs.decide.decisions import decided_test, describe_decisions, render_decisions
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
@@ -31,7 +31,7 @@ OPEN = '[decision]\nnone_of_these = "none"\nscore = "{}"\n'
 
 
 def made(home: Path, decision: str = "", metric: str = "accuracy", sample: str = "id,label\n") -> Prepared:
-    """Return a competition on given embeddings, whose test images are known ones and strangers."""
+    """Return a competition on given embeddings, whose test images are known ones and out-of-distribution ones."""
     names = [*CLASSES, "weed"]
     n_labeled, n_test = 4 * N_LABELED, 4 * N_KNOWN + N_STRANGE
     ids = np.array([f"{i:04d}" for i in range(n_labeled + n_test)], dtype=object)
@@ -54,7 +54,7 @@ def made(home: Path, decision: str = "", metric: str = "accuracy", sample: str =
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Prepared, Result]:
-    prepared = made(tmp_path_factory.mktemp("strangers"), 'none_of_these = "weed"')
+    prepared = made(tmp_path_factory.mktemp("unknown"), 'none_of_these = "weed"')
     return prepared, crossval(prepared, "probe")
 
 
@@ -65,9 +65,9 @@ def planned(prepared: Prepared, **keys: object) -> Prepared:
 
 
 @pytest.mark.parametrize("score", ["max_probability", "energy", "similarity", "distance", "combined"])
-def test_every_score_tells_strangers_better_than_chance(trained, score):
+def test_every_score_tells_out_of_distribution_images_better_than_chance(trained, score):
     prepared, result = trained
-    found = find_strangers(planned(prepared, score=score), result)
+    found = reject_test_images(planned(prepared, score=score), result)
     assert roc_auc_score(np.repeat([1, 0], [4 * N_KNOWN, N_STRANGE]), found.ranks) > 0.7
     assert found.kept == pytest.approx(0.95, abs=0.08) and "no image that shows none" in found.how
 
@@ -75,7 +75,7 @@ def test_every_score_tells_strangers_better_than_chance(trained, score):
 def test_the_energy_is_that_of_the_heads_logits(trained):
     prepared, result = trained
     head = result.fold_predictions(0, "test")
-    energy = find_strangers(planned(prepared, score="energy"), result)
+    energy = reject_test_images(planned(prepared, score="energy"), result)
     assert len(energy.ranks) == len(head) and energy.scores == ("energy",)
 
 
@@ -85,34 +85,34 @@ def test_the_energy_of_several_copies_is_refused(trained):
     runs = prepared.competition.runs | {"bagged": run}
     bagged = dataclasses.replace(prepared, competition=prepared.competition.model_copy(update={"runs": runs}))
     with pytest.raises(InputError, match=r"needs the logits of one head, which bagged does not keep.*without bags"):
-        find_strangers(planned(bagged, score="energy"), crossval(bagged, "bagged"))
+        reject_test_images(planned(bagged, score="energy"), crossval(bagged, "bagged"))
 
 
 def test_a_lower_rate_rejects_more(trained):
     prepared, result = trained
-    few, many = (find_strangers(planned(prepared, accept_rate=rate), result).is_rejected for rate in (0.95, 0.6))
+    few, many = (reject_test_images(planned(prepared, accept_rate=rate), result).is_rejected for rate in (0.95, 0.6))
     assert (many | ~few).all() and many.sum() > few.sum()
 
 
 def test_the_rate_is_chosen_by_hiding_classes_and_says_what_passed(trained):
     prepared, result = trained
-    found = find_strangers(planned(prepared, accept_rate="leave_one_out"), result)
+    found = reject_test_images(planned(prepared, accept_rate="leave_one_out"), result)
     assert found.accept_rate in reject.ACCEPT_RATES and 0 <= found.passed < 0.5
     assert "when it is hidden" in found.how
 
 
-def test_no_stranger_takes_part_in_the_choice(trained):
+def test_no_out_of_distribution_image_takes_part_in_the_choice(trained):
     prepared, result = trained
     pool = dataclasses.replace(prepared.pool, embeddings=np.where(CODES[:, None] == 4, VALUES[:1], VALUES))
     other = dataclasses.replace(prepared, pool=pool)
     for keys in ({}, {"accept_rate": "leave_one_out"}):
-        ours, theirs = (find_strangers(planned(own, **keys), result) for own in (prepared, other))
+        ours, theirs = (reject_test_images(planned(own, **keys), result) for own in (prepared, other))
         assert ours.threshold == theirs.threshold and ours.kept == theirs.kept
 
 
 def test_a_rejected_image_gets_the_name_and_is_scored_by_it(trained):
     prepared, result = trained
-    test, rejected = decided_test(prepared, result), find_strangers(prepared, result).is_rejected
+    test, rejected = decided_test(prepared, result), reject_test_images(prepared, result).is_rejected
     assert test.classes == (*CLASSES, "weed")
     assert ((test.proba.argmax(axis=1) == 4) == rejected).all() and rejected.any()
     table = fill_sample(prepared, test)
@@ -129,10 +129,13 @@ def test_the_board_scores_the_submission_and_says_what_the_cv_leaves_out(trained
     assert any("none of these" in remark for remark in row.remarks) and verify(prepared, [result])
 
 
-def test_where_the_metric_ranks_classes_a_stranger_is_named_first(tmp_path):
+def test_where_the_metric_ranks_classes_a_rejected_image_is_named_first(tmp_path):
     prepared = made(tmp_path, 'none_of_these = "weed"', metric="map@2")
     result = crossval(prepared, "probe")
-    cells, rejected = fill_sample(prepared, decided_test(prepared, result))["label"], find_strangers(prepared, result)
+    cells, rejected = (
+        fill_sample(prepared, decided_test(prepared, result))["label"],
+        reject_test_images(prepared, result),
+    )
     assert ((cells.str.split(" ").str[0] == "weed") == rejected.is_rejected).all() and (cells.str.count(" ") == 1).all()
 
 
@@ -144,7 +147,7 @@ def test_with_a_column_per_class_a_rejected_image_is_a_row_of_zeros(tmp_path, co
     result = crossval(prepared, "probe")
     table, rejected = (
         fill_sample(prepared, decided_test(prepared, result)),
-        find_strangers(prepared, result).is_rejected,
+        reject_test_images(prepared, result).is_rejected,
     )
     assert rejected.any() and (table.loc[rejected, list(CLASSES)] == 0).all(axis=None)
     assert (table.loc[~rejected, list(CLASSES)].sum(axis=1) > 0.99).all()
@@ -154,10 +157,10 @@ def test_with_a_column_per_class_a_rejected_image_is_a_row_of_zeros(tmp_path, co
 def test_an_ensemble_compares_its_members_features(trained):
     prepared, result = trained
     combined = ensemble(prepared, [result])
-    ours, theirs = find_strangers(prepared, combined), find_strangers(prepared, result)
+    ours, theirs = reject_test_images(prepared, combined), reject_test_images(prepared, result)
     assert ours.scores == theirs.scores and (ours.is_rejected == theirs.is_rejected).mean() > 0.9
     with pytest.raises(InputError, match='score = "energy" needs the logits of one head, which ensemble does not keep'):
-        find_strangers(planned(prepared, score="energy"), combined)
+        reject_test_images(planned(prepared, score="energy"), combined)
 
 
 def test_decisions_say_how_the_threshold_was_chosen(trained):
@@ -175,13 +178,13 @@ def test_without_a_name_every_image_gets_a_class(trained):
 def test_a_name_that_is_a_class_is_refused(trained):
     prepared, result = trained
     with pytest.raises(InputError, match="'ash' is a class of labelled images"):
-        find_strangers(planned(prepared, none_of_these="ash"), result)
+        reject_test_images(planned(prepared, none_of_these="ash"), result)
 
 
 def test_two_classes_cannot_be_hidden_in_turn(trained):
     prepared, result = trained
     with pytest.raises(InputError, match='score = "energy" does not allow: give a share'):
-        find_strangers(planned(prepared, score="energy", accept_rate="leave_one_out"), result)
+        reject_test_images(planned(prepared, score="energy", accept_rate="leave_one_out"), result)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from kit.curate.words.snippet import compose_snippet
 from kit.data.prepared import Prepared
 from kit.features.cache import encode_images, has_features
 from kit.features.prompts import NAMES, PromptList, list_prompts, prompts_of, read_text_weights, warm_text_weights
-from kit.runs.seen import is_optimistic, note_looked
+from kit.runs.seen import are_prompts_spoiled, note_prompts
 from kit.scoring.metrics import Metric, distinguishable, negative_log_proba, paired_difference, score_with_error
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
             skipped[text] = str(error)
     folder = prepared.competition.workspace.runs(prepared.competition.name)
     for prompts in lists:
-        note_looked(folder, prompts, lists)
+        note_prompts(folder, prompts, lists)
     counts = np.bincount(prepared.labels, minlength=len(prepared.classes)).tolist()
     n_images = dict(zip(prepared.classes, counts, strict=True))
     return PromptReport(prepared.competition.name, prepared.competition.facts.metric, n_images, scored, skipped)
@@ -179,7 +179,7 @@ def _score_list(
         causes=confused(labels, said, classes, said_by_names == labels),
         pairs=list_pairs(labels, said, text, prompts, classes),
         snippet="",
-        optimistic=is_optimistic(folder, prompts),
+        optimistic=are_prompts_spoiled(folder, prompts),
     )
 
 

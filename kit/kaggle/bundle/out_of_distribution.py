@@ -18,7 +18,7 @@ from kit.data.prepared import Prepared
 from kit.features.cache import encode_images
 from kit.kaggle.bundle.manifest import CarriedRule
 from kit.models.model import Model
-from kit.runs.decide.rule import learn_rule, name_strangers
+from kit.runs.decide.rule import learn_rule, name_rejected
 from kit.runs.decide.scorer import OF_FEATURES, Scorer, exemplars_of, side_by_side
 from kit.runs.store import Result
 from kit.scoring import rejection as reject
@@ -118,7 +118,7 @@ class Rejecter:
             self._scores["max_probability"] = [reject.max_probability(said.proba)]
         references = [self._arrays[f"reference_{own}"] for own in self._rule.scores]
         scores = [np.concatenate(self._scores[own]) for own in self._rule.scores]
-        return name_strangers(said, name, reject.combine_ranks(references, scores) < self._rule.threshold)
+        return name_rejected(said, name, reject.combine_ranks(references, scores) < self._rule.threshold)
 
     def _compare(self, name: str, values: np.ndarray, fold: int) -> np.ndarray:
         """Return how near images (n_images, n_dims) are to a fold's labelled ones, (n_images,)."""

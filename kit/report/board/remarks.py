@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kit.core.errors import some
 from kit.data.prepared import Prepared
 from kit.runs.pseudo.rounds import describe_end
-from kit.runs.seen import was_searched
+from kit.runs.seen import is_setting_spoiled
 from kit.runs.store import Result, list_imported, result_at
 
 
@@ -67,7 +67,7 @@ def _optimism(prepared: Prepared, result: Result) -> list[str]:
             f"CV optimistic: {n_images} images are left out of training by {file}; where oof told which, as triage "
             "does, the labels that are scored had a say"
         )
-    if searched := sorted({own.name for own in made_from if was_searched(prepared, own)}):
+    if searched := sorted({own.name for own in made_from if is_setting_spoiled(prepared, own)}):
         said.append(f"CV optimistic: the settings of {some(searched)} were searched by tune on these folds")
     return said
 

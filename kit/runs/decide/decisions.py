@@ -1,4 +1,4 @@
-"""Decided: what is said of a run's images in the end, and how well each class is told from the rest.
+"""Decisions: which classes a run's images get in the end, and how well each class is told from the rest.
 
 Reads a finished run; writes ``runs/NAME/RUN/KEY/decisions.json`` and ``roc.png`` where asked. With several labels per
 image probabilities are shifted so that one half is every class's threshold. With one, and ``[decision] none_of_these``,
@@ -18,7 +18,7 @@ from rich.table import Table
 from kit.core.files import write_json
 from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
-from kit.runs.decide import Rejection, find_strangers, name_strangers
+from kit.runs.decide.rule import Rejection, name_rejected, reject_test_images
 from kit.runs.store import Result, Thresholds, oof_rows
 from kit.runs.store.thresholds import decide_oof, decide_test
 from kit.scoring.predictions import Predictions
@@ -31,10 +31,6 @@ class Decisions:
 
     Parameters
     ----------
-    run
-        The run.
-    classes
-        Class names.
     thresholds
         As run.json has them, with several labels per image; else None.
     rejection
@@ -61,7 +57,7 @@ class Decisions:
             "run": self.run,
             "thresholds": thresholds,
             "none_of_these": self.rejection and self.rejection.as_dict(),
-            "roc": [own.as_dict() for own in self.curves],
+            "roc": [curve.as_dict() for curve in self.curves],
             "confusions": describe_confusions(self.classes, self.counts),
         }
 
@@ -71,8 +67,6 @@ def decided_test(prepared: Prepared, result: Result, tell: Callable[[str], None]
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     result
         A finished run, or the ensemble.
     tell
@@ -94,10 +88,10 @@ def decided_test(prepared: Prepared, result: Result, tell: Callable[[str], None]
         return decide_test(prepared, test, result.record.thresholds)
     if name is None:
         return test
-    rejection = find_strangers(prepared, result)
+    rejection = reject_test_images(prepared, result)
     if tell is not None:
         tell(rejection.sentence)
-    return name_strangers(test.at(rejection.ids), name, rejection.is_rejected)
+    return name_rejected(test.at(rejection.ids), name, rejection.is_rejected)
 
 
 def describe_decisions(prepared: Prepared, result: Result) -> Decisions:
@@ -115,7 +109,7 @@ def describe_decisions(prepared: Prepared, result: Result) -> Decisions:
         run=result.name,
         classes=prepared.classes,
         thresholds=thresholds,
-        rejection=find_strangers(prepared, result) if rejects else None,
+        rejection=reject_test_images(prepared, result) if rejects else None,
         curves=roc_curves(labels, proba, prepared.classes),
         counts=confusions(labels, decide_oof(prepared, proba, thresholds)),
     )
@@ -136,18 +130,18 @@ def render_decisions(decisions: Decisions) -> Table:
     for header in headers:
         table.add_column(header, justify="left" if header == "class" else "right", overflow="fold")
     for code, (name, curve) in enumerate(zip(decisions.classes, decisions.curves, strict=True)):
-        (_, wrong), (missed, found) = decisions.counts[code].tolist()
+        (_, wrong), (missed, right) = decisions.counts[code].tolist()
         threshold = [f"{decisions.thresholds.values[code]:.2f}"] if decisions.thresholds else []
         area = "none" if curve.auc is None else f"{curve.auc:.3f}"
-        table.add_row(escape(name), str(missed + found), *threshold, area, str(found), str(missed), str(wrong))
+        table.add_row(escape(name), str(missed + right), *threshold, area, str(right), str(missed), str(wrong))
     return table
 
 
 def _footnotes(decisions: Decisions) -> list[str]:
     """Say how thresholds and rejections were come by, and which curves there are not."""
-    said = [own.cause for own in decisions.curves if own.cause]
+    notes = [curve.cause for curve in decisions.curves if curve.cause]
     if decisions.thresholds and decisions.thresholds.gain is not None:
-        gain, error = decisions.thresholds.gain, decisions.thresholds.gain_se
+        gain, error = decisions.thresholds.gain, decisions.thresholds.gain_se or 0.0
         taken = "they are taken" if gain > error else "not surely better: one half is kept"
-        said.append(f"thresholds gain {gain:+.4f} ± {error:.4f} over one half on folds that did not choose; {taken}")
-    return [*said, decisions.rejection.sentence] if decisions.rejection else said
+        notes.append(f"thresholds gain {gain:+.4f} ± {error:.4f} over one half on folds that did not choose; {taken}")
+    return [*notes, decisions.rejection.sentence] if decisions.rejection else notes

@@ -12,6 +12,7 @@ import numpy as np
 
 from kit.core.errors import InputError, some
 from kit.core.files import read_json
+from kit.core.shapes import Groups, Labels, Logits, Proba, Rows, Scores, Vectors
 from kit.core.tensors import read_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
@@ -20,14 +21,22 @@ from kit.models import MODELS
 from kit.models.copies import are_copies
 from kit.models.heads.head import Head
 from kit.runs.store import IMPORTED, Result, fold_folder, list_imported, result_at
-from kit.scoring import rejection as reject
+from kit.scoring.rejection import (
+    MIN_CLASSES,
+    Hidden,
+    class_distance,
+    class_similarity,
+    drop_class,
+    energy,
+    max_probability,
+)
 
 WEIGHTS = "model.safetensors"
 MOST_EXEMPLARS = 500  # of a class: more labelled images to compare with say hardly more
 COMBINED = ("max_probability", "similarity", "distance")
-OF_FEATURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "similarity": reject.class_similarity,
-    "distance": reject.class_distance,
+OF_FEATURES: dict[str, Callable[[Vectors, Vectors, Labels], Scores]] = {
+    "similarity": class_similarity,
+    "distance": class_distance,
 }
 
 
@@ -36,8 +45,6 @@ def exemplars_of(prepared: Prepared, fold: int, without: int | None = None) -> I
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     fold
         The fold that is held out.
     without
@@ -48,7 +55,7 @@ def exemplars_of(prepared: Prepared, fold: int, without: int | None = None) -> I
     return images.take(np.sort(np.concatenate(rows)))
 
 
-def side_by_side(values: Sequence[np.ndarray]) -> np.ndarray:
+def side_by_side(values: Sequence[Vectors]) -> Vectors:
     """Return several encoders' features (n_images, n_dims) side by side, float32 of unit length."""
     return np.concatenate(values, axis=1).astype(np.float32) / np.float32(np.sqrt(len(values)))
 
@@ -59,7 +66,7 @@ class Scorer:
     Parameters
     ----------
     prepared
-        The competition made ready; its ``[decision]`` says which scores are wanted, and of whose features.
+        Its ``[decision]`` says which scores are wanted, and of whose features.
     result
         A finished run, or the ensemble.
 
@@ -82,78 +89,76 @@ class Scorer:
             )
         self.names = ("max_probability",)
 
-    def oof(self) -> list[np.ndarray]:
+    def oof(self) -> list[Scores]:
         """Return the scores of the labelled images that are scored, (n_images,) each."""
-        return [np.concatenate(own)[self._order] for own in zip(*map(self._score_held_out, self._folds), strict=True)]
+        return self._in_order([self._score_held_out(fold) for fold in self._folds])
 
-    def test(self) -> list[np.ndarray]:
+    def test(self) -> list[Scores]:
         """Return the scores of the test images, (n_test,) each."""
         images = self._prepared.pool.select(self._prepared.split("test"))
         per_fold = [self._score(fold, images, self._proba(fold, "test", images)) for fold in self._folds]
-        return [np.mean(own, axis=0) for own in zip(*per_fold, strict=True)]
+        return [np.mean(scores, axis=0) for scores in zip(*per_fold, strict=True)]
 
-    def hidden(self, blocks: np.ndarray) -> list[reject.Hidden]:
+    def hidden(self, blocks: Groups) -> list[Hidden]:
         """Return the scores of the labelled images when each class is hidden in turn."""
         n_classes, labels = len(self._prepared.classes), self._prepared.labels[self._prepared.scored_rows]
-        if "energy" in self.names or n_classes < reject.MIN_CLASSES:
+        if "energy" in self.names or n_classes < MIN_CLASSES:
             cause = 'score = "energy"' if "energy" in self.names else f"{n_classes} classes"
             raise InputError(
                 f'[decision] accept_rate = "leave_one_out" hides classes in turn, which {cause} does not allow: give a '
                 "share of the labelled images to keep, accept_rate = 0.95"
             )
-        found = []
+        hidden = []
         for code in range(n_classes):
-            parts = [self._score_held_out(fold, without=code) for fold in self._folds]
-            scores = tuple(np.concatenate(own)[self._order] for own in zip(*parts, strict=True))
-            found.append(reject.Hidden(scores, labels == code, blocks))
-        return found
+            scores = self._in_order([self._score_held_out(fold, without=code) for fold in self._folds])
+            hidden.append(Hidden(tuple(scores), labels == code, blocks))
+        return hidden
 
     @property
     def _folds(self) -> tuple[int, ...]:
         return self._prepared.scored
 
-    @property
-    def _order(self) -> np.ndarray:
-        """Return the positions that bring images, fold after fold, into the order of the scored rows."""
+    def _in_order(self, per_fold: list[list[Scores]]) -> list[Scores]:
+        """Return every score of all folds' images, (n_images,) each, in the order of the scored rows."""
         rows = np.concatenate([np.flatnonzero(self._prepared.folds == fold) for fold in self._folds])
-        return np.argsort(rows)
+        return [np.concatenate(scores)[np.argsort(rows)] for scores in zip(*per_fold, strict=True)]
 
-    def _score_held_out(self, fold: int, without: int | None = None) -> list[np.ndarray]:
+    def _score_held_out(self, fold: int, without: int | None = None) -> list[Scores]:
         """Return the scores of a fold's images, as if one class were not known."""
         images = self._prepared.held_out(fold)
         proba = self._result.predictions("oof").at(images.ids).proba
-        return self._score(fold, images, proba if without is None else reject.drop_class(proba, without), without)
+        return self._score(fold, images, proba if without is None else drop_class(proba, without), without)
 
-    def _score(self, fold: int, images: Images, proba: np.ndarray, without: int | None = None) -> list[np.ndarray]:
+    def _score(self, fold: int, images: Images, proba: Proba, without: int | None = None) -> list[Scores]:
         """Return every score of images by what the training images of a fold taught."""
-        found = []
+        scores = []
         for name in self.names:
             if name == "max_probability":
-                found.append(reject.max_probability(proba))
+                scores.append(max_probability(proba))
             elif name == "energy":
-                found.append(reject.energy(self._logits(fold, images)))
+                scores.append(energy(self._logits(fold, images)))
             else:
                 exemplars = exemplars_of(self._prepared, fold, without)
                 values = self._features(images), self._features(exemplars)
-                found.append(OF_FEATURES[name](*values, exemplars.labels))
-        return found
+                scores.append(OF_FEATURES[name](*values, exemplars.labels))
+        return scores
 
-    def _proba(self, fold: int, split: str, images: Images) -> np.ndarray:
-        """Return what one fold's model said, or what was said together where folds are not kept."""
+    def _proba(self, fold: int, split: str, images: Images) -> Proba:
+        """Return the predictions of one fold's model, or of the whole run where folds are not kept."""
         is_kept = (fold_folder(self._result.folder, fold) / f"{split}.parquet").exists()
-        said = self._result.fold_predictions(fold, split) if is_kept else self._result.predictions(split)
-        return said.at(images.ids).proba
+        predictions = self._result.fold_predictions(fold, split) if is_kept else self._result.predictions(split)
+        return predictions.at(images.ids).proba
 
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
         """Return the encoders' features of images, (n_images, n_dims)."""
         return side_by_side([encode_images(images, name, args).values for name, args in self.encoders])
 
-    def _logits(self, fold: int, images: Images) -> np.ndarray:
+    def _logits(self, fold: int, images: Images) -> Logits:
         """Return the logits of one fold's head."""
         return _restore_head(self._result, fold, self._prepared.classes).predict_logits(images)
 
 
-def _draw(rows: np.ndarray) -> np.ndarray:
+def _draw(rows: Rows) -> Rows:
     """Return at most so many rows, the same every time."""
     return np.random.default_rng(0).permutation(rows)[:MOST_EXEMPLARS]
 
@@ -176,12 +181,12 @@ def _restore_head(result: Result, fold: int, classes: tuple[str, ...]) -> Head:
 
 def _encoders_of(prepared: Prepared, result: Result) -> list[tuple[str, dict[str, Any]]]:
     """Return the pretrained encoders of a run, or of an ensemble's members, each once."""
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    encoders: dict[str, tuple[str, dict[str, Any]]] = {}
     for options in _options_of(prepared, result):
         if options.get("encoder") and options.get("pretrained", True):
-            own = (options["encoder"], options.get("encoder_args") or {})
-            found[repr(own)] = own
-    return list(found.values())
+            encoder = (options["encoder"], options.get("encoder_args") or {})
+            encoders[repr(encoder)] = encoder
+    return list(encoders.values())
 
 
 def _options_of(prepared: Prepared, result: Result) -> Iterator[dict[str, Any]]:

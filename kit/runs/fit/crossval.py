@@ -31,7 +31,7 @@ from kit.features.weights import find_weights, parse_encoder
 from kit.runs.fit.fold import build_fold_model, fit_fold, fit_model, read_fitted, read_sweep, refit, settle_fold
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import picks_nothing, read_choice, remarks_on_choice
-from kit.runs.seen import is_optimistic, lists_there, note_looked
+from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
 from kit.runs.store import (
     DROPPED,
     EVERYTHING,
@@ -181,10 +181,10 @@ def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
     """Remember that the score of the run's prompt lists is now seen; return those written after an earlier look."""
     runs = prepared.competition.workspace.runs(prepared.competition.name)
     lists = [prompts_of(prepared.pool, name) for name in build_model(prepared.competition, run).prompt_lists]
-    there = lists_there(prepared.pool) if lists else []
+    there = readable_prompts(prepared.pool) if lists else []
     for prompts in lists:
-        note_looked(runs, prompts, there)
-    return [prompts.name for prompts in lists if is_optimistic(runs, prompts)]
+        note_prompts(runs, prompts, there)
+    return [prompts.name for prompts in lists if are_prompts_spoiled(runs, prompts)]
 
 
 def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:

@@ -16,7 +16,7 @@ from kit.core.terminal import stage
 from kit.data.prepared import Prepared
 from kit.models.search import OneOf
 from kit.runs.fit.crossval import check_run
-from kit.runs.seen import FITS, SUFFIX, note_own, note_searched
+from kit.runs.seen import FITS, SUFFIX, note_setting, note_untuned
 from kit.runs.store import run_key
 from kit.runs.tuning.honest import Comparison, compare
 from kit.runs.tuning.setting import change, decided, read_oof, score_folds
@@ -133,8 +133,8 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
     stage("tune", f"{name}: {'; '.join(f'{field} {spell(dimension)}' for field, dimension in space.items())}")
     set_deadline(seconds)
     own = change(run, {})
-    note_own(folder, run_key(prepared, own))
-    note_searched(prepared, name, own, space)
+    note_untuned(folder, run_key(prepared, own))
+    note_setting(prepared, name, own, space)
     for _ in score_folds(prepared, own, folder / FITS):
         pass
     trials = search(prepared, run, space, folder, n_trials)

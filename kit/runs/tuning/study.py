@@ -20,7 +20,7 @@ from kit.core.files import key_of
 from kit.core.terminal import Progress, note
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import fold_seed
-from kit.runs.seen import FITS, TUNE, note_searched
+from kit.runs.seen import FITS, TUNE, note_setting
 from kit.runs.store import run_key
 from kit.runs.store.build import build_model
 from kit.runs.store.thresholds import decision_key
@@ -155,7 +155,7 @@ def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions:
         trial.set_user_attr(REFUSED, str(error))
         study.tell(trial, state=TrialState.FAIL)
         return
-    note_searched(prepared, run.name, setting, distributions)
+    note_setting(prepared, run.name, setting, distributions)
     study.tell(trial, score)
 
 

@@ -22,7 +22,7 @@ def build(evidence: Evidence) -> Section | None:
     if found.thresholds:
         parts += _thresholds(found)
     if found.rejection:
-        parts += _strangers(evidence, found.rejection)
+        parts += _rejected(evidence, found.rejection)
     return Section("decisions", "What is decided", parts)
 
 
@@ -53,7 +53,7 @@ def _thresholds(found: Decisions) -> list[Part]:
     return [*parts, chart, Table("Decisions on oof", ["class", "threshold", "wrongly said", "missed", "found"], rows)]
 
 
-def _strangers(evidence: Evidence, found: Rejection) -> list[Part]:
+def _rejected(evidence: Evidence, found: Rejection) -> list[Part]:
     """Say how many test images show none of the classes, and show those that were turned away first."""
     pool = evidence.prepared.pool
     rows = evidence.prepared.split("test")
