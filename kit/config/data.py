@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kit.config.strict import Table
 from kit.core.errors import some
-from kit.scoring.metrics import check_name
+from kit.scoring.metrics import check_metric_name
 
 
 class Listing(Table):
@@ -100,7 +100,7 @@ class Facts(Table):
         ``"multiclass"``: one label per image; ``"multilabel"``: several, or none.
     metric
         A name in `kit.scoring.metrics.METRICS`; ``map@K`` or ``top_K`` for a number K; or ``module.function`` of a
-        Python file beside competition.toml or in the workspace, see `kit.scoring.metrics.own`.
+        Python file beside competition.toml or in the workspace, see `kit.scoring.metrics.custom`.
     """
 
     title: str
@@ -110,7 +110,7 @@ class Facts(Table):
 
     @model_validator(mode="after")
     def _metric_suits(self) -> Facts:
-        check_name(self.metric, self.task)
+        check_metric_name(self.metric, self.task)
         return self
 
 

@@ -36,7 +36,7 @@ from kit.core.errors import InputError, nearest, plain, some
 from kit.core.files import Workspace
 from kit.core.names import COMPETITION_FILE, MULTILABEL, PROGRAM
 
-NESTED: dict[str, type[Table]] = {
+NESTED_TABLES: dict[str, type[Table]] = {
     "pseudo": PseudoPlan,
     "cores": Cores,
     "Listing": Listing,
@@ -169,7 +169,7 @@ def _cause(complaint: ErrorDetails, table_type: type[Table]) -> str:
     places = complaint["loc"]
     path = ".".join(str(place) for place in places if not str(place).startswith(UNION_TAGS))
     if complaint["type"] == "extra_forbidden":
-        innermost = [table_type, *(NESTED[place] for place in places if place in NESTED)][-1]
+        innermost = [table_type, *(NESTED_TABLES[place] for place in places if place in NESTED_TABLES)][-1]
         return f"unknown key {path!r}; {nearest(str(places[-1]), innermost.model_fields)}"
     if complaint["type"] == "missing":
         return f"key {path!r} is missing"

@@ -78,7 +78,7 @@ class PseudoPlan(Table):
 
     @model_validator(mode="after")
     def _options_are_read(self) -> PseudoPlan:
-        for option, strategy in READ_BY.items():
+        for option, strategy in STRATEGY_OF.items():
             if self.strategy != strategy and getattr(self, option) != type(self).model_fields[option].default:
                 raise ValueError(f'{option} is read by strategy = "{strategy}" alone, not by "{self.strategy}"')
         if self.align == "none" and self.align_strength != 1:
@@ -86,7 +86,7 @@ class PseudoPlan(Table):
         return self
 
 
-READ_BY = {"keep_rate": "balanced", "k": "top_k", "threshold": "threshold"}  # the strategy that reads an option
+STRATEGY_OF = {"keep_rate": "balanced", "k": "top_k", "threshold": "threshold"}  # the strategy that reads an option
 
 
 class Run(Table):

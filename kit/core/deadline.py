@@ -7,8 +7,8 @@ import time
 
 from kit.core.errors import InputError, TimeIsUp
 
-NUMBER = r"(\d+(?:\.\d+)?)"
-DURATION = re.compile(f"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s?)?")
+AMOUNT = r"(\d+(?:\.\d+)?)"
+DURATION = re.compile(f"(?:{AMOUNT}h)?(?:{AMOUNT}m)?(?:{AMOUNT}s?)?")
 
 _deadline: float | None = None  # seconds on the monotonic clock
 

@@ -71,7 +71,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"valid: {shown}{', ...' if len(names) > 20 else ''}" if names else "there are none"
 
 
-PLAIN = {  # what pydantic says -> what a user of TOML says
+PLAIN_WORDS = {  # what pydantic says -> what a user of TOML says
     "a valid integer": "a whole number",
     "a valid number": "a number",
     "a valid string": "text in quotes",
@@ -90,7 +90,9 @@ def plain(complaint: str) -> str:
     if not said.startswith("Input should be "):
         return said
     said = said.removeprefix("Input should be ").partition(" or instance of ")[0]
-    return "must be " + next((said.replace(own, word) for own, word in PLAIN.items() if said.startswith(own)), said)
+    return "must be " + next(
+        (said.replace(own, word) for own, word in PLAIN_WORDS.items() if said.startswith(own)), said
+    )
 
 
 def some(items: Iterable[object], n: int = 5) -> str:

@@ -30,7 +30,7 @@ from kit.data.table.labels import read_multi_hot
 from kit.data.table.sources import check_root
 from kit.data.table.tree import read_hierarchy
 from kit.scoring.hierarchy import Hierarchy
-from kit.scoring.metrics import check_classes
+from kit.scoring.metrics import check_metric_classes
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
     is_labeled = (usable["split"] == "labeled").to_numpy()
     task = competition.facts.task
     classes = read_classes(table, task)
-    check_classes(metric, classes)
+    check_metric_classes(metric, classes)
     labels = _read_codes(usable.loc[is_labeled, "label"], classes, task)
     _announce(competition, usable, classes)
     committed = committed_folds(competition)

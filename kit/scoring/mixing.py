@@ -15,10 +15,10 @@ import numpy as np
 from kit.scoring.metrics import Metric, find_metric
 
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of the learned weights; 0 is uniform
-FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
+PROBA_FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
 TEMPERATURE_BOUNDS = (-3.0, 3.0)  # natural logarithm of the temperature
 N_GREEDY_STEPS = 50
-FLAT = 1e-4  # of a convex loss's gradient: no weights on the simplex gain more than this, in nats per image
+FLAT_GRADIENT = 1e-4  # of a convex loss's gradient: no weights on the simplex gain more than this, in nats per image
 
 
 def fit_temperature(labels: np.ndarray, log_proba: np.ndarray) -> float:
@@ -84,7 +84,7 @@ def fit_simplex_weights(own: np.ndarray) -> np.ndarray:
         return start
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        mixture = np.maximum(weights @ own, FLOOR)
+        mixture = np.maximum(weights @ own, PROBA_FLOOR)
         return float(-np.log(mixture).mean()), -(own / mixture).sum(axis=1) / n_images
 
     constraint = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}
@@ -95,7 +95,7 @@ def fit_simplex_weights(own: np.ndarray) -> np.ndarray:
     weights = np.maximum(found.x, 0)
     weights /= weights.sum()
     gradient = loss(start)[1]
-    flat = np.ptp(gradient) < FLAT
+    flat = np.ptp(gradient) < FLAT_GRADIENT
     if not np.isfinite(weights).all() or (not flat and np.abs(weights - start).max() < 1e-9):
         raise RuntimeError(f"ensemble weights: the optimiser did not move ({found.message})")
     return weights
@@ -142,7 +142,7 @@ def fit_shrunk(labels: np.ndarray, proba: np.ndarray, blocks: np.ndarray) -> Mix
         return take_uniform(labels, proba, blocks)
     temperatures = np.array([fit_temperature(labels, _log(own)) for own in proba])
     # of the truth, (n_members, n_images), or (n_members, n_images, n_classes)
-    own = np.maximum(np.stack([_of_label(scaled, labels) for scaled in _scale(proba, temperatures)]), FLOOR)
+    own = np.maximum(np.stack([_of_label(scaled, labels) for scaled in _scale(proba, temperatures)]), PROBA_FLOOR)
     uniform = np.full(len(proba), 1 / len(proba))
     losses = np.zeros((len(SHRINKAGES), len(labels)))
     for block in np.unique(blocks) if len(np.unique(blocks)) > 1 else []:
@@ -151,7 +151,7 @@ def fit_shrunk(labels: np.ndarray, proba: np.ndarray, blocks: np.ndarray) -> Mix
         for row, share in enumerate(SHRINKAGES):
             weights = share * learned + (1 - share) * uniform
             mixed = np.tensordot(weights, own[:, mine], axes=1)
-            losses[row, mine] = -np.log(np.maximum(mixed, FLOOR)).reshape(len(mixed), -1).mean(axis=1)
+            losses[row, mine] = -np.log(np.maximum(mixed, PROBA_FLOOR)).reshape(len(mixed), -1).mean(axis=1)
     share = SHRINKAGES[_simplest_good(losses)]
     return Mixture(temperatures, share * fit_simplex_weights(own.reshape(len(own), -1)) + (1 - share) * uniform, share)
 
@@ -202,7 +202,7 @@ def _scale(proba: np.ndarray, temperatures: np.ndarray) -> np.ndarray:
 
 def _log(proba: np.ndarray) -> np.ndarray:
     """Return finite log-probabilities."""
-    return np.log(np.maximum(proba, FLOOR))
+    return np.log(np.maximum(proba, PROBA_FLOOR))
 
 
 def _of_label(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -114,12 +114,12 @@ def check_same(predictions: Predictions, first: Predictions) -> None:
     ValueError
         Naming what differs.
     """
-    check_classes(predictions, first.classes)
+    check_class_order(predictions, first.classes)
     if predictions.task != first.task:
         raise ValueError(f"tasks differ: {predictions.task!r} is not {first.task!r}")
 
 
-def check_classes(predictions: Predictions, classes: tuple[str, ...]) -> None:
+def check_class_order(predictions: Predictions, classes: tuple[str, ...]) -> None:
     """Refuse predictions whose classes are others, or in another order.
 
     Raises

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK = 4096  # images compared with the labelled ones at a time
+IMAGES_PER_BLOCK = 4096  # images compared with the labelled ones at a time
 N_NEIGHBORS = 3  # labelled images of one class, the nearest, whose mean similarity counts
 SHRINKAGE = 0.3  # share of the average variance in a covariance: most of its directions have no image
 ACCEPT_RATES = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())  # tried when classes are hidden in turn
@@ -65,10 +65,10 @@ def class_similarity(values: np.ndarray, exemplars: np.ndarray, codes: np.ndarra
     for code in np.unique(codes):
         own = exemplars[codes == code]
         n = min(N_NEIGHBORS, len(own))
-        for start in range(0, len(values), BLOCK):
-            cosine = values[start : start + BLOCK] @ own.T  # (n_block, n_own)
+        for start in range(0, len(values), IMAGES_PER_BLOCK):
+            cosine = values[start : start + IMAGES_PER_BLOCK] @ own.T  # (n_block, n_own)
             top = np.partition(cosine, len(own) - n, axis=1)[:, len(own) - n :].mean(axis=1)
-            nearest[start : start + BLOCK] = np.maximum(nearest[start : start + BLOCK], top)
+            nearest[start : start + IMAGES_PER_BLOCK] = np.maximum(nearest[start : start + IMAGES_PER_BLOCK], top)
     return nearest
 
 
@@ -99,9 +99,9 @@ def class_distance(values: np.ndarray, exemplars: np.ndarray, codes: np.ndarray)
     centre = exemplars.mean(axis=0)
     to_class, to_all = _Mahalanobis(exemplars - means[own], means), _Mahalanobis(exemplars - centre, centre[None])
     found = np.empty(len(values))
-    for start in range(0, len(values), BLOCK):
-        block = values[start : start + BLOCK].astype(np.float64)
-        found[start : start + BLOCK] = to_all(block)[:, 0] - to_class(block).min(axis=1)
+    for start in range(0, len(values), IMAGES_PER_BLOCK):
+        block = values[start : start + IMAGES_PER_BLOCK].astype(np.float64)
+        found[start : start + IMAGES_PER_BLOCK] = to_all(block)[:, 0] - to_class(block).min(axis=1)
     return found
 
 

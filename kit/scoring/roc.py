@@ -17,7 +17,7 @@ WITH_NAMES = 20  # curves that the legend names
 
 
 @dataclass(frozen=True)
-class Curve:
+class RocCurve:
     """Hold the ROC curve of one class against the rest.
 
     Parameters
@@ -47,7 +47,7 @@ class Curve:
         )
 
 
-def roc_curves(labels: np.ndarray, proba: np.ndarray, classes: tuple[str, ...]) -> list[Curve]:
+def roc_curves(labels: np.ndarray, proba: np.ndarray, classes: tuple[str, ...]) -> list[RocCurve]:
     """Return each class's ROC curve against the rest, in the order of the classes.
 
     Parameters
@@ -63,19 +63,19 @@ def roc_curves(labels: np.ndarray, proba: np.ndarray, classes: tuple[str, ...]) 
     return [_curve(name, is_own[:, code], proba[:, code]) for code, name in enumerate(classes)]
 
 
-def _curve(name: str, is_own: np.ndarray, scores: np.ndarray) -> Curve:
+def _curve(name: str, is_own: np.ndarray, scores: np.ndarray) -> RocCurve:
     """Return one class's curve, or why there is none."""
     from sklearn.metrics import auc, roc_curve
 
     if not is_own.any():
-        return Curve(name, None, None, None, f"no image is of class {name}")
+        return RocCurve(name, None, None, None, f"no image is of class {name}")
     if is_own.all():
-        return Curve(name, None, None, None, f"every image is of class {name}")
+        return RocCurve(name, None, None, None, f"every image is of class {name}")
     false_rates, true_rates, _ = roc_curve(is_own, scores)
-    return Curve(name, false_rates, true_rates, float(auc(false_rates, true_rates)))
+    return RocCurve(name, false_rates, true_rates, float(auc(false_rates, true_rates)))
 
 
-def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
+def draw_roc_curves(curves: Sequence[RocCurve], title: str, path: Path) -> None:
     """Draw the curves into one PNG, each with its area; say of which classes there is none."""
     drawn, missing = ([own for own in curves if (own.auc is not None) == wanted] for wanted in (True, False))
     is_named = len(drawn) <= WITH_NAMES
@@ -95,7 +95,7 @@ def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
     write_figure(path, figure)
 
 
-def confusions(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
+def count_confusions(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
     """Count, for every class by itself, what is there against what is said.
 
     Parameters

@@ -17,17 +17,17 @@ from kit.scoring.metrics import Metric, paired_difference
 from kit.scoring.metrics.decisions import Counts, macro_f1, micro_f1, weighted_f1
 
 LOG_ODDS = np.arange(-4.0, 4.01, 0.25)  # thresholds that are tried, .018 to .982; 0 is one half
-HALF = 16  # its place among them
+PLACE_OF_HALF = 16  # its place among them
 FEW_IMAGES = 20  # of a class, with which its own threshold and the shared one count alike
 MOST_IMAGES = 5000  # on which a metric that is no function of counts is computed over and over
 OF_COUNTS = {"macro_f1": macro_f1, "micro_f1": micro_f1, "weighted_f1": weighted_f1}  # by the metric's key
 N_SWEEPS = 3  # times that every class is gone through
 CERTAIN = 1e-6  # probability: the log-odds of a certain one stay finite
-ROUNDING = 1e-12
+ROUNDING_ERROR = 1e-12
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenThresholds:
     """Hold thresholds and what they gain.
 
     Parameters
@@ -43,7 +43,7 @@ class Chosen:
     gain_se: float | None
 
 
-def shift(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def shift_proba(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Return probabilities for which one half is the threshold: sigmoid(logit(proba) - logit(threshold)).
 
     Parameters
@@ -63,9 +63,9 @@ def shift(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     return np.where(thresholds == 0.5, proba, ours / (ours + theirs))
 
 
-def apply(proba: np.ndarray, thresholds: np.ndarray, hierarchy: Hierarchy | None = None) -> np.ndarray:
+def apply_thresholds(proba: np.ndarray, thresholds: np.ndarray, hierarchy: Hierarchy | None = None) -> np.ndarray:
     """Return shifted probabilities in which no child is above its parent, (n_images, n_classes)."""
-    shifted = shift(proba, thresholds)
+    shifted = shift_proba(proba, thresholds)
     return shifted if hierarchy is None else hierarchy.make_consistent(shifted)
 
 
@@ -76,7 +76,7 @@ def choose_thresholds(
     blocks: np.ndarray,
     hierarchy: Hierarchy | None = None,
     groups: np.ndarray | None = None,
-) -> Chosen:
+) -> ChosenThresholds:
     """Choose a threshold for each class on held-out images.
 
     Classes are gone through in turn, each threshold set to what serves the metric best with the others as they are,
@@ -101,16 +101,16 @@ def choose_thresholds(
 
     Returns
     -------
-    Chosen
+    ChosenThresholds
         The thresholds, and their gain. A class without images has the threshold that all share. With a single block
         nothing can be proved, and all are one half.
     """
     half = np.full(proba.shape[1], 0.5)
     if metric.needs == "proba" or len(np.unique(blocks)) < 2:
-        return Chosen(half, None, None)
+        return ChosenThresholds(half, None, None)
     gain, gain_se = _prove(metric, labels, proba, blocks, hierarchy, groups)
-    is_proved = gain > gain_se + ROUNDING
-    return Chosen(fit_thresholds(metric, labels, proba) if is_proved else half, gain, gain_se)
+    is_proved = gain > gain_se + ROUNDING_ERROR
+    return ChosenThresholds(fit_thresholds(metric, labels, proba) if is_proved else half, gain, gain_se)
 
 
 def nest_thresholds(
@@ -146,7 +146,7 @@ def _prove(
     shifted = np.empty(proba.shape)
     for block in np.unique(blocks):
         rest, mine = blocks != block, blocks == block
-        shifted[mine] = apply(proba[mine], fit_thresholds(metric, labels[rest], proba[rest]), hierarchy)
+        shifted[mine] = apply_thresholds(proba[mine], fit_thresholds(metric, labels[rest], proba[rest]), hierarchy)
     return paired_difference(metric, labels, shifted, proba, groups)
 
 
@@ -155,7 +155,7 @@ def fit_thresholds(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> np.
     places = np.clip(np.asarray(proba, dtype=np.float64), CERTAIN, 1 - CERTAIN)
     score = _scorer(metric, labels, np.log(places / (1 - places)))
     n_classes, n_images = proba.shape[1], labels.sum(axis=0)
-    shared = _best([score(np.full(n_classes, place)) for place in range(len(LOG_ODDS))], HALF)
+    shared = _best([score(np.full(n_classes, place)) for place in range(len(LOG_ODDS))], PLACE_OF_HALF)
     own = np.full(n_classes, shared)
     for _ in range(N_SWEEPS):
         before = own.copy()
@@ -204,7 +204,7 @@ def _count(log_odds: np.ndarray, is_own: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _best(scores: list[float], preferred: int) -> int:
     """Return the middle of the run of best scores that is nearest the preferred place, or that place if it is one."""
-    best = np.flatnonzero(np.asarray(scores) >= np.max(scores) - ROUNDING)
+    best = np.flatnonzero(np.asarray(scores) >= np.max(scores) - ROUNDING_ERROR)
     if preferred in best:
         return preferred
     runs = np.split(best, np.flatnonzero(np.diff(best) > 1) + 1)

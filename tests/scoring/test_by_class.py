@@ -8,7 +8,7 @@ from sklearn import metrics as library
 from support.draws import draw_several, draw_single
 
 from kit.scoring.metrics import decide, per_class
-from kit.scoring.metrics.decisions import count_classes
+from kit.scoring.metrics.decisions import count_decisions
 
 
 @pytest.mark.parametrize("is_multilabel", [False, True])
@@ -26,7 +26,7 @@ def test_the_errors_of_every_class_agree_with_a_bootstrap(is_multilabel):
     said, drawn = decide(proba, is_multilabel), []
     for _ in range(600):
         taken = (3 * draws.integers(0, 200, 200)[:, None] + np.arange(3)).ravel()
-        counts = count_classes(labels[taken], said[taken], 3)
+        counts = count_decisions(labels[taken], said[taken], 3)
         drawn.append((counts.precision, counts.recall, counts.f1))
     spread = np.std(drawn, axis=0).T
     found = [(row.precision_se, row.recall_se, row.f1_se) for row in rows]

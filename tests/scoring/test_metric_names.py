@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kit.core.errors import InputError
-from kit.scoring.metrics import METRICS, check_name, find_metric
-from kit.scoring.metrics.names import check_classes
+from kit.scoring.metrics import METRICS, check_metric_name, find_metric
+from kit.scoring.metrics.names import check_metric_classes
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from kit.scoring.metrics.names import check_classes
 )
 def test_a_metric_that_does_not_suit_is_refused_with_those_that_do(name, task, said):
     with pytest.raises(ValueError, match=said):
-        check_name(name, task)
+        check_metric_name(name, task)
 
 
 @pytest.mark.parametrize(
     ("name", "task"), [("map@5", "multilabel"), ("top_3", "multiclass"), ("own.cost", "multilabel")]
 )
 def test_metrics_that_suit_are_taken(name, task):
-    check_name(name, task)
+    check_metric_name(name, task)
 
 
 def test_a_competition_whose_metric_is_of_another_task_is_refused(colours):
@@ -41,18 +41,18 @@ def test_a_competition_whose_metric_is_of_another_task_is_refused(colours):
 
 
 def test_top_k_of_as_few_classes_is_refused():
-    check_classes(find_metric("top_2"), ("a", "b", "c"))
+    check_metric_classes(find_metric("top_2"), ("a", "b", "c"))
     with pytest.raises(InputError, match="'top_3' of 3 classes is always 1"):
-        check_classes(find_metric("top_3"), ("a", "b", "c"))
+        check_metric_classes(find_metric("top_3"), ("a", "b", "c"))
 
 
 def test_kappa_refuses_numbers_that_are_not_in_their_order():
-    check_classes(METRICS["quadratic_kappa"], ("02", "10"))
+    check_metric_classes(METRICS["quadratic_kappa"], ("02", "10"))
     with pytest.raises(InputError, match="as text '10' is not in its place; write the numbers with as many digits"):
-        check_classes(METRICS["quadratic_kappa"], ("1", "10", "2"))
+        check_metric_classes(METRICS["quadratic_kappa"], ("1", "10", "2"))
 
 
 def test_kappa_refuses_names_that_say_nothing_of_their_order():
-    check_classes(METRICS["quadratic_kappa"], ("0 none", "1 mild", "2 severe"))
+    check_metric_classes(METRICS["quadratic_kappa"], ("0 none", "1 mild", "2 severe"))
     with pytest.raises(InputError, match=r"nothing says where 'mild' stands; .* merge = .* under \[data\]"):
-        check_classes(METRICS["quadratic_kappa"], ("mild", "none", "severe"))
+        check_metric_classes(METRICS["quadratic_kappa"], ("mild", "none", "severe"))

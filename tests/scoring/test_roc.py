@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import multilabel_confusion_matrix, roc_auc_score
 from support.draws import draw_unsure
 
-from kit.scoring.roc import confusions, describe_confusions, draw_curves, roc_curves
+from kit.scoring.roc import count_confusions, describe_confusions, draw_roc_curves, roc_curves
 
 
 def test_areas_are_scikit_learns():
@@ -32,15 +32,15 @@ def test_a_class_without_images_has_no_curve_and_says_so(tmp_path):
     curves = roc_curves(labels, proba, ("a", "b", "c"))
     assert [own.cause for own in curves] == ["", "no image is of class b", "every image is of class c"]
     assert curves[1].auc is None and curves[1].as_dict()["true_rates"] is None
-    draw_curves(curves, "a $run", tmp_path / "roc.png")
+    draw_roc_curves(curves, "a $run", tmp_path / "roc.png")
     assert (tmp_path / "roc.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_confusions_are_scikit_learns():
     labels, proba, _ = draw_unsure()
-    assert (confusions(labels, proba) == multilabel_confusion_matrix(labels, proba >= 0.5)).all()
+    assert (count_confusions(labels, proba) == multilabel_confusion_matrix(labels, proba >= 0.5)).all()
     codes = np.random.default_rng(0).integers(0, 3, len(proba))
-    assert (confusions(codes, proba) == multilabel_confusion_matrix(codes, proba.argmax(axis=1))).all()
+    assert (count_confusions(codes, proba) == multilabel_confusion_matrix(codes, proba.argmax(axis=1))).all()
 
 
 def test_confusions_are_named_for_json():

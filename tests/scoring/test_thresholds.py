@@ -8,31 +8,31 @@ from support.draws import draw_unsure
 
 from kit.scoring.hierarchy import Hierarchy
 from kit.scoring.metrics import METRICS, find_metric
-from kit.scoring.thresholds import apply, choose_thresholds, fit_thresholds, nest_thresholds, shift
+from kit.scoring.thresholds import apply_thresholds, choose_thresholds, fit_thresholds, nest_thresholds, shift_proba
 
 MACRO_F1 = find_metric("macro_f1")
 
 
 def test_a_threshold_of_one_half_changes_nothing():
     _, proba, _ = draw_unsure()
-    assert (shift(proba, np.full(3, 0.5)) == proba).all()
+    assert (shift_proba(proba, np.full(3, 0.5)) == proba).all()
 
 
 def test_what_is_at_its_threshold_comes_out_at_one_half_and_the_order_stays():
     thresholds = np.array([0.1, 0.4, 0.9])
-    assert shift(thresholds[None], thresholds) == pytest.approx(np.full((1, 3), 0.5))
+    assert shift_proba(thresholds[None], thresholds) == pytest.approx(np.full((1, 3), 0.5))
     _, proba, _ = draw_unsure()
-    assert (np.argsort(shift(proba, thresholds), axis=0) == np.argsort(proba, axis=0)).all()
+    assert (np.argsort(shift_proba(proba, thresholds), axis=0) == np.argsort(proba, axis=0)).all()
 
 
 def test_certain_probabilities_stay_certain():
-    assert shift(np.array([[0.0, 1.0]]), np.array([0.9, 0.1])).tolist() == [[0.0, 1.0]]
+    assert shift_proba(np.array([[0.0, 1.0]]), np.array([0.9, 0.1])).tolist() == [[0.0, 1.0]]
 
 
 def test_a_child_is_never_decided_for_without_its_parent():
     _, proba, _ = draw_unsure()
     hierarchy = Hierarchy(np.array([2, 2, -1]))
-    decided = apply(hierarchy.make_consistent(proba), np.array([0.05, 0.1, 0.9]), hierarchy) >= 0.5
+    decided = apply_thresholds(hierarchy.make_consistent(proba), np.array([0.05, 0.1, 0.9]), hierarchy) >= 0.5
     assert decided[:, :2].any() and not (decided[:, :2] & ~decided[:, 2:]).any()
 
 
@@ -41,7 +41,9 @@ def test_thresholds_raise_macro_f1_of_calibrated_probabilities_on_images_that_di
     other_labels, other, _ = draw_unsure(seed=1)
     chosen = choose_thresholds(MACRO_F1, labels, proba, folds)
     assert chosen.gain > chosen.gain_se > 0 and (chosen.thresholds[:2] < 0.5).all()
-    assert MACRO_F1.score(other_labels, shift(other, chosen.thresholds)) > MACRO_F1.score(other_labels, other) + 0.02
+    assert (
+        MACRO_F1.score(other_labels, shift_proba(other, chosen.thresholds)) > MACRO_F1.score(other_labels, other) + 0.02
+    )
 
 
 def test_where_probabilities_say_nothing_of_the_labels_one_half_is_kept():
@@ -63,7 +65,7 @@ def test_thresholds_are_no_worse_on_their_own_images_for_any_metric_of_decisions
     labels, proba, _ = draw_unsure(200)
     chosen = find_metric(metric)
     own = fit_thresholds(chosen, labels, proba)
-    assert chosen.score(labels, shift(proba, own)) >= chosen.score(labels, proba) - 0.01
+    assert chosen.score(labels, shift_proba(proba, own)) >= chosen.score(labels, proba) - 0.01
 
 
 def test_counted_metrics_choose_as_any_other_function_does():
@@ -85,7 +87,7 @@ def test_a_rare_class_stays_near_the_threshold_that_all_share():
     rare[np.flatnonzero(rare[:, 0])[2:], 0] = 0  # two images are left
     none = rare.copy()
     none[:, 0] = 0
-    few, shared = (shift(np.array([[0.5]]), fit_thresholds(MACRO_F1, own, proba)[:1]) for own in (rare, none))
+    few, shared = (shift_proba(np.array([[0.5]]), fit_thresholds(MACRO_F1, own, proba)[:1]) for own in (rare, none))
     assert few == pytest.approx(shared, abs=0.1)
 
 

@@ -30,7 +30,7 @@ from kit.runs.store import Result, fold_folder
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
 from kit.scoring.metrics import METRICS
-from kit.scoring.metrics.own import OWN_NAME, locate_own
+from kit.scoring.metrics.custom import CUSTOM_NAME, locate_custom
 
 CARRIED_WEIGHTS = "open_clip_model.safetensors"
 TOKENIZER = ("tokenizer", "vocab", "merges", "special_tokens", "config", "spiece", "sentencepiece")
@@ -72,8 +72,8 @@ class Contents:
     def add_metric(self) -> None:
         """Copy a user's own metric, for it says which form of a submission is wanted."""
         competition = self.prepared.competition
-        if competition.metric.name not in METRICS and OWN_NAME.fullmatch(competition.metric.name):
-            home, file = locate_own(competition.metric.name, (competition.folder, competition.workspace.root))
+        if competition.metric.name not in METRICS and CUSTOM_NAME.fullmatch(competition.metric.name):
+            home, file = locate_custom(competition.metric.name, (competition.folder, competition.workspace.root))
             _copy(home / file, self.folder / file)
 
     @property

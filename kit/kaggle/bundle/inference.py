@@ -33,7 +33,7 @@ from kit.kaggle.bundle.member_predictions import NOBODY, MemberPredictions, hier
 from kit.kaggle.bundle.out_of_distribution import Rejecter
 from kit.kaggle.submission import add_broken, check_submission, fill_sample, read_sample
 from kit.scoring.predictions import Predictions
-from kit.scoring.thresholds import apply
+from kit.scoring.thresholds import apply_thresholds
 
 IMAGES_PER_CHUNK = 4096  # images predicted at a time
 DATA_DEPTH = 3  # folders below the input in which the competition's files are looked for
@@ -173,7 +173,7 @@ def _decide(bundle: Bundle, competition: Competition, said: Predictions, rejecte
         return rejecter.reject(said, competition.decision.none_of_these)
     if bundle.decision.thresholds is None:
         return said
-    return replace(said, proba=apply(said.proba, np.array(bundle.decision.thresholds), hierarchy_of(bundle)))
+    return replace(said, proba=apply_thresholds(said.proba, np.array(bundle.decision.thresholds), hierarchy_of(bundle)))
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.scoring.mixing import FLOOR, apply_temperature, fit_temperature
+from kit.scoring.mixing import PROBA_FLOOR, apply_temperature, fit_temperature
 
 N_BINS = 15  # as in Guo et al. 2017
 
@@ -63,7 +63,7 @@ def calibrate_nested(labels: np.ndarray, proba: np.ndarray, folds: np.ndarray) -
     """
     if len(np.unique(folds)) < 2:
         return None
-    logs = np.log(np.maximum(proba.astype(np.float64), FLOOR))
+    logs = np.log(np.maximum(proba.astype(np.float64), PROBA_FLOOR))
     calibrated = np.empty_like(logs)
     for fold in np.unique(folds):
         mine = folds == fold

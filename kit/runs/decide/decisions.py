@@ -22,7 +22,7 @@ from kit.runs.decide.rule import Rejection, name_rejected, reject_test_images
 from kit.runs.store import Result, Thresholds, oof_rows
 from kit.runs.store.thresholds import decide_oof, decide_test
 from kit.scoring.predictions import Predictions
-from kit.scoring.roc import Curve, confusions, describe_confusions, draw_curves, roc_curves
+from kit.scoring.roc import RocCurve, count_confusions, describe_confusions, draw_roc_curves, roc_curves
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Decisions:
     classes: tuple[str, ...]
     thresholds: Thresholds | None
     rejection: Rejection | None
-    curves: list[Curve]
+    curves: list[RocCurve]
     counts: np.ndarray
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def describe_decisions(prepared: Prepared, result: Result) -> Decisions:
         thresholds=thresholds,
         rejection=reject_test_images(prepared, result) if rejects else None,
         curves=roc_curves(labels, proba, prepared.classes),
-        counts=confusions(labels, decide_oof(prepared, proba, thresholds)),
+        counts=count_confusions(labels, decide_oof(prepared, proba, thresholds)),
     )
 
 
@@ -119,7 +119,7 @@ def write_decisions(decisions: Decisions, result: Result) -> Path:
     """Write decisions.json and roc.png beside a run's predictions; return the picture's path."""
     write_json(result.folder / "decisions.json", decisions.as_dict())
     path = result.folder / "roc.png"
-    draw_curves(decisions.curves, f"{decisions.run}: each class against the rest, out of fold", path)
+    draw_roc_curves(decisions.curves, f"{decisions.run}: each class against the rest, out of fold", path)
     return path
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kit.core.shapes import Labels, Mask, Proba, Weights
-from kit.scoring.predictions import Predictions, check_classes
+from kit.scoring.predictions import Predictions, check_class_order
 
 TINY = 1e-12
 
@@ -88,7 +88,7 @@ def _in_one_order(teachers: Sequence[Predictions]) -> list[Proba]:
     """Return every teacher's probabilities in the order of the first one's rows."""
     first = teachers[0]
     for teacher in teachers[1:]:
-        check_classes(teacher, first.classes)
+        check_class_order(teacher, first.classes)
     return [each.proba if np.array_equal(each.ids, first.ids) else each.at(first.ids).proba for each in teachers]
 
 

@@ -16,7 +16,7 @@ from kit.data.folds import assign_folds
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Thresholds
 from kit.scoring.predictions import Predictions
-from kit.scoring.thresholds import Chosen, apply, choose_thresholds, nest_thresholds
+from kit.scoring.thresholds import ChosenThresholds, apply_thresholds, choose_thresholds, nest_thresholds
 
 N_HOLD_OUT_BLOCKS = 5  # blocks in which a single published hold-out is cross-fitted
 
@@ -113,7 +113,7 @@ def thresholds_of(prepared: Prepared, labels: Labels, proba: Proba) -> Threshold
         arguments = (prepared.competition.metric, labels, proba, blocks, prepared.hierarchy, prepared.scored_groups)
         chosen, nested = choose_thresholds(*arguments), nest_thresholds(*arguments)
     else:
-        chosen, nested = Chosen(fixed, None, None), dict.fromkeys(np.unique(blocks).tolist(), fixed)
+        chosen, nested = ChosenThresholds(fixed, None, None), dict.fromkeys(np.unique(blocks).tolist(), fixed)
     return Thresholds(
         values=chosen.thresholds.round(6).tolist(),
         gain=chosen.gain,
@@ -132,7 +132,9 @@ def decide_oof(prepared: Prepared, proba: Proba, thresholds: Thresholds | None) 
     shifted, blocks = np.empty(proba.shape), scored_blocks(prepared)
     for block in np.unique(blocks):
         is_here = blocks == block
-        shifted[is_here] = apply(proba[is_here], np.array(thresholds.per_fold[str(block)]), prepared.hierarchy)
+        shifted[is_here] = apply_thresholds(
+            proba[is_here], np.array(thresholds.per_fold[str(block)]), prepared.hierarchy
+        )
     return shifted
 
 
@@ -140,7 +142,7 @@ def decide_test(prepared: Prepared, predictions: Predictions, thresholds: Thresh
     """Return predictions of new images for which one half is the threshold that all oof rows chose."""
     if thresholds is None:
         return predictions
-    proba = apply(predictions.proba, np.array(thresholds.values), prepared.hierarchy)
+    proba = apply_thresholds(predictions.proba, np.array(thresholds.values), prepared.hierarchy)
     return dataclasses.replace(predictions, proba=proba)
 
 

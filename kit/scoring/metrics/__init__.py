@@ -11,7 +11,7 @@ Arrays in, numbers out; the one file read is that of a user's own metric. Labels
 from kit.scoring.metrics.by_class import ClassScore, per_class
 from kit.scoring.metrics.decisions import hits
 from kit.scoring.metrics.metric import Metric, decide
-from kit.scoring.metrics.names import METRICS, check_classes, check_name, find_metric
+from kit.scoring.metrics.names import METRICS, check_metric_classes, check_metric_name, find_metric
 from kit.scoring.metrics.probabilities import negative_log_proba
 from kit.scoring.metrics.uncertainty import N_BOOTSTRAP, Z_95, distinguishable, paired_difference, score_with_error
 
@@ -21,8 +21,8 @@ __all__ = [
     "Z_95",
     "ClassScore",
     "Metric",
-    "check_classes",
-    "check_name",
+    "check_metric_classes",
+    "check_metric_name",
     "decide",
     "distinguishable",
     "find_metric",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.scoring.metrics.decisions import count_classes
+from kit.scoring.metrics.decisions import count_decisions
 from kit.scoring.metrics.metric import decide
 from kit.scoring.metrics.uncertainty import error_of_ratio
 
@@ -59,7 +59,7 @@ def per_class(
         (n_images,) whole numbers, equal for images that are not independent; every image for itself by default.
     """
     said = decide(np.asarray(proba), labels.ndim == 2)
-    counts = count_classes(labels, said, len(classes))
+    counts = count_decisions(labels, said, len(classes))
     errors = zip(*(_errors(labels, said, code, groups) for code in range(len(classes))), strict=True)
     of_precision, of_recall, of_f1 = errors
     columns = (counts.precision, of_precision, counts.recall, of_recall, counts.f1, of_f1)

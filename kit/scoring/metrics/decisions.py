@@ -36,7 +36,7 @@ class Counts(NamedTuple):
         return _ratio(self.right, self.said)
 
 
-def count_classes(labels: np.ndarray, said: np.ndarray, n_classes: int | None = None) -> Counts:
+def count_decisions(labels: np.ndarray, said: np.ndarray, n_classes: int | None = None) -> Counts:
     """Count what is right, labelled and said, per class."""
     if labels.ndim == 2:
         return Counts((labels & said).sum(axis=0), labels.sum(axis=0), said.sum(axis=0))
@@ -90,7 +90,7 @@ def balanced_accuracy(counts: Counts) -> float:
 
 def of_counts(metric: Callable[[Counts], float]) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return a metric of counts as one of labels and decisions."""
-    return lambda labels, said: metric(count_classes(labels, said))
+    return lambda labels, said: metric(count_decisions(labels, said))
 
 
 def share_counts(
@@ -100,7 +100,7 @@ def share_counts(
 
     def share(labels: np.ndarray, said: np.ndarray) -> Callable[[np.ndarray], float]:
         if labels.ndim == 1:
-            return lambda rows: metric(count_classes(labels[rows], said[rows]))
+            return lambda rows: metric(count_decisions(labels[rows], said[rows]))
         pairs = np.hstack([labels & said, labels, said]).astype(np.float32)  # whole numbers, exact to 2**24
 
         def score(rows: np.ndarray) -> float:
@@ -114,7 +114,7 @@ def share_counts(
 
 def mcc(labels: np.ndarray, said: np.ndarray) -> float:
     """Return Matthews' correlation of labels and decisions, -1..1 (Gorodkin 2004); 0 where either is constant."""
-    right, labeled, decided = (count.astype(np.float64) for count in count_classes(labels, said))
+    right, labeled, decided = (count.astype(np.float64) for count in count_decisions(labels, said))
     n_images = float(len(labels))
     spread = (n_images**2 - decided @ decided) * (n_images**2 - labeled @ labeled)
     return float((right.sum() * n_images - labeled @ decided) / np.sqrt(spread)) if spread > 0 else 0.0

@@ -13,7 +13,7 @@ from kit.core.names import MULTICLASS, MULTILABEL
 
 THRESHOLD = 0.5  # probability from which a class is said to be there, where an image may have several
 
-Rows = Callable[[np.ndarray], float]  # the metric of a resample, given as positions with repeats
+ResampledMetric = Callable[[np.ndarray], float]  # the metric of a resample, given as positions with repeats
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Metric:
     per_image
         ``per_image(labels, said) -> (n_images,)`` where the metric is the mean of it, else None.
     share
-        ``share(labels, said) -> Rows`` computes what all resamples have in common once; None where nothing is gained.
+        ``share(labels, said)`` computes once what all resamples have in common; None where nothing is gained.
     greater_is_better
         False for losses.
     needs
@@ -48,7 +48,7 @@ class Metric:
     name: str
     of: Callable[[np.ndarray, np.ndarray], float]
     per_image: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-    share: Callable[[np.ndarray, np.ndarray], Rows] | None = None
+    share: Callable[[np.ndarray, np.ndarray], ResampledMetric] | None = None
     greater_is_better: bool = True
     needs: Literal["labels", "proba"] = "proba"
     tasks: tuple[str, ...] = (MULTICLASS, MULTILABEL)

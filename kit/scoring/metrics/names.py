@@ -13,13 +13,13 @@ import numpy as np
 from kit.core.errors import InputError, nearest
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.scoring.metrics import decisions, probabilities
+from kit.scoring.metrics.custom import CUSTOM_NAME, read_custom
 from kit.scoring.metrics.metric import Metric
-from kit.scoring.metrics.own import OWN_NAME, read_own
 
 ONE, SEVERAL = (MULTICLASS,), (MULTILABEL,)
 LARGEST_K = 1000
 AT_K = re.compile(r"(map@|top_)(\d+)")
-NUMBER = re.compile(r"\d+")
+LEADING_NUMBER = re.compile(r"\d+")
 EXAMPLES = {"map@5": (MULTICLASS, MULTILABEL), "top_3": ONE}  # of the names with a number, for hints
 
 
@@ -77,12 +77,12 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
         return METRICS[name]
     if found := AT_K.fullmatch(name):
         return _at_k(found[1], int(found[2]))
-    if OWN_NAME.fullmatch(name):
-        return read_own(name, folders)
+    if CUSTOM_NAME.fullmatch(name):
+        return read_custom(name, folders)
     raise InputError(f"{name!r} is not a metric; {nearest(name, {*METRICS, *EXAMPLES})}")
 
 
-def check_name(name: str, task: str) -> None:
+def check_metric_name(name: str, task: str) -> None:
     """Refuse a metric that does not exist or is not of this task; a user's own is opened later, by who computes it.
 
     Raises
@@ -90,7 +90,7 @@ def check_name(name: str, task: str) -> None:
     ValueError
         Saying which name is nearest, or which metrics the task has.
     """
-    if name not in METRICS and OWN_NAME.fullmatch(name):
+    if name not in METRICS and CUSTOM_NAME.fullmatch(name):
         return
     suited = [own for own, metric in METRICS.items() if task in metric.tasks]
     suited += [own for own, tasks in EXAMPLES.items() if task in tasks]
@@ -104,7 +104,7 @@ def check_name(name: str, task: str) -> None:
         raise ValueError(f"metric: {name!r} is no metric of task = {task!r}, which has {', '.join(sorted(suited))}")
 
 
-def check_classes(metric: Metric, classes: tuple[str, ...]) -> None:
+def check_metric_classes(metric: Metric, classes: tuple[str, ...]) -> None:
     """Refuse a metric that says nothing of these classes, or takes them to be in an order that they are not in.
 
     Raises
@@ -121,7 +121,7 @@ def check_classes(metric: Metric, classes: tuple[str, ...]) -> None:
 
 def _check_order(classes: tuple[str, ...]) -> None:
     """Refuse classes that do not begin with numbers which ascend as the text does: sorted, they are in no order."""
-    grades = [NUMBER.match(name) for name in classes]
+    grades = [LEADING_NUMBER.match(name) for name in classes]
     if None in grades:
         name = classes[grades.index(None)]
         raise InputError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from kit.core.errors import InputError
 from kit.core.terminal import track
-from kit.scoring.metrics.metric import Metric, Rows
+from kit.scoring.metrics.metric import Metric, ResampledMetric
 from kit.scoring.metrics.names import find_metric
 
 N_BOOTSTRAP = 400
@@ -183,7 +183,7 @@ def _score_rows(
     return np.subtract(*scores.T) if len(probas) == 2 else scores[:, 0]
 
 
-def _scorer(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> Rows:
+def _scorer(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> ResampledMetric:
     """Return the metric of resamples; what is decided is decided once."""
     said = metric.read(labels, proba)
     if metric.share:

@@ -13,7 +13,7 @@ from kit.report.page.parts import Chart, Fold, Heatmap, Matrices, Measured, Part
 from kit.runs.fit.fold import TRAINING
 from kit.runs.store import Result, fold_folder
 from kit.scoring.metrics import decide, per_class
-from kit.scoring.roc import Curve, confusions, roc_curves
+from kit.scoring.roc import RocCurve, count_confusions, roc_curves
 
 MOST_CURVES = 12  # of a ROC plot
 MOST_POINTS = 80  # of a curve: more are not seen
@@ -52,7 +52,7 @@ def _confusions(evidence: Evidence, result: Result, proba: np.ndarray) -> Chart:
     labels, classes = evidence.labels, evidence.prepared.classes
     key = f"confusion-{result.name}"
     if labels.ndim == 2:
-        values = confusions(labels, proba)
+        values = count_confusions(labels, proba)
         return Matrices(key, f"{result.name}: one confusion matrix per class", names=classes, values=values)
     said = decide(proba, is_multilabel=False)
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -71,7 +71,7 @@ def _confusions(evidence: Evidence, result: Result, proba: np.ndarray) -> Chart:
     )
 
 
-def _classes(evidence: Evidence, proba: np.ndarray, curves: Sequence[Curve]) -> Table:
+def _classes(evidence: Evidence, proba: np.ndarray, curves: Sequence[RocCurve]) -> Table:
     prepared = evidence.prepared
     scores = per_class(evidence.labels, proba, prepared.classes, prepared.scored_groups)
     rows = [
@@ -116,7 +116,7 @@ def _reliability(evidence: Evidence, result: Result, proba: np.ndarray) -> Plot:
     )
 
 
-def _roc(result: Result, curves: Sequence[Curve]) -> Iterator[Part]:
+def _roc(result: Result, curves: Sequence[RocCurve]) -> Iterator[Part]:
     """Give the ROC curves, one class against the rest: of many classes those with the least area."""
     drawn = sorted((own for own in curves if own.auc is not None), key=lambda own: own.auc)[:MOST_CURVES]
     if drawn:

@@ -23,11 +23,11 @@ import numpy as np
 from kit.core.errors import InputError, nearest
 from kit.scoring.metrics.metric import Metric
 
-OWN_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+CUSTOM_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 NEEDS = ("proba", "labels")
 
 
-def read_own(name: str, folders: Sequence[Path]) -> Metric:
+def read_custom(name: str, folders: Sequence[Path]) -> Metric:
     """Return a user's own metric.
 
     Parameters
@@ -42,7 +42,7 @@ def read_own(name: str, folders: Sequence[Path]) -> Metric:
     InputError
         When the file is not there or cannot be run, it has no such function, or an attribute of it is not understood.
     """
-    folder, relative = locate_own(name, folders)
+    folder, relative = locate_custom(name, folders)
     path, function = folder / relative, name.rpartition(".")[2]
     try:
         text = path.read_bytes()
@@ -51,7 +51,7 @@ def read_own(name: str, folders: Sequence[Path]) -> Metric:
     return _load(name, path, function, text)
 
 
-def locate_own(name: str, folders: Sequence[Path]) -> tuple[Path, Path]:
+def locate_custom(name: str, folders: Sequence[Path]) -> tuple[Path, Path]:
     """Return the folder that holds a user's own metric, and its file relative to that.
 
     Raises
