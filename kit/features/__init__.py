@@ -1,5 +1,7 @@
-"""Transduction: unlabelled images help on cached features, with no gradient step.
+"""Features: pixels and words become vectors, once, in a cache that all models share.
 
-`neighbours` finds and keeps the nearest images and lets opinions diffuse along them; `transclip` fits a mixture of
-Gaussians with labelled anchors. `kit.models.heads.head` decides, for each fold, how much of either is taken.
+`weights` finds and checks what an encoder is made of; `encoders` loads open_clip and timm networks with their
+preprocessing; `prompts` turns words per class into zero-shot weights; `cache` encodes the pool; `device` chooses device
+and precision. Two rooms use unlabelled images on cached features, without a gradient step: `neighbours` spreads
+predictions to the nearest images, `transclip` fits a mixture of Gaussians; `kit.models.heads.head` decides how much.
 """

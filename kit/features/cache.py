@@ -18,6 +18,7 @@ from kit.core.arrays import fill_array, read_array
 from kit.core.deadline import check_deadline
 from kit.core.errors import InputError, some
 from kit.core.files import key_of, read_object, write_atomic, write_json
+from kit.core.shapes import Ids, Pixels, Rows, Vectors
 from kit.core.terminal import Progress, stage, track, warn
 from kit.data.images import Images, Pool
 from kit.data.store import BLOCK, Geometry, decode_block, read_rows, read_store
@@ -39,16 +40,14 @@ class Features:
 
     Parameters
     ----------
-    ids
-        (n_images,) ids.
     values
-        (n_images, n_dims) float32, rows of unit length.
+        Float32, rows of unit length.
     key
         The key of encoder, weights, preprocessing and precision.
     """
 
-    ids: np.ndarray
-    values: np.ndarray
+    ids: Ids
+    values: Vectors
     key: str
 
 
@@ -57,12 +56,8 @@ def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | N
 
     Parameters
     ----------
-    images
-        The selection.
-    encoder
-        As competition.toml writes it, or ``"given"`` for the organisers' embeddings.
-    encoder_args
-        Constructor arguments of the network.
+    encoder, encoder_args
+        As competition.toml writes them; ``"given"`` for the embeddings that the organisers gave.
 
     Raises
     ------
@@ -87,66 +82,50 @@ def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None =
     return any(_locate(pool, spec, precision)[0].exists() for precision in precisions)
 
 
-def adopt_features(pool: Pool, other: Pool, rows: np.ndarray, encoder: str, encoder_args: dict[str, Any]) -> None:
+def adopt_features(pool: Pool, other: Pool, rows: Rows, encoder: str, encoder_args: dict[str, Any]) -> None:
     """Take over features of the same images that another pool holds or encodes, instead of encoding them again.
 
     Parameters
     ----------
-    pool
-        The images.
     other
         The pool that holds them too.
     rows
-        (n_pool,) their positions there.
-    encoder, encoder_args
-        The encoder.
+        (n_pool,) positions of the pool's images in `other`.
     """
     values, _ = _read_cache(other, parse_encoder(encoder, encoder_args, pool.lookup))
     keep_features(pool, encoder, encoder_args, read_rows(values, rows))
 
 
-def keep_features(pool: Pool, encoder: str, encoder_args: dict[str, Any], values: np.ndarray) -> None:
-    """Keep features that were computed elsewhere as those of a pool.
-
-    Parameters
-    ----------
-    pool
-        The images; their files are not looked at.
-    encoder, encoder_args
-        The encoder.
-    values
-        (n_pool, n_dims) float16, rows of unit length.
-    """
+def keep_features(pool: Pool, encoder: str, encoder_args: dict[str, Any], values: Vectors) -> None:
+    """Keep (n_pool, n_dims) float16 features that were computed elsewhere as those of a pool; no image is read."""
     from kit.features.device import choose_precision, device_name
 
     spec = parse_encoder(encoder, encoder_args, pool.lookup)
     precision = choose_precision(spec, device_name())
     path, _ = _locate(pool, spec, precision)
-    write_json(
-        path.with_suffix(".json"),
-        {"encoder": spec.text, "precision": precision} | {"preprocessing": preprocessing_of(spec).key},
-    )
+    note = {"encoder": spec.text, "precision": precision, "preprocessing": preprocessing_of(spec).key}
+    write_json(path.with_suffix(".json"), note)
     with write_atomic(path) as file:
         np.save(file, values)
 
 
 def _locate(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Path, str]:
-    """Return the file of an encoder's features, there or not, and its key."""
+    """Return where an encoder's features lie, or will, and their key."""
     key = key_of(pool.key, spec.identity, precision)
     return pool.cache / "features" / f"{key}.npy", key
 
 
 class _NotFinite(Exception):
-    """Say which images an encoder gave no numbers for, at one precision."""
+    """Name the images whose features are not finite at one precision."""
 
 
-def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[np.ndarray, str]:
+def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[Vectors, str]:
     """Return the pool's features, memory-mapped, computing what is missing; float32 where half precision overflows."""
     from kit.features.device import choose_precision, device_name
 
     precision = choose_precision(spec, device_name())
     if precision != "float32":
-        with suppress(_NotFinite):  # which is noted, and said where it is found
+        with suppress(_NotFinite):  # `_give_up` has noted it and warned
             return _encode_pool(pool, spec, precision)
     try:
         return _encode_pool(pool, spec, "float32")
@@ -157,7 +136,7 @@ def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[np.ndarray, str]:
         ) from error
 
 
-def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndarray, str]:
+def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Vectors, str]:
     """Return the pool's features at one precision, and their key.
 
     Preprocessing is no part of the key: it follows from the library's version, the network, its arguments and its
@@ -175,7 +154,7 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[np.ndar
     write_json(path.with_suffix(".json"), note)
     with Progress("features", len(pool)) as progress:
 
-        def fill(rows: np.ndarray, start: int, stop: int) -> None:
+        def fill(rows: Vectors, start: int, stop: int) -> None:
             progress.resume_at(start)
             values = run(decode_block(pool.paths[start:stop], encoder.preprocessing.geometry))
             is_finite = np.isfinite(values).all(axis=1)
@@ -237,7 +216,7 @@ class ImageForward:
         blank = torch.zeros((1, 3, geometry.height, geometry.width), dtype=torch.uint8)
         self.n_dims = self._forward(blank).shape[1]
 
-    def __call__(self, pixels: torch.Tensor) -> np.ndarray:
+    def __call__(self, pixels: torch.Tensor) -> Vectors:
         """Return (n_images, n_dims) float32, of unit length or not finite, for (n_images, 3, h, w) uint8."""
         return np.concatenate([self._forward(part).numpy() for part in pixels.split(BATCH)])
 
@@ -270,25 +249,21 @@ def _given_features(images: Images) -> Features:
     return Features(images.ids, values / norms, key_of(GIVEN, images.pool.key))
 
 
-def image_features(images: Images, encoder: str | None, encoder_args: dict[str, Any], pixels: int) -> np.ndarray:
-    """Return an encoder's features, or without one pixels and colour histograms.
+def image_features(images: Images, encoder: str | None, encoder_args: dict[str, Any], pixels: int) -> Vectors:
+    """Return an encoder's features, or without an encoder pixels and colour histograms.
 
     All three colours are kept of grey images too: the columns must not depend on which images are asked for.
 
     Parameters
     ----------
-    images
-        The selection.
-    encoder, encoder_args
-        The encoder, or None.
     pixels
         Side of the squashed image whose pixels are used, in pixels.
 
     Returns
     -------
-    np.ndarray
-        (n_images, n_dims) float32; without an encoder 3 * pixels**2 pixels, 0..1, then eight bins of a histogram per
-        colour, which sum to 1.
+    Vectors
+        Float32; without an encoder 3 * pixels**2 pixels, 0..1, then eight bins of a histogram per colour, which sum
+        to 1.
     """
     if encoder is not None:
         return encode_images(images, encoder, encoder_args).values
@@ -304,8 +279,8 @@ def squashed(pixels: int) -> Geometry:
     return Geometry(pixels, pixels, "squash", "bilinear")
 
 
-def _describe(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels and histograms of one block, (n_images, n_dims) float32, of (n_images, 3, h, w) uint8."""
+def _describe(pixels: Pixels) -> Vectors:
+    """Return pixels and histograms of one block, float32, of (n_images, 3, h, w) pixels."""
     flat = pixels.reshape(len(pixels), 3, -1)
     bins = flat // (256 // HISTOGRAM_BINS)
     counts = [(bins == step).mean(axis=2, dtype=np.float32) for step in range(HISTOGRAM_BINS)]

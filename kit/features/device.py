@@ -41,12 +41,11 @@ def choose_precision(spec: EncoderSpec, device: str) -> str:
     faster on convolutional networks there; on GPUs half precision is always right for encoding. Small transformers
     of our own (local-dir) stay in float32.
     """
-    import torch
-
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    amx = device == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    return "bfloat16" if amx and spec.library == "open_clip" and spec.name.startswith("ViT-") else "float32"
+        return _half_on_gpu()
+    return (
+        "bfloat16" if _has_amx(device) and spec.library == "open_clip" and spec.name.startswith("ViT-") else "float32"
+    )
 
 
 def choose_training(network: nn.Module, size: int, device: str) -> str:
@@ -59,17 +58,15 @@ def choose_training(network: nn.Module, size: int, device: str) -> str:
     Parameters
     ----------
     network
-        The network; convolutional means more convolutions than linear layers.
+        Convolutional means more convolutions than linear layers.
     size
         Shortest side of its images in pixels.
-    device
-        From `device_name`.
     """
     import torch
 
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    if device != "cpu" or size < MIN_AUTOCAST_PIXELS or not getattr(torch.cpu, "_is_amx_tile_supported", bool)():
+        return _half_on_gpu()
+    if size < MIN_AUTOCAST_PIXELS or not _has_amx(device):
         return "float32"
     kinds = [type(module) for module in network.modules()]
     n_convolutions = sum(issubclass(kind, torch.nn.Conv2d) for kind in kinds)
@@ -83,4 +80,19 @@ def place_network(network: nn.Module, device: str, precision: str) -> nn.Module:
     """
     import torch
 
-    return network.to(device=device, dtype=getattr(torch, precision), memory_format=torch.channels_last).eval()
+    network = network.to(device=device, dtype=getattr(torch, precision))
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+def _half_on_gpu() -> str:
+    """Return the half precision that this machine's GPUs compute in."""
+    import torch
+
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def _has_amx(device: str) -> bool:
+    """Return whether the device is a CPU that multiplies matrices of bfloat16 fast; False where torch cannot tell."""
+    import torch
+
+    return device == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", bool)()

@@ -6,13 +6,16 @@ goes on at the next block. Which images a model may use is decided when a `Graph
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.core.arrays import fill_array, read_array
 from kit.core.deadline import check_deadline
 from kit.core.files import key_of
+from kit.core.shapes import Proba, Rows, Scores, Vectors, Weights
 from kit.core.terminal import Progress
 from kit.data.images import Images, Pool
 from kit.features.cache import encode_images
@@ -66,20 +69,15 @@ class Graph:
         shape = (len(images), int((self._position >= 0).sum()))
         return csr_array((weights.astype(np.float32), (rows, columns[usable])), shape=shape)
 
-    def diffuse(self, proba: np.ndarray, smooth: float) -> np.ndarray:
-        """Let what is said of each node flow to its neighbours: (1 - smooth) (I - smooth S)^-1 proba.
+    def diffuse(self, proba: Proba, smooth: float) -> Proba:
+        """Let the prediction of each node flow to its neighbours: (1 - smooth) (I - smooth S)^-1 proba.
 
         Parameters
         ----------
         proba
-            (n_nodes, n_classes) probabilities.
+            (n_nodes, n_classes).
         smooth
-            Share of its opinion that a node takes from its neighbours, 0 or more and below 1; 0 returns `proba`.
-
-        Returns
-        -------
-        np.ndarray
-            (n_nodes, n_classes) float32, rows summing to 1.
+            Share of its prediction that a node takes from its neighbours, 0 or more and below 1; 0 returns `proba`.
 
         References
         ----------
@@ -93,17 +91,17 @@ class Graph:
             flowed = smooth * (self.affinity @ flowed) + (1 - smooth) * source
         return flowed / flowed.sum(axis=1, keepdims=True)
 
-    def extend(self, images: Images, proba: np.ndarray, of_nodes: np.ndarray, smooth: float) -> np.ndarray:
-        """Return what is said of any images: a node's diffused opinion, else one step from its nearest nodes.
+    def extend(self, images: Images, proba: Proba, of_nodes: Proba, smooth: float) -> Proba:
+        """Return the predictions of any images: of a node the diffused one, else one step from its nearest nodes.
 
         Parameters
         ----------
         images
             Nodes and others.
         proba
-            (n_images, n_classes) what the model alone says of them.
+            (n_images, n_classes), predicted by the model alone.
         of_nodes
-            (n_nodes, n_classes) diffused opinions.
+            (n_nodes, n_classes), diffused.
         smooth
             As in `diffuse`.
         """
@@ -122,18 +120,18 @@ class Graph:
         return mixed
 
 
-def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool) -> np.ndarray:
+def read_neighbours(
+    pool: Pool, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool
+) -> NDArray[np.void]:
     """Return the nearest images of every image of the pool; searched the first time.
 
-    Left out are the image itself and, unless test images may be neighbours, for a labelled image the labelled ones of
-    its group: they share its fold, whose images are then no nodes, and would fill the places of those that are. Where
-    test images are nodes, so is the held-out fold: the images of a burst support each other there as they do in the
-    test set.
+    An image is no neighbour of itself. Unless test images may be neighbours, a labelled image also does without the
+    labelled ones of its group: they share its fold, whose images are then no nodes, and would fill the places of those
+    that are. Where test images are nodes, so is the held-out fold: the images of a burst support each other in it as
+    they do in the test set.
 
     Parameters
     ----------
-    pool
-        All images.
     encoder, encoder_args
         Whose features are compared.
     k
@@ -143,7 +141,7 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
 
     Returns
     -------
-    np.ndarray
+    NDArray
         (n_pool, k) of ``row`` (position in the pool) and ``cosine`` (-1..1), nearest first.
     """
     everything = pool.select(np.arange(len(pool)))
@@ -157,7 +155,7 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
     with Progress("neighbours", len(pool)) as progress:
         search = _search(features.values, allowed, twins, k)
 
-        def fill(rows: np.ndarray, start: int, stop: int) -> None:
+        def fill(rows: NDArray[np.void], start: int, stop: int) -> None:
             progress.resume_at(start)
             rows["row"], rows["cosine"] = search(start, stop)
             progress.advance(stop - start)
@@ -165,18 +163,18 @@ def read_neighbours(pool: Pool, encoder: str, encoder_args: dict[str, Any], k: i
         return fill_array(path, (len(pool), k), NEIGHBOUR, fill, BLOCK, check_deadline)
 
 
-def _labelled_twins(pool: Pool) -> np.ndarray:
+def _labelled_twins(pool: Pool) -> Rows:
     """Return the pairs of different labelled images that share a group, (n_pairs, 2) rows of the pool, in order."""
     labeled = np.flatnonzero(pool.splits == "labeled")
     order = labeled[np.argsort(pool.groups[labeled], kind="stable")]
     _, counts = np.unique(pool.groups[order], return_counts=True)
-    pairs = [np.stack(np.meshgrid(own, own, indexing="ij"), axis=-1).reshape(-1, 2)
-             for own in np.split(order, np.cumsum(counts)[:-1]) if len(own) > 1]  # fmt: skip
+    pairs = [np.stack(np.meshgrid(group, group, indexing="ij"), axis=-1).reshape(-1, 2)
+             for group in np.split(order, np.cumsum(counts)[:-1]) if len(group) > 1]  # fmt: skip
     together = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
     return together[np.argsort(together[:, 0], kind="stable")]
 
 
-def _search(values: np.ndarray, allowed: np.ndarray, barred: np.ndarray, k: int) -> Any:
+def _search(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Callable[[int, int], tuple[Rows, Scores]]:
     """Return a function that finds the neighbours of rows start..stop; a matrix product beats any index here."""
     import torch
 
@@ -187,21 +185,21 @@ def _search(values: np.ndarray, allowed: np.ndarray, barred: np.ndarray, k: int)
     place = np.full(len(values), -1)
     place[allowed] = np.arange(len(allowed))
 
-    def search(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(start: int, stop: int) -> tuple[Rows, Scores]:
         with torch.no_grad():
             cosine = everything[start:stop] @ among.T  # (n_block, n_allowed)
-            own = np.flatnonzero(place[start:stop] >= 0)
+            itself = np.flatnonzero(place[start:stop] >= 0)
             twins = barred[slice(*np.searchsorted(barred[:, 0], (start, stop)))]
-            rows = np.concatenate([own, twins[:, 0] - start])
-            cosine[rows, np.concatenate([place[start:stop][own], place[twins[:, 1]]])] = BARRED
+            rows = np.concatenate([itself, twins[:, 0] - start])
+            cosine[rows, np.concatenate([place[start:stop][itself], place[twins[:, 1]]])] = BARRED
             nearest: torch.return_types.topk = cosine.topk(k, dim=1)
         return allowed[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
 
     return search
 
 
-def _scale(matrix: csr_array, rows: np.ndarray, columns: np.ndarray) -> csr_array:
+def _scale(matrix: csr_array, rows: Weights, columns: Weights) -> csr_array:
     """Return a sparse matrix with its rows and columns multiplied."""
     from scipy.sparse import csr_array, diags_array
 
-    return csr_array(diags_array(rows) @ matrix @ diags_array(columns)).astype(np.float32)
+    return csr_array(diags_array(rows) @ matrix @ diags_array(columns), dtype=np.float32)

@@ -1,8 +1,8 @@
 """TransCLIP's transduction: a mixture of Gaussians over cached features, with labelled anchors and neighbours.
 
 Each class is a Gaussian with a variance per dimension that all classes share. In turn, every unlabelled image is
-assigned softly - by the Gaussians, by its neighbours' assignments and by what a model said of it - and the Gaussians
-are estimated from the assignments. Every block has a closed form; no gradient step. Nothing is read or written.
+assigned softly - by the Gaussians, by its neighbours' assignments and by a model's prediction - and the Gaussians are
+estimated from the assignments. Every block has a closed form; no gradient step. Nothing is read or written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from kit.core.shapes import Labels, Logits, Proba, Vectors, Weights
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -34,33 +36,33 @@ class GaussianMixture:
         (n_dims,), shared by all classes.
     """
 
-    means: np.ndarray
-    variance: np.ndarray
+    means: Vectors
+    variance: Weights
 
-    def log_density(self, features: np.ndarray) -> np.ndarray:
+    def log_density(self, features: Vectors) -> Logits:
         """Return log-densities up to a constant, sharpened for assignment, (n_images, n_classes)."""
         scaled = self.means / self.variance
         return SHARPNESS * (features @ scaled.T - 0.5 * (scaled * self.means).sum(axis=1))
 
-    def assign(self, features: np.ndarray, proba: np.ndarray, of_neighbours: np.ndarray) -> np.ndarray:
+    def assign(self, features: Vectors, proba: Proba, of_neighbours: Logits) -> Proba:
         """Return soft assignments, (n_images, n_classes): Gaussians, model and neighbours together."""
         from scipy.special import softmax
 
         return softmax(self.evidence(features, proba) + of_neighbours, axis=1)
 
-    def evidence(self, features: np.ndarray, proba: np.ndarray) -> np.ndarray:
-        """Return what the Gaussians and the model say together, log-probabilities up to a constant, float32."""
+    def evidence(self, features: Vectors, proba: Proba) -> Logits:
+        """Return the log-probabilities of the Gaussians and the model together, up to a constant, float32."""
         return (self.log_density(features) + TRUST * np.log(np.maximum(proba, FLOOR))).astype(np.float32)
 
 
 def fit_mixture(
-    features: np.ndarray,
-    labels: np.ndarray,
-    trust: np.ndarray,
-    proba: np.ndarray,
+    features: Vectors,
+    labels: Labels,
+    trust: Weights,
+    proba: Proba,
     near: csr_array,
     strength: float,
-) -> tuple[GaussianMixture, np.ndarray]:
+) -> tuple[GaussianMixture, Proba]:
     """Fit the mixture and assign the unlabelled images.
 
     Parameters
@@ -70,9 +72,9 @@ def fit_mixture(
     labels
         (n_nodes,) class codes of the anchors, -1 for the unlabelled images.
     trust
-        (n_nodes,) how far the label of an anchor is believed, 0..1; 1 for a real label.
+        (n_nodes,) weight of each anchor's label, 0..1; 1 for a real label.
     proba
-        (n_nodes, n_classes) what a model says.
+        (n_nodes, n_classes) predictions of a model.
     near
         (n_nodes, n_nodes) weights of each node's neighbours.
     strength
@@ -81,7 +83,7 @@ def fit_mixture(
     Returns
     -------
     GaussianMixture
-    np.ndarray
+    Proba
         (n_nodes, n_classes) assignments; an anchor's is its label.
 
     References
@@ -95,8 +97,8 @@ def fit_mixture(
     trust = trust[is_anchor, None].astype(np.float32)
     weights = np.where(is_anchor, 1 / max(is_anchor.sum(), 1), 1 / max((~is_anchor).sum(), 1))[:, None]
 
-    def hold(assigned: np.ndarray) -> np.ndarray:
-        """Give the anchors their labels, as far as they are believed."""
+    def hold(assigned: Proba) -> Proba:
+        """Give the anchors their labels, as far as they are trusted."""
         assigned[is_anchor] = trust * anchors + (1 - trust) * assigned[is_anchor]
         return assigned
 
@@ -114,7 +116,7 @@ def fit_mixture(
     return mixture, assigned
 
 
-def _means(features: np.ndarray, shares: np.ndarray, everything: np.ndarray, proba: np.ndarray) -> np.ndarray:
+def _means(features: Vectors, shares: Proba, everything: Vectors, proba: Proba) -> Vectors:
     """Return the class means; a class that no image has yet starts where the model sees it among all images."""
     total = shares.sum(axis=0)[:, None]
     means = shares.T @ features / np.maximum(total, FLOOR)
@@ -125,7 +127,7 @@ def _means(features: np.ndarray, shares: np.ndarray, everything: np.ndarray, pro
     return means
 
 
-def _variance(features: np.ndarray, shares: np.ndarray, means: np.ndarray) -> np.ndarray:
+def _variance(features: Vectors, shares: Proba, means: Vectors) -> Weights:
     """Return the variance of each dimension around the class means, (n_dims,)."""
     spread = shares.sum(axis=1) @ features**2 - 2 * ((shares @ means) * features).sum(axis=0)
     return (spread + shares.sum(axis=0) @ means**2) / shares.sum()

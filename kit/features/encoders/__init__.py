@@ -9,35 +9,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kit.core.errors import InputError
+from kit.core.shapes import Vectors
 from kit.core.terminal import track
 from kit.features.encoders.clip import clip_preprocessing, load_clip
 from kit.features.encoders.preprocessing import Preprocessing
-from kit.features.encoders.timm_network import load_timm, preprocessing_of_timm, timm_preprocessing
+from kit.features.encoders.timm_network import load_timm, preprocessing_of_timm, timm_configuration, timm_preprocessing
 from kit.features.encoders.words import tokenize
 from kit.features.weights import EncoderSpec, find_weights
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
-__all__ = ["Encoder", "Preprocessing", "load_encoder", "load_timm", "preprocessing_of", "timm_preprocessing"]
+    from kit.features.encoders.clip import ClipNetwork
+
+__all__ = [
+    "ClipEncoder",
+    "Encoder",
+    "Preprocessing",
+    "load_encoder",
+    "load_timm",
+    "preprocessing_of",
+    "timm_configuration",
+    "timm_preprocessing",
+]
 
 TEXT_BATCH = 256  # prompts per forward pass
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Hold a loaded network, its preprocessing and, for CLIP, its tokenizer.
-
-    Parameters
-    ----------
-    spec
-        What was asked for.
-    network
-        A CLIP with both towers, or a timm network without classifier.
-    preprocessing
-        How it wants its images.
-    """
+    """Hold a loaded network that turns images into vectors, and how it wants its images."""
 
     spec: EncoderSpec
     network: nn.Module
@@ -46,18 +47,20 @@ class Encoder:
     @property
     def image_tower(self) -> nn.Module:
         """Return the module that turns images into (n_images, n_dims)."""
-        return self.network.visual if self.spec.library == "open_clip" else self.network
+        return self.network
 
     @property
     def logit_scale(self) -> float:
         """Return CLIP's factor on cosine similarities, about 100 for pretrained models.
 
-        The bias that SigLIP adds is the same for every class, so a softmax over classes does without it.
+        Raises
+        ------
+        InputError
+            When the encoder has no text tower.
         """
-        _require_text_tower(self.spec)
-        return float(self.network.logit_scale.detach().exp())
+        raise self._lack_of_words()
 
-    def encode_text(self, texts: list[str]) -> np.ndarray:
+    def encode_text(self, texts: list[str]) -> Vectors:
         """Return text features of unit length, (n_texts, n_dims) float32.
 
         Raises
@@ -67,9 +70,33 @@ class Encoder:
         MissingWeights
             When its tokenizer's files cannot be had.
         """
+        raise self._lack_of_words()
+
+    def _lack_of_words(self) -> InputError:
+        """Return the refusal to read words with a network that only sees."""
+        return InputError(f"encoder {self.spec.text!r} has no text tower; prompts need an open_clip encoder")
+
+
+@dataclass(frozen=True)
+class ClipEncoder(Encoder):
+    """Hold a CLIP, whose second tower reads words."""
+
+    network: ClipNetwork
+
+    @property
+    def image_tower(self) -> nn.Module:
+        """Return the image tower alone."""
+        return self.network.visual
+
+    @property
+    def logit_scale(self) -> float:
+        """Return the factor on cosine similarities; SigLIP's bias is the same for every class and may be left out."""
+        return float(self.network.logit_scale.detach().exp())
+
+    def encode_text(self, texts: list[str]) -> Vectors:
+        """Return text features of unit length, as `Encoder.encode_text` says."""
         import torch
 
-        _require_text_tower(self.spec)
         tokens = tokenize(self.spec, texts)
         device = next(self.network.parameters()).device
         with torch.no_grad():
@@ -92,8 +119,9 @@ def load_encoder(spec: EncoderSpec) -> Encoder:
     """
     preprocessing = preprocessing_of(spec)
     find_weights(spec)
-    network = load_timm(spec, n_classes=0) if spec.library == "timm" else load_clip(spec)
-    return Encoder(spec, network.eval(), preprocessing)
+    if spec.library == "timm":
+        return Encoder(spec, load_timm(spec, n_classes=0).eval(), preprocessing)
+    return ClipEncoder(spec, load_clip(spec).eval(), preprocessing)
 
 
 def preprocessing_of(spec: EncoderSpec) -> Preprocessing:
@@ -107,9 +135,3 @@ def preprocessing_of(spec: EncoderSpec) -> Preprocessing:
         When the configuration of a repository of the hub cannot be had.
     """
     return preprocessing_of_timm(spec) if spec.library == "timm" else clip_preprocessing(spec)
-
-
-def _require_text_tower(spec: EncoderSpec) -> None:
-    """Refuse to read words with a network that only sees."""
-    if spec.library != "open_clip":
-        raise InputError(f"encoder {spec.text!r} has no text tower; prompts need an open_clip encoder")

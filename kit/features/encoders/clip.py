@@ -15,7 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kit.core.errors import InputError, MissingWeights, nearest
 from kit.data.store import Geometry
@@ -33,7 +33,9 @@ from kit.features.weights import (
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from open_clip import CLIP, CoCa, CustomTextCLIP
+
+    ClipNetwork: TypeAlias = CLIP | CustomTextCLIP | CoCa  # both towers: image and text
 
 TIMM = "timm"  # the kit's own argument: constructor arguments of an image tower that is timm's
 FIXED_BY_CLIP = ("num_classes", "global_pool", "pretrained", "checkpoint_path", "pretrained_cfg", "cache_dir")
@@ -43,14 +45,14 @@ RESIZES = ("shortest", "longest", "squash")
 
 @dataclass(frozen=True)
 class ClipConfiguration:
-    """Hold what is published about a CLIP.
+    """Hold the published configuration of a CLIP.
 
     Parameters
     ----------
     model
         The architecture: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and more.
     preprocessing
-        What is known of how it wants its images.
+        How it wants its images; open_clip's defaults fill in what is not published.
     quick_gelu
         Whether these weights were trained with QuickGELU.
     """
@@ -61,7 +63,7 @@ class ClipConfiguration:
 
 
 def read_configuration(spec: EncoderSpec) -> ClipConfiguration:
-    """Return what is published about a CLIP; no weights are read.
+    """Return the published configuration of a CLIP; no weights are read.
 
     Raises
     ------
@@ -71,8 +73,8 @@ def read_configuration(spec: EncoderSpec) -> ClipConfiguration:
     import open_clip
     from open_clip.pretrained import download_pretrained_from_hf
 
-    if spec.is_folder:
-        return _read_json(spec, spec.file / LOCAL_CONFIGURATION)
+    if spec.folder is not None:
+        return _read_json(spec, spec.folder / LOCAL_CONFIGURATION)
     if spec.name.startswith(HF_HUB):
         find_weights(spec)
         repository = spec.name.removeprefix(HF_HUB)
@@ -105,7 +107,7 @@ def clip_preprocessing(spec: EncoderSpec) -> Preprocessing:
     return Preprocessing(geometry, mean, std)
 
 
-def load_clip(spec: EncoderSpec) -> nn.Module:
+def load_clip(spec: EncoderSpec) -> ClipNetwork:
     """Build a CLIP and load its weights, strictly.
 
     Raises
@@ -116,16 +118,16 @@ def load_clip(spec: EncoderSpec) -> nn.Module:
         When its text tower's configuration cannot be had.
     """
     published = read_configuration(spec)
-    name = f"{LOCAL_DIR}{spec.file}" if spec.is_folder else spec.name
-    if spec.file is None:
+    name = f"{LOCAL_DIR}{spec.folder}" if spec.folder else spec.name
+    if (file := local_weights(spec)) is None:
         tag = None if spec.name.startswith(HF_HUB) else spec.tag
         network = _create(spec, published, name, pretrained=tag, require_pretrained=True)
     else:
         # Without weights open_clip would fetch a Hugging Face text tower's: pretrained_text says no.
         network = _create(spec, published, name, load_weights=False, pretrained_text=False)
-        load_state(network, _convert(network, read_weights(local_weights(spec)), spec), spec)
-    if getattr(network.visual, "output_tokens", False):
-        network.visual.output_tokens = False  # CoCa's tower would give its caption's tokens beside the features
+        load_state(network, _convert(network, read_weights(file), spec), spec)
+    if getattr(network.visual, "output_tokens", False):  # CoCa's would give its caption's tokens beside the features
+        setattr(network.visual, "output_tokens", False)  # noqa: B010 - only some towers have it
     _check_size(spec, network)
     return network
 
@@ -139,10 +141,12 @@ def _read_json(spec: EncoderSpec, file: Any) -> ClipConfiguration:
         raise InputError(f"encoder {spec.text!r}: {file} is missing; a local-dir has it beside its weights") from error
     except ValueError as error:
         raise InputError(f"{file}: not JSON: {error}") from error
-    parts = [config.get(key, {}) if isinstance(config, dict) else None for key in ("model_cfg", "preprocess_cfg")]
-    if not all(isinstance(part, dict) for part in parts) or not {"vision_cfg", "text_cfg"} <= set(parts[0]):
+    tables = config if isinstance(config, dict) else {}
+    model, preprocessing = tables.get("model_cfg", {}), tables.get("preprocess_cfg", {})
+    is_whole = isinstance(model, dict) and isinstance(preprocessing, dict) and {"vision_cfg", "text_cfg"} <= set(model)
+    if not is_whole:
         raise InputError(f"{file}: open_clip cannot build it: model_cfg must hold embed_dim, vision_cfg and text_cfg")
-    return ClipConfiguration(*parts)
+    return ClipConfiguration(model, preprocessing)
 
 
 def _checked_arguments(spec: EncoderSpec) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def _checked_arguments(spec: EncoderSpec) -> dict[str, Any]:
     return deepcopy(spec.args)
 
 
-def _create(spec: EncoderSpec, published: ClipConfiguration, name: str, **args: Any) -> nn.Module:
+def _create(spec: EncoderSpec, published: ClipConfiguration, name: str, **args: Any) -> ClipNetwork:
     """Build a CLIP; open_clip's warning about random weights is for those who do not load their own after."""
     import open_clip
 
@@ -176,7 +180,7 @@ def _create(spec: EncoderSpec, published: ClipConfiguration, name: str, **args: 
     logging.disable(logging.WARNING)
     try:
         with _timm_arguments(spec, given.get("vision_cfg", published.model["vision_cfg"]), timm_args):
-            return open_clip.create_model(name, **args, **given)
+            return cast("ClipNetwork", open_clip.create_model(name, **args, **given))
     except (RuntimeError, TypeError, ValueError, KeyError, AssertionError, OSError) as error:
         if text_tower and isinstance(error, OSError):
             raise MissingWeights(
@@ -211,7 +215,7 @@ def _timm_arguments(spec: EncoderSpec, tower: dict[str, Any], args: dict[str, An
         open_clip.timm_model.timm = library
 
 
-def _convert(network: nn.Module, tensors: dict[str, torch.Tensor], spec: EncoderSpec) -> dict[str, torch.Tensor]:
+def _convert(network: ClipNetwork, tensors: dict[str, torch.Tensor], spec: EncoderSpec) -> dict[str, torch.Tensor]:
     """Bring weights into the form of the network, as open_clip.load_checkpoint does.
 
     Position embeddings are interpolated only where the user asked for another size or context.
@@ -220,15 +224,15 @@ def _convert(network: nn.Module, tensors: dict[str, torch.Tensor], spec: Encoder
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 
-    tensors = convert_state_dict(network, tensors)
+    tensors = convert_state_dict(cast("CLIP", network), tensors)  # a CoCa is returned as it is
     if "positional_embedding" in tensors and isinstance(network, open_clip.CustomTextCLIP | open_clip.CoCa):
         tensors = convert_to_custom_text_state_dict(tensors)
-    own = network.state_dict()
+    current = network.state_dict()
     for name in ("logit_scale", "logit_bias"):  # a number, or a row of one
-        if name in tensors and name in own and tensors[name].numel() == own[name].numel():
-            tensors[name] = tensors[name].reshape(own[name].shape)
+        if name in tensors and name in current and tensors[name].numel() == current[name].numel():
+            tensors[name] = tensors[name].reshape(current[name].shape)
     positions = "text.transformer.embeddings.position_ids"  # not kept any more since transformers 4.31
-    if positions not in own:
+    if positions not in current:
         tensors.pop(positions, None)
     if "force_image_size" in spec.args:
         resize_pos_embed(tensors, network)
@@ -237,13 +241,13 @@ def _convert(network: nn.Module, tensors: dict[str, torch.Tensor], spec: Encoder
     return tensors
 
 
-def _check_size(spec: EncoderSpec, network: nn.Module) -> None:
+def _check_size(spec: EncoderSpec, network: ClipNetwork) -> None:
     """Refuse forced image sizes that the tower's position embedding cannot take."""
     forced = spec.args.get("force_preprocess_cfg", {}).get("size")
-    own = read_size(spec, network.visual.image_size)
+    height, width = read_size(spec, network.visual.image_size)
     has_positions = any("pos_embed" in name or "positional_embedding" in name for name in network.visual.state_dict())
-    if forced is not None and has_positions and read_size(spec, forced) != own:
+    if forced is not None and has_positions and read_size(spec, forced) != (height, width):
         raise InputError(
-            f"encoder {spec.text!r}: force_preprocess_cfg.size = {forced}, but its image tower takes {own[0]} x "
-            f"{own[1]} pixels; write force_image_size = {forced} instead, which fits the tower too"
+            f"encoder {spec.text!r}: force_preprocess_cfg.size = {forced}, but its image tower takes {height} x "
+            f"{width} pixels; write force_image_size = {forced} instead, which fits the tower too"
         )

@@ -48,19 +48,7 @@ class Preprocessing:
 
 
 def refuse_unknown(spec: EncoderSpec, place: str, given: Any, known: Iterable[str]) -> None:
-    """Refuse what is no table, and a table's first key that is not among the known ones.
-
-    Parameters
-    ----------
-    spec
-        The encoder, for the message.
-    place
-        The table's name in competition.toml.
-    given
-        The table.
-    known
-        Valid keys.
-    """
+    """Refuse what is no table, and a table's first key that is not among the known ones; `place` names the table."""
     if not isinstance(given, dict):
         raise InputError(f"encoder {spec.text!r}: {place} must be a table such as {{ key = value }}, not {given!r}")
     for key in given:
@@ -89,4 +77,4 @@ def read_size(spec: EncoderSpec, value: Any) -> tuple[int, int]:
     numbers = [value] * 2 if isinstance(value, int) else list(value)[-2:]
     if len(numbers) != 2 or not all(isinstance(n, int) and n > 0 for n in numbers):
         raise InputError(f"encoder {spec.text!r}: preprocessing size = {value!r}; write pixels, or [height, width]")
-    return tuple(numbers)
+    return numbers[0], numbers[1]

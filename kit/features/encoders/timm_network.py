@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kit.core.errors import InputError, nearest
 from kit.data.store import Geometry
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RESIZES = {"center": "shortest", "squash": "squash", "border": "longest"}  # timm's crop_mode: what it does first
 MAX_CROP_PCT = 2  # above 1 the image is padded with black: VOLO's are, at 1.15
-OWN_ARGUMENTS = ("checkpoint_path", "num_classes", "pretrained", "pretrained_cfg", "cache_dir")
+FIXED_BY_ENCODER = ("checkpoint_path", "num_classes", "pretrained", "pretrained_cfg", "cache_dir")
 NO_OVERLAY = ("file", "state_dict", "url", "hf_hub_id", "hf_hub_filename", "source", "num_classes")
 
 
@@ -27,8 +27,6 @@ def load_timm(spec: EncoderSpec, n_classes: int, pretrained: bool = True, **args
 
     Parameters
     ----------
-    spec
-        The encoder.
     n_classes
         Outputs of the new classifier; 0 for the pooled features alone.
     pretrained
@@ -60,17 +58,22 @@ def load_timm(spec: EncoderSpec, n_classes: int, pretrained: bool = True, **args
 
 
 def timm_preprocessing(network: nn.Module) -> Preprocessing:
-    """Return how a timm network wants its images, from its own configuration."""
-    import timm.data
+    """Return how a timm network wants its images, from the configuration that it carries."""
+    from timm.data.config import resolve_model_data_config
 
-    config = timm.data.resolve_model_data_config(network)
-    return _translate(EncoderSpec(f"timm:{network.pretrained_cfg['architecture']}", "timm", ""), config)
+    spec = EncoderSpec(f"timm:{timm_configuration(network)['architecture']}", "timm", "")
+    return _translate(spec, resolve_model_data_config(network))
+
+
+def timm_configuration(network: nn.Module) -> dict[str, Any]:
+    """Return what timm keeps in a network about its pretraining: architecture, mean, std, classifier and more."""
+    return cast("dict[str, Any]", network.pretrained_cfg)
 
 
 def preprocessing_of_timm(spec: EncoderSpec) -> Preprocessing:
     """Return the same from timm's registry, without the network."""
     import timm
-    import timm.data
+    from timm.data.config import resolve_data_config
     from timm.models import resolve_pretrained_cfg
 
     overlay = _checked_arguments(spec).get("pretrained_cfg_overlay")
@@ -82,7 +85,7 @@ def preprocessing_of_timm(spec: EncoderSpec) -> Preprocessing:
     except RuntimeError as error:  # an unknown tag
         tags = timm.list_models(f"{name}.*", pretrained=True)
         raise InputError(f"encoder {spec.text!r}: timm cannot build it; {nearest(spec.name, tags)}") from error
-    return _translate(spec, timm.data.resolve_data_config(pretrained_cfg=config))
+    return _translate(spec, resolve_data_config(pretrained_cfg=config))
 
 
 def _checked_arguments(spec: EncoderSpec) -> dict[str, Any]:
@@ -92,7 +95,7 @@ def _checked_arguments(spec: EncoderSpec) -> dict[str, Any]:
     """
     from timm.models import PretrainedCfg
 
-    for key in OWN_ARGUMENTS:
+    for key in FIXED_BY_ENCODER:
         if key in spec.args:
             raise InputError(f"encoder {spec.text!r}: encoder_args {key!r} is not yours to give; the encoder names it")
     given = deepcopy(spec.args)
@@ -106,8 +109,9 @@ def _checked_arguments(spec: EncoderSpec) -> dict[str, Any]:
 
 def _fit_positions(network: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Interpolate the position embeddings of a transformer whose image size was changed, by timm's own filter."""
-    own = network.state_dict()
-    if all(tensor.shape == own[name].shape for name, tensor in tensors.items() if "pos_embed" in name and name in own):
+    current = network.state_dict()
+    shared = [name for name in tensors if "pos_embed" in name and name in current]
+    if all(tensors[name].shape == current[name].shape for name in shared):
         return tensors
     architecture = sys.modules[type(network).__module__]
     return architecture.checkpoint_filter_fn(tensors, network)
@@ -131,5 +135,5 @@ def _translate(spec: EncoderSpec, config: dict[str, Any]) -> Preprocessing:
 
 def _classifier_keys(network: nn.Module) -> tuple[str, ...]:
     """Return the prefixes of a timm network's classifier."""
-    names = network.pretrained_cfg.get("classifier") or ()
+    names = timm_configuration(network).get("classifier") or ()
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))

@@ -52,18 +52,18 @@ def _read_tokenizer(spec: EncoderSpec) -> Any:
             "(pip install transformers), or use the encoder without prompts"
         )
     try:
-        return open_clip.get_tokenizer(f"{LOCAL_DIR}{spec.file}" if spec.is_folder else spec.name)
+        return open_clip.get_tokenizer(f"{LOCAL_DIR}{spec.file}" if spec.folder else spec.name)
     except (OSError, ValueError, ImportError) as error:
         if not source:
             raise
-        place = f"put them into {spec.file}" if spec.is_folder else _cache_command(source)
+        place = f"put them into {spec.file}" if spec.folder else _cache_command(source)
         raise MissingWeights(
             f"encoder {spec.text!r}: its tokenizer's files are missing: fetch {TOKENIZER_FILES} of {source} and {place}"
         ) from error
 
 
 def _cache_command(repository: str) -> str:
-    """Say how a repository's tokenizer comes into the hub's cache."""
+    """Return how to put a repository's tokenizer into the hub's cache."""
     from huggingface_hub import constants
 
     return f"fill the hub's cache {constants.HF_HUB_CACHE} with: hf download {repository} --include '*token*' '*.json'"

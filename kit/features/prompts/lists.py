@@ -1,4 +1,4 @@
-"""A prompt list as its file says it: words per class and templates, each mistake named.
+"""A prompt list as its file has it: words per class and templates, each mistake named.
 
 A file in ``prompts/`` beside competition.toml::
 
@@ -99,9 +99,7 @@ def read_prompts(folder: Path, name: str, classes: tuple[str, ...]) -> PromptLis
     folder
         The competition's prompts folder.
     name
-        The list's name; ``"names"`` is made from the class names.
-    classes
-        Class names.
+        ``"names"`` is the list made from the class names.
 
     Raises
     ------
@@ -113,7 +111,7 @@ def read_prompts(folder: Path, name: str, classes: tuple[str, ...]) -> PromptLis
     if name == NAMES:
         if file.exists():
             raise InputError(f"{file}: {NAMES!r} is the list made from the class names; give the file another name")
-        return PromptList(NAMES, (NAMES_TEMPLATE,), tuple((_spoken(class_name),) for class_name in classes))
+        return PromptList(NAMES, (NAMES_TEMPLATE,), tuple((_as_words(class_name),) for class_name in classes))
     if not file.exists():
         raise InputError(f"{file}: no such prompt list; {nearest(name, list_prompts(folder))}")
     try:
@@ -134,7 +132,7 @@ def prompts_of(pool: Pool, name: str) -> PromptList:
     return read_prompts(pool.prompts, name, pool.classes)
 
 
-def _spoken(class_name: str) -> str:
+def _as_words(class_name: str) -> str:
     """Turn a folder's name into words."""
     return " ".join(class_name.replace("_", " ").split())
 
@@ -170,7 +168,7 @@ def _check_words(table: Any, classes: tuple[str, ...], file: Path) -> tuple[tupl
     missing = [name for name in classes if name not in table]
     if missing:
         lacking = f"{len(missing)} class{'es' if len(missing) > 1 else ''}"
-        key, word = (json.dumps(text, ensure_ascii=False) for text in (missing[0], _spoken(missing[0])))
+        key, word = (json.dumps(text, ensure_ascii=False) for text in (missing[0], _as_words(missing[0])))
         remedy = f"add {key} = [{word}] or better words below [words]"
         raise InputError(
             f'{file}: [words] lacks {lacking}: {some(map(repr, missing))}; {remedy}, or write prompts = "{NAMES}" in '
@@ -179,23 +177,23 @@ def _check_words(table: Any, classes: tuple[str, ...], file: Path) -> tuple[tupl
     owners: dict[str, str] = {}
     words = []
     for name in classes:
-        own = tuple(_check_own(name, table[name], file))
-        for word in own:
+        of_class = tuple(_check_class_words(name, table[name], file))
+        for word in of_class:
             if owners.setdefault(word, name) != name:
                 raise InputError(f"{file}: [words] {word!r} stands for both {owners[word]!r} and {name!r}")
-        words.append(own)
+        words.append(of_class)
     return tuple(words)
 
 
-def _check_own(name: str, given: Any, file: Path) -> Iterator[str]:
+def _check_class_words(name: str, given: Any, file: Path) -> Iterator[str]:
     """Yield the words of one class; refuse empty ones and one given twice, which would count twice."""
-    own = [given] if isinstance(given, str) else given
-    if not isinstance(own, list) or not own or not all(isinstance(word, str) and word.strip() for word in own):
+    words = [given] if isinstance(given, str) else given
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
         raise InputError(f"{file}: [words] {name!r} must be a word or a list of words, none empty")
     seen: set[str] = set()
-    for word in own:
-        heard = " ".join(word.casefold().split())  # tokenizers hear neither capitals nor wide spaces
-        if heard in seen:
+    for word in words:
+        plain = " ".join(word.casefold().split())  # tokenizers drop capitals and wide spaces
+        if plain in seen:
             raise InputError(f"{file}: [words] {name!r} has {word!r} twice; delete one")
-        seen.add(heard)
+        seen.add(plain)
         yield word

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from kit.core.errors import InputError
 from kit.core.files import key_of, write_atomic
+from kit.core.shapes import Vectors
 from kit.core.terminal import warn
 from kit.features.encoders import Encoder, load_encoder
 from kit.features.prompts.lists import NAMES, PromptList, prompts_of
@@ -37,21 +39,15 @@ class TextWeights:
         CLIP's factor on cosine similarities.
     """
 
-    values: np.ndarray
+    values: Vectors
     logit_scale: float
 
 
-def text_weights(encoder: Encoder, prompts: PromptList) -> np.ndarray:
-    """Return the zero-shot classifier's weights.
-
-    Returns
-    -------
-    np.ndarray
-        (n_classes, n_dims) float32, rows of unit length.
-    """
+def text_weights(encoder: Encoder, prompts: PromptList) -> Vectors:
+    """Return the zero-shot classifier's weights, (n_classes, n_dims) float32, rows of unit length."""
     per_class = [prompts.prompts(code) for code in range(len(prompts.words))]
-    features = encoder.encode_text([prompt for own in per_class for prompt in own])  # (n_prompts, n_dims)
-    ends = np.cumsum([len(own) for own in per_class])[:-1]
+    features = encoder.encode_text(list(chain.from_iterable(per_class)))  # (n_prompts, n_dims)
+    ends = np.cumsum([len(of_class) for of_class in per_class])[:-1]
     means = np.stack([part.mean(axis=0) for part in np.split(features, ends)])
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
@@ -64,9 +60,7 @@ def read_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], pr
     InputError
         When the prompt list is refused or the encoder has no text tower.
     """
-    words = prompts_of(pool, prompts)
-    warm_text_weights(pool, encoder, encoder_args, [words])
-    return _read(_path(pool, parse_encoder(encoder, encoder_args, pool.lookup), words))
+    return warm_text_weights(pool, encoder, encoder_args, [prompts_of(pool, prompts)])[0]
 
 
 def keep_text_weights(
@@ -74,12 +68,13 @@ def keep_text_weights(
 ) -> None:
     """Keep a zero-shot classifier that was computed elsewhere, so that no text is encoded."""
     spec = parse_encoder(encoder, encoder_args, pool.lookup)
-    with write_atomic(_path(pool, spec, prompts_of(pool, prompts))) as file:
-        np.savez(file, values=weights.values, logit_scale=weights.logit_scale)
+    _write(_path(pool, spec, prompts_of(pool, prompts)), weights)
 
 
-def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], lists: Iterable[PromptList]) -> None:
-    """Encode the prompt lists that are not in the cache yet; the encoder is loaded once for all of them.
+def warm_text_weights(
+    pool: Pool, encoder: str, encoder_args: dict[str, Any], lists: Iterable[PromptList]
+) -> list[TextWeights]:
+    """Return the zero-shot classifier of each prompt list; for those not in the cache yet the encoder is loaded once.
 
     Raises
     ------
@@ -87,16 +82,31 @@ def warm_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], li
         When the encoder has no text tower, or a prompt is longer than it reads.
     """
     spec = parse_encoder(encoder, encoder_args, pool.lookup)
-    missing = [words for words in lists if _read(_path(pool, spec, words)) is None]
-    loaded = load_encoder(spec) if missing else None
-    for words in missing:
-        try:
-            values = text_weights(loaded, words)
-        except InputError as error:
-            file = "the generated list" if words.name == NAMES else pool.prompts / f"{words.name}.toml"
-            raise InputError(f"{file}: {error}") from error
-        with write_atomic(_path(pool, spec, words)) as file:
-            np.savez(file, values=values, logit_scale=loaded.logit_scale)
+    loaded: Encoder | None = None
+    classifiers = []
+    for words in lists:
+        path = _path(pool, spec, words)
+        if (weights := _read(path)) is None:
+            loaded = loaded or load_encoder(spec)
+            weights = _encode(pool, loaded, words)
+            _write(path, weights)
+        classifiers.append(weights)
+    return classifiers
+
+
+def _encode(pool: Pool, encoder: Encoder, words: PromptList) -> TextWeights:
+    """Encode a prompt list; name its file in what is wrong with it."""
+    try:
+        return TextWeights(text_weights(encoder, words), encoder.logit_scale)
+    except InputError as error:
+        file = "the generated list" if words.name == NAMES else pool.prompts / f"{words.name}.toml"
+        raise InputError(f"{file}: {error}") from error
+
+
+def _write(path: Path, weights: TextWeights) -> None:
+    """Write weights into the cache."""
+    with write_atomic(path) as file:
+        np.savez(file, values=weights.values, logit_scale=weights.logit_scale)
 
 
 def _read(path: Path) -> TextWeights | None:
@@ -113,4 +123,5 @@ def _read(path: Path) -> TextWeights | None:
 
 
 def _path(pool: Pool, spec: EncoderSpec, words: PromptList) -> Path:
+    """Return where the weights of a prompt list lie, or will."""
     return pool.cache / "text" / f"{key_of(spec.identity, words.key)}.npz"

@@ -27,8 +27,7 @@ def find_weights(spec: EncoderSpec) -> None:
         When they are neither on this machine nor in reach, or the hub refuses them; names the file, its cache and the
         remedy.
     """
-    if spec.file is not None:
-        local_weights(spec)
+    if local_weights(spec) is not None:
         return
     place, file = _hub_file(spec)
     obstacle = "" if _on_this_machine(spec, place, file) else _ask_hub(place)
@@ -45,23 +44,23 @@ def locate_weights(spec: EncoderSpec) -> Path:
     MissingWeights
         When they are not here, or as a pickle alone; names the remedy.
     """
-    if spec.file is not None:
-        return local_weights(spec)
+    if (local := local_weights(spec)) is not None:
+        return local
     from huggingface_hub import try_to_load_from_cache
 
     place, file = _hub_file(spec)
     names = [] if place.startswith("http") else dict.fromkeys((file, *LOCAL_WEIGHTS))
     for name in names:
-        found = try_to_load_from_cache(place, name)
-        if isinstance(found, str) and name.endswith(".safetensors"):
-            return Path(found)
+        cached = try_to_load_from_cache(place, name)
+        if isinstance(cached, str) and name.endswith(".safetensors"):
+            return Path(cached)
     raise MissingWeights(
         f"{spec.text}: its weights are not on this machine as safetensors; {_remedy(spec, place, file)}"
     )
 
 
 def _remedy(spec: EncoderSpec, place: str, file: str) -> str:
-    """Say what to fetch elsewhere and where to put it."""
+    """Return what to fetch elsewhere and where to put it."""
     if place.startswith("http"):
         return f"fetch {place} elsewhere and put it at {_url_cache(spec, place)}"
     from huggingface_hub import constants
@@ -83,9 +82,10 @@ def _hub_file(spec: EncoderSpec) -> tuple[str, str]:
         config = timm.get_pretrained_cfg(spec.name, allow_unregistered=False) if timm.is_model(spec.name) else None
         if config is None:
             raise InputError(f"encoder {spec.text!r}: timm knows no such network; {_nearest_timm(spec.name)}")
-        if not (config.hf_hub_id or config.url):
+        place = config.hf_hub_id or config.url
+        if not place or not isinstance(place, str):
             raise InputError(f"encoder {spec.text!r}: timm has no weights for it; {_nearest_timm(spec.name)}")
-        return config.hf_hub_id or config.url, config.hf_hub_filename or "model.safetensors"
+        return place, config.hf_hub_filename or "model.safetensors"
     if spec.name.startswith(HF_HUB):
         return spec.name.removeprefix(HF_HUB), LOCAL_WEIGHTS[0]
     import open_clip
@@ -122,10 +122,10 @@ def _on_this_machine(spec: EncoderSpec, place: str, file: str) -> bool:
         return _url_cache(spec, place).is_file()
     from huggingface_hub import try_to_load_from_cache
 
-    found = [name for name in (file, *OTHER_NAMES) if isinstance(try_to_load_from_cache(place, name), str)]
+    cached = [isinstance(try_to_load_from_cache(place, name), str) for name in (file, *OTHER_NAMES)]
     if spec.name.startswith(HF_HUB):
-        return bool(found) and isinstance(try_to_load_from_cache(place, LOCAL_CONFIGURATION), str)
-    return bool(found)
+        return any(cached) and isinstance(try_to_load_from_cache(place, LOCAL_CONFIGURATION), str)
+    return any(cached)
 
 
 @functools.cache
@@ -144,7 +144,7 @@ def _ask_hub(place: str) -> str:
 
 
 def _ask_address(url: str) -> str:
-    """Return what the server of an address has against it."""
+    """Return why the server of an address does not give the file, "" where it does."""
     import urllib.error
     import urllib.request
 
@@ -156,7 +156,7 @@ def _ask_address(url: str) -> str:
 
 
 def _ask_repository(place: str) -> str:
-    """Return what the hub has against giving a repository; a gated one tells its name to all, its files to few."""
+    """Return why the hub does not give a repository, "" where it does; all see the name of a gated one."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 

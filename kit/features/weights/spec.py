@@ -21,7 +21,7 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Name an encoder: what a run's ``encoder`` and ``encoder_args`` say, paths resolved.
+    """Name an encoder: a run's ``encoder`` and ``encoder_args``, paths resolved.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ class EncoderSpec:
     name
         The architecture; empty for a local-dir, ``hf-hub:OWNER/NAME`` for a repository of the hub.
     tag
-        open_clip's pretrained tag, or None.
+        Of open_clip's pretrained weights; empty for a local-dir.
     file
-        A local weights file or local-dir folder, or None for the hub.
+        A local weights file or local-dir folder; None for the hub.
     args
         Arguments of the network's constructor.
     """
@@ -42,7 +42,7 @@ class EncoderSpec:
     text: str
     library: str
     name: str
-    tag: str | None = None
+    tag: str = ""
     file: Path | None = None
     args: dict[str, Any] = field(default_factory=dict)
 
@@ -54,17 +54,15 @@ class EncoderSpec:
         return [self.library, version, self.name, self.args, weights]
 
     @property
-    def is_folder(self) -> bool:
-        """Return whether this is open_clip's local-dir: a configuration beside its weights."""
-        return self.library == "open_clip" and not self.name
+    def folder(self) -> Path | None:
+        """Return open_clip's local-dir, a configuration beside its weights; None for any other encoder."""
+        return self.file if self.library == "open_clip" and not self.name else None
 
     def _files(self) -> list[Path]:
         """Return the local files that decide the encoder."""
-        if self.file is None:
-            return []
-        if self.is_folder:
-            return sorted(file for file in self.file.iterdir() if file.suffix in (".json", ".safetensors"))
-        return [self.file]
+        if self.folder is not None:
+            return sorted(file for file in self.folder.iterdir() if file.suffix in (".json", ".safetensors"))
+        return [] if self.file is None else [self.file]
 
 
 def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[Path, ...] = ()) -> EncoderSpec:
@@ -74,8 +72,6 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
     ----------
     text
         The notation in this package's docstring.
-    args
-        Constructor arguments.
     lookup
         Folders in which a relative path is looked up, in order.
 
@@ -111,28 +107,30 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
     return EncoderSpec(text, library, name, tag=tag, file=file, args=args)
 
 
-def local_weights(spec: EncoderSpec) -> Path:
-    """Return the weights file of an encoder that lies on this machine.
+def local_weights(spec: EncoderSpec) -> Path | None:
+    """Return the weights file that an encoder names; None where its weights come from the hub.
 
     Raises
     ------
     MissingWeights
         When a local-dir has no configuration or no safetensors file.
     """
-    if not spec.is_folder:
+    folder = spec.folder
+    if folder is None:
         return spec.file
-    if not (spec.file / LOCAL_CONFIGURATION).is_file():
-        raise MissingWeights(f"encoder {spec.text!r}: {spec.file / LOCAL_CONFIGURATION} is missing; {BESIDE}")
+    if not (folder / LOCAL_CONFIGURATION).is_file():
+        raise MissingWeights(f"encoder {spec.text!r}: {folder / LOCAL_CONFIGURATION} is missing; {BESIDE}")
     for name in LOCAL_WEIGHTS:
-        if (spec.file / name).is_file():
-            return spec.file / name
-    pickles = sorted(file.name for file in spec.file.iterdir() if file.suffix in PICKLE_SUFFIXES)
+        if (folder / name).is_file():
+            return folder / name
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
     hint = f"convert {pickles[0]}: pickles are not loaded" if pickles else BESIDE
-    raise MissingWeights(f"encoder {spec.text!r}: {spec.file / LOCAL_WEIGHTS[0]} is missing; {hint}")
+    raise MissingWeights(f"encoder {spec.text!r}: {folder / LOCAL_WEIGHTS[0]} is missing; {hint}")
 
 
 @functools.cache
 def _digest(path: str, size: int, mtime_ns: int) -> str:
+    """Hash a file; size and time of change are asked for by the cache alone."""
     return hash_file(Path(path))
 
 

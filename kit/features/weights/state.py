@@ -48,15 +48,15 @@ def load_state(
     InputError
         When a tensor is missing, too many, or of another shape; names the first three.
     """
-    own = network.state_dict()
+    current = network.state_dict()
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ignore)}
-    needed = {name for name in own if not name.startswith(ignore)}
+    needed = {name for name in current if not name.startswith(ignore)}
     wrong = [f"{name} is missing" for name in sorted(needed - set(tensors))]
     wrong += [f"{name} is not in the network" for name in sorted(set(tensors) - needed)]
     wrong += [
-        f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
+        f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(current[name].shape)}"
         for name in sorted(needed & set(tensors))
-        if tensors[name].shape != own[name].shape
+        if tensors[name].shape != current[name].shape
     ]
     if wrong:
         raise InputError(f"{spec.file}: weights of another architecture than {spec.text!r}: {some(wrong, 3)}")

@@ -193,7 +193,7 @@ class Contents:
         """Copy an encoder's weights and configuration, wherever they lie; return its name in the bundle."""
         weights = locate_weights(spec)
         place = f"encoders/{len(self._names)}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', spec.name or weights.parent.name)}"
-        if spec.is_folder or spec.name.startswith(HF_HUB):
+        if spec.folder or spec.name.startswith(HF_HUB):
             _copy(weights, self.folder / place / CARRIED_WEIGHTS)
             for file in weights.parent.iterdir():
                 if file.name == LOCAL_CONFIGURATION or (
