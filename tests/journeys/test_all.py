@@ -6,18 +6,16 @@ import hashlib
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.warm import COMMAND, Warm
 
 from kit.cli import main
 from kit.cli.app import hoist
-
-HOME = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,9 +34,9 @@ def kit(colours, monkeypatch, capsys):
     return call
 
 
-def start(workspace: Path, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "kit", *arguments, "--workspace", str(workspace)]
-    return subprocess.Popen(command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(workspace: Path, *arguments: str) -> Warm:
+    """Start a command in a process of its own."""
+    return Warm(COMMAND, *arguments, "--workspace", str(workspace))
 
 
 def submissions(workspace: Path) -> list[str]:
@@ -89,20 +87,19 @@ def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
     code = (
         "import sys\n"
         "from kit.cli import main\n"
+        "workspace = sys.argv[1]\n"
         "def watch(event, args):\n"
         "    if event == 'open' and str(args[0]).endswith('solution.csv'): raise PermissionError(13, 'no', args[0])\n"
         "sys.addaudithook(watch)\n"
         "for command in 'check folds features train ensemble submission verify leaderboard'.split():\n"
-        "    sys.argv = ['kit', command, 'colours', '--workspace', sys.stdin.readline().strip()]\n"
+        "    sys.argv = ['kit', command, 'colours', '--workspace', workspace]\n"
         "    try: main()\n"
         "    except SystemExit as stop: print('CODE', command, stop.code, flush=True)"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", code], input=f"{kit.workspace}\n" * 8, cwd=HOME, capture_output=True, text=True
-    )
-    codes = dict(line.split()[1:] for line in said.stdout.splitlines() if line.startswith("CODE"))
-    assert codes.pop("leaderboard") == "2" and "solution.csv" in said.stderr
-    assert set(codes.values()) == {"0"} and len(codes) == 7, said.stderr
+    stdout, stderr = Warm(code, str(kit.workspace)).communicate()
+    codes = dict(line.split()[1:] for line in stdout.splitlines() if line.startswith("CODE"))
+    assert codes.pop("leaderboard") == "2" and "solution.csv" in stderr
+    assert set(codes.values()) == {"0"} and len(codes) == 7, stderr
 
 
 @pytest.mark.parametrize(
@@ -165,17 +162,15 @@ def test_global_options_stand_before_or_after_the_command():
 
 def test_a_workspace_that_cannot_be_written_is_one_message(tmp_path):
     (tmp_path / "file").write_text("")
-    said = start(tmp_path / "file", "folds", "digits")
-    _, err = said.communicate()
-    assert said.returncode == 2 and "Traceback" not in err and "file" in err
+    refused = start(tmp_path / "file", "folds", "digits")
+    _, err = refused.communicate()
+    assert refused.returncode == 2 and "Traceback" not in err and "file" in err
 
 
 def test_no_control_codes_in_a_pipe(kit):
-    said = subprocess.run(
-        [sys.executable, "-m", "kit", "all", "colours", "--workspace", str(kit.workspace)],
-        cwd=HOME, capture_output=True, text=True,
-    )  # fmt: skip
-    assert said.returncode == 0 and "\x1b" not in said.stdout + said.stderr
+    finished = start(kit.workspace, "all", "colours")
+    stdout, stderr = finished.communicate()
+    assert finished.returncode == 0 and "checks held" in stderr and "\x1b" not in stdout + stderr
 
 
 MOMENTS = ("runs/colours/forest/*/fold_1", "runs/colours/ensemble/*/oof.parquet", "submissions/colours/001_*.csv")
@@ -217,8 +212,8 @@ def test_ctrl_c_says_that_the_next_call_goes_on(kit):
 
 def test_two_at_once_make_one_submission(kit):
     running = [start(kit.workspace, "all", "colours") for _ in range(2)]
-    said = [process.communicate(timeout=120) for process in running]
-    assert [process.returncode for process in running] == [0, 0], said
+    outputs = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0], outputs
     assert len(submissions(kit.workspace)) == 1
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from support.pools import make_pool
 from support.training import QUICK, RICH, SIZE, counting, make_network, same, select, state, train
+from support.warm import Warm
 
 from kit.core.deadline import set_deadline
 from kit.core.errors import TimeIsUp
@@ -22,13 +20,12 @@ POOL = (45, SIZE, 36)
 
 
 CHILD = """
-import os, signal, sys
-sys.path[:0] = {folders!r}
+import os, signal
 from pathlib import Path
 import numpy as np, torch
 from kit.models.training import loop
 import support.training as t
-torch.set_num_threads(1)
+from support.pools import make_pool
 loop.CHECKPOINT_SECONDS = 0
 calls = 0
 
@@ -39,7 +36,7 @@ def forward(network, pixels):
         os.kill(os.getpid(), signal.SIGKILL)
     return network(pixels)
 
-pool = t.make_pool(Path({folder!r}), 45, t.SIZE, n_labeled=36)
+pool = make_pool(Path({folder!r}), 45, t.SIZE, n_labeled=36)
 t.train(t.select(pool, np.arange(36)), t.RICH, forward=forward, checkpoint=Path({checkpoint!r}))
 """
 
@@ -60,12 +57,12 @@ def test_with_adapters_a_stopped_training_goes_on_to_the_same_weights(labeled, t
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(tmp_path):
     checkpoint = tmp_path / "checkpoint.pt"
     code = CHILD.format(
-        folders=[str(parent) for parent in Path(__file__).parents[1:3]],
         folder=str(tmp_path / "pool"),
         checkpoint=str(checkpoint),
     )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    child = Warm(code)
+    _, stderr = child.communicate()
+    assert child.returncode == -signal.SIGKILL, stderr
     assert torch.load(checkpoint, weights_only=True)["epoch"] == 4
     labeled = select(make_pool(tmp_path / "pool", 45, SIZE, n_labeled=36), np.arange(36))
     resumed: list[int] = []

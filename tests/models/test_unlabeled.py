@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from support.training import (
     select,
     train_both,
 )
+from support.warm import Warm
 
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TimeIsUp
@@ -40,13 +39,12 @@ POOL = (60, SIZE, 30)
 
 
 CHILD = """
-import os, signal, sys
-sys.path[:0] = {folders!r}
+import os, signal
 from pathlib import Path
 import numpy as np, torch
 from kit.models.training import loop
 import support.training as t
-torch.set_num_threads(1)
+from support.pools import make_pool
 loop.CHECKPOINT_SECONDS = 0
 calls = 0
 
@@ -57,7 +55,7 @@ def forward(network, pixels):
         os.kill(os.getpid(), signal.SIGKILL)
     return network(pixels)
 
-pool = t.make_pool(Path({folder!r}), 60, t.SIZE, n_labeled=30)
+pool = make_pool(Path({folder!r}), 60, t.SIZE, n_labeled=30)
 recipe = t.replace(t.QUICK, epochs=4, **t.METHODS["freematch"])
 t.train_both(t.select(pool, np.arange(30)), pool.select(np.arange(30, 60)), recipe, forward=forward,
         checkpoint=Path({checkpoint!r}))
@@ -132,12 +130,12 @@ def test_a_checkpoint_with_other_unlabeled_images_is_ignored(labeled, unlabeled,
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(pool, labeled, unlabeled, tmp_path):
     checkpoint = tmp_path / "checkpoint.pt"
     code = CHILD.format(
-        folders=[str(parent) for parent in Path(__file__).parents[1:3]],
         folder=str(pool.lookup[0]),
         checkpoint=str(checkpoint),
     )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    child = Warm(code)
+    _, stderr = child.communicate()
+    assert child.returncode == -signal.SIGKILL, stderr
     saved = torch.load(checkpoint, weights_only=True)
     assert saved["epoch"] == 1 and int(saved["method"]["n_updates"]) == 4
     recipe = replace(QUICK, epochs=4, **METHODS["freematch"])

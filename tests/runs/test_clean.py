@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.warm import Warm
 
 from kit.core.errors import InputError
 from kit.core.files import write_json
@@ -129,8 +128,9 @@ def test_a_kill_while_removing_leaves_no_run_that_looks_finished(prepared):
         "from kit.runs.clean import remove\n"
         "sys.addaudithook(watch); remove([(Path(sys.argv[1]), 0)])"
     )
-    said = subprocess.run([sys.executable, "-c", code, str(result.folder)], cwd=Path(__file__).parents[2])
-    assert said.returncode == -signal.SIGKILL
+    child = Warm(code, str(result.folder))
+    _, stderr = child.communicate()
+    assert child.returncode == -signal.SIGKILL, stderr
     assert find_result(prepared, "svm") is None
     left = [folder for folder in listed(prepared) if folder.name.endswith(".removed")]
     assert [folder.parent for folder in left] == [result.folder.parent]

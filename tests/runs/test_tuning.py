@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import tomllib
 import typing
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image
 from pydantic import ConfigDict, TypeAdapter
 from support.toys import Dialled, Memoriser
+from support.warm import Warm
 
 from kit.cli import main
 from kit.config.reader import read_competition
@@ -200,9 +200,9 @@ def test_a_killed_search_goes_on_without_losing_a_trial(colours, tmp_path):
         "        seen.add(str(args[0])) or len(seen) == 4 and os.kill(os.getpid(), signal.SIGKILL)\n"
         "sys.addaudithook(watch); from kit.cli import main; main()"
     )
-    command = [sys.executable, "-c", code, "tune", "colours", "svm", "--trials", "6", "--workspace", str(tmp_path)]
-    said = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
-    assert said.returncode == -signal.SIGKILL, said.stderr
+    child = Warm(code, "tune", "colours", "svm", "--trials", "6", "--workspace", str(tmp_path))
+    _, stderr = child.communicate()
+    assert child.returncode == -signal.SIGKILL, stderr
     (killed,) = running(tmp_path)
     resumed = tune(prepare(competition), "svm", 6)
     undisturbed = read_competition("colours", Workspace(tmp_path.with_name("undisturbed")))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from support.pools import labels_of, make_pool  # noqa: F401 -- make_pool is for child processes
+from support.pools import labels_of
 from torch import nn
 
 from kit.data.images import Images, Pool
