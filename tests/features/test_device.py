@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +11,7 @@ import torch
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
-from kit.features.device import choose_precision
+from kit.features.device import choose_precision, list_devices
 from kit.features.device import place_network as place
 from kit.features.weights import parse_encoder
 from kit.runs.fit.crossval import crossval
@@ -30,34 +26,31 @@ image_size = 32
 epochs = 2
 batch_size = 8
 """
-SPREAD = """
-import sys
-from pathlib import Path
-from kit.config.reader import read_competition
-from kit.runs.fit.crossval import crossval
-from kit.features.device import list_devices
-from kit.core.files import Workspace
-from kit.data.prepared import prepare
-
-assert len(list_devices()) == 2
-print(crossval(prepare(read_competition("colours", Workspace(Path(sys.argv[1])))), "net").folder)
-"""
 
 
-def test_folds_spread_over_two_devices_give_the_predictions_of_one(colours, tmp_path, monkeypatch):
+@pytest.fixture
+def two_devices(monkeypatch):
+    """Return a function from whose call on there are two devices."""
+
+    def begin() -> None:
+        monkeypatch.setenv("KIT_DEVICE", "cpu,cpu")
+        list_devices.cache_clear()
+        assert len(list_devices()) == 2
+
+    yield begin
+    list_devices.cache_clear()
+
+
+def test_folds_spread_over_two_devices_give_the_predictions_of_one(colours, tmp_path, two_devices):
     """Both processes begin by decoding the same images into the same store."""
     colours(TINY_NETWORK)
-    serial, spread = tmp_path, tmp_path / "spread"
+    spread = tmp_path / "spread"
     shutil.copytree(tmp_path, spread, ignore=shutil.ignore_patterns("spread"))
-    environment = {**os.environ, "KIT_DEVICE": "cpu,cpu", "OMP_NUM_THREADS": "1"}
-    child = subprocess.run(
-        [sys.executable, "-c", SPREAD, str(spread)], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert child.returncode == 0, child.stderr
-    result = crossval(prepare(read_competition("colours", Workspace(serial))), "net")
+    alone = crossval(prepare(read_competition("colours", Workspace(tmp_path))), "net")
+    two_devices()
+    together = crossval(prepare(read_competition("colours", Workspace(spread))), "net")
     for split in ("oof", "test", "unlabeled"):
-        ours = read_predictions(result.folder / f"{split}.parquet")
-        theirs = read_predictions(Path(child.stdout.split()[-1]) / f"{split}.parquet")
+        ours, theirs = (read_predictions(result.folder / f"{split}.parquet") for result in (alone, together))
         assert list(ours.ids) == list(theirs.ids)
         assert np.array_equal(ours.proba, theirs.proba)
 
