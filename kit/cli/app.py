@@ -19,7 +19,7 @@ EXAMPLE = "Example: "
 
 WITH_VALUE = ("--workspace", "--set", "--seed")
 FLAGS = ("--strict", "--quiet", "--json")
-SWITCHES = ("true", "false", "yes", "no", "on", "off")
+SWITCH_WORDS = ("true", "false", "yes", "no", "on", "off")
 
 EPILOG = (
     "COMP is a name under kit/competitions or a folder holding competition.toml. Global options may stand before or "
@@ -65,7 +65,7 @@ def _check_flags(arguments: list[str]) -> None:
         flag, equals, _ = argument.partition("=")
         if argument == "--":
             return
-        if flag in FLAGS and (equals or following.lower() in SWITCHES):
+        if flag in FLAGS and (equals or following.lower() in SWITCH_WORDS):
             written = argument if equals else f"{argument} {following}"
             raise InputError(f"{written}: {flag} takes no value; write it to switch it on, leave it out otherwise")
 

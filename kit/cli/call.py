@@ -198,7 +198,7 @@ def make_board(
     from dataclasses import asdict
 
     from kit.core import terminal
-    from kit.report.board import leaderboard, render
+    from kit.report.board import leaderboard, render_board
 
     rows: list[Row] = leaderboard(prepared, results, skipped)
     document = {
@@ -207,7 +207,7 @@ def make_board(
         "runs": [asdict(row) for row in rows],
     }
     made = {name: str(path) for name, path in files.items() if path is not None}
-    board: Any = render(prepared, rows, terminal.out.width)
+    board: Any = render_board(prepared, rows, terminal.out.width)
     if prepared.hierarchy is not None and results:
         from rich.console import Group
 

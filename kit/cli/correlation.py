@@ -38,15 +38,15 @@ def correlation(
     prepared = ready(competition)
     with holding(prepared.competition):
         result = find_trained(prepared, run)
-        found = correlate(prepared, result)
-        path = write_correlation(found, result)
-    alphas = ", ".join(f"{alpha:g}" for alpha in found.alphas.values())
+        moves = correlate(prepared, result)
+        path = write_correlation(moves, result)
+    alphas = ", ".join(f"{alpha:g}" for alpha in moves.alphas.values())
     lines = [f"pairs that moved most (weight of the fine-tuned network per fold: {alphas})"]
-    for pair in found.moved():
+    for pair in moves.moved():
         first, second = pair["classes"]
         change = pair["after"] - pair["before"]
         lines.append(f"{first} - {second}: {pair['before']:.3f} -> {pair['after']:.3f} ({change:+.3f})")
-    say("\n".join([*lines, str(path)]), found.as_dict() | {"run": run, "picture": str(path)})
+    say("\n".join([*lines, str(path)]), moves.as_dict() | {"run": run, "picture": str(path)})
     suggest("report", comp)
 
 
@@ -58,13 +58,13 @@ def _correlate_labels(competition: Competition, comp: str, run: str) -> None:
     prepared = ready(competition)
     with holding(prepared.competition):
         result = find_trained(prepared, run)
-        found = correlate_labels(prepared, result)
-        path = write_label_correlation(found, result)
-    pairs = found.pairs()
+        together = correlate_labels(prepared, result)
+        path = write_label_correlation(together, result)
+    pairs = together.pairs()
     lines = ["correlation of a pair's errors (below 0: one is taken for the other), of its labels and probabilities"]
     for pair in pairs:
         errors = f"{pair['errors']:+.2f} ± {pair['errors_se']:.2f}"
         lines.append(f"{' - '.join(pair['classes'])}: {errors}; {pair['labels']:+.2f}, {pair['proba']:+.2f}")
     lines += [] if pairs else ["no pair's errors are surely correlated"]
-    say("\n".join([*lines, str(path)]), found.as_dict() | {"run": run, "picture": str(path)})
+    say("\n".join([*lines, str(path)]), together.as_dict() | {"run": run, "picture": str(path)})
     suggest("decisions", comp, run)

@@ -82,8 +82,8 @@ def _keep_together(competition: Competition, n_groups: int, run: str | None) -> 
     from kit.curate.look_alikes import describe_look_alikes, keep_together
 
     with holding(competition):
-        found = keep_together(competition, n_groups, run)
-    (plain, plain_error), (grouped, grouped_error) = found.plain, found.grouped
+        kept = keep_together(competition, n_groups, run)
+    (plain, plain_error), (grouped, grouped_error) = kept.plain, kept.grouped
     terminal.stage(
         "alike",
         f"logistic regression on these features: {competition.facts.metric} {plain:.3f} ± {plain_error:.3f} in plain "
@@ -91,9 +91,9 @@ def _keep_together(competition: Competition, n_groups: int, run: str | None) -> 
     )
     terminal.note(
         "these folds are for test images from other places or days than the labelled ones; where they are drawn "
-        f"alike, CV is now far too low: delete {found.file} and the fold file"
+        f"alike, CV is now far too low: delete {kept.file} and the fold file"
     )
-    return found.prepared, describe_look_alikes(found, competition.facts.metric)
+    return kept.prepared, describe_look_alikes(kept, competition.facts.metric)
 
 
 def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, Any]) -> Table:
@@ -138,12 +138,14 @@ def _draw_balance(prepared: Prepared, name: str) -> dict[str, Any]:
 @command(panel=TRAIN, example="features digits")
 def features(comp: Comp = DEFAULT) -> None:
     """Encode all images once with every encoder that a run names."""
+    import numpy as np
+
     from kit.core import terminal
     from kit.features.cache import GIVEN, encode_images, has_features
     from kit.runs.train import group_by_reason
 
     prepared = ready(read(comp))
-    everything = prepared.pool.select(range(len(prepared.pool)))
+    everything = prepared.pool.select(np.arange(len(prepared.pool)))
     shapes: dict[str, Any] = {}
     told: list[Any] = []  # encoders; several runs read the same
     skipped: dict[str, str] = {}

@@ -20,9 +20,9 @@ def decisions(
     prepared = ready(read(comp))
     with holding(prepared.competition):
         result = find_trained(prepared, run)
-        said = describe_decisions(prepared, result)
-        picture = write_decisions(said, result)
-    document = {"competition": prepared.competition.name, "picture": str(picture)} | said.as_dict()
-    say(render_decisions(said), document)
+        decided = describe_decisions(prepared, result)
+        picture = write_decisions(decided, result)
+    document = {"competition": prepared.competition.name, "picture": str(picture)} | decided.as_dict()
+    say(render_decisions(decided), document)
     terminal.note(str(picture))
     suggest(*(("submission", comp, run) if len(prepared.split("test")) else ("leaderboard", comp)))

@@ -46,8 +46,8 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         with watch.measure("ensemble"):
             combined = ensemble(prepared, find_members(prepared, told=skipped))
         with watch.measure("verify"):
-            said = verify(prepared, [*results, combined])
-        terminal.stage("verify", f"{len(said)} checks held")
+            checks = verify(prepared, [*results, combined])
+        terminal.stage("verify", f"{len(checks)} checks held")
         path = make_submission(prepared, combined) if len(prepared.split("test")) else None
         watch.write(competition.workspace.runs(competition.name))
         finished = find_finished(prepared)

@@ -33,7 +33,7 @@ def explain_(
     from kit.core import terminal
     from kit.report.explain import METHODS, Question, explain
     from kit.report.explain.choice import choose_cases, find_cases
-    from kit.report.explain.subject import check_run
+    from kit.report.explain.subject import check_explainable
     from kit.report.explain.writing import describe, write_explained
     from kit.runs.train import find_trained
 
@@ -43,7 +43,7 @@ def explain_(
     if words and class_name:
         raise InputError("--words and --class both say what to explain: give one of them")
     competition = read(comp)
-    check_run(competition, run, method or (), words or ())
+    check_explainable(competition, run, method or (), words or ())
     prepared = ready(competition)
     with holding(competition):
         result = find_trained(prepared, run)
@@ -68,5 +68,5 @@ def explain_(
 def _split(prepared: Prepared, ids: list[str]) -> list[str]:
     """Return single ids of what the user wrote, each once; an id may itself hold a comma."""
     known = set(prepared.pool.ids)
-    parts = [part for own in ids for part in ([own] if own in known else own.split(","))]
+    parts = [part for text in ids for part in ([text] if text in known else text.split(","))]
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))

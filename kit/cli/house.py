@@ -68,11 +68,11 @@ def bench_(
     with holding(prepared.competition):
         timings = bench(prepared)
     lines = [
-        f"{own.task}: {own.way} {own.ratio:.2f}x [{own.lowest:.2f}-{own.highest:.2f}] {own.against}, "
-        f"{own.images_per_second:.0f} images/s"
-        for own in timings
+        f"{timing.task}: {timing.way} {timing.ratio:.2f}x [{timing.lowest:.2f}-{timing.highest:.2f}] {timing.against}, "
+        f"{timing.images_per_second:.0f} images/s"
+        for timing in timings
     ]
-    say("\n".join(lines), [asdict(own) for own in timings])
+    say("\n".join(lines), [asdict(timing) for timing in timings])
 
 
 def _bench_semi(data: Path | None, seeds: int) -> None:
@@ -100,8 +100,8 @@ def _bench_explain(data: Path | None) -> None:
 
     if options.changes or options.seed is not None:
         raise InputError("bench explain runs its own recipes: --set and --seed change nothing there")
-    found = bench_explain(data, Workspace(options.workspace))
-    say(render_explain(found), describe_explain(found))
+    measured = bench_explain(data, Workspace(options.workspace))
+    say(render_explain(measured), describe_explain(measured))
 
 
 @command(panel=HOUSE, example="pretrain")

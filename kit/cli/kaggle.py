@@ -143,7 +143,10 @@ def _write_package(prepared: Prepared, run: str) -> Package:
     with holding(prepared.competition):
         result = _find_result(prepared, run) or ensemble(prepared, find_members(prepared))
         make_submission(prepared, result)
-    return pack_file(prepared, find_row(prepared.competition, run))
+    row = find_row(prepared.competition, run)
+    if row is None:
+        raise RuntimeError(f"the ledger does not name the file that was written for {run}")
+    return pack_file(prepared, row)
 
 
 def _find_result(prepared: Prepared, run: str) -> Result | None:
@@ -168,13 +171,12 @@ def _tell(competition: Competition, package: Package, limits: dict[str, Any]) ->
         f"expect {float(row['cv']):.4f} ± {float(row['se']):.4f} (CV ± SE)" if row.get("cv") else "its CV is not known"
     )
     terminal.stage("submit", f"{row['file']} to {competition.facts.slug}: {expected}; {describe_left(limits)}")
-    for own in read_ledger(competition):
-        same = own["sha256"] == row["sha256"] if row.get("sha256") else own["file"] == row["file"]
-        if own["ref"] and (same or own["file"] == row["file"]):
-            score = f", public {own['public']}" if own["public"] else ""
-            terminal.warn(
-                f"{own['file']} was sent before, {own['sent'] or 'at an unknown time'} UTC{score}: the same again"
-            )
+    for earlier in read_ledger(competition):
+        same = earlier["sha256"] == row["sha256"] if row.get("sha256") else earlier["file"] == row["file"]
+        if earlier["ref"] and (same or earlier["file"] == row["file"]):
+            when = earlier["sent"] or "at an unknown time"
+            score = f", public {earlier['public']}" if earlier["public"] else ""
+            terminal.warn(f"{earlier['file']} was sent before, {when} UTC{score}: the same again")
 
 
 def _confirm(yes: bool) -> None:
@@ -256,7 +258,7 @@ def submissions(
         with hold_ledger(competition):
             rows = [row for row in settle(kaggle, competition, listed) if row["ref"]]
         limits = kaggle.read("limits", slug=kaggle.slug)
-        teams = [own["team"] for own in listed]
+        teams = [submitted["team"] for submitted in listed]
         place = kaggle.read("find_team", slug=kaggle.slug, teams=[*dict.fromkeys(filter(None, teams)), kaggle.username])
     compared = comparable(prepared, rows)
     picks = pick_two(prepared, compared)

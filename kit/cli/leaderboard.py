@@ -36,10 +36,10 @@ def leaderboard_(
         if not results:
             raise InputError(f"no finished run of {competition.name} yet; {competition.command('all')}")
         if per_class is None:
-            said, follow = make_board(prepared, results, {}), _follow_leaderboard(prepared, comp, results)
+            shown, follow = make_board(prepared, results, {}), _follow_leaderboard(prepared, comp, results)
         else:
-            said, follow = _list_classes(prepared, results, per_class), ("report", comp)
-    say(*said)
+            shown, follow = _list_classes(prepared, results, per_class), ("report", comp)
+    say(*shown)
     suggest(*follow)
 
 
@@ -52,7 +52,7 @@ def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) ->
         return ENSEMBLE, comp
     if not len(prepared.split("test")):
         return "report", comp
-    result = next((own for own in results if own.name == ENSEMBLE), results[0])
+    result = next((result for result in results if result.name == ENSEMBLE), results[0])
     run = result.base
     row = next((row for row in reversed(rows) if is_of(prepared, result, row)), None)
     if row is None:
@@ -69,12 +69,13 @@ def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[
     from kit.core import terminal
     from kit.report.board import render_classes, score_classes
 
-    found = {result.base: result for result in results} | {result.name: result for result in results}
-    if run not in found:
-        raise InputError(f"--per-class {run}: no finished run of this name; {nearest(run, found)}")
-    scores = score_classes(prepared, found[run])
-    document = {"competition": prepared.competition.name, "run": found[run].name, "classes": [*map(asdict, scores)]}
-    return render_classes(prepared, found[run], scores, terminal.out.width), document
+    by_name = {result.base: result for result in results} | {result.name: result for result in results}
+    if run not in by_name:
+        raise InputError(f"--per-class {run}: no finished run of this name; {nearest(run, by_name)}")
+    result = by_name[run]
+    scores = score_classes(prepared, result)
+    document = {"competition": prepared.competition.name, "run": result.name, "classes": [*map(asdict, scores)]}
+    return render_classes(prepared, result, scores, terminal.out.width), document
 
 
 @command("verify", panel=LOOK, example="verify digits")
@@ -93,9 +94,9 @@ def verify_(comp: Comp = DEFAULT) -> None:
                 f"no finished run of {competition.name} yet, so nothing to verify but the folds, which hold; "
                 f"{competition.command('all')}"
             )
-        said, missing = verify(prepared, results), list_untrained(prepared, results)
+        checks, missing = verify(prepared, results), list_untrained(prepared, results)
     if missing:
         remedy = f"{competition.command('train')} trains them"
         terminal.note(f"not trained, so not verified: {', '.join(missing)}; {remedy}")
-    say("\n".join(said), {"checks": said, "not_trained": missing})
+    say("\n".join(checks), {"checks": checks, "not_trained": missing})
     suggest("leaderboard", comp)

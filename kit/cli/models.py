@@ -32,26 +32,26 @@ def models_(
     from kit.models.options import describe_model, list_options
 
     if name is None:
-        said = {own: {"summary": describe_model(own), "tasks": MODELS[own].tasks} for own in MODELS}
-        say(_table(said), said)
+        known = {model: {"summary": describe_model(model), "tasks": MODELS[model].tasks} for model in MODELS}
+        say(_table(known), known)
         suggest("models", "linear_probe")
         return
     options = list_options(name)
     width = min(terminal.out.width, WIDTH)
     text = "\n".join([*textwrap.wrap(f"{name}: {describe_model(name)}", width), "", *_lines(options, width)])
     document = {"model": name, "summary": describe_model(name), "tasks": MODELS[name].tasks}
-    say(text, document | {"options": [asdict(own) for own in options]})
+    say(text, document | {"options": [asdict(option) for option in options]})
     terminal.note(
         "every run may also have pseudo, use_test_images, bags, seeds, refit, exclude and search: kit/config/README.md"
     )
 
 
-def _table(said: dict[str, dict[str, Any]]) -> Table:
+def _table(models: dict[str, dict[str, Any]]) -> Table:
     """Return a line per model."""
     from kit.core import terminal
     from kit.core.names import MULTILABEL
 
-    rows = {name: ("yes" if MULTILABEL in own["tasks"] else "", own["summary"]) for name, own in said.items()}
+    rows = {name: ("yes" if MULTILABEL in facts["tasks"] else "", facts["summary"]) for name, facts in models.items()}
     headers = ["model", "several labels", "what it does"]
     if terminal.out.width < NARROW:
         headers, rows = [headers[0], headers[2]], {name: cells[1:] for name, cells in rows.items()}
@@ -66,10 +66,10 @@ def _table(said: dict[str, dict[str, Any]]) -> Table:
 def _lines(options: list[Option], width: int) -> list[str]:
     """Return each option with its default and type, and below it what it means."""
     lines = []
-    for own in options:
-        head = f"{own.name}: required" if own.is_required else f"{own.name} = {_toml(own.default)}"
-        lines += textwrap.wrap(f"{head}   ({own.type})", width, subsequent_indent=INDENT)
-        lines += textwrap.wrap(own.meaning, width, initial_indent=INDENT, subsequent_indent=INDENT)
+    for option in options:
+        head = f"{option.name}: required" if option.is_required else f"{option.name} = {_toml(option.default)}"
+        lines += textwrap.wrap(f"{head}   ({option.type})", width, subsequent_indent=INDENT)
+        lines += textwrap.wrap(option.meaning, width, initial_indent=INDENT, subsequent_indent=INDENT)
     return lines
 
 

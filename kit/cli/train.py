@@ -36,8 +36,8 @@ def train(
             hint = f"; or leave such runs out: {competition.command('all')} does" if not runs else ""
             raise InputError(f"{error}{hint}") from error
     score = competition.data.score_name
-    lines = [f"{own.name}: {score} {own.record.cv:.4f} +- {own.record.se:.4f}" for own in results]
-    say("\n".join(lines), [own.record.document for own in results])
+    lines = [f"{result.name}: {score} {result.record.cv:.4f} +- {result.record.se:.4f}" for result in results]
+    say("\n".join(lines), [result.record.document for result in results])
     suggest("leaderboard", comp)
 
 

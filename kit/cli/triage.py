@@ -48,32 +48,32 @@ def _lay_out(prepared: Prepared, results: list[Result], run: str | None) -> int:
     from kit.core import terminal
     from kit.curate.triage import choose_run, describe_images, rank_labels, write_triage
 
-    found = rank_labels(prepared, choose_run(prepared, results, run))
-    path = write_triage(prepared, found)
-    first = describe_images(prepared, found, found.suspicious[:SHOWN])
+    ranked = rank_labels(prepared, choose_run(prepared, results, run))
+    path = write_triage(prepared, ranked)
+    first = describe_images(prepared, ranked, ranked.suspicious[:SHOWN])
     lines = [
-        f"{row['id']}: given {row['given']}, {found.run} says {row['suggested']} ({row['probability']})"
+        f"{row['id']}: given {row['given']}, {ranked.run} says {row['suggested']} ({row['probability']})"
         for row in first
     ]
-    n_issues = int(found.issue.sum())
+    n_issues = int(ranked.issue.sum())
     document = {
-        "run": found.run,
+        "run": ranked.run,
         "file": str(path),
         "sheet": str(path.with_suffix(".png")),
-        "n_labels": len(found.labels),
+        "n_labels": len(ranked.labels),
         "n_issues": n_issues,
-        "contradictions": found.contradictions,
+        "contradictions": ranked.contradictions,
         "first": first,
     }
-    if found.contradictions:
-        lines.append(f"near-duplicates with different labels: {len(found.contradictions)} clusters, marked in the CSV")
-    what = "labels" if found.labels.ndim == 1 else "images' labels, in one class or more,"
-    terminal.stage("triage", f"confident learning takes {n_issues} of {len(found.labels)} {what} for wrong")
-    if (n_more := len(found.suspicious) - len(first)) > 0:
+    if ranked.contradictions:
+        lines.append(f"near-duplicates with different labels: {len(ranked.contradictions)} clusters, marked in the CSV")
+    what = "labels" if ranked.labels.ndim == 1 else "images' labels, in one class or more,"
+    terminal.stage("triage", f"confident learning takes {n_issues} of {len(ranked.labels)} {what} for wrong")
+    if (n_more := len(ranked.suspicious) - len(first)) > 0:
         lines.append(f"and {n_more} more in the CSV")
-    if found.error > n_issues / len(found.labels):
+    if ranked.error > n_issues / len(ranked.labels):
         terminal.note(
-            f"{found.run} itself is wrong about {found.error:.0%} of them: many of these are its own mistakes"
+            f"{ranked.run} itself is wrong about {ranked.error:.0%} of them: many of these are its own mistakes"
         )
     say("\n".join([*lines, str(path), str(path.with_suffix(".png"))]), document)
     if n_issues:

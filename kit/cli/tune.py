@@ -10,8 +10,8 @@ from kit.cli.app import TRAIN, command
 from kit.cli.call import Comp, complete_run, holding, read, ready, say, suggest
 
 
-@command(panel=TRAIN, example="tune digits probe --trials 20")
-def tune(
+@command("tune", panel=TRAIN, example="tune digits probe --trials 20")
+def tune_(
     comp: Comp,
     run: Annotated[
         str,
@@ -30,21 +30,20 @@ def tune(
     """Search a run's settings on its folds; say whether they help on other folds, and print those that do as TOML."""
     from kit.core import terminal
     from kit.core.deadline import parse_duration
-    from kit.runs.tuning import read_space, render, tuned_name
-    from kit.runs.tuning import tune as search
+    from kit.runs.tuning import read_space, render, tune, tuned_name
 
     competition = read(comp)
     seconds = parse_duration(timeout, "--timeout") if timeout else None
     read_space(competition, competition.run(run))  # refused before any work
     prepared = ready(competition)
     with holding(competition):
-        found = search(prepared, run, trials, seconds)
-    say(render(found, with_toml=toml), found.as_dict())
-    if found.has_helped:
+        tuned = tune(prepared, run, trials, seconds)
+    say(render(tuned, with_toml=toml), tuned.as_dict())
+    if tuned.has_helped:
         terminal.note(f"the table above belongs into {competition.file}")
-        suggest("train", comp, tuned_name(found.run))
+        suggest("train", comp, tuned_name(tuned.run))
     else:
-        if not found.is_own and not toml:
+        if not tuned.is_own and not toml:
             terminal.note(
                 "--toml prints the best values all the same; more trials or a wider space may find better ones"
             )

@@ -24,7 +24,7 @@ from kit.curate.mining import mine_labels
 from kit.curate.mining.labels import write_labels, write_mined
 from kit.curate.mining.similarity import find_nearest
 from kit.data.prepared import prepare
-from kit.report.board import leaderboard, render
+from kit.report.board import leaderboard, render_board
 from kit.runs.fit.crossval import crossval
 
 NAMES = ("cat", "dog")
@@ -280,7 +280,7 @@ def test_runs_learn_from_mined_labels_and_their_score_is_called_agreement(animal
     assert not set(prepared.pool.ids[prepared.labeled]) & set(prepared.pool.ids[prepared.split("test")])
     result = crossval(prepared, "probe")
     assert result.record.cv == 1
-    table = render(prepared, leaderboard(prepared, [result], {}), 120)
+    table = render_board(prepared, leaderboard(prepared, [result], {}), 120)
     assert "agreement ± SE" in [column.header for column in table.columns]
     assert "on mined labels" in str(table.title)
 

@@ -9,7 +9,7 @@ from support.colours import FOREST_AND_SVM
 from support.command import rendered
 
 from kit.data.prepared import prepare
-from kit.report.board import leaderboard, render
+from kit.report.board import leaderboard, render_board
 from kit.report.board.beside import Score, score_beside
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import oof_rows
@@ -37,7 +37,7 @@ def test_accuracy_stands_beside_another_metric(colours):
 def test_columns_beside_the_cv_have_room_or_go(trained, width, columns):
     prepared, result = trained
     rows = [replace(row, cv=0.9, beside=UNBALANCED) for row in leaderboard(prepared, [result], {})]
-    text = rendered(render(prepared, rows, width), width)
+    text = rendered(render_board(prepared, rows, width), width)
     assert max(map(len, text.splitlines())) <= width and "svm" in text and "0.900" in text
     assert text.count("0.410") + text.count("0.440") == columns
     assert ("macro F1 ± SE" in text) == (width == 120)
@@ -50,4 +50,4 @@ def test_a_column_that_says_what_the_cv_says_is_left_out(trained):
     prepared, result = trained
     rows = leaderboard(prepared, [result], {})
     assert rows[0].cv == rows[0].beside["balanced_accuracy"].score  # as many images of every class
-    assert "balanced" not in rendered(render(prepared, rows, 120), 120)
+    assert "balanced" not in rendered(render_board(prepared, rows, 120), 120)

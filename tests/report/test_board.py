@@ -11,7 +11,7 @@ from rich.console import Console
 
 from kit.data.prepared import prepare
 from kit.kaggle.submission.write import make_submission, read_ledger
-from kit.report.board import SAME, leaderboard, render, used_test_images
+from kit.report.board import SAME, leaderboard, render_board, used_test_images
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.store.imported import import_predictions
@@ -19,7 +19,7 @@ from kit.runs.store.imported import import_predictions
 
 def shown(prepared, rows, width: int) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(prepared, rows, width))
+    console.print(render_board(prepared, rows, width))
     return console.file.getvalue()
 
 

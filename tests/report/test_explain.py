@@ -25,7 +25,7 @@ from kit.data.store import decode_block
 from kit.report.explain import Question, explain, latest_sheets
 from kit.report.explain.choice import Case, choose_cases, find_cases
 from kit.report.explain.scratch import Scratch
-from kit.report.explain.subject import check_run, open_subjects
+from kit.report.explain.subject import check_explainable, open_subjects
 from kit.report.page import refresh_report
 from kit.report.page.evidence import Evidence
 from kit.report.page.sections import explanations, suspicious
@@ -189,7 +189,7 @@ def test_a_head_and_its_fine_tuned_start_see_words_alike(prepared):
 )
 def test_what_a_run_cannot_show_is_refused(prepared, run, methods, words, said):
     with pytest.raises(InputError, match=said):
-        check_run(prepared.competition, run, methods, words)
+        check_explainable(prepared.competition, run, methods, words)
 
 
 def test_unknown_ids_classes_and_methods_are_refused(kit):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from kit.report.page.parts import Fold, Heatmap, Matrices, Measured, Plot, Section, Series, Table, Text
+from kit.report.page.parts import Fold, Heatmap, Matrices, Measured, Plot, Section, Series, SortableTable, Text
 from kit.report.page.render import render_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -33,7 +33,7 @@ def page_file(tmp_path_factory):
     matrices = Matrices("m", "per class", names=NASTY, values=np.ones((5, 2, 2), int))
     parts = [
         Text(NASTY[0], "lead"),
-        Table("scores", ["name", "score", "text"], rows),
+        SortableTable("scores", ["name", "score", "text"], rows),
         Plot("bars", NASTY[2], "n", "", series=bars, upright=True),
         heat,
         Fold("more", [Plot("curve", "curve", series=curve), matrices]),

@@ -11,7 +11,7 @@ from kit.core.errors import LeakFound
 from kit.core.files import read_json
 from kit.data.prepared import Prepared, prepare
 from kit.models import MODELS
-from kit.report.board import leaderboard, render
+from kit.report.board import leaderboard, render_board
 from kit.runs.fit.crossval import crossval
 from kit.runs.pseudo.rounds import choose_for_fold, describe_end, finished_rounds
 from kit.runs.store import find_result, fold_folder
@@ -162,7 +162,7 @@ def test_the_leaderboard_says_why_rounds_ended_and_how_many_labels_are_right(col
     row = {row.run: row for row in leaderboard(prepared, results, {})}["taught.2"]
     assert row.remarks == ("all 2 rounds kept",)
     assert 0 < row.pseudo_precision <= 1
-    assert "taught.2: all 2 rounds kept" in render(prepared, [row], 200).caption
+    assert "taught.2: all 2 rounds kept" in render_board(prepared, [row], 200).caption
 
 
 def test_a_refit_sends_one_model_and_is_marked(colours):
@@ -173,7 +173,7 @@ def test_a_refit_sends_one_model_and_is_marked(colours):
     ledger = read_json(own.folder / "refit" / "provenance.json")
     assert len(ledger["labeled"]) == len(prepared.labeled) and ledger["pseudo"]["ids"]
     assert "whose CV is not measured" in verify(prepared, [svm, own])[2]
-    assert "CV not measured" in render(prepared, leaderboard(prepared, [svm, own], {}), 200).caption
+    assert "CV not measured" in render_board(prepared, leaderboard(prepared, [svm, own], {}), 200).caption
 
 
 def test_a_refit_leaves_the_folds_as_they_are(colours):

@@ -6,7 +6,7 @@
 - `solution`: the scorer of practice competitions, which alone reads a solution file.
 """
 
-from kit.report.board.board import render, shorten_encoder
+from kit.report.board.board import render_board, shorten_encoder
 from kit.report.board.classes import render_classes, score_classes
 from kit.report.board.remarks import optimistic_lists, remarks_on
 from kit.report.board.rows import SAME, Row, leaderboard, used_test_images
@@ -20,7 +20,7 @@ __all__ = [
     "optimistic_lists",
     "read_solution",
     "remarks_on",
-    "render",
+    "render_board",
     "render_classes",
     "score_classes",
     "shorten_encoder",

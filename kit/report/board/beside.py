@@ -31,13 +31,13 @@ def score_beside(prepared: Prepared, result: Result) -> dict[str, Score]:
     """
     labels, decided = decided_rows(prepared, result)
     _, proba = oof_rows(prepared, result.predictions("oof"))
-    found = {}
+    scores = {}
     for name in BESIDE[prepared.competition.facts.task]:
         if name == prepared.competition.metric.name:
             continue
         try:
-            said = decided if find_metric(name).needs == "labels" else proba
-            found[name] = Score(*score_with_error(name, labels, said, prepared.scored_groups))
+            asked = decided if find_metric(name).needs == "labels" else proba
+            scores[name] = Score(*score_with_error(name, labels, asked, prepared.scored_groups))
         except InputError:  # the competition's metric is what must be defined; one beside it may be missing
             continue
-    return found
+    return scores

@@ -14,7 +14,7 @@ from kit.features.weights import LOCAL_DIR
 from kit.report.board.rows import SAME, Row
 
 
-def render(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
+def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
     """Return the leaderboard as a Rich table that fits `width` characters.
 
     Columns that would be empty are left out; encoder and model are left out where there is no room.
@@ -87,8 +87,10 @@ def _beside_column(name: str, with_error: bool) -> tuple[str, Callable[[Row], st
     """Return the column of a metric beside the CV."""
 
     def cell(row: Row) -> str:
-        own = row.beside.get(name)
-        return "" if own is None else _with_error(own.score, own.se) if with_error else f"{own.score:.3f}"
+        score = row.beside.get(name)
+        if score is None:
+            return ""
+        return _with_error(score.score, score.se) if with_error else f"{score.score:.3f}"
 
     return SHORT.get(name, name) + (" ± SE" if with_error else ""), cell
 

@@ -28,18 +28,22 @@ def render_classes(prepared: Prepared, result: Result, scores: Sequence[ClassSco
         if _room(columns, scores) > width:
             columns.pop(spare)
     if _room(columns, scores) > width:
-        columns = {"class": columns["class"], "F1": lambda own: _number(own.f1), "recall ± SE": columns["recall ± SE"]}
+        columns = {
+            "class": columns["class"],
+            "F1": lambda score: _number(score.f1),
+            "recall ± SE": columns["recall ± SE"],
+        }
     for header in columns:
         is_name = header == "class"
         table.add_column(header, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
-    for own in sorted(scores, key=lambda own: -1.0 if own.f1 is None else own.f1):
-        table.add_row(*[escape(cell(own)) for cell in columns.values()])
+    for score in sorted(scores, key=lambda score: -1.0 if score.f1 is None else score.f1):
+        table.add_row(*[escape(cell(score)) for cell in columns.values()])
     return table
 
 
 def _room(columns: Mapping[str, Callable[[ClassScore], str]], scores: Sequence[ClassScore]) -> int:
     """Return the characters that a line of these columns takes."""
-    return sum(3 + max(len(header), *(len(cell(own)) for own in scores)) for header, cell in columns.items())
+    return sum(3 + max(len(header), *(len(cell(score)) for score in scores)) for header, cell in columns.items())
 
 
 def _number(value: float | None, error: float | None = None) -> str:
@@ -50,10 +54,10 @@ def _number(value: float | None, error: float | None = None) -> str:
 
 
 COLUMNS: dict[str, Callable[[ClassScore], str]] = {
-    "class": lambda own: own.name,
-    "F1 ± SE": lambda own: _number(own.f1, own.f1_se),
-    "precision ± SE": lambda own: _number(own.precision, own.precision_se),
-    "recall ± SE": lambda own: _number(own.recall, own.recall_se),
-    "images": lambda own: str(own.support),
-    "said": lambda own: str(own.said),
+    "class": lambda score: score.name,
+    "F1 ± SE": lambda score: _number(score.f1, score.f1_se),
+    "precision ± SE": lambda score: _number(score.precision, score.precision_se),
+    "recall ± SE": lambda score: _number(score.recall, score.recall_se),
+    "images": lambda score: str(score.support),
+    "said": lambda score: str(score.said),
 }

@@ -23,7 +23,7 @@ from kit.scoring.metrics import distinguishable
 SAME = "not distinguishable"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """Hold one line of the leaderboard; None where a thing is not known.
 
@@ -36,18 +36,18 @@ class Row:
     run: str
     model: str
     encoder: str | None
-    round: int | None
+    round: int | None = None
     test_images_used: bool
-    cv: float | None
-    se: float | None
-    difference: float | None
-    difference_se: float | None
+    cv: float | None = None
+    se: float | None = None
+    difference: float | None = None
+    difference_se: float | None = None
     verdict: str
-    local: float | None
-    local_se: float | None
-    public: str | None
-    private: str | None
-    seconds: float | None
+    local: float | None = None
+    local_se: float | None = None
+    public: str | None = None
+    private: str | None = None
+    seconds: float | None = None
     remarks: tuple[str, ...] = ()
     pseudo_precision: float | None = None
     beside: dict[str, Score] = field(default_factory=dict)
@@ -58,8 +58,6 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     results
         Finished runs, the ensemble among them.
     skipped
@@ -71,11 +69,10 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
     cv_only = None if solution is None else why_cv_only(prepared)
     ledger = read_ledger(prepared.competition)
     rows = [_row(prepared, result, ordered[0], solution, cv_only, ledger) for result in ordered]
-    empty = dict.fromkeys(Row.__dataclass_fields__) | {"remarks": (), "beside": {}}
     for name, reason in skipped.items():
         run = prepared.competition.runs[name]
-        text = {"run": name, "model": run.model, "encoder": run.options.get("encoder"), "verdict": f"skipped: {reason}"}
-        rows.append(Row(**empty | text | {"test_images_used": run.use_test_images}))
+        facts = {"run": name, "model": run.model, "encoder": run.options.get("encoder")}
+        rows.append(Row(**facts, test_images_used=run.use_test_images, verdict=f"skipped: {reason}"))
     return rows
 
 

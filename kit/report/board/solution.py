@@ -41,12 +41,12 @@ def read_solution(prepared: Prepared) -> dict[str, Label] | None:
     if table.shape[1] < 2:
         raise InputError(f"{path}: only one column; expected an id and a label")
     read_labels = _read_label_sets if competition.facts.task == MULTILABEL else _read_codes
-    found = read_labels(prepared, path, table)
+    by_name = read_labels(prepared, path, table)
     tested = {*prepared.pool.ids[prepared.split("test")], *prepared.broken_test}
-    ids = meant_ids([*found], tested)
+    ids = meant_ids([*by_name], tested)
     if len(set(ids)) < len(ids):
         raise InputError(f"{path}: ids repeat: {some(ids[pd.Series(ids).duplicated().to_numpy()])}")
-    solution = dict(zip(ids, found.values(), strict=True))
+    solution = dict(zip(ids, by_name.values(), strict=True))
     if missing := sorted(tested - set(solution)):
         raise InputError(f"{path}: {len(missing)} test images are not in it: {some(missing)}")
     return solution
@@ -78,7 +78,7 @@ def _read_codes(prepared: Prepared, path: Path, table: pd.DataFrame) -> dict[str
 def _read_label_sets(prepared: Prepared, path: Path, table: pd.DataFrame) -> dict[str, Label]:
     """Read several labels per image, in the form that the labelled images' have."""
     competition, id_name = prepared.competition, table.columns[0]
-    given = next((own for own in competition.data.labeled_sources if isinstance(own, Listing)), None)
+    given = next((source for source in competition.data.labeled_sources if isinstance(source, Listing)), None)
     listing = Listing(csv=path.name, id=id_name)
     if given is not None:
         asked = [given.label] if isinstance(given.label, str) else given.label or []

@@ -65,7 +65,7 @@ class Subject:
     device: str
 
 
-def check_run(competition: Competition, name: str, methods: Sequence[str], words: Sequence[str]) -> None:
+def check_explainable(competition: Competition, name: str, methods: Sequence[str], words: Sequence[str]) -> None:
     """Check that a run can be explained so, before anything is asked of its files.
 
     Raises
@@ -83,7 +83,7 @@ def check_run(competition: Competition, name: str, methods: Sequence[str], words
             "pixels, so there is nothing to point at; explain a run with an encoder of its own"
         )
     if words and not _is_clip(encoder):
-        able = [own.name for own in competition.runs.values() if _is_clip(own.options.get("encoder"))]
+        able = [run.name for run in competition.runs.values() if _is_clip(run.options.get("encoder"))]
         hint = f"those that can: {some(able)}" if able else f"{competition.name} has none"
         raise InputError(
             f"--words {words[0]!r}: words need a CLIP run, on an open_clip encoder, and {name} is none; {hint}"

@@ -8,9 +8,8 @@ everything it needs and opens from the disk without a network; a chart's numbers
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from kit import __version__
 from kit.core.errors import InputError
@@ -56,8 +55,6 @@ def write_report(prepared: Prepared, results: Sequence[Result], skipped: dict[st
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     results
         Finished runs, the ensemble among them.
     skipped
@@ -87,12 +84,12 @@ def write_report(prepared: Prepared, results: Sequence[Result], skipped: dict[st
     return home / PAGE
 
 
-def _build(evidence: Evidence) -> Any:
+def _build(evidence: Evidence) -> Iterator[Section]:
     """Give every section that has data; one whose files are damaged is named and left out, the others stand."""
     left_out: dict[str, list[str]] = {}
     for build in track(SECTIONS, "report"):
         try:
-            section: Section | None = build(evidence)
+            section = build(evidence)
         except InputError as error:
             left_out.setdefault(str(error), []).append(build.__module__.rpartition(".")[2])
             continue

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kit.core.shapes import Groups, Labels, Proba, Scores
 from kit.scoring.mixing import PROBA_FLOOR, apply_temperature, fit_temperature
 
 N_BINS = 15  # as in Guo et al. 2017
@@ -18,45 +20,45 @@ class Reliability:
     Parameters
     ----------
     confidence, accuracy
-        (n_bins,) mean probability of what was said, and share of it that is right; empty bins left out.
+        (n_bins,) mean probability of the predicted class, and share of it that is right; empty bins left out.
     count
         (n_bins,) images.
     error
         Expected calibration error: the mean distance of the two, weighted by images, 0..1.
     """
 
-    confidence: np.ndarray
-    accuracy: np.ndarray
-    count: np.ndarray
+    confidence: Scores
+    accuracy: Scores
+    count: NDArray[np.integer]
     error: float
 
     @property
-    def spread(self) -> np.ndarray:
+    def spread(self) -> Scores:
         """Return the standard error of each bin's accuracy, two more of each kind counted; (n_bins,)."""
         n_counted = self.count + 4
         share = (self.accuracy * self.count + 2) / n_counted
         return np.sqrt(share * (1 - share) / n_counted)
 
 
-def reliability(labels: np.ndarray, proba: np.ndarray) -> Reliability:
+def reliability(labels: Labels, proba: Proba) -> Reliability:
     """Return the reliability of (n_images, n_classes) probabilities in equal bins of confidence.
 
     With several labels per image (labels (n_images, n_classes)) every class of every image is a decision.
     """
     if labels.ndim == 2:
-        said, right = proba.ravel(), labels.ravel() == 1
+        sure, right = proba.ravel(), labels.ravel() == 1
     else:
-        said, right = proba.max(axis=1), proba.argmax(axis=1) == labels
-    at = np.minimum((said * N_BINS).astype(np.int64), N_BINS - 1)
+        sure, right = proba.max(axis=1), proba.argmax(axis=1) == labels
+    at = np.minimum((sure * N_BINS).astype(np.int64), N_BINS - 1)
     count = np.bincount(at, minlength=N_BINS)
     filled = count > 0
-    confidence = np.bincount(at, weights=said, minlength=N_BINS)[filled] / count[filled]
+    confidence = np.bincount(at, weights=sure, minlength=N_BINS)[filled] / count[filled]
     accuracy = np.bincount(at, weights=right, minlength=N_BINS)[filled] / count[filled]
     error = float(np.abs(confidence - accuracy) @ count[filled] / count.sum())
     return Reliability(confidence, accuracy, count[filled], error)
 
 
-def calibrate_nested(labels: np.ndarray, proba: np.ndarray, folds: np.ndarray) -> np.ndarray | None:
+def calibrate_nested(labels: Labels, proba: Proba, folds: Groups) -> Proba | None:
     """Return probabilities at a temperature that is chosen, for each fold, on the other folds' rows.
 
     None where there is one fold only, which may not choose for itself.
@@ -66,12 +68,13 @@ def calibrate_nested(labels: np.ndarray, proba: np.ndarray, folds: np.ndarray) -
     logs = np.log(np.maximum(proba.astype(np.float64), PROBA_FLOOR))
     calibrated = np.empty_like(logs)
     for fold in np.unique(folds):
-        mine = folds == fold
-        calibrated[mine] = apply_temperature(logs[mine], fit_temperature(labels[~mine], logs[~mine]))
+        held_out = folds == fold
+        temperature = fit_temperature(labels[~held_out], logs[~held_out])
+        calibrated[held_out] = apply_temperature(logs[held_out], temperature)
     return calibrated
 
 
-def order_by_similarity(counts: np.ndarray) -> list[int]:
+def order_by_similarity(counts: NDArray[np.integer]) -> list[int]:
     """Return the classes so that those confused most stand side by side.
 
     Parameters

@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kit.core.errors import InputError
 from kit.core.files import read_object, remedy_for
 from kit.core.names import ENSEMBLE
+from kit.core.shapes import Groups, Labels, Proba, Rows
 from kit.data.prepared import Prepared
 from kit.kaggle.submission import read_ledger
 from kit.models import MODELS
@@ -31,17 +30,7 @@ MOST_RUNS = 12  # whose pictures are drawn; the tables hold all
 
 @dataclass
 class Evidence:
-    """Hold what sections are made of.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    results
-        Finished runs, the ensemble among them.
-    skipped
-        Runs that could not be made, and why.
-    """
+    """Hold what sections are made of: finished runs, the ensemble among them, and why others could not be made."""
 
     prepared: Prepared
     results: Sequence[Result]
@@ -75,17 +64,17 @@ class Evidence:
         return read_ledger(self.prepared.competition)
 
     @cached_property
-    def labels(self) -> np.ndarray:
+    def labels(self) -> Labels:
         """Return the labels of the scored images, in their order."""
         return self.prepared.labels[self.prepared.scored_rows]
 
     @cached_property
-    def folds(self) -> np.ndarray:
+    def folds(self) -> Groups:
         """Return the folds of the scored images (n_images,)."""
         return self.prepared.folds[self.prepared.scored_rows]
 
     @cached_property
-    def scored(self) -> np.ndarray:
+    def scored(self) -> Rows:
         """Return the positions of the scored images in the pool (n_images,)."""
         return self.prepared.labeled[self.prepared.scored_rows]
 
@@ -93,7 +82,7 @@ class Evidence:
         """Return a run's line of the leaderboard."""
         return next(row for row in self.board if row.run == name)
 
-    def oof(self, result: Result) -> np.ndarray:
+    def oof(self, result: Result) -> Proba:
         """Return a run's oof probabilities in the order of the scored images, (n_images, n_classes).
 
         Where an image may have several labels, one half is the threshold; `probabilities` are not shifted.
@@ -102,14 +91,14 @@ class Evidence:
             self._oof[result.name] = decided_rows(self.prepared, result)[1]
         return self._oof[result.name]
 
-    def probabilities(self, result: Result) -> np.ndarray:
+    def probabilities(self, result: Result) -> Proba:
         """Return a run's oof probabilities as the run gave them: thresholds, one set per fold, mix up their order."""
         if self.labels.ndim == 1:
             return self.oof(result)
         return oof_rows(self.prepared, result.predictions("oof"))[1]
 
     @cached_property
-    def _oof(self) -> dict[str, np.ndarray]:
+    def _oof(self) -> dict[str, Proba]:
         return {}
 
     @cached_property
@@ -132,7 +121,7 @@ def read_left(path: Path, *keys: str) -> dict[str, Any] | None:
     InputError
         When the file is not as it was written; without it the report does without.
     """
-    found = read_object(path, *keys)
-    if found is None and path.exists():
+    left = read_object(path, *keys)
+    if left is None and path.exists():
         raise InputError(f"{path}: not as it was written; delete it, or {remedy_for(path)}")
-    return found
+    return left

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 LONGEST, TAIL = 28, 10  # characters of a name beside an axis, and of its end
 IN_LEGEND = 44  # characters of a name in a legend
@@ -25,7 +26,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Table:
+class SortableTable:
     """Hold a table that sorts by any column.
 
     Parameters
@@ -137,12 +138,12 @@ class Plot(Chart):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per point: series, x, y and, where it is known, its standard error."""
-        found = []
-        for own in self.series:
-            errors = own.error if own.error is not None else [None] * len(own.x)
-            for x, y, error in zip(own.x, own.y, errors, strict=True):
-                found.append({"series": own.name, "x": x, "y": y, "se": error})
-        return found
+        rows = []
+        for line in self.series:
+            errors = line.error if line.error is not None else [None] * len(line.x)
+            for x, y, error in zip(line.x, line.y, errors, strict=True):
+                rows.append({"series": line.name, "x": x, "y": y, "se": error})
+        return rows
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Heatmap(Chart):
 
     row_names: Sequence[str] = ()
     column_names: Sequence[str] = ()
-    values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    values: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
     order: Sequence[int] | None = None
     shares: bool = False
 
@@ -177,7 +178,7 @@ class Heatmap(Chart):
 
 @dataclass(frozen=True)
 class Matrices(Chart):
-    """Draw one 2 x 2 matrix per class: what it is against what was said.
+    """Draw one 2 x 2 matrix per class: the labels against the predictions.
 
     Parameters
     ----------
@@ -188,19 +189,19 @@ class Matrices(Chart):
     """
 
     names: Sequence[str] = ()
-    values: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 2)))
+    values: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 2, 2)))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per class: true and false negatives and positives."""
         return [
             {
                 "class": name,
-                "true_negative": own[0, 0],
-                "false_positive": own[0, 1],
-                "false_negative": own[1, 0],
-                "true_positive": own[1, 1],
+                "true_negative": counts[0, 0],
+                "false_positive": counts[0, 1],
+                "false_negative": counts[1, 0],
+                "true_positive": counts[1, 1],
             }
-            for name, own in zip(self.names, self.values, strict=True)
+            for name, counts in zip(self.names, self.values, strict=True)
         ]
 
 
@@ -240,7 +241,7 @@ class Fold:
     is_open: bool = False
 
 
-Part = Text | Table | Chart | Gallery | Picture | Fold
+Part = Text | SortableTable | Chart | Gallery | Picture | Fold
 
 
 @dataclass(frozen=True)
@@ -259,10 +260,10 @@ def shorten(name: str, longest: int = LONGEST) -> str:
 
 def charts_of(parts: Sequence[Part]) -> list[Chart]:
     """Return every chart among parts, those inside folds too, in their order."""
-    found: list[Chart] = []
+    charts: list[Chart] = []
     for part in parts:
         if isinstance(part, Fold):
-            found += charts_of(part.parts)
+            charts += charts_of(part.parts)
         elif isinstance(part, Chart):
-            found.append(part)
-    return found
+            charts.append(part)
+    return charts

@@ -45,7 +45,7 @@ def write_numbers(charts: Sequence[Chart], folder: Path) -> list[Path]:
 
 
 def _draw_plot(chart: Plot) -> Figure:
-    names = list(dict.fromkeys(x for own in chart.series for x in own.x if isinstance(x, str)))
+    names = list(dict.fromkeys(x for line in chart.series for x in line.x if isinstance(x, str)))
     length = max(6.5, INCHES_PER_NAME * len(names) + 1.5)
     figure = empty_figure(8, length) if chart.upright else empty_figure(length if names else 7, 4.5)
     axes = figure.subplots()
@@ -74,21 +74,24 @@ def _draw_plot(chart: Plot) -> Figure:
 
 def _draw_series(axes: Axes, chart: Plot, number: int, names: list[str]) -> None:
     """Draw one series; bars of several series stand side by side."""
-    own = chart.series[number]
-    y = np.array([np.nan if value is None else value for value in own.y], dtype=float)
-    at = np.array([names.index(x) if isinstance(x, str) else x for x in own.x], dtype=float)
-    error = None if own.error is None else np.array([0 if value is None else value for value in own.error])
-    if own.kind == "bars":
+    line = chart.series[number]
+    y = np.array([np.nan if value is None else value for value in line.y], dtype=float)
+    at = np.array([names.index(x) if isinstance(x, str) else x for x in line.x], dtype=float)
+    error = None if line.error is None else np.array([0 if value is None else value for value in line.error])
+    if line.kind == "bars":
         n_bars = sum(other.kind == "bars" for other in chart.series)
         width = 0.8 / n_bars
-        place, bar = at + (number - (n_bars - 1) / 2) * width, axes.barh if chart.upright else axes.bar
-        bar(place, y, width, label=shorten(own.name, IN_LEGEND), **{"xerr" if chart.upright else "yerr": error})
+        place, label = at + (number - (n_bars - 1) / 2) * width, shorten(line.name, IN_LEGEND)
+        if chart.upright:
+            axes.barh(place, y, width, label=label, xerr=error)
+        else:
+            axes.bar(place, y, width, label=label, yerr=error)
         return
-    style = {"line": "o-", "points": "o", "dashes": ":", "steps": "-"}[own.kind]
+    style = {"line": "o-", "points": "o", "dashes": ":", "steps": "-"}[line.kind]
     if chart.upright:
-        axes.errorbar(y, at, xerr=error, fmt=style, label=shorten(own.name, IN_LEGEND), markersize=4)
+        axes.errorbar(y, at, xerr=error, fmt=style, label=shorten(line.name, IN_LEGEND), markersize=4)
     else:
-        axes.errorbar(at, y, yerr=error, fmt=style, label=shorten(own.name, IN_LEGEND), markersize=4)
+        axes.errorbar(at, y, yerr=error, fmt=style, label=shorten(line.name, IN_LEGEND), markersize=4)
 
 
 def _draw_heatmap(chart: Heatmap) -> Figure:
@@ -116,12 +119,12 @@ def _draw_matrices(chart: Matrices) -> Figure:
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for panel in panels[len(chart.names) :]:
         panel.axis("off")
-    for panel, name, own in zip(panels, chart.names, chart.values, strict=False):
-        panel.imshow(own / np.maximum(own.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    for panel, name, counts in zip(panels, chart.names, chart.values, strict=False):
+        panel.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
         panel.set_title(shorten(name), fontsize=8, parse_math=False)
         panel.set_xticks([0, 1], ["not said", "said"], fontsize=7)
         panel.set_yticks([0, 1], ["is not", "is"], fontsize=7)
-        for (i, j), value in np.ndenumerate(own):
+        for (i, j), value in np.ndenumerate(counts):
             panel.text(j, i, str(value), ha="center", va="center", fontsize=8)
     return figure
 

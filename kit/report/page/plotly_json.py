@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.report.page.parts import IN_LEGEND, LONGEST, Chart, Heatmap, Plot, Series, shorten
+from kit.report.page.parts import IN_LEGEND, LONGEST, Heatmap, Plot, Series, shorten
 
 MODES = {"line": "lines+markers", "points": "markers", "dashes": "lines", "steps": "lines"}
 ROW_PIXELS = 22  # of an upright plot, for each name
@@ -24,7 +24,7 @@ STANDOFF = 12  # pixels between an axis's names and its title
 SHORT = 3  # characters of a name that need not be turned to stand below a column
 
 
-def to_json(chart: Chart) -> str:
+def to_json(chart: Plot | Heatmap) -> str:
     """Return a chart as JSON that is safe inside a script element: data, layout, and a heatmap's choices."""
     figure = _heatmap(chart) if isinstance(chart, Heatmap) else _plot(chart)
     text = json.dumps(_finite(figure), ensure_ascii=False, separators=(",", ":"))
@@ -34,14 +34,14 @@ def to_json(chart: Chart) -> str:
 def _plot(chart: Plot) -> dict[str, Any]:
     height = HEIGHT
     if chart.upright:
-        names = {name for own in chart.series for name in own.x}
+        names = {name for line in chart.series for name in line.x}
         height = max(HEIGHT // 2, ROW_PIXELS * len(names) + MARGIN_PIXELS)
     x_axis = {"title": _title(chart.x_title), "automargin": True}
     y_axis = {"title": _title(chart.y_title), "automargin": True}
     x_axis |= {"range": chart.x_range} if chart.x_range else {}
     y_axis |= {"range": chart.y_range} if chart.y_range else {}
     y_axis |= {"type": "log"} if chart.is_log else {}
-    if any(isinstance(x, str) for own in chart.series for x in own.x):
+    if any(isinstance(x, str) for line in chart.series for x in line.x):
         x_axis["type"] = "category"  # a class called "1" is no number
     if chart.upright:
         x_axis, y_axis = y_axis, x_axis | {"autorange": "reversed"}
@@ -54,26 +54,26 @@ def _plot(chart: Plot) -> dict[str, Any]:
         "showlegend": len(chart.series) > 1,
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
     }
-    names = list(dict.fromkeys(x for own in chart.series for x in own.x if isinstance(x, str)))
+    names = list(dict.fromkeys(x for line in chart.series for x in line.x if isinstance(x, str)))
     shown = dict(zip(names, _distinct([_text(name) for name in names]), strict=True))
-    return {"data": [_trace(own, chart.upright, shown) for own in chart.series], "layout": layout}
+    return {"data": [_trace(line, chart.upright, shown) for line in chart.series], "layout": layout}
 
 
-def _trace(own: Series, upright: bool, shown: dict[str, str]) -> dict[str, Any]:
+def _trace(line: Series, upright: bool, shown: dict[str, str]) -> dict[str, Any]:
     """Return one series; upright, what is counted runs along the horizontal axis."""
-    x = [shown[value] if isinstance(value, str) else value for value in own.x]
+    x = [shown[value] if isinstance(value, str) else value for value in line.x]
     along, across = ("x", "y") if upright else ("y", "x")
-    trace: dict[str, Any] = {"name": _text(own.name, IN_LEGEND), across: x, along: list(own.y)}
-    if own.kind == "bars":
+    trace: dict[str, Any] = {"name": _text(line.name, IN_LEGEND), across: x, along: list(line.y)}
+    if line.kind == "bars":
         trace |= {"type": "bar", "orientation": "h" if upright else "v"}
     else:
-        trace |= {"type": "scatter", "mode": MODES[own.kind]}
-    if own.kind == "points":
+        trace |= {"type": "scatter", "mode": MODES[line.kind]}
+    if line.kind == "points":
         trace["marker"] = {"size": 10}
-    if own.kind == "dashes":
+    if line.kind == "dashes":
         trace["line"] = {"dash": "dot"}
-    if own.error is not None:
-        trace[f"error_{along}"] = {"type": "data", "array": list(own.error), "thickness": 1.2}
+    if line.error is not None:
+        trace[f"error_{along}"] = {"type": "data", "array": list(line.error), "thickness": 1.2}
     return trace
 
 
@@ -116,19 +116,19 @@ def _text(value: str, longest: int = LONGEST) -> str:
 def _distinct(names: list[str]) -> list[str]:
     """Keep names apart that look alike after shortening: a category axis would join them."""
     seen: dict[str, int] = {}
-    found = []
+    apart = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return found
+        apart.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return apart
 
 
 def _finite(value: Any) -> Any:
     """Return `value` with null for what JSON has no number for, and numbers short enough to read."""
     if isinstance(value, dict):
-        return {key: _finite(own) for key, own in value.items()}
+        return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(own) for own in value]
+        return [_finite(inner) for inner in value]
     if isinstance(value, float) or hasattr(value, "dtype"):
         number = float(value)
         if not math.isfinite(number):

@@ -9,13 +9,24 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from kit.report.page.parts import Fold, Gallery, Heatmap, Matrices, Measured, Picture, Plot, Section, Table, Text
+from kit.report.page.parts import (
+    Fold,
+    Gallery,
+    Heatmap,
+    Matrices,
+    Measured,
+    Picture,
+    Plot,
+    Section,
+    SortableTable,
+    Text,
+)
 from kit.report.page.plotly_json import to_json
 from kit.report.page.thumbnails import embed_picture, embed_thumbnail
 
 KINDS = {
     Text: "text",
-    Table: "table",
+    SortableTable: "table",
     Plot: "chart",
     Heatmap: "chart",
     Matrices: "matrices",
@@ -29,12 +40,8 @@ def render_page(title: str, made: str, sections: Sequence[Section]) -> str:
 
     Parameters
     ----------
-    title
-        The competition's.
     made
         When and by what: the line below the heading.
-    sections
-        In their order.
     """
     import jinja2
     from plotly.offline import get_plotlyjs

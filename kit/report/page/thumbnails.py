@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 from kit.core.terminal import warn
 from kit.data.images import open_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SIDE = 96  # pixels
 QUALITY = 72  # of JPEG, 0..95
@@ -15,23 +19,24 @@ LARGEST = 900  # pixels, the longer side of a picture that a command has written
 
 def embed_thumbnail(path: str) -> str | None:
     """Return an image, fitted into a square on grey, as a data URI; None where it cannot be read any more."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+    from PIL.Image import Resampling
 
     try:
         image = open_image(path)
     except OSError as error:
         warn(f"report: a thumbnail is left out: {error}")
         return None
-    smooth = Image.Resampling.NEAREST if max(image.size) < SIDE // 2 else Image.Resampling.LANCZOS
+    smooth = Resampling.NEAREST if max(image.size) < SIDE // 2 else Resampling.LANCZOS
     return _embed(ImageOps.pad(image, (SIDE, SIDE), method=smooth, color=(128, 128, 128)))
 
 
 def embed_picture(path: str) -> str | None:
     """Return a picture that a command has written, shrunk where it is very large, as a data URI; None if damaged."""
-    from PIL import Image
+    from PIL.Image import open as open_file
 
     try:
-        with Image.open(path) as image:
+        with open_file(path) as image:
             image.thumbnail((LARGEST, 4 * LARGEST))
             return _embed(image.convert("RGB"))
     except OSError as error:
@@ -39,7 +44,7 @@ def embed_picture(path: str) -> str | None:
         return None
 
 
-def _embed(image: object) -> str:
+def _embed(image: Image) -> str:
     data = io.BytesIO()
     image.save(data, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

@@ -1,48 +1,35 @@
-"""Sections of the report, one file each: ADD A SECTION with a file and a line in `SECTIONS`.
+"""Sections of the report, one file each. ADD A SECTION: write ``NAME.py`` beside this file, and NAME in `ORDER`.
 
-``build(evidence)`` returns a `Section`, or None where its data does not exist.
+The file holds one public function, ``build(evidence: Evidence) -> Section | None``: it makes the section of the parts
+in `kit.report.page.parts`, and returns None where its data does not exist. What it needs is in `Evidence`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Section
-from kit.report.page.sections import (
-    board,
-    clusters,
-    correlation,
-    data,
-    decisions,
-    ensemble,
-    examples,
-    explanations,
-    failures,
-    headline,
-    prompts,
-    rounds,
-    runs,
-    settings,
-    suspicious,
-    times,
-)
 
-SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
-    headline.build,
-    board.build,
-    data.build,
-    examples.build,
-    explanations.build,
-    suspicious.build,
-    runs.build,
-    ensemble.build,
-    decisions.build,
-    rounds.build,
-    settings.build,
-    prompts.build,
-    correlation.build,
-    clusters.build,
-    times.build,
-    failures.build,
-)
+ORDER = """
+headline
+board
+data
+examples
+explanations
+suspicious
+runs
+ensemble
+decisions
+rounds
+settings
+prompts
+correlation
+clusters
+times
+failures
+""".split()
+
+Build = Callable[[Evidence], Section | None]
+SECTIONS: tuple[Build, ...] = tuple(import_module(f"{__name__}.{name}").build for name in ORDER)  # in the page's order

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kit.report.board import SAME, shorten_encoder
-from kit.report.board.levels import score_levels
+from kit.report.board.levels import LevelScore, score_levels
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Measured, Part, Plot, Section, Series, Table, Text
+from kit.report.page.parts import Measured, Part, Plot, Section, Series, SortableTable, Text
 
 COLUMNS = (
     "run",
@@ -46,7 +46,7 @@ def build(evidence: Evidence) -> Section:
             ]
         )
     kept = [i for i, name in enumerate(COLUMNS) if any(str(row[i] if row[i] is not None else "") for row in rows)]
-    table = Table(
+    table = SortableTable(
         f"All runs ({metric})",
         [COLUMNS[i].replace("CV", score) for i in kept],
         [[row[i] for i in kept] for row in rows],
@@ -66,10 +66,16 @@ def build(evidence: Evidence) -> Section:
     return Section("leaderboard", "Leaderboard", parts)
 
 
-def _levels(evidence: Evidence) -> Table:
+def _levels(evidence: Evidence) -> SortableTable:
     """Give the drawn runs' scores at every level of the hierarchy."""
     scores = {result.name: score_levels(evidence.prepared, result) for result in evidence.drawn}
     levels = list(next(iter(scores.values())))
     metric = "Macro F1" if evidence.labels.ndim == 2 else "Accuracy of one path"
-    rows = [[name, *(Measured(*(own[level] or (None,))) for level in levels)] for name, own in scores.items()]
-    return Table(f"{metric} at each level of the hierarchy ± SE", ["run", *levels], rows, "On oof, the coarsest first.")
+    rows = [[name, *(_measured(by_level[level]) for level in levels)] for name, by_level in scores.items()]
+    return SortableTable(
+        f"{metric} at each level of the hierarchy ± SE", ["run", *levels], rows, "On oof, the coarsest first."
+    )
+
+
+def _measured(score: LevelScore | None) -> Measured:
+    return Measured(None) if score is None else Measured(*score)

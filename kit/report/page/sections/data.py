@@ -15,7 +15,7 @@ from kit.data.table import read_table
 from kit.data.table.sources import list_unnamed
 from kit.models.balance import Balance, count_classes
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Fold, Part, Plot, Section, Series, Table, Text
+from kit.report.page.parts import Fold, Part, Plot, Section, Series, SortableTable, Text
 from kit.runs.store import settings_of
 
 MOST_ROWS = 200
@@ -23,26 +23,26 @@ MOST_ROWS = 200
 
 def build(evidence: Evidence) -> Section:
     """Return what the audit found; the files were measured when the competition was made ready."""
-    found = _audit(evidence)
-    counts = ", ".join(f"{n:,} {split}" for split, n in found.splits.items())
-    parts: list[Part] = [Text(f"{len(found.classes)} classes; images: {counts}.")]
-    if found.probe:
-        parts.append(Text(f"{found.probe.verdict[0].upper()}{found.probe.verdict[1:]}."))
-    parts.append(_classes(found))
+    facts = _audit(evidence)
+    counts = ", ".join(f"{n:,} {split}" for split, n in facts.splits.items())
+    parts: list[Part] = [Text(f"{len(facts.classes)} classes; images: {counts}.")]
+    if facts.probe:
+        parts.append(Text(f"{facts.probe.verdict[0].upper()}{facts.probe.verdict[1:]}."))
+    parts.append(_classes(facts))
     parts += _balances(evidence)
-    parts.append(_findings(found))
+    parts.append(_findings(facts))
     for title, clusters in (
-        ("Labelled and test images that are alike", found.across),
-        ("Near-duplicates with different labels", found.contradictions),
-        ("Near-duplicates", found.near),
-        ("Equal files", found.exact),
+        ("Labelled and test images that are alike", facts.across),
+        ("Near-duplicates with different labels", facts.contradictions),
+        ("Near-duplicates", facts.near),
+        ("Equal files", facts.exact),
     ):
         if clusters:
             parts.append(_list_clusters(title, clusters))
-    if found.broken:
-        rows = [[image["id"], image["split"], image["label"], image["problem"]] for image in found.broken[:MOST_ROWS]]
+    if facts.broken:
+        rows = [[image["id"], image["split"], image["label"], image["problem"]] for image in facts.broken[:MOST_ROWS]]
         parts.append(
-            Fold(f"Broken files ({len(found.broken)})", [Table("", ["id", "split", "label", "problem"], rows)])
+            Fold(f"Broken files ({len(facts.broken)})", [SortableTable("", ["id", "split", "label", "problem"], rows)])
         )
     return Section("data", "Data", parts)
 
@@ -53,19 +53,19 @@ def _audit(evidence: Evidence) -> Audit:
     Only labelled and test images are read for that.
     """
     prepared = evidence.prepared
-    competition, found, pool = prepared.competition, prepared.findings, prepared.pool
-    if found is None:
+    competition, facts, pool = prepared.competition, prepared.findings, prepared.pool
+    if facts is None:
         return audit(competition, read_table(competition))
     rows = np.flatnonzero(pool.splits != "unlabeled")
     table = pd.DataFrame({"path": pool.paths[rows], "split": pool.splits[rows], "label": None})
     probe = ask_probe(table, audit_files(table, pool.cache), pool.cache)
-    named = [*pool.paths, *(image["path"] for image in found.broken)]
-    return replace(found, unnamed=list_unnamed(competition, named), probe=probe)
+    named = [*pool.paths, *(image["path"] for image in facts.broken)]
+    return replace(facts, unnamed=list_unnamed(competition, named), probe=probe)
 
 
-def _classes(found: Audit) -> Plot:
-    names = sorted(found.classes, key=lambda name: -found.classes[name])
-    series = [Series("images", names, [found.classes[name] for name in names], kind="bars")]
+def _classes(facts: Audit) -> Plot:
+    names = sorted(facts.classes, key=lambda name: -facts.classes[name])
+    series = [Series("images", names, [facts.classes[name] for name in names], kind="bars")]
     return Plot("classes", "Labelled images per class", "images", "", series=series, upright=True)
 
 
@@ -91,30 +91,30 @@ def _balances(evidence: Evidence) -> Iterator[Plot]:
             "images, by weight",
             "",
             "Of all labelled images; a run does it in its training folds alone.",
-            series=[Series(name, names, own[order].tolist(), kind="bars") for name, own in sides.items()],
+            series=[Series(name, names, counts[order].tolist(), kind="bars") for name, counts in sides.items()],
             upright=True,
         )
 
 
-def _findings(found: Audit) -> Table:
+def _findings(facts: Audit) -> SortableTable:
     rows: list[list[Any]] = [
-        ["cannot be read, left out", len(found.broken)],
-        ["no row of any CSV names it", len(found.unnamed)],
-        ["clusters of equal files", len(found.exact)],
-        ["clusters of near-duplicates", len(found.near)],
-        ["clusters of labelled and test images", len(found.across)],
-        ["clusters with different labels", len(found.contradictions)],
-        *([remark, n] for remark, n in found.remarks.items()),
+        ["cannot be read, left out", len(facts.broken)],
+        ["no row of any CSV names it", len(facts.unnamed)],
+        ["clusters of equal files", len(facts.exact)],
+        ["clusters of near-duplicates", len(facts.near)],
+        ["clusters of labelled and test images", len(facts.across)],
+        ["clusters with different labels", len(facts.contradictions)],
+        *([remark, n] for remark, n in facts.remarks.items()),
     ]
-    return Table("What the audit found", ["finding", "number"], rows)
+    return SortableTable("What the audit found", ["finding", "number"], rows)
 
 
 def _list_clusters(title: str, clusters: Sequence[Sequence[dict[str, Any]]]) -> Fold:
     rows = [
         [
-            ", ".join(f"{image['split']}/{image['id']}" for image in own),
-            ", ".join(sorted({image["label"] or "" for image in own} - {""})),
+            ", ".join(f"{image['split']}/{image['id']}" for image in cluster),
+            ", ".join(sorted({image["label"] or "" for image in cluster} - {""})),
         ]
-        for own in clusters[:MOST_ROWS]
+        for cluster in clusters[:MOST_ROWS]
     ]
-    return Fold(f"{title} ({len(clusters)})", [Table("", ["images", "labels"], rows)])
+    return Fold(f"{title} ({len(clusters)})", [SortableTable("", ["images", "labels"], rows)])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Gallery, Measured, Part, Plot, Section, Series, Table, Text, Tile
+from kit.report.page.parts import Gallery, Measured, Part, Plot, Section, Series, SortableTable, Text, Tile
 from kit.runs.decide import Rejection
 from kit.runs.decide.decisions import Decisions, describe_decisions
+from kit.runs.store.result import Thresholds
 
 SHOWN = 18  # tiles of a gallery
 
@@ -17,32 +18,31 @@ def build(evidence: Evidence) -> Section | None:
     decision, result = evidence.prepared.competition.decision, evidence.headline
     if not evidence.prepared.pool.is_multilabel and decision.none_of_these is None:
         return None
-    found = describe_decisions(evidence.prepared, result)
+    decided = describe_decisions(evidence.prepared, result)
     parts: list[Part] = [Text(f"Of {result.name}.", "note")]
-    if found.thresholds:
-        parts += _thresholds(found)
-    if found.rejection:
-        parts += _rejected(evidence, found.rejection)
+    if decided.thresholds:
+        parts += _thresholds(decided, decided.thresholds)
+    if decided.rejection:
+        parts += _rejected(evidence, decided.rejection)
     return Section("decisions", "What is decided", parts)
 
 
-def _thresholds(found: Decisions) -> list[Part]:
+def _thresholds(decided: Decisions, thresholds: Thresholds) -> list[Part]:
     """Give every class's threshold, those that the folds chose beside it, and what they are worth."""
-    thresholds = found.thresholds
-    order = np.argsort([-own for own in thresholds.values], kind="stable")
-    names = [found.classes[i] for i in order]
+    order = np.argsort([-threshold for threshold in thresholds.values], kind="stable")
+    names = [decided.classes[i] for i in order]
     per_fold = [
-        Series(f"without fold {fold}", names, [own[i] for i in order], kind="points")
-        for fold, own in thresholds.per_fold.items()
+        Series(f"without fold {fold}", names, [chosen[i] for i in order], kind="points")
+        for fold, chosen in thresholds.per_fold.items()
     ]
     used = Series("for test images", names, [thresholds.values[i] for i in order], kind="bars")
     caption = "A class is said from its threshold on. Each fold's images are decided by what the other folds chose."
     rows = [
         [name, Measured(thresholds.values[code]), *counts.ravel().tolist()[1:]]
-        for code, (name, counts) in enumerate(zip(found.classes, found.counts, strict=True))
+        for code, (name, counts) in enumerate(zip(decided.classes, decided.counts, strict=True))
     ]
     parts: list[Part] = []
-    if thresholds.gain is not None:
+    if thresholds.gain is not None and thresholds.gain_se is not None:
         taken = "they are taken" if thresholds.gain > thresholds.gain_se else "not surely better, so one half is kept"
         gain = f"{thresholds.gain:+.4f} ± {thresholds.gain_se:.4f}"
         parts.append(Text(f"Thresholds gain {gain} over one half on folds that did not choose them: {taken}."))
@@ -50,17 +50,21 @@ def _thresholds(found: Decisions) -> list[Part]:
         "thresholds", "Threshold of every class", "probability", "", caption,
         series=[used, *per_fold], y_range=(0, 1), upright=True,
     )  # fmt: skip
-    return [*parts, chart, Table("Decisions on oof", ["class", "threshold", "wrongly said", "missed", "found"], rows)]
+    return [
+        *parts,
+        chart,
+        SortableTable("Decisions on oof", ["class", "threshold", "wrongly said", "missed", "found"], rows),
+    ]
 
 
-def _rejected(evidence: Evidence, found: Rejection) -> list[Part]:
+def _rejected(evidence: Evidence, rejection: Rejection) -> list[Part]:
     """Say how many test images show none of the classes, and show those that were turned away first."""
     pool = evidence.prepared.pool
     rows = evidence.prepared.split("test")
-    turned = np.flatnonzero(found.is_rejected)
-    first = turned[np.argsort(found.ranks[turned], kind="stable")][:SHOWN]
-    tiles = [Tile(str(pool.paths[rows[i]]), [f"rank {found.ranks[i]:.3f}", str(found.ids[i])]) for i in first]
-    parts: list[Part] = [Text(f"{found.sentence[0].upper()}{found.sentence[1:]}.")]
+    turned = np.flatnonzero(rejection.is_rejected)
+    first = turned[np.argsort(rejection.ranks[turned], kind="stable")][:SHOWN]
+    tiles = [Tile(str(pool.paths[rows[i]]), [f"rank {rejection.ranks[i]:.3f}", str(rejection.ids[i])]) for i in first]
+    parts: list[Part] = [Text(f"{rejection.sentence[0].upper()}{rejection.sentence[1:]}.")]
     if tiles:
         parts.append(Gallery("Test images that look least like any class", tiles))
     return parts

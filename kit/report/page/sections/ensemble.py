@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.core.names import ENSEMBLE
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Measured, Plot, Section, Series, Table
+from kit.report.page.parts import Measured, Plot, Section, Series, SortableTable
 from kit.runs.ensemble import leave_one_out, members_of
 
 MOST_MEMBERS = 8  # left out one by one, the heaviest: each costs a nested fit
@@ -37,7 +37,7 @@ def build(evidence: Evidence) -> Section | None:
         for name in names
     ]
     metric = evidence.prepared.competition.facts.metric
-    table = Table(
+    table = SortableTable(
         "Members",
         ["member", "weight", "temperature", f"{metric} lost without it ± SE"],
         rows,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kit.core.shapes import Labels
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Gallery, Part, Section, Text, Tile
 from kit.scoring.metrics import decide
@@ -26,20 +27,20 @@ def build(evidence: Evidence) -> Section:
 def _mistakes(evidence: Evidence) -> Part:
     """Show what the model was surest of and wrong about; a wrong label is often among them."""
     proba, labels = evidence.oof(evidence.headline), evidence.labels
-    said = decide(proba, labels.ndim == 2)
+    predicted = decide(proba, labels.ndim == 2)
     if labels.ndim == 2:
         missed = np.abs(proba - labels)  # (n_images, n_classes): how far off each decision is
-        wrong, sureness = (said != labels).any(axis=1), missed.max(axis=1)
+        wrong, sureness = (predicted != labels).any(axis=1), missed.max(axis=1)
     else:
-        wrong, sureness = said != labels, proba.max(axis=1)
+        wrong, sureness = predicted != labels, proba.max(axis=1)
     order = np.flatnonzero(wrong)[np.argsort(-sureness[wrong], kind="stable")]
     if not len(order):
         return Text("No labelled image is mistaken out of fold.")
     tiles = [
         _tile(
             evidence,
-            evidence.scored[i],
-            _name(evidence, said[i]),
+            int(evidence.scored[i]),
+            _name(evidence, predicted[i]),
             f"label {_name(evidence, labels[i])}",
             sureness[i],
             "bad",
@@ -72,29 +73,29 @@ def _test_images(evidence: Evidence) -> Sequence[Part]:
 
 
 def _test_tile(evidence: Evidence, test: Predictions, row: int, i: int, sureness: float) -> Tile:
-    """Return a test image with what is said of it, and what it was nearest to be said."""
+    """Return a test image with what is predicted of it, and what else was nearest."""
     proba, classes = test.proba[i], test.classes
-    said = _name(evidence, decide(proba[None], evidence.labels.ndim == 2)[0], classes)
+    predicted = _name(evidence, decide(proba[None], evidence.labels.ndim == 2)[0], classes)
     if evidence.labels.ndim == 2:
         second = f"least sure of {classes[int(np.abs(proba - 0.5).argmin())]}"
-    elif said == evidence.prepared.competition.decision.none_of_these:
+    elif predicted == evidence.prepared.competition.decision.none_of_these:
         pool = evidence.prepared.pool
-        return Tile(str(pool.paths[row]), [f"said {said}", str(pool.ids[row])])
+        return Tile(str(pool.paths[row]), [f"said {predicted}", str(pool.ids[row])])
     else:
         second = f"else {classes[int(np.argsort(-proba)[1])]}"
-    return _tile(evidence, row, said, second, sureness, "plain")
+    return _tile(evidence, row, predicted, second, sureness, "plain")
 
 
-def _tile(evidence: Evidence, row: int, said: str, second: str, sureness: float, tone: str) -> Tile:
+def _tile(evidence: Evidence, row: int, predicted: str, second: str, sureness: float, tone: str) -> Tile:
     pool = evidence.prepared.pool
-    return Tile(str(pool.paths[row]), [f"said {said}, {sureness:.2f}", second, str(pool.ids[row])], tone)
+    return Tile(str(pool.paths[row]), [f"said {predicted}, {sureness:.2f}", second, str(pool.ids[row])], tone)
 
 
-def _name(evidence: Evidence, code: np.ndarray | int, classes: Sequence[str] | None = None) -> str:
+def _name(evidence: Evidence, code: Labels, classes: Sequence[str] | None = None) -> str:
     """Return the class, or the classes, that a code or a row of zeros and ones stands for; of a tree the deepest."""
     classes, tree = classes or evidence.prepared.classes, evidence.prepared.hierarchy
-    if np.ndim(code) == 0:
+    if code.ndim == 0:
         return classes[int(code)]
     codes = np.flatnonzero(code) if tree is None else tree.deepest(code)
-    names = [classes[i] for i in codes]
+    names = [classes[i] for i in codes.tolist()]
     return ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "") or "nothing"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kit.core.names import ENSEMBLE, base_of
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Section, Table
+from kit.report.page.parts import Section, SortableTable
 from kit.scoring.metrics import distinguishable
 
 NO_WEIGHT = 0.005  # of a member: what rounds to nothing
@@ -17,13 +17,15 @@ def build(evidence: Evidence) -> Section | None:
     rows = [*_runs(evidence), *_rounds(evidence), *_settings(evidence), *_members(evidence)]
     if not rows:
         return None
-    return Section("failures", "What did not help", [Table("", ["what", "how it is known"], rows)])
+    return Section("failures", "What did not help", [SortableTable("", ["what", "how it is known"], rows)])
 
 
 def _runs(evidence: Evidence) -> Iterator[list[str]]:
     best = evidence.board[0].run
     for row in evidence.board:
-        if row.difference is not None and distinguishable(row.difference, row.difference_se) and row.difference < 0:
+        if row.difference is None or row.difference_se is None:
+            continue
+        if distinguishable(row.difference, row.difference_se) and row.difference < 0:
             yield [f"run {row.run}", f"{row.difference:+.3f} ± {row.difference_se:.3f} against {best}, paired"]
 
 

@@ -37,30 +37,30 @@ def _compare(evidence: Evidence) -> str:
     same = [row.run for row in runs if row.verdict == SAME]
     worse = len(runs) - 1 - len(same)
     score = evidence.prepared.competition.data.score_name
-    said = f"Best {score}: {best}. "
+    sentences = f"Best {score}: {best}. "
     if same:
-        said += f"Not distinguishable from it at 95 % on the same images: {', '.join(same)}. "
+        sentences += f"Not distinguishable from it at 95 % on the same images: {', '.join(same)}. "
     others = "1 other run is" if worse == 1 else f"{worse} other runs are"
-    return said + (f"{others} distinguishably worse." if worse else "No run is distinguishably worse.")
+    return sentences + (f"{others} distinguishably worse." if worse else "No run is distinguishably worse.")
 
 
 def _file(evidence: Evidence, row: Row) -> list[Part]:
     """Name the run's file, and say what may be done with it."""
     competition = evidence.prepared.competition
-    written = [own for own in evidence.ledger if own["run"] == row.run]
+    written = [sent for sent in evidence.ledger if sent["run"] == row.run]
     if not written:
         return []
-    exact = [own for own in written if is_of(evidence.prepared, evidence.headline, own)]
+    exact = [sent for sent in written if is_of(evidence.prepared, evidence.headline, sent)]
     file = f"submissions/{competition.name}/{(exact or written)[-1]['file']}"
-    said = f"Its file is {file}." if exact else f"The last file of this run is {file}, of earlier settings."
+    which = f"Its file is {file}." if exact else f"The last file of this run is {file}, of earlier settings."
     if competition.facts.slug:
         return [
-            Text(f"{said} To send it:"),
+            Text(f"{which} To send it:"),
             Text(f'{PROGRAM} submit {competition.name} {row.run} -m "{row.run}"', "command"),
         ]
     if row.local is not None:
-        return [Text(f"{said} It is a practice competition: nothing is sent, the local score is the score.")]
+        return [Text(f"{which} It is a practice competition: nothing is sent, the local score is the score.")]
     return [
-        Text(f'{said} With slug = "..." in competition.toml {PROGRAM} submit sends it; or upload it by hand:'),
+        Text(f'{which} With slug = "..." in competition.toml {PROGRAM} submit sends it; or upload it by hand:'),
         Text(f"kaggle competitions submit -c SLUG -f {file} -m {row.run}", "command"),
     ]

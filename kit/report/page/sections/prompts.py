@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kit.curate.words import Confusion, EncoderScores, compare_prompts
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Fold, Measured, Part, Section, Table, Text
+from kit.report.page.parts import Fold, Measured, Part, Section, SortableTable, Text
 from kit.runs.store.build import build_model
 
 MOST_CONFUSIONS = 5
@@ -32,21 +32,21 @@ def build(evidence: Evidence) -> Section | None:
 
 def _draw(scores: EncoderScores, metric: str) -> Sequence[Part]:
     rows = []
-    for own in scores.lists:
-        against = own.against_names
+    for scored in scores.lists:
+        against = scored.against_names
         rows.append(
             [
-                own.name,
-                len(own.templates),
-                sum(map(len, own.words.values())),
-                Measured(own.score, own.se),
+                scored.name,
+                len(scored.templates),
+                sum(map(len, scored.words.values())),
+                Measured(scored.score, scored.se),
                 Measured(against.value, against.se) if against else "",
-                Measured(own.log_loss),
-                _name(own.resolves),
-                _name(own.causes),
+                Measured(scored.log_loss),
+                _name(scored.resolves),
+                _name(scored.causes),
             ]
         )
-    table = Table(
+    table = SortableTable(
         f"Zero-shot {metric} of every list with {scores.encoder}",
         ["list", "templates", "words", f"{metric} ± SE", "against names ± SE", "log-loss", "resolves", "causes"],
         rows,
@@ -54,11 +54,13 @@ def _draw(scores: EncoderScores, metric: str) -> Sequence[Part]:
         "run with several lists chooses per fold.",
     )
     snippets = [
-        Fold(f"Words to edit in {own.name}", [Text(own.snippet, "code")]) for own in scores.lists if own.snippet
+        Fold(f"Words to edit in {scored.name}", [Text(scored.snippet, "code")])
+        for scored in scores.lists
+        if scored.snippet
     ]
     return [table, *snippets]
 
 
 def _name(confusions: Sequence[Confusion]) -> str:
     """Name the most frequent confusions."""
-    return "; ".join(f"{own.true} as {own.predicted} ({own.n})" for own in confusions[:MOST_CONFUSIONS])
+    return "; ".join(f"{pair.true} as {pair.predicted} ({pair.n})" for pair in confusions[:MOST_CONFUSIONS])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Heatmap, Measured, Part, Plot, Section, Series, Table
+from kit.report.page.parts import Heatmap, Measured, Part, Plot, Section, Series, SortableTable
 from kit.runs.pseudo.rounds import describe_end, finished_rounds
 from kit.runs.store import Result
 from kit.scoring.metrics import per_class
+
+Round = tuple[Result, dict[str, Any]]  # and what was chosen for it
 
 
 def build(evidence: Evidence) -> Section | None:
@@ -17,17 +22,18 @@ def build(evidence: Evidence) -> Section | None:
     for name, run in evidence.prepared.competition.runs.items():
         if run.pseudo is None or not any(result.record.pseudo and result.base == name for result in evidence.results):
             continue
-        made = finished_rounds(evidence.prepared, name)
+        rounds = finished_rounds(evidence.prepared, name)
+        made = [(result, choice) for result in rounds if (choice := result.record.pseudo_choice)]
         if made:
             parts += _draw(evidence, name, made)
     return Section("rounds", "Pseudo labels, round by round", parts) if parts else None
 
 
-def _draw(evidence: Evidence, name: str, made: Sequence[Result]) -> Iterator[Part]:
+def _draw(evidence: Evidence, name: str, made: Sequence[Round]) -> Iterator[Part]:
     yield _table(evidence, name, made)
-    taught = [result for result in made if result.record.pseudo_choice["n_chosen"]]
+    taught = [(result, choice) for result, choice in made if choice["n_chosen"]]
     if taught:
-        classes = list(taught[0].record.pseudo_choice["per_class"])
+        classes = list(taught[0][1]["per_class"])
         yield Heatmap(
             f"picked-{name}",
             f"{name}: images picked per class",
@@ -35,22 +41,22 @@ def _draw(evidence: Evidence, name: str, made: Sequence[Result]) -> Iterator[Par
             "class",
             "Mean over the folds.",
             row_names=classes,
-            column_names=[str(result.round) for result in taught],
-            values=[[result.record.pseudo_choice["per_class"][own] for result in taught] for own in classes],
+            column_names=[str(result.round) for result, _ in taught],
+            values=np.array([[choice["per_class"][label] for _, choice in taught] for label in classes]),
         )
-    worst = [_worst(evidence, result) for result in made]
-    rounds = [str(result.round) for result in made]
+    worst = [_worst(evidence, result) for result, _ in made]
+    rounds = [str(result.round) for result, _ in made]
     yield Plot(
         f"worst-recall-{name}",
         f"{name}: recall of each round's worst class",
         "round",
         "recall",
         "On oof: where plain pseudo labels starve the hard classes, this falls.",
-        series=[Series("worst class", rounds, [own[0] for own in worst], [own[1] for own in worst])],
+        series=[Series("worst class", rounds, [recall for recall, _ in worst], [error for _, error in worst])],
     )
 
 
-def _table(evidence: Evidence, name: str, made: Sequence[Result]) -> Table:
+def _table(evidence: Evidence, name: str, made: Sequence[Round]) -> SortableTable:
     columns = [
         "round",
         f"{evidence.prepared.competition.data.score_name} ± SE",
@@ -63,8 +69,8 @@ def _table(evidence: Evidence, name: str, made: Sequence[Result]) -> Table:
         "truly right",
     ]
     rows = []
-    for result in made:
-        choice, record = result.record.pseudo_choice, result.record
+    for result, choice in made:
+        record = result.record
         before = choice["before"] or {}
         precision = next((row.pseudo_precision for row in evidence.board if row.run == result.name), None)
         rows.append(
@@ -82,13 +88,14 @@ def _table(evidence: Evidence, name: str, made: Sequence[Result]) -> Table:
         )
     known = [i for i in range(len(columns)) if any(str(row[i]) for row in rows)]
     title = f"{name}: {describe_end(evidence.prepared, name) or 'one round'}"
-    return Table(title, [columns[i] for i in known], [[row[i] for i in known] for row in rows], "Means over the folds.")
+    return SortableTable(
+        title, [columns[i] for i in known], [[row[i] for i in known] for row in rows], "Means over the folds."
+    )
 
 
 def _worst(evidence: Evidence, result: Result) -> tuple[float | None, float | None]:
     """Return the recall of the worst class and its standard error."""
     prepared = evidence.prepared
     scores = per_class(evidence.labels, evidence.oof(result), prepared.classes, prepared.scored_groups)
-    known = [own for own in scores if own.recall is not None]
-    worst = min(known, key=lambda own: own.recall)
-    return worst.recall, worst.recall_se
+    known = [(score.recall, score.recall_se) for score in scores if score.recall is not None]
+    return min(known, key=lambda recall: recall[0])

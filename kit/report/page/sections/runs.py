@@ -7,9 +7,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from kit.core.errors import some
+from kit.core.shapes import Proba
 from kit.report.page.curves import calibrate_nested, order_by_similarity, reliability
 from kit.report.page.evidence import MOST_RUNS, Evidence, read_left
-from kit.report.page.parts import Chart, Fold, Heatmap, Matrices, Measured, Part, Plot, Section, Series, Table, Text
+from kit.report.page.parts import (
+    Chart,
+    Fold,
+    Heatmap,
+    Matrices,
+    Measured,
+    Part,
+    Plot,
+    Section,
+    Series,
+    SortableTable,
+    Text,
+)
 from kit.runs.fit.fold import TRAINING
 from kit.runs.store import Result, fold_folder
 from kit.scoring.metrics import decide, per_class
@@ -48,15 +61,15 @@ def _parts(evidence: Evidence, result: Result) -> Iterator[Part]:
     yield from _training(evidence, result)
 
 
-def _confusions(evidence: Evidence, result: Result, proba: np.ndarray) -> Chart:
+def _confusions(evidence: Evidence, result: Result, proba: Proba) -> Chart:
     labels, classes = evidence.labels, evidence.prepared.classes
     key = f"confusion-{result.name}"
     if labels.ndim == 2:
         values = count_confusions(labels, proba)
         return Matrices(key, f"{result.name}: one confusion matrix per class", names=classes, values=values)
-    said = decide(proba, is_multilabel=False)
+    predicted = decide(proba, is_multilabel=False)
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(counts, (labels, said), 1)
+    np.add.at(counts, (labels, predicted), 1)
     return Heatmap(
         key,
         f"{result.name}: confusion matrix",
@@ -71,38 +84,37 @@ def _confusions(evidence: Evidence, result: Result, proba: np.ndarray) -> Chart:
     )
 
 
-def _classes(evidence: Evidence, proba: np.ndarray, curves: Sequence[RocCurve]) -> Table:
+def _classes(evidence: Evidence, proba: Proba, curves: Sequence[RocCurve]) -> SortableTable:
     prepared = evidence.prepared
     scores = per_class(evidence.labels, proba, prepared.classes, prepared.scored_groups)
     rows = [
         [
-            own.name,
-            own.support,
-            own.said,
-            Measured(own.precision, own.precision_se),
-            Measured(own.recall, own.recall_se),
-            Measured(own.f1, own.f1_se),
+            score.name,
+            score.support,
+            score.said,
+            Measured(score.precision, score.precision_se),
+            Measured(score.recall, score.recall_se),
+            Measured(score.f1, score.f1_se),
             Measured(curve.auc),
         ]
-        for own, curve in zip(scores, curves, strict=True)
+        for score, curve in zip(scores, curves, strict=True)
     ]
-    return Table(
+    return SortableTable(
         "Per class", ["class", "labelled", "said", "precision ± SE", "recall ± SE", "F1 ± SE", "ROC area"], rows
     )
 
 
-def _reliability(evidence: Evidence, result: Result, proba: np.ndarray) -> Plot:
+def _reliability(evidence: Evidence, result: Result, proba: Proba) -> Plot:
     """Draw how often the run is right where it is so sure, before and after a nested temperature."""
     labels = evidence.labels
     forms = {"as it is": proba}
     if labels.ndim == 1 and (calibrated := calibrate_nested(labels, proba, evidence.folds)) is not None:
         forms["at its temperature"] = calibrated
     series = [DIAGONAL]
-    for name, own in forms.items():
-        found = reliability(labels, own)
-        series.append(
-            Series(f"{name}: calibration error {found.error:.3f}", found.confidence, found.accuracy, found.spread)
-        )
+    for name, given in forms.items():
+        bins = reliability(labels, given)
+        points = (bins.confidence.tolist(), bins.accuracy.tolist(), bins.spread.tolist())
+        series.append(Series(f"{name}: calibration error {bins.error:.3f}", *points))
     return Plot(
         f"reliability-{result.name}",
         f"{result.name}: how right where how sure",
@@ -118,16 +130,21 @@ def _reliability(evidence: Evidence, result: Result, proba: np.ndarray) -> Plot:
 
 def _roc(result: Result, curves: Sequence[RocCurve]) -> Iterator[Part]:
     """Give the ROC curves, one class against the rest: of many classes those with the least area."""
-    drawn = sorted((own for own in curves if own.auc is not None), key=lambda own: own.auc)[:MOST_CURVES]
+    known = [
+        (curve.auc, curve.name, curve.false_rates, curve.true_rates)
+        for curve in curves
+        if curve.auc is not None and curve.false_rates is not None and curve.true_rates is not None
+    ]
+    drawn = sorted(known, key=lambda curve: curve[0])[:MOST_CURVES]
     if drawn:
         series = []
-        for own in drawn:
-            at = np.linspace(0, len(own.false_rates) - 1, min(len(own.false_rates), MOST_POINTS)).round().astype(int)
-            series.append(Series(f"{own.name}: {own.auc:.3f}", own.false_rates[at], own.true_rates[at], kind="steps"))
+        for area, name, false_rates, true_rates in drawn:
+            at = np.linspace(0, len(false_rates) - 1, min(len(false_rates), MOST_POINTS)).round().astype(int)
+            x, y = false_rates[at].tolist(), true_rates[at].tolist()
+            series.append(Series(f"{name}: {area:.3f}", x, y, kind="steps"))
         caption = "Area below each curve in the legend." + (
             f" The {MOST_CURVES} classes of the least area." if len(curves) > MOST_CURVES else ""
         )
-        ends = {"x_range": UNIT, "y_range": UNIT}
         title = f"{result.name}: each class against the rest (ROC)"
         yield Plot(
             f"roc-{result.name}",
@@ -136,20 +153,22 @@ def _roc(result: Result, curves: Sequence[RocCurve]) -> Iterator[Part]:
             "found (recall)",
             caption,
             series=series,
-            **ends,
+            x_range=UNIT,
+            y_range=UNIT,
         )
-    if without := [own.name for own in curves if own.auc is None]:
+    if without := [curve.name for curve in curves if curve.auc is None]:
         yield Text(f"No ROC curve of {some(without)}: no scored image is of it, or every one is.", "note")
 
 
 def _training(evidence: Evidence, result: Result) -> Iterator[Part]:
     """Give loss and learning rate over the epochs of every fold, where a network was trained."""
     folders = {fold: fold_folder(result.folder, fold) for fold in evidence.prepared.scored}
-    written = {fold: read_left(mine / TRAINING, "copies") for fold, mine in folders.items()}
-    diaries = {fold: own["copies"][0] for fold, own in written.items() if own}
-    is_network = {fold: isinstance(own, list) and own and "epoch" in own[0] for fold, own in diaries.items()}
-    diaries = {fold: own for fold, own in diaries.items() if is_network[fold]}  # epoch by epoch
-    if not diaries:
+    written = {fold: read_left(folder / TRAINING, "copies") for fold, folder in folders.items()}
+    records = {fold: left["copies"][0] for fold, left in written.items() if left}
+    records = {
+        fold: record for fold, record in records.items() if isinstance(record, list) and record and "epoch" in record[0]
+    }  # of networks: epoch by epoch
+    if not records:
         return
     for name, title in (
         ("loss", "loss of training images"),
@@ -159,9 +178,9 @@ def _training(evidence: Evidence, result: Result) -> Iterator[Part]:
         ("mask_rate", "share of unlabelled images that taught"),
     ):
         series = [
-            Series(f"fold {fold}", [row["epoch"] for row in own], [row.get(name) for row in own])
-            for fold, own in diaries.items()
-            if any(row.get(name) is not None for row in own)
+            Series(f"fold {fold}", [epoch["epoch"] for epoch in record], [epoch.get(name) for epoch in record])
+            for fold, record in records.items()
+            if any(epoch.get(name) is not None for epoch in record)
         ]
         if series:
             yield Plot(

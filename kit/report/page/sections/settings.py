@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Part, Plot, Section, Series, Table
+from kit.report.page.parts import Part, Plot, Section, Series, SortableTable
 from kit.runs.store import Result
 
 
@@ -50,18 +50,18 @@ def _curve(result: Result, metric: str) -> Plot:
     )
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _table(results: Sequence[Result]) -> SortableTable:
     rows = []
     for result in results:
         chosen = result.record.chosen
         counts: dict[str, int] = {}
         for value in chosen["per_fold"].values():
-            said = _describe(value, chosen["values"])
-            counts[said] = counts.get(said, 0) + 1
+            setting = _describe(value, chosen["values"])
+            counts[setting] = counts.get(setting, 0) + 1
         plain = _describe(chosen["values"][0], chosen["values"])
-        for said, n in sorted(counts.items(), key=lambda item: -item[1]):
-            rows.append([result.name, len(chosen["values"]), said + (" (plain)" if said == plain else ""), n])
-    return Table(
+        for setting, n in sorted(counts.items(), key=lambda item: -item[1]):
+            rows.append([result.name, len(chosen["values"]), setting + (" (plain)" if setting == plain else ""), n])
+    return SortableTable(
         "Settings per fold",
         ["run", "tried", "chosen", "folds"],
         rows,
@@ -74,5 +74,5 @@ def _describe(value: Any, values: Sequence[Any]) -> str:
     """Name what a setting has that not all of them share."""
     if not isinstance(value, dict):
         return str(value)
-    varies = [key for key in value if len({json.dumps(own.get(key), sort_keys=True) for own in values}) > 1]
+    varies = [key for key in value if len({json.dumps(other.get(key), sort_keys=True) for other in values}) > 1]
     return ", ".join(f"{key} {value[key]}" for key in varies if value[key] is not None)

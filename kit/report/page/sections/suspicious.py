@@ -8,7 +8,7 @@ from itertools import islice
 from kit.core.names import PROGRAM
 from kit.curate.triage import find_sheets, is_of_today, triage_folder
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Part, Picture, Section, Table, Text
+from kit.report.page.parts import Part, Picture, Section, SortableTable, Text
 
 SHOWN = 20  # rows of the ranked labels
 COLUMNS = ("id", "given", "suggested", "probability", "quality", "confident_learning", "duplicate")
@@ -35,7 +35,7 @@ def build(evidence: Evidence) -> Section | None:
             "FILE.",
             "note",
         ),
-        Table("The first of all labels, by suspicion", titles, rows, caption),
+        SortableTable("The first of all labels, by suspicion", titles, rows, caption),
     ]
     parts += [Picture(TITLES.get(sheet.stem, sheet.stem), str(sheet)) for sheet in find_sheets(evidence.prepared)]
     return Section("suspicious", "Suspicious labels", parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.core.stopwatch import read_times
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Part, Plot, Section, Series, Table
+from kit.report.page.parts import Part, Plot, Section, Series, SortableTable
 
 
 def build(evidence: Evidence) -> Section | None:
@@ -28,5 +28,12 @@ def build(evidence: Evidence) -> Section | None:
     competition = evidence.prepared.competition
     if stages := read_times(competition.workspace.runs(competition.name)):
         caption = "When each stage last did any work; what is there already takes no time."
-        parts.append(Table("Seconds per stage", ["stage", "seconds"], [list(own) for own in stages.items()], caption))
+        parts.append(
+            SortableTable(
+                "Seconds per stage",
+                ["stage", "seconds"],
+                [[name, seconds] for name, seconds in stages.items()],
+                caption,
+            )
+        )
     return Section("times", "Time", parts)
