@@ -20,12 +20,13 @@ import numpy as np
 
 from kit.config.competition import PseudoPlan
 from kit.core.errors import InputError, LeakFound, some
-from kit.core.files import read_json, remedy_for
+from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
 from kit.core.terminal import Progress
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import combine
 from kit.runs.fit.fold import find_changed, read_fitted, read_sweep
+from kit.runs.fit.restore import read_settled
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import choose_for_fold
 from kit.runs.store import (
@@ -230,7 +231,7 @@ def _verify_settled(prepared: Prepared, run: Result) -> None:
     best = choose_per_fold(prepared, chosen["values"], sweeps, chosen["default"])
     for fold, value in best.items():
         where = f"{run.name} fold {fold}: {chosen['name']}"
-        settled = read_json(fold_folder(run.folder, fold) / "settled.json")
+        settled = read_settled(run.folder, fold)
         for said in (settled, chosen["per_fold"].get(str(fold))):
             if said != value:
                 raise LeakFound(f"{where} is {said}, but the other folds' oof rows choose {value}")

@@ -17,7 +17,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "data": "digits images table audit folds sheet store prepared",
     "features": "transclip weights device encoders cache prompts neighbours",
     "models": "search model balance training copies heads networks classic options",
-    "runs": "store decide ensemble pseudo seen fit train tuning verify clean",
+    "runs": "store pseudo seen fit decide ensemble train tuning verify clean",
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining start triage words",
     "report": "board correlation explain page",

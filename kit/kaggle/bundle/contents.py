@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from kit.config.competition import Run
-from kit.core.files import read_json
 from kit.core.tensors import read_tensors, write_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
@@ -26,6 +25,8 @@ from kit.kaggle.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedW
 from kit.kaggle.bundle.members import BundledRun, asks_neighbours, is_kept, reads_unlabeled
 from kit.kaggle.bundle.out_of_distribution import carry_rule
 from kit.models.heads.head import NODES
+from kit.runs.fit.fold import WEIGHTS
+from kit.runs.fit.restore import read_settled
 from kit.runs.store import Result, fold_folder
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
@@ -125,9 +126,9 @@ class Contents:
     def _copy_weights(self, chosen: BundledRun, fold: int) -> FoldPart:
         """Copy one fold's weights."""
         mine, name = fold_folder(chosen.result.folder, fold), f"weights/{chosen.result.name}/fold_{fold}.safetensors"
-        read_tensors(mine / "model.safetensors")  # where it is damaged, the run's own file is named, not the copy
-        _copy(mine / "model.safetensors", self.folder / name)
-        return FoldPart(fold=fold, file=name, settled=read_json(mine / "settled.json"))
+        read_tensors(mine / WEIGHTS)  # where it is damaged, the run's own file is named, not the copy
+        _copy(mine / WEIGHTS, self.folder / name)
+        return FoldPart(fold=fold, file=name, settled=read_settled(chosen.result.folder, fold))
 
     def _write_nodes(self, chosen: BundledRun, fold: int) -> FoldPart:
         """Write one fold's weights, its graph's nodes by their place among the training images, without test images."""
@@ -150,7 +151,7 @@ class Contents:
         name = f"weights/{chosen.result.name}/fold_{fold}.safetensors"
         rows = {"labeled": self._position(labeled), "unlabeled": self._position(unlabeled)}
         write_tensors(self.folder / name, {**rows, "labels": labeled.labels, "weights": labeled.weights})
-        settled = read_json(fold_folder(chosen.result.folder, fold) / "settled.json")
+        settled = read_settled(chosen.result.folder, fold)
         return FoldPart(fold=fold, file=name, settled=settled)
 
     def _position(self, images: Images) -> np.ndarray:

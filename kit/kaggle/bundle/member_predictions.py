@@ -25,6 +25,7 @@ from kit.models.heads.head import NODES
 from kit.models.model import Model
 from kit.runs.fit.fold import build_fold_model
 from kit.runs.fit.fold import predict as predict_images
+from kit.runs.fit.restore import restore_model
 from kit.scoring.hierarchy import Hierarchy
 from kit.scoring.mixing import Mixture, of_choices
 from kit.scoring.predictions import Predictions, concatenate, mean_predictions
@@ -115,7 +116,6 @@ class MemberPredictions:
     def _restore(self, member: Member, nodes: np.ndarray = NOBODY) -> Iterator[Model]:
         """Give the folds' models, one at a time; `nodes` join the graph of those that have one."""
         for part in member.folds:
-            model = build_fold_model(self._ready(), member.run, part.fold)
             tensors = read_tensors(self.competition.folder / part.file)
             for name in [name for name in tensors if len(nodes) and name.endswith(NODES + "rows")]:
                 prefix = name.removesuffix("rows")
@@ -126,10 +126,7 @@ class MemberPredictions:
                     "weights": np.ones(len(nodes), "float32"),
                 }
                 tensors |= {f"{prefix}{key}": np.concatenate([tensors[prefix + key], own]) for key, own in more.items()}
-            model.restore(tensors, tuple(self.bundle.classes))
-            if part.settled is not None:
-                model.settle(part.settled)
-            yield model
+            yield restore_model(self._ready(), member.run, part.fold, tensors, part.settled)
 
     def _fit_anew(self, member: Member) -> Iterator[Model]:
         """Give the folds' models, fitted on the features that the bundle carries of the training images."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from kit.config.competition import Run
 from kit.core.errors import InputError
-from kit.core.files import read_json
 from kit.core.names import base_of
 from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
 from kit.runs.ensemble import ensemble
+from kit.runs.fit.fold import WEIGHTS
+from kit.runs.fit.restore import read_settled
 from kit.runs.store import IMPORTED, Result, fold_folder, settings_of
 from kit.runs.store.build import build_model
 
@@ -108,7 +109,7 @@ def asks_neighbours(prepared: Prepared, result: Result, run: Run) -> bool:
     """Return whether a fold's model settled on asking the neighbours of an image, which needs the graph anew."""
     if not build_model(prepared.competition, run).is_swept:
         return False
-    settled = [read_json(fold_folder(result.folder, fold) / "settled.json") for fold in prepared.scored]
+    settled = [read_settled(result.folder, fold) for fold in prepared.scored]
     return any(isinstance(value, dict) and value.get("smooth") for value in settled)
 
 
@@ -128,7 +129,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
     if not model.keeps_weights:
         return _why_not_again(prepared, run)
     folders = [fold_folder(result.folder, fold) for fold in prepared.scored]
-    if not all((folder / "model.safetensors").is_file() for folder in folders):
+    if not all((folder / WEIGHTS).is_file() for folder in folders):
         return "has lost its weights (model.safetensors); delete its folder and train it again"
     n_images = len(prepared.labeled) + len(prepared.split("unlabeled"))
     if asks_neighbours(prepared, result, run) and n_images > MAX_TRAINING_IMAGES:

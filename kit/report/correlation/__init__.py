@@ -16,13 +16,11 @@ import numpy as np
 from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.figures import empty_figure, write_figure
-from kit.core.files import read_json, write_json
-from kit.core.tensors import read_tensors
+from kit.core.files import write_json
 from kit.data.prepared import Prepared
-from kit.models import MODELS
 from kit.models.networks.trained import TrainedNetwork
-from kit.runs.fit.fold import fold_seed
-from kit.runs.store import Result, fold_folder
+from kit.runs.fit.restore import read_settled, restore_fold
+from kit.runs.store import Result, settings_of
 from kit.runs.store.build import build_model
 
 if TYPE_CHECKING:
@@ -168,13 +166,12 @@ def write_correlation(correlation: Correlation, result: Result) -> Path:
 
 def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[TrainedNetwork, float]:
     """Return a fold's fitted model, and the weight of the fine-tuned network in it."""
-    options = result.record.options
-    model = MODELS[result.record.model](**options | {"seed": fold_seed(options["seed"], fold)})
-    mine = fold_folder(result.folder, fold)
-    model.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
+    model = restore_fold(prepared, settings_of(prepared, result), result.folder, fold)
+    if not isinstance(model, TrainedNetwork):
+        raise TypeError(f"{result.name} trains no network")
     if model.sweep_name != "alpha":
         return model, 1.0
-    settled = read_json(mine / "settled.json")
+    settled = read_settled(result.folder, fold)
     return model, float(settled[model.sweep_name] if isinstance(settled, dict) else settled)
 
 

@@ -13,9 +13,7 @@ import numpy as np
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError, some
-from kit.core.files import read_json
 from kit.core.names import ENSEMBLE
-from kit.core.tensors import read_tensors
 from kit.core.terminal import note
 from kit.data.images import Images
 from kit.data.prepared import Prepared
@@ -31,7 +29,8 @@ from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.networks.inside import look_inside
 from kit.models.networks.trained import TrainedNetwork
 from kit.report.explain.scratch import Scratch
-from kit.runs.fit.fold import build_fold_model, fit_model
+from kit.runs.fit.fold import fit_model
+from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.store import Result, fold_folder, settings_of
 from kit.runs.store.build import build_model
 
@@ -141,16 +140,13 @@ def open_subjects(
 
 def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Model, Any]:
     """Return a fold's fitted model, its neighbours left out, and the setting that was chosen for it."""
-    run, mine = settings_of(prepared, result), fold_folder(result.folder, fold)
-    kind, settled = build_model(prepared.competition, run), None
-    if kind.keeps_weights:
-        model = build_fold_model(prepared, run, fold)
-        model.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
-    else:
+    run, settled = settings_of(prepared, result), None
+    kind, model = build_model(prepared.competition, run), restore_fold(prepared, run, result.folder, fold)
+    if model is None:
         note(f"{result.name} keeps no weights: the model of fold {fold} is fitted anew")
-        model, *_ = fit_model(prepared, run, fold, mine)
+        model, *_ = fit_model(prepared, run, fold, fold_folder(result.folder, fold))
     if kind.is_swept:
-        settled = read_json(mine / "settled.json")
+        settled = read_settled(result.folder, fold)
         if isinstance(kind, Head) and settled["smooth"]:
             note(
                 f"{result.name}, fold {fold}: an image's neighbours say {settled['smooth']:.0%} of it, and are left out"

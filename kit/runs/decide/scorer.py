@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 from kit.core.errors import InputError, some
-from kit.core.files import read_json
 from kit.core.shapes import Groups, Labels, Logits, Proba, Rows, Scores, Vectors
-from kit.core.tensors import read_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.features.cache import encode_images
 from kit.models import MODELS
-from kit.models.copies import are_copies
 from kit.models.heads.head import Head
-from kit.runs.store import IMPORTED, Result, fold_folder, list_imported, result_at
+from kit.runs.fit.fold import WEIGHTS
+from kit.runs.fit.restore import read_settled, restore_fold
+from kit.runs.store import IMPORTED, Result, fold_folder, list_imported, result_at, settings_of
 from kit.scoring.rejection import (
     MIN_CLASSES,
     Hidden,
@@ -31,7 +30,6 @@ from kit.scoring.rejection import (
     max_probability,
 )
 
-WEIGHTS = "model.safetensors"
 MOST_EXEMPLARS = 500  # of a class: more labelled images to compare with say hardly more
 COMBINED = ("max_probability", "similarity", "distance")
 OF_FEATURES: dict[str, Callable[[Vectors, Vectors, Labels], Scores]] = {
@@ -155,7 +153,7 @@ class Scorer:
 
     def _logits(self, fold: int, images: Images) -> Logits:
         """Return the logits of one fold's head."""
-        return _restore_head(self._result, fold, self._prepared.classes).predict_logits(images)
+        return _restore_head(self._prepared, self._result, fold).predict_logits(images)
 
 
 def _draw(rows: Rows) -> Rows:
@@ -163,19 +161,18 @@ def _draw(rows: Rows) -> Rows:
     return np.random.default_rng(0).permutation(rows)[:MOST_EXEMPLARS]
 
 
-def _restore_head(result: Result, fold: int, classes: tuple[str, ...]) -> Head:
+def _restore_head(prepared: Prepared, result: Result, fold: int) -> Head:
     """Return one fold's fitted head; refuse a run whose logits cannot be had."""
-    model_type, mine = MODELS.get(result.record.model), fold_folder(result.folder, fold)
-    tensors = read_tensors(mine / WEIGHTS) if (mine / WEIGHTS).exists() else {}
-    if not (isinstance(model_type, type) and issubclass(model_type, Head)) or not tensors or are_copies(tensors):
-        heads = some(name for name, own in MODELS.items() if issubclass(own, Head))
+    model, weights = None, fold_folder(result.folder, fold) / WEIGHTS
+    if issubclass(MODELS.get(result.record.model, object), Head) and weights.exists():
+        model = restore_fold(prepared, settings_of(prepared, result), result.folder, fold)
+    if not isinstance(model, Head):  # several copies are none
+        heads = some(name for name, model_type in MODELS.items() if issubclass(model_type, Head))
         raise InputError(
             f'[decision] score = "energy" needs the logits of one head, which {result.name} does not keep; they can be '
             f'had of {heads} without bags or seeds; or take score = "combined"'
         )
-    model = model_type(**result.record.options)
-    model.restore(tensors, classes)
-    model.settle(read_json(mine / "settled.json"))
+    model.settle(read_settled(result.folder, fold))
     return model
 
 

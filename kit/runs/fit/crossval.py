@@ -1,6 +1,6 @@
 """Cross-validation: every run x every fold -> oof, test and unlabeled Predictions.
 
-Writes ``runs/NAME/RUN/KEY/``: a folder per fold (fitting.py), then oof.parquet, test.parquet, unlabeled.parquet and
+Writes ``runs/NAME/RUN/KEY/``: a folder per fold (fold.py), then oof.parquet, test.parquet, unlabeled.parquet and
 run.json. KEY is the hash of all that decides the result, so another setting is another folder and nothing is ever
 overwritten. A killed run goes on at the last fold, networks at the last epoch.
 """
@@ -20,15 +20,14 @@ import numpy as np
 from kit.config.competition import Run
 from kit.core.deadline import check_deadline, seconds_left, set_deadline
 from kit.core.errors import InputError, TeacherMissing
-from kit.core.files import read_json
-from kit.core.tensors import read_tensors
 from kit.core.terminal import Progress, note, stage, warn
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
 from kit.features.device import list_devices
 from kit.features.prompts import prompts_of, warm_text_weights
 from kit.features.weights import find_weights, parse_encoder
-from kit.runs.fit.fold import build_fold_model, fit_fold, fit_model, read_fitted, read_sweep, refit, settle_fold
+from kit.runs.fit.fold import fit_fold, fit_model, read_fitted, read_sweep, refit, seconds_of, settle_fold
+from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import picks_nothing, read_choice, remarks_on_choice
 from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
@@ -56,13 +55,6 @@ from kit.scoring.predictions import concatenate, mean_predictions, read_predicti
 
 def crossval(prepared: Prepared, name: str) -> Result:
     """Fit a run on every fold, or re-use what is there; with rounds of pseudo labels, all rounds.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    name
-        The run.
 
     Returns
     -------
@@ -153,8 +145,8 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         refit(prepared, run, folder, chosen)
     for split in ("test", "unlabeled"):
         refitted = fold_folder(folder, EVERYTHING) / f"{split}.parquet"
-        said = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
-        write_predictions(folder / f"{split}.parquet", said)
+        whole = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
+        write_predictions(folder / f"{split}.parquet", whole)
     document = describe_run(prepared, run.name, oof) | {
         "key": key,
         "model": run.model,
@@ -167,7 +159,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "exclude": describe_exclusion(prepared, run),
         "chosen": chosen,
         "optimistic": _look_at_prompts(prepared, run),
-        "seconds": round(sum(read_fitted(folder, fold)["seconds"] for fold in prepared.scored), 1),
+        "seconds": round(sum(seconds_of(folder, fold) for fold in prepared.scored), 1),
     }
     score = f"{prepared.competition.data.score_name} {document['cv']:.4f} +- {document['se']:.4f}"
     stage("train", f"{run.name}: {score}, {document['seconds']:.0f} s")
@@ -181,9 +173,9 @@ def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
     """Remember that the score of the run's prompt lists is now seen; return those written after an earlier look."""
     runs = prepared.competition.workspace.runs(prepared.competition.name)
     lists = [prompts_of(prepared.pool, name) for name in build_model(prepared.competition, run).prompt_lists]
-    there = readable_prompts(prepared.pool) if lists else []
+    beside = readable_prompts(prepared.pool) if lists else []
     for prompts in lists:
-        note_prompts(runs, prompts, there)
+        note_prompts(runs, prompts, beside)
     return [prompts.name for prompts in lists if are_prompts_spoiled(runs, prompts)]
 
 
@@ -234,15 +226,11 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
     sweeps = {fold: read_sweep(folder, fold) for fold in prepared.scored}
     chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default)
     for fold, value in chosen.items():
-        mine = fold_folder(folder, fold)
-        if read_json(mine / "settled.json") == value and all((mine / f"{own}.parquet").exists() for own in SPLITS):
+        home = fold_folder(folder, fold)
+        if read_settled(folder, fold) == value and all((home / f"{split}.parquet").exists() for split in SPLITS):
             continue
-        if model.keeps_weights:
-            settled = build_fold_model(prepared, run, fold)
-            settled.restore(read_tensors(mine / "model.safetensors"), prepared.classes)
-        else:
-            settled, *_ = fit_model(prepared, run, fold, mine)
-        settle_fold(prepared, settled, fold, mine, value)
+        fitted = restore_fold(prepared, run, folder, fold) or fit_model(prepared, run, fold, home)[0]
+        settle_fold(prepared, fitted, fold, home, value)
     score = prepared.competition.metric.score
     labels = {fold: prepared.fold_labels(fold) for fold in sweeps}
     together, every = np.concatenate(list(sweeps.values()), axis=1), np.concatenate(list(labels.values()))

@@ -1,9 +1,9 @@
-"""Fitting: one model on the training images of one fold, and what it says of everything else.
+"""Fit one model on the training images of one fold, and predict everything else with it.
 
-Writes ``runs/NAME/RUN/KEY/fold_K/``: what the model was fitted on (provenance.json), its pseudo labels' diary, how its
-training went where it keeps a diary (training.json), its weights, and its predictions or, where a setting is chosen
-later, its sweep. fitted.json comes last: with it the fold is done. It holds the SHA-256 of weights, sweep and
-predictions as they were written, so that `verify` can name what was edited since.
+Writes ``runs/NAME/RUN/KEY/fold_K/``: what the model was fitted on and how its pseudo labels were chosen
+(provenance.json), how its training went where it tells (training.json), its weights, and its predictions or, where a
+setting is chosen later, its sweep. fitted.json comes last: with it the fold is done. It holds the SHA-256 of weights,
+sweep and predictions as they were written, so that `verify` can name what was edited since.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from kit.config.competition import Run
+from kit.config.competition import PseudoPlan, Run
 from kit.core.errors import DamagedFile, InputError
 from kit.core.files import hash_file, read_object, remedy_for, write_atomic, write_json
+from kit.core.shapes import Proba
 from kit.core.tensors import write_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.models.copies import Averaged, Bagged
 from kit.models.model import Model
+from kit.runs.pseudo.record import Record
 from kit.runs.pseudo.rounds import choose_for_fold
 from kit.runs.store import EVERYTHING, fold_folder, run_key, teachers_of
 from kit.runs.store.build import build_model
@@ -33,107 +35,119 @@ from kit.scoring.predictions import Predictions, write_predictions
 CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
 TRAINING = "training.json"
 FITTED = "fitted.json"
+WEIGHTS = "model.safetensors"
+SETTLED = "settled.json"
 HASHED_SUFFIXES = (".parquet", ".npy", ".safetensors")
 KEPT_SUFFIXES = (*HASHED_SUFFIXES, ".json")
 
 
 def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
-    """Fit one fold's model on the other folds and write what it says; nothing to do where that was done."""
+    """Fit one fold's model on the other folds and write its predictions; nothing to do where that was done."""
     if read_fitted(folder, fold) is not None:
         return
-    mine, started = fold_folder(folder, fold), time.perf_counter()
-    model, labeled, diary = fit_model(prepared, run, fold, mine)
-    teachers = [{"name": own.name, "key": own.record.key, "fold": fold} for own in teachers_of(prepared, run)]
-    facts = {"fold": fold, "teachers": teachers, "diary": diary}
-    write_json(mine / "provenance.json", provenance(labeled) | facts, indent=None)
-    _write_training(mine, model)
+    home, started = fold_folder(folder, fold), time.perf_counter()
+    model, labeled, choice = fit_model(prepared, run, fold, home)
+    teachers = [{"name": each.name, "key": each.record.key, "fold": fold} for each in teachers_of(prepared, run)]
+    sources = {"fold": fold, "teachers": teachers, "diary": choice}
+    write_json(home / "provenance.json", provenance(labeled) | sources, indent=None)
+    _write_training(home, model)
     if model.keeps_weights:
-        write_tensors(mine / "model.safetensors", model.tensors())
+        write_tensors(home / WEIGHTS, model.tensors())
     if model.is_swept:
         sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
-        with write_atomic(mine / "sweep.npy") as file:
+        with write_atomic(home / "sweep.npy") as file:
             np.save(file, sweep)  # (n_values, n_images, n_classes)
         if len(values := model.sweep_values()) == 1:  # nothing to choose: the graph that is at hand is used once more
-            settle_fold(prepared, model, fold, mine, values[0])
+            settle_fold(prepared, model, fold, home, values[0])
     else:
-        write_fold_predictions(prepared, model, fold, mine)
-    files = sorted(path.name for path in mine.iterdir() if path.suffix in KEPT_SUFFIXES)
+        write_fold_predictions(prepared, model, fold, home)
+    files = sorted(path.name for path in home.iterdir() if path.suffix in KEPT_SUFFIXES)
     _finish(prepared, run, fold, folder, files, started)
 
 
 def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) -> None:
-    """Fit one model on every label and write what it says of the test images and of the pool."""
+    """Fit one model on every label and write its predictions of the test images and of the pool."""
     if read_fitted(folder, EVERYTHING) is not None:
         return
-    mine, started = fold_folder(folder, EVERYTHING), time.perf_counter()
-    model, labeled, _ = fit_model(prepared, run, EVERYTHING, mine)
+    home, started = fold_folder(folder, EVERYTHING), time.perf_counter()
+    model, labeled, _ = fit_model(prepared, run, EVERYTHING, home)
     if model.is_swept:
         values = list(chosen["per_fold"].values())
         model.settle(max(values, key=values.count))
     for split in ("test", "unlabeled"):
-        said = predict(model, prepared.pool.select(prepared.split(split)))
-        write_predictions(mine / f"{split}.parquet", said)
-    write_json(mine / "provenance.json", provenance(labeled))
-    files = ["provenance.json", *_write_training(mine, model), "test.parquet", "unlabeled.parquet"]
+        write_predictions(home / f"{split}.parquet", predict(model, prepared.pool.select(prepared.split(split))))
+    write_json(home / "provenance.json", provenance(labeled))
+    files = ["provenance.json", *_write_training(home, model), "test.parquet", "unlabeled.parquet"]
     _finish(prepared, run, EVERYTHING, folder, files, started)
 
 
-def fit_model(prepared: Prepared, run: Run, fold: int, mine: Path) -> tuple[Model, Images, dict[str, Any] | None]:
-    """Return a fitted model, the labelled images that it learned from and the diary of its pseudo labels."""
-    labeled, diary = leave_out(prepared, run, prepared.training(fold)), None
+def fit_model(prepared: Prepared, run: Run, fold: int, home: Path) -> tuple[Model, Images, Record | None]:
+    """Return a fitted model, the labelled images that it learned from and the record of its pseudo labels.
+
+    Parameters
+    ----------
+    home
+        Folder of the fold, for checkpoints.
+    """
+    labeled, choice = leave_out(prepared, run, prepared.training(fold)), None
     if run.pseudo is not None:
-        labeled, diary = _add_pseudo_labels(prepared, run, fold, labeled)
+        labeled, choice = _add_pseudo_labels(prepared, run, run.pseudo, fold, labeled)
     model = build_fold_model(prepared, run, fold)
     if model.resumes:
-        model.checkpoint_at(mine / "checkpoint.pt")
+        model.checkpoint_at(home / "checkpoint.pt")
     model.fit(labeled, prepared.unlabeled(fold, run.use_test_images))
-    return model, labeled, diary
+    return model, labeled, choice
 
 
-def _write_training(mine: Path, model: Model) -> list[str]:
+def _write_training(home: Path, model: Model) -> list[str]:
     """Write training.json, what each copy of a model tells of its fit, and name it; nothing where none tells."""
     records = [copy.record_ for copy in model.copies if copy.record_ is not None]
     if not records:
         return []
-    write_json(mine / TRAINING, {"copies": records})
+    write_json(home / TRAINING, {"copies": records})
     return [TRAINING]
 
 
 def _finish(prepared: Prepared, run: Run, fold: int, folder: Path, files: list[str], started: float) -> None:
     """Write fitted.json, if the run is still what its folder is named after, and drop the checkpoints."""
-    mine = fold_folder(folder, fold)
+    home = fold_folder(folder, fold)
     if (key := run_key(prepared, run)) != folder.name:
         raise InputError(
-            f"run {run.name}: its prompt list, weights or model file changed while {mine.name} was trained, which is "
+            f"run {run.name}: its prompt list, weights or model file changed while {home.name} was trained, which is "
             f"thrown away ({folder.name} is now {key}); call again"
         )
     seconds = round(time.perf_counter() - started, 2)
-    write_json(mine / FITTED, {"files": files, "sha256": _hash_files(mine, files), "seconds": seconds})
-    for checkpoint in mine.glob("checkpoint*.pt"):
+    write_json(home / FITTED, {"files": files, "sha256": _hash_files(home, files), "seconds": seconds})
+    for checkpoint in home.glob("checkpoint*.pt"):
         checkpoint.unlink()
 
 
 def read_fitted(folder: Path, fold: int) -> dict[str, Any] | None:
     """Return a fold's fitted.json, or None where the fold or one of its files is missing."""
-    mine = fold_folder(folder, fold)
-    facts = read_object(mine / FITTED, "files", "seconds")
-    return facts if facts and all((mine / name).exists() for name in facts["files"]) else None
+    home = fold_folder(folder, fold)
+    fitted = read_object(home / FITTED, "files", "seconds")
+    return fitted if fitted and all((home / name).exists() for name in fitted["files"]) else None
+
+
+def seconds_of(folder: Path, fold: int) -> float:
+    """Return how long a finished fold was fitted."""
+    return (read_fitted(folder, fold) or {"seconds": 0.0})["seconds"]
 
 
 def find_changed(folder: Path, fold: int) -> list[str]:
     """Return the files of a fold that are not as they were written; an earlier kit did not note how they were."""
-    mine = fold_folder(folder, fold)
-    noted = (read_object(mine / FITTED) or {}).get("sha256", {})
-    return [name for name, sha256 in noted.items() if not (mine / name).exists() or hash_file(mine / name) != sha256]
+    home = fold_folder(folder, fold)
+    noted = (read_object(home / FITTED) or {}).get("sha256", {})
+    return [name for name, sha256 in noted.items() if not (home / name).exists() or hash_file(home / name) != sha256]
 
 
-def _hash_files(mine: Path, files: Iterable[str]) -> dict[str, str]:
-    """Return the SHA-256 of the files that hold what a model learned or said."""
-    return {name: hash_file(mine / name) for name in files if name.endswith(HASHED_SUFFIXES)}
+def _hash_files(home: Path, files: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of the files that hold what a model learned or predicts."""
+    return {name: hash_file(home / name) for name in files if name.endswith(HASHED_SUFFIXES)}
 
 
-def read_sweep(folder: Path, fold: int) -> np.ndarray:
-    """Return what a fold's model said at every value of its swept setting, (n_values, n_images, n_classes).
+def read_sweep(folder: Path, fold: int) -> Proba:
+    """Return a fold's probabilities at every value of its swept setting, (n_values, n_images, n_classes).
 
     Raises
     ------
@@ -164,10 +178,12 @@ def build_fold_model(prepared: Prepared, run: Run, fold: int) -> Model:
     return Bagged(build, run.bags, seeds[0]) if run.bags > 1 else Averaged(build, seeds)
 
 
-def _add_pseudo_labels(prepared: Prepared, run: Run, fold: int, labeled: Images) -> tuple[Images, dict[str, Any]]:
-    """Join the labels that the teachers' models of this same fold give; return the diary too."""
+def _add_pseudo_labels(
+    prepared: Prepared, run: Run, plan: PseudoPlan, fold: int, labeled: Images
+) -> tuple[Images, Record]:
+    """Join the labels that the teachers' models of this same fold give; return the record of the choice too."""
     teachers = teachers_of(prepared, run)
-    chosen = choose_for_fold(prepared, run.name, run.pseudo, run.use_test_images, teachers, fold)
+    chosen = choose_for_fold(prepared, run.name, plan, run.use_test_images, teachers, fold)
     pool = prepared.unlabeled(fold, run.use_test_images)
     position = {name: row for row, name in zip(pool.rows, pool.names, strict=True)}
     rows = np.array([position[name] for name in chosen.ids], dtype=np.int64)
@@ -185,24 +201,24 @@ def provenance(labeled: Images) -> dict[str, Any]:
     return {"labeled": list(real.names), "pseudo": {"ids": list(pseudo.names), "codes": pseudo.labels.tolist()}}
 
 
-def settle_fold(prepared: Prepared, model: Model, fold: int, mine: Path, value: Any) -> None:
-    """Write what a fold's model says at a swept setting and note its SHA-256, then settled.json."""
+def settle_fold(prepared: Prepared, model: Model, fold: int, home: Path, value: Any) -> None:
+    """Write the predictions of a fold's model at a swept setting and note their SHA-256, then settled.json."""
     model.settle(value)
-    written = write_fold_predictions(prepared, model, fold, mine)
-    if facts := read_object(mine / FITTED, "sha256"):
-        write_json(mine / FITTED, facts | {"sha256": facts["sha256"] | _hash_files(mine, written)})
-    write_json(mine / "settled.json", value)
+    written = write_fold_predictions(prepared, model, fold, home)
+    if fitted := read_object(home / FITTED, "sha256"):
+        write_json(home / FITTED, fitted | {"sha256": fitted["sha256"] | _hash_files(home, written)})
+    write_json(home / SETTLED, value)
 
 
-def write_fold_predictions(prepared: Prepared, model: Model, fold: int, mine: Path) -> list[str]:
-    """Write what a fold's model says of the fold, the test images and the unlabelled ones; return the files' names."""
+def write_fold_predictions(prepared: Prepared, model: Model, fold: int, home: Path) -> list[str]:
+    """Write a fold's predictions of its own, the test and the unlabelled images; return the files' names."""
     selections = {
         "oof": prepared.held_out(fold),
         "test": prepared.pool.select(prepared.split("test")),
         "unlabeled": prepared.pool.select(prepared.split("unlabeled")),
     }
     for split, images in selections.items():
-        write_predictions(mine / f"{split}.parquet", predict(model, images))
+        write_predictions(home / f"{split}.parquet", predict(model, images))
     return [f"{split}.parquet" for split in selections]
 
 
