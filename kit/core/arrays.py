@@ -9,13 +9,14 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kit.core.files import read_json, write_json
 from kit.core.terminal import warn
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import DTypeLike
 
 HEADER_BYTES = 256  # no header of an array of ours is longer
 ZEROS_BYTES = 2**24  # written at a time
@@ -24,7 +25,7 @@ ZEROS_BYTES = 2**24  # written at a time
 def fill_array(
     path: Path,
     shape: tuple[int, ...],
-    dtype: Any,
+    dtype: DTypeLike,
     fill: Callable[[np.ndarray, int, int], None],
     block: int = 256,
     after_block: Callable[[], None] = lambda: None,
@@ -40,17 +41,12 @@ def fill_array(
     ----------
     path
         The ``.npy`` file; its name holds the key of its content.
-    shape
-        Shape, rows first.
-    dtype
-        What numpy takes for a dtype.
     fill
-        ``fill(rows, start, stop)`` writes rows start..stop into `rows` (stop - start, ...).
+        ``fill(rows, start, stop)`` writes the rows start..stop into `rows`, an array of (stop - start, ...).
     block
         Rows per block.
     after_block
-        Called between blocks, where the rows so far are safe; what it raises stops the filling, and a later call goes
-        on at the next block.
+        Called between blocks. What it raises stops the filling; a later call goes on at the next block.
 
     Raises
     ------
@@ -59,7 +55,7 @@ def fill_array(
     """
     import numpy as np
 
-    if (found := read_array(path, shape, dtype)) is None:
+    if (array := read_array(path, shape, dtype)) is None:
         from filelock import FileLock
 
         lock = path.with_suffix(".lock")
@@ -68,29 +64,22 @@ def fill_array(
                 _fill_part(path, shape, dtype, fill, block, after_block)
         with contextlib.suppress(OSError):  # whoever waits for this lock file, or makes a new one, finds `path` made
             lock.unlink()
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    return found
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
-def read_array(path: Path, shape: tuple[int | None, ...], dtype: Any) -> np.ndarray | None:
+def read_array(path: Path, shape: tuple[int | None, ...], dtype: DTypeLike) -> np.ndarray | None:
     """Return the memory-mapped array at `path`, or None where there is none; a damaged one is named and deleted.
 
-    Parameters
-    ----------
-    path
-        A ``.npy`` file that can be made again.
-    shape
-        Its shape; None for an axis whose length is not known beforehand.
-    dtype
-        What numpy takes for a dtype.
+    In `shape` None stands for the length of an axis that is not known beforehand.
     """
     import numpy as np
 
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if found.dtype != np.dtype(dtype) or len(found.shape) != len(shape):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.dtype != np.dtype(dtype) or len(array.shape) != len(shape):
             raise ValueError(path)
-        if any(wanted not in (None, length) for wanted, length in zip(shape, found.shape, strict=True)):
+        if any(wanted not in (None, length) for wanted, length in zip(shape, array.shape, strict=True)):
             raise ValueError(path)
     except FileNotFoundError:
         return None
@@ -98,13 +87,13 @@ def read_array(path: Path, shape: tuple[int | None, ...], dtype: Any) -> np.ndar
         warn(f"{path}: damaged, and made again")
         path.unlink(missing_ok=True)
         return None
-    return found
+    return array
 
 
 def _fill_part(
     path: Path,
     shape: tuple[int, ...],
-    dtype: Any,
+    dtype: DTypeLike,
     fill: Callable[[np.ndarray, int, int], None],
     block: int,
     after_block: Callable[[], None],
@@ -124,7 +113,7 @@ def _fill_part(
     note.unlink(missing_ok=True)
 
 
-def _open_part(part: Path, note: Path, shape: tuple[int, ...], dtype: Any) -> tuple[np.ndarray, int]:
+def _open_part(part: Path, note: Path, shape: tuple[int, ...], dtype: DTypeLike) -> tuple[np.memmap, int]:
     """Open the half-made array, or reserve a new one."""
     import numpy as np
 

@@ -14,7 +14,7 @@ _deadline: float | None = None  # seconds on the monotonic clock
 
 
 def set_deadline(seconds: float | None) -> None:
-    """Let the time be up `seconds` from now; None for no limit."""
+    """Set the limit to `seconds` from now; None for no limit."""
     global _deadline
     _deadline = None if seconds is None else time.monotonic() + seconds
 
@@ -49,8 +49,8 @@ def parse_duration(text: str, option: str = "--time-limit") -> float:
     InputError
         When it is not a duration above 0.
     """
-    found = DURATION.fullmatch(text.strip())
-    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    match = DURATION.fullmatch(text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds
     if not total > 0:
         raise InputError(f"{option} {text!r}: write 9h, 1h30m, 45m, 30s or a number of seconds, above 0")

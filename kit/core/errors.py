@@ -7,20 +7,20 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Say what is wrong with what the user gave; the command line prints it and exits with 2."""
+    """Report what is wrong with the user's input; the command line prints it and exits with 2."""
 
 
 class MissingWeights(InputError):
-    """Say which weights cannot be reached and how to bring them; `all` skips such a run.
+    """Report which weights cannot be reached and how to bring them; `all` skips such a run.
 
     Parameters
     ----------
     message
-        All of it.
+        The whole message.
     cause
-        Of the message what keeps other weights away too, and is said once for all of them; empty where nothing does.
+        Its part that keeps other weights away too, and is printed once for all of them; empty where there is none.
     remedy
-        The rest of the message: how to bring these weights.
+        Its part about these weights alone: how to bring them.
     """
 
     def __init__(self, message: str, cause: str = "", remedy: str = "") -> None:
@@ -29,40 +29,27 @@ class MissingWeights(InputError):
 
 
 class TeacherMissing(InputError):
-    """Say which teacher of a run has not been trained."""
+    """Report which teacher of a run has not been trained."""
 
 
 class DamagedFile(InputError):
-    """Say which file of the kit's own cannot be read any more; no setting is at fault."""
+    """Report which file that the kit wrote cannot be read any more; no setting is at fault."""
 
 
 class Stopped(BaseException):
-    """Say that the user pressed Ctrl-C; not an Exception, so that nothing mends it on the way."""
+    """Report that the user pressed Ctrl-C; not an Exception, so that nothing catches it on the way."""
 
 
 class LeakFound(Exception):
-    """Say which artefact saw labels it must not have seen; the command line exits with 1."""
+    """Report which artefact saw labels it must not have seen; the command line exits with 1."""
 
 
 class TimeIsUp(Exception):
-    """Say that ``--time-limit`` was reached; what was computed is kept and the next call goes on."""
+    """Report that ``--time-limit`` was reached; what was computed is kept and the next call goes on."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return a hint naming the valid names closest to `name`, for the end of an error message.
-
-    Parameters
-    ----------
-    name
-        What the user wrote.
-    names
-        What would have been valid.
-
-    Returns
-    -------
-    str
-        ``"did you mean 'x'?"`` where something is close, else the valid names.
-    """
+    """Return the end of an error message: ``"did you mean 'x'?"`` where a valid name is close, else the valid names."""
     names = sorted({str(valid) for valid in names})
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
@@ -71,7 +58,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"valid: {shown}{', ...' if len(names) > 20 else ''}" if names else "there are none"
 
 
-PLAIN_WORDS = {  # what pydantic says -> what a user of TOML says
+PLAIN_WORDS = {  # pydantic's words -> those of a user of TOML
     "a valid integer": "a whole number",
     "a valid number": "a number",
     "a valid string": "text in quotes",
@@ -84,15 +71,14 @@ PLAIN_WORDS = {  # what pydantic says -> what a user of TOML says
 
 def plain(complaint: str) -> str:
     """Return a complaint of pydantic in plain words: ``"must be a whole number"``."""
-    said = complaint.removeprefix("Value error, ")
-    if " should have at least 1 " in said:
+    complaint = complaint.removeprefix("Value error, ")
+    if " should have at least 1 " in complaint:
         return "must not be empty"
-    if not said.startswith("Input should be "):
-        return said
-    said = said.removeprefix("Input should be ").partition(" or instance of ")[0]
-    return "must be " + next(
-        (said.replace(own, word) for own, word in PLAIN_WORDS.items() if said.startswith(own)), said
-    )
+    if not complaint.startswith("Input should be "):
+        return complaint
+    wanted = complaint.removeprefix("Input should be ").partition(" or instance of ")[0]
+    known = next((words for words in PLAIN_WORDS if wanted.startswith(words)), "")
+    return f"must be {PLAIN_WORDS[known] + wanted.removeprefix(known) if known else wanted}"
 
 
 def some(items: Iterable[object], n: int = 5) -> str:

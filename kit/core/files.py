@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 KEY_LENGTH = 16  # hexadecimal digits of a key: 64 bits
 POLL_SECONDS = 0.5
@@ -24,13 +24,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Workspace:
-    """Name the folders of one workspace: data/, runs/, folds/ and submissions/ below `root`.
-
-    Parameters
-    ----------
-    root
-        The folder; the repository by default.
-    """
+    """Name the folders of one workspace: data/, runs/, folds/ and submissions/ below `root`."""
 
     root: Path
 
@@ -52,15 +46,10 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def write_atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file that takes the place of `path` when the block ends well.
+def write_atomic(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file that takes the place of `path` when the block ends without an error.
 
-    Parameters
-    ----------
-    path
-        Where the file shall be; its folder is made.
-    mode
-        ``"wb"``, or ``"w"`` for UTF-8 text with line ends left alone.
+    The folder of `path` is made. In the mode ``"w"`` the file is UTF-8 text whose line ends are left alone.
 
     Raises
     ------
@@ -69,9 +58,8 @@ def write_atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
-        with open(temporary, mode, **text) as file:
+        with open(temporary, mode) if mode == "wb" else open(temporary, mode, encoding="utf-8", newline="") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,7 +70,7 @@ def write_atomic(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def write_json(path: Path, value: object, indent: int | None = 1) -> None:
-    """Write `value` as JSON, atomically; without `indent` on one line, ten times faster for what nobody reads."""
+    """Write `value` as JSON, atomically. With ``indent=None`` it is one line, which is ten times faster to write."""
     with write_atomic(path, "w") as file:
         file.write(json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n")
 
@@ -101,7 +89,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of the kit's own; None where there is none or a foreign hand broke it."""
+    """Read a JSON file that the kit wrote; None where there is none, or it is no JSON any more."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -109,27 +97,22 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path, *keys: str) -> dict[str, Any] | None:
-    """Read a JSON object of the kit's own; None where there is none, or the file holds anything but one.
+    """Read a JSON object that the kit wrote; None where there is none, or it lacks one of `keys`.
 
-    Parameters
-    ----------
-    path
-        The file.
-    keys
-        What it must hold; without one of them it is another version's, or another hand's.
+    A file without such a key was written by another version of the kit, or changed by hand.
     """
-    found = read_json(path)
-    return found if isinstance(found, dict) and all(key in found for key in keys) else None
+    value = read_json(path)
+    return value if isinstance(value, dict) and all(key in value for key in keys) else None
 
 
 def remedy_for(path: Path) -> str:
-    """Return how a damaged file comes to be made again: of a finished run's fold, the run's note of that goes too."""
+    """Say how a damaged file is made again. Where a fold of a finished run is damaged, ``run.json`` must go too."""
     finished = path.parent.parent / "run.json"
     return f"delete {path.parent}{f' and {finished}' if finished.exists() else ''} and run again"
 
 
 def key_of(*parts: object) -> str:
-    """Return a short hash of JSON-like values: the key of what is made from them."""
+    """Return a short hash of JSON-like values: the key of whatever is made from them."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 

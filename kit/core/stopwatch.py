@@ -31,7 +31,7 @@ class Stopwatch:
     def write(self, folder: Path) -> None:
         """Write the stages that did any work into times.json; those that did none keep the time of an earlier call."""
         known = read_times(folder)
-        took = {name: round(own, 1) for name, own in self.seconds.items() if own >= NOTHING_DONE or name not in known}
+        took = {stage: round(n, 1) for stage, n in self.seconds.items() if n >= NOTHING_DONE or stage not in known}
         write_json(folder / TIMES_FILE, known | took)
 
 

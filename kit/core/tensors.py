@@ -8,9 +8,10 @@ import numpy as np
 
 from kit.core.errors import DamagedFile
 from kit.core.files import remedy_for, write_atomic
+from kit.core.shapes import Tensors
 
 
-def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def write_tensors(path: Path, tensors: Tensors) -> None:
     """Write arrays, such as learned weights, as safetensors, atomically; its folder is made."""
     from safetensors.numpy import save
 
@@ -18,13 +19,13 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
         file.write(save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}))
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: Path) -> Tensors:
     """Read learned weights.
 
     Raises
     ------
-    InputError
-        When the file is not there or is damaged.
+    DamagedFile
+        When the file is not there or cannot be read as safetensors.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

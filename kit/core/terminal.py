@@ -8,18 +8,20 @@ COLUMNS says how wide a pipe is. ``--quiet`` silences all but errors, ``--json``
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.markup import escape as rich_escape
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as ProgressBar
     from rich.table import Table
 
 Item = TypeVar("Item")
@@ -33,28 +35,28 @@ err = Console(stderr=True)
 
 
 def stage(name: str, detail: str = "") -> None:
-    """Announce a stage: what is made, what is re-used."""
+    """Announce a stage, and what it makes or re-uses."""
     _say(name, "bold cyan", detail)
 
 
 def note(text: str) -> None:
-    """Say something worth knowing."""
+    """Print something worth knowing."""
     _say("", "", text)
 
 
 def warn(text: str) -> None:
-    """Say something that may cost the user points."""
+    """Print a warning: what may cost the user points."""
     _say("warning", "yellow", text)
 
 
 def fail(text: str) -> None:
-    """Say why a command ends; also with ``--quiet``."""
+    """Print why a command fails; with ``--quiet`` too."""
     err.quiet = False
     _say("error", "bold red", text)
 
 
 def _say(label: str, style: str, text: str) -> None:
-    """Print one line on stderr; `text` is plain, whatever brackets a file's name has."""
+    """Print one line on stderr; brackets in `text` are no markup."""
     err.print(Text.assemble((f"{label:<{LABEL_WIDTH}} ", style), str(text)), soft_wrap=True)
 
 
@@ -64,20 +66,20 @@ def count(n: int, unit: str) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on stdout; where that holds no Unicode, in JSON's own escapes: nothing is lost."""
+    """Print one JSON document on stdout; where that takes no Unicode, with JSON's escapes, so that nothing is lost."""
     is_ascii = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     sys.stdout.write(json.dumps(value, ensure_ascii=is_ascii, indent=1, default=str) + "\n")
 
 
 def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Yield `items` under a progress bar; nothing but silence in a pipe."""
-    with Progress(label, len(items) if total is None else total) as progress:
+    """Yield `items` under a progress bar, of which a pipe shows nothing; `total` where `items` has no length."""
+    with Progress(label, operator.length_hint(items) if total is None else total) as progress:
         for item in items:
             yield item
             progress.advance()
 
 
-def escape(text: Any) -> str:
+def escape(text: object) -> str:
     """Return `text` with Rich's markup made harmless: class names and ids are data."""
     return rich_escape(str(text))
 
@@ -94,23 +96,17 @@ def empty_table(title: str = "", caption: str = "") -> Table:
 
 
 class Progress:
-    """Show how far a loop is, how fast and how long it still takes, once it has run for half a second.
+    """Show how far a loop is, how fast it is and how long it still takes, once it has run for half a second.
 
-    Nothing appears in a pipe, with ``--quiet``, or where all of it is re-used.
-
-    Parameters
-    ----------
-    label
-        What is being done.
-    total
-        Items in all.
+    Nothing appears in a pipe, with ``--quiet``, or where everything is re-used.
     """
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total = label, total
-        self._bar: Any = None
+        self._bar: ProgressBar | None = None
+        self._timer: threading.Timer | None = None
         self.n_made = 0  # by this call
-        self._n_found, self._detail, self._is_over = 0, "", False
+        self._n_reused, self._detail, self._is_over = 0, "", False
         self._lock, self._started = threading.Lock(), time.perf_counter()
 
     def __enter__(self) -> Progress:
@@ -130,17 +126,17 @@ class Progress:
                 )
 
     def resume_at(self, n: int) -> None:
-        """Begin at `n` items, which an earlier call has made; once under way this says nothing new."""
+        """Begin at `n` items, which an earlier call has made; ignored once this call has made one."""
         if not self.n_made:
-            self._n_found = n
+            self._n_reused = n
 
     def summary(self, made: str) -> str:
-        """Return how many items this call made and how fast: of ``"images read"`` ``"1,200 images read at 45/s"``."""
+        """Return how many items this call made and how fast: ``"1,200 images read at 45/s"`` for ``"images read"``."""
         return f"{self.n_made:,} {made} at {_spell_rate(self.n_made / (time.perf_counter() - self._started))}"
 
     @property
     def _n_done(self) -> int:
-        return self._n_found + self.n_made
+        return self._n_reused + self.n_made
 
     def _describe(self) -> str:
         return escape(f"{self.label:<{LABEL_WIDTH}} {self._detail}")
@@ -158,11 +154,11 @@ class Progress:
             self._is_over = True
             if self._bar is not None:
                 self._bar.stop()
-        if hasattr(self, "_timer"):
+        if self._timer is not None:
             self._timer.cancel()
 
 
-def _draw_bar() -> Any:
+def _draw_bar() -> ProgressBar:
     """Return Rich's progress bar with our columns: label, bar, count, rate, time left."""
     from rich import progress as bars
 
