@@ -64,8 +64,6 @@ def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) ->
 
 def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[Any, dict[str, Any]]:
     """Return one run class by class, as `say` takes it; a run with rounds means its last kept one."""
-    from dataclasses import asdict
-
     from kit.core import terminal
     from kit.report.board import render_classes, score_classes
 
@@ -74,7 +72,8 @@ def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[
         raise InputError(f"--per-class {run}: no finished run of this name; {nearest(run, by_name)}")
     result = by_name[run]
     scores = score_classes(prepared, result)
-    document = {"competition": prepared.competition.name, "run": result.name, "classes": [*map(asdict, scores)]}
+    classes = [score.as_dict() for score in scores]
+    document = {"competition": prepared.competition.name, "run": result.name, "classes": classes}
     return render_classes(prepared, result, scores, terminal.out.width), document
 
 

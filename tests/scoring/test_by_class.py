@@ -42,7 +42,7 @@ def test_the_table_per_class_agrees_with_scikit_learn(draw):
     found = np.array([(row.precision, row.recall, row.f1, row.support) for row in rows]).T
     assert [row.name for row in rows] == list("abcde") and found == pytest.approx(np.array(expected))
     assert [row.recall_se for row in rows] == pytest.approx(np.sqrt(found[1] * (1 - found[1]) / found[3]))
-    n_said = [row.said for row in rows]
+    n_said = [row.decided for row in rows]
     assert [row.precision_se for row in rows] == pytest.approx(np.sqrt(found[0] * (1 - found[0]) / n_said))
 
 
@@ -58,4 +58,4 @@ def test_no_recall_is_certain_however_few_its_images(code):
 def test_a_class_without_images_has_no_recall_and_one_never_said_no_precision():
     rows = per_class(np.array([0, 0, 1]), np.eye(3)[[0, 2, 0]], ("a", "b", "c"))
     assert [row.recall for row in rows] == [0.5, 0.0, None] and rows[2].recall_se is None
-    assert [row.precision for row in rows] == [0.5, None, 0.0] and [row.said for row in rows] == [2, 0, 1]
+    assert [row.precision for row in rows] == [0.5, None, 0.0] and [row.decided for row in rows] == [2, 0, 1]

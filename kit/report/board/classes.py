@@ -59,5 +59,5 @@ COLUMNS: dict[str, Callable[[ClassScore], str]] = {
     "precision ± SE": lambda score: _number(score.precision, score.precision_se),
     "recall ± SE": lambda score: _number(score.recall, score.recall_se),
     "images": lambda score: str(score.support),
-    "said": lambda score: str(score.said),
+    "said": lambda score: str(score.decided),
 }

@@ -1,10 +1,10 @@
 """Metrics, their standard errors, and the paired test between two runs on the same images.
 
-Arrays in, numbers out; the one file read is that of a user's own metric. Labels are (n_images,) class codes, or
+Arrays in, numbers out; the one file read is that of a custom metric. Labels are (n_images,) class codes, or
 (n_images, n_classes) of 0 and 1 where an image may have several; proba is (n_images, n_classes).
 
 - `metric`: what a metric is. `decisions`, `probabilities`: the functions. `names`: METRICS, and how a name is found.
-- `own`: a user's own metric by dotted path.
+- `custom`: a metric of the user's, by dotted path.
 - `uncertainty`: standard errors, the paired test. `by_class`: precision, recall and F1 of every class.
 """
 

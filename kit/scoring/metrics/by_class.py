@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from kit.core.shapes import Groups, Labels, Proba
 from kit.scoring.metrics.decisions import count_decisions
 from kit.scoring.metrics.metric import decide
 from kit.scoring.metrics.uncertainty import error_of_ratio
@@ -20,15 +22,15 @@ class ClassScore:
     name
         The class.
     precision, precision_se
-        Share of the images said to be of the class that are, and its standard error.
+        Share of the images decided for the class that are of it, and its standard error.
     recall, recall_se
-        Share of the class's images that are said to be, and its standard error.
+        Share of the class's images that are decided for it, and its standard error.
     f1, f1_se
         Harmonic mean of both, and its standard error.
     support
         Images of the class.
-    said
-        Images said to be of the class.
+    decided
+        Images decided for the class.
     """
 
     name: str
@@ -39,12 +41,15 @@ class ClassScore:
     f1: float | None
     f1_se: float | None
     support: int
-    said: int
+    decided: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        facts = asdict(self)
+        return facts | {"said": facts.pop("decided")}
 
 
-def per_class(
-    labels: np.ndarray, proba: np.ndarray, classes: tuple[str, ...], groups: np.ndarray | None = None
-) -> list[ClassScore]:
+def per_class(labels: Labels, proba: Proba, classes: tuple[str, ...], groups: Groups | None = None) -> list[ClassScore]:
     """Return every class's precision, recall and F1, in the order of the classes.
 
     Parameters
@@ -58,26 +63,26 @@ def per_class(
     groups
         (n_images,) whole numbers, equal for images that are not independent; every image for itself by default.
     """
-    said = decide(np.asarray(proba), labels.ndim == 2)
-    counts = count_decisions(labels, said, len(classes))
-    errors = zip(*(_errors(labels, said, code, groups) for code in range(len(classes))), strict=True)
+    decided = decide(np.asarray(proba), labels.ndim == 2)
+    counts = count_decisions(labels, decided, len(classes))
+    errors = zip(*(_errors(labels, decided, code, groups) for code in range(len(classes))), strict=True)
     of_precision, of_recall, of_f1 = errors
     columns = (counts.precision, of_precision, counts.recall, of_recall, counts.f1, of_f1)
     rates = ([_known(value) for value in column] for column in columns)
-    sizes = (count.tolist() for count in (counts.labeled, counts.said))
+    sizes = (count.tolist() for count in (counts.labeled, counts.decided))
     return [ClassScore(*row) for row in zip(classes, *rates, *sizes, strict=True)]
 
 
-def _errors(labels: np.ndarray, said: np.ndarray, code: int, groups: np.ndarray | None) -> tuple[float, float, float]:
+def _errors(labels: Labels, decided: Labels, code: int, groups: Groups | None) -> tuple[float, float, float]:
     """Return the standard errors of one class's precision, recall and F1; NaN where no image defines it.
 
     Each is a ratio of two sums over images. Where every image of the lower sum counts fully in the upper, or none does,
     the linearised error is 0, as if that were certain: see `_counted_share`.
     """
-    is_labeled, is_said = (own == code if own.ndim == 1 else own[:, code] == 1 for own in (labels, said))
-    right = (is_labeled & is_said).astype(np.float64)
-    either = is_labeled.astype(np.float64) + is_said
-    ratios = ((right, is_said.astype(np.float64)), (right, is_labeled.astype(np.float64)), (2 * right, either))
+    is_labeled, is_decided = (codes == code if codes.ndim == 1 else codes[:, code] == 1 for codes in (labels, decided))
+    right = (is_labeled & is_decided).astype(np.float64)
+    either = is_labeled.astype(np.float64) + is_decided
+    ratios = ((right, is_decided.astype(np.float64)), (right, is_labeled.astype(np.float64)), (2 * right, either))
     errors = [_error_of_ratio(upper, lower, groups) for upper, lower in ratios]
     if either.any() and not (0 < 2 * right.sum() < either.sum()):
         # F1 is 2 J / (1 + J) of the share J of the images of either kind that are of both; as steep is its error
@@ -86,7 +91,7 @@ def _errors(labels: np.ndarray, said: np.ndarray, code: int, groups: np.ndarray 
     return errors[0], errors[1], errors[2]
 
 
-def _error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | None) -> float:
+def _error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: Groups | None) -> float:
     """Return the standard error of a ratio of sums over images; NaN where the lower one is 0."""
     counted = lower > 0
     if not counted.any():
@@ -97,7 +102,7 @@ def _error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | N
     return float(np.sqrt(share * (1 - share) / n_counted))
 
 
-def _counted_share(values: np.ndarray, groups: np.ndarray | None) -> tuple[float, int]:
+def _counted_share(values: np.ndarray, groups: Groups | None) -> tuple[float, int]:
     """Return a share of all or none of some images with two more of each kind counted, and how many are counted.
 
     So is the error of certainty never 0 (Agresti and Coull 1998); images of one group count as one.

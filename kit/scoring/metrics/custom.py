@@ -1,9 +1,9 @@
-"""A user's own metric: a function of a Python file beside competition.toml or in the workspace.
+"""A custom metric: a function in a Python file beside competition.toml or in the workspace.
 
 ``metric = "scoring.cost"`` is the function ``cost(labels, proba) -> float`` of ``scoring.py``; ``"scores.birds.cost"``
-that of ``scores/birds.py``. The file may import what is installed, and nothing beside it. The function's attributes say
-what it is: ``cost.greater_is_better = False`` of a loss, ``cost.needs = "labels"`` to be given class codes (of several
-labels per image, 0 and 1 per class) in place of probabilities.
+that in ``scores/birds.py``. The file may import what is installed, and nothing beside it. Attributes of the function
+tell what it is: ``cost.greater_is_better = False`` of a loss, ``cost.needs = "labels"`` to be given class codes (with
+several labels per image, 0 and 1 per class) in place of probabilities.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kit.core.errors import InputError, nearest
+from kit.core.shapes import Labels
 from kit.scoring.metrics.metric import Metric
 
 CUSTOM_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -28,7 +30,7 @@ NEEDS = ("proba", "labels")
 
 
 def read_custom(name: str, folders: Sequence[Path]) -> Metric:
-    """Return a user's own metric.
+    """Return a custom metric.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def read_custom(name: str, folders: Sequence[Path]) -> Metric:
 
 
 def locate_custom(name: str, folders: Sequence[Path]) -> tuple[Path, Path]:
-    """Return the folder that holds a user's own metric, and its file relative to that.
+    """Return the folder that holds a custom metric, and its file relative to that.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def locate_custom(name: str, folders: Sequence[Path]) -> tuple[Path, Path]:
 
 @functools.lru_cache(maxsize=16)
 def _load(name: str, path: Path, function: str, text: bytes) -> Metric:
-    """Run a file and take a function of it; one that was edited since is run again."""
+    """Run a file and return a function of it as a metric; a file that was edited since is run again."""
     digest = hashlib.sha256(text).hexdigest()[:16]
     module = types.ModuleType(f"own_metric_{digest}")
     module.__file__ = str(path)
@@ -79,28 +81,28 @@ def _load(name: str, path: Path, function: str, text: bytes) -> Metric:
             exec(compile(text, path, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         raise InputError(f"{path}: cannot be run ({type(error).__name__}: {error})") from error
-    own = getattr(module, function, None)
-    if not callable(own):
-        there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        raise InputError(f"{path}: no function {function!r}; {nearest(function, there)}")
-    needs, greater_is_better = getattr(own, "needs", "proba"), getattr(own, "greater_is_better", True)
+    metric = getattr(module, function, None)
+    if not callable(metric):
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise InputError(f"{path}: no function {function!r}; {nearest(function, functions)}")
+    needs, greater_is_better = getattr(metric, "needs", "proba"), getattr(metric, "greater_is_better", True)
     if needs not in NEEDS:
         raise InputError(f"{path}: {function}.needs = {needs!r}; {nearest(str(needs), NEEDS)}")
     if not isinstance(greater_is_better, bool):
         raise InputError(f"{path}: {function}.greater_is_better = {greater_is_better!r} must be True or False")
     return Metric(
-        name, _checked(own, f"{path}: {function}"), greater_is_better=greater_is_better, needs=needs,
+        name, _checked(metric, f"{path}: {function}"), greater_is_better=greater_is_better, needs=needs,
         key=f"{name} {digest}",
     )  # fmt: skip
 
 
-def _checked(own: Callable[[np.ndarray, np.ndarray], float], place: str) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Return a user's function; what goes wrong in it is named after its file."""
+def _checked(metric: Callable[..., Any], place: str) -> Callable[[Labels, np.ndarray], float]:
+    """Return a user's function; an error in it names the file."""
 
-    def score(labels: np.ndarray, said: np.ndarray) -> float:
+    def score(labels: Labels, predicted: np.ndarray) -> float:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result of a command
-                value = own(labels, said)
+                value = metric(labels, predicted)
         except (Exception, SystemExit) as error:
             raise InputError(f"{place} failed ({type(error).__name__}: {error})") from error
         try:

@@ -1,4 +1,4 @@
-"""Metrics of decisions: what was said of each image against its label, however sure it was.
+"""Metrics of decisions: the class decided for each image against its label, however sure the model was.
 
 Labels and decisions are (n_images,) class codes, or (n_images, n_classes) of 0 and 1 where an image may have several.
 """
@@ -10,59 +10,60 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kit.core.shapes import Labels, Proba, Scores
 from kit.scoring.metrics.metric import decide
 
 
 class Counts(NamedTuple):
-    """Hold the images per class, (n_classes,) each: said and right, labelled so, said to be so."""
+    """Count images per class, (n_classes,) each: rightly decided for the class, labelled with it, decided for it."""
 
     right: np.ndarray
     labeled: np.ndarray
-    said: np.ndarray
+    decided: np.ndarray
 
     @property
     def f1(self) -> np.ndarray:
         """Return F1 per class, (n_classes,); NaN for a class that is neither label nor decision."""
-        return _ratio(2 * self.right, self.labeled + self.said)
+        return _ratio(2 * self.right, self.labeled + self.decided)
 
     @property
     def recall(self) -> np.ndarray:
-        """Return the share of a class's images that is said to be so, (n_classes,); NaN for a class without images."""
+        """Return the share of a class's images that are decided for it, (n_classes,); NaN where it has no image."""
         return _ratio(self.right, self.labeled)
 
     @property
     def precision(self) -> np.ndarray:
-        """Return the share of those said to be of a class that is right, (n_classes,); NaN where none is said to be."""
-        return _ratio(self.right, self.said)
+        """Return the share of the images decided for a class that are of it, (n_classes,); NaN where there are none."""
+        return _ratio(self.right, self.decided)
 
 
-def count_decisions(labels: np.ndarray, said: np.ndarray, n_classes: int | None = None) -> Counts:
-    """Count what is right, labelled and said, per class."""
+def count_decisions(labels: Labels, decided: Labels, n_classes: int | None = None) -> Counts:
+    """Count per class which images are rightly decided, labelled and decided."""
     if labels.ndim == 2:
-        return Counts((labels & said).sum(axis=0), labels.sum(axis=0), said.sum(axis=0))
-    n_classes = n_classes or int(max(labels.max(initial=-1), said.max(initial=-1))) + 1
-    return Counts(*(np.bincount(codes, minlength=n_classes) for codes in (labels[labels == said], labels, said)))
+        return Counts((labels & decided).sum(axis=0), labels.sum(axis=0), decided.sum(axis=0))
+    n_classes = n_classes or int(max(labels.max(initial=-1), decided.max(initial=-1))) + 1
+    return Counts(*(np.bincount(codes, minlength=n_classes) for codes in (labels[labels == decided], labels, decided)))
 
 
-def equals(labels: np.ndarray, said: np.ndarray) -> np.ndarray:
+def equals(labels: Labels, decided: Labels) -> Scores:
     """Return 1.0 where an image's decision is its label, in every class, else 0.0; (n_images,)."""
-    same = labels == said
+    same = labels == decided
     return (same.all(axis=1) if same.ndim == 2 else same).astype(np.float64)
 
 
-def hits(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
-    """Return 1.0 where what the probabilities decide is the label, else 0.0; (n_images,)."""
+def hits(labels: Labels, proba: Proba) -> Scores:
+    """Return 1.0 where the most probable class is the label, or every class is decided right, else 0.0; (n_images,)."""
     return equals(labels, decide(proba, labels.ndim == 2))
 
 
-def share_of_classes(labels: np.ndarray, said: np.ndarray) -> np.ndarray:
+def share_of_classes(labels: Labels, decided: Labels) -> Scores:
     """Return the share of the classes that are decided right, 0..1; (n_images,)."""
-    return (labels == said).mean(axis=1)
+    return (labels == decided).mean(axis=1)
 
 
-def f1_of_images(labels: np.ndarray, said: np.ndarray) -> np.ndarray:
-    """Return each image's F1 over its classes, 0..1; 1 where it has no label and none is said; (n_images,)."""
-    scores = _ratio(2 * (labels & said).sum(axis=1), labels.sum(axis=1) + said.sum(axis=1))
+def f1_of_images(labels: Labels, decided: Labels) -> Scores:
+    """Return each image's F1 over its classes, 0..1; 1 where it has no label and none is decided for; (n_images,)."""
+    scores = _ratio(2 * (labels & decided).sum(axis=1), labels.sum(axis=1) + decided.sum(axis=1))
     return np.nan_to_num(scores, nan=1.0)
 
 
@@ -73,7 +74,7 @@ def macro_f1(counts: Counts) -> float:
 
 def micro_f1(counts: Counts) -> float:
     """Return F1 over all pairs of image and class, 0..1; accuracy where an image has one class."""
-    n_pairs = counts.labeled.sum() + counts.said.sum()
+    n_pairs = counts.labeled.sum() + counts.decided.sum()
     return float(2 * counts.right.sum() / n_pairs) if n_pairs else float("nan")
 
 
@@ -90,7 +91,7 @@ def balanced_accuracy(counts: Counts) -> float:
 
 def of_counts(metric: Callable[[Counts], float]) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return a metric of counts as one of labels and decisions."""
-    return lambda labels, said: metric(count_decisions(labels, said))
+    return lambda labels, decided: metric(count_decisions(labels, decided))
 
 
 def share_counts(
@@ -98,10 +99,10 @@ def share_counts(
 ) -> Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], float]]:
     """Return a metric of counts as one of resamples: with several labels per image they are one matrix product."""
 
-    def share(labels: np.ndarray, said: np.ndarray) -> Callable[[np.ndarray], float]:
+    def share(labels: Labels, decided: Labels) -> Callable[[np.ndarray], float]:
         if labels.ndim == 1:
-            return lambda rows: metric(count_decisions(labels[rows], said[rows]))
-        pairs = np.hstack([labels & said, labels, said]).astype(np.float32)  # whole numbers, exact to 2**24
+            return lambda rows: metric(count_decisions(labels[rows], decided[rows]))
+        pairs = np.hstack([labels & decided, labels, decided]).astype(np.float32)  # whole numbers, exact to 2**24
 
         def score(rows: np.ndarray) -> float:
             weights = np.bincount(rows, minlength=len(pairs)).astype(np.float32)
@@ -112,23 +113,23 @@ def share_counts(
     return share
 
 
-def mcc(labels: np.ndarray, said: np.ndarray) -> float:
+def mcc(labels: Labels, decided: Labels) -> float:
     """Return Matthews' correlation of labels and decisions, -1..1 (Gorodkin 2004); 0 where either is constant."""
-    right, labeled, decided = (count.astype(np.float64) for count in count_decisions(labels, said))
+    right, labeled, chosen = (count.astype(np.float64) for count in count_decisions(labels, decided))
     n_images = float(len(labels))
-    spread = (n_images**2 - decided @ decided) * (n_images**2 - labeled @ labeled)
-    return float((right.sum() * n_images - labeled @ decided) / np.sqrt(spread)) if spread > 0 else 0.0
+    spread = (n_images**2 - chosen @ chosen) * (n_images**2 - labeled @ labeled)
+    return float((right.sum() * n_images - labeled @ chosen) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-def quadratic_kappa(labels: np.ndarray, said: np.ndarray) -> float:
+def quadratic_kappa(labels: Labels, decided: Labels) -> float:
     """Return Cohen's kappa with quadratic weights, at most 1; 0 where only one class occurs.
 
     How wrong a decision is, is the squared distance of the class codes: of the classes in their sorted order. Names
     that are numbers are sorted as text, so that 10 precedes 2: write 02 there.
     """
-    labels, said = labels.astype(np.float64), said.astype(np.float64)
-    by_chance = labels.var() + said.var() + (labels.mean() - said.mean()) ** 2
-    return 1 - float(((labels - said) ** 2).mean() / by_chance) if by_chance > 0 else 0.0
+    given, chosen = labels.astype(np.float64), decided.astype(np.float64)
+    by_chance = given.var() + chosen.var() + (given.mean() - chosen.mean()) ** 2
+    return 1 - float(((given - chosen) ** 2).mean() / by_chance) if by_chance > 0 else 0.0
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

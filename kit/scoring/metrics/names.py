@@ -1,4 +1,4 @@
-"""The metrics by name: those of the kit, those with a number in their name, and a user's own by dotted path."""
+"""The metrics by name: those of the kit, those with a number in their name, and a user's function by dotted path."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from kit.core.errors import InputError, nearest
 from kit.core.names import MULTICLASS, MULTILABEL
+from kit.core.shapes import Labels, Scores
 from kit.scoring.metrics import decisions, probabilities
 from kit.scoring.metrics.custom import CUSTOM_NAME, read_custom
 from kit.scoring.metrics.metric import Metric
@@ -23,13 +24,13 @@ LEADING_NUMBER = re.compile(r"\d+")
 EXAMPLES = {"map@5": (MULTICLASS, MULTILABEL), "top_3": ONE}  # of the names with a number, for hints
 
 
-def _mean_of(name: str, per_image: Callable[[np.ndarray, np.ndarray], np.ndarray], **facts: Any) -> Metric:
+def _mean_of(name: str, per_image: Callable[[Labels, np.ndarray], Scores], **facts: Any) -> Metric:
     """Return a metric that is a mean over images."""
-    return Metric(name, lambda labels, said: per_image(labels, said).mean(), per_image, **facts)
+    return Metric(name, lambda labels, predicted: float(per_image(labels, predicted).mean()), per_image, **facts)
 
 
 def _count_metric(name: str, of: Callable[[decisions.Counts], float], **facts: Any) -> Metric:
-    """Return a metric of how many images are right, labelled and said per class."""
+    """Return a metric of how many images are rightly decided, labelled and decided per class."""
     return Metric(name, decisions.of_counts(of), share=decisions.share_counts(of), needs="labels", **facts)
 
 
@@ -62,9 +63,9 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
     ----------
     name
         A name in `METRICS`; ``map@K`` or ``top_K`` for K in 1..1000; or the dotted path ``module.function`` of a
-        user's own. A metric is returned as it is.
+        user's function. A metric is returned as it is.
     folders
-        Where a user's own is looked for, in order.
+        Where the file of a user's function is looked for, in order.
 
     Raises
     ------
@@ -75,15 +76,15 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
         return name
     if name in METRICS:
         return METRICS[name]
-    if found := AT_K.fullmatch(name):
-        return _at_k(found[1], int(found[2]))
+    if match := AT_K.fullmatch(name):
+        return _at_k(match[1], int(match[2]))
     if CUSTOM_NAME.fullmatch(name):
         return read_custom(name, folders)
     raise InputError(f"{name!r} is not a metric; {nearest(name, {*METRICS, *EXAMPLES})}")
 
 
 def check_metric_name(name: str, task: str) -> None:
-    """Refuse a metric that does not exist or is not of this task; a user's own is opened later, by who computes it.
+    """Refuse a metric that does not exist or is not of this task; a user's function is read later, by who computes it.
 
     Raises
     ------
@@ -92,8 +93,8 @@ def check_metric_name(name: str, task: str) -> None:
     """
     if name not in METRICS and CUSTOM_NAME.fullmatch(name):
         return
-    suited = [own for own, metric in METRICS.items() if task in metric.tasks]
-    suited += [own for own, tasks in EXAMPLES.items() if task in tasks]
+    suited = [known for known, metric in METRICS.items() if task in metric.tasks]
+    suited += [example for example, tasks in EXAMPLES.items() if task in tasks]
     if name not in METRICS and not AT_K.fullmatch(name):
         raise ValueError(f"metric: {name!r} is not a metric; {nearest(name, suited)}")
     try:
@@ -105,15 +106,15 @@ def check_metric_name(name: str, task: str) -> None:
 
 
 def check_metric_classes(metric: Metric, classes: tuple[str, ...]) -> None:
-    """Refuse a metric that says nothing of these classes, or takes them to be in an order that they are not in.
+    """Refuse a metric that is the same for every prediction of these classes, or needs them in another order.
 
     Raises
     ------
     InputError
         Naming what is wrong with which classes.
     """
-    found = AT_K.fullmatch(metric.name)
-    if found and found[1] == "top_" and int(found[2]) >= len(classes):
+    match = AT_K.fullmatch(metric.name)
+    if match and match[1] == "top_" and int(match[2]) >= len(classes):
         raise InputError(f"metric {metric.name!r} of {len(classes)} classes is always 1; take a smaller number")
     if metric.name == "quadratic_kappa":
         _check_order(classes)
@@ -121,16 +122,16 @@ def check_metric_classes(metric: Metric, classes: tuple[str, ...]) -> None:
 
 def _check_order(classes: tuple[str, ...]) -> None:
     """Refuse classes that do not begin with numbers which ascend as the text does: sorted, they are in no order."""
-    grades = [LEADING_NUMBER.match(name) for name in classes]
-    if None in grades:
-        name = classes[grades.index(None)]
+    grades = [match for name in classes if (match := LEADING_NUMBER.match(name))]
+    if len(grades) < len(classes):
+        name = next(name for name in classes if not LEADING_NUMBER.match(name))
         raise InputError(
             f"metric 'quadratic_kappa' needs classes in their order, and nothing says where {name!r} stands; let each "
             f'begin with its number, such as merge = {{ "0 {name}" = ["{name}"] }} under [data] for the lowest'
         )
-    numbers = [int(found[0]) for found in grades]
+    numbers = [int(grade[0]) for grade in grades]
     if numbers != sorted(numbers):
-        first = next(name for name, own, other in zip(classes, numbers, sorted(numbers), strict=True) if own != other)
+        first = next(name for name, n, place in zip(classes, numbers, sorted(numbers), strict=True) if n != place)
         raise InputError(
             f"metric 'quadratic_kappa' needs classes in their order, and as text {first!r} is not in its place; "
             "write the numbers with as many digits each (02, 10)"

@@ -11,28 +11,30 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kit.core.shapes import Labels, Mask, Proba, Rows, Scores
+
 EPSILON = np.finfo(np.float32).eps  # the clip of scikit-learn's log_loss for float32
 
 
-def negative_log_proba(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
+def negative_log_proba(labels: Labels, proba: Proba) -> Scores:
     """Return minus the log-probability of the label, float64, clipped as scikit-learn clips; (n_images,).
 
     Where an image may have several labels it is the mean over the classes of what each one's yes or no costs.
     """
     proba = np.asarray(proba, dtype=np.float64)
     if labels.ndim == 2:
-        own = np.where(labels == 1, proba, 1 - proba)
-        return -np.log(np.clip(own, EPSILON, 1 - EPSILON)).mean(axis=1)
+        of_label = np.where(labels == 1, proba, 1 - proba)
+        return -np.log(np.clip(of_label, EPSILON, 1 - EPSILON)).mean(axis=1)
     proba = proba / proba.sum(axis=1, keepdims=True)
     return -np.log(np.clip(proba[np.arange(len(labels)), labels], EPSILON, 1.0))
 
 
-def is_among_first(labels: np.ndarray, proba: np.ndarray, k: int) -> np.ndarray:
+def is_among_first(labels: Labels, proba: Proba, k: int) -> Scores:
     """Return 1.0 where the label is among the `k` most probable classes, else 0.0; (n_images,)."""
     return (ranks_of_labels(labels, proba) <= k).astype(np.float64)
 
 
-def average_precision_at(labels: np.ndarray, proba: np.ndarray, k: int) -> np.ndarray:
+def average_precision_at(labels: Labels, proba: Proba, k: int) -> Scores:
     """Return the average precision of each image's `k` most probable classes, 0..1; (n_images,).
 
     For one label it is 1 / rank within the first `k`, else 0. For several it is the mean, over as many of the first
@@ -48,31 +50,31 @@ def average_precision_at(labels: np.ndarray, proba: np.ndarray, k: int) -> np.nd
     return (precision * is_right).sum(axis=1) / np.maximum(n_places, 1)
 
 
-def ranks_of_labels(labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
+def ranks_of_labels(labels: Labels, proba: Proba) -> np.ndarray:
     """Return the place of the label among the classes by probability, 1 for the first; (n_images,).
 
     Of equally probable classes the earlier one comes first, as it does where they are written.
     """
-    own = np.take_along_axis(proba, labels[:, None], axis=1)
+    of_label = np.take_along_axis(proba, labels[:, None], axis=1)
     is_before = np.arange(proba.shape[1]) < labels[:, None]
-    return 1 + (proba > own).sum(axis=1) + ((proba == own) & is_before).sum(axis=1)
+    return 1 + (proba > of_label).sum(axis=1) + ((proba == of_label) & is_before).sum(axis=1)
 
 
-def macro_auc(labels: np.ndarray, proba: np.ndarray) -> float:
+def macro_auc(labels: Labels, proba: Proba) -> float:
     """Return the mean over classes of the area under the ROC curve of one against the rest, 0..1."""
     return share_auc(labels, proba)(np.arange(len(labels)))
 
 
-def macro_average_precision(labels: np.ndarray, proba: np.ndarray) -> float:
+def macro_average_precision(labels: Labels, proba: Proba) -> float:
     """Return the mean over classes of the average precision of one against the rest, 0..1."""
     return share_average_precision(labels, proba)(np.arange(len(labels)))
 
 
-def share_auc(labels: np.ndarray, proba: np.ndarray) -> Callable[[np.ndarray], float]:
+def share_auc(labels: Labels, proba: Proba) -> Callable[[Rows], float]:
     """Return `macro_auc` of resamples: the images are sorted once."""
     ranking = _Ranking(labels, proba)
 
-    def auc(rows: np.ndarray) -> float:
+    def auc(rows: Rows) -> float:
         drawn = ranking.draw(rows)
         negatives_before = drawn.before - drawn.positives_before
         negatives_until = drawn.until - drawn.positives_until
@@ -84,11 +86,11 @@ def share_auc(labels: np.ndarray, proba: np.ndarray) -> Callable[[np.ndarray], f
     return auc
 
 
-def share_average_precision(labels: np.ndarray, proba: np.ndarray) -> Callable[[np.ndarray], float]:
+def share_average_precision(labels: Labels, proba: Proba) -> Callable[[Rows], float]:
     """Return `macro_average_precision` of resamples: the images are sorted once."""
     ranking = _Ranking(labels, proba)
 
-    def average_precision(rows: np.ndarray) -> float:
+    def average_precision(rows: Rows) -> float:
         drawn = ranking.draw(rows)
         total = ranking.add(drawn.weights * drawn.positives_until / np.maximum(drawn.until, 1))
         n_positives = ranking.add(drawn.weights)
@@ -97,18 +99,18 @@ def share_average_precision(labels: np.ndarray, proba: np.ndarray) -> Callable[[
     return average_precision
 
 
-def lacks_either(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return which classes lack images of their own or others, so that there is nothing to tell apart; (n_classes,)."""
+def lacks_either(labels: Labels, n_classes: int) -> Mask:
+    """Return which classes have no image, or every image, so that there is nothing to tell apart; (n_classes,)."""
     counts = one_hot(labels, n_classes).sum(axis=0)
     return (counts == 0) | (counts == len(labels))
 
 
-def lacks_positives(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return which classes have no image of their own; (n_classes,)."""
+def lacks_positives(labels: Labels, n_classes: int) -> Mask:
+    """Return which classes have no image; (n_classes,)."""
     return one_hot(labels, n_classes).sum(axis=0) == 0
 
 
-def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
+def one_hot(labels: Labels, n_classes: int) -> Mask:
     """Return per image and class whether it is the label, (n_images, n_classes) bool."""
     return labels == 1 if labels.ndim == 2 else labels[:, None] == np.arange(n_classes)
 
@@ -129,7 +131,7 @@ class _Drawn(NamedTuple):
 class _Ranking:
     """Hold the images sorted by falling probability, class after class in one row, and where its positives stand."""
 
-    def __init__(self, labels: np.ndarray, proba: np.ndarray) -> None:
+    def __init__(self, labels: Labels, proba: Proba) -> None:
         self._n_images, self._n_classes = proba.shape
         order = np.argsort(-proba.T, axis=1, kind="stable")  # (n_classes, n_images)
         sorted_proba = np.take_along_axis(proba.T, order, axis=1)
@@ -141,18 +143,18 @@ class _Ranking:
         self._owner = self._positives // max(self._n_images, 1)  # the class of each positive
         tie = np.searchsorted(tie_starts, self._positives, side="right")
         self._starts, self._ends = tie_starts[tie - 1], tie_starts[tie]
-        self._nth_start, self._nth_end = (np.searchsorted(self._positives, own) for own in (self._starts, self._ends))
+        self._nth_start, self._nth_end = (np.searchsorted(self._positives, at) for at in (self._starts, self._ends))
         self._first = self._owner * self._n_images  # where the positive's class begins
         self._nth_first = np.searchsorted(self._positives, self._first)
 
-    def draw(self, rows: np.ndarray) -> _Drawn:
+    def draw(self, rows: Rows) -> _Drawn:
         """Count in a resample, given as positions with repeats."""
         weights = np.bincount(rows, minlength=self._n_images)[self._order]
-        own = weights[self._positives]
-        images, positives = (np.append(0, np.cumsum(counts)) for counts in (weights, own))
+        of_positives = weights[self._positives]
+        images, positives = (np.append(0, np.cumsum(counts)) for counts in (weights, of_positives))
         first, nth_first = images[self._first], positives[self._nth_first]
         return _Drawn(
-            own,
+            of_positives,
             images[self._starts] - first,
             images[self._ends] - first,
             positives[self._nth_start] - nth_first,

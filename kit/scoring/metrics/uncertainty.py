@@ -2,8 +2,8 @@
 
 A metric that is a mean over images has its standard error in closed form; the others by a seeded bootstrap. Images of
 one group (near-duplicates, one patient) are not independent: they are drawn together, and summed in the closed form.
-Few groups, or a few that hold most images, are left out one at a time instead (jackknife). A single group says nothing
-of another one: a score of it is held to be as unsure as if it were one image.
+Few groups, or a few that hold most images, are left out one at a time instead (jackknife). From a single group nothing
+can be learned of another one: its score is taken to be as unsure as if it were one image.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from kit.core.errors import InputError
+from kit.core.shapes import Groups, Labels, Proba, Rows, Scores, Weights
 from kit.core.terminal import track
 from kit.scoring.metrics.metric import Metric, ResampledMetric
 from kit.scoring.metrics.names import find_metric
@@ -25,7 +26,7 @@ Z_95 = 1.96
 
 
 def score_with_error(
-    metric: str | Metric, labels: np.ndarray, proba: np.ndarray, groups: np.ndarray | None = None
+    metric: str | Metric, labels: Labels, proba: Proba, groups: Groups | None = None
 ) -> tuple[float, float]:
     """Return a metric and its standard error.
 
@@ -59,10 +60,10 @@ def score_with_error(
 
 def paired_difference(
     metric: str | Metric,
-    labels: np.ndarray,
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    groups: np.ndarray | None = None,
+    labels: Labels,
+    ours: Proba,
+    theirs: Proba,
+    groups: Groups | None = None,
 ) -> tuple[float, float]:
     """Return how much better `ours` is than `theirs` on the same images, and its standard error.
 
@@ -92,8 +93,8 @@ def paired_difference(
     """
     chosen = find_metric(metric)
     if chosen.per_image is not None:
-        mine, other = (chosen.per_image(labels, chosen.read(labels, proba)) for proba in (ours, theirs))
-        values = chosen.sign * (mine - other)
+        our_scores, their_scores = (chosen.per_image(labels, chosen.read(labels, proba)) for proba in (ours, theirs))
+        values = chosen.sign * (our_scores - their_scores)
         return float(values.mean()), error_of_mean(values, groups, 1) * _widen(len(values), groups)
     difference = chosen.sign * (chosen.score(labels, ours) - chosen.score(labels, theirs))
     return difference, _error_of_scores(chosen, labels, [ours, theirs], groups, 1) * _widen(len(labels), groups)
@@ -104,17 +105,17 @@ def distinguishable(difference: float, error: float) -> bool:
     return abs(difference) > Z_95 * error
 
 
-def error_of_mean(values: np.ndarray, groups: np.ndarray | None = None, lost: int = 0) -> float:
+def error_of_mean(values: Scores, groups: Groups | None = None, lost: int = 0) -> float:
     """Return the standard error of a mean of images, or of groups, corrected for `lost` degrees of freedom."""
     return _jackknife(values - values.mean() if len(values) else values, np.ones(len(values)), groups, lost)
 
 
-def error_of_ratio(upper: np.ndarray, lower: np.ndarray, groups: np.ndarray | None = None) -> float:
+def error_of_ratio(upper: Weights, lower: Weights, groups: Groups | None = None) -> float:
     """Return the standard error of a ratio of two sums over images, or groups, linearised (delta method)."""
     return _jackknife(upper - upper.sum() / lower.sum() * lower, lower, groups, 0)
 
 
-def _jackknife(residuals: np.ndarray, weights: np.ndarray, groups: np.ndarray | None, lost: int) -> float:
+def _jackknife(residuals: Scores, weights: Weights, groups: Groups | None, lost: int) -> float:
     """Return the standard error of a weighted mean, every group left out in turn; of equal ones the usual formula.
 
     Leaving out a group of the share h moves the mean by its residuals' sum over 1 - h of all weight.
@@ -124,7 +125,7 @@ def _jackknife(residuals: np.ndarray, weights: np.ndarray, groups: np.ndarray | 
         n = len(residuals)
         return float(np.sqrt((residuals**2).sum() * n / max(n - lost, 1)) / total)
     _, codes = np.unique(groups, return_inverse=True)
-    sums, share = (np.bincount(codes, weights=own) for own in (residuals, weights / total))
+    sums, share = (np.bincount(codes, weights=values) for values in (residuals, weights / total))
     sums, share = sums[share > 0], share[share > 0]
     if len(sums) == 1:
         return _jackknife(residuals, weights, None, 0) * float(np.sqrt((weights > 0).sum()))
@@ -133,7 +134,7 @@ def _jackknife(residuals: np.ndarray, weights: np.ndarray, groups: np.ndarray | 
     return float(np.sqrt(moved.sum() * (1 if lost else 1 - 1 / n)) / total)
 
 
-def _widen(n_images: int, groups: np.ndarray | None) -> float:
+def _widen(n_images: int, groups: Groups | None) -> float:
     """Return how much farther than the normal distribution's the 95 % quantile of Student's t is."""
     from scipy.special import stdtrit
 
@@ -141,17 +142,15 @@ def _widen(n_images: int, groups: np.ndarray | None) -> float:
     return float(stdtrit(n_groups - 1, 0.975)) / Z_95 if n_groups > 1 else 1.0
 
 
-def _n_effective(n_images: int, groups: np.ndarray | None) -> float:
-    """Return how many equal groups say as much as these (Kish)."""
+def _n_effective(n_images: int, groups: Groups | None) -> float:
+    """Return how many groups of equal size would be as informative as these (Kish)."""
     if groups is None:
         return n_images
     sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
     return float(sizes.sum() ** 2 / max((sizes**2).sum(), 1))
 
 
-def _error_of_scores(
-    metric: Metric, labels: np.ndarray, probas: list[np.ndarray], groups: np.ndarray | None, lost: int
-) -> float:
+def _error_of_scores(metric: Metric, labels: Labels, probas: list[Proba], groups: Groups | None, lost: int) -> float:
     """Return the standard error of a score, or of the difference of two."""
     n_groups = _n_effective(len(labels), groups)
     if groups is None or not 1 < n_groups < min(FEWEST_GROUPS, len(labels)):
@@ -159,13 +158,13 @@ def _error_of_scores(
         return _spread(_draw_scores(metric, labels, probas, groups if n_groups > 1 else None)) * float(alone)
     everything, (_, codes) = np.arange(len(labels)), np.unique(groups, return_inverse=True)
     rest = (np.flatnonzero(codes != code) for code in range(codes.max() + 1))
-    said = _score_rows(metric, labels, probas, [everything, *rest])
-    moved = said[1:][np.isfinite(said[1:])] - said[0]
+    scores = _score_rows(metric, labels, probas, [everything, *rest])
+    moved = scores[1:][np.isfinite(scores[1:])] - scores[0]
     n = max(len(moved), 1)
     return float(np.sqrt((moved**2).sum() * (1 - 1 / n) * (1 if lost else 1 - 1 / n)))
 
 
-def _draw_scores(metric: Metric, labels: np.ndarray, probas: list[np.ndarray], groups: np.ndarray | None) -> np.ndarray:
+def _draw_scores(metric: Metric, labels: Labels, probas: list[Proba], groups: Groups | None) -> Scores:
     """Return the score, or the difference of two, on bootstrap resamples, (n_draws,)."""
     n_draws = N_BOOTSTRAP
     if metric.needs == "proba":
@@ -174,39 +173,35 @@ def _draw_scores(metric: Metric, labels: np.ndarray, probas: list[np.ndarray], g
     return _score_rows(metric, labels, probas, draws)
 
 
-def _score_rows(
-    metric: Metric, labels: np.ndarray, probas: list[np.ndarray], samples: Iterable[np.ndarray]
-) -> np.ndarray:
+def _score_rows(metric: Metric, labels: Labels, probas: list[Proba], samples: Iterable[Rows]) -> Scores:
     """Return the score, or the difference of two, on each sample of rows, (n_samples,)."""
     scorers = [_scorer(metric, np.asarray(labels), np.asarray(proba)) for proba in probas]
     scores = np.array([[score(rows) for score in scorers] for rows in samples])
     return np.subtract(*scores.T) if len(probas) == 2 else scores[:, 0]
 
 
-def _scorer(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> ResampledMetric:
-    """Return the metric of resamples; what is decided is decided once."""
-    said = metric.read(labels, proba)
+def _scorer(metric: Metric, labels: Labels, proba: Proba) -> ResampledMetric:
+    """Return the metric of resamples; the decisions are taken once."""
+    predicted = metric.read(labels, proba)
     if metric.share:
-        return metric.share(labels, said)
+        return metric.share(labels, predicted)
 
-    def score(rows: np.ndarray) -> float:
+    def score(rows: Rows) -> float:
         try:
-            return metric.of(labels[rows], said[rows])
-        except InputError:  # a user's own that asks for every class, of which a rare one was not drawn
+            return metric.of(labels[rows], predicted[rows])
+        except InputError:  # a custom metric that asks for every class, of which a rare one was not drawn
             return float("nan")
 
     return score
 
 
-def _spread(draws: np.ndarray) -> float:
+def _spread(draws: Scores) -> float:
     """Return the standard deviation of the draws; those in which the metric is not defined are left out."""
     defined = draws[np.isfinite(draws)]
     return float(defined.std()) if len(defined) else 0.0
 
 
-def _bootstrap_rows(
-    n_images: int, groups: np.ndarray | None = None, n_draws: int = N_BOOTSTRAP
-) -> Iterator[np.ndarray]:
+def _bootstrap_rows(n_images: int, groups: Groups | None = None, n_draws: int = N_BOOTSTRAP) -> Iterator[Rows]:
     """Draw the same resamples every time, one at a time: two runs are compared on the same draws."""
     draw = np.random.default_rng(0)
     if groups is None:
@@ -214,7 +209,7 @@ def _bootstrap_rows(
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     members, ends = np.argsort(codes, kind="stable"), np.cumsum(sizes)
 
-    def take(drawn: np.ndarray) -> np.ndarray:
+    def take(drawn: np.ndarray) -> Rows:
         """Return the members of the drawn groups: group by group, each one's positions counted from its first."""
         taken = sizes[drawn]
         within = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)

@@ -91,7 +91,7 @@ def _classes(evidence: Evidence, proba: Proba, curves: Sequence[RocCurve]) -> So
         [
             score.name,
             score.support,
-            score.said,
+            score.decided,
             Measured(score.precision, score.precision_se),
             Measured(score.recall, score.recall_se),
             Measured(score.f1, score.f1_se),
