@@ -1,20 +1,21 @@
 """Bundle: trained runs as one folder that predicts new test images without internet, for code competitions.
 
-Reads finished runs; writes ``runs/NAME/bundle/WHAT/``: bundle.json (what is in it, with the SHA-256 of every file),
+Reads finished runs; writes ``runs/NAME/bundle/WHAT/``: bundle.json (everything in it, with the SHA-256 of every file),
 fold weights, encoders, words, the kit as a wheel, inference.py and inference.ipynb, and the metadata of Kaggle's
-dataset and notebook. On the other side inference.py calls `predict`, which needs none of the training data::
+dataset and notebook. On the other side inference.py calls `predict_bundle`, which needs none of the training data.
+File by file::
 
-    manifest.py    bundle.json, checked when it is read
-    members.py     which runs go, how they are mixed, and which cannot go
-    contents.py    their weights, encoders, words, and the training images of models that are fitted anew
-    wheel.py       the kit itself
-    notebook.py    inference.py, inference.ipynb, Kaggle's metadata
-    writing.py     all of that, whole or not at all
-    trial.py       compared with the runs' own predictions, and timed, before it is handed over
-    script.py      is inference.py: the standard library alone, until the wheels are installed
+    manifest.py             bundle.json, checked when it is read
+    members.py              which runs go, how they are mixed, and which cannot go
+    out_of_distribution.py  which test images show none of the classes
+    contents.py             the runs' weights, encoders and words, and training images for models that are fitted anew
+    wheel.py                the kit itself
+    notebook.py             inference.py, inference.ipynb, Kaggle's metadata
+    script.py               is inference.py: the standard library alone, until the wheels are installed
     member_predictions.py   the members' predictions of new images
-    out_of_distribution.py  which of them show none of the classes
-    inference.py   the other side: new test images -> submission.csv
+    inference.py            the other side: new test images -> submission.csv
+    trial.py                the bundle's predictions compared with the runs', and timed, before it is handed over
+    writing.py              all of it written, whole or not at all
 """
 
 from kit.kaggle.bundle.inference import predict_bundle

@@ -1,4 +1,4 @@
-"""What a bundle's runs need: fold weights, encoders, words, and training images for graphs and for models fitted anew.
+"""Gather a bundle's files: fold weights, encoders, words, and training images for graphs and models fitted anew.
 
 Reads finished runs, encoders' weights and the feature cache; writes into the bundle's folder.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kit.config.competition import Run
+from kit.core.shapes import Rows
 from kit.core.tensors import read_tensors, write_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
@@ -38,15 +40,7 @@ TOKENIZER = ("tokenizer", "vocab", "merges", "special_tokens", "config", "spiece
 
 
 class Contents:
-    """Collect what the members need, each thing once.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    folder
-        The bundle's.
-    """
+    """Collect what the members need in the bundle's folder, each thing once."""
 
     def __init__(self, prepared: Prepared, folder: Path) -> None:
         self.prepared, self.folder = prepared, folder
@@ -58,20 +52,20 @@ class Contents:
 
     def add(self, members: list[BundledRun]) -> list[Member]:
         """Write what the members need; return how bundle.json names them."""
-        anew = [own.run for own in members if not is_kept(self.prepared, own.run)]
+        anew = [member.run for member in members if not is_kept(self.prepared, member.run)]
         self._rows = self._training_rows(anew, any(map(self._asks, members)))
-        return [self._add_member(own) for own in members]
+        return [self._add_member(member) for member in members]
 
     def decide(self, result: Result | None) -> CarriedDecision:
-        """Write what a run, or an ensemble, decides of the probabilities; None where it is the most probable class."""
+        """Write the decisions of a run or an ensemble; none where an image simply gets its most probable class."""
         plan, thresholds = self.prepared.competition.decision, result.record.thresholds if result else None
         rule = None
         if result is not None and not self.prepared.pool.is_multilabel:
-            rule = carry_rule(self.prepared, result, self.folder, lambda *own: self._add_encoder(*own, True))
+            rule = carry_rule(self.prepared, result, self.folder, partial(self._add_encoder, with_weights=True))
         return CarriedDecision(plan=plan, thresholds=thresholds and thresholds.values, rule=rule)
 
     def add_metric(self) -> None:
-        """Copy a user's own metric, for it says which form of a submission is wanted."""
+        """Copy a user's own metric, for it decides which form a submission has."""
         competition = self.prepared.competition
         if competition.metric.name not in METRICS and CUSTOM_NAME.fullmatch(competition.metric.name):
             home, file = locate_custom(competition.metric.name, (competition.folder, competition.workspace.root))
@@ -83,12 +77,12 @@ class Contents:
         if not any(self._arrays.values()):
             return None
         names = self.prepared.pool.select(self._rows).names
-        return TrainingImages(names=names.tolist(), **self._arrays)
+        return TrainingImages(names=names.tolist(), features=self._arrays["features"], pixels=self._arrays["pixels"])
 
     def _asks(self, chosen: BundledRun) -> bool:
         return asks_neighbours(self.prepared, chosen.result, chosen.run)
 
-    def _training_rows(self, anew: list[Run], with_graph: bool) -> np.ndarray:
+    def _training_rows(self, anew: list[Run], with_graph: bool) -> Rows:
         """Return the pool's rows that graphs and models fitted anew need; a graph's test images are the new ones."""
         learners = [run for run in anew if reads_unlabeled(run)]
         parts = [self.prepared.labeled] if anew or with_graph else []
@@ -125,9 +119,9 @@ class Contents:
 
     def _copy_weights(self, chosen: BundledRun, fold: int) -> FoldPart:
         """Copy one fold's weights."""
-        mine, name = fold_folder(chosen.result.folder, fold), f"weights/{chosen.result.name}/fold_{fold}.safetensors"
-        read_tensors(mine / WEIGHTS)  # where it is damaged, the run's own file is named, not the copy
-        _copy(mine / WEIGHTS, self.folder / name)
+        source, name = fold_folder(chosen.result.folder, fold), f"weights/{chosen.result.name}/fold_{fold}.safetensors"
+        read_tensors(source / WEIGHTS)  # where it is damaged, the run's file is named, not the copy
+        _copy(source / WEIGHTS, self.folder / name)
         return FoldPart(fold=fold, file=name, settled=read_settled(chosen.result.folder, fold))
 
     def _write_nodes(self, chosen: BundledRun, fold: int) -> FoldPart:
@@ -154,8 +148,8 @@ class Contents:
         settled = read_settled(chosen.result.folder, fold)
         return FoldPart(fold=fold, file=name, settled=settled)
 
-    def _position(self, images: Images) -> np.ndarray:
-        """Return where images stand among those that are carried."""
+    def _position(self, images: Images) -> Rows:
+        """Return the positions of images among those that are carried."""
         position = np.full(len(self.prepared.pool), -1, dtype=np.int64)
         position[self._rows] = np.arange(len(self._rows))
         return position[images.rows]
@@ -208,7 +202,7 @@ class Contents:
 
     def _add_words(self, encoder: str, name: str, args: dict[str, Any], prompts: str) -> None:
         """Write the text features of a prompt list, and the list."""
-        if any((own.encoder, own.args, own.prompts) == (name, args, prompts) for own in self.words):
+        if any((known.encoder, known.args, known.prompts) == (name, args, prompts) for known in self.words):
             return
         text = read_text_weights(self.prepared.pool, encoder, args, prompts)
         file = f"words/{len(self.words)}_{prompts}.safetensors"

@@ -1,9 +1,9 @@
-"""The bundle's other side: new test images -> submission.csv, with nothing but the bundle and the competition's files.
+"""Predict a competition's test images with nothing but a bundle: the files of the competition -> submission.csv.
 
 Reads a bundle and the test images; writes the submission, and caches in a temporary folder. Images are predicted in
 chunks and models loaded one at a time, so that memory and disk do not grow with the test set, but for about 1 KB per
 image and its probabilities. Models that keep no weights are fitted anew, once, on the training images' features in the
-bundle. Those that ask an image's neighbours have their graph made anew, once all chunks have been encoded: with the
+bundle. Those that use an image's neighbours have their graph made anew, once all chunks have been encoded: with the
 new test images as nodes where the run uses test images.
 """
 
@@ -45,11 +45,11 @@ def predict_bundle(folder: Path, inputs: Path, output: Path, chunk: int = IMAGES
     Parameters
     ----------
     folder
-        The bundle.
+        That of the bundle.
     inputs
-        Where the competition's files lie, in it or a few folders below: ``/kaggle/input``.
+        The folder of the competition's files, or one a few levels above: ``/kaggle/input``.
     output
-        The CSV.
+        The CSV to write.
     chunk
         Images predicted at a time.
 
@@ -72,8 +72,8 @@ def predict_bundle(folder: Path, inputs: Path, output: Path, chunk: int = IMAGES
         ready = as_prepared(bundle, competition, table)
         sample, _ = read_sample(ready)  # one that does not fit must not be found out after hours
         note(f"{len(table)} test images in {root}; {len(bundle.members)} runs of {len(bundle.members[0].folds)} folds")
-        _, said = predict_table(bundle, competition, table, chunk)
-        text = fill_sample(ready, said).to_csv(index=False, lineterminator="\n")
+        _, decided = predict_table(bundle, competition, table, chunk)
+        text = fill_sample(ready, decided).to_csv(index=False, lineterminator="\n")
         with write_atomic(output, "w") as file:
             file.write(text)
     check_submission(ready, sample, read_csv(output))
@@ -86,26 +86,26 @@ def find_data(inputs: Path, bundle: Bundle) -> Path:
     Raises
     ------
     InputError
-        When there is none, or several that are not called as the competition.
+        When there is none, or several that do not have the competition's name.
     """
     test = bundle.data.test
     wanted = [test.csv, test.images] if isinstance(test, Listing) else list_folders(test)
     wanted += [bundle.data.sample_submission] if bundle.data.sample_submission else []
-    found = [path for path in _folders(inputs, DATA_DEPTH) if all((path / name).exists() for name in wanted)]
+    complete = [path for path in _folders(inputs, DATA_DEPTH) if all((path / name).exists() for name in wanted)]
     slug = (bundle.facts.slug or "").rstrip("/").rpartition("/")[2]
-    named = [path for path in found if slug and slug in path.parts] or found
+    named = [path for path in complete if slug and slug in path.parts] or complete
     if len(named) == 1:
         return named[0]
     if named:
         raise InputError(f"{inputs}: several folders hold {some(wanted)}: {some(named)}; leave one of them")
-    there = [path.name for path in inputs.iterdir()] if inputs.is_dir() else []
+    present = [path.name for path in inputs.iterdir()] if inputs.is_dir() else []
     raise InputError(
-        f"{inputs}: no folder in it holds {some(wanted)}; attach the competition's data; {nearest(slug, there)}"
+        f"{inputs}: no folder in it holds {some(wanted)}; attach the competition's data; {nearest(slug, present)}"
     )
 
 
 def as_competition(bundle: Bundle, folder: Path, root: Path, scratch: Path) -> Competition:
-    """Return a bundle's competition: its runs and test images, with a workspace that is thrown away."""
+    """Return a bundle's competition: its runs and test images, in a workspace that is thrown away."""
     return Competition(
         name=bundle.competition,
         folder=folder.resolve(),
@@ -113,71 +113,63 @@ def as_competition(bundle: Bundle, folder: Path, root: Path, scratch: Path) -> C
         facts=bundle.facts,
         data=bundle.data.model_copy(update={"root": str(root.resolve())}),
         folds=Folds(),
-        runs={own.name: own.run for own in bundle.members},
+        runs={member.name: member.run for member in bundle.members},
         ensemble=EnsemblePlan(),
         decision=bundle.decision.plan,
     )
 
 
 def as_prepared(bundle: Bundle, competition: Competition, table: pd.DataFrame) -> Prepared:
-    """Return a bundle's competition made ready with the images of a table, and nothing that is known of them."""
+    """Return a bundle's competition with the images of a table, none of which has a label."""
     return Prepared(competition, pool_of(competition, bundle, table), NOBODY, NOBODY, NOBODY, ())
 
 
 def predict_table(
     bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = IMAGES_PER_CHUNK
 ) -> tuple[Predictions, Predictions]:
-    """Predict the images of a table.
-
-    Parameters
-    ----------
-    bundle, competition
-        From `read_bundle` and `as_competition`.
-    table
-        Columns id, path and split.
-    chunk
-        Images predicted at a time.
+    """Predict the images of a table, of the columns id, path and split.
 
     Returns
     -------
     tuple
-        The members' mixture, of the images that can be read; and what is decided of all images, for which one half is
-        the threshold with several labels per image. Those that cannot be read get the class prior.
+        The members' mixture, of the images that can be read; and the decisions for all images, with one half as the
+        threshold where an image may have several labels. Broken images get the class prior.
     """
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table.assign(label=None), cache)
     broken = facts["problem"].notna().to_numpy()
     rule = bundle.decision.rule
     rejecter = None if rule is None else Rejecter(rule, competition.folder)
-    asked = MemberPredictions(bundle, competition, rejecter)
-    usable, digests = table[~broken], facts["digest"][~broken]
+    members = MemberPredictions(bundle, competition, rejecter)
+    usable, digests = table.iloc[np.flatnonzero(~broken)], facts["digest"].to_numpy(dtype=object)[~broken]
     for start in range(0, len(usable), chunk):
         part = slice(start, start + chunk)
-        pool = pool_of(competition, bundle, usable[part], digests[part].to_numpy(dtype=object))
-        asked.see(pool)
+        members.add(pool_of(competition, bundle, usable.iloc[part], digests[part]))
         for made in ("features", "store"):
             shutil.rmtree(cache / made, ignore_errors=True)
         note(f"{min(start + chunk, len(usable))} of {len(usable)} images predicted")
-    said = asked.predict()
-    decided = _decide(bundle, competition, said, rejecter)
+    mixture = members.mixture()
+    decided = _decide(bundle, competition, mixture, rejecter)
     if broken.any():
-        shown = some(table["path"][broken], 3)
+        shown = some(table["path"].to_numpy()[broken], 3)
         warn(f"{int(broken.sum())} broken test images get the class prior: {shown}")
-        decided = add_broken(decided, table["id"][broken].to_numpy(dtype=object), np.array(bundle.prior))
-    return said, decided
+        decided = add_broken(decided, table["id"].to_numpy(dtype=object)[broken], np.array(bundle.prior))
+    return mixture, decided
 
 
-def _decide(bundle: Bundle, competition: Competition, said: Predictions, rejecter: Rejecter | None) -> Predictions:
-    """Return what is decided of images as `kit.runs.decide.decisions` does, by what the bundle carries."""
-    if rejecter is not None:
-        return rejecter.reject(said, competition.decision.none_of_these)
+def _decide(bundle: Bundle, competition: Competition, mixture: Predictions, rejecter: Rejecter | None) -> Predictions:
+    """Return the decisions for images as `kit.runs.decide.decisions` makes them, by what the bundle carries."""
+    none = competition.decision.none_of_these
+    if rejecter is not None and none is not None:
+        return rejecter.reject(mixture, none)
     if bundle.decision.thresholds is None:
-        return said
-    return replace(said, proba=apply_thresholds(said.proba, np.array(bundle.decision.thresholds), hierarchy_of(bundle)))
+        return mixture
+    proba = apply_thresholds(mixture.proba, np.array(bundle.decision.thresholds), hierarchy_of(bundle))
+    return replace(mixture, proba=proba)
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """Give a folder and those below it, so many levels down."""
+    """Yield a folder and those below it, down to a depth."""
     if not folder.is_dir():
         return
     yield folder

@@ -1,4 +1,4 @@
-"""bundle.json: everything that a bundle holds, as types; changed files and versions are refused when it is read."""
+"""Read and write bundle.json, which names everything that a bundle holds; changed files and versions are refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Member(Table):
     kept
         Whether its models are restored from weights; else they are fitted anew on the training images' features.
     asks_neighbours
-        Whether they ask the neighbours of an image: then the graph is made anew, with the new test images.
+        Whether they use the neighbours of an image: then the graph is made anew, with the new test images.
     weight, temperature
         In the mixture: 0..1, and above 0.
     folds
@@ -72,7 +72,7 @@ class CarriedEncoder(Table):
     preprocessing: str
 
     def spec(self, folder: Path) -> EncoderSpec:
-        """Return what it means in a bundle's folder."""
+        """Return the encoder, its files looked up in the bundle's folder."""
         return parse_encoder(self.text, self.args, (folder,))
 
 
@@ -91,7 +91,7 @@ class TrainingImages(Table):
     Parameters
     ----------
     names
-        ``split/id`` of each row; the labelled images first, then the unlabelled, then the test images of old.
+        ``split/id`` of each row; the labelled images first, then the unlabelled, then the old test images.
     features
         Arrays by encoder: ``{"encoder": ..., "args": ..., "file": ...}``.
     pixels
@@ -104,7 +104,7 @@ class TrainingImages(Table):
 
 
 class CarriedRule(Table):
-    """Name what tells images that show none of the classes, see `kit.runs.decide`.
+    """Name the rule that finds images of none of the classes, see `kit.runs.decide`.
 
     Parameters
     ----------
@@ -113,11 +113,11 @@ class CarriedRule(Table):
     threshold
         The mean rank below which an image is rejected.
     encoders
-        Whose features are compared: ``{"encoder": ..., "args": ...}``.
+        Those whose features are compared: ``{"encoder": ..., "args": ...}``.
     of_folds
-        Whether the models of the folds are asked one by one, as those of a run alone; else their mixture is.
+        Whether each fold's model is scored, as for a run alone; else the mixture is.
     folds
-        The folds, each with labelled images of its own to compare with.
+        The folds, each with other labelled images to compare with.
     file
         Their features, and the scores among which an image is ranked.
     """
@@ -131,16 +131,16 @@ class CarriedRule(Table):
 
 
 class CarriedDecision(Table):
-    """Name what is decided of the probabilities.
+    """Name what turns probabilities into decisions.
 
     Parameters
     ----------
     plan
-        The competition's ``[decision]``: how a submission names what is decided.
+        The competition's ``[decision]``: how a submission writes decisions.
     thresholds
         (n_classes,) probabilities from which an image has a class, with several labels per image; else None.
     rule
-        What tells images that show none of the classes; None where every image gets a class.
+        Finds images of none of the classes; None where every image gets a class.
     """
 
     plan: DecisionPlan
@@ -149,14 +149,12 @@ class CarriedDecision(Table):
 
 
 class Bundle(Table):
-    """Hold what bundle.json says.
+    """Hold the content of bundle.json.
 
     Parameters
     ----------
-    format
-        Of bundle.json.
-    kit
-        Version of the kit that wrote it.
+    format, kit
+        Version of bundle.json, and of the kit that wrote it.
     competition, facts, data
         The competition; of its data the test images and the sample submission are read.
     what
@@ -164,13 +162,9 @@ class Bundle(Table):
     classes
         Class names, in the order of all probabilities.
     parents
-        (n_classes,) index of each class's parent, -1 where there is none; None without a hierarchy of labels.
+        (n_classes,) index of each class's parent, -1 where it has none; None without a hierarchy of labels.
     prior
-        (n_classes,) share of the labelled images that have each: what broken images get.
-    decision
-        What is decided of the probabilities.
-    members
-        The runs.
+        (n_classes,) share of the labelled images that have each class: the prediction of broken images.
     encoders, words, training
         What the members need.
     requirements
@@ -196,6 +190,19 @@ class Bundle(Table):
     requirements: dict[str, str]
     files: dict[str, str]
 
+    @property
+    def training_images(self) -> TrainingImages:
+        """Return the training images, for a member that needs them.
+
+        Raises
+        ------
+        InputError
+            When bundle.json names none.
+        """
+        if self.training is None:
+            raise InputError(f"{MANIFEST}: names no training images; write the bundle anew")
+        return self.training
+
 
 def write_manifest(folder: Path, bundle: Bundle) -> None:
     """Write bundle.json, with a key of its own content."""
@@ -213,8 +220,8 @@ def read_bundle(folder: Path) -> Bundle:
     Raises
     ------
     InputError
-        When it is missing or was edited (classes in another order, for one), a file is missing or another, or an
-        encoder's preprocessing is no more what it was; names the file and the remedy.
+        When it is missing or was edited (classes in another order, for one), a file is missing or changed, or an
+        encoder's preprocessing is not that of the training any more; with the remedy.
     """
     import json
 
@@ -252,10 +259,10 @@ def _check_files(folder: Path, bundle: Bundle) -> None:
 
 def _check_preprocessing(folder: Path, bundle: Bundle) -> None:
     """Refuse encoders that would see their images otherwise than in training."""
-    for own in bundle.encoders:
-        if preprocessing_of(own.spec(folder)).key != own.preprocessing:
-            library = "timm" if own.text.startswith("timm:") else "open_clip_torch"
+    for encoder in bundle.encoders:
+        if preprocessing_of(encoder.spec(folder)).key != encoder.preprocessing:
+            library = "timm" if encoder.text.startswith("timm:") else "open_clip_torch"
             raise InputError(
-                f"encoder {own.text!r}: its preprocessing is not the one it was trained with; install {library}=="
+                f"encoder {encoder.text!r}: its preprocessing is not the one it was trained with; install {library}=="
                 f"{bundle.requirements.get(library, '?')}, for which {PROGRAM} bundle --wheels adds the wheel"
             )

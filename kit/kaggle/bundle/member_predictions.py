@@ -1,4 +1,4 @@
-"""What a bundle's members say of images: restored, fitted anew, or asked together with the training images.
+"""Predict new images by a bundle's members: restored, fitted anew, or in one graph with the training images.
 
 Reads fold weights, words and the training images' features from the bundle; caches in the competition's workspace.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kit.config.competition import Competition
 from kit.core.names import MULTILABEL
+from kit.core.shapes import Ids, Proba, Vectors
 from kit.core.tensors import read_tensors
 from kit.data.images import UNKNOWN, Images, Pool, name_images
 from kit.data.prepared import Prepared
@@ -33,85 +35,77 @@ from kit.scoring.predictions import Predictions, concatenate, mean_predictions
 NOBODY = np.zeros(0, dtype=np.int64)
 
 
-def mix_members(members: Sequence[Member], parts: list[Predictions]) -> np.ndarray:
-    """Return the members' mixture, (n_images, n_classes), as the ensemble makes it; a run alone stays as it is."""
-    mixture = Mixture(np.array([own.temperature for own in members]), np.array([own.weight for own in members]), 1.0)
-    several = parts[0].task == MULTILABEL
-    mixed = mixture(np.stack([of_choices(own.proba, several) for own in parts]))
+def mix_members(members: Sequence[Member], parts: list[Predictions]) -> Proba:
+    """Return the members' mixture as the ensemble makes it; the predictions of a run alone stay as they are."""
+    temperatures, weights = [member.temperature for member in members], [member.weight for member in members]
+    mixture, several = Mixture(np.array(temperatures), np.array(weights), 1.0), parts[0].task == MULTILABEL
+    mixed = mixture(np.stack([of_choices(part.proba, several) for part in parts]))
     return mixed[..., 1] if several else mixed
 
 
 class MemberPredictions:
-    """Gather each member's opinion, pool by pool: restored models fold by fold, models fitted anew from memory.
+    """Gather each member's predictions, pool by pool; a `rejecter`, where there is one, scores the images too.
 
-    Parameters
-    ----------
-    bundle, competition
-        The bundle, and its competition.
-    rejecter
-        Scores the images too; None where every image gets a class.
+    Models are restored fold by fold for each pool; those that are fitted anew stay in memory.
     """
 
     def __init__(self, bundle: Bundle, competition: Competition, rejecter: Rejecter | None = None) -> None:
         self.bundle, self.competition, self._rejecter = bundle, competition, rejecter
         empty = pool_of(competition, bundle, _table_of([]))
-        for own in bundle.words:
-            arrays = read_tensors(competition.folder / own.file)
+        for words in bundle.words:
+            arrays = read_tensors(competition.folder / words.file)
             text = TextWeights(arrays["values"], float(arrays["logit_scale"]))
-            keep_text_weights(empty, own.encoder, own.args, own.prompts, text)
-        self._fitted = {own.name: list(self._fit_anew(own)) for own in bundle.members if not own.kept}
-        self._said: dict[str, list[Predictions]] = {own.name: [] for own in bundle.members}
+            keep_text_weights(empty, words.encoder, words.args, words.prompts, text)
+        self._fitted = {member.name: list(self._fit_anew(member)) for member in bundle.members if not member.kept}
+        self._parts: dict[str, list[Predictions]] = {member.name: [] for member in bundle.members}
         self._pools: list[Pool] = []
-        self._encoded: dict[str, list[np.ndarray]] = {own.name: [] for own in bundle.members if own.asks_neighbours}
+        self._encoded: dict[str, list[Vectors]] = {each.name: [] for each in bundle.members if each.asks_neighbours}
 
-    def see(self, pool: Pool) -> None:
-        """Let every member look at the images of a pool; those that ask neighbours speak once they have seen all."""
+    def add(self, pool: Pool) -> None:
+        """Predict the images of a pool; members that use neighbours encode them, and predict in the end."""
         images = pool.select(np.arange(len(pool)))
         self._pools.append(pool)
         if self._rejecter is not None:
-            self._rejecter.see(images)
-        for own in self.bundle.members:
-            if own.asks_neighbours:
-                values = encode_images(
-                    images, own.run.options["encoder"], own.run.options.get("encoder_args", {})
-                ).values
-                self._encoded[own.name].append(values.astype(np.float16))
+            self._rejecter.compare(images)
+        for member in self.bundle.members:
+            if member.asks_neighbours:
+                values = encode_images(images, *_encoder_of(member)).values
+                self._encoded[member.name].append(values.astype(np.float16))
             else:
-                models = self._fitted.get(own.name) or self._restore(own)
-                self._said[own.name].append(self._ask(models, images))
+                models = self._fitted.get(member.name) or self._restore(member)
+                self._parts[member.name].append(self._predict(models, images))
 
-    def predict(self) -> Predictions:
-        """Return the mixture's probabilities of all images seen."""
-        for own in self.bundle.members:
-            if own.asks_neighbours:
-                self._said[own.name] = [self._predict_together(own)]
-        parts = [concatenate(self._said[own.name]) for own in self.bundle.members]
+    def mixture(self) -> Predictions:
+        """Return the members' mixture of all images."""
+        for member in self.bundle.members:
+            if member.asks_neighbours:
+                self._parts[member.name] = [self._predict_together(member)]
+        parts = [concatenate(self._parts[member.name]) for member in self.bundle.members]
         return replace(parts[0], proba=mix_members(self.bundle.members, parts))
 
-    def _ask(self, models: Iterable[Model], images: Images) -> Predictions:
-        """Return the mean of what the folds' models say of images, each of them scored by it."""
-        said, scores = [], []
+    def _predict(self, models: Iterable[Model], images: Images) -> Predictions:
+        """Return the mean of the folds' models' predictions of images; the rejecter scores each of them."""
+        parts, scores = [], []
         for model in models:
-            said.append(predict_images(model, images))
+            parts.append(predict_images(model, images))
             if self._rejecter is not None:
-                scores.append(self._rejecter.score(model, images, said[-1]))
+                scores.append(self._rejecter.score(model, images, parts[-1]))
         if self._rejecter is not None:
-            self._rejecter.hear(scores)
-        return mean_predictions(said)
+            self._rejecter.keep(scores)
+        return mean_predictions(parts)
 
     def _predict_together(self, member: Member) -> Predictions:
-        """Return what a member says of all images seen, beside the training images: the graph's other nodes."""
-        options, training = member.run.options, self.bundle.training
-        encoder, args = options["encoder"], options.get("encoder_args", {})
+        """Return a member's predictions of all images, which are nodes of one graph with the training images."""
+        training, (encoder, args) = self.bundle.training_images, _encoder_of(member)
         names = [name for name in training.names if not name.startswith("test/")]
-        tables = [_table_of(names), *(_table_of(name_images(own.splits, own.ids)) for own in self._pools)]
+        tables = [_table_of(names), *(_table_of(name_images(pool.splits, pool.ids).tolist()) for pool in self._pools)]
         pool = pool_of(self.competition, self.bundle, pd.concat(tables, ignore_index=True))
-        file = next(own["file"] for own in training.features if (own["encoder"], own["args"]) == (encoder, args))
+        file = next(each["file"] for each in training.features if (each["encoder"], each["args"]) == (encoder, args))
         known = np.load(self.competition.folder / file)[: len(names)]
         keep_features(pool, encoder, args, np.concatenate([known, *self._encoded[member.name]]))
         fresh = np.arange(len(names), len(pool))
         images = pool.select(fresh)
-        return self._ask(self._restore(member, fresh if member.run.use_test_images else NOBODY), images)
+        return self._predict(self._restore(member, fresh if member.run.use_test_images else NOBODY), images)
 
     def _restore(self, member: Member, nodes: np.ndarray = NOBODY) -> Iterator[Model]:
         """Give the folds' models, one at a time; `nodes` join the graph of those that have one."""
@@ -125,7 +119,7 @@ class MemberPredictions:
                     "labels": np.full((len(nodes), *known.shape[1:]), UNKNOWN, known.dtype),
                     "weights": np.ones(len(nodes), "float32"),
                 }
-                tensors |= {f"{prefix}{key}": np.concatenate([tensors[prefix + key], own]) for key, own in more.items()}
+                tensors |= {f"{prefix}{key}": np.concatenate([tensors[prefix + key], new]) for key, new in more.items()}
             yield restore_model(self._ready(), member.run, part.fold, tensors, part.settled)
 
     def _fit_anew(self, member: Member) -> Iterator[Model]:
@@ -141,27 +135,33 @@ class MemberPredictions:
             yield model
 
     def _training_pool(self) -> Pool:
-        """Return the training images: names and what the models see of them, no files."""
-        training = self.bundle.training
+        """Return the training images: their names, features and pixels, no files."""
+        training = self.bundle.training_images
         pool = pool_of(self.competition, self.bundle, _table_of(training.names))
-        for own in training.features:
-            keep_features(pool, own["encoder"], own["args"], np.load(self.competition.folder / own["file"]))
-        for own in training.pixels:
-            keep_pixels(pool, squashed(own["side"]), np.load(self.competition.folder / own["file"]))
+        for array in training.features:
+            keep_features(pool, array["encoder"], array["args"], np.load(self.competition.folder / array["file"]))
+        for array in training.pixels:
+            keep_pixels(pool, squashed(array["side"]), np.load(self.competition.folder / array["file"]))
         return pool
 
     def _ready(self) -> Prepared:
+        """Return the competition without any image."""
         pool = pool_of(self.competition, self.bundle, _table_of([]))
         return Prepared(self.competition, pool, NOBODY, NOBODY, NOBODY, ())
 
 
+def _encoder_of(member: Member) -> tuple[str, dict[str, Any]]:
+    """Return a member's encoder and its arguments."""
+    return member.run.options["encoder"], member.run.options.get("encoder_args", {})
+
+
 def _table_of(names: Sequence[str]) -> pd.DataFrame:
-    """Return a table of images of whose files nothing is asked, by ``split/id``."""
+    """Return a table of images whose files are not read, by ``split/id``."""
     split, ids = [name.partition("/")[0] for name in names], [name.partition("/")[2] for name in names]
     return pd.DataFrame({"id": ids, "split": split, "path": ""}, dtype=object)
 
 
-def pool_of(competition: Competition, bundle: Bundle, table: pd.DataFrame, digests: np.ndarray | None = None) -> Pool:
+def pool_of(competition: Competition, bundle: Bundle, table: pd.DataFrame, digests: Ids | None = None) -> Pool:
     """Return the pool of a table's images, without labels."""
     return Pool(
         ids=table["id"].to_numpy(dtype=object),

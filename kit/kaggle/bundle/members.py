@@ -1,4 +1,4 @@
-"""Which runs go into a bundle, how they are mixed, and which cannot go and why.
+"""Choose the runs that go into a bundle, and how they are mixed; tell which cannot go and why.
 
 Reads finished runs; writes nothing.
 """
@@ -19,22 +19,12 @@ from kit.runs.fit.restore import read_settled
 from kit.runs.store import IMPORTED, Result, fold_folder, settings_of
 from kit.runs.store.build import build_model
 
-MAX_TRAINING_IMAGES = 50_000  # whose features are carried for graphs and for models that are fitted anew
+MAX_TRAINING_IMAGES = 50_000  # that are carried, as features, for graphs and for models that are fitted anew
 
 
 @dataclass(frozen=True)
 class BundledRun:
-    """Hold a run that goes into the bundle.
-
-    Parameters
-    ----------
-    result
-        The finished run.
-    run
-        Its settings; of rounds, the kept one's.
-    weight, temperature
-        In the mixture.
-    """
+    """Hold a run that goes into the bundle: its settings, of several rounds the kept one's, and its share."""
 
     result: Result
     run: Run
@@ -45,58 +35,60 @@ class BundledRun:
 def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tuple[list[BundledRun], Result | None]:
     """Return the runs that go, with their shares, and the run or ensemble whose decisions go with them.
 
-    Decisions are thresholds with several labels per image, and which images show none of the classes. They hang on the
+    Decisions are thresholds with several labels per image, and which images show none of the classes. They are of the
     mixture: where runs are dropped, the ensemble of the others is made anew.
 
     Parameters
     ----------
     prepared
-        The competition made ready.
+        The competition.
     results
-        One finished run, or the members of an ensemble; members without any weight stay at home.
+        One finished run, or the members of an ensemble; members without any weight do not go.
     drop
-        Leave out what cannot go, and share its weight among the others.
+        Leave out runs that cannot go, and share their weight among the others.
 
     Returns
     -------
     tuple
-        The runs; and whose decisions go, None where an image gets its most probable class and there is none to make.
+        The runs; and the run or ensemble of the decisions, None where an image simply gets its most probable class.
 
     Raises
     ------
     InputError
-        When a run cannot go, and is not to be dropped; names all of them, with the remedy.
+        When a run cannot go, and is not to be dropped; the message names all such runs, with the remedy.
     """
     whole = ensemble(prepared, results) if len(results) > 1 else results[0]
-    alone = dict.fromkeys((own.name for own in results), 1.0)
+    alone = dict.fromkeys((result.name for result in results), 1.0)
     weights, temperatures = whole.record.weights or alone, whole.record.temperatures or alone
-    needed = [own for own in results if weights[own.name] > 0]
-    reasons = {own.name: reason for own in needed if (reason := _why_not(prepared, own))}
+    needed = [result for result in results if weights[result.name] > 0]
+    reasons = {result.name: reason for result in needed if (reason := _why_not(prepared, result))}
     if reasons and (not drop or len(reasons) == len(needed)):
         raise InputError(f"bundle: {_list_reasons(reasons, len(needed))}")
-    going = [own for own in needed if own.name not in reasons]
-    total, decides = sum(weights[own.name] for own in going), decides_more(prepared)
-    if idle := [own.name for own in results if own not in needed]:
+    going = [result for result in needed if result.name not in reasons]
+    total, decides = sum(weights[result.name] for result in going), decides_more(prepared)
+    if idle := [result.name for result in results if result not in needed]:
         note(f"without weight in the ensemble, so not in the bundle: {', '.join(idle)}")
     if reasons:
         goes = "the others are weighed anew" if decides else f"their weight, {1 - total:.2f}, goes to the others"
         warn(f"left out of the bundle: {', '.join(reasons)}; {goes}")
     if reasons and decides:
         return choose_members(prepared, going, drop=False)
-    shares = [(weights[own.name] / total, temperatures[own.name]) for own in going]
-    chosen = [BundledRun(own, settings_of(prepared, own), *share) for own, share in zip(going, shares, strict=True)]
+    chosen = [
+        BundledRun(result, settings_of(prepared, result), weights[result.name] / total, temperatures[result.name])
+        for result in going
+    ]
     return chosen, whole if decides else None
 
 
 def _list_reasons(reasons: dict[str, str], n_needed: int) -> str:
-    """Say which runs cannot go and why, and that they can be left out where others stay."""
+    """Tell which runs cannot go and why, and that they can be left out where others stay."""
     named = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
     rest = "" if len(reasons) == n_needed else ". Or leave them out: --drop shares their weights among the rest"
     return f"{named}{rest}"
 
 
 def decides_more(prepared: Prepared) -> bool:
-    """Return whether more is decided of an image than which class is the most probable one."""
+    """Return whether an image's decision is more than its most probable class."""
     return prepared.pool.is_multilabel or prepared.competition.decision.none_of_these is not None
 
 
@@ -106,7 +98,7 @@ def is_kept(prepared: Prepared, run: Run) -> bool:
 
 
 def asks_neighbours(prepared: Prepared, result: Result, run: Run) -> bool:
-    """Return whether a fold's model settled on asking the neighbours of an image, which needs the graph anew."""
+    """Return whether a fold's model settled on using the neighbours of an image, which needs the graph anew."""
     if not build_model(prepared.competition, run).is_swept:
         return False
     settled = [read_settled(result.folder, fold) for fold in prepared.scored]
@@ -114,7 +106,7 @@ def asks_neighbours(prepared: Prepared, result: Result, run: Run) -> bool:
 
 
 def _why_not(prepared: Prepared, result: Result) -> str | None:
-    """Say why a run cannot predict new test images elsewhere, and what helps; None where it can."""
+    """Tell why a run cannot predict new test images elsewhere, and what helps; None where it can."""
     if result.folder.name == IMPORTED:
         return "was imported: its model is not here"
     run = settings_of(prepared, result)
@@ -141,7 +133,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
 
 
 def _why_not_again(prepared: Prepared, run: Run) -> str | None:
-    """Say why a model that keeps no weights cannot be fitted anew."""
+    """Tell why a model that keeps no weights cannot be fitted anew."""
     if run.pseudo is not None or run.n_copies > 1:
         return f"keeps no weights ({run.model}), and with pseudo labels, bags or seeds it is not fitted anew"
     n_images = len(prepared.labeled) + len(prepared.split("unlabeled")) * reads_unlabeled(run)

@@ -1,4 +1,4 @@
-"""inference.py, inference.ipynb and the metadata with which Kaggle's client uploads dataset and notebook."""
+"""Write inference.py, inference.ipynb, and the metadata with which Kaggle's client uploads dataset and notebook."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from typing import Any
 from kit.core.files import write_json
 
 SCRIPT = Path(__file__).with_name("script.py")
-OWNER = "OWNER"  # stands where the user's name at Kaggle belongs
 MAX_SLUG_LENGTH = 50  # characters of a slug or title at Kaggle
 
 
 def write_notebook(folder: Path, owner: str, name: str, slug: str | None, uses_networks: bool) -> dict[str, Any]:
-    """Write script, notebook and both metadata files.
+    """Write script, notebook and both metadata files into a bundle's folder; return their addresses at Kaggle.
 
     Parameters
     ----------
     folder
-        The bundle's.
+        That of the bundle.
     owner
         The user's name at Kaggle.
     name
-        Of the dataset; the notebook's has ``-inference`` behind it.
+        The dataset's name; the notebook's has ``-inference`` behind it.
     slug
-        The competition's at Kaggle, or None.
+        The competition's name at Kaggle, or None.
     uses_networks
         Whether a GPU is of use.
 

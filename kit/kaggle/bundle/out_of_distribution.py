@@ -1,7 +1,7 @@
-"""None of these in a bundle: the rule with the labelled images that it compares with, and the new images it rejects.
+"""Find new test images that show none of the classes, by the rule that a bundle carries.
 
-`carry_rule` reads a finished run and features and writes ``strangers/rule.safetensors``; `Rejecter` reads that, and
-scores new images as `kit.runs.decide` scores the test images that are here.
+`carry_rule` reads a finished run and features of the labelled images, and writes ``strangers/rule.safetensors``.
+`Rejecter` reads that file, and scores new images as `kit.runs.decide` scores the competition's test images.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.core.shapes import Scores, Vectors
 from kit.core.tensors import read_tensors, write_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
@@ -21,7 +22,7 @@ from kit.models.model import Model
 from kit.runs.decide.rule import learn_rule, name_rejected
 from kit.runs.decide.scorer import OF_FEATURES, Scorer, exemplars_of, side_by_side
 from kit.runs.store import Result
-from kit.scoring import rejection as reject
+from kit.scoring import rejection
 from kit.scoring.predictions import Predictions
 
 RULE_FILE = "strangers/rule.safetensors"
@@ -35,30 +36,30 @@ def carry_rule(
     Parameters
     ----------
     prepared
-        The competition made ready, with ``[decision] none_of_these``.
+        The competition, with ``[decision] none_of_these``.
     result
         The run or the ensemble.
     folder
-        The bundle's.
+        That of the bundle.
     carry_encoder
         Copies an encoder, given as competition.toml writes it with its arguments; returns its name in the bundle.
 
     Raises
     ------
     InputError
-        When a score cannot be had of this run.
+        When this run cannot give a score that the rule needs.
     """
     rule, scorer = learn_rule(prepared, result), Scorer(prepared, result)
-    arrays = {f"reference_{name}": own for name, own in zip(rule.scores, rule.references, strict=True)}
+    arrays = {f"reference_{name}": scores for name, scores in zip(rule.scores, rule.references, strict=True)}
     encoders = scorer.encoders if set(rule.scores) & set(OF_FEATURES) else []
     if encoders:
         per_fold = {fold: exemplars_of(prepared, fold) for fold in prepared.scored}
-        rows = np.unique(np.concatenate([own.rows for own in per_fold.values()]))
+        rows = np.unique(np.concatenate([exemplars.rows for exemplars in per_fold.values()]))
         images = prepared.pool.select(rows)
         values = [encode_images(images, name, args).values.astype(np.float16) for name, args in encoders]  # as cached
-        arrays |= {f"values_{i}": own for i, own in enumerate(values)}
-        for fold, own in per_fold.items():
-            arrays |= {f"rows_{fold}": np.searchsorted(rows, own.rows), f"codes_{fold}": own.labels}
+        arrays |= {f"values_{i}": vectors for i, vectors in enumerate(values)}
+        for fold, exemplars in per_fold.items():
+            arrays |= {f"rows_{fold}": np.searchsorted(rows, exemplars.rows), f"codes_{fold}": exemplars.labels}
     write_tensors(folder / RULE_FILE, arrays)
     return CarriedRule(
         scores=list(rule.scores),
@@ -71,56 +72,48 @@ def carry_rule(
 
 
 class Rejecter:
-    """Score new images, pool by pool, and then reject those that look like none of the classes.
-
-    Parameters
-    ----------
-    rule
-        What the bundle carries.
-    folder
-        The bundle's.
-    """
+    """Score new images, pool by pool, and then reject those that look like none of the classes."""
 
     def __init__(self, rule: CarriedRule, folder: Path) -> None:
         self._rule = rule
         self._arrays = read_tensors(folder / rule.file)
-        self._scores: dict[str, list[np.ndarray]] = {name: [] for name in rule.scores}
+        self._scores: dict[str, list[Scores]] = {name: [] for name in rule.scores}
         if rule.encoders:
             self._exemplars = side_by_side([self._arrays[f"values_{i}"] for i in range(len(rule.encoders))])
 
-    def see(self, images: Images) -> None:
-        """Score the features of images, as every fold's labelled images have them."""
+    def compare(self, images: Images) -> None:
+        """Score images by their features, compared with every fold's labelled images."""
         if not self._rule.encoders:
             return
         values = side_by_side(
-            [encode_images(images, own["encoder"], own["args"]).values for own in self._rule.encoders]
+            [encode_images(images, encoder["encoder"], encoder["args"]).values for encoder in self._rule.encoders]
         )
         for name in set(self._scores) & set(OF_FEATURES):
             self._scores[name].append(np.mean([self._compare(name, values, fold) for fold in self._rule.folds], axis=0))
 
-    def hear(self, models_said: list[dict[str, np.ndarray]]) -> None:
-        """Keep what every fold's model of a run alone gave images, by score; see `score`."""
-        for name in models_said[0]:
-            self._scores[name].append(np.mean([own[name] for own in models_said], axis=0))
-
-    def score(self, model: Model, images: Images, said: Predictions) -> dict[str, np.ndarray]:
-        """Return the scores, (n_images,) each, of what one fold's model of a run alone says."""
-        found = {}
+    def score(self, model: Model, images: Images, predictions: Predictions) -> dict[str, Scores]:
+        """Return the scores of images by one fold's model of a run alone, and its predictions of them."""
+        scores = {}
         if self._rule.of_folds and "max_probability" in self._scores:
-            found["max_probability"] = reject.max_probability(said.proba)
+            scores["max_probability"] = rejection.max_probability(predictions.proba)
         if "energy" in self._scores:
-            found["energy"] = reject.energy(model.predict_logits(images))
-        return found
+            scores["energy"] = rejection.energy(model.predict_logits(images))
+        return scores
 
-    def reject(self, said: Predictions, name: str) -> Predictions:
-        """Return what is said of all images seen, those certain to be of the class `name` that show no other."""
-        if not self._rule.of_folds and "max_probability" in self._scores:  # folds are not kept: the mixture speaks
-            self._scores["max_probability"] = [reject.max_probability(said.proba)]
-        references = [self._arrays[f"reference_{own}"] for own in self._rule.scores]
-        scores = [np.concatenate(self._scores[own]) for own in self._rule.scores]
-        return name_rejected(said, name, reject.combine_ranks(references, scores) < self._rule.threshold)
+    def keep(self, per_model: list[dict[str, Scores]]) -> None:
+        """Keep the mean of every model's scores of the same images, from `score`."""
+        for name in per_model[0]:
+            self._scores[name].append(np.mean([scores[name] for scores in per_model], axis=0))
 
-    def _compare(self, name: str, values: np.ndarray, fold: int) -> np.ndarray:
-        """Return how near images (n_images, n_dims) are to a fold's labelled ones, (n_images,)."""
+    def reject(self, mixture: Predictions, name: str) -> Predictions:
+        """Return the mixture of all images; those that are rejected are certain to be of the class `name`."""
+        if not self._rule.of_folds and "max_probability" in self._scores:  # folds are not scored: the mixture is
+            self._scores["max_probability"] = [rejection.max_probability(mixture.proba)]
+        references = [self._arrays[f"reference_{score}"] for score in self._rule.scores]
+        scores = [np.concatenate(self._scores[score]) for score in self._rule.scores]
+        return name_rejected(mixture, name, rejection.combine_ranks(references, scores) < self._rule.threshold)
+
+    def _compare(self, name: str, values: Vectors, fold: int) -> Scores:
+        """Return how near images are to a fold's labelled ones, by one of the scores."""
         rows, codes = self._arrays[f"rows_{fold}"], self._arrays[f"codes_{fold}"]
         return OF_FEATURES[name](values, self._exemplars[rows], codes)

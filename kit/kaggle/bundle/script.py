@@ -2,7 +2,7 @@
 
 The bundle is found below /kaggle/input by its bundle.json (another folder: KIT_INPUT; one of several bundles:
 KIT_BUNDLE), and the competition's files by their names. Its wheels are installed without a network, and the kit does
-the rest. Ends with another exit code than 0 where the file it wrote is not what the sample submission asks for.
+the rest. The exit code is not 0 where the file is not what the sample submission asks for.
 """
 
 import importlib
@@ -22,14 +22,14 @@ def find_bundle():
     """Return the folder of the bundle."""
     if "KIT_BUNDLE" in os.environ:
         return Path(os.environ["KIT_BUNDLE"])
-    found = [file.parent for depth in range(DEPTH + 1) for file in sorted(INPUT.glob("*/" * depth + "bundle.json"))]
-    if len(found) != 1:
-        there = sorted(path.name for path in INPUT.iterdir()) if INPUT.is_dir() else "nothing"
+    bundles = [file.parent for depth in range(DEPTH + 1) for file in sorted(INPUT.glob("*/" * depth + "bundle.json"))]
+    if len(bundles) != 1:
+        content = sorted(path.name for path in INPUT.iterdir()) if INPUT.is_dir() else "nothing"
         sys.exit(
-            f"error: {len(found)} bundles below {INPUT} (it holds {there}): attach the bundle's dataset to the "
+            f"error: {len(bundles)} bundles below {INPUT} (it holds {content}): attach the bundle's dataset to the "
             "notebook, or name one of several folders in KIT_BUNDLE"
         )
-    return found[0]
+    return bundles[0]
 
 
 def installed_version(name):
@@ -53,7 +53,7 @@ def install(bundle):
 
 
 def check_requirements(bundle):
-    """Refuse missing packages; say which have another version than those that made the runs."""
+    """Refuse missing packages; tell which have another version than those that made the runs."""
     wanted = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["requirements"]
     here = {name: installed_version(name) for name in wanted}
     missing = [f"{name}=={wanted[name]}" for name in wanted if here[name] is None]

@@ -1,4 +1,4 @@
-"""A bundle tried out where it was written: compared with what its runs said of the test images, and timed.
+"""Try a bundle out where it was written: compare its predictions with those of its runs, and time it.
 
 Reads the bundle, the test images and the runs' predictions; writes nothing that stays.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.core.shapes import Proba
 from kit.core.terminal import warn
 from kit.data.prepared import Prepared
 from kit.kaggle.bundle.inference import IMAGES_PER_CHUNK, as_competition, as_prepared, predict_table
@@ -32,22 +33,22 @@ MAX_OTHER_LABELS = 0.01  # share of the tried images
 
 @dataclass(frozen=True)
 class BundleTrial:
-    """Say what trying a bundle out gave.
+    """Hold the outcome of trying a bundle out.
 
     Parameters
     ----------
     n_images
         Test images that were predicted.
     difference
-        Largest difference of a probability from what the runs' files say.
+        Largest difference of a probability from that in the runs' files.
     n_other
-        Images of which something else is decided.
+        Images that get another decision.
     images_per_second
         Without loading models.
     load_seconds
         To load, or fit anew, all models once.
     device
-        Where it was measured.
+        On which it was measured.
     """
 
     n_images: int
@@ -63,16 +64,9 @@ class BundleTrial:
 
 
 def try_out(prepared: Prepared, members: list[BundledRun], whole: Result | None, folder: Path) -> BundleTrial:
-    """Predict some test images with a bundle, compare with what the runs' files say of them, and time it.
+    """Predict some test images with a bundle, compare with the predictions in the runs' files, and time it.
 
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    members, whole
-        From `kit.kaggle.bundle.members.choose_members`.
-    folder
-        The bundle.
+    `members` and `whole` are those of `choose_members`.
 
     Raises
     ------
@@ -85,24 +79,24 @@ def try_out(prepared: Prepared, members: list[BundledRun], whole: Result | None,
     pool, rows = prepared.pool, prepared.split("test")
     table = pd.DataFrame({"id": pool.ids[rows], "path": pool.paths[rows], "split": "test"}, dtype=object)
     _check_sample(prepared, bundle, folder, table)
-    if not any(own.asks_neighbours and own.run.use_test_images for own in bundle.members):
-        table = table[:N_TRIED]  # else all: they are each other's neighbours
+    if not any(member.asks_neighbours and member.run.use_test_images for member in bundle.members):
+        table = table.head(N_TRIED)  # else all: they are each other's neighbours
     seconds = []
     for n_images in (min(N_FIRST, len(table)), len(table)):
         with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
             competition = as_competition(bundle, folder, prepared.competition.root, Path(scratch))
             started = time.perf_counter()
-            said, decided = predict_table(bundle, competition, table.head(n_images))
+            mixture, decided = predict_table(bundle, competition, table.head(n_images))
             seconds.append(time.perf_counter() - started)
-    known = mix_members(bundle.members, [own.result.predictions("test").at(said.ids) for own in members])
-    sent = known if whole is None else decided_test(prepared, whole).at(said.ids).proba
+    known = mix_members(bundle.members, [each.result.predictions("test").at(mixture.ids) for each in members])
+    sent = known if whole is None else decided_test(prepared, whole).at(mixture.ids).proba
     n_first, slope = min(N_FIRST, len(table)), seconds[1] / len(table)
     if len(table) > n_first and seconds[1] > seconds[0]:
         slope = (seconds[1] - seconds[0]) / (len(table) - n_first)
     trial = BundleTrial(
         n_images=len(table),
-        difference=float(np.abs(said.proba - known).max()),
-        n_other=_count_other(decided.at(said.ids).proba, sent, prepared.pool.is_multilabel),
+        difference=float(np.abs(mixture.proba - known).max()),
+        n_other=_count_other(decided.at(mixture.ids).proba, sent, prepared.pool.is_multilabel),
         images_per_second=1 / slope,
         load_seconds=max(seconds[1] - slope * len(table), 0.0),
         device=device_name(),
@@ -110,26 +104,26 @@ def try_out(prepared: Prepared, members: list[BundledRun], whole: Result | None,
     return _judge(trial)
 
 
-def _count_other(ours: np.ndarray, theirs: np.ndarray, is_multilabel: bool) -> int:
-    """Return of how many images something else is decided by probabilities (n_images, n_classes) than by others."""
+def _count_other(ours: Proba, theirs: Proba, is_multilabel: bool) -> int:
+    """Return the number of images whose decision differs between two predictions."""
     differs = decide(ours, is_multilabel) != decide(theirs, is_multilabel)
     return int(differs.reshape(len(differs), -1).any(axis=1).sum())
 
 
 def _check_sample(prepared: Prepared, bundle: Bundle, folder: Path, table: pd.DataFrame) -> None:
-    """Read the sample submission as the bundle will: what it cannot read there must be found out here."""
+    """Read the sample submission as the bundle will: what it cannot read at Kaggle must be found out now."""
     competition = as_competition(bundle, folder, prepared.competition.root, folder)
     read_sample(replace(as_prepared(bundle, competition, table), broken_test=prepared.broken_test))
 
 
 def _judge(trial: BundleTrial) -> BundleTrial:
-    """Refuse a bundle that says other things than its runs did; warn where it says them otherwise."""
-    said = (
+    """Refuse a bundle whose decisions are not those of its runs; warn where probabilities differ."""
+    facts = (
         f"of {trial.n_images} test images {trial.n_other} get another label than by the runs' own predictions, "
         f"probabilities differ by up to {trial.difference:.1g}"
     )
     if trial.n_other > max(1, MAX_OTHER_LABELS * trial.n_images):
-        raise RuntimeError(f"the bundle was not kept: {said}. Were the runs made by other versions? Train them again")
+        raise RuntimeError(f"the bundle was not kept: {facts}. Were the runs made by other versions? Train them again")
     if trial.difference > PROBA_TOLERANCE:
-        warn(f"{said}: half precision, or a device other than in training, explains small differences")
+        warn(f"{facts}: half precision, or a device other than in training, explains small differences")
     return trial

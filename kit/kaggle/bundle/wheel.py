@@ -1,6 +1,7 @@
-"""The kit as a wheel, written by the standard library: no network, no build folder, the same bytes every time.
+"""Write the kit as a wheel, by the standard library: no network, no build folder, the same bytes every time.
 
-Reads the kit's own files. The competitions that come with it stay at home: a bundle carries what its runs need.
+Reads the files of the kit that runs, be it a checkout or installed. The competitions that come with it are left out: a
+bundle carries what its runs need.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 from kit import __version__
 
-KIT_HOME = Path(__file__).parents[2]
+KIT_HOME = Path(str(files("kit")))
 LEFT_OUT = ("__pycache__", "competitions")
 DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of a zip file
 WHEEL = "Wheel-Version: 1.0\nGenerator: kit\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -33,19 +35,19 @@ def write_wheel(folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, notes = folder / f"kit-{__version__}-py3-none-any.whl", f"kit-{__version__}.dist-info"
-    files = {f"kit/{file.relative_to(KIT_HOME).as_posix()}": file.read_bytes() for file in _list_files()}
-    files |= {f"{notes}/METADATA": METADATA.encode(), f"{notes}/WHEEL": WHEEL.encode()}
-    record = "".join(f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in files.items())
+    content = {f"kit/{file.relative_to(KIT_HOME).as_posix()}": file.read_bytes() for file in _list_files()}
+    content |= {f"{notes}/METADATA": METADATA.encode(), f"{notes}/WHEEL": WHEEL.encode()}
+    record = "".join(f"{name},sha256={_digest(data)},{len(data)}\n" for name, data in content.items())
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
-        for name, data in {**files, f"{notes}/RECORD": f"{record}{notes}/RECORD,,\n".encode()}.items():
+        for name, data in {**content, f"{notes}/RECORD": f"{record}{notes}/RECORD,,\n".encode()}.items():
             wheel.writestr(zipfile.ZipInfo(name, DATE), data, zipfile.ZIP_DEFLATED)
     return path
 
 
 def _list_files() -> list[Path]:
     """Return the kit's files, its data among them, sorted."""
-    files = (file for file in sorted(KIT_HOME.rglob("*")) if file.is_file() and not file.name.startswith("."))
-    return [file for file in files if not set(LEFT_OUT) & set(file.relative_to(KIT_HOME).parts)]
+    visible = (file for file in sorted(KIT_HOME.rglob("*")) if file.is_file() and not file.name.startswith("."))
+    return [file for file in visible if not set(LEFT_OUT) & set(file.relative_to(KIT_HOME).parts)]
 
 
 def _digest(data: bytes) -> str:

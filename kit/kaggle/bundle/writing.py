@@ -5,6 +5,7 @@ Reads finished runs; writes ``runs/NAME/bundle/WHAT/``, whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import shutil
 import subprocess
@@ -13,7 +14,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kit import __version__
 from kit.core.errors import InputError, nearest
@@ -32,7 +32,7 @@ from kit.kaggle.submission import class_prior
 from kit.runs.store import Result
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
-PACKAGES += ("pillow", "safetensors", "rich")  # all of what the kit imports to predict
+PACKAGES += ("pillow", "safetensors", "rich")  # all that the kit imports to predict
 OF_OPEN_CLIP = ("open_clip_torch", "ftfy")
 OF_BOTH = ("regex", "wcwidth", "huggingface_hub")  # what those import, and other packages of Kaggle's image too
 HEAD = "# what Kaggle's image is {how} to lack or to have in another version; inference.py checks it first\n"
@@ -42,22 +42,16 @@ KAGGLE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux
 
 @dataclass(frozen=True)
 class WrittenBundle:
-    """Point to a bundle.
+    """Point to a bundle, and tell how the trial went.
 
     Parameters
     ----------
-    folder
-        Where it lies.
     members
-        What is in it: weight by run.
+        Weight by run.
     addresses
         ``dataset`` and ``kernel``: OWNER/SLUG at Kaggle.
     wanted
-        Packages that Kaggle's image is assumed or said to lack, pinned; empty where their wheels are in the bundle.
-    n_bytes
-        Size.
-    trial
-        How it did.
+        Pinned packages that Kaggle's image lacks, as far as known; empty where their wheels are in the bundle.
     """
 
     folder: Path
@@ -82,7 +76,7 @@ def write_bundle(
     Parameters
     ----------
     prepared
-        The competition made ready.
+        The competition.
     results
         A finished run, or the members of an ensemble.
     owner
@@ -92,9 +86,9 @@ def write_bundle(
     with_wheels
         Fetch the wheels that Kaggle's image lacks.
     what
-        Name of a bundle of several runs; that of a single one is the run's.
+        Name of a bundle of several runs; a single run gives the bundle its name.
     lacks
-        Packages that Kaggle's image lacks, in place of those that are assumed; an empty name is none.
+        Packages that Kaggle's image lacks, in place of those that are assumed; an empty name means none.
 
     Raises
     ------
@@ -115,7 +109,7 @@ def write_bundle(
     what = results[0].name if len(results) == 1 else what
     home = prepared.competition.workspace.runs(prepared.competition.name) / "bundle"
     home.mkdir(parents=True, exist_ok=True)
-    for left in home.glob(".*.part"):  # by a call that was killed
+    for left in home.glob(".*.part"):  # of a call that was killed
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=f".{what}.", suffix=".part", dir=home) as made:
         folder = Path(made) / what
@@ -125,9 +119,8 @@ def write_bundle(
         shutil.rmtree(home / what, ignore_errors=True)
         folder.replace(home / what)
     n_bytes = sum(file.stat().st_size for file in (home / what).rglob("*") if file.is_file())
-    return WrittenBundle(
-        home / what, {own.result.name: own.weight for own in members}, addresses, wanted, n_bytes, trial
-    )
+    weights = {member.result.name: member.weight for member in members}
+    return WrittenBundle(home / what, weights, addresses, wanted, n_bytes, trial)
 
 
 def _write(
@@ -144,7 +137,7 @@ def _write(
     contents = Contents(prepared, folder)
     parts, decision = contents.add(members), contents.decide(whole)
     contents.add_metric()
-    libraries = {own.text.partition(":")[0] for own in contents.encoders}
+    libraries = {encoder.text.partition(":")[0] for encoder in contents.encoders}
     pinned = _pin([name for key in sorted(libraries) for name in PINNED[key]] if lacks is None else lacks)
     head = HEAD.format(how="assumed" if lacks is None else "said")
     (folder / "requirements.txt").write_text(head + "".join(f"{line}\n" for line in pinned), encoding="utf-8")
@@ -155,7 +148,7 @@ def _write(
     name = f"{competition.name} {what}"
     addresses = write_notebook(folder, owner, name, competition.facts.slug, bool(contents.encoders))
     names = [*PACKAGES, *(OF_OPEN_CLIP + OF_BOTH if "open_clip" in libraries else ())]
-    write_manifest(folder, _describe(prepared, contents, parts, decision, what, folder, dict(_versions(names))))
+    write_manifest(folder, _describe(prepared, contents, parts, decision, what, folder, _versions(names)))
     return addresses, [] if with_wheels else pinned
 
 
@@ -168,7 +161,7 @@ def _describe(
     folder: Path,
     versions: dict[str, str],
 ) -> Bundle:
-    """Return what bundle.json says."""
+    """Return the content of bundle.json."""
     competition, hierarchy = prepared.competition, prepared.hierarchy
     needed = sorted(file for file in folder.rglob("*") if file.is_file() and file.parent != folder)
     return Bundle(
@@ -192,30 +185,22 @@ def _describe(
 
 
 def _pin(names: Sequence[str]) -> list[str]:
-    """Return packages with the versions that made the runs.
-
-    Raises
-    ------
-    InputError
-        When one is not installed here: no run can have been made by it.
-    """
+    """Return packages with the versions that made the runs; refuse those that are not installed, which no run needs."""
     names = [name for name in names if name.strip()]
-    found = dict(_versions(names))
-    if missing := [name for name in names if name not in found]:
+    versions = _versions(names)
+    if missing := [name for name in names if name not in versions]:
         near = nearest(missing[0], [package.name for package in importlib.metadata.distributions()])
         raise InputError(f"--lacks {missing[0]}: is not installed here, so no run needs it; {near}")
-    return [f"{name}=={version}" for name, version in found.items()]
+    return [f"{name}=={version}" for name, version in versions.items()]
 
 
-def _versions(names: Any) -> list[tuple[str, str]]:
+def _versions(names: Sequence[str]) -> dict[str, str]:
     """Return the installed versions of packages; those that are not installed are left out."""
-    found = []
-    for name in dict.fromkeys(names):
-        try:
-            found.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    versions = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _fetch_wheels(folder: Path) -> None:
