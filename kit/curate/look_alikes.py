@@ -1,8 +1,8 @@
-"""Labelled images that look alike, kept in one fold: for photos that come in bursts, or each class from a few places.
+"""Keep labelled images that look alike in one fold: for photos in bursts, or of each class from a few places.
 
 Reads features; writes ``folds/NAME.groups.csv`` once, before the folds are assigned. Where the test images come from
-other places than the labelled ones, ordinary folds score the recognition of places; where they are drawn as the
-labelled ones are, these groups make CV too low.
+other places than the labelled ones, ordinary folds score the recognition of places. Where the test images come from the
+same places, these groups make CV too low.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kit.config.competition import Competition, Run
 from kit.core import terminal
 from kit.core.errors import InputError
 from kit.core.names import MULTILABEL
+from kit.core.shapes import Groups, Labels, Vectors
 from kit.data.folds.file import refuse_to_regroup, write_groups
 from kit.data.prepared import Prepared, committed_folds, prepare
 from kit.features.cache import encode_images
@@ -28,19 +29,19 @@ LOGISTIC_C = 30.0  # of the logistic regression that shows what the groups chang
 
 @dataclass(frozen=True)
 class LookAlikes:
-    """Hold what was grouped, and how much of a plain model's CV hangs on look-alikes.
+    """Hold the groups of look-alikes, and how much of a plain model's CV is due to look-alikes.
 
     Parameters
     ----------
     file
-        The groups, written.
+        The file of the groups.
     n_groups
         Their number, all classes together.
     plain, grouped
         Score and standard error of a logistic regression on the features: in folds that tear look-alikes apart, and in
         folds that do not.
     prepared
-        The competition made ready, with the new folds.
+        The competition with the new folds.
     """
 
     file: Path
@@ -56,7 +57,7 @@ def keep_together(competition: Competition, n_groups: int, run: str | None = Non
     Parameters
     ----------
     competition
-        The competition; it has no fold file yet.
+        One without a fold file.
     n_groups
         Groups of each class, at most; a little more than folds. Of a small class one per two images.
     run
@@ -72,35 +73,24 @@ def keep_together(competition: Competition, n_groups: int, run: str | None = Non
     refuse_to_regroup(competition, committed_folds(competition))
     if competition.facts.task == MULTILABEL:
         raise InputError('images of several labels are not grouped by class; give groups yourself: group = "COLUMN"')
-    own = _find_encoder(competition, run)
+    options = _find_encoder(competition, run).options
     plain = prepare(competition, keep_folds=False)
-    values = encode_images(
-        plain.pool.select(plain.labeled), own.options["encoder"], own.options.get("encoder_args")
-    ).values
+    images = plain.pool.select(plain.labeled)
+    values = encode_images(images, options["encoder"], options.get("encoder_args")).values
     groups = group_alike(values, plain.labels, n_groups, plain.classes)
     names = np.array([f"{plain.classes[code]} {group}" for code, group in zip(plain.labels, groups, strict=True)])
     ids = plain.pool.ids[plain.labeled]
     tried = prepare(competition, keep_folds=False, groups=dict(zip(ids, names, strict=True)))  # refused before a write
-    scores = [_score(own, values) for own in (plain, tried)]
+    plain_score, grouped_score = _score(plain, values), _score(tried, values)
     file = write_groups(competition, ids, names)
-    return LookAlikes(file, len(np.unique(names)), *scores, prepare(competition))
+    return LookAlikes(file, len(np.unique(names)), plain_score, grouped_score, prepare(competition))
 
 
-def group_alike(values: np.ndarray, labels: np.ndarray, n_groups: int, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the group of each image within its class, (n_images,) from 0 on.
+def group_alike(values: Vectors, labels: Labels, n_groups: int, classes: tuple[str, ...]) -> Groups:
+    """Return the group of each image within its class, from 0 on.
 
-    Agglomerative clustering with complete linkage: no two images of a group are far from each other.
-
-    Parameters
-    ----------
-    values
-        (n_images, n_dims) features of unit length.
-    labels
-        (n_images,) class codes.
-    n_groups
-        Groups of each class, at most; half as many as the class has images at most, and two at least.
-    classes
-        Class names, for messages.
+    Agglomerative clustering with complete linkage: no two images of a group are far from each other. A class has at
+    most `n_groups` groups, at most half as many as images, and at least two.
 
     Raises
     ------
@@ -111,14 +101,14 @@ def group_alike(values: np.ndarray, labels: np.ndarray, n_groups: int, classes: 
 
     groups = np.zeros(len(labels), dtype=np.int64)
     for code in np.unique(labels):
-        mine = np.flatnonzero(labels == code)
-        if len(mine) > MAX_CLASS_IMAGES:
-            cause = f"class {classes[code]!r} has {len(mine):,} labelled images, of which at most {MAX_CLASS_IMAGES:,}"
+        rows = np.flatnonzero(labels == code)
+        if len(rows) > MAX_CLASS_IMAGES:
+            cause = f"class {classes[code]!r} has {len(rows):,} labelled images, of which at most {MAX_CLASS_IMAGES:,}"
             raise InputError(f'{cause} can be compared; give groups yourself: group = "COLUMN"')
-        n_own = max(2, min(n_groups, len(mine) // 2))
-        found = AgglomerativeClustering(n_own, metric="cosine", linkage="complete").fit_predict(values[mine])
-        _, first, found = np.unique(found, return_index=True, return_inverse=True)
-        groups[mine] = np.argsort(np.argsort(first))[found]  # numbered as they appear
+        n_clusters = max(2, min(n_groups, len(rows) // 2))
+        clusters = AgglomerativeClustering(n_clusters, metric="cosine", linkage="complete").fit_predict(values[rows])
+        _, first, clusters = np.unique(clusters, return_index=True, return_inverse=True)
+        groups[rows] = np.argsort(np.argsort(first))[clusters]  # numbered as they appear
     return groups
 
 
@@ -132,21 +122,21 @@ def _find_encoder(competition: Competition, name: str | None) -> Run:
     raise InputError(f"{who} encoder to compare images by; give one, or name another run: --encoder-of RUN")
 
 
-def _score(prepared: Prepared, values: np.ndarray) -> tuple[float, float]:
+def _score(prepared: Prepared, values: Vectors) -> tuple[float, float]:
     """Return the CV of a logistic regression on features, and its standard error by groups."""
     from sklearn.linear_model import LogisticRegression
 
-    said = np.zeros((len(prepared.labels), len(prepared.classes)))
+    proba = np.zeros((len(prepared.labels), len(prepared.classes)))
     for fold in terminal.track(prepared.scored, "folds"):
-        mine = prepared.folds == fold
-        model = LogisticRegression(C=LOGISTIC_C, max_iter=1000).fit(values[~mine], prepared.labels[~mine])
-        said[np.ix_(mine, model.classes_)] = model.predict_proba(values[mine])
+        held_out = prepared.folds == fold
+        model = LogisticRegression(C=LOGISTIC_C, max_iter=1000).fit(values[~held_out], prepared.labels[~held_out])
+        proba[np.ix_(held_out, model.classes_)] = model.predict_proba(values[held_out])
     rows = prepared.scored_rows
-    return score_with_error(prepared.competition.metric, prepared.labels[rows], said[rows], prepared.scored_groups)
+    return score_with_error(prepared.competition.metric, prepared.labels[rows], proba[rows], prepared.scored_groups)
 
 
-def describe_look_alikes(found: LookAlikes, metric: str) -> dict[str, Any]:
-    """Return what was found as JSON-like values."""
-    names = ("score", "se")
-    scores = {kind: dict(zip(names, getattr(found, kind), strict=True)) for kind in ("plain", "grouped")}
-    return {"groups": str(found.file), "n_groups": found.n_groups, "metric": metric, **scores}
+def describe_look_alikes(groups: LookAlikes, metric: str) -> dict[str, Any]:
+    """Return the groups' file, their number and both scores as JSON-like values."""
+    scores = {"plain": groups.plain, "grouped": groups.grouped}
+    scores = {kind: {"score": score, "se": error} for kind, (score, error) in scores.items()}
+    return {"groups": str(groups.file), "n_groups": groups.n_groups, "metric": metric, **scores}

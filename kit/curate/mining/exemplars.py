@@ -1,6 +1,6 @@
-"""Exemplars: the few images that stand for a class, as ``[mining]`` names them, found in the image table.
+"""Find the exemplars, the few images that stand for a class, in the image table.
 
-Reads competition.toml's words, a CSV of exemplars and the sample submission's header; writes nothing.
+Reads ``[mining]`` of competition.toml, a CSV of exemplars and the sample submission's header; writes nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Competition
+from kit.config.competition import Competition, Mining
 from kit.core.errors import InputError, nearest, some
+from kit.core.shapes import Rows, Vectors
 from kit.data.table import read_classes
 from kit.data.table.scan import read_csv, strip_suffix
 from kit.data.table.sources import find_file
@@ -21,21 +22,27 @@ EXEMPLAR_COLUMNS = ("id", "label")
 
 @dataclass(frozen=True)
 class Exemplar:
-    """Name an image and the class it stands for.
-
-    Parameters
-    ----------
-    image
-        An id of the image table, or a file below the data root.
-    label
-        The class.
-    place
-        Where that was written, as messages name it.
-    """
+    """Name an image, by its id or as a file below the data root, its class, and the place where both are written."""
 
     image: str
     label: str
     place: str
+
+
+def mining_plan(competition: Competition) -> Mining:
+    """Return ``[mining]`` of competition.toml.
+
+    Raises
+    ------
+    InputError
+        When there is no such table.
+    """
+    if competition.mining is None:
+        raise InputError(
+            f'{competition.file}: no table [mining]; write one with exemplars = {{ class = "image id" }} or '
+            'exemplars = "exemplars.csv"'
+        )
+    return competition.mining
 
 
 def read_exemplars(competition: Competition) -> list[Exemplar]:
@@ -47,15 +54,9 @@ def read_exemplars(competition: Competition) -> list[Exemplar]:
         When there is no table ``[mining]``, the CSV lacks a column, an image stands for two classes, or there are fewer
         than two classes.
     """
-    file = competition.file
-    if competition.mining is None:
-        raise InputError(
-            f'{file}: no table [mining]; write one with exemplars = {{ class = "image id" }} or '
-            'exemplars = "exemplars.csv"'
-        )
-    named = competition.mining.exemplars
-    found = _read_listed(competition, named) if isinstance(named, str) else _read_written(file, named)
-    exemplars = list({(each.image, each.label): each for each in found}.values())
+    file, named = competition.file, mining_plan(competition).exemplars
+    written = _read_listed(competition, named) if isinstance(named, str) else _read_written(file, named)
+    exemplars = list({(each.image, each.label): each for each in written}.values())
     classes: dict[str, str] = {}
     for each in exemplars:
         if classes.setdefault(each.image, each.label) != each.label:
@@ -70,17 +71,7 @@ def read_exemplars(competition: Competition) -> list[Exemplar]:
 
 
 def check_exemplar_classes(competition: Competition, table: pd.DataFrame, exemplars: list[Exemplar]) -> None:
-    """Refuse an exemplar of a class that neither the labels nor the sample submission's columns know.
-
-    Parameters
-    ----------
-    competition
-        The competition.
-    table
-        Its image table, with the labels that were given, if any.
-    exemplars
-        The exemplars.
-    """
+    """Refuse an exemplar of a class that neither the labels nor the sample submission's columns know."""
     known = read_classes(table) or _submitted_classes(competition)
     for each in exemplars:
         if known and each.label not in known:
@@ -89,28 +80,19 @@ def check_exemplar_classes(competition: Competition, table: pd.DataFrame, exempl
 
 def place_exemplars(
     competition: Competition, table: pd.DataFrame, exemplars: list[Exemplar]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Find the exemplars in the image table; those that are files beside it are added to it.
-
-    Parameters
-    ----------
-    competition
-        The competition.
-    table
-        Its image table; of an id in several splits, the first row counts.
-    exemplars
-        The exemplars.
+) -> tuple[pd.DataFrame, Rows]:
+    """Find the exemplars in the image table; where an id is in several splits, the first row counts.
 
     Returns
     -------
     tuple
-        The table, with a row of the split ``exemplar`` for each file that it did not hold, and (n_exemplars,) their
-        positions in it.
+        The table, with a row of the split ``exemplar`` for each exemplar that is a file beside it, and the exemplars'
+        positions in it, (n_exemplars,).
 
     Raises
     ------
     InputError
-        When an exemplar is neither; names the nearest id.
+        When an exemplar is neither; the message names the nearest id.
     """
     by_id: dict[str, int] = {}
     for row, image_id in enumerate(table["id"]):
@@ -134,21 +116,17 @@ def place_exemplars(
     return table, np.array(rows, dtype=np.int64)
 
 
-def check_embedded(
-    competition: Competition, embeddings: np.ndarray | None, exemplars: list[Exemplar], rows: np.ndarray
-) -> None:
-    """Refuse exemplars of which the organisers gave no embedding.
+def check_embedded(competition: Competition, embeddings: Vectors | None, exemplars: list[Exemplar], rows: Rows) -> None:
+    """Refuse exemplars of which the organisers gave no embedding, where embeddings are compared.
 
     Parameters
     ----------
     competition
-        The competition, whose exemplars are compared by the given embeddings.
+        The competition.
     embeddings
         (n_images, n_dims) of the image table, NaN where an image has none; None where none were given.
-    exemplars
-        The exemplars.
-    rows
-        (n_exemplars,) their positions in the table; a file beside it comes after its end.
+    exemplars, rows
+        The exemplars and their positions in the table; a file beside it comes after its end.
     """
     remedy = 'name an encoder, such as encoder = "timm:resnet50"'
     if embeddings is None:
@@ -166,13 +144,13 @@ def check_embedded(
 
 def _read_written(file: object, named: dict[str, str | list[str]]) -> list[Exemplar]:
     """Return the exemplars of a table of competition.toml."""
-    found = []
+    exemplars = []
     for label, images in named.items():
         place = f"{file}: [mining] exemplars.{label}"
         if not images:
             raise InputError(f"{place}: names no image; every class needs an exemplar")
-        found += [Exemplar(image, label, place) for image in ([images] if isinstance(images, str) else images)]
-    return found
+        exemplars += [Exemplar(image, label, place) for image in ([images] if isinstance(images, str) else images)]
+    return exemplars
 
 
 def _read_listed(competition: Competition, name: str) -> list[Exemplar]:
@@ -186,7 +164,7 @@ def _read_listed(competition: Competition, name: str) -> list[Exemplar]:
         if column not in rows.columns:
             raise InputError(f"{file}: no column {column!r}; exemplars are listed as {','.join(EXEMPLAR_COLUMNS)}")
     for column in EXEMPLAR_COLUMNS:
-        if len(empty := rows.index[rows[column].str.strip() == ""]):
+        if empty := [row for row, cell in zip(rows.index, rows[column], strict=True) if not cell.strip()]:
             raise InputError(f"{file}: row {some(empty)}: the {column} is empty; fill it in or remove the row")
     pairs = zip(rows.index, rows["id"], rows["label"], strict=True)
     return [Exemplar(image, label, f"{file}, row {row}") for row, image, label in pairs]

@@ -1,4 +1,4 @@
-"""Mined labels on disk: per threshold a CSV and a contact sheet, and the file that runs learn from.
+"""Write mined labels: per threshold a CSV and a contact sheet, and the file that runs learn from.
 
 Writes ``runs/NAME/mined/``: for every threshold ``T.csv`` (`id,label,similarity`) and ``T.png``, a contact sheet of
 what it adds to the next higher one, and ``sweep.json``; on request the CSV that ``[data] labeled`` names.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from kit.config.competition import Competition, Listing
 from kit.config.reader import suggest_labeled
 from kit.core.errors import InputError, some
 from kit.core.files import csv_text, write_atomic, write_csv, write_json
+from kit.core.shapes import Rows
 from kit.core.terminal import warn
 from kit.curate.mining.mined import Mined
 from kit.data.sheet import SheetTile, write_sheet
@@ -24,6 +25,7 @@ from kit.data.table import MIN_IMAGES_PER_CLASS
 from kit.data.table.scan import read_csv, strip_suffix
 from kit.data.table.sources import find_folder, name_key
 
+ItemT = TypeVar("ItemT")
 MINED_COLUMNS = ("id", "label", "similarity")
 PER_ROW = 12  # images shown of a class
 MAX_SHEET_CLASSES = 60  # on a contact sheet, those that most images are added to: a taller picture no viewer opens
@@ -55,8 +57,7 @@ def write_labels(mined: Mined) -> Path:
         names, or `check_writable` refuses.
     """
     competition = mined.competition
-    check_writable(competition)
-    listing, threshold = competition.data.labeled, competition.mining.threshold
+    listing, threshold = check_writable(competition), mined.plan.threshold
     rows = _name_below(mined, listing, threshold)
     counts = Counter(label for _, label, _ in rows)
     if small := [f"{name!r} ({counts[name]})" for name in mined.classes if counts[name] < MIN_IMAGES_PER_CLASS]:
@@ -74,8 +75,8 @@ def write_labels(mined: Mined) -> Path:
     return file
 
 
-def check_writable(competition: Competition) -> None:
-    """Refuse to write labels where nothing would read them, or where a file lies that was not mined.
+def check_writable(competition: Competition) -> Listing:
+    """Return the listing that mined labels are written to; refuse it where nothing reads it, or a foreign file lies.
 
     Raises
     ------
@@ -89,16 +90,17 @@ def check_writable(competition: Competition) -> None:
             f"{suggest_labeled(competition.data)} and labels_are_mined = true"
         )
     file = competition.root / listing.csv
-    if file.is_file() and tuple((there := read_csv(file)).columns) != _header(listing):
+    if file.is_file() and tuple((foreign := read_csv(file)).columns) != _header(listing):
         raise InputError(
-            f"{file}: is there and was not mined (its columns are {some(there.columns)}); name another file in "
+            f"{file}: is there and was not mined (its columns are {some(foreign.columns)}); name another file in "
             f"{name_key(competition, 'labeled.csv')}"
         )
+    return listing
 
 
 def _header(listing: Listing) -> tuple[str, str, str]:
     """Return the columns of the CSV that runs learn from."""
-    return (listing.id or "id", listing.label or "label", MINED_COLUMNS[2])
+    return (listing.id or "id", listing.label if isinstance(listing.label, str) else "label", MINED_COLUMNS[2])
 
 
 def _name_below(mined: Mined, listing: Listing, threshold: float) -> list[tuple[str, str, str]]:
@@ -113,25 +115,25 @@ def _name_below(mined: Mined, listing: Listing, threshold: float) -> list[tuple[
         image_id: stem if n_alike[stem := strip_suffix(name)] == 1 else name
         for image_id, name in zip(mined.ids, whole, strict=True)
     }
-    return sorted((below[image_id], *rest) for image_id, *rest in mined.rows(threshold))
+    return sorted((below[image_id], label, similarity) for image_id, label, similarity in mined.rows(threshold))
 
 
-def _write_sheet(file: Path, mined: Mined, threshold: float, added: np.ndarray) -> None:
+def _write_sheet(file: Path, mined: Mined, threshold: float, added: Rows) -> None:
     """Write the contact sheet of the images that a threshold adds, after each class's exemplars."""
     rows, n_classes = [], len(mined.classes)
     n_added = np.bincount(mined.nearest.codes[added], minlength=n_classes)
     shown = np.sort(np.argsort(-n_added, kind="stable")[:MAX_SHEET_CLASSES])
     for code in shown.tolist():
         name = mined.classes[code]
-        own = added[mined.nearest.codes[added] == code]
-        images = [SheetTile(mined.paths[row], [f"{mined.nearest.cosine[row]:.3f}"]) for row in _spread(own)]
+        of_class = added[mined.nearest.codes[added] == code].tolist()
+        images = [SheetTile(mined.paths[row], [f"{mined.nearest.cosine[row]:.3f}"]) for row in _spread(of_class)]
         exemplars = [SheetTile(path, ["1.000"]) for path in _spread(mined.exemplar_paths[name])]
-        rows += [(f"{name}: exemplars", exemplars), (f"{name}: {len(own)} images added", images)]
+        rows += [(f"{name}: exemplars", exemplars), (f"{name}: {len(of_class)} images added", images)]
     of_all = f" ({len(shown)} of {n_classes} classes)" if len(shown) < n_classes else ""
     write_sheet(file, f"{mined.competition.name}: what threshold {threshold:g} adds{of_all}", rows, n_columns=PER_ROW)
 
 
-def _spread(images: Sequence[Any]) -> list[Any]:
+def _spread(images: Sequence[ItemT]) -> list[ItemT]:
     """Return at most `PER_ROW` images, evenly from the nearest to the farthest, both among them."""
     if len(images) <= PER_ROW:
         return list(images)

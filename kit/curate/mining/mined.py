@@ -1,4 +1,4 @@
-"""Compare the pool with the exemplars: which class every unlabelled image is nearest to, and how near.
+"""Mine labels: compare the unlabelled images with the exemplars, and give each its nearest class.
 
 Reads the pool that ``[data]`` names and the exemplars of ``[mining]``; writes nothing.
 """
@@ -11,10 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Competition
+from kit.config.competition import Competition, Mining
 from kit.core.errors import InputError
+from kit.core.shapes import Ids, Rows, Vectors
 from kit.core.terminal import note, stage
-from kit.curate.mining.exemplars import check_embedded, check_exemplar_classes, place_exemplars, read_exemplars
+from kit.curate.mining.exemplars import (
+    check_embedded,
+    check_exemplar_classes,
+    mining_plan,
+    place_exemplars,
+    read_exemplars,
+)
 from kit.curate.mining.similarity import Nearest, find_nearest
 from kit.data.audit.facts import audit_files
 from kit.data.images import Pool
@@ -27,39 +34,39 @@ DECIMALS = 4  # of a similarity in a file
 
 @dataclass(frozen=True)
 class Mined:
-    """Hold what every image of the pool is nearest to; labels follow from a threshold.
+    """Hold the nearest class of every image of the pool; labels follow from a threshold.
 
     Parameters
     ----------
-    competition
-        The competition.
     classes
         Names of the classes that have exemplars, sorted.
-    ids, paths
-        (n_images,) the images that may be mined.
-    nearest
-        Their classes and similarities.
+    ids, paths, nearest
+        The images that may be mined, their files, and their nearest exemplars.
     exemplar_paths
         The exemplars' files by class.
     """
 
     competition: Competition
     classes: tuple[str, ...]
-    ids: np.ndarray
-    paths: np.ndarray
+    ids: Ids
+    paths: Ids
     nearest: Nearest
     exemplar_paths: dict[str, list[str]]
 
     @property
+    def plan(self) -> Mining:
+        """Return ``[mining]`` of the competition."""
+        return mining_plan(self.competition)
+
+    @property
     def thresholds(self) -> list[float]:
         """Return the thresholds to show, the one to use among them, ascending."""
-        plan = self.competition.mining
-        return sorted({*plan.thresholds, plan.threshold})
+        return sorted({*self.plan.thresholds, self.plan.threshold})
 
-    def at(self, threshold: float) -> np.ndarray:
+    def at(self, threshold: float) -> Rows:
         """Return the positions of the images that a threshold labels, nearest first."""
         chosen = self.nearest.cosine >= threshold
-        if self.competition.mining.mutual:
+        if self.plan.mutual:
             chosen &= self.nearest.is_mutual
         rows = np.flatnonzero(chosen)
         return rows[np.argsort(-self.nearest.cosine[rows], kind="stable")]
@@ -77,15 +84,15 @@ class Mined:
         Returns
         -------
         list
-            Per threshold: ``mined``, and how many of them ``per_class``, how many are ``mutual`` nearest neighbours of
-            their exemplar and how many are ``contested`` by another class above the threshold; ``none``, the images
-            that are none of these.
+            Per threshold: how many are ``mined``; of these how many ``per_class``, how many are ``mutual`` nearest
+            neighbours of their exemplar, and how many are ``contested`` by another class above the threshold; how many
+            get ``none``.
         """
-        found = []
+        rows = []
         for threshold in self.thresholds:
             chosen = self.at(threshold)
             counts = np.bincount(self.nearest.codes[chosen], minlength=len(self.classes))
-            found.append(
+            rows.append(
                 {
                     "threshold": threshold,
                     "mined": len(chosen),
@@ -95,7 +102,7 @@ class Mined:
                     "none": len(self.ids) - len(chosen),
                 }
             )
-        return found
+        return rows
 
 
 def mine_labels(competition: Competition) -> Mined:
@@ -111,7 +118,8 @@ def mine_labels(competition: Competition) -> Mined:
     check_exemplar_classes(competition, table, exemplars)
     embeddings = read_embeddings(competition, table)
     table, rows = place_exemplars(competition, table, exemplars)
-    if competition.mining.encoder == GIVEN:
+    plan = mining_plan(competition)
+    if plan.encoder == GIVEN:
         check_embedded(competition, embeddings, exemplars, rows)
     facts = audit_files(table, competition.workspace.cache(competition.name))
     for each, row in zip(exemplars, rows, strict=True):
@@ -122,29 +130,31 @@ def mine_labels(competition: Competition) -> Mined:
     classes = tuple(sorted(set(labels)))
     used = np.union1d(candidates, rows)
     pool = _make_pool(competition, table, facts, classes, used, embeddings)
-    plan = competition.mining
     values, targets = (
-        encode_images(pool.select(np.searchsorted(used, own)), plan.encoder, plan.encoder_args).values
-        for own in (candidates, rows)
+        encode_images(pool.select(np.searchsorted(used, part)), plan.encoder, plan.encoder_args).values
+        for part in (candidates, rows)
     )
     codes, floor = np.array([classes.index(label) for label in labels]), min([*plan.thresholds, plan.threshold])
     nearest = find_nearest(values, targets, codes, plan.n_neighbors, floor)
-    paths = table["path"].to_numpy(dtype=object)
-    shown = {name: [paths[row] for row, label in zip(rows, labels, strict=True) if label == name] for name in classes}
+    paths: Ids = table["path"].to_numpy(dtype=object)
+    shown: dict[str, list[str]] = {name: [] for name in classes}
+    for row, label in zip(rows, labels, strict=True):
+        shown[label].append(str(paths[row]))
     ids = table["id"].to_numpy(dtype=object)[candidates]
     stage("mine", f"{competition.name}: {len(exemplars)} exemplars of {len(classes)} classes, {len(ids)} images")
     return Mined(competition, classes, ids, paths[candidates], nearest, shown)
 
 
-def _find_candidates(table: pd.DataFrame, facts: pd.DataFrame, exemplars: np.ndarray) -> np.ndarray:
+def _find_candidates(table: pd.DataFrame, facts: pd.DataFrame, exemplars: Rows) -> Rows:
     """Return the positions of the images that may be mined: usable, unlabelled, no test image and no exemplar."""
-    split, digest = table["split"], facts["digest"]
-    test = split == "test"
-    tested = table["id"].isin(set(table["id"][test])) | digest.isin(set(digest[test]))
-    possible = (split == "unlabeled") & facts["problem"].isna()
-    if n_tested := int((possible & tested).sum()):
+    split, ids, digests = (column.to_numpy(dtype=object) for column in (table["split"], table["id"], facts["digest"]))
+    is_test = split == "test"
+    is_tested = pd.Series(ids).isin(ids[is_test].tolist()) | pd.Series(digests).isin(digests[is_test].tolist())
+    is_shown = pd.Series(digests).isin(digests[exemplars].tolist()).to_numpy()
+    possible = (split == "unlabeled") & facts["problem"].isna().to_numpy()
+    if n_tested := int((possible & is_tested).sum()):
         note(f"{n_tested} unlabelled images have the id or the bytes of a test image; they are not mined")
-    possible &= ~tested & ~digest.isin(set(digest.iloc[exemplars]))
+    possible &= ~is_tested.to_numpy() & ~is_shown
     if not possible.any():
         raise InputError("there is no image to mine: every unlabelled one is a test image, an exemplar or broken")
     return np.flatnonzero(possible)
@@ -155,8 +165,8 @@ def _make_pool(
     table: pd.DataFrame,
     facts: pd.DataFrame,
     classes: tuple[str, ...],
-    rows: np.ndarray,
-    embeddings: np.ndarray | None,
+    rows: Rows,
+    embeddings: Vectors | None,
 ) -> Pool:
     """Return the images at `rows` as a pool that encoders read; a file beside the table has no embedding."""
     if embeddings is not None:

@@ -1,4 +1,4 @@
-"""What was understood of a folder of images, as a table for a person to confirm."""
+"""Show a layout as a table, for a person to confirm."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from kit.curate.start.templates import toml_source
 
 
 def describe_layout(layout: Layout) -> Table:
-    """Return a table of what was understood, for the user to confirm."""
+    """Return what was inferred of a folder of images as a table."""
     table = empty_table(f"what lies in {layout.root}")
     for column in ("", "where", "images", ""):
         table.add_column(column, justify="right" if column == "images" else "left", overflow="fold")
     several = ", several per image" if layout.task == MULTILABEL else ""
     classes = f"{len(layout.classes)} classes{several}: {some(layout.classes)}"
     details = {LABELED: classes, VALIDATION: "not used: the folds do its work; its images may join the labelled ones"}
-    for split in (LABELED, UNLABELED, TEST, VALIDATION):
-        source = getattr(layout, split)
+    sources = {LABELED: layout.labeled, UNLABELED: layout.unlabeled, TEST: layout.test, VALIDATION: layout.validation}
+    for split, source in sources.items():
         where = escape(toml_source(source)) if source else "none found"
         if source or split != VALIDATION:
             n_images = f"{layout.counts[split]:,}" if source else ""

@@ -1,4 +1,4 @@
-"""What names give away: which folder holds what, which column of a CSV names images and which classes.
+"""Guess from names: which folder holds which images, which column of a CSV names images and which classes.
 
 Works on paths alone, relative and with slashes; ``"."`` is the folder of all. Reads and writes nothing.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -25,12 +25,12 @@ ID_COLUMNS = (
     "image_id id filename file_name file image image_name imagename image_path path img img_id img_name name uuid"
 ).split()
 LABEL_COLUMNS = "label labels class class_name classname target category category_name species breed y".split()
-N_VOTES = 200  # ids that choose the folder a CSV speaks of
+N_VOTES = 200  # ids of a CSV that choose its folder of images
 MIN_ID_SHARE = 0.5  # of a CSV's ids must be images; the image table then names those that are not
 
 
 def role_of(path: str) -> str | None:
-    """Return what a name says: "test_images" and "stage1_test" hold test images, the class "test_tube" does not."""
+    """Return the role that a name tells: "test_images" or "stage1_test" of test images, none of class "test_tube"."""
     name = strip_archive(path.rpartition("/")[2])
     words = re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower())
     telling = [word for word in words if word not in FILLERS]
@@ -40,34 +40,29 @@ def role_of(path: str) -> str | None:
 
 
 def find_roles(names: list[str], folder: str = ".") -> dict[str, list[str]]:
-    """Return the folders by role, also below a folder that holds everything, and train/train or train/unlabeled.
+    """Return the folders below one by role, also inside a folder that holds everything, and train/unlabeled.
 
-    Parameters
-    ----------
-    names
-        Paths of all images.
-    folder
-        Where to look.
+    `names` are the paths of all images.
     """
-    found: dict[str, list[str]] = {role: [] for role in ROLES}
+    folders: dict[str, list[str]] = {role: [] for role in ROLES}
     inside = subfolders(names, folder)
     for child in inside:
         role = role_of(child)
         if role == LABELED and (deeper := subfolders(names, child)) and all(map(role_of, deeper)):
             for inner, paths in find_roles(names, child).items():
-                found[inner] += paths
+                folders[inner] += paths
         elif role:
-            found[role].append(child)
-    if len(inside) == 1 and not any(found.values()):
+            folders[role].append(child)
+    if len(inside) == 1 and not any(folders.values()):
         return find_roles(names, inside[0])
-    return found
+    return folders
 
 
 def guess_columns(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the pairs of columns that may hold image names and classes, likeliest first."""
     pairs = []
     for image_id in guess_ids(table):
-        others = [name for name in _columns(table) if name != image_id]
+        others = [name for name in unique_columns(table) if name != image_id]
         known = [name for wanted in LABEL_COLUMNS for name in others if name.lower() == wanted]
         pairs += [(image_id, label) for label in known or (others if len(others) == 1 else [])]
     return pairs
@@ -75,28 +70,28 @@ def guess_columns(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 def guess_ids(table: pd.DataFrame) -> list[str]:
     """Return the columns that may hold image names, likeliest first."""
-    columns = _columns(table)
+    columns = unique_columns(table)
     known = [name for wanted in ID_COLUMNS for name in columns if name.lower() == wanted]
     return list(dict.fromkeys([*known, *columns[:1]]))
 
 
 def match_ids(
-    ids: pd.Series, names: list[str], avoid: Collection[str] = (), prefer: Collection[str] = ()
+    ids: Sequence[str], names: list[str], avoid: Collection[str] = (), prefer: Collection[str] = ()
 ) -> tuple[str, set[str]] | None:
     """Return the folder that most ids are images of, and those images; None where fewer than half are.
 
     Parameters
     ----------
     ids
-        A column that may hold image names, their suffix optional.
+        The cells of a column that may hold image names, their suffix optional.
     names
         Paths of all images.
     avoid
-        Folders below which nothing counts.
+        Folders whose images do not count.
     prefer
         Folders that win a tie.
     """
-    asked, votes = set(map(strip_suffix, ids.head(N_VOTES))), Counter()
+    asked, votes = set(map(strip_suffix, ids[:N_VOTES])), Counter[str]()
     for name in names:
         *above, last = strip_suffix(name).split("/")
         for depth in range(len(above) + 1):
@@ -117,7 +112,7 @@ def subfolders(names: list[str], folder: str) -> list[str]:
     """Return the paths of the folders right inside a folder that hold images, sorted."""
     depth = 1 if folder == "." else folder.count("/") + 2
     parts = [name.split("/") for name in names if is_in(name, folder)]
-    return sorted({"/".join(own[:depth]) for own in parts if len(own) > depth})
+    return sorted({"/".join(path[:depth]) for path in parts if len(path) > depth})
 
 
 def images_in(names: list[str], folders: Collection[str]) -> set[str]:
@@ -130,6 +125,11 @@ def is_in(path: str, folder: str) -> bool:
     return folder == "." or path == folder or path.startswith(f"{folder}/")
 
 
-def _columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns whose name is there and theirs alone."""
+def unique_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns that have a name, which no other column has."""
     return [name for name in table.columns if name and list(table.columns).count(name) == 1]
+
+
+def read_cells(table: pd.DataFrame, column: str) -> list[str]:
+    """Return the cells of a column, text."""
+    return table[column].to_numpy().tolist()

@@ -1,4 +1,4 @@
-"""Several labels per image: which of the forms of `kit.data.table.labels` a CSV has, where that is beyond doubt.
+"""Recognise several labels per image: which form of `kit.data.table.labels` a CSV has, where there is no doubt.
 
 Works on the rows of a CSV; reads and writes nothing.
 """
@@ -9,53 +9,47 @@ from typing import Any
 
 import pandas as pd
 
-from kit.curate.start.hints import guess_columns
+from kit.curate.start.hints import guess_columns, read_cells, unique_columns
 from kit.data.table.labels import JOINER, SWITCHES, TAG
 
-ALWAYS = (JOINER, ";")  # separators that are in no name
+ALWAYS = (JOINER, ";")  # separators that no name holds
 PLURALS = {"labels", "tags", "classes", "categories", "attributes", "attribute_ids", "targets"}
-IN_PLURALS = (",", " ")  # separators where the column's own name says that there are several
+IN_PLURALS = (",", " ")  # separators where the name of the column is a plural
 PATH = "/"
 
 
 def guess_label_sets(table: pd.DataFrame, image_id: str) -> tuple[dict[str, Any], set[str]] | None:
-    """Return the keys of a listing that say how a CSV writes several labels per image, and the labels.
-
-    Parameters
-    ----------
-    table
-        Rows of text.
-    image_id
-        The column of image names.
+    """Return the keys of a listing that tell how a CSV writes several labels per image, and the labels.
 
     Returns
     -------
     tuple or None
         None where every image has one label, or where it is in doubt.
     """
-    switches = [name for name in table.columns if name and name != image_id and table[name].isin(list(SWITCHES)).all()]
+    columns = {name: read_cells(table, name) for name in unique_columns(table) if name != image_id}
+    switches = [name for name, cells in columns.items() if set(cells) <= set(SWITCHES)]
     if len(switches) > 1 and len(switches) == sum(bool(name) for name in table.columns) - 1:
-        n_on = sum(table[name].map(SWITCHES).astype(int) for name in switches)
-        there = {name for name in switches if table[name].map(SWITCHES).any()}
-        return ({"form": "columns"}, there) if n_on.max() > 1 else None
-    tags = [name for name in table.columns if name and name != image_id]
-    if len(tags) > 1 and all(map(TAG.fullmatch, tags)):
-        return {"form": "tags"}, {cell for name in tags for cell in table[name] if cell.strip()}
-    for label in [label for own, label in guess_columns(table) if own == image_id]:
-        cells = table[label]
-        if (table.groupby(image_id)[label].nunique() > 1).any():
-            return {"label": label, "form": "rows"}, set(cells[cells.str.strip() != ""])
+        is_on = {name: [SWITCHES[cell] for cell in columns[name]] for name in switches}
+        most = max(map(sum, zip(*is_on.values(), strict=True)), default=0)  # labels of an image
+        return ({"form": "columns"}, {name for name, on in is_on.items() if any(on)}) if most > 1 else None
+    if len(columns) > 1 and all(map(TAG.fullmatch, columns)):
+        return {"form": "tags"}, {cell for cells in columns.values() for cell in cells if cell.strip()}
+    ids = read_cells(table, image_id)
+    for label in [label for column, label in guess_columns(table) if column == image_id]:
+        cells = columns[label]
+        if len(set(zip(ids, cells, strict=True))) > len(set(ids)):
+            return {"label": label, "form": "rows"}, {cell for cell in cells if cell.strip()}
         for separator in (*ALWAYS, *(IN_PLURALS if label.lower() in PLURALS else ())):
-            parts = set(cells.str.split(separator).explode().str.strip()) - {""}
-            if _is_separator(cells, separator) and 1 < len(parts) < cells.nunique():
+            parts = {part.strip() for cell in cells for part in cell.split(separator)} - {""}
+            if _is_separator(cells, separator) and 1 < len(parts) < len(set(cells)):
                 return {"label": label, "form": "cell", "separator": separator}, parts
     return None
 
 
-def _is_separator(cells: pd.Series, separator: str) -> bool:
-    """Tell whether some label stands in a cell of its own and beside others too, so that it is one."""
-    holds = cells.str.contains(separator, regex=False)
-    return bool(set(cells[~holds]) & set(cells[holds].str.split(separator).explode().str.strip()))
+def _is_separator(cells: list[str], separator: str) -> bool:
+    """Tell whether some label stands alone in a cell and beside others in another one, so that it is one label."""
+    alone = {cell for cell in cells if separator not in cell}
+    return any(part.strip() in alone for cell in cells if separator in cell for part in cell.split(separator))
 
 
 def are_paths(labels: set[str]) -> bool:

@@ -1,7 +1,7 @@
-"""The layout of a folder of images: which files are labelled, unlabelled and test images.
+"""Infer the layout of a folder of images: which files are labelled, unlabelled and test images.
 
-Reads the names of files (archives are listed, not unpacked) and the CSV files beside them; writes nothing but the
-archive it is given, unpacked. What was understood is a `Layout`, to be shown before it is believed.
+Reads the names of files (archives are listed, not unpacked) and the CSV files beside them; unpacks the archive that it
+is given. The result is a `Layout`, for a person to confirm.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
@@ -28,6 +29,7 @@ from kit.curate.start.hints import (
     guess_ids,
     images_in,
     match_ids,
+    read_cells,
     role_of,
     subfolders,
 )
@@ -51,7 +53,7 @@ MAX_CSV_DEPTH = 2  # folders between the root and a CSV
 
 @dataclass(frozen=True)
 class Layout:
-    """Hold what was understood of a folder of images.
+    """Hold what was inferred of a folder of images.
 
     Parameters
     ----------
@@ -65,12 +67,10 @@ class Layout:
         Images by split: labeled, unlabeled, test, validation.
     validation
         Folders of validation images, which nothing reads.
-    sample_submission, solution
-        CSV files, or None.
     task
         ``"multilabel"`` where a CSV gives images several labels.
     hierarchy
-        What parts labels that are paths, or None.
+        The separator of labels that are paths, or None.
     """
 
     root: Path
@@ -86,11 +86,14 @@ class Layout:
     hierarchy: str | None = None
 
 
+SourceT = TypeVar("SourceT", bound=str | tuple[str, ...] | Listing | None, covariant=True)
+
+
 @dataclass(frozen=True)
-class _Images:
+class _Images(Generic[SourceT]):
     """Hold where images lie, which they are and, of labelled ones, their classes."""
 
-    source: str | tuple[str, ...] | Listing | None = None
+    source: SourceT
     names: set[str] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
     task: str = MULTICLASS
@@ -112,7 +115,7 @@ def infer_layout(data: Path, unpack_to: Path | None = None) -> Layout:
     Raises
     ------
     InputError
-        When there is nothing, no image, or nothing that labels images; says what was looked for and found.
+        When there is no file, no image, or nothing that labels images; the message tells what was looked for.
     """
     root = _open_root(data, unpack_to)
     files = scan_files(root)
@@ -123,7 +126,7 @@ def infer_layout(data: Path, unpack_to: Path | None = None) -> Layout:
     tables, complaints = _read_tables(root, files)
     roles, sample = find_roles(names), _highest(tables, SAMPLE)
     labeled = _find_labeled(names, roles, tables)
-    if not labeled.names:
+    if labeled.source is None:
         raise complaints[0] if complaints else _no_labels(root)
     test = _find_test(names, roles, tables, sample, labeled.names)
     pool = _find_pool(names, roles, labeled, test)
@@ -131,16 +134,19 @@ def infer_layout(data: Path, unpack_to: Path | None = None) -> Layout:
     _refuse_beside(root, labeled.source, validation.source)
     for source in (labeled.source, pool.source, test.source):
         _refuse_inside_archives(root, list_folders(source))
-    found = {LABELED: labeled, UNLABELED: pool, TEST: test, VALIDATION: validation}
+    splits = {LABELED: labeled, UNLABELED: pool, TEST: test, VALIDATION: validation}
     return Layout(
         root=root,
+        labeled=labeled.source,
         classes=tuple(sorted(labeled.classes)),
-        counts={split: len(images.names) for split, images in found.items()},
+        counts={split: len(images.names) for split, images in splits.items()},
+        unlabeled=pool.source,
+        test=test.source,
+        validation=validation.source,
         sample_submission=sample,
         solution=_highest(tables, SOLUTION),
         task=labeled.task,
         hierarchy=PATH if labeled.task == MULTILABEL and are_paths(labeled.classes) else None,
-        **{split: images.source for split, images in found.items()},
     )
 
 
@@ -159,15 +165,15 @@ def _open_root(data: Path, unpack_to: Path | None) -> Path:
 
 def _list_archived(root: Path, files: list[str]) -> list[str]:
     """Return the images inside archives, as if each were a folder; those unpacked beside are left out."""
-    found = []
+    images = []
     for archive in filter(is_archive, files):
         if not any(name.startswith(f"{strip_archive(archive)}/") for name in files):
-            found += [f"{archive}/{name}" for name in list_archive(root / archive) if is_image(name)]
-    return found
+            images += [f"{archive}/{name}" for name in list_archive(root / archive) if is_image(name)]
+    return images
 
 
 def _read_tables(root: Path, files: list[str]) -> tuple[dict[str, pd.DataFrame], list[InputError]]:
-    """Read the CSV files; return what is wrong with others, should none have labels."""
+    """Read the CSV files; also return what is wrong with unreadable ones, to be told where no file has labels."""
     tables, complaints = {}, []
     for file in sorted(files):
         if file.lower().endswith(".csv") and file.count("/") <= MAX_CSV_DEPTH:
@@ -180,17 +186,19 @@ def _read_tables(root: Path, files: list[str]) -> tuple[dict[str, pd.DataFrame],
 
 def _highest(tables: dict[str, pd.DataFrame], pattern: re.Pattern[str]) -> str | None:
     """Return the CSV with such a name, the one highest up."""
-    found = [file for file in tables if pattern.search(Path(file).name)]
-    return min(found, key=lambda file: (file.count("/"), file), default=None)
+    named = [file for file in tables if pattern.search(Path(file).name)]
+    return min(named, key=lambda file: (file.count("/"), file), default=None)
 
 
-def _find_labeled(names: list[str], roles: dict[str, list[str]], tables: dict[str, pd.DataFrame]) -> _Images:
-    """Return the labelled images; a CSV is believed where class folders say something else."""
+def _find_labeled(
+    names: list[str], roles: dict[str, list[str]], tables: dict[str, pd.DataFrame]
+) -> _Images[str | Listing | None]:
+    """Return the labelled images; a CSV is believed where class folders name other classes."""
     folders, listed = _find_class_folders(names, roles), _find_listed(names, roles, tables)
     return listed if listed.names and listed.classes != folders.classes else folders
 
 
-def _find_class_folders(names: list[str], roles: dict[str, list[str]]) -> _Images:
+def _find_class_folders(names: list[str], roles: dict[str, list[str]]) -> _Images[str | None]:
     """Return the images in class folders: below the labelled folder with most images, else wherever there are any."""
     taken = {*roles[UNLABELED], *roles[TEST], *roles[VALIDATION]}
     for folder in sorted(roles[LABELED], key=lambda path: -len(images_in(names, [path]))) or ["."]:
@@ -200,39 +208,41 @@ def _find_class_folders(names: list[str], roles: dict[str, list[str]]) -> _Image
         if inside:
             classes = {path.rpartition("/")[2] for path in inside}
             start = 0 if folder == "." else len(folder) + 1
-            own = {name for name in images_in(names, [folder]) if name[start:].partition("/")[0] in classes}
-            return _Images(folder, own, classes)
-    return _Images()
+            inner = {name for name in images_in(names, [folder]) if name[start:].partition("/")[0] in classes}
+            return _Images(folder, inner, classes)
+    return _Images(None)
 
 
-def _find_listed(names: list[str], roles: dict[str, list[str]], tables: dict[str, pd.DataFrame]) -> _Images:
+def _find_listed(
+    names: list[str], roles: dict[str, list[str]], tables: dict[str, pd.DataFrame]
+) -> _Images[Listing | None]:
     """Return the images of the CSV that labels most."""
     avoid = [*roles[TEST], *roles[VALIDATION], *roles[UNLABELED]]
-    found = []
+    listed: list[_Images[Listing | None]] = []
     for file, table in tables.items():
         if SAMPLE.search(Path(file).name) or SOLUTION.search(file) or role_of(file) not in (LABELED, None):
             continue
         if several := _find_label_sets(names, roles, file, table, avoid):
-            found.append(several)
+            listed.append(several)
             continue
         for image_id, label in guess_columns(table):
-            match = match_ids(table[image_id], names, avoid, prefer=roles[LABELED])
-            labels = table[label][table[label].str.strip() != ""]
-            if match and 1 < labels.nunique() < len(labels):
+            match = match_ids(read_cells(table, image_id), names, avoid, prefer=roles[LABELED])
+            labels = [cell for cell in read_cells(table, label) if cell.strip()]
+            if match and 1 < len(set(labels)) < len(labels):
                 listing = Listing(csv=file, images=match[0], id=image_id, label=label)
-                found.append(_Images(listing, match[1], set(labels)))
+                listed.append(_Images(listing, match[1], set(labels)))
                 break
-    return max(found, key=lambda images: len(images.names), default=_Images())
+    return max(listed, key=lambda images: len(images.names), default=_Images(None))
 
 
 def _find_label_sets(
     names: list[str], roles: dict[str, list[str]], file: str, table: pd.DataFrame, avoid: list[str]
-) -> _Images | None:
+) -> _Images[Listing] | None:
     """Return the images that a CSV gives several labels, or None."""
     for image_id in guess_ids(table):
         several = guess_label_sets(table, image_id)
-        match = several and match_ids(table[image_id], names, avoid, prefer=roles[LABELED])
-        if match:
+        match = several and match_ids(read_cells(table, image_id), names, avoid, prefer=roles[LABELED])
+        if several and match:
             keys, classes = several
             return _Images(Listing(csv=file, images=match[0], id=image_id, **keys), match[1], classes, MULTILABEL)
     return None
@@ -244,7 +254,7 @@ def _find_test(
     tables: dict[str, pd.DataFrame],
     sample: str | None,
     labeled: set[str],
-) -> _Images:
+) -> _Images[str | tuple[str, ...] | Listing | None]:
     """Return the test images: in a folder of that name, else those that a test CSV or the sample submission lists."""
     if roles[TEST]:
         return _Images(_one_or_all(roles[TEST]), images_in(names, roles[TEST]))
@@ -252,20 +262,22 @@ def _find_test(
     listings = [file for file in tables if role_of(file) == TEST]
     for file in [*listings, *([sample] if sample else [])]:
         for image_id in guess_ids(tables[file]):
-            ids = tables[file][image_id]
+            ids = read_cells(tables[file], image_id)
             match = match_ids(ids, names, others) or match_ids(ids, names)
             if match and not match[1] & labeled:
                 return _Images(Listing(csv=file, images=match[0], id=image_id), match[1])
-    return _Images()
+    return _Images(None)
 
 
-def _find_pool(names: list[str], roles: dict[str, list[str]], labeled: _Images, test: _Images) -> _Images:
-    """Return the unlabelled images: in folders of that name, else what no CSV lists of the labelled images' folder."""
+def _find_pool(
+    names: list[str], roles: dict[str, list[str]], labeled: _Images[Any], test: _Images[Any]
+) -> _Images[str | tuple[str, ...] | None]:
+    """Return the unlabelled images: in folders of that name, else those of the labelled images' folder in no CSV."""
     folders = roles[UNLABELED]
     if not folders and isinstance(labeled.source, Listing) and labeled.source.images != ".":
         folders = [labeled.source.images]
     images = images_in(names, folders) - labeled.names - test.names
-    return _Images(_one_or_all(folders), images) if images else _Images()
+    return _Images(_one_or_all(folders), images) if images else _Images(None)
 
 
 def _one_or_all(folders: list[str]) -> str | tuple[str, ...]:
@@ -274,7 +286,7 @@ def _one_or_all(folders: list[str]) -> str | tuple[str, ...]:
 
 
 def _no_labels(root: Path) -> InputError:
-    """Return what to say when nothing labels the images."""
+    """Return the error where nothing labels the images."""
     return InputError(
         f"{root}: no labels found: neither class folders (train/<class>/, or <class>/) nor a CSV with a "
         f"column of image names ({some(ID_COLUMNS, 3)}, ...) and one of classes ({some(LABEL_COLUMNS, 3)}, ...); "

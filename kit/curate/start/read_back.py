@@ -1,6 +1,6 @@
-"""A new competition read as `check` and `train` will read it, so that what they refuse is said at once.
+"""Read a new competition as `check` and `train` will read it, so that what they refuse is told at once.
 
-Reads what competition.toml names; writes nothing but archives, unpacked as those commands would.
+Reads the files that competition.toml names; unpacks archives as those commands do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from kit.data.table import read_table
 
 
 def check_readable(name: str, workspace: Workspace) -> None:
-    """Read the image table of a competition that was just written; no image is opened.
+    """Refuse a competition, just written, whose image table cannot be read; no image is opened.
 
     Raises
     ------

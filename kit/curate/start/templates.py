@@ -1,6 +1,6 @@
-"""The first competition.toml and prompt list as text, with gaps for what was understood of a folder of images.
+"""Hold the first competition.toml and prompt list as text, with gaps for what was inferred of a folder of images.
 
-Every template is a working file: its runs are a floor to beat, its comments say what to try next.
+The runs in them are a floor to beat; the comments tell what to try next.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A first competition: what was understood of a folder becomes competition.toml and a prompt list.
+"""Write a first competition: what was inferred of a folder becomes competition.toml and a prompt list.
 
 Writes ``NAME/competition.toml`` and ``NAME/prompts/first.toml``; everything in them can be corrected there.
 """
@@ -32,9 +32,9 @@ def write_competition(
     name
         Letters, digits, ``-`` and ``_``.
     layout
-        What `infer_layout` understood.
+        From `infer_layout`.
     home
-        The folder of competitions: that of the kit or of the workspace; ``home/name`` is written.
+        The folder of competitions, of the kit or of the workspace; ``home/name`` is written.
     slug
         Kaggle's name for the competition, or its address.
     workspace
@@ -43,7 +43,7 @@ def write_competition(
     Raises
     ------
     InputError
-        When the name or slug cannot be one, or another competition of that name is there.
+        When the name or slug cannot be one, or another competition has that name.
     """
     check_competition_name(name, home)
     folder = home / name
@@ -65,7 +65,7 @@ def check_competition_name(name: str, home: Path) -> None:
     Raises
     ------
     InputError
-        When it is no folder's name or one of the kit's own competitions.
+        When it is no folder's name, or that of a competition which comes with the kit.
     """
     if not RUN_NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name for a competition: letters, digits, - and _, a letter or digit first")
@@ -78,8 +78,15 @@ def _compose(name: str, layout: Layout, slug: str | None, workspace: Workspace |
     root = layout.root
     if workspace and root.is_relative_to(workspace.root.resolve()):
         root = root.relative_to(workspace.root.resolve())
-    keys = (LABELED, UNLABELED, TEST, "sample_submission", "solution", "hierarchy")
-    sources = {"root": root.as_posix()} | {key: getattr(layout, key) for key in keys}
+    sources = {
+        "root": root.as_posix(),
+        LABELED: layout.labeled,
+        UNLABELED: layout.unlabeled,
+        TEST: layout.test,
+        "sample_submission": layout.sample_submission,
+        "solution": layout.solution,
+        "hierarchy": layout.hierarchy,
+    }
     template = LABEL_SETS if layout.task == MULTILABEL else TOML
     return template.format(
         title=toml_text(slug or name),

@@ -1,11 +1,11 @@
-"""What it is worth to leave images out of training: the same run with and without them, on the same oof rows.
+"""Measure what it is worth to leave images out of training: one run with and without them, on the same oof rows.
 
-Where oof told which images to leave out, neither figure is a verdict. Both lean up: the labels of a fold, by which its
-oof was judged, chose what the other folds' models learn from. On the images that stay it leans down as well, the more
-of what the run had got wrong is left out: where that is all, it cannot rise. On TrashNet (1,500 labels, 5 % of them
-flipped, a probe, 8 draws) leaving out the first flips-many of triage's rows said +2.4 points on all scored images and
-+2.5 on the others, and gained 1.5 ± 0.3 on 1,027 hidden images; all suspicious rows said +3.5 and -6.5, and gained
-0.2 ± 0.4.
+Where oof predictions chose the images to leave out, neither figure is a verdict. Both are too high: the labels of a
+fold, by which its oof was judged, chose what the other folds' models learn from. The figure of the images that stay is
+also too low, the more of the run's errors are left out: where all are, it cannot rise. On TrashNet (1,500 labels, 5 %
+flipped, a probe, 8 draws) as many of triage's first rows left out as labels are flipped measured +2.4 points on all
+scored images and +2.5 on the others, and gained 1.5 ± 0.3 on 1,027 hidden images; all suspicious rows left out measured
++3.5 and -6.5, and gained 0.2 ± 0.4.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ class Effect:
 
     Parameters
     ----------
-    run
-        The run.
     n_excluded
         Images whose weight is below 1.
     difference, error
@@ -46,7 +44,7 @@ class Effect:
     kept_error: float
 
     def __str__(self) -> str:
-        """Say it to a person."""
+        """Tell it to a person."""
         return (
             f"{self.run} without {self.n_excluded} images in training: {self.difference:+.4f} ± {self.error:.4f} on all"
             f" scored images, {self.kept_difference:+.4f} ± {self.kept_error:.4f} on the others\n"
@@ -61,7 +59,7 @@ def measure_exclusion(prepared: Prepared, name: str, file: Path) -> Effect:
     Raises
     ------
     InputError
-        When there is no such run, or the file is refused.
+        When no run has this name, or the file is refused.
     """
     metric, groups = prepared.competition.metric, prepared.scored_groups
     run = prepared.competition.run(name)

@@ -1,8 +1,6 @@
-"""Triage: the labels that are most likely wrong, laid out for a human; nothing is edited.
+"""Rank the labels of the scored images by how likely they are wrong.
 
-Reads a finished run's oof predictions and its encoder's features; writes ``runs/NAME/triage/`` labels.csv, labels.png,
-outliers.png and made.json. What a human then leaves out is left out of training folds alone: every row stays in the
-oof.
+Reads a finished run's oof predictions and its encoder's features; writes nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import numpy as np
 
 from kit.core.errors import InputError
 from kit.core.names import ENSEMBLE, PROGRAM
+from kit.core.shapes import Labels, Mask, Rows, Scores
 from kit.core.terminal import note
 from kit.curate.triage.quality import label_quality, neighbour_shares, outlier_scores, spot_issues, suggest_labels
 from kit.data.audit import audit
@@ -29,71 +28,61 @@ class Triage:
     Parameters
     ----------
     run, key
-        Whose oof was asked, and the run's key.
-    rows
-        (n_images,) positions in the pool.
+        The run whose oof judges, and its key.
     labels, suggested
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1: what is given, and what the run says.
+        The given labels, and the run's predictions.
     probability
-        (n_images,) what the run gives to what it suggests, 0..1.
+        The run's confidence in its prediction, 0..1.
     quality
-        (n_images,) how believable the given label is, 0..1; lowest first is the order of suspicion.
+        How believable the given label is, 0..1; lowest first is the order of suspicion.
     issue
-        (n_images,) whether confident learning takes the label for wrong.
+        Whether confident learning takes the label for wrong.
     outlier
-        (n_images,) how typical an image is in feature space, 0 (like no other) to 1; None without features.
+        How typical an image is in feature space, 0 (like no other) to 1; None without features.
     contradictions
         Clusters of near-duplicates that hold different labels: lists of ``id, split, label``.
     """
 
     run: str
     key: str
-    rows: np.ndarray
-    labels: np.ndarray
-    suggested: np.ndarray
-    probability: np.ndarray
-    quality: np.ndarray
-    issue: np.ndarray
-    outlier: np.ndarray | None
+    rows: Rows
+    labels: Labels
+    suggested: Labels
+    probability: Scores
+    quality: Scores
+    issue: Mask
+    outlier: Scores | None
     contradictions: list[list[dict[str, str]]]
 
     @property
-    def order(self) -> np.ndarray:
+    def order(self) -> Rows:
         """Return the positions of all images, the most suspicious first."""
         return np.argsort(self.quality, kind="stable")
 
     @property
     def error(self) -> float:
-        """Return the share of the images, 0..1, of which the run says something else than what is given."""
+        """Return the share of the images, 0..1, whose prediction is not the given label."""
         differs = self.suggested != self.labels
         return float((differs.any(axis=1) if differs.ndim == 2 else differs).mean())
 
     @property
-    def suspicious(self) -> np.ndarray:
-        """Return, in that order, those whose label confident learning or the run itself takes for wrong."""
+    def suspicious(self) -> Rows:
+        """Return, in that order, those whose label confident learning or the run takes for wrong."""
         differs = self.suggested != self.labels
         doubted = self.issue | (differs.any(axis=1) if differs.ndim == 2 else differs)
         return self.order[doubted[self.order]]
 
 
 def rank_labels(prepared: Prepared, result: Result) -> Triage:
-    """Rank the labels of the scored images by how likely they are wrong.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    result
-        A finished run, the ensemble by choice: the better it predicts, the better it judges.
-    """
+    """Rank the labels of the scored images, by a finished run: the better it predicts, the better it judges."""
     competition = prepared.competition
     labels, proba = oof_rows(prepared, result.predictions("oof"))
     _, decided = decided_rows(prepared, result)  # by a class's own threshold, where an image has several labels
     rows = prepared.labeled[prepared.scored_rows]
     features = _find_features(prepared, result, rows)
-    opinion = proba
+    blended = proba
     if features is not None:
-        opinion = (proba + neighbour_shares(features.values, labels, proba.shape[1])) / 2
+        blended = (proba + neighbour_shares(features.values, labels, proba.shape[1])) / 2
     suggested, probability = suggest_labels(decided, labels)
     return Triage(
         result.name,
@@ -102,7 +91,7 @@ def rank_labels(prepared: Prepared, result: Result) -> Triage:
         labels,
         suggested,
         probability,
-        label_quality(labels, opinion),
+        label_quality(labels, blended),
         spot_issues(labels, proba),
         None if features is None else outlier_scores(features.values),
         (prepared.findings or audit(competition, read_table(competition))).contradictions,
@@ -110,12 +99,12 @@ def rank_labels(prepared: Prepared, result: Result) -> Triage:
 
 
 def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> Result:
-    """Return the run to ask: the one that is named, or the ensemble, or the best CV.
+    """Return the run that judges: the one that is named, or the ensemble, or that of the best CV.
 
     Raises
     ------
     InputError
-        When nothing has been trained, or not the run that is named.
+        When nothing has been trained, or the named run has not.
     """
     command = f"{PROGRAM} train {prepared.competition.name}"
     if not results:
@@ -132,11 +121,11 @@ def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> R
     raise InputError(f"run {name} has no oof predictions yet; {command} {name}")
 
 
-def _find_features(prepared: Prepared, result: Result, rows: np.ndarray) -> Features | None:
+def _find_features(prepared: Prepared, result: Result, rows: Rows) -> Features | None:
     """Return features of the images, by an encoder that the run or its heaviest member has used already."""
     members = result.record.members
     weights = result.record.weights
-    sources = [result_at(prepared, name, members[name]) for name in sorted(members, key=lambda own: -weights[own])]
+    sources = [result_at(prepared, name, members[name]) for name in sorted(members, key=lambda name: -weights[name])]
     for source in [result, *sources]:
         options = source.record.options
         encoder, args = options.get("encoder"), options.get("encoder_args", {})

@@ -1,7 +1,6 @@
-"""Compare prompt lists: every list zero-shot on every labelled image, and the words that could be better.
+"""Compare prompt lists: every list is scored zero-shot on every labelled image, with every encoder.
 
-Nothing is fitted, so every row of every list is a fair one; choosing the best list by them is a choice on these rows.
-Reads the labelled images' features and the text features; the looks are noted in ``runs/NAME/prompts.json``.
+Reads features of images and texts; notes in ``runs/NAME/prompts.json`` that the lists were looked at.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import numpy as np
 
 from kit.core.errors import InputError, MissingWeights
 from kit.core.files import key_of
+from kit.core.shapes import Groups, Labels, Proba, Rows, Vectors
 from kit.core.terminal import warn
 from kit.curate.words.confusions import confused, list_pairs, recalls
 from kit.curate.words.scores import Difference, EncoderScores, ListScore, PromptReport
@@ -35,7 +35,7 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
     Parameters
     ----------
     prepared
-        The competition made ready; its runs folder is written, so hold it.
+        The competition; its runs folder is written, so hold it.
     encoder
         An open_clip encoder; by default every one that a run names.
     strict
@@ -44,7 +44,7 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
     Raises
     ------
     InputError
-        When a list is refused, no run names an open_clip encoder, or the given one has no text tower.
+        When the list ``names`` is refused, no run names an open_clip encoder, or the given one has no text tower.
     MissingWeights
         When no encoder's weights can be had.
     """
@@ -69,7 +69,7 @@ def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool
 
 
 def _read_lists(pool: Pool) -> list[PromptList]:
-    """Read all lists; one that is refused, perhaps because it is still being written, does not keep the others out."""
+    """Read all lists; one that is refused, perhaps because it is still being written, is left out."""
     lists = []
     for name in list_prompts(pool.prompts):
         try:
@@ -82,16 +82,16 @@ def _read_lists(pool: Pool) -> list[PromptList]:
 def _find_encoders(prepared: Prepared, wanted: str | None) -> list[tuple[str, dict[str, Any]]]:
     """Return the open_clip encoders that runs name, each once, or the wanted one with its run's arguments."""
     options = [run.options for run in prepared.competition.runs.values()]
-    named = [(own.get("encoder"), own.get("encoder_args", {})) for own in options]
-    found = {key_of(text, args): (text, args) for text, args in named if str(text).startswith(OPEN_CLIP_PREFIX)}
-    if wanted is None and not found:
+    named = [(str(each.get("encoder")), each.get("encoder_args", {})) for each in options]
+    encoders = {key_of(text, args): (text, args) for text, args in named if text.startswith(OPEN_CLIP_PREFIX)}
+    if wanted is None and not encoders:
         file = prepared.competition.file
         raise InputError(f"{file}: no run names an open_clip encoder; give one: --encoder open_clip:ViT-B-32/openai")
     if wanted is None:
-        return list(found.values())
+        return list(encoders.values())
     if wanted.startswith("timm:"):
         raise InputError(f"--encoder {wanted!r} has no text tower; prompts need an open_clip encoder")
-    return [own for own in found.values() if own[0] == wanted] or [(wanted, {})]
+    return [(text, args) for text, args in encoders.values() if text == wanted] or [(wanted, {})]
 
 
 def _score_lists(prepared: Prepared, encoder: str, args: dict[str, Any], lists: list[PromptList]) -> EncoderScores:
@@ -133,7 +133,7 @@ def _fitting_lists(pool: Pool, encoder: str, args: dict[str, Any], lists: list[P
 
 
 def _labeled_images(prepared: Prepared, encoder: str, args: dict[str, Any]) -> Images:
-    """Return the labelled images, in a pool of their own where the whole pool would have to be encoded for them.
+    """Return the labelled images; in a separate pool where the whole one would have to be encoded for them.
 
     Words are tried long before 300,000 unlabelled images are encoded.
     """
@@ -142,27 +142,34 @@ def _labeled_images(prepared: Prepared, encoder: str, args: dict[str, Any]) -> I
     return _cut_pool(prepared.pool, prepared.labeled).select(np.arange(len(prepared.labeled)))
 
 
-def _cut_pool(pool: Pool, rows: np.ndarray) -> Pool:
-    """Return a pool of some rows; its cache is shared, its features have a key of their own."""
-    arrays = {name: getattr(pool, name)[rows] for name in ("ids", "splits", "paths", "digests", "groups")}
-    return replace(pool, **arrays, embeddings=None)
+def _cut_pool(pool: Pool, rows: Rows) -> Pool:
+    """Return a pool of some rows; it shares the cache, where its features have another key."""
+    return replace(
+        pool,
+        ids=pool.ids[rows],
+        splits=pool.splits[rows],
+        paths=pool.paths[rows],
+        digests=pool.digests[rows],
+        groups=pool.groups[rows],
+        embeddings=None,
+    )
 
 
 def _score_list(
     prepared: Prepared,
     prompts: PromptList,
-    proba: np.ndarray,
-    text: np.ndarray,
-    names: np.ndarray,
-    best: np.ndarray,
+    proba: Proba,
+    text: Vectors,
+    names: Proba,
+    best: Proba,
     is_best: bool,
 ) -> ListScore:
-    """Score one list against the two it is compared with."""
+    """Score one list, and compare it with the probabilities of ``names`` and of the best list."""
     labels, classes, metric = prepared.labels, prepared.classes, prepared.competition.metric
     groups = prepared.pool.groups[prepared.labeled]
     folder = prepared.competition.workspace.runs(prepared.competition.name)
     score, error = score_with_error(metric, labels, proba, groups)
-    said, said_by_names = proba.argmax(axis=1), names.argmax(axis=1)
+    predicted, by_names = proba.argmax(axis=1), names.argmax(axis=1)
     return ListScore(
         name=prompts.name,
         key=prompts.key,
@@ -173,19 +180,17 @@ def _score_list(
         log_loss=float(negative_log_proba(labels, proba).mean()),
         against_names=None if prompts.name == NAMES else _compare(metric, labels, proba, names, groups),
         against_best=None if is_best else _compare(metric, labels, proba, best, groups),
-        recalls=recalls(labels, said, classes),
-        confusions=confused(labels, said, classes),
-        resolves=confused(labels, said_by_names, classes, said == labels),
-        causes=confused(labels, said, classes, said_by_names == labels),
-        pairs=list_pairs(labels, said, text, prompts, classes),
+        recalls=recalls(labels, predicted, classes),
+        confusions=confused(labels, predicted, classes),
+        resolves=confused(labels, by_names, classes, predicted == labels),
+        causes=confused(labels, predicted, classes, by_names == labels),
+        pairs=list_pairs(labels, predicted, text, prompts, classes),
         snippet="",
         optimistic=are_prompts_spoiled(folder, prompts),
     )
 
 
-def _compare(
-    metric: Metric, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, groups: np.ndarray
-) -> Difference:
+def _compare(metric: Metric, labels: Labels, ours: Proba, theirs: Proba, groups: Groups) -> Difference:
     """Return the paired test of two lists."""
     difference, error = paired_difference(metric, labels, ours, theirs, groups)
     return Difference(difference, error, distinguishable(difference, error))

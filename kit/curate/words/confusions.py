@@ -1,4 +1,4 @@
-"""What is taken for what, and which words could change it.
+"""Count what is taken for what, and find the class pairs that better words could tell apart.
 
 A class pair asks for better words where it is confused *and* its texts lie close together: pairs that are confused
 with texts far apart want better images, not better words.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.core.shapes import Labels, Mask, Vectors
 from kit.features.prompts import PromptList
 
 
@@ -28,8 +29,6 @@ class Pair:
 
     Parameters
     ----------
-    first, second
-        The classes.
     n_forth, n_back
         Images of the first taken for the second, and of the second taken for the first.
     share
@@ -57,55 +56,31 @@ class Pair:
     second_words: tuple[str, ...]
 
 
-def count_confusions(labels: np.ndarray, said: np.ndarray, n_classes: int) -> np.ndarray:
+def count_confusions(labels: Labels, predicted: Labels, n_classes: int) -> np.ndarray:
     """Count (true, predicted) pairs; (n_classes, n_classes)."""
-    return np.bincount(labels * n_classes + said, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def recalls(labels: np.ndarray, said: np.ndarray, classes: tuple[str, ...]) -> dict[str, float | None]:
-    """Return the share of each class's images that are recognised; None where there are none."""
-    counts = count_confusions(labels, said, len(classes))
+def recalls(labels: Labels, predicted: Labels, classes: tuple[str, ...]) -> dict[str, float | None]:
+    """Return the share of each class's images that are recognised; None where a class has none."""
+    counts = count_confusions(labels, predicted, len(classes))
     rows = zip(classes, np.diag(counts), counts.sum(axis=1), strict=True)
     return {name: float(right / n) if n else None for name, right, n in rows}
 
 
-def confused(
-    labels: np.ndarray, said: np.ndarray, classes: tuple[str, ...], among: np.ndarray | None = None
-) -> list[Confusion]:
-    """Return the confusions, the most frequent first.
-
-    Parameters
-    ----------
-    labels, said
-        (n_images,) class codes: true and predicted.
-    classes
-        Class names.
-    among
-        (n_images,) bool; only these images count. All by default.
-    """
-    wrong = (labels != said) & (True if among is None else among)
-    counts = count_confusions(labels[wrong], said[wrong], len(classes))
+def confused(labels: Labels, predicted: Labels, classes: tuple[str, ...], among: Mask | None = None) -> list[Confusion]:
+    """Return the confusions, the most frequent first; of the images `among` which to count, all by default."""
+    wrong = (labels != predicted) & (True if among is None else among)
+    counts = count_confusions(labels[wrong], predicted[wrong], len(classes))
     cells = sorted(np.argwhere(counts).tolist(), key=lambda cell: -counts[tuple(cell)])
-    return [Confusion(classes[true], classes[predicted], int(counts[true, predicted])) for true, predicted in cells]
+    return [Confusion(classes[true], classes[other], int(counts[true, other])) for true, other in cells]
 
 
 def list_pairs(
-    labels: np.ndarray, said: np.ndarray, text: np.ndarray, prompts: PromptList, classes: tuple[str, ...]
+    labels: Labels, predicted: Labels, text: Vectors, prompts: PromptList, classes: tuple[str, ...]
 ) -> list[Pair]:
-    """Return the confused class pairs, the most urgent first.
-
-    Parameters
-    ----------
-    labels, said
-        (n_images,) class codes: true and predicted.
-    text
-        (n_classes, n_dims) text features, rows of unit length.
-    prompts
-        The list they come from.
-    classes
-        Class names.
-    """
-    counts = count_confusions(labels, said, len(classes))
+    """Return the confused class pairs, the most urgent first; `text` holds the list's features, a row per class."""
+    counts = count_confusions(labels, predicted, len(classes))
     cosines = text @ text.T
     all_cosines = np.sort(cosines[np.triu_indices(len(classes), k=1)])
     pairs = []

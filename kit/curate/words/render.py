@@ -33,16 +33,16 @@ def print_report(report: PromptReport, console: Console, shown: str | None = Non
         The list whose pairs and words are shown; the best by default.
     """
     for scores in report.encoders:
-        own = next((own for own in scores.lists if own.name == shown), scores.lists[0])
+        score = next((score for score in scores.lists if score.name == shown), scores.lists[0])
         console.print(_table_of_lists(report, scores, console.width))
         console.print(_table_of_recalls(report, scores, console.width))
         if len(scores.lists) > 1:
             console.print(_table_of_changes(scores))
-        if own.pairs:
-            console.print(_table_of_pairs(own, console.width))
-            console.print(Text(own.snippet), soft_wrap=True)  # a broken line is no TOML
+        if score.pairs:
+            console.print(_table_of_pairs(score, console.width))
+            console.print(Text(score.snippet), soft_wrap=True)  # a broken line is no TOML
             console.print()
-    if any(own.optimistic for scores in report.encoders for own in scores.lists):
+    if any(score.optimistic for scores in report.encoders for score in scores.lists):
         console.print(OPTIMISTIC, highlight=False)
     console.print(Text(ADVICE), highlight=False)
 
@@ -50,16 +50,16 @@ def print_report(report: PromptReport, console: Console, shown: str | None = Non
 def _table_of_lists(report: PromptReport, scores: EncoderScores, width: int) -> Table:
     """Return a line per list; what is less needed is left out where there is no room."""
     columns: dict[str, Callable[[ListScore], str]] = {
-        "list": lambda own: own.name,
-        "words": lambda own: str(sum(map(len, own.words.values()))),
-        "templates": lambda own: str(len(own.templates)),
-        f"{report.metric} ± SE": lambda own: f"{own.score:.3f} ± {own.se:.3f}",
-        "log-loss": lambda own: f"{own.log_loss:.3f}",
-        "against names": lambda own: _show_difference(own.against_names),
-        "against best": lambda own: _show_difference(own.against_best) or "best",
-        "": lambda own: "CV optimistic" if own.optimistic else "",
+        "list": lambda score: score.name,
+        "words": lambda score: str(sum(map(len, score.words.values()))),
+        "templates": lambda score: str(len(score.templates)),
+        f"{report.metric} ± SE": lambda score: f"{score.score:.3f} ± {score.se:.3f}",
+        "log-loss": lambda score: f"{score.log_loss:.3f}",
+        "against names": lambda score: _show_difference(score.against_names),
+        "against best": lambda score: _show_difference(score.against_best) or "best",
+        "": lambda score: "CV optimistic" if score.optimistic else "",
     }
-    cells = {header: [cell(own) for own in scores.lists] for header, cell in columns.items()}
+    cells = {header: [cell(score) for score in scores.lists] for header, cell in columns.items()}
     if not any(cells[""]):
         del cells[""]
     for spare in ("templates", "words", "log-loss", "against names"):
@@ -78,12 +78,12 @@ def _table_of_recalls(report: PromptReport, scores: EncoderScores, width: int) -
     best = scores.lists[0]
     classes = sorted(report.n_images, key=lambda name: best.recalls[name] or 0)
     cells = {"class": classes, "images": [str(report.n_images[name]) for name in classes]}
-    columns = sorted(scores.lists, key=lambda own: (own is not best, own.name != NAMES))  # the others by score
+    columns = sorted(scores.lists, key=lambda score: (score is not best, score.name != NAMES))  # the others by score
     left_out = []
-    for own in columns:
-        more = {own.name: ["" if (value := own.recalls[name]) is None else f"{value:.2f}" for name in classes]}
-        if own is not best and _width(cells | more) > width:
-            left_out.append(own.name)
+    for score in columns:
+        more = {score.name: ["" if (value := score.recalls[name]) is None else f"{value:.2f}" for name in classes]}
+        if score is not best and _width(cells | more) > width:
+            left_out.append(score.name)
         else:
             cells |= more
     table = empty_table("recall per class", f"no room for {some(left_out)}; --json has all" if left_out else "")
@@ -96,15 +96,15 @@ def _table_of_changes(scores: EncoderScores) -> Table:
     table = empty_table("images against names (true > predicted)")
     for header in ("list", "resolves", "causes"):
         table.add_column(header, overflow="fold")
-    for own in scores.lists:
-        if own.name != NAMES:
-            table.add_row(escape(own.name), _show_confusions(own.resolves), _show_confusions(own.causes))
+    for score in scores.lists:
+        if score.name != NAMES:
+            table.add_row(escape(score.name), _show_confusions(score.resolves), _show_confusions(score.causes))
     return table
 
 
-def _table_of_pairs(own: ListScore, width: int) -> Table:
+def _table_of_pairs(score: ListScore, width: int) -> Table:
     """Return the pairs that ask for better words; their words, which follow as TOML, only where there is room."""
-    pairs = own.pairs[:N_PAIRS]
+    pairs = score.pairs[:N_PAIRS]
     cells = {
         "true > predicted": [
             f"{pair.first} > {pair.second} {pair.n_forth}\n{pair.second} > {pair.first} {pair.n_back}" for pair in pairs
@@ -116,7 +116,7 @@ def _table_of_pairs(own: ListScore, width: int) -> Table:
     if _width(cells) > width:
         del cells["words"]
     table = empty_table(
-        f"{own.name}: pairs that ask for better words",
+        f"{score.name}: pairs that ask for better words",
         "ranked by the share of their images that are confused x how close their texts are among all pairs",
     )
     _fill(table, cells, left=("true > predicted", "words"))
@@ -132,6 +132,7 @@ def _fill(table: Table, cells: dict[str, list[str]], left: tuple[str, ...]) -> N
 
 
 def _show_difference(difference: Difference | None) -> str:
+    """Return a difference and its standard error; ``=`` where it is not distinguishable."""
     if difference is None:
         return ""
     return f"{difference.value:+.3f} ± {difference.se:.3f} {' ' if difference.distinguishable else '='}"
@@ -139,8 +140,8 @@ def _show_difference(difference: Difference | None) -> str:
 
 def _show_confusions(confusions: Sequence[Confusion]) -> str:
     """Return the count and the foremost confusions."""
-    total = sum(own.n for own in confusions)
-    named = some((f"{own.true} > {own.predicted} {own.n}" for own in confusions), 4)
+    total = sum(confusion.n for confusion in confusions)
+    named = some((f"{confusion.true} > {confusion.predicted} {confusion.n}" for confusion in confusions), 4)
     return escape(f"{total}: {named}" if total else "0")
 
 
@@ -149,4 +150,4 @@ def _width(cells: dict[str, list[str]]) -> int:
     longest = [
         max((cell_len(line) for text in column for line in text.split("\n")), default=0) for column in cells.values()
     ]
-    return sum(PADDING + max(cell_len(header), own) for header, own in zip(cells, longest, strict=True))
+    return sum(PADDING + max(cell_len(header), widest) for header, widest in zip(cells, longest, strict=True))

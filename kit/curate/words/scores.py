@@ -1,4 +1,4 @@
-"""What is measured of prompt lists, as types."""
+"""Hold what is measured of prompt lists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ListScore:
-    """Hold what one list is worth with one encoder.
+    """Hold the scores of one list with one encoder.
 
     Parameters
     ----------
@@ -86,11 +86,9 @@ class PromptReport:
     Parameters
     ----------
     competition, metric
-        Its name; the metric's.
+        Their names.
     n_images
         Labelled images of each class.
-    encoders
-        One table of scores per encoder.
     skipped
         Encoders whose weights cannot be had, and why.
     """
