@@ -126,7 +126,7 @@ def _write_sheet(file: Path, mined: Mined, threshold: float, added: Rows) -> Non
     for code in shown.tolist():
         name = mined.classes[code]
         of_class = added[mined.nearest.codes[added] == code].tolist()
-        images = [SheetTile(mined.paths[row], [f"{mined.nearest.cosine[row]:.3f}"]) for row in _spread(of_class)]
+        images = [SheetTile(str(mined.paths[row]), [f"{mined.nearest.cosine[row]:.3f}"]) for row in _spread(of_class)]
         exemplars = [SheetTile(path, ["1.000"]) for path in _spread(mined.exemplar_paths[name])]
         rows += [(f"{name}: exemplars", exemplars), (f"{name}: {len(of_class)} images added", images)]
     of_all = f" ({len(shown)} of {n_classes} classes)" if len(shown) < n_classes else ""

@@ -52,9 +52,8 @@ def _title(triage: Triage) -> str:
 def describe_images(prepared: Prepared, triage: Triage, positions: Rows) -> list[dict[str, Any]]:
     """Return the rows of the images at some positions, as the CSV has them."""
     pool = prepared.pool
-    contradicted = {
-        image["id"] for cluster in triage.contradictions for image in cluster if image["split"] == "labeled"
-    }
+    doubles = [image for cluster in triage.contradictions for image in cluster]
+    contradicted = {image["id"] for image in doubles if image["split"] == "labeled"}
     described = []
     rank_of = {i: rank for rank, i in enumerate(triage.order.tolist(), start=1)}
     for i in positions.tolist():

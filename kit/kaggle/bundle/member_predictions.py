@@ -14,7 +14,7 @@ import pandas as pd
 
 from kit.config.competition import Competition
 from kit.core.names import MULTILABEL
-from kit.core.shapes import Ids, Proba, Vectors
+from kit.core.shapes import Ids, Proba, Rows, Vectors
 from kit.core.tensors import read_tensors
 from kit.data.images import UNKNOWN, Images, Pool, name_images
 from kit.data.prepared import Prepared
@@ -107,8 +107,8 @@ class MemberPredictions:
         images = pool.select(fresh)
         return self._predict(self._restore(member, fresh if member.run.use_test_images else NOBODY), images)
 
-    def _restore(self, member: Member, nodes: np.ndarray = NOBODY) -> Iterator[Model]:
-        """Give the folds' models, one at a time; `nodes` join the graph of those that have one."""
+    def _restore(self, member: Member, nodes: Rows = NOBODY) -> Iterator[Model]:
+        """Yield the folds' models, one at a time; `nodes` join the graph of those that have one."""
         for part in member.folds:
             tensors = read_tensors(self.competition.folder / part.file)
             for name in [name for name in tensors if len(nodes) and name.endswith(NODES + "rows")]:
@@ -123,7 +123,7 @@ class MemberPredictions:
             yield restore_model(self._ready(), member.run, part.fold, tensors, part.settled)
 
     def _fit_anew(self, member: Member) -> Iterator[Model]:
-        """Give the folds' models, fitted on the features that the bundle carries of the training images."""
+        """Yield the folds' models, fitted on the features that the bundle carries of the training images."""
         pool = self._training_pool()
         for part in member.folds:
             rows = read_tensors(self.competition.folder / part.file)

@@ -18,6 +18,7 @@ from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.features.cache import encode_images
 from kit.kaggle.bundle.manifest import CarriedRule
+from kit.models.heads.head import Head
 from kit.models.model import Model
 from kit.runs.decide.rule import learn_rule, name_rejected
 from kit.runs.decide.scorer import OF_FEATURES, Scorer, exemplars_of, side_by_side
@@ -96,7 +97,7 @@ class Rejecter:
         scores = {}
         if self._rule.of_folds and "max_probability" in self._scores:
             scores["max_probability"] = rejection.max_probability(predictions.proba)
-        if "energy" in self._scores:
+        if "energy" in self._scores and isinstance(model, Head):  # only heads have an energy, see `carry_rule`
             scores["energy"] = rejection.energy(model.predict_logits(images))
         return scores
 
