@@ -119,14 +119,14 @@ def _table_of_folds(prepared: Prepared, counts: np.ndarray, balance: dict[str, A
 def _draw_balance(prepared: Prepared, name: str) -> dict[str, Any]:
     """Draw how much each class counts before and after a run's balance, in runs/NAME/RUN/balance.png; return it all."""
     from kit.core.files import write_atomic
-    from kit.models.balance import Balance, count_classes, draw_distribution
+    from kit.models.balance import Balance, draw_distribution, sizes_before_and_after
     from kit.runs.store.build import build_model
 
     run = prepared.competition.run(name)
     model = build_model(prepared.competition, run)
     if not isinstance(model, Balance):
         raise InputError(f"run {name}: {run.model} does not balance classes, so there is nothing to draw")
-    before, after = count_classes(prepared.pool.select(prepared.labeled, prepared.labels), model, run.seed)
+    before, after = sizes_before_and_after(prepared.pool.select(prepared.labeled, prepared.labels), model, run.seed)
     path = prepared.competition.workspace.runs(prepared.competition.name) / name / "balance.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomic(path) as file:

@@ -1,4 +1,4 @@
-"""Several copies of a model whose mean predicts: of different seeds, or each on a bootstrap draw of its own.
+"""Several copies of a model whose mean predicts: of different seeds, or each on another bootstrap draw.
 
 Reads and writes nothing itself. A draw is the number of times that each image was drawn, as its weight.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.core.shapes import Labels, Proba, Tensors
 from kit.data.images import Images
 from kit.models.model import Model
 
@@ -53,7 +54,7 @@ class Averaged(Model):
         """Return the images that a copy is fitted on: all of them."""
         return labeled
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def predict_proba(self, images: Images) -> Proba:
         """Return the copies' mean probabilities, (n_images, n_classes)."""
         return np.mean([copy.predict_proba(images) for copy in self.copies], axis=0)
 
@@ -66,7 +67,7 @@ class Averaged(Model):
         """Return the default of one copy."""
         return self._copies[0].sweep_default
 
-    def predict_sweep(self, images: Images) -> np.ndarray:
+    def predict_sweep(self, images: Images) -> Proba:
         """Return the copies' mean probabilities at every value, (n_values, n_images, n_classes)."""
         return np.mean([copy.predict_sweep(images) for copy in self.copies], axis=0)
 
@@ -80,22 +81,22 @@ class Averaged(Model):
         for i, copy in enumerate(self.copies):
             copy.checkpoint_at(path.with_name(f"{path.stem}_{i}{path.suffix}"))
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> Tensors:
         """Return what all copies learned."""
-        own = [copy.tensors() for copy in self.copies]
-        return {f"{COPY}{i}.{name}": value for i, tensors in enumerate(own) for name, value in tensors.items()}
+        learned = enumerate(copy.tensors() for copy in self.copies)
+        return {f"{COPY}{i}.{name}": value for i, tensors in learned for name, value in tensors.items()}
 
-    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Averaged:
+    def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> Averaged:
         """Become the fitted model that gave `tensors`; return self."""
         for i, copy in enumerate(self.copies):
             prefix = f"{COPY}{i}."
-            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            copy.restore(own, classes)
+            parts = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            copy.restore(parts, classes)
         return self
 
 
 class Bagged(Averaged):
-    """Be several copies of a model, each fitted on its own bootstrap draw of the training images.
+    """Be several copies of a model, each fitted on another bootstrap draw of the training images.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class Bagged(Averaged):
     n_bags
         Number of copies, 1 or more.
     seed
-        Seed of the draws and of the copies' own seeds.
+        Of the draws and of the copies' seeds.
 
     References
     ----------
@@ -116,39 +117,32 @@ class Bagged(Averaged):
         self.seed = seed
 
     def training_of(self, copy: Model, labeled: Images) -> Images:
-        """Return the copy's own draw."""
-        return draw(labeled, copy.seed)
+        """Return the copy's draw."""
+        return draw_bootstrap(labeled, copy.seed)
 
 
-def are_copies(tensors: dict[str, np.ndarray]) -> bool:
+def are_copies(tensors: Tensors) -> bool:
     """Return whether kept tensors are those of several copies."""
     return any(name.startswith(COPY) for name in tensors)
 
 
-def draw(labeled: Images, seed: int) -> Images:
+def draw_bootstrap(labeled: Images, seed: int) -> Images:
     """Return a bootstrap draw: as many images as there are, with replacement, class by class.
 
     Drawn within the classes, so that with few labels none is lost; of several labels an image's rarest is its class. An
     image drawn twice counts twice.
-
-    Parameters
-    ----------
-    labeled
-        Labelled images.
-    seed
-        Of the draw.
     """
     generator = np.random.default_rng(seed)
     counts = np.zeros(len(labeled), dtype=np.float32)
     codes = _rarest(labeled.labels) if labeled.is_multilabel else labeled.labels
     for code in np.unique(codes):
-        own = np.flatnonzero(codes == code)
-        np.add.at(counts, generator.choice(own, len(own)), 1)
+        rows = np.flatnonzero(codes == code)
+        np.add.at(counts, generator.choice(rows, len(rows)), 1)
     drawn = labeled.take(np.flatnonzero(counts))
     return dataclasses.replace(drawn, weights=drawn.weights * counts[counts > 0])
 
 
-def _rarest(labels: np.ndarray) -> np.ndarray:
+def _rarest(labels: Labels) -> Labels:
     """Return the rarest class of every image, (n_images,), of (n_images, n_classes) labels; -1 where it has none."""
     sizes = np.where(labels > 0, labels.sum(axis=0, dtype=np.int64), len(labels) + 1)
     return np.where(labels.any(axis=1), sizes.argmin(axis=1), -1)

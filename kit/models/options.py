@@ -1,4 +1,4 @@
-"""Model options: what a run's table may say to each model - type, range, default, and the meaning its docstring gives.
+"""Model options: the keys that a run's table may have for each model, with type, range, default and meaning.
 
 Reads the models' dataclasses; writes nothing. What is listed is what `kit.runs.store.build.build_model` accepts.
 """
@@ -13,6 +13,8 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from pydantic.fields import FieldInfo
+
 from kit.core.errors import InputError, nearest
 from kit.models import MODELS
 
@@ -23,21 +25,7 @@ REFERENCE = re.compile(r"(As|See) `")  # a meaning that sends the reader to the 
 
 @dataclass(frozen=True)
 class Option:
-    """Describe one key of a run's table.
-
-    Parameters
-    ----------
-    name
-        The key.
-    type
-        What it may be, in words.
-    default
-        What it is where the table does not say; None also where it must be said.
-    is_required
-        Whether it must be said.
-    meaning
-        What it does.
-    """
+    """Describe one key of a run's table: its type in words; a key that is required has no default (None)."""
 
     name: str
     type: str
@@ -48,11 +36,11 @@ class Option:
 
 def describe_model(name: str) -> str:
     """Return what a model does, in one sentence."""
-    return _plain(inspect.getdoc(MODELS[name]).partition("\n\n")[0])
+    return _plain((inspect.getdoc(MODELS[name]) or "").partition("\n\n")[0])
 
 
 def list_options(name: str) -> list[Option]:
-    """Return the options of a model: its own, then those it shares with others.
+    """Return the options of a model: first those of its class, then those it shares with others.
 
     Raises
     ------
@@ -63,29 +51,29 @@ def list_options(name: str) -> list[Option]:
         raise InputError(f"no model {name!r}; {nearest(name, MODELS)}")
     model_type = MODELS[name]
     hints, meanings = typing.get_type_hints(model_type, include_extras=True), _read_meanings(model_type)
-    owners = {
-        key: place for place, own in reversed([*enumerate(model_type.__mro__)]) for key in inspect.get_annotations(own)
-    }
-    fields = sorted((own for own in dataclasses.fields(model_type) if own.init), key=lambda own: owners[own.name])
+    bases = reversed([*enumerate(model_type.__mro__)])
+    owners = {key: place for place, base in bases for key in inspect.get_annotations(base)}
+    keys = [field for field in dataclasses.fields(model_type) if field.init]
     return [
-        Option(own.name, _spell_type(hints[own.name]), *_default(own), meanings.get(own.name, "")) for own in fields
+        Option(key.name, _spell_type(hints[key.name]), *_default(key), meanings.get(key.name, ""))
+        for key in sorted(keys, key=lambda key: owners[key.name])
     ]
 
 
-def _default(own: dataclasses.Field[Any]) -> tuple[Any, bool]:
+def _default(field: dataclasses.Field[Any]) -> tuple[Any, bool]:
     """Return a field's default, and whether it has none."""
-    if own.default is not dataclasses.MISSING:
-        return own.default, False
-    if own.default_factory is not dataclasses.MISSING:
-        return own.default_factory(), False
+    if field.default is not dataclasses.MISSING:
+        return field.default, False
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory(), False
     return None, True
 
 
 def _read_meanings(model_type: type) -> dict[str, str]:
-    """Return what the docstrings of a class and those it derives from say of each parameter, the nearest first."""
+    """Return the meaning of each parameter by the docstrings of a class and of its bases, the nearest first."""
     meanings: dict[str, str] = {}
-    for own in model_type.__mro__:
-        section = inspect.cleandoc(own.__doc__ or "").partition("Parameters\n----------\n")[2].partition("\n\n\n")[0]
+    for base in model_type.__mro__:
+        section = inspect.cleandoc(base.__doc__ or "").partition("Parameters\n----------\n")[2].partition("\n\n\n")[0]
         for names, text in re.findall(
             r"^(\w.*)\n((?:(?:    .*)?\n?)+)", re.sub(r"\n\n(?=\w)", "\n", section), re.MULTILINE
         ):
@@ -105,13 +93,14 @@ def _spell_type(hint: Any) -> str:
     """Return a type in words, as ``number at least 0, or "nested"``."""
     if typing.get_origin(hint) is Annotated:
         inner, *extras = typing.get_args(hint)
-        limits = [own for extra in extras for own in getattr(extra, "metadata", [])]
-        said = [f"{word} {getattr(own, key):g}" for own in limits for key, word in LIMITS.items() if hasattr(own, key)]
-        return " ".join([_spell_type(inner), " and ".join(said)]).strip()
+        limits = [limit for extra in extras if isinstance(extra, FieldInfo) for limit in extra.metadata]
+        bounds = [(word, getattr(limit, key, None)) for limit in limits for key, word in LIMITS.items()]
+        words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+        return " ".join([_spell_type(inner), words]).strip()
     if typing.get_origin(hint) is Literal:
         return " | ".join(f'"{value}"' for value in typing.get_args(hint))
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return ", or ".join(_spell_type(own) for own in typing.get_args(hint) if own is not type(None))
+        return ", or ".join(_spell_type(part) for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is list:
         return f"list of {_spell_type(typing.get_args(hint)[0])}"
     return TYPES.get(typing.get_origin(hint) or hint, str(hint))

@@ -17,7 +17,7 @@ from kit.kaggle.bundle.inference import as_competition, find_data, predict_table
 from kit.kaggle.bundle.writing import write_bundle
 from kit.models import MODELS
 from kit.models import copies as bagging
-from kit.models.copies import Bagged, draw
+from kit.models.copies import Bagged, draw_bootstrap
 from kit.models.heads.linear_probe import LinearProbe
 from kit.models.training import loop
 from kit.report.correlation import check_trains
@@ -47,11 +47,11 @@ def prepared(colours):
 
 def test_a_draw_is_of_the_same_size_within_every_class(tmp_path):
     labeled, _ = split(*clouds(tmp_path, n_labeled=30))
-    drawn = draw(labeled, seed=3)
+    drawn = draw_bootstrap(labeled, seed=3)
     assert len(drawn) < len(labeled) and set(drawn.rows) <= set(labeled.rows)
     assert np.bincount(drawn.labels, weights=drawn.weights).tolist() == [10, 10, 10]
-    assert np.array_equal(draw(labeled, seed=3).weights, drawn.weights)
-    assert not np.array_equal(draw(labeled, seed=4).rows, drawn.rows)
+    assert np.array_equal(draw_bootstrap(labeled, seed=3).weights, drawn.weights)
+    assert not np.array_equal(draw_bootstrap(labeled, seed=4).rows, drawn.rows)
 
 
 def test_bagged_predictions_are_the_mean_of_different_copies(tmp_path):
@@ -91,7 +91,7 @@ def test_a_bagged_network_leaves_no_checkpoint(colours):
 
 
 def test_a_draw_of_bags_loses_no_class(tiles):
-    drawn = draw(tiles.training(0), seed=0)
+    drawn = draw_bootstrap(tiles.training(0), seed=0)
     assert (drawn.labels.any(axis=0) == tiles.training(0).labels.any(axis=0)).all()
     assert drawn.weights.sum() == len(tiles.training(0))
 

@@ -9,7 +9,8 @@ from support.clips import TINY_CLIP
 from support.light import LIGHT, fitted
 
 from kit.features.cache import encode_images
-from kit.models.heads.linear_probe import LinearProbe, fit_anchored
+from kit.models.heads.linear_probe import LinearProbe
+from kit.models.logistic import fit_anchored
 
 
 def test_a_probe_pulled_nowhere_agrees_with_scikit_learn():

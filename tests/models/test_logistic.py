@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from support.draws import draw_label_sets
 
-from kit.models.heads.logistic import fit_each, fit_shared
+from kit.models.logistic import fit_each, fit_shared
 from kit.runs.store.build import build_model
 
 
@@ -48,6 +48,6 @@ def test_a_probe_ignores_the_hierarchy_at_zero_and_needs_one_otherwise(colours):
         build_model(competition, competition.run("probe"))
     competition = colours(runs, data='hierarchy = "/"')
     probe = build_model(competition, competition.run("probe"))
-    assert [setting["hierarchy"] for setting in probe.own_settings()] == [0.0, 0.5, 1.5]
+    assert [setting["hierarchy"] for setting in probe.head_settings()] == [0.0, 0.5, 1.5]
     plain = colours(runs, ("runs.probe.hierarchy=0.0",))
-    assert "hierarchy" not in build_model(plain, plain.run("probe")).own_settings()[0]
+    assert "hierarchy" not in build_model(plain, plain.run("probe")).head_settings()[0]

@@ -19,11 +19,11 @@ from kit.core.errors import InputError
 from kit.models.training.recipe import SEMI_DEFAULTS, Semi
 from kit.models.training.semi import (
     Matching,
-    adaptive_thresholds,
-    align_proba,
+    align_batch,
     confident_targets,
     fairness_loss,
     fixed_threshold,
+    freematch_thresholds,
     grown_momentum,
     make_method,
     ramp_up,
@@ -59,7 +59,7 @@ def test_freematch_agrees_with_its_equations_in_numpy(align):
 
 
 def test_no_class_has_a_higher_threshold_than_the_most_probable_one():
-    thresholds = adaptive_thresholds(torch.tensor(0.9), torch.tensor([0.5, 0.3, 0.2, 0.0]))
+    thresholds = freematch_thresholds(torch.tensor(0.9), torch.tensor([0.5, 0.3, 0.2, 0.0]))
     assert thresholds.tolist() == pytest.approx([0.9, 0.54, 0.36, 0.0])
 
 
@@ -71,8 +71,8 @@ def test_a_network_that_knows_nothing_teaches_nothing():
 
 def test_alignment_of_what_is_even_changes_nothing_and_else_brings_the_mean_near():
     proba = torch.tensor([[0.6, 0.2, 0.1, 0.1], [0.5, 0.1, 0.3, 0.1], [0.7, 0.1, 0.1, 0.1]])
-    assert torch.allclose(align_proba(proba, EVEN, EVEN), proba)
-    aligned = align_proba(proba, EVEN, proba.mean(0))
+    assert torch.allclose(align_batch(proba, EVEN, EVEN), proba)
+    aligned = align_batch(proba, EVEN, proba.mean(0))
     assert torch.allclose(aligned.sum(1), torch.ones(3))
     assert (aligned.mean(0) - EVEN).abs().max() < 0.5 * (proba.mean(0) - EVEN).abs().max()
 

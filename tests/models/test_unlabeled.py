@@ -163,7 +163,7 @@ def test_early_stopping_holds_out_labeled_images_alone(labeled, unlabeled):
     run.run(None, "")
     joined, _ = run._join()
     assert held_out <= set(labeled.rows) and not held_out & set(joined.rows)
-    assert rows <= set(joined.rows) and all(entry["inner_accuracy"] is not None for entry in run.diary)
+    assert rows <= set(joined.rows) and all(entry["inner_accuracy"] is not None for entry in run.record)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

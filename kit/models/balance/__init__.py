@@ -19,8 +19,8 @@ from kit.models.balance.options import (
     Adjustable,
     Balance,
     balance_images,
-    count_classes,
     image_weights,
+    sizes_before_and_after,
 )
 from kit.models.balance.picture import draw_distribution
 from kit.models.balance.resampling import draw_counts, repeat_factors
@@ -39,7 +39,7 @@ __all__ = [
     "class_counts",
     "class_shares",
     "class_weights",
-    "count_classes",
+    "sizes_before_and_after",
     "draw_counts",
     "draw_distribution",
     "image_weights",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from kit.core.shapes import Proba, Weights
 
-def adjust(proba: np.ndarray, shares: np.ndarray, tau: float) -> np.ndarray:
+
+def adjust(proba: Proba, shares: Weights, tau: float) -> Proba:
     """Divide probabilities by the classes' shares to the power tau, and normalise them.
 
     That subtracts tau times the log prior from the logits: at 1 the classes are as if all were equally frequent, which
@@ -14,7 +16,7 @@ def adjust(proba: np.ndarray, shares: np.ndarray, tau: float) -> np.ndarray:
     Parameters
     ----------
     proba
-        (..., n_images, n_classes) probabilities.
+        (..., n_images, n_classes).
     shares
         (n_classes,) shares of the training labels; a class without any is treated as the rarest one.
     tau

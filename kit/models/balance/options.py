@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from kit.core.errors import InputError
+from kit.core.shapes import Labels, Proba, Rows, Weights
 from kit.data.images import Images
 from kit.models.balance.adjustment import adjust
 from kit.models.balance.resampling import draw_counts
@@ -65,9 +66,9 @@ class Balance:
     repeat_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
 
     def __post_init__(self) -> None:
-        for own in fields(Balance):
-            if getattr(self, own.name) is not None and READ_BY.get(own.name, self.balance) != self.balance:
-                raise InputError(f'{own.name} is read with balance = "{READ_BY[own.name]}" alone, not "{self.balance}"')
+        for key, reader in READ_BY.items():
+            if getattr(self, key) is not None and self.balance != reader:
+                raise InputError(f'{key} is read with balance = "{reader}" alone, not "{self.balance}"')
 
     def check_task(self, task: Task) -> None:
         """Refuse what pits the classes against each other where an image may have several.
@@ -89,14 +90,14 @@ class Balance:
             return TAUS
         return [TAU if self.tau is None else self.tau] if self.balance == ADJUSTED else [0.0]
 
-    def weights_of(self, labels: np.ndarray, n_classes: int, weights: np.ndarray | None = None) -> np.ndarray:
+    def weights_of(self, labels: Labels, n_classes: int, weights: Weights | None = None) -> Weights:
         """Return the weight of each class, (n_classes,), 1 without class weights; see
         `kit.models.balance.class_weights`."""
         beta = BETA if self.effective_beta is None else self.effective_beta
         return class_weights(labels, self.balance, n_classes, beta, weights)
 
 
-def image_weights(labels: np.ndarray, of_class: np.ndarray) -> np.ndarray:
+def image_weights(labels: Labels, of_class: Weights) -> Weights:
     """Return the weight of each image, (n_images,): its class's; of several, the largest, and of none the smallest."""
     if labels.ndim == 1:
         return of_class[labels]
@@ -104,24 +105,10 @@ def image_weights(labels: np.ndarray, of_class: np.ndarray) -> np.ndarray:
 
 
 def balance_images(labeled: Images, settings: Balance, seed: int, repeat: bool = False) -> Images:
-    """Return the training images as they shall count.
+    """Return the training images as they shall count: with resampling those that were drawn.
 
-    Parameters
-    ----------
-    labeled
-        Labelled images.
-    settings
-        What is asked for.
-    seed
-        Of resampling.
-    repeat
-        Give an image that was drawn several times as often as that, for networks that vary each copy on its own; else
-        once, with the number as a factor on its weight.
-
-    Returns
-    -------
-    Images
-        With class weights the same images, with resampling those that were drawn, else `labeled` itself.
+    With `repeat` an image that was drawn several times comes as often, for networks that vary each copy anew; else it
+    comes once, with the number as a factor on its weight.
     """
     if settings.balance in WEIGHTED:
         of_class = settings.weights_of(labeled.labels, labeled.n_classes, labeled.weights)
@@ -136,14 +123,15 @@ def balance_images(labeled: Images, settings: Balance, seed: int, repeat: bool =
     return labeled
 
 
-def count_classes(labeled: Images, settings: Balance, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def sizes_before_and_after(labeled: Images, settings: Balance, seed: int) -> tuple[Weights, Weights]:
     """Return how much each class counts before and after, (n_classes,) each; see `balance_images`."""
     balanced = balance_images(labeled, settings, seed)
-    before, after = (class_counts(own.labels, own.n_classes, own.weights) for own in (labeled, balanced))
+    before, after = (class_counts(images.labels, images.n_classes, images.weights) for images in (labeled, balanced))
     return before, after
 
 
-def _times(images: Images, factors: np.ndarray) -> Images:
+def _times(images: Images, factors: Weights | Rows) -> Images:
+    """Return images with factors on their weights."""
     return replace(images, weights=(images.weights * factors).astype(np.float32))
 
 
@@ -151,12 +139,12 @@ def _times(images: Images, factors: np.ndarray) -> Images:
 class Adjustable(Balance, Model):
     """A model whose probabilities are adjusted after the fit, at a tau that may be chosen nested.
 
-    A subclass gives its own probabilities in `say`, and calls `remember_classes` when it is fitted.
+    A subclass gives its probabilities in `predict_plain`, and calls `remember_classes` when it is fitted.
     """
 
     sweep_name: ClassVar[str] = "tau"
 
-    def say(self, images: Images) -> np.ndarray:
+    def predict_plain(self, images: Images) -> Proba:
         """Return probabilities before any adjustment, (n_images, n_classes)."""
         raise NotImplementedError
 
@@ -164,16 +152,16 @@ class Adjustable(Balance, Model):
         """Note how frequent the classes are in training, and forget what was settled."""
         self.recall_classes(class_shares(labeled.labels, labeled.n_classes, labeled.weights))
 
-    def recall_classes(self, shares: np.ndarray) -> None:
+    def recall_classes(self, shares: Weights) -> None:
         """Take back how frequent the classes were, (n_classes,) shares."""
         self.shares_ = shares
         self._settled: float | None = None
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def predict_proba(self, images: Images) -> Proba:
         """Return probabilities at the settled or the fixed tau, (n_images, n_classes)."""
         taus = self.taus()
         unsettled = taus[0] if len(taus) == 1 else self.sweep_default
-        return adjust(self.say(images), self.shares_, unsettled if self._settled is None else self._settled)
+        return adjust(self.predict_plain(images), self.shares_, unsettled if self._settled is None else self._settled)
 
     @property
     def sweep_default(self) -> float:
@@ -185,10 +173,10 @@ class Adjustable(Balance, Model):
         taus = self.taus()
         return taus if len(taus) > 1 else []
 
-    def predict_sweep(self, images: Images) -> np.ndarray:
+    def predict_sweep(self, images: Images) -> Proba:
         """Return probabilities at every tau, (n_values, n_images, n_classes)."""
-        said = self.say(images)
-        return np.stack([adjust(said, self.shares_, tau) for tau in self.taus()])
+        proba = self.predict_plain(images)
+        return np.stack([adjust(proba, self.shares_, tau) for tau in self.taus()])
 
     def settle(self, value: float) -> None:
         """Predict with this tau from now on."""

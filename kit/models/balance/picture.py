@@ -7,29 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.core.figures import empty_figure, png_of
+from kit.core.shapes import Weights
 
 INCHES_PER_CLASS = 0.3
 WITH_NUMBERS = 40  # classes: more bars carry no numbers
 
 
-def draw_distribution(
-    before: np.ndarray, after: np.ndarray, classes: Sequence[str], title: str = "labelled images"
-) -> bytes:
-    """Draw the classes' sizes before and after weights or resampling, side by side, the largest class first.
-
-    Parameters
-    ----------
-    before, after
-        (n_classes,) images, or sums of their weights.
-    classes
-        Their names.
-    title
-        The first line.
-
-    Returns
-    -------
-    bytes
-        A PNG file.
+def draw_distribution(before: Weights, after: Weights, classes: Sequence[str], title: str = "labelled images") -> bytes:
+    """Return a PNG of the classes' sizes before and after weights or resampling, the largest class first.
 
     Raises
     ------
@@ -46,7 +31,7 @@ def draw_distribution(
         bars = panel.bar(places + shift, np.asarray(sizes)[order], 0.4, label=name)
         if len(classes) <= WITH_NUMBERS:
             panel.bar_label(bars, fmt="%.4g", fontsize=6, rotation=90, padding=2)
-    panel.set_xticks(places, [classes[i] for i in order], rotation=90, parse_math=False)
+    panel.set_xticks(places, [classes[int(i)] for i in order], rotation=90, parse_math=False)
     panel.set_ylabel("images, by weight")
     panel.margins(y=0.15)
     panel.legend()

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from kit.core.shapes import Labels, Rows, Weights
 from kit.models.balance.weights import class_counts
 
 
-def repeat_factors(labels: np.ndarray, n_classes: int, threshold: float | None = None) -> np.ndarray:
+def repeat_factors(labels: Labels, n_classes: int, threshold: float | None = None) -> Weights:
     """Return how often each image shall be seen: max(1, sqrt(t / f)) of its rarest class.
 
     Parameters
     ----------
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    n_classes
-        Number of classes.
     threshold
         t: share of the images below which a class is repeated, 0..1; None for 1 / n_classes. The paper's .001 is meant
         for 1,200 classes.
 
     Returns
     -------
-    np.ndarray
+    Weights
         (n_images,) float64, 1 or more.
 
     References
@@ -37,27 +34,23 @@ def repeat_factors(labels: np.ndarray, n_classes: int, threshold: float | None =
     return np.where(labels > 0, of_class, 1.0).max(axis=1)
 
 
-def draw_counts(labels: np.ndarray, kind: str, n_classes: int, seed: int, threshold: float | None = None) -> np.ndarray:
+def draw_counts(labels: Labels, kind: str, n_classes: int, seed: int, threshold: float | None = None) -> Rows:
     """Draw how often each image is seen.
 
     Parameters
     ----------
     labels
-        (n_images,) class codes; with ``"repeat_factor"`` also (n_images, n_classes) of 0 and 1.
+        (n_images,); with ``"repeat_factor"`` also (n_images, n_classes).
     kind
         ``"over"``: every class as often as the most frequent one, no image twice more often than another of its class;
         ``"under"``: every class as often as the rarest; ``"repeat_factor"``: by `repeat_factors`, their fractions by
         chance.
-    n_classes
-        Number of classes.
-    seed
-        Of the draw.
     threshold
         Of ``"repeat_factor"``.
 
     Returns
     -------
-    np.ndarray
+    Rows
         (n_images,) int64, 0 or more; 1 everywhere where all classes are of one size.
 
     Raises
@@ -76,7 +69,7 @@ def draw_counts(labels: np.ndarray, kind: str, n_classes: int, seed: int, thresh
     counts = np.zeros(len(labels), dtype=np.int64)
     for code in np.flatnonzero(sizes):
         whole, rest = divmod(int(wanted), int(sizes[code]))
-        own = np.flatnonzero(labels == code)
-        counts[own] = whole
-        counts[draw.permutation(own)[:rest]] += 1
+        rows = np.flatnonzero(labels == code)
+        counts[rows] = whole
+        counts[draw.permutation(rows)[:rest]] += 1
     return counts

@@ -12,6 +12,7 @@ from pydantic import Field
 from scipy.special import softmax
 
 from kit.core.errors import InputError
+from kit.core.shapes import Logits, Tensors, Vectors, Weights
 from kit.core.terminal import note, warn
 from kit.data.images import Images
 from kit.models.heads.head import NESTED, Head, Setting
@@ -63,7 +64,7 @@ class Clusters(Head):
     pca: Annotated[int, Field(ge=0)] = 0
     representative: Annotated[int, Field(ge=0)] = 0
 
-    def own_settings(self) -> list[Setting]:
+    def head_settings(self) -> list[Setting]:
         """Return the numbers of clusters and sharpnesses to try."""
         sharpnesses = SHARPNESSES if self.sharpness == NESTED else [self.sharpness]
         return [{**size, "sharpness": sharpness} for size, sharpness in product(self._sizes(), sharpnesses)]
@@ -86,10 +87,10 @@ class Clusters(Head):
         note(f"clusters: {'; '.join(map(_sentence, self.record_))}")
         return self
 
-    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+    def learn(self, features: Vectors, labeled: Images) -> Tensors:
         """Cluster what was seen, at every number of clusters, and count each cluster's labels."""
         learned = _principal(self._seen, self.pca, self.seed) if self.pca else {}
-        seen, own = _project(self._seen, learned), _project(features, learned)
+        seen, projected = _project(self._seen, learned), _project(features, learned)
         kept, weights = self._stand_ins(seen)
         truth = np.zeros((len(labeled), labeled.n_classes))
         truth[np.arange(len(labeled)), labeled.labels] = labeled.weights
@@ -103,19 +104,19 @@ class Clusters(Head):
             if n_clusters > len(kept):
                 warn(f"clusters: {n_clusters} are asked for of {len(kept)} images; lowered to one for each image")
             centres = _cluster(kept, weights, n_clusters, self.seed)
-            nearest = _distances(own, centres).argmin(axis=1)
+            nearest = _distances(projected, centres).argmin(axis=1)
             counts = np.eye(len(centres))[nearest].T @ truth  # (n_clusters, n_classes)
             learned |= {f"centres.{i}": centres, f"counts.{i}": counts}
-            for sharpness in {setting["sharpness"] for setting in self.own_settings()}:
-                soft = _memberships(own, centres, sharpness).T @ truth
+            for sharpness in {setting["sharpness"] for setting in self.head_settings()}:
+                soft = _memberships(projected, centres, sharpness).T @ truth
                 learned[f"shares.{i}.{sharpness:g}"] = self._match(counts, soft)
         return learned
 
-    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
+    def logits(self, features: Vectors, learned: Tensors, setting: Setting) -> Logits:
         """Return log-probabilities, (n_images, n_classes): memberships times what the clusters stand for."""
-        i = self._sizes().index({name: value for name, value in own.items() if name != "sharpness"})
-        belongs = _memberships(_project(features, learned), learned[f"centres.{i}"], own["sharpness"])
-        return np.log(np.maximum(belongs @ learned[f"shares.{i}.{own['sharpness']:g}"], MIN_SHARE))
+        i = self._sizes().index({name: value for name, value in setting.items() if name != "sharpness"})
+        belongs = _memberships(_project(features, learned), learned[f"centres.{i}"], setting["sharpness"])
+        return np.log(np.maximum(belongs @ learned[f"shares.{i}.{setting['sharpness']:g}"], MIN_SHARE))
 
     def _sizes(self) -> list[Setting]:
         """Return the numbers of clusters to try, by themselves or as multiples of the number of classes."""
@@ -123,7 +124,7 @@ class Clusters(Head):
             return [{"per_class": factor} for factor in PER_CLASS]
         return [{"per_class": 1} if self.n_clusters is None else {"n_clusters": self.n_clusters}]
 
-    def _match(self, counts: np.ndarray, soft: np.ndarray) -> np.ndarray:
+    def _match(self, counts: Weights, soft: Weights) -> Weights:
         """Return what each cluster stands for, (n_clusters, n_classes), of counted and of shared-out labels."""
         n_clusters, n_classes = counts.shape
         tied = counts + 1e-3 * soft / max(soft.max(), 1.0)  # of equal counts the nearer cluster
@@ -135,7 +136,7 @@ class Clusters(Head):
         shared = soft + (self.smoothing + MIN_SHARE) * prior  # a cluster without a label stands for all classes
         return shared / shared.sum(axis=1, keepdims=True)
 
-    def _stand_ins(self, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _stand_ins(self, seen: Vectors) -> tuple[Vectors, Weights]:
         """Return the features that are clustered, (n_images, n_dims), and how many images each stands for."""
         if not 0 < self.representative < len(seen):
             return seen, np.ones(len(seen), dtype=np.float32)
@@ -146,15 +147,15 @@ class Clusters(Head):
         for start in range(0, len(seen), BATCH):
             distances = _distances(seen[start : start + BATCH], coarse)
             home[start : start + BATCH] = distances.argmin(axis=1)
-            own = distances.argmin(axis=0)
-            closer = distances[own, np.arange(len(coarse))] < least
-            nearest[closer], least[closer] = start + own[closer], distances[own, np.arange(len(coarse))][closer]
+            candidates, shortest = distances.argmin(axis=0), distances.min(axis=0)
+            closer = shortest < least
+            nearest[closer], least[closer] = start + candidates[closer], shortest[closer]
         sizes = np.bincount(home, minlength=len(coarse))
         kept = np.flatnonzero(sizes)
         return seen[nearest[kept]], sizes[kept].astype(np.float32)
 
 
-def match_one_to_one(counts: np.ndarray) -> np.ndarray:
+def match_one_to_one(counts: Weights) -> Weights:
     """Give every class a cluster of its own, so that as many labelled images as possible are in their class's.
 
     Parameters
@@ -164,7 +165,7 @@ def match_one_to_one(counts: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    np.ndarray
+    Weights
         (n_clusters, n_classes) of 0 and 1; a cluster beyond the number of classes stands for none.
     """
     from scipy.optimize import linear_sum_assignment
@@ -174,15 +175,13 @@ def match_one_to_one(counts: np.ndarray) -> np.ndarray:
     return matched
 
 
-def describe_clusters(counts: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Say how well clusters fit classes: the limits of whatever is matched to them.
+def describe_clusters(counts: Weights, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return how well clusters fit classes: the limits of whatever is matched to them.
 
     Parameters
     ----------
     counts
         (n_clusters, n_classes) labelled training images; kept as ``counts.*`` among a fold's weights.
-    classes
-        The class names.
 
     Returns
     -------
@@ -206,7 +205,7 @@ def describe_clusters(counts: np.ndarray, classes: tuple[str, ...]) -> dict[str,
 
 
 def _sentence(limits: dict[str, Any]) -> str:
-    """Say the limits in one line."""
+    """Return the limits in one line."""
     n_sharing = sum(map(len, limits["sharing"]))
     return (
         f"{limits['n_clusters']} of purity {limits['purity']:.2f} ({n_sharing} classes share one, "
@@ -219,42 +218,42 @@ def _count(size: Setting, n_classes: int) -> int:
     return size.get("n_clusters") or size["per_class"] * n_classes
 
 
-def _cluster(features: np.ndarray, weights: np.ndarray, n_clusters: int, seed: int, coarse: bool = False) -> np.ndarray:
+def _cluster(features: Vectors, weights: Weights, n_clusters: int, seed: int, coarse: bool = False) -> Vectors:
     """Return cluster centres, (n_clusters, n_dims) float32, fewer where there are fewer images."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    options = {"n_clusters": min(n_clusters, len(features)), "random_state": seed}
-    if coarse or len(features) > MANY:
-        kmeans = MiniBatchKMeans(**options, batch_size=BATCH, n_init=1 if coarse else N_STARTS)
-    else:
-        kmeans = KMeans(**options, n_init=N_STARTS)
+    options: dict[str, Any] = {"n_clusters": min(n_clusters, len(features)), "random_state": seed}
+    options["n_init"] = 1 if coarse else N_STARTS
+    is_large = coarse or len(features) > MANY
+    kmeans = MiniBatchKMeans(**options, batch_size=BATCH) if is_large else KMeans(**options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal images: then some centres are equal
-        return kmeans.fit(features, sample_weight=weights).cluster_centers_.astype(np.float32)
+        return np.asarray(kmeans.fit(features, sample_weight=weights).cluster_centers_, dtype=np.float32)
 
 
-def _principal(features: np.ndarray, n_components: int, seed: int) -> dict[str, np.ndarray]:
+def _principal(features: Vectors, n_components: int, seed: int) -> Tensors:
     """Return mean (n_dims,) and components (n_components, n_dims) of features; fewer where there are fewer images."""
     from sklearn.decomposition import PCA
 
     n_components = min(n_components, *features.shape)
     solver = "covariance_eigh" if len(features) >= features.shape[1] else "full"
     fitted = PCA(n_components, svd_solver=solver, random_state=seed).fit(features)
-    return {"mean": fitted.mean_.astype(np.float32), "components": fitted.components_.astype(np.float32)}
+    parts = {"mean": fitted.mean_, "components": fitted.components_}
+    return {name: np.asarray(value, dtype=np.float32) for name, value in parts.items()}
 
 
-def _project(features: np.ndarray, learned: dict[str, np.ndarray]) -> np.ndarray:
+def _project(features: Vectors, learned: Tensors) -> Vectors:
     """Return features in principal components where there are any, else as they are."""
     return (features - learned["mean"]) @ learned["components"].T if "components" in learned else features
 
 
-def _distances(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def _distances(features: Vectors, centres: Vectors) -> Weights:
     """Return squared Euclidean distances, (n_images, n_clusters)."""
     squares = (features**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1)
     return np.maximum(squares - 2 * features @ centres.T, 0)
 
 
-def _memberships(features: np.ndarray, centres: np.ndarray, sharpness: float) -> np.ndarray:
+def _memberships(features: Vectors, centres: Vectors, sharpness: float) -> Weights:
     """Return how far images belong to each cluster, (n_images, n_clusters), rows summing to 1."""
     return softmax(-sharpness * _distances(features, centres), axis=1)

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from kit.core.names import MULTICLASS, MULTILABEL
+from kit.core.shapes import Proba, Vectors
 from kit.data.images import Images
 from kit.features.cache import image_features
 from kit.models.balance import Adjustable, balance_images
@@ -60,22 +61,22 @@ class Forest(Adjustable):
         self.forest_ = forest.fit(self._features(labeled), labeled.labels, sample_weight=labeled.weights)
         return self
 
-    def say(self, images: Images) -> np.ndarray:
+    def predict_plain(self, images: Images) -> Proba:
         """Return the mean of the trees' class shares, (n_images, n_classes)."""
         if images.is_multilabel:
-            return self._say_each(images)
+            return self._predict_each(images)
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.forest_.classes_] = self.forest_.predict_proba(self._features(images))
         return proba
 
-    def _say_each(self, images: Images) -> np.ndarray:
+    def _predict_each(self, images: Images) -> Proba:
         """Return the share of the trees' leaves that have each class, (n_images, n_classes)."""
-        said = self.forest_.predict_proba(self._features(images))  # of every class (n_images, 1 or 2)
+        proba = self.forest_.predict_proba(self._features(images))  # of every class (n_images, 1 or 2)
         columns = [
-            own[:, list(there).index(1)] if 1 in there else np.zeros(len(images))
-            for own, there in zip(said, self.forest_.classes_, strict=True)
+            both[:, list(seen).index(1)] if 1 in seen else np.zeros(len(images))
+            for both, seen in zip(proba, self.forest_.classes_, strict=True)
         ]
         return np.stack(columns, axis=1)
 
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
         return image_features(images, self.encoder, self.encoder_args, self.pixels)

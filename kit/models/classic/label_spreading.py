@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from kit.core.shapes import Proba, Vectors
 from kit.data.images import Images
 from kit.features.cache import image_features
 from kit.models.model import Model
@@ -48,17 +49,14 @@ class LabelSpreading(Model):
         """Build the graph of labelled and unlabelled images and spread the labels."""
         from sklearn import semi_supervised
 
-        if len(unlabeled) > self.max_unlabeled:
-            drawn = np.random.default_rng(self.seed).choice(len(unlabeled), self.max_unlabeled, replace=False)
-            unlabeled = unlabeled.take(np.sort(drawn))
-        both = labeled.join(unlabeled)
+        both = labeled.join(draw_at_most(unlabeled, self.max_unlabeled, self.seed))
         spreading = semi_supervised.LabelSpreading(
             kernel="knn", n_neighbors=min(self.n_neighbors, len(both)), alpha=self.alpha, max_iter=200
         )
         self.spreading_ = spreading.fit(self._features(both), both.labels)
         return self
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def predict_proba(self, images: Images) -> Proba:
         """Return the mean label of each image's neighbours in the graph, (n_images, n_classes)."""
         with np.errstate(invalid="ignore"):  # an image that no label reached: 0 / 0
             values = self.spreading_.predict_proba(self._features(images))
@@ -66,11 +64,18 @@ class LabelSpreading(Model):
         proba[:, self.spreading_.classes_] = _fill_unreached(values)
         return proba
 
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
         return image_features(images, self.encoder, self.encoder_args, self.pixels)
 
 
-def _fill_unreached(proba: np.ndarray) -> np.ndarray:
+def draw_at_most(images: Images, n_images: int, seed: int) -> Images:
+    """Return so many images, drawn by a seed and in their order; all where there are no more."""
+    if len(images) <= n_images:
+        return images
+    return images.take(np.sort(np.random.default_rng(seed).choice(len(images), n_images, replace=False)))
+
+
+def _fill_unreached(proba: Proba) -> Proba:
     """Give images that no label reached the uniform distribution over the classes that were seen."""
     reached = np.isfinite(proba).all(axis=1) & (proba.sum(axis=1) > 0)
     proba[~reached] = 1.0

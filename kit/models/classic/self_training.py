@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from kit.core.shapes import Proba, Vectors
 from kit.data.images import UNKNOWN, Images
 from kit.features.cache import image_features
+from kit.models.classic.label_spreading import draw_at_most
 from kit.models.model import Model
 from kit.models.search import Between
 
@@ -57,12 +59,13 @@ class SelfTraining(Model):
     seed: int = 0
 
     def fit(self, labeled: Images, unlabeled: Images) -> SelfTraining:
-        """Fit on the labels, then on the own opinions too; `record_` says how many were taken at each time."""
+        """Fit on the labels, then on its confident predictions too; `record_` holds how many were taken each time."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.semi_supervised import SelfTrainingClassifier
 
         regression = LogisticRegression(C=self.C, max_iter=2000)
-        unlabeled = self._sample(unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows))))
+        others = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))
+        unlabeled = draw_at_most(others, self.max_unlabeled, self.seed)
         if not len(unlabeled):
             self.classifier_ = regression.fit(self._features(labeled), labeled.labels)
             self.record_ = {"taken": [], "ended": "no unlabelled images"}
@@ -80,18 +83,11 @@ class SelfTraining(Model):
         self.record_ = {"taken": taken.tolist(), "ended": self.classifier_.termination_condition_}
         return self
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def predict_proba(self, images: Images) -> Proba:
         """Return probabilities, (n_images, n_classes); none for a class without a labelled image."""
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.classifier_.classes_] = self.classifier_.predict_proba(self._features(images))
         return proba
 
-    def _sample(self, unlabeled: Images) -> Images:
-        """Return at most `max_unlabeled` images, drawn by the seed."""
-        if len(unlabeled) <= self.max_unlabeled:
-            return unlabeled
-        drawn = np.random.default_rng(self.seed).choice(len(unlabeled), self.max_unlabeled, replace=False)
-        return unlabeled.take(np.sort(drawn))
-
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
         return image_features(images, self.encoder, self.encoder_args, self.pixels)

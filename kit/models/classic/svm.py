@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from kit.core.shapes import Proba, Vectors
 from kit.data.images import Images
 from kit.features.cache import image_features
 from kit.models.balance import Adjustable, balance_images
@@ -59,7 +60,7 @@ class SVM(Adjustable):
         self.machine_ = machine.fit(self._features(labeled), labeled.labels, sample_weight=labeled.weights)
         return self
 
-    def say(self, images: Images) -> np.ndarray:
+    def predict_plain(self, images: Images) -> Proba:
         """Return the softmax of the margins, (n_images, n_classes)."""
         from scipy.special import softmax
 
@@ -70,5 +71,5 @@ class SVM(Adjustable):
         proba[:, self.machine_.classes_] = softmax(margins, axis=1)
         return proba
 
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
         return image_features(images, self.encoder, self.encoder_args, self.pixels)

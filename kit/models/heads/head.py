@@ -1,7 +1,7 @@
 """What the heads on cached features share: words as a prior, neighbours, and how much of each, chosen nested.
 
-A head learns from features; then the zero-shot log-probabilities of a prompt list are added with some weight, and what
-is said of an image is mixed with what is said of its neighbours. All three are settings of one sweep: a bad list or a
+A head learns from features; then the zero-shot log-probabilities of a prompt list are added with some weight, and an
+image's probabilities are mixed with those of its neighbours. All three are settings of one sweep: a bad list or a
 misleading neighbourhood is switched off by the oof rows of the other folds.
 """
 
@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 from scipy.special import expit, log_softmax, softmax
 
 from kit.core.errors import InputError
+from kit.core.shapes import Logits, Proba, Tensors, Vectors
 from kit.data.images import Images
 from kit.features.cache import encode_images
 from kit.features.neighbours import Graph
@@ -32,7 +33,7 @@ from kit.scoring.task import Task
 NESTED = "nested"
 SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
 NODES = "nodes."  # prefix of the kept tensors that name the graph's nodes
-SHARES = "class_shares"  # name of the kept tensor that says how frequent the classes are
+SHARES = "class_shares"  # name of the kept tensor that holds how frequent the classes are
 PRIORS = [0.0, 0.1, 0.25, 0.5, 1.0]  # 0 first: in a tie the words are left out
 SMOOTHS = [0.0, 0.5, 0.8, 0.9]  # 0 first: in a tie the neighbours are left out
 PRIOR_UNCHOSEN, SMOOTH_UNCHOSEN = 0.1, 0.5  # with a single hold-out, which may not choose
@@ -85,21 +86,21 @@ class Head(Balance, Model):
     n_neighbors: Annotated[int, Field(ge=1, le=100)] = 10
     seed: int = 0
 
-    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
-        """Return what is learned from (n_images, n_dims) features, for every own setting."""
+    def learn(self, features: Vectors, labeled: Images) -> Tensors:
+        """Return what is learned from (n_images, n_dims) features, for each of the head's settings."""
         raise NotImplementedError
 
-    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
-        """Return (n_images, n_classes) logits at one of the own settings."""
+    def logits(self, features: Vectors, learned: Tensors, setting: Setting) -> Logits:
+        """Return (n_images, n_classes) logits at one of the head's settings."""
         raise NotImplementedError
 
-    def own_settings(self) -> list[Setting]:
-        """Return the subclass's own settings to try, the preferred first."""
+    def head_settings(self) -> list[Setting]:
+        """Return the settings to try of the head alone, without words and neighbours; the preferred first."""
         return [{}]
 
-    def own_default(self) -> Setting:
-        """Return the own setting where nothing may choose."""
-        return self.own_settings()[0]
+    def head_default(self) -> Setting:
+        """Return the setting of the head alone where nothing may choose."""
+        return self.head_settings()[0]
 
     def check_task(self, task: Task) -> None:
         """Refuse options that pit the classes against each other where an image may have several.
@@ -117,7 +118,7 @@ class Head(Balance, Model):
         if self.transduction != "diffusion":
             raise InputError('transduction: with several labels per image neighbours speak by "diffusion" alone')
 
-    def fit(self, labeled: Images, unlabeled: Images) -> Head:
+    def fit(self, labeled: Images, unlabeled: Images) -> Self:
         """Learn from the labelled images; remember who the neighbours may be."""
         balanced = balance_images(labeled, self, self.seed)
         self._learned = self.learn(self._features(balanced), balanced)
@@ -128,7 +129,7 @@ class Head(Balance, Model):
         self._forget()
         return self
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def predict_proba(self, images: Images) -> Proba:
         """Return probabilities at the settled setting, (n_images, n_classes)."""
         return self._predict(images, [self._settled or self.sweep_default])[0]
 
@@ -140,20 +141,20 @@ class Head(Balance, Model):
         smooth = SMOOTH_UNCHOSEN if self.smooth == NESTED else self.smooth
         shared = {"prompts": lists[0] if prior else None, "prior": prior, "smooth": smooth}
         adjustment = {"tau": TAU} if self.balance == NESTED else self._adjustments()[0]
-        return {**self.own_default(), **shared, **adjustment}
+        return {**self.head_default(), **shared, **adjustment}
 
     def sweep_values(self) -> list[Setting]:
         """Return the settings to try; a single one when all is fixed. The first is preferred in a tie."""
         words = dict.fromkeys((name if prior else None, prior) for prior in self._priors() for name in self._lists())
         smooths = SMOOTHS if self.smooth == NESTED else [self.smooth]
         return [
-            {**own, "prompts": name, "prior": prior, "smooth": smooth, **adjustment}
-            for smooth, (name, prior), own, adjustment in product(
-                smooths, words, self.own_settings(), self._adjustments()
+            {**alone, "prompts": name, "prior": prior, "smooth": smooth, **adjustment}
+            for smooth, (name, prior), alone, adjustment in product(
+                smooths, words, self.head_settings(), self._adjustments()
             )
         ]
 
-    def predict_sweep(self, images: Images) -> np.ndarray:
+    def predict_sweep(self, images: Images) -> Proba:
         """Return probabilities at every setting, (n_values, n_images, n_classes)."""
         return self._predict(images, self.sweep_values())
 
@@ -161,29 +162,29 @@ class Head(Balance, Model):
         """Predict with this setting from now on."""
         self._settled = value
 
-    def predict_logits(self, images: Images) -> np.ndarray:
-        """Return the head's own logits at the settled setting, (n_images, n_classes), words and neighbours left out."""
-        setting = self._settled or self.sweep_default
-        own = {name: value for name, value in setting.items() if name not in SHARED}
-        return self.logits(self._features(images), self._learned, own)
+    def predict_logits(self, images: Images) -> Logits:
+        """Return the logits of the head alone at the settled setting, (n_images, n_classes)."""
+        alone = setting_alone(self._settled or self.sweep_default)
+        return self.logits(self._features(images), self._learned, alone)
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> Tensors:
         """Return what was learned, and which images may be neighbours."""
-        return {**self._learned, SHARES: self._shares, **{f"{NODES}{name}": own for name, own in self._nodes.items()}}
+        nodes = {f"{NODES}{name}": value for name, value in self._nodes.items()}
+        return {**self._learned, SHARES: self._shares, **nodes}
 
-    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> Head:
+    def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> Self:
         """Become the fitted model that gave `tensors`; return self."""
-        self._learned = {name: own for name, own in tensors.items() if not name.startswith(NODES) and name != SHARES}
-        self._shares = tensors[SHARES]
         self._nodes = {name.removeprefix(NODES): value for name, value in tensors.items() if name.startswith(NODES)}
+        self._learned = {name: value for name, value in tensors.items() if not name.startswith(NODES)}
+        self._shares = self._learned.pop(SHARES)
         self._forget()
         return self
 
     def _forget(self) -> None:
-        """Forget what follows from the fit: the settled setting, the graph, what was said of its nodes."""
+        """Forget what follows from the fit: the settled setting, the graph, what has spread over it."""
         self._settled: Setting | None = None
         self._graph: Graph | None = None
-        self._spread: dict[str, Callable[[Images, np.ndarray], np.ndarray]] = {}
+        self._spread: dict[str, Callable[[Images, Proba], Proba]] = {}
 
     def _lists(self) -> list[str | None]:
         """Return the prompt lists to try."""
@@ -199,71 +200,77 @@ class Head(Balance, Model):
         """Return the settings of the logit adjustment; nothing to set where nothing is adjusted."""
         return [{}] if self.taus() == [0.0] else [{"tau": tau} for tau in self.taus()]
 
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
+        """Return the encoder's features, (n_images, n_dims)."""
         return encode_images(images, self.encoder, self.encoder_args).values
 
-    def _predict(self, images: Images, settings: list[Setting]) -> np.ndarray:
+    def _predict(self, images: Images, settings: list[Setting]) -> Proba:
         """Return probabilities at several settings, (n_settings, n_images, n_classes)."""
-        opinion = self._opinion(images)
+        proba_at = self._proba_by_setting(images)
 
-        def at(own: Setting) -> np.ndarray:
-            return adjust(self._with_neighbours(images, opinion(own), own), self._shares, own.get("tau", 0.0))
+        def at(setting: Setting) -> Proba:
+            proba = self._with_neighbours(images, proba_at(setting), setting)
+            return adjust(proba, self._shares, setting.get("tau", 0.0))
 
         return np.stack([at(setting) for setting in settings])
 
-    def _opinion(self, images: Images) -> Callable[[Setting], np.ndarray]:
-        """Return a function that gives the head's and the words' probabilities; each is asked once."""
+    def _proba_by_setting(self, images: Images) -> Callable[[Setting], Proba]:
+        """Return a function of the setting that gives the head's and the words' probabilities; each is asked once."""
         features = self._features(images)
 
         @cache
-        def of_head(own: tuple[tuple[str, Any], ...]) -> np.ndarray:
-            return self.logits(features, self._learned, dict(own))
+        def of_head(alone: tuple[tuple[str, Any], ...]) -> Logits:
+            return self.logits(features, self._learned, dict(alone))
 
         @cache
-        def of_words(name: str) -> np.ndarray:
+        def of_words(name: str) -> Logits:
             text = read_text_weights(images.pool, self.encoder, self.encoder_args, name)
             return log_softmax(text.logit_scale * features @ text.values.T, axis=1)
 
-        def opinion(setting: Setting) -> np.ndarray:
-            own = tuple((name, value) for name, value in setting.items() if name not in SHARED)
+        def proba_at(setting: Setting) -> Proba:
+            logits = of_head(tuple(setting_alone(setting).items()))
             prior = setting["prior"] and setting["prior"] * of_words(setting["prompts"])
             if images.is_multilabel:
-                return expit(of_head(own)).astype(np.float32)
-            return softmax(of_head(own) + prior, axis=1).astype(np.float32)
+                return expit(logits).astype(np.float32)
+            return softmax(logits + prior, axis=1).astype(np.float32)
 
-        return opinion
+        return proba_at
 
-    def _with_neighbours(self, images: Images, proba: np.ndarray, setting: Setting) -> np.ndarray:
-        """Mix what is said of images with what is said of their neighbours."""
+    def _with_neighbours(self, images: Images, proba: Proba, setting: Setting) -> Proba:
+        """Mix the probabilities of images with those of their neighbours."""
         if setting["smooth"] == 0:
             return proba
         if self._graph is None:
             nodes = images.pool.select(self._nodes["rows"], self._nodes["labels"])
             nodes = replace(nodes, weights=self._nodes["weights"])
             self._graph = Graph(nodes, self.encoder, self.encoder_args, self.n_neighbors)
-            self._of_nodes = self._opinion(nodes)
+            self._proba_of_nodes = self._proba_by_setting(nodes)
         key = json.dumps({name: value for name, value in setting.items() if name != "tau"})  # it comes after
         if key not in self._spread:
-            self._spread = {key: self._spread_opinion(setting)}  # the last one only: they are large
+            self._spread = {key: self._spread_over(self._graph, setting)}  # the last one only: they are large
         return self._spread[key](images, proba)
 
-    def _spread_opinion(self, setting: Setting) -> Callable[[Images, np.ndarray], np.ndarray]:
-        """Let opinions spread over the graph; return what then is said of images and of what the head said of them."""
-        smooth, graph = setting["smooth"], self._graph
-        said = self._of_nodes(setting)
+    def _spread_over(self, graph: Graph, setting: Setting) -> Callable[[Images, Proba], Proba]:
+        """Let probabilities spread over the graph; return a function that mixes images' probabilities with those."""
+        smooth, proba_of_nodes = setting["smooth"], self._proba_of_nodes(setting)
         if self.transduction == "diffusion":
-            flowed = _diffuse(graph, _know(said, graph.nodes), smooth)
+            flowed = _diffuse(graph, _know(proba_of_nodes, graph.nodes), smooth)
             return lambda images, proba: graph.extend(images, proba, flowed, smooth)
         strength, trust = smooth / (1 - smooth), np.minimum(graph.nodes.weights, 1)
         labels, near = graph.nodes.labels, graph.attach(graph.nodes)
-        mixture, assigned = fit_mixture(self._features(graph.nodes), labels, trust, said, near, strength)
+        mixture, assigned = fit_mixture(self._features(graph.nodes), labels, trust, proba_of_nodes, near, strength)
         return lambda images, proba: mixture.assign(
             self._features(images), proba, strength * (graph.attach(images) @ assigned)
         )
 
 
-def _diffuse(graph: Graph, proba: np.ndarray, smooth: float) -> np.ndarray:
-    """Let opinions flow; with several labels per image each class beside its absence: rows are distributions."""
+def setting_alone(setting: Setting) -> Setting:
+    """Return the part of a setting that is the head's alone, without words, neighbours and adjustment."""
+    return {name: value for name, value in setting.items() if name not in SHARED}
+
+
+def _diffuse(graph: Graph, proba: Proba, smooth: float) -> Proba:
+    """Let probabilities flow; with several labels per image each class beside its absence: rows are distributions."""
     if not graph.nodes.is_multilabel:
         return graph.diffuse(proba, smooth)
     n_classes = proba.shape[1]
@@ -271,7 +278,7 @@ def _diffuse(graph: Graph, proba: np.ndarray, smooth: float) -> np.ndarray:
     return np.clip(flowed[:, :n_classes] * n_classes, 0, 1)
 
 
-def _know(proba: np.ndarray, nodes: Images) -> np.ndarray:
+def _know(proba: Proba, nodes: Images) -> Proba:
     """Return the probabilities with what is known: the label, for a pseudo label as much as its weight says."""
     known = np.flatnonzero(nodes.is_known)
     trust = np.minimum(nodes.weights[known], 1)[:, None]

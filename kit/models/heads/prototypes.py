@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from kit.core.shapes import Logits, Tensors, Vectors
 from kit.data.images import Images
 from kit.models.heads.head import NESTED, Head, Setting
-from kit.models.heads.linear_probe import fit_plain, probe_opinion
+from kit.models.logistic import fit_plain, log_proba_of
 from kit.models.search import Between
 
 SCALES = [10.0, 20.0, 40.0]
@@ -42,7 +43,7 @@ class Prototypes(Head):
     centre: Annotated[float, Field(ge=0, le=1), Between(0, 1)] | Literal["nested"] = NESTED
     probe: Annotated[float, Field(ge=0), Between(0, 2)] | Literal["nested"] = NESTED
 
-    def own_settings(self) -> list[Setting]:
+    def head_settings(self) -> list[Setting]:
         """Return the centrings and scales to try; the probe alone where it may be chosen."""
         scales = SCALES if self.scale == NESTED else [self.scale]
         centres = CENTRINGS if self.centre == NESTED else [self.centre]
@@ -51,11 +52,11 @@ class Prototypes(Head):
         each = product(probes, centres, scales)
         return alone + [{"centre": centre, "scale": scale, "probe": probe} for probe, centre, scale in each]
 
-    def own_default(self) -> Setting:
+    def head_default(self) -> Setting:
         """Return a little of both."""
-        return self.own_settings()[1 if self.probe == self.scale == NESTED else 0]
+        return self.head_settings()[1 if self.probe == self.scale == NESTED else 0]
 
-    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+    def learn(self, features: Vectors, labeled: Images) -> Tensors:
         """Average the features of each class."""
         shares = np.zeros((len(labeled), labeled.n_classes))
         shares[np.arange(len(labeled)), labeled.labels] = labeled.weights
@@ -63,20 +64,20 @@ class Prototypes(Head):
         means = shares.T @ features / np.maximum(counts, 1e-12)[:, None]
         learned = {"means": means, "is_seen": counts > 0}
         learned["mean"] = np.average(features, axis=0, weights=labeled.weights)
-        if any(setting["probe"] for setting in self.own_settings()):
+        if any(setting["probe"] for setting in self.head_settings()):
             learned["coefficients"], learned["intercepts"] = fit_plain(features, labeled, C=30.0)
         return learned
 
-    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
+    def logits(self, features: Vectors, learned: Tensors, setting: Setting) -> Logits:
         """Return scaled cosine similarities, (n_images, n_classes); minus infinity for a class without an image."""
-        origin = own["centre"] * learned["mean"]
+        origin = setting["centre"] * learned["mean"]
         cosines = _unit(features - origin) @ _unit(learned["means"] - origin).T
-        logits = np.where(learned["is_seen"], own["scale"] * cosines, -np.inf)
-        if own["probe"]:
-            logits = logits + own["probe"] * probe_opinion(features, learned)
+        logits = np.where(learned["is_seen"], setting["scale"] * cosines, -np.inf)
+        if setting["probe"]:
+            logits = logits + setting["probe"] * log_proba_of(features, learned)
         return logits
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(values: Vectors) -> Vectors:
     """Bring rows to unit length; a zero row stays."""
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from kit.core.errors import InputError
+from kit.core.shapes import Logits, Tensors, Vectors
 from kit.data.images import Images
 from kit.models.balance import Balance
 from kit.models.heads.head import Head, Setting
@@ -58,7 +59,7 @@ class SemiProbe(Head, Semi):
         Length of the noise in the strong view, in lengths of the features.
     """
 
-    semi: Literal["mean_teacher", "fixmatch", "freematch"] = "freematch"
+    semi: Literal["mean_teacher", "fixmatch", "freematch"] = "freematch"  # pyright: ignore[reportIncompatibleVariableOverride]  fewer
     C: Annotated[float, Field(gt=0), Between(1, 3e3, log=True)] = 300.0
     hidden: Annotated[int, Field(ge=0)] = 0
     steps: Annotated[int, Field(ge=1)] = 300
@@ -71,8 +72,8 @@ class SemiProbe(Head, Semi):
         Balance.__post_init__(self)
         Semi.__post_init__(self)
 
-    def fit(self, labeled: Images, unlabeled: Images) -> SemiProbe:
-        """Learn from the labelled images, then from both; `record_` says what the unlabelled ones taught.
+    def fit(self, labeled: Images, unlabeled: Images) -> Self:
+        """Learn from the labelled images, then from both; `record_` holds what the unlabelled ones taught.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class SemiProbe(Head, Semi):
             raise InputError("semi_probe learns from unlabelled images and there is none: linear_probe needs none")
         return super().fit(labeled, unlabeled)
 
-    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+    def learn(self, features: Vectors, labeled: Images) -> Tensors:
         """Train the layers; return their weights."""
         import torch
 
@@ -97,11 +98,11 @@ class SemiProbe(Head, Semi):
             layers = self._start(features, labeled)
             layers = self._train(layers, method, torch.from_numpy(features), labeled)
         self.record_ = method.report()
-        linear = [own for own in layers if hasattr(own, "weight")]
-        kept = {WEIGHT.format(i): own.weight.detach().numpy() for i, own in enumerate(linear)}
-        return kept | {BIAS.format(i): own.bias.detach().numpy() for i, own in enumerate(linear)}
+        linear = _linear(layers)
+        kept = {WEIGHT.format(i): layer.weight.detach().numpy() for i, layer in enumerate(linear)}
+        return kept | {BIAS.format(i): layer.bias.detach().numpy() for i, layer in enumerate(linear)}
 
-    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
+    def logits(self, features: Vectors, learned: Tensors, setting: Setting) -> Logits:
         """Return (n_images, n_classes) logits."""
         for i in range(len(learned) // 2):
             if i:
@@ -109,7 +110,7 @@ class SemiProbe(Head, Semi):
             features = features @ learned[WEIGHT.format(i)].T + learned[BIAS.format(i)]
         return features
 
-    def _start(self, features: np.ndarray, labeled: Images) -> nn.Sequential:
+    def _start(self, features: Vectors, labeled: Images) -> nn.Sequential:
         """Build the layers; the last is the regression on what it reads."""
         import torch
         from torch import nn
@@ -119,18 +120,18 @@ class SemiProbe(Head, Semi):
         n_dims = features.shape[1]
         layers = nn.Sequential()
         if self.hidden:
-            layers.extend([nn.Linear(n_dims, self.hidden), nn.ReLU()])
-            nn.init.normal_(layers[0].weight, std=math.sqrt(2 / self.hidden))  # keeps the length of what comes in
+            layers.extend([hidden := nn.Linear(n_dims, self.hidden), nn.ReLU()])
+            nn.init.normal_(hidden.weight, std=math.sqrt(2 / self.hidden))  # keeps the length of what comes in
         with torch.no_grad():
             read = layers(torch.from_numpy(features)).numpy()
-        layers.append(nn.Linear(read.shape[1], labeled.n_classes))
-        set_head(layers[-1], *fit_probe(read, labeled, self.C))
+        layers.append(output := nn.Linear(read.shape[1], labeled.n_classes))
+        set_head(output, *fit_probe(read, labeled, self.C))
         return layers
 
     def _train(self, layers: nn.Sequential, method: Method, features: Tensor, labeled: Images) -> nn.Sequential:
         """Take the steps; return what shall predict."""
         import torch
-        from timm.utils import ModelEmaV3
+        from timm.utils.model_ema import ModelEmaV3
 
         from kit.models.training.batches import draw_steps, weighted_targets
 
@@ -147,10 +148,10 @@ class SemiProbe(Head, Semi):
                 layers, labeled
             )
             with torch.no_grad():
-                said = (average.module if average else layers)(weak)
-            asked = method.teach(said, step / self.steps)
-            if asked is not None:
-                loss = loss + method.loss(layers(self._vary(weak, generator)), asked) / len(weak)
+                logits = (average.module if average else layers)(weak)
+            wanted = method.teach(logits, step / self.steps)
+            if wanted is not None:
+                loss = loss + method.loss(layers(self._vary(weak, generator)), wanted) / len(weak)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -161,7 +162,9 @@ class SemiProbe(Head, Semi):
 
     def _penalty(self, layers: nn.Sequential, labeled: Images) -> Tensor:
         """Return the regression's penalty on the weights, as large beside a mean loss as it is beside a sum."""
-        squares = sum(own.weight.square().sum() for own in layers if hasattr(own, "weight"))
+        import torch
+
+        squares = sum((layer.weight.square().sum() for layer in _linear(layers)), torch.zeros(()))
         return squares / (2 * self.C * float(labeled.weights.sum()))
 
     def _stream(self, n_images: int, n_batch: int, generator: Generator) -> Iterator[Tensor]:
@@ -182,3 +185,10 @@ class SemiProbe(Head, Semi):
         kept = torch.rand(features.shape, generator=generator) >= self.dropout
         noise = torch.randn(features.shape, generator=generator) * (self.noise / math.sqrt(features.shape[1]))
         return functional.normalize(features * kept + noise, dim=1)
+
+
+def _linear(layers: nn.Sequential) -> list[nn.Linear]:
+    """Return the layers that have weights."""
+    from torch import nn
+
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from kit.core.shapes import Logits, Tensors, Vectors
 from kit.data.images import Images
 from kit.features.prompts import read_text_weights
 from kit.models.heads.head import NESTED, Head, Setting
-from kit.models.heads.linear_probe import fit_plain, probe_opinion
+from kit.models.logistic import fit_plain, log_proba_of
 from kit.models.search import Between
 
 TINY = 1e-12
@@ -58,7 +59,7 @@ class TipAdapter(Head):
     epochs: Annotated[int, Field(ge=0)] = 0
     lr: Annotated[float, Field(gt=0), Between(1e-4, 1e-2, log=True, needs="epochs")] = 1e-3
 
-    def own_settings(self) -> list[Setting]:
+    def head_settings(self) -> list[Setting]:
         """Return the weights and sharpnesses to try; the probe alone where it may be chosen."""
         alphas = ALPHAS if self.alpha == NESTED else [self.alpha]
         betas = BETAS if self.beta == NESTED else [self.beta]
@@ -67,11 +68,11 @@ class TipAdapter(Head):
         each = product(probes, alphas, betas)
         return alone + [{"alpha": alpha, "beta": beta, "probe": probe} for probe, alpha, beta in each]
 
-    def own_default(self) -> Setting:
+    def head_default(self) -> Setting:
         """Return a little of both."""
-        return self.own_settings()[1 if self.probe == self.alpha == NESTED else 0]
+        return self.head_settings()[1 if self.probe == self.alpha == NESTED else 0]
 
-    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+    def learn(self, features: Vectors, labeled: Images) -> Tensors:
         """Keep the labelled images' features and labels; train the features where epochs are asked for."""
         values = np.zeros((len(labeled), labeled.n_classes), dtype=np.float32)
         values[np.arange(len(labeled)), labeled.labels] = labeled.weights
@@ -79,28 +80,28 @@ class TipAdapter(Head):
         cache = {"keys": features.astype(np.float32), "values": values}
         if self.epochs:
             cache["keys"] = self._train(cache, labeled)
-        if any(setting["probe"] for setting in self.own_settings()):
+        if any(setting["probe"] for setting in self.head_settings()):
             cache["coefficients"], cache["intercepts"] = fit_plain(features, labeled, C=30.0)
         return cache
 
-    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
-        """Return the cache's opinion and the probe's, (n_images, n_classes)."""
+    def logits(self, features: Vectors, learned: Tensors, setting: Setting) -> Logits:
+        """Return the logits of the cache plus those of the probe, (n_images, n_classes)."""
         logits = np.zeros((len(features), learned["values"].shape[1]))
-        if own["alpha"]:
-            far = own["beta"] * (1 - features @ learned["keys"].T)
+        if setting["alpha"]:
+            far = setting["beta"] * (1 - features @ learned["keys"].T)
             nearest = far.min(axis=1, keepdims=True)
             votes = np.exp(nearest - far) @ learned["values"]
-            logits += own["alpha"] * (np.log(np.maximum(votes, TINY)) - nearest)
-        if own["probe"]:
-            logits += own["probe"] * probe_opinion(features, learned)
+            logits += setting["alpha"] * (np.log(np.maximum(votes, TINY)) - nearest)
+        if setting["probe"]:
+            logits += setting["probe"] * log_proba_of(features, learned)
         return logits
 
-    def _train(self, cache: dict[str, np.ndarray], labeled: Images) -> np.ndarray:
+    def _train(self, cache: Tensors, labeled: Images) -> Vectors:
         """Return trained keys, (n_labeled, n_dims)."""
         import torch
         from torch.nn import functional
 
-        alpha, beta = self.own_default()["alpha"], self.own_default()["beta"]
+        alpha, beta = self.head_default()["alpha"], self.head_default()["beta"]
         generator = torch.Generator().manual_seed(self.seed)
         features, values = torch.from_numpy(cache["keys"]), torch.from_numpy(cache["values"])
         words = torch.from_numpy(self._words(features.numpy(), labeled))
@@ -120,7 +121,7 @@ class TipAdapter(Head):
                 schedule.step()
         return keys.detach().numpy()
 
-    def _words(self, features: np.ndarray, labeled: Images) -> np.ndarray:
+    def _words(self, features: Vectors, labeled: Images) -> Logits:
         """Return the zero-shot logits that the cache is trained beside, (n_images, n_classes); zeros without words.
 
         Of several lists the first: which is chosen later is not known yet.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.core.shapes import Logits, Tensors, Vectors
 from kit.data.images import Images
 from kit.models.heads.head import Head, Prior, Prompts, Setting
 
@@ -17,13 +18,13 @@ class ZeroShot(Head):
     The words' opinion counts in full; no label is looked at, but for what neighbours pass on.
     """
 
-    prompts: Prompts = "names"
+    prompts: Prompts | None = "names"
     prior: Prior = 1.0
 
-    def learn(self, features: np.ndarray, labeled: Images) -> dict[str, np.ndarray]:
+    def learn(self, features: Vectors, labeled: Images) -> Tensors:
         """Learn nothing but the number of classes."""
         return {"n_classes": np.array(labeled.n_classes)}
 
-    def logits(self, features: np.ndarray, learned: dict[str, np.ndarray], own: Setting) -> np.ndarray:
-        """Have no opinion."""
+    def logits(self, features: Vectors, learned: Tensors, setting: Setting) -> Logits:
+        """Return zeros: the words alone decide."""
         return np.zeros((len(features), int(learned["n_classes"])))

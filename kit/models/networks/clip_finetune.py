@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from kit.core.errors import InputError
+from kit.core.shapes import Proba, Tensors, Vectors
 from kit.data.images import Images, Pool
 from kit.features.prompts import prompts_of, read_text_weights
 from kit.features.weights import parse_encoder
@@ -88,7 +89,7 @@ class ClipFinetune(TrainedNetwork):
             raise InputError('train = "both" makes the head anew in every step: drop train_head and probe_first')
         if (self.frozen_epochs or self.head_lr is not None) and not head_learns:
             raise InputError("frozen_epochs and head_lr are those of a head that learns: set train_head or probe_first")
-        self._network: ClipClassifier | None = None
+        self._loaded: float | None = None  # alpha of the network that is built; None before
 
     def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
         """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
@@ -113,11 +114,11 @@ class ClipFinetune(TrainedNetwork):
         self._theta_1, self._loaded = copy_state(self._network), 1.0
         return self
 
-    def predict_proba(self, images: Images) -> np.ndarray:
+    def predict_proba(self, images: Images) -> Proba:
         """Return probabilities at the settled alpha, one half where none was, (n_images, n_classes)."""
         return self._predict(images, self.sweep_default if self.alpha is None else self.alpha)
 
-    def encode(self, images: Images, alpha: float) -> np.ndarray:
+    def encode(self, images: Images, alpha: float) -> Vectors:
         """Return the image tower's features at an alpha, (n_images, n_dims) float32 of unit length.
 
         Raises
@@ -141,7 +142,7 @@ class ClipFinetune(TrainedNetwork):
         """Return the alphas to try."""
         return ALPHAS if self.alpha is None else [self.alpha]
 
-    def predict_sweep(self, images: Images) -> np.ndarray:
+    def predict_sweep(self, images: Images) -> Proba:
         """Return probabilities at every alpha, (n_values, n_images, n_classes)."""
         return np.stack([self._predict(images, alpha) for alpha in self.sweep_values()])
 
@@ -149,19 +150,19 @@ class ClipFinetune(TrainedNetwork):
         """Predict with this alpha from now on."""
         self.alpha = value
 
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return `theta_1`, words' features included; `theta_0` is the encoder's own and not kept twice."""
+    def tensors(self) -> Tensors:
+        """Return `theta_1`, words' features included; `theta_0` is the encoder's and not kept twice."""
         return {name: tensor.contiguous().numpy() for name, tensor in self._theta_1.items()}
 
-    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> ClipFinetune:
+    def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> ClipFinetune:
         """Take `theta_1` back; `theta_0` is read from the encoder's weights with the first prediction."""
         import torch
 
         self._theta_1 = {name: torch.tensor(value) for name, value in tensors.items()}
-        self._network = None
+        self._loaded = None
         return self
 
-    def _predict(self, images: Images, alpha: float) -> np.ndarray:
+    def _predict(self, images: Images, alpha: float) -> Proba:
         """Return the probabilities of one blend, (n_images, n_classes)."""
         from kit.models.training.batches import predict_network
         from kit.models.training.clip import ClipClassifier
@@ -181,7 +182,7 @@ class ClipFinetune(TrainedNetwork):
         """Let the network be one blend; the words of a blend are those of the blended text tower."""
         from kit.models.training.blend import interpolate
 
-        if self._network is None:
+        if self._loaded is None:
             self._build(pool)
         if self._loaded == alpha:
             return
@@ -200,9 +201,7 @@ class ClipFinetune(TrainedNetwork):
 
     def _build(self, pool: Pool) -> None:
         """Build the zero-shot classifier: towers and words; what it is made of is `theta_0`."""
-        import torch
-
-        from kit.features.device import choose_training, device_name
+        from kit.features.device import choose_training, device_name, place_network
         from kit.features.encoders import load_encoder
         from kit.models.training.batches import reproducible
         from kit.models.training.blend import copy_state
@@ -211,7 +210,7 @@ class ClipFinetune(TrainedNetwork):
         spec, words = parse_encoder(self.encoder, self.encoder_args, pool.lookup), prompts_of(pool, self.prompts)
         if spec.library != "open_clip":
             raise InputError(f"encoder {spec.text!r}: clip_finetune trains open_clip models; fine_tune trains timm's")
-        with reproducible(self.seed, device_name()):  # networks draw random weights before they load their own
+        with reproducible(self.seed, device_name()):  # networks draw random weights before they load others
             text = read_text_weights(pool, self.encoder, self.encoder_args, self.prompts)
             encoder = load_encoder(spec)
             network = make_classifier(encoder, text, words if self.train == "both" else None, self.probe_first)
@@ -220,6 +219,7 @@ class ClipFinetune(TrainedNetwork):
         geometry = self._preprocessing.geometry
         rule = choose_training(network.tower, min(geometry.height, geometry.width), self._device)
         self._precision = rule if self.precision == "auto" else self.precision
-        self._network = network.to(device=self._device, memory_format=torch.channels_last)
+        place_network(network, self._device, "float32")
+        self._network: ClipClassifier = network
         self._theta_0, self._loaded = copy_state(network), 0.0
         self._made_from = [asdict(self), spec.identity, words.key]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from kit.core.errors import InputError
 from kit.core.names import MULTICLASS, MULTILABEL
+from kit.core.shapes import Tensors, Vectors
 from kit.data.images import Images, Pool
 from kit.features.weights import EncoderSpec, parse_encoder
 from kit.models.networks.trained import TrainedNetwork
@@ -18,7 +18,7 @@ from kit.models.training.recipe import recipe_of
 from kit.scoring.task import Task
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    pass
 
 RESIZES: dict[str, dict[str, Any]] = {  # in timm's words
     "crop": {"crop_mode": "center"},
@@ -129,7 +129,7 @@ class FineTune(TrainedNetwork):
         self._train(recipe, labeled, unlabeled, head, [asdict(self), spec.identity])
         return self
 
-    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> FineTune:
+    def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> FineTune:
         """Take trained weights back; the pretrained ones are not needed."""
         name = self.encoder.partition("@")[0]
         self._build(parse_encoder(name, self.encoder_args), len(classes), pretrained=False)
@@ -154,8 +154,8 @@ class FineTune(TrainedNetwork):
         from kit.models.training.probe import fit_probe, set_head
 
         values = self._features(labeled)
-        heads = classifiers(self._network)
-        if any(not isinstance(head, nn.Linear) or head.in_features != values.shape[1] for head in heads):
+        heads = [head for head in classifiers(self._network) if isinstance(head, nn.Linear)]
+        if len(heads) < len(classifiers(self._network)) or any(head.in_features != values.shape[1] for head in heads):
             raise InputError(
                 f"probe_first: the classifier of {self.encoder} is no linear layer on its pooled features; use "
                 "frozen_epochs"
@@ -163,12 +163,13 @@ class FineTune(TrainedNetwork):
         for head in heads:  # those of a distilled network are averaged, and so are their features
             set_head(head, *fit_probe(values, labeled))
 
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
         """Return the network's pooled features as they are, (n_images, n_dims)."""
         from kit.models.training.batches import encode_network
+        from kit.models.training.classifier import pooled_features
 
         return encode_network(
-            self._network, images, self._preprocessing, self._device, self._precision, _pooled_features
+            self._network, images, self._preprocessing, self._device, self._precision, pooled_features
         )
 
     def _build(self, spec: EncoderSpec, n_classes: int, pretrained: bool) -> None:
@@ -186,19 +187,14 @@ class FineTune(TrainedNetwork):
         self._hold(network, timm_preprocessing(network))
 
     def _arguments(self, spec: EncoderSpec) -> dict[str, Any]:
-        """Return the constructor arguments of the network: the run's own, and those that its options mean."""
-        args, own = dict(spec.args), {}
+        """Return the constructor arguments of the network: those given, and those that the options mean."""
+        args, overlay = dict(spec.args), {}
         if self.drop_rate is not None and self.head == "linear":
             args["drop_rate"] = self.drop_rate
         if self.image_size is not None:
-            own["input_size"] = (3, self.image_size, self.image_size)
+            overlay["input_size"] = (3, self.image_size, self.image_size)
         if self.resize is not None:
-            own |= RESIZES[self.resize]
-        if own:
-            args["pretrained_cfg_overlay"] = {**args.get("pretrained_cfg_overlay", {}), **own}
+            overlay |= RESIZES[self.resize]
+        if overlay:
+            args["pretrained_cfg_overlay"] = {**args.get("pretrained_cfg_overlay", {}), **overlay}
         return args
-
-
-def _pooled_features(network: nn.Module, pixels: Tensor) -> Tensor:
-    """Return what the classifier reads, (n_images, n_dims)."""
-    return network.forward_head(network.forward_features(pixels), pre_logits=True)

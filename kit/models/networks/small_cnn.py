@@ -10,13 +10,13 @@ from pydantic import Field
 
 from kit.core.errors import InputError
 from kit.core.names import MULTICLASS, MULTILABEL
+from kit.core.shapes import Tensors, Vectors
 from kit.data.images import Images, Pool
 from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
 from kit.models.training.recipe import recipe_of
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
 RESIZES = {"crop": "shortest", "pad": "longest", "squash": "squash"}  # in the store's words
@@ -65,8 +65,9 @@ class SmallCNN(TrainedNetwork):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("frozen_epochs", "lora_rank", "freeze_batch_norm"):
-            if getattr(self, key):
+        frozen = {"frozen_epochs": self.frozen_epochs, "lora_rank": self.lora_rank}
+        for key, value in (frozen | {"freeze_batch_norm": self.freeze_batch_norm}).items():
+            if value:
                 raise InputError(f"{key} keeps what was pretrained, and small_cnn starts from random weights: drop it")
         if self.image_size < 2 ** len(self.channels):
             raise InputError(
@@ -86,10 +87,10 @@ class SmallCNN(TrainedNetwork):
         """
         self._build(labeled.n_classes)
         self.remember_classes(labeled)
-        self._train(recipe_of(self), labeled, unlabeled, self._network[-1], asdict(self))
+        self._train(recipe_of(self), labeled, unlabeled, self._layers[-1], asdict(self))
         return self
 
-    def restore(self, tensors: dict[str, np.ndarray], classes: tuple[str, ...]) -> SmallCNN:
+    def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> SmallCNN:
         """Take trained weights back."""
         self._build(len(classes))
         self._take_weights(tensors)
@@ -101,11 +102,11 @@ class SmallCNN(TrainedNetwork):
         start._build(len(pool.classes))
         return start
 
-    def _features(self, images: Images) -> np.ndarray:
+    def _features(self, images: Images) -> Vectors:
         """Return the network's pooled features, (n_images, n_dims)."""
         from kit.models.training.batches import encode_network
 
-        return encode_network(self._network[:-1], images, self._preprocessing, self._device, self._precision)
+        return encode_network(self._layers[:-1], images, self._preprocessing, self._device, self._precision)
 
     def _build(self, n_classes: int) -> None:
         """Build the network with random weights, on its device."""
@@ -116,8 +117,8 @@ class SmallCNN(TrainedNetwork):
 
         geometry = Geometry(self.image_size, self.image_size, RESIZES[self.resize], fill=GREY)
         with reproducible(self.seed, device_name()):
-            network = _stack(self.channels, self.head_units, self.drop_rate, n_classes)
-        self._hold(network, Preprocessing(geometry, PIXEL_MEAN, PIXEL_STD))
+            self._layers = _stack(self.channels, self.head_units, self.drop_rate, n_classes)
+        self._hold(self._layers, Preprocessing(geometry, PIXEL_MEAN, PIXEL_STD))
 
 
 def _stack(channels: list[int], head_units: int, drop_rate: float, n_classes: int) -> nn.Sequential:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from kit.core.errors import InputError
-from kit.data.images import Images
+from kit.core.shapes import Proba, Tensors, Vectors
+from kit.data.images import Images, Pool
 from kit.models.balance import Adjustable
 from kit.models.training.recipe import Recipe
 from kit.scoring.task import Task
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from kit.features.encoders import Preprocessing
 
 
-SHARES = "class_shares"  # name of the kept tensor that says how frequent the classes are
+SHARES = "class_shares"  # name of the kept tensor that holds how frequent the classes are
 
 
 @dataclass(kw_only=True)
@@ -65,8 +66,8 @@ class TrainedNetwork(Adjustable, Recipe):
         if task.is_multilabel and self.semi != "none":
             raise InputError(f'semi = "{self.semi}" names one class per unlabelled image: not with several labels')
 
-    def say(self, images: Images) -> np.ndarray:
-        """Return the network's own probabilities, (n_images, n_classes)."""
+    def predict_plain(self, images: Images) -> Proba:
+        """Return the network's probabilities, (n_images, n_classes)."""
         from kit.models.training.batches import predict_network
 
         return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
@@ -89,17 +90,18 @@ class TrainedNetwork(Adjustable, Recipe):
             made_from=made_from,
         )
 
-    def encode(self, images: Images, alpha: float) -> np.ndarray:
+    def _start(self, pool: Pool) -> TrainedNetwork:
+        """Return a model with the same network before training."""
+        raise NotImplementedError
+
+    def _features(self, images: Images) -> Vectors:
+        """Return the network's pooled features as they are, (n_images, n_dims)."""
+        raise NotImplementedError
+
+    def encode(self, images: Images, alpha: float) -> Vectors:
         """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
 
-        A model has `_start(pool)`, which gives the same one before training, and `_features(images)`.
-
-        Parameters
-        ----------
-        images
-            The images.
-        alpha
-            Weight of the trained network, 0..1; 0 is the network before training.
+        `alpha` is the weight of the trained network, 0..1; 0 is the network before training.
 
         Raises
         ------
@@ -122,12 +124,12 @@ class TrainedNetwork(Adjustable, Recipe):
         """Write checkpoints to `path`, and go on from the one that lies there."""
         self._checkpoint = path
 
-    def tensors(self) -> dict[str, np.ndarray]:
+    def tensors(self) -> Tensors:
         """Return the trained weights, and how frequent the classes were."""
         weights = {name: tensor.cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
         return weights | {SHARES: self.shares_}
 
-    def _take_weights(self, tensors: dict[str, np.ndarray]) -> None:
+    def _take_weights(self, tensors: Tensors) -> None:
         """Take trained weights back."""
         import torch
 
@@ -137,11 +139,9 @@ class TrainedNetwork(Adjustable, Recipe):
 
     def _hold(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         """Keep a network, on its device, with its preprocessing and precision."""
-        import torch
-
-        from kit.features.device import choose_training, device_name
+        from kit.features.device import choose_training, device_name, place_network
 
         self._preprocessing, self._device = preprocessing, device_name()
         rule = choose_training(network, min(preprocessing.geometry.height, preprocessing.geometry.width), self._device)
         self._precision = rule if self.precision == "auto" else self.precision
-        self._network = network.to(device=self._device, memory_format=torch.channels_last)
+        self._network = place_network(network, self._device, "float32")

@@ -28,7 +28,7 @@ class LowRank(nn.Module):
     weight
         (n_out, ...) the weight; a convolution's is seen as (n_out, n_in * height * width).
     rank
-        Rank of the change, at most the weight's own.
+        Rank of the change, at most that of the weight.
     alpha
         The change is multiplied by alpha / rank.
     """
@@ -51,7 +51,7 @@ class LowRank(nn.Module):
 def add_adapters(network: nn.Module, head: nn.Module | None, recipe: Recipe) -> None:
     """Freeze a network's body and let changes of low rank learn in it; the head stays as it is.
 
-    Draws from torch's own generator.
+    Draws from torch's generator.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def add_adapters(network: nn.Module, head: nn.Module | None, recipe: Recipe) -> 
 def merge_adapters(network: nn.Module) -> None:
     """Add the changes to the weights: the network has its old names again, and no adapter."""
     for module in list(network.modules()):
-        if parametrize.is_parametrized(module):
-            for weight in list(module.parametrizations):
+        if isinstance(changed := dict(module.named_children()).get("parametrizations"), nn.ModuleDict):
+            for weight in list(changed):
                 parametrize.remove_parametrizations(module, weight, leave_parametrized=True)
 
 
@@ -104,7 +104,7 @@ def _choose(layers: list[tuple[str, nn.Module, str]], targets: list[str] | None)
             raise InputError(f"lora_targets: no layer that can be adapted is called {target!r}; {hint}")
     if not layers:
         raise InputError("lora_rank: the network has no layer that can be adapted; set lora_rank = 0")
-    return [own for own in layers if targets is None or any(_ends(own[0], target) for target in targets)]
+    return [layer for layer in layers if targets is None or any(_ends(layer[0], target) for target in targets)]
 
 
 def _ends(name: str, target: str) -> bool:

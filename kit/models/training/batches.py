@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 from torchvision.transforms import v2 as transforms
 
+from kit.core.shapes import Mask, Proba, Rows, Vectors
 from kit.core.terminal import Progress
 from kit.data.folds import inner
 from kit.data.images import Images
@@ -29,15 +31,17 @@ from kit.models.training.views import views_of
 WINDOW = 8192  # images shuffled together; a larger set is read window by window, block by block
 PREDICTED = 64  # images per forward pass without gradients
 HOLD_OUT_SHARE = 0.2  # of the training images, for early stopping
-MIN_PER_CLASS = 8  # images: with fewer in any class a hold-out of a fifth says nothing
+MIN_PER_CLASS = 8  # images: with fewer in any class a hold-out of a fifth is too small
 MIN_LABEL_SETS = 40  # images of several labels each: the same of all classes together
 
 Forward = Callable[[nn.Module, Tensor], Tensor]
+Network = TypeVar("Network", bound=nn.Module)
+ForwardOf = Callable[[Network, Tensor], Tensor]
 
 
 @contextlib.contextmanager
 def reproducible(seed: int, device: str) -> Iterator[None]:
-    """Seed torch's own generators and prefer deterministic kernels inside the block; leave both as they were."""
+    """Seed torch's generators and prefer deterministic kernels inside the block; leave both as they were."""
     is_cuda = device.startswith("cuda")
     if is_cuda:  # read by cuBLAS when it starts; without it, its sums differ from run to run
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -82,29 +86,27 @@ def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Image
     return labeled.take(np.flatnonzero(~np.isin(labeled.groups, hold_out.groups))), hold_out
 
 
-def draw_batches(rows: np.ndarray, batch_size: int, generator: Generator) -> list[np.ndarray]:
+def draw_batches(rows: Rows, batch_size: int, generator: Generator) -> list[Rows]:
     """Draw the order of an epoch.
 
     Parameters
     ----------
-    rows
-        (n_images,) rows of the store.
     batch_size
         Images per batch, at most; one more where a batch of a single image would be left, which batch norm cannot
         take.
     generator
-        A CPU generator.
+        On the CPU.
 
     Returns
     -------
-    list of np.ndarray
+    list of Rows
         Positions in `rows`, every one once; all batches equally large, to one image.
     """
     n_batches = max(1, min(math.ceil(len(rows) / batch_size), len(rows) // 2))
     return np.array_split(_draw_order(rows, generator), n_batches)
 
 
-def draw_steps(rows: np.ndarray, batch_size: int, n_steps: int | None, generator: Generator) -> list[np.ndarray]:
+def draw_steps(rows: Rows, batch_size: int, n_steps: int | None, generator: Generator) -> list[Rows]:
     """Draw the batches of an epoch: one pass, or so many steps of as many passes as they take."""
     batches = draw_batches(rows, batch_size, generator)
     while n_steps is not None and len(batches) < n_steps:
@@ -112,7 +114,7 @@ def draw_steps(rows: np.ndarray, batch_size: int, n_steps: int | None, generator
     return batches[:n_steps]
 
 
-def draw_passes(rows: np.ndarray, n_images: int, generator: Generator) -> np.ndarray:
+def draw_passes(rows: Rows, n_images: int, generator: Generator) -> Rows:
     """Draw `n_images` positions in `rows`: every one once before any comes again."""
     order = _draw_order(rows, generator)[:n_images]
     while len(order) < n_images:
@@ -120,21 +122,21 @@ def draw_passes(rows: np.ndarray, n_images: int, generator: Generator) -> np.nda
     return order
 
 
-def mark_copies(rows: np.ndarray) -> np.ndarray:
+def mark_copies(rows: Rows) -> Mask:
     """Return which positions hold a row that stands at an earlier position too, (n_images,) bool."""
     is_copy = np.ones(len(rows), dtype=bool)
     is_copy[np.unique(rows, return_index=True)[1]] = False
     return is_copy
 
 
-def _draw_order(rows: np.ndarray, generator: Generator) -> np.ndarray:
+def _draw_order(rows: Rows, generator: Generator) -> Rows:
     """Draw an order of all positions in `rows`."""
     if len(rows) <= WINDOW:
         return torch.randperm(len(rows), generator=generator).numpy()
     return _shuffle_windows(rows, generator)
 
 
-def weighted_targets(images: Images, positions: np.ndarray, label_smoothing: float) -> Tensor:
+def weighted_targets(images: Images, positions: Rows, label_smoothing: float) -> Tensor:
     """Return the smoothed labels times the image's weight through the mean weight of all, (n_positions, n_classes).
 
     Every loss is linear in its targets, so that weights in them weigh the loss, also after mixup. With several labels
@@ -148,7 +150,7 @@ def weighted_targets(images: Images, positions: np.ndarray, label_smoothing: flo
 
 
 def mix(pixels: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
-    """Blend each image with its neighbour in the batch, or paste a part of it; draws from torch's own generator.
+    """Blend each image with its neighbour in the batch, or paste a part of it; draws from torch's generator.
 
     Parameters
     ----------
@@ -162,24 +164,20 @@ def mix(pixels: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[T
 
 
 def predict_network(
-    network: nn.Module,
+    network: Network,
     images: Images,
     preprocessing: Preprocessing,
     device: str,
     precision: str,
-    forward: Forward = nn.Module.__call__,
+    forward: ForwardOf[Network] = nn.Module.__call__,
     tta: str = "none",
-) -> np.ndarray:
+) -> Proba:
     """Return probabilities, batch by batch from the store: memory does not grow with the images.
 
     Parameters
     ----------
     network
         On `device`; it is left in evaluation mode.
-    images
-        The images.
-    preprocessing
-        Of the network.
     device, precision
         From `kit.features.device`.
     forward
@@ -189,7 +187,7 @@ def predict_network(
 
     Returns
     -------
-    np.ndarray
+    Proba
         (n_images, n_classes) float32, rows in the order of `images`.
     """
 
@@ -203,14 +201,14 @@ def predict_network(
 
 
 def encode_network(
-    network: nn.Module,
+    network: Network,
     images: Images,
     preprocessing: Preprocessing,
     device: str,
     precision: str,
-    forward: Forward = nn.Module.__call__,
-) -> np.ndarray:
-    """Return what a network says of images as it is, (n_images, n_dims) float32; see `predict_network`."""
+    forward: ForwardOf[Network] = nn.Module.__call__,
+) -> Vectors:
+    """Return what a network gives for images, (n_images, n_dims) float32; see `predict_network`."""
 
     def values_of(pixels: Tensor) -> Tensor:
         return _logits_of(network, pixels, forward, precision)
@@ -225,8 +223,8 @@ def _by_batches(
     preprocessing: Preprocessing,
     device: str,
     values_of: Callable[[Tensor], Tensor],
-) -> np.ndarray:
-    """Return (n_images, n_dims) float32: what a function says of standardised pixels."""
+) -> Vectors:
+    """Return (n_images, n_dims) float32: the values of a function of standardised pixels."""
     store = read_store(images.pool, preprocessing.geometry)
     network.eval()
     order = np.argsort(images.rows, kind="stable")
@@ -264,8 +262,8 @@ def ask(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) ->
     return logits
 
 
-def _logits_of(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
-    """Return what a network says of one batch, in float32."""
+def _logits_of(network: Network, pixels: Tensor, forward: ForwardOf[Network], precision: str) -> Tensor:
+    """Return what a network gives for one batch, in float32."""
     with half_precision(pixels.device.type, precision):
         return forward(network, pixels.contiguous(memory_format=torch.channels_last)).float()
 
@@ -276,7 +274,7 @@ def half_precision(device_type: str, precision: str) -> torch.autocast:
     return torch.autocast(device_type, getattr(torch, precision) if is_half else None, enabled=is_half)
 
 
-def _shuffle_windows(rows: np.ndarray, generator: Generator) -> np.ndarray:
+def _shuffle_windows(rows: Rows, generator: Generator) -> Rows:
     """Shuffle blocks of neighbouring rows, then the images within windows of many blocks.
 
     A block alone would do for the disk, but folders are read class by class: its images are often of one class.
@@ -284,4 +282,4 @@ def _shuffle_windows(rows: np.ndarray, generator: Generator) -> np.ndarray:
     blocks = np.array_split(np.argsort(rows, kind="stable"), math.ceil(len(rows) / BLOCK))
     order = np.concatenate([blocks[i] for i in torch.randperm(len(blocks), generator=generator).tolist()])
     windows = np.split(order, range(WINDOW, len(order), WINDOW))
-    return np.concatenate([own[torch.randperm(len(own), generator=generator).numpy()] for own in windows])
+    return np.concatenate([part[torch.randperm(len(part), generator=generator).numpy()] for part in windows])

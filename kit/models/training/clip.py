@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,12 +11,20 @@ from torch.nn import functional
 from kit.features.encoders import TEXT_BATCH, Encoder
 from kit.features.encoders.words import tokenize
 from kit.features.prompts import PromptList, TextWeights
-from kit.models.training.layers import checkpoint_activations
+from kit.models.training.layers import Checkpoints, Towered, checkpoint_activations
 
 PROMPTS_PER_STEP = 128  # encoded in training, at most, or one of each class: as much memory as 30 images of ViT-B/16
 
 
-class ClipClassifier(nn.Module):
+class _ReadsWords(Protocol):
+    """What open_clip's networks have beside torch's."""
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Return (n_prompts, n_dims)."""
+        ...
+
+
+class ClipClassifier(Towered):
     """Compare images with a head of words.
 
     Parameters
@@ -49,10 +59,13 @@ class ClipClassifier(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return self.logit_scale * functional.linear(features, words, bias)
 
+    def keep_words(self) -> None:
+        """Leave the head as it is: no text tower learns."""
+
     def towers(self) -> dict[str, nn.Module]:
         """Return the modules that have layers, by the prefix of their parameters' names."""
-        inner = getattr(self.tower, "trunk", None)  # a timm network in open_clip's wrapper
-        return {"tower.": self.tower} if inner is None else {"tower.trunk.": inner}
+        trunk = dict(self.tower.named_children()).get("trunk")  # a timm network in open_clip's wrapper
+        return {"tower.": self.tower} if trunk is None else {"tower.trunk.": trunk}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Let the towers compute activations twice, with `enable`."""
@@ -72,6 +85,8 @@ class TextTower(nn.Module):
     counts
         Prompts of each class.
     """
+
+    tokens: Tensor
 
     def __init__(self, clip: nn.Module, tokens: Tensor, counts: list[int]) -> None:
         super().__init__()
@@ -96,7 +111,7 @@ class TextTower(nn.Module):
         return self.tokens[chosen.to(self.tokens.device)]
 
     def _encode(self, tokens: Tensor) -> Tensor:
-        return functional.normalize(self.clip.encode_text(tokens).float(), dim=1)
+        return functional.normalize(cast(_ReadsWords, self.clip).encode_text(tokens).float(), dim=1)
 
 
 class ClipPair(ClipClassifier):
@@ -131,11 +146,11 @@ class ClipPair(ClipClassifier):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Let both towers compute activations twice, with `enable`."""
         super().set_grad_checkpointing(enable)
-        clip = self.text.clip
-        if hasattr(clip, "text"):
-            clip.text.set_grad_checkpointing(enable)
+        parts = dict(self.text.clip.named_children())
+        if "text" in parts:  # a text tower of another library
+            cast(Checkpoints, parts["text"]).set_grad_checkpointing(enable)
         else:
-            clip.transformer.grad_checkpointing = enable
+            cast(Checkpoints, parts["transformer"]).grad_checkpointing = enable
 
 
 def make_classifier(encoder: Encoder, text: TextWeights, prompts: PromptList | None, with_bias: bool) -> ClipClassifier:
@@ -160,7 +175,7 @@ def make_classifier(encoder: Encoder, text: TextWeights, prompts: PromptList | N
             head.bias.zero_()
     if prompts is None:
         return ClipClassifier(tower, head, text.logit_scale)
-    own = [prompts.prompts(code) for code in range(len(prompts.words))]
-    tokens = tokenize(encoder.spec, [prompt for part in own for prompt in part])
-    words = TextTower(encoder.network, tokens, [len(part) for part in own])
+    of_class = [prompts.prompts(code) for code in range(len(prompts.words))]
+    tokens = tokenize(encoder.spec, [prompt for part in of_class for prompt in part])
+    words = TextTower(encoder.network, tokens, [len(part) for part in of_class])
     return ClipPair(tower, head, text.logit_scale, words)

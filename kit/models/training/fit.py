@@ -2,8 +2,8 @@
 
 Reads the decoded images of `kit.data.store`; writes a checkpoint where it is asked to. Every epoch draws from
 generators seeded by the seed and the epoch's number, so there is no generator state to save: a run that was killed and
-goes on at its last checkpoint ends with the very weights of a run that was not. Unlabelled images draw from generators
-of their own, so that where they teach nothing, training is the same as without them.
+goes on at its last checkpoint ends with the very weights of a run that was not. Unlabelled images draw from other
+generators, so that where they teach nothing, training is the same as without them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from kit.core.files import key_of
 from kit.core.terminal import note
 from kit.data.images import Images
+from kit.features.device import place_network
 from kit.features.encoders import Preprocessing
 from kit.models.training.adapters import add_adapters, merge_adapters
 from kit.models.training.batches import Forward, reproducible
 from kit.models.training.layers import checkpoint_activations
-from kit.models.training.loop import Diary, Loop
+from kit.models.training.loop import Loop, TrainingRecord
 from kit.models.training.recipe import Recipe
 from kit.models.training.unlabeled import check_unlabeled, describe_teaching
 
@@ -40,7 +40,7 @@ def fit_network(
     precision: str = "float32",
     checkpoint: Path | None = None,
     made_from: object = None,
-) -> Diary:
+) -> TrainingRecord:
     """Train a network in place; it ends on `device`, in evaluation mode, with the weights that shall predict.
 
     Parameters
@@ -56,7 +56,7 @@ def fit_network(
     unlabeled
         Images without labels, for recipes whose `semi` reads them; those among `labeled` are left out.
     head
-        The part of `network` that learns in the frozen epochs, at a learning rate of its own; adapters leave it alone.
+        The part of `network` that learns in the frozen epochs, at `head_lr`; adapters leave it alone.
     forward
         ``forward(network, pixels)`` gives logits (n_images, n_classes).
     seed
@@ -88,7 +88,7 @@ def fit_network(
     """
     if recipe.frozen_epochs and head is None:
         raise ValueError("frozen epochs need a head that learns in them")
-    network.to(device=device, memory_format=torch.channels_last)
+    place_network(network, device, "float32")
     if recipe.grad_checkpointing:
         checkpoint_activations(network)
     with reproducible(seed, device):
@@ -101,5 +101,5 @@ def fit_network(
         loop.run(checkpoint, key_of(facts, data, others.rows.tolist()))
         merge_adapters(network)
     if recipe.semi != "none":
-        note(describe_teaching(recipe.semi, loop.diary[-1], labeled.classes))
-    return loop.diary
+        note(describe_teaching(recipe.semi, loop.record[-1], labeled.classes))
+    return loop.record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol, cast
+
 from timm.models import group_parameters
 from torch import nn
 
@@ -14,14 +16,39 @@ OPEN_CLIP = {
 }
 
 
+class Checkpoints(Protocol):
+    """What a network has beside torch's that can compute its activations twice."""
+
+    grad_checkpointing: bool
+
+    def set_grad_checkpointing(self, enable: bool) -> None:
+        """Let it do so, with `enable`."""
+        ...
+
+
+class HasLayers(Protocol):
+    """What a timm network has beside torch's."""
+
+    def group_matcher(self, coarse: bool) -> dict[str, Any]:
+        """Return the patterns of its layers' names."""
+        ...
+
+
+class Towered(nn.Module):
+    """A network of towers, each with a depth of its own; what lies outside them is head."""
+
+    def towers(self) -> dict[str, nn.Module]:
+        """Return the modules that have layers, by the prefix of their parameters' names."""
+        raise NotImplementedError
+
+
 def layer_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
     """Return the factor on each parameter's learning rate, by name: 1 at the head, `layer_decay` a layer before it.
 
     Parameters
     ----------
     network
-        A timm network, or one whose ``towers()`` gives modules by the prefix of their parameters' names: each has its
-        own depth, and what lies outside them is head.
+        A timm network, or one of several towers.
     layer_decay
         Factor from layer to layer, above 0 and at most 1.
 
@@ -30,11 +57,11 @@ def layer_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
     InputError
         When the layers of the network are not known.
     """
-    towers = network.towers() if hasattr(network, "towers") else {"": network}
+    towers = network.towers() if isinstance(network, Towered) else {"": network}
     scales = {name: 1.0 for name, _ in network.named_parameters()}
     for prefix, tower in towers.items():
-        matcher = tower.group_matcher(coarse=False) if hasattr(tower, "group_matcher") else OPEN_CLIP
-        layers = group_parameters(tower, matcher, reverse=True)
+        matcher = cast(HasLayers, tower).group_matcher(coarse=False) if hasattr(tower, "group_matcher") else OPEN_CLIP
+        layers = cast(dict[str, int], group_parameters(tower, matcher, reverse=True))
         last = max(layers.values())
         if last == 0:
             raise InputError(f"layer_decay: the layers of {type(tower).__name__} are not known; set layer_decay = 1.0")
@@ -51,7 +78,7 @@ def checkpoint_activations(network: nn.Module) -> None:
         When it cannot.
     """
     try:
-        network.set_grad_checkpointing(True)
+        cast(Checkpoints, network).set_grad_checkpointing(True)
         can = any(getattr(module, "grad_checkpointing", False) for module in network.modules())
     except (AttributeError, AssertionError):  # timm's way to refuse
         can = False

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Generator, nn
 
 from kit.core.deadline import check_deadline, time_is_up
@@ -38,14 +38,14 @@ from kit.models.training.hold_out import HoldOut
 from kit.models.training.loss import make_loss
 from kit.models.training.optimizer import make_optimizer, make_schedule, set_mode
 from kit.models.training.recipe import Recipe
-from kit.models.training.semi import fixed_threshold, make_method
+from kit.models.training.semi import STEPWISE, Method, fixed_threshold, make_method
 from kit.models.training.steps import Batch, Steps
 from kit.models.training.unlabeled import Stream, take_confident
 
 BALANCE_STREAM = 2  # tells the draws of resampling from those of the order
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
-Diary = list[dict[str, Any]]
+TrainingRecord = list[dict[str, Any]]
 
 
 class Loop:
@@ -78,11 +78,12 @@ class Loop:
         self.ema = ModelEmaV3(network, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
         self.steps = Steps(network, forward, self.optimizer, device, precision, recipe.accumulate)
         self.epoch = 0
-        self.diary: Diary = []
+        self.record: TrainingRecord = []
         self.loss = make_loss(recipe, self.train)
-        shares = class_shares(self.train.labels, self.train.n_classes, self.train.weights)
-        self.method = make_method(recipe, torch.from_numpy(shares), recipe.label_smoothing)
-        if self.method is not None:
+        self.method: Method | None = None
+        if recipe.semi in STEPWISE:
+            shares = class_shares(self.train.labels, self.train.n_classes, self.train.weights)
+            self.method = make_method(recipe, torch.from_numpy(shares), recipe.label_smoothing)
             self.method.to(device)
             pool = self.train.join(unlabeled) if self.method.on_labeled else unlabeled
             second = "strong" if self.method.is_strong else recipe.augment
@@ -101,7 +102,7 @@ class Loop:
         with Progress("epochs", self.recipe.epochs - self.epoch) as progress:
             while self.epoch < self.recipe.epochs and not self._is_stale():
                 self._run_epoch()
-                progress.advance(detail=f"loss {self.diary[-1]['loss']:.3f}")
+                progress.advance(detail=f"loss {self.record[-1]['loss']:.3f}")
                 is_late = time_is_up()
                 if checkpoint is not None and (is_late or time.monotonic() - saved >= CHECKPOINT_SECONDS):
                     self._save(checkpoint, key)
@@ -115,7 +116,7 @@ class Loop:
         self.network.eval()
 
     def _run_epoch(self) -> None:
-        """Train one epoch, score it on the hold-out and write the diary."""
+        """Train one epoch, score it on the hold-out and add it to the record."""
         started = time.monotonic()
         train, joined = self._join()
         train = self._balance(train)
@@ -124,7 +125,7 @@ class Loop:
         if not np.isfinite([*losses.values()]).all():
             raise InputError(f"training diverged in epoch {self.epoch}: the loss is {losses['loss']}; lower lr")
         accuracy, inner_loss = self.hold_out.score(self.averaged)
-        self.diary.append(
+        self.record.append(
             {
                 "epoch": self.epoch,
                 "lr": max(group["lr"] for group in self.optimizer.param_groups),
@@ -132,7 +133,7 @@ class Loop:
                 "inner_accuracy": accuracy,
                 "inner_loss": inner_loss,
                 **joined,
-                **(self.method.report() if "unlabeled_loss" in losses else {}),
+                **(self.method.report() if self.method is not None and "unlabeled_loss" in losses else {}),
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
@@ -166,20 +167,20 @@ class Loop:
         generator = Generator().manual_seed(seed_of(self.seed, self.epoch))
         batches = draw_steps(train.rows, self.recipe.batch_size, self.recipe.steps_per_epoch, generator)
         schedule = make_schedule(self.optimizer, self.recipe, len(batches), frozen)
-        n_images, teaches = sum(map(len, batches)), self.method is not None and not frozen
-        if teaches:
+        n_images, method = sum(map(len, batches)), None if frozen else self.method
+        if method is not None:
             self.stream.restart(self.epoch, n_images * self.recipe.of_semi("unlabeled_ratio"))
         total, total_unlabeled = torch.zeros((2,), device=self.device)
         for i, positions in enumerate(batches):
             schedule.step_update(done * len(batches) + i + 1)
-            taught = self._teach(len(positions), done + i / len(batches)) if teaches else []
+            taught = [] if method is None else self._teach(method, len(positions), done + i / len(batches))
             loss, *others = self.steps.take([self._read(train, positions, generator), *taught])
             total += loss * len(positions)
             total_unlabeled += sum(others) * len(positions)
             if self.ema:
                 self.ema.update(self.network, step=self.epoch * len(batches) + i + 1)
         losses = {"loss": float(total) / n_images}
-        return losses | ({"unlabeled_loss": float(total_unlabeled) / n_images} if teaches else {})
+        return losses | ({} if method is None else {"unlabeled_loss": float(total_unlabeled) / n_images})
 
     def _read(self, train: Images, positions: np.ndarray, generator: Generator) -> Batch:
         """Return varied, standardised pixels and weighted targets."""
@@ -196,13 +197,13 @@ class Loop:
         pixels, targets = mix(pixels, targets, recipe.mixup, recipe.cutmix)
         return Batch(pixels.contiguous(memory_format=torch.channels_last), targets, self.loss)
 
-    def _teach(self, n_labeled: int, done: float) -> list[Batch]:
+    def _teach(self, method: Method, n_labeled: int, done: float) -> list[Batch]:
         """Return the step's unlabelled batch with what a teacher asks of it; none where it teaches nothing."""
         progress = done / (self.recipe.epochs - self.recipe.frozen_epochs)
         weak, strong = self.stream.views(n_labeled * self.recipe.of_semi("unlabeled_ratio"))
-        teacher = self.averaged if self.method.by_average else self.network
-        targets = self.method.teach(ask(teacher, weak, self.forward, self.precision), progress)
-        return [] if targets is None else [Batch(strong, targets, self.method.loss)]
+        teacher = self.averaged if method.by_average else self.network
+        targets = method.teach(ask(teacher, weak, self.forward, self.precision), progress)
+        return [] if targets is None else [Batch(strong, targets, method.loss)]
 
     def _is_stale(self) -> bool:
         """Return whether the inner accuracy has not risen for `patience` epochs of the whole network."""
@@ -212,12 +213,12 @@ class Loop:
     def _save(self, checkpoint: Path, key: str) -> None:
         """Write everything that the next epoch depends on."""
         state = {name: part.state_dict() for name, part in self._stateful().items()}
-        state |= {"key": key, "epoch": self.epoch, "diary": self.diary}
+        state |= {"key": key, "epoch": self.epoch, "record": self.record}
         with write_atomic(checkpoint) as file:
             try:
                 torch.save(state, file)
             except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # of a full disk torch itself says "unexpected pos"
+                if isinstance(error.__context__, OSError):  # of a full disk torch says "unexpected pos"
                     raise error.__context__ from error
                 raise
 
@@ -233,7 +234,7 @@ class Loop:
         if state.get("key") == key:
             for name, part in self._stateful().items():
                 part.load_state_dict(state[name])
-            self.epoch, self.diary = state["epoch"], state["diary"]
+            self.epoch, self.record = state["epoch"], state["record"]
 
     def _stateful(self) -> dict[str, Any]:
         parts = {"network": self.network, "optimizer": self.optimizer, "scaler": self.steps.scaler}

@@ -5,8 +5,8 @@ Parameter groups of timm's optimisers, timm's cosine schedule counted in steps, 
 
 from __future__ import annotations
 
-from timm.optim import create_optimizer_v2, list_optimizers
-from timm.scheduler import CosineLRScheduler
+from timm.optim import create_optimizer_v2, list_optimizers  # pyright: ignore[reportPrivateImportUsage]  no __all__
+from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -17,7 +17,7 @@ from kit.models.training.recipe import Recipe
 
 
 def make_optimizer(network: nn.Module, head: nn.Module | None, recipe: Recipe) -> Optimizer:
-    """Build the optimiser: a group each for body and head, decayed and not, and for each layer with a rate of its own.
+    """Build the optimiser: a group each for body and head, decayed and not, and for each layer with another rate.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def make_optimizer(network: nn.Module, head: nn.Module | None, recipe: Recipe) -
     try:
         return create_optimizer_v2(settings, recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
     except (ValueError, AssertionError) as error:
-        hint = nearest(recipe.optimizer, list_optimizers())
+        hint = nearest(recipe.optimizer, map(str, list_optimizers()))
         raise InputError(f"optimizer {recipe.optimizer!r}: timm cannot build it; {hint}") from error
 
 

@@ -6,13 +6,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from kit.core.shapes import Vectors, Weights
 from kit.data.images import Images
+from kit.models.logistic import Regression, fit_seen
 
 C = 30.0  # inverse strength of the regularisation on features of unit length, as in linear_probe
 ABSENT = 10.0  # logits by which a class without training images lies below all others
 
 
-def fit_probe(values: np.ndarray, labeled: Images, strength: float = C) -> tuple[np.ndarray, np.ndarray]:
+def fit_probe(values: Vectors, labeled: Images, strength: float = C) -> Regression:
     """Fit a multinomial logistic regression on the features that a network's head will read.
 
     Parameters
@@ -27,24 +29,18 @@ def fit_probe(values: np.ndarray, labeled: Images, strength: float = C) -> tuple
 
     Returns
     -------
-    coefficients, intercepts : np.ndarray
+    coefficients, intercepts : Regression
         (n_classes, n_dims) and (n_classes,) float32, for `values` as they are.
     """
-    from sklearn.linear_model import LogisticRegression
-
     length = float(np.linalg.norm(values, axis=1).mean())
-    regression = LogisticRegression(C=strength, max_iter=2000)
-    regression.fit(values.astype(np.float64) / length, labeled.labels, sample_weight=labeled.weights)
-    found, offsets = regression.coef_, regression.intercept_
-    if len(regression.classes_) == 2:  # scikit-learn keeps one row for two classes
-        found, offsets = np.concatenate([-found / 2, found / 2]), np.concatenate([-offsets / 2, offsets / 2])
+    fitted, offsets, seen = fit_seen(values.astype(np.float64) / length, labeled, strength)
     coefficients = np.zeros((labeled.n_classes, values.shape[1]), dtype=np.float32)
     intercepts = np.full(labeled.n_classes, offsets.min() - ABSENT, dtype=np.float32)
-    coefficients[regression.classes_], intercepts[regression.classes_] = found / length, offsets
+    coefficients[seen], intercepts[seen] = fitted / length, offsets
     return coefficients, intercepts
 
 
-def set_head(head: nn.Linear, coefficients: np.ndarray, intercepts: np.ndarray) -> None:
+def set_head(head: nn.Linear, coefficients: Vectors, intercepts: Weights) -> None:
     """Let a head give a probe's logits."""
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(coefficients))

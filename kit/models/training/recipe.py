@@ -81,10 +81,10 @@ class Semi:
 
     def __post_init__(self) -> None:
         read = SEMI_DEFAULTS[self.semi]
-        for own in fields(Semi):
-            if own.name != "semi" and getattr(self, own.name) is not None and own.name not in read:
-                readers = [method for method, keys in SEMI_DEFAULTS.items() if own.name in keys]
-                raise InputError(f'semi = "{self.semi}" does not read {own.name}; it is read by {", ".join(readers)}')
+        for key in [field.name for field in fields(Semi) if field.name not in ("semi", *read)]:
+            if getattr(self, key) is not None:
+                readers = [method for method, keys in SEMI_DEFAULTS.items() if key in keys]
+                raise InputError(f'semi = "{self.semi}" does not read {key}; it is read by {", ".join(readers)}')
         if self.semi == "fixmatch" and self.momentum is not None and not self.align:
             raise InputError('semi = "fixmatch" reads momentum only with align = true: its threshold is fixed')
 
@@ -241,4 +241,4 @@ class Recipe(Semi, Balance):
 
 def recipe_of(model: Recipe) -> Recipe:
     """Return the recipe alone of a model that is one."""
-    return Recipe(**{own.name: getattr(model, own.name) for own in fields(Recipe)})
+    return Recipe(**{field.name: getattr(model, field.name) for field in fields(Recipe)})

@@ -17,6 +17,7 @@ from torch.nn import functional
 from kit.core.terminal import warn
 from kit.models.training.recipe import SHARE_OF_SURE, Semi
 
+STEPWISE = ("mean_teacher", "fixmatch", "freematch")  # methods in whose every step unlabelled images take part
 RAMP = 5.0  # exponent of Laine and Aila's ramp: it begins at exp(-5)
 TIE = 1e-4  # share by which a confidence must exceed that of a network which knows nothing
 
@@ -41,13 +42,13 @@ def grown_momentum(largest: float, n_updates: int) -> float:
     return min(largest, (1 + n_updates) / (10 + n_updates))
 
 
-def align_proba(proba: Tensor, wanted: Tensor, mean_proba: Tensor) -> Tensor:
+def align_batch(proba: Tensor, wanted: Tensor, mean_proba: Tensor) -> Tensor:
     """Scale probabilities (n_images, n_classes) by wanted through mean distribution, and normalise them."""
     scaled = proba * (wanted / mean_proba.clamp_min(torch.finfo(proba.dtype).tiny))
     return scaled / scaled.sum(dim=1, keepdim=True).clamp_min(torch.finfo(proba.dtype).tiny)
 
 
-def adaptive_thresholds(mean_confidence: Tensor, mean_proba: Tensor) -> Tensor:
+def freematch_thresholds(mean_confidence: Tensor, mean_proba: Tensor) -> Tensor:
     """Return FreeMatch's threshold of every class, (n_classes,): the lower, the less probable the class is on average.
 
     References
@@ -84,8 +85,8 @@ def fairness_loss(logits: Tensor, mean_proba: Tensor, histogram: Tensor) -> Tens
     """
     proba = logits.softmax(dim=1)
     named = functional.one_hot(proba.argmax(dim=1), proba.shape[1]).to(proba.dtype).mean(dim=0)
-    expected, found = _freed(mean_proba, histogram), _freed(proba.mean(dim=0), named)
-    return (expected * torch.log(found + 1e-12)).sum()
+    expected, present = _freed(mean_proba, histogram), _freed(proba.mean(dim=0), named)
+    return (expected * torch.log(present + 1e-12)).sum()
 
 
 def _freed(proba: Tensor, histogram: Tensor) -> Tensor:
@@ -108,6 +109,8 @@ class Method(nn.Module):
     by_average = False  # whether the moving average of the weights is the teacher, or the network itself
     is_strong = True  # whether the second view is varied strongly, or as the first
     on_labeled = False  # whether labelled images are among the unlabelled
+
+    counts: Tensor
 
     def __init__(self, settings: Semi, n_classes: int) -> None:
         super().__init__()
@@ -135,7 +138,7 @@ class Method(nn.Module):
         """Return what was taught since the last report: a share per class, and what the method adds; begin anew."""
         taught = float(self.counts.sum())
         share = (self.counts / max(taught, 1.0)).tolist()
-        facts = {"mask_rate": taught / max(self.n_seen, 1), "pseudo_share": [round(own, 4) for own in share]}
+        facts = {"mask_rate": taught / max(self.n_seen, 1), "pseudo_share": [round(part, 4) for part in share]}
         self.counts.zero_()
         self.n_seen = 0
         return facts
@@ -174,12 +177,12 @@ class MeanTeacher(Method):
         return self.current_weight * (logits.softmax(dim=1) - targets).square().mean(dim=1).sum()
 
     def report(self) -> dict[str, Any]:
-        """Return the share of each class in what the teacher says, and the weight."""
+        """Return the share of each class in the teacher's predictions, and the weight."""
         return super().report() | {"consistency_weight": self.current_weight}
 
 
 class Matching(Method):
-    """Let confident opinions of weak views be the labels of strong ones, as FixMatch and FreeMatch.
+    """Let confident predictions of weak views be the labels of strong ones, as FixMatch and FreeMatch.
 
     Parameters
     ----------
@@ -195,13 +198,20 @@ class Matching(Method):
     Sohn et al. 2020, FixMatch, section 2; Wang et al. 2023, FreeMatch, section 3.
     """
 
+    wanted: Tensor
+    confidence: Tensor
+    proba: Tensor
+    histogram: Tensor
+    unaligned: Tensor
+    n_updates: Tensor
+
     def __init__(self, settings: Semi, wanted: Tensor, label_smoothing: float = 0.0) -> None:
         n_classes = len(wanted)
         super().__init__(settings, n_classes)
         self.is_adaptive, self.align = settings.semi == "freematch", settings.of_semi("align")
         self.momentum = settings.of_semi("momentum")
         self.fairness = settings.of_semi("fairness") if self.is_adaptive else 0.0
-        self.threshold = None if self.is_adaptive else fixed_threshold(settings, n_classes, label_smoothing)
+        self.threshold = 0.0 if self.is_adaptive else fixed_threshold(settings, n_classes, label_smoothing)
         self.register_buffer("wanted", wanted.float())
         self.register_buffer("confidence", torch.tensor(1 / n_classes))
         for name in ("proba", "histogram", "unaligned"):
@@ -211,7 +221,7 @@ class Matching(Method):
     def thresholds(self) -> Tensor:
         """Return the thresholds as they are now, (n_classes,)."""
         if self.is_adaptive:
-            return adaptive_thresholds(self.confidence, self.proba)
+            return freematch_thresholds(self.confidence, self.proba)
         return torch.full_like(self.proba, self.threshold)
 
     @torch.no_grad()
@@ -222,7 +232,7 @@ class Matching(Method):
         proba, momentum = logits.softmax(dim=1), grown_momentum(self.momentum, int(self.n_updates))
         if self.align:
             self.unaligned.lerp_(proba.mean(dim=0), 1 - momentum)
-            proba = align_proba(proba, self.wanted, self.unaligned)
+            proba = align_batch(proba, self.wanted, self.unaligned)
         confidence, codes = proba.max(dim=1)
         self.confidence.lerp_(confidence.mean(), 1 - momentum)
         self.proba.lerp_(proba.mean(dim=0), 1 - momentum)
@@ -243,13 +253,13 @@ class Matching(Method):
 
     def report(self) -> dict[str, Any]:
         """Return how much passed, the share of each class, and the thresholds: one, or of every class."""
-        thresholds = [round(own, 4) for own in self.thresholds().tolist()]
+        thresholds = [round(threshold, 4) for threshold in self.thresholds().tolist()]
         return super().report() | {"threshold": thresholds if self.is_adaptive else thresholds[0]}
 
 
 def fixed_threshold(settings: Semi, n_classes: int, label_smoothing: float) -> float:
     """Return the threshold of FixMatch and of self-training; warn of one that smoothed labels keep out of reach."""
-    sure = 1 - label_smoothing + label_smoothing / n_classes  # what a network says that fits its labels perfectly
+    sure = 1 - label_smoothing + label_smoothing / n_classes  # the confidence of a network that fits its labels
     given = settings.of_semi("threshold")
     if given is None:
         return SHARE_OF_SURE[settings.semi] * sure
@@ -261,10 +271,8 @@ def fixed_threshold(settings: Semi, n_classes: int, label_smoothing: float) -> f
     return given
 
 
-def make_method(settings: Semi, wanted: Tensor, label_smoothing: float = 0.0) -> Method | None:
-    """Build the method that a recipe asks for; None where unlabelled images take no part in the steps."""
+def make_method(settings: Semi, wanted: Tensor, label_smoothing: float = 0.0) -> Method:
+    """Build one of `STEPWISE`; see `Matching` for the parameters."""
     if settings.semi == "mean_teacher":
         return MeanTeacher(settings, len(wanted))
-    if settings.semi in ("fixmatch", "freematch"):
-        return Matching(settings, wanted, label_smoothing)
-    return None
+    return Matching(settings, wanted, label_smoothing)

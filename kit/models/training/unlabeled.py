@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from kit.core.errors import InputError
+from kit.core.shapes import Proba
 from kit.data.images import Images
 from kit.data.store import read_rows, read_store
 from kit.features.encoders import Preprocessing
@@ -48,14 +49,10 @@ def check_unlabeled(recipe: Recipe, labeled: Images, unlabeled: Images | None) -
 
 
 class Stream:
-    """Give batches of unlabelled images, each in two views; every epoch draws from a generator of its own.
+    """Give batches of unlabelled images, each in two views; every epoch draws from another generator.
 
     Parameters
     ----------
-    images
-        The images.
-    preprocessing
-        Of the network.
     recipe
         Whose `augment` and `flip` vary the first view.
     second
@@ -83,22 +80,16 @@ class Stream:
         self.start += n_images
         pixels = torch.from_numpy(read_rows(self.store, self.images.rows[positions])).to(self.device)
         varied = [augment(pixels, level, self.generator, self.flip) for level in self.levels]
-        return [self.preprocessing.normalise(own).contiguous(memory_format=torch.channels_last) for own in varied]
+        return [self.preprocessing.normalise(view).contiguous(memory_format=torch.channels_last) for view in varied]
 
 
-def take_confident(
-    unlabeled: Images, proba: np.ndarray, threshold: float, weight: float
-) -> tuple[Images, dict[str, Any]]:
-    """Return the images whose most probable class exceeds the threshold, as pseudo-labelled ones, and the diary.
+def take_confident(unlabeled: Images, proba: Proba, threshold: float, weight: float) -> tuple[Images, dict[str, Any]]:
+    """Return the images whose most probable class exceeds the threshold, with pseudo labels, and the facts of it.
 
     Parameters
     ----------
-    unlabeled
-        The images.
     proba
-        (n_images, n_classes) what the network says of them.
-    threshold
-        Probability.
+        (n_images, n_classes) the network's predictions.
     weight
         Of each image that is taken, above 0.
 
@@ -121,16 +112,9 @@ def take_confident(
 
 
 def describe_teaching(method: str, facts: dict[str, Any], classes: tuple[str, ...]) -> str:
-    """Return a sentence on what unlabelled images taught in an epoch, by its diary: how many, and which class starves.
+    """Return a sentence on what unlabelled images taught in an epoch: how many, and which class starves.
 
-    Parameters
-    ----------
-    method
-        The recipe's `semi`.
-    facts
-        The epoch's entry of the diary.
-    classes
-        Class names.
+    `method` is the recipe's `semi`, `facts` the epoch's entry of the record.
     """
     if "mask_rate" not in facts:
         return f"{method}: no unlabelled image took part"

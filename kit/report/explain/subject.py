@@ -23,7 +23,7 @@ from kit.features.encoders import preprocessing_of
 from kit.features.prompts import read_text_weights
 from kit.features.weights import parse_encoder
 from kit.models import LinearProbe, ZeroShot
-from kit.models.heads.head import SHARED, Head
+from kit.models.heads.head import Head, setting_alone
 from kit.models.model import Model
 from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.networks.inside import look_inside
@@ -234,8 +234,7 @@ def _linear_parts(prepared: Prepared, model: Head, settled: dict[str, Any]) -> d
         parts = {"words": text.logit_scale * text.values, "prior": settled["prior"]}
     if isinstance(model, ZeroShot):
         return parts | {"coefficients": np.zeros_like(text.values)}
-    own = {name: value for name, value in settled.items() if name not in SHARED}
-    i, learned = model.own_settings().index(own), model.tensors()
+    i, learned = model.head_settings().index(setting_alone(settled)), model.tensors()
     return parts | {name: learned[name][i] for name in ("coefficients", "intercepts")}
 
 

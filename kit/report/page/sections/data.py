@@ -13,7 +13,7 @@ from kit.data.audit import Audit, ask_probe, audit
 from kit.data.audit.facts import audit_files
 from kit.data.table import read_table
 from kit.data.table.sources import list_unnamed
-from kit.models.balance import Balance, count_classes
+from kit.models.balance import Balance, sizes_before_and_after
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Fold, Part, Plot, Section, Series, SortableTable, Text
 from kit.runs.store import settings_of
@@ -77,7 +77,7 @@ def _balances(evidence: Evidence) -> Iterator[Plot]:
         if not isinstance(model, Balance):
             continue
         run = settings_of(prepared, result)
-        before, after = count_classes(prepared.pool.select(prepared.labeled, prepared.labels), model, run.seed)
+        before, after = sizes_before_and_after(prepared.pool.select(prepared.labeled, prepared.labels), model, run.seed)
         key = (model.balance, *after.tolist())
         if key in drawn or np.array_equal(before, after):  # logit adjustment leaves the images as they are
             continue
