@@ -1,7 +1,7 @@
-"""Bench: what is claimed of speed, of pseudo labels and of explanations, measured again on this machine.
+"""Bench: measure again on this machine what the kit claims of speed, pseudo labels and explanations.
 
 speed.py times decoding and the encoders; semi.py compares ways to use unlabelled images, on folders given by the user;
-explain.py asks whether explanations point at evidence that was planted.
+explain.py measures whether explanations point at evidence that was planted; pretrain/ rebuilds the encoders of digits.
 """
 
 from kit.bench.explain import Pointing, bench_explain, describe_explain, render_explain

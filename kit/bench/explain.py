@@ -1,9 +1,9 @@
-"""Explain: do the maps point at the evidence? Measured where it is known, because it was planted.
+"""Explain: measure whether maps point at the evidence, on pictures where it is known because it was planted.
 
 Pictures get a label by lot and, in one half, a patch of the label's colour: nothing else tells the classes apart. A
-model is trained on them, and the maps of held-out pictures are asked how much of what they call evidence lies in that
-half; so are those of the same network with random weights, which has no evidence to point at. Reads digits, and
-trashnet below ``--data``; writes ``runs/bench-explain``; a second call re-uses what is there.
+model is trained on them. The measure is the share of a map's positive mass in that half, on held-out pictures; beside
+it stands a network with random weights, which has no evidence to point at. Reads digits, and trashnet below ``--data``;
+writes ``runs/bench-explain``; a second call re-uses what is there.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace, hold
+from kit.core.shapes import Mask, Pixels, Scores
 from kit.core.terminal import empty_table, stage, track, warn
 from kit.data.digits import write_digits
 from kit.data.images import decode_image
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 RECIPES = Path(__file__).with_name("planted")
 COLOURS = {"red": (225, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 225), "yellow": (235, 215, 40)}
+MEASURED = (LIME, GRAD_CAM)  # the methods whose maps are measured
 HALVES = ("left", "right", "top", "bottom")
 PATCH_SHARE = 0.32  # side of the patch in sides of the picture
 N_PLANTED = 240  # pictures; half of them train
@@ -52,14 +55,12 @@ class Pointing:
 
     Parameters
     ----------
-    setting, run, method
-        Of what.
     is_random
         Whether the network's weights are random, and not trained.
     accuracy
         Of the trained model on held-out pictures, 0..1.
     shares
-        (n_images,) share of each map's positive mass that lies in the planted half, 0..1; one half where there is none.
+        Share of each map's positive mass that lies in the planted half, 0..1; one half where there is none.
     """
 
     setting: str
@@ -67,11 +68,11 @@ class Pointing:
     method: str
     is_random: bool
     accuracy: float
-    shares: np.ndarray
+    shares: Scores
 
     @property
-    def hits(self) -> np.ndarray:
-        """Return whether more of the mass lies in the half than outside, (n_images,) of 0 and 1."""
+    def hits(self) -> Scores:
+        """Return 1 for each map that has more of its mass in the half than outside, else 0."""
         return (self.shares > 0.5).astype(float)
 
 
@@ -104,29 +105,17 @@ def bench_explain(
         if not (data / "trashnet").is_dir():
             raise InputError(f"{data}: trashnet/ is not there; bench explain --data needs it and mobilenetv2_100/")
         runs["trashnet"] = "mobilenetv2"
-    found: list[Pointing] = []
+    pointings: list[Pointing] = []
     with hold(home.root, warn):
         for name, run in runs.items():
             prepared = _lay_out(name, _digits(home) if data is None or name == "digits" else data / name, data, home)
-            found += _measure(prepared, name, run, n_explained, n_samples)
+            pointings += _measure(prepared, name, run, n_explained, n_samples)
             stage("bench", f"{name}: {run}")
-    return found
+    return pointings
 
 
-def plant(pixels: np.ndarray, colour: tuple[int, int, int], half: str, draws: np.random.Generator) -> np.ndarray:
-    """Return a picture with a patch of one colour somewhere in a half.
-
-    Parameters
-    ----------
-    pixels
-        (side, side, 3) uint8.
-    colour
-        Of the patch.
-    half
-        Of `HALVES`.
-    draws
-        Of the place.
-    """
+def plant(pixels: Pixels, colour: tuple[int, int, int], half: str, draws: np.random.Generator) -> Pixels:
+    """Return a square picture with a patch of one colour at a random place in a half, one of `HALVES`."""
     side = len(pixels)
     patch = round(PATCH_SHARE * side)
     along, across = draws.integers(0, side // 2 - patch + 1), draws.integers(0, side - patch + 1)
@@ -137,8 +126,8 @@ def plant(pixels: np.ndarray, colour: tuple[int, int, int], half: str, draws: np
     return planted
 
 
-def half_of(shape: tuple[int, int], half: str) -> np.ndarray:
-    """Return which pixels lie in a half, (h, w) bool."""
+def half_of(shape: tuple[int, ...], half: str) -> Mask:
+    """Return which pixels of a picture of some (height, width) lie in a half, (height, width)."""
     rows, columns = np.indices(shape)
     return {
         "left": columns < shape[1] // 2,
@@ -148,7 +137,7 @@ def half_of(shape: tuple[int, int], half: str) -> np.ndarray:
     }[half]
 
 
-def mass_share(values: np.ndarray, inside: np.ndarray) -> float:
+def mass_share(values: NDArray[np.floating[Any]], inside: Mask) -> float:
     """Return the share of a map's positive mass that lies inside, 0..1; one half where nothing is positive."""
     positive = np.maximum(values, 0)
     return float(positive[inside].sum() / positive.sum()) if positive.any() else 0.5
@@ -161,7 +150,7 @@ def _digits(home: Workspace) -> Path:
 
 
 def _lay_out(name: str, photos: Path, data: Path | None, home: Workspace) -> Prepared:
-    """Plant evidence in photos and return them as a competition made ready."""
+    """Plant evidence in photos and return them as a prepared competition."""
     root = home.root / "planted" / name
     if not root.is_dir():
         part = root.with_name(f".{name}.{os.getpid()}.part")
@@ -176,8 +165,8 @@ def _lay_out(name: str, photos: Path, data: Path | None, home: Workspace) -> Pre
     return prepare(competition.model_copy(update={"name": name}))
 
 
-def _planted(photos: Path, side: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Give class, id and pixels of planted pictures; label, half and place are drawn by lot."""
+def _planted(photos: Path, side: int) -> Iterator[tuple[str, str, Pixels]]:
+    """Yield class, id and pixels of planted pictures; label, half and place are drawn by lot."""
     draws = np.random.default_rng(0)
     files = sorted(file for file in photos.rglob("*") if file.suffix.lower() in SUFFIXES)
     if len(files) < N_PLANTED:
@@ -189,7 +178,8 @@ def _planted(photos: Path, side: int) -> Iterator[tuple[str, str, np.ndarray]]:
         yield name, f"{i:04d}-{half}", plant(pixels, COLOURS[name], half, draws)
 
 
-def _save(file: Path, pixels: np.ndarray) -> None:
+def _save(file: Path, pixels: Pixels) -> None:
+    """Write a picture."""
     from PIL import Image
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -197,82 +187,82 @@ def _save(file: Path, pixels: np.ndarray) -> None:
 
 
 def _measure(prepared: Prepared, setting: str, run: str, n_explained: int, n_samples: int) -> list[Pointing]:
-    """Train a run and ask its maps, and those of random weights."""
+    """Train a run and measure its maps, and those of random weights."""
     result = crossval(prepared, run)
     fold = prepared.scored[0]
     rows = np.random.default_rng(0).permutation(prepared.labeled[prepared.folds == fold])[:n_explained]
     cases = [Case(int(row), fold, "labeled") for row in rows]
-    question = Question((LIME, GRAD_CAM), n_samples=n_samples)
-    found = []
+    question = Question(MEASURED, n_samples=n_samples)
+    pointings = []
     with Scratch(prepared.pool) as scratch:
         subjects = open_subjects(prepared, result, fold, (), scratch)
         for is_random in (False, True):
             if is_random:
-                randomise(subjects[0].network)
+                if (network := subjects[0].network) is None:
+                    raise InputError(f"run {run}: has no network whose weights could be drawn at random")
+                randomise(network)
             shares = _shares(prepared, subjects, cases, question, f"{run}, random" if is_random else run)
-            for method, own in shares.items():
-                found.append(Pointing(setting, run, method, is_random, result.record.cv, np.array(own)))
-    return found
+            for method, of_method in shares.items():
+                pointings.append(Pointing(setting, run, method, is_random, result.record.cv, np.array(of_method)))
+    return pointings
 
 
 def _shares(
     prepared: Prepared, subjects: Sequence[Subject], cases: Sequence[Case], question: Question, label: str
 ) -> dict[str, list[float]]:
     """Return the share of the positive mass in the planted half, by method, image by image."""
-    shares: dict[str, list[float]] = {method: [] for method in question.methods}
+    shares: dict[str, list[float]] = {method: [] for method in MEASURED}
     for case in track(cases, label):
         pixels = decode_block([prepared.pool.paths[case.row]], subjects[0].geometry)[0].numpy()
         predicted = int(subjects[0].say(pixels[None])[0].argmax())
         inside = half_of(pixels.shape[1:], str(prepared.pool.ids[case.row]).rpartition("-")[2])
-        for found in explain_picture(subjects, pixels, [predicted], prepared.classes, question):
-            shares[found.method].append(mass_share(found.values, inside))
+        for explained in explain_picture(subjects, pixels, [predicted], prepared.classes, question):
+            shares[explained.method].append(mass_share(explained.values, inside))
     return shares
 
 
 def randomise(network: nn.Module, seed: int = 0) -> None:
     """Draw all weights of a network anew, as its layers draw them, the output layer's too."""
-    from torch import nn
-
     from kit.models.training.batches import reproducible
 
     with reproducible(seed, "cpu"):
         for module in network.modules():
-            if isinstance(module, nn.Module) and hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            if callable(reset := getattr(module, "reset_parameters", None)):  # no base class of torch's declares it
+                reset()
 
 
-def render_explain(found: Sequence[Pointing]) -> Table:
+def render_explain(pointings: Sequence[Pointing]) -> Table:
     """Return where the maps point as a table: trained weights beside random ones."""
     table = empty_table()
     columns = ("setting", "run", "method", "weights", "accuracy", "images that point there", "mass in the half")
     for column in columns:
         table.add_column(column, justify="right" if column in columns[4:] else "left", no_wrap=True)
-    for own in found:
-        accuracy = "" if own.is_random else f"{own.accuracy:.2f}"
-        weights = "random" if own.is_random else "trained"
-        table.add_row(own.setting, own.run, own.method, weights, accuracy, _mean(own.hits), _mean(own.shares))
+    for row in pointings:
+        accuracy = "" if row.is_random else f"{row.accuracy:.2f}"
+        weights = "random" if row.is_random else "trained"
+        means = ("{:.2f} ± {:.2f}".format(*with_error(values)) for values in (row.hits, row.shares))
+        table.add_row(row.setting, row.run, row.method, weights, accuracy, *means)
     return table
 
 
-def describe_explain(found: Sequence[Pointing]) -> list[dict[str, object]]:
+def describe_explain(pointings: Sequence[Pointing]) -> list[dict[str, object]]:
     """Return the same for JSON."""
     return [
         {
-            "setting": own.setting,
-            "run": own.run,
-            "method": own.method,
-            "weights": "random" if own.is_random else "trained",
-            "accuracy": own.accuracy,
-            "n_images": len(own.shares),
-            "pointing": float(own.hits.mean()),
-            "mass": float(own.shares.mean()),
-            "shares": [round(float(share), 4) for share in own.shares],
+            "setting": row.setting,
+            "run": row.run,
+            "method": row.method,
+            "weights": "random" if row.is_random else "trained",
+            "accuracy": row.accuracy,
+            "n_images": len(row.shares),
+            "pointing": float(row.hits.mean()),
+            "mass": float(row.shares.mean()),
+            "shares": [round(float(share), 4) for share in row.shares],
         }
-        for own in found
+        for row in pointings
     ]
 
 
-def _mean(values: np.ndarray) -> str:
-    """Return a mean over images and its standard error."""
-    error = values.std(ddof=min(1, len(values) - 1)) / np.sqrt(len(values))
-    return f"{values.mean():.2f} ± {error:.2f}"
+def with_error(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Return a mean and its standard error."""
+    return float(values.mean()), float(values.std(ddof=min(1, len(values) - 1)) / np.sqrt(len(values)))

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from kit.bench.explain import with_error
 from kit.config.competition import Competition, order_runs
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace, hold
 from kit.core.names import base_of
+from kit.core.shapes import Labels, Rows
 from kit.core.terminal import empty_table, stage, warn
 from kit.data.folds import assign_folds, scored_folds
 from kit.data.prepared import Prepared, prepare
@@ -36,12 +38,11 @@ RECIPES = Path(__file__).with_name("recipes")
 BASELINE = "labels_only"
 TEST_SHARE = 0.5  # of what is left beside the labels
 N_SEEDS = 5
-OF_IMAGES = ("ids", "splits", "paths", "digests", "groups")  # the arrays of a pool
 
 
 @dataclass(frozen=True)
 class PhotoSetting:
-    """Say which photos, and how few labels.
+    """Name photos, and how few labels to use of them.
 
     Parameters
     ----------
@@ -72,14 +73,14 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Measurement:
-    """Hold what one run gave in one setting and seed.
+    """Hold the result of one run in one setting and seed.
 
     Parameters
     ----------
-    setting, seed, run
-        Of what; a round is a run of its own.
+    run
+        Its name; each round counts as a run.
     accuracy, cv
-        Of the held-out images, and of the nested oof.
+        On the held-out images, and of the nested oof; 0..1.
     worst_recall
         Held-out recall of the worst class.
     kept
@@ -115,25 +116,25 @@ def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_
     MissingWeights
         When the weights are not.
     """
-    there = [setting for setting in SETTINGS if (data / setting.name).is_dir()]
-    if not there:
-        wanted = ", ".join(dict.fromkeys(f"{own.name}/" for own in SETTINGS))
+    available = [setting for setting in SETTINGS if (data / setting.name).is_dir()]
+    if not available:
+        wanted = ", ".join(dict.fromkeys(f"{setting.name}/" for setting in SETTINGS))
         raise InputError(f"{data}: none of {wanted} is there; bench semi needs folders of photos: class folders each")
     home = Workspace(workspace.root / "runs" / "bench-semi")
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     with hold(home.root, warn):
-        for name in dict.fromkeys(setting.name for setting in there):
-            settings = [setting for setting in there if setting.name == name]
+        for name in dict.fromkeys(setting.name for setting in available):
+            settings = [setting for setting in available if setting.name == name]
             everything = _read_photos(data, settings[0], home)
             for setting in settings:
                 for seed in seeds:
-                    found += _measure(everything, setting, seed)
+                    measurements += _measure(everything, setting, seed)
                     stage("bench", f"{name}, {setting.shots} labels per class, seed {seed}")
-    return found
+    return measurements
 
 
 def _read_photos(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
-    """Return a folder of photos made ready, all of them labelled: bench alone knows that."""
+    """Return a folder of photos as a prepared competition, all of them labelled: bench alone sees all labels."""
     labeled = f'"{setting.name}"'
     if setting.labels:
         csv, images = f"{setting.name}/labels.csv", f"{setting.name}/images"
@@ -149,11 +150,9 @@ def _thin(everything: Prepared, n_per_class: int) -> Prepared:
     codes = range(len(everything.classes))
     of_class = [np.flatnonzero(everything.labels == code).tolist() for code in codes]
     kept = np.array(sorted(row for rows in of_class for row in draw.sample(rows, min(len(rows), n_per_class))))
-    rows = everything.labeled[kept]
-    parts = {name: getattr(everything.pool, name)[rows] for name in OF_IMAGES}
     return replace(
         everything,
-        pool=replace(everything.pool, **parts),
+        pool=everything.pool.take(everything.labeled[kept]),
         labeled=np.arange(len(kept)),
         labels=everything.labels[kept],
         folds=everything.folds[kept],
@@ -165,22 +164,20 @@ def _rename(competition: Competition, name: str) -> Competition:
     return competition.model_copy(update={"name": name})
 
 
-def lay_out(everything: Prepared, setting: PhotoSetting, seed: int) -> tuple[Prepared, np.ndarray]:
+def lay_out(everything: Prepared, setting: PhotoSetting, seed: int) -> tuple[Prepared, Labels]:
     """Lay photos out as a competition: labels for a few, the rest halved into a pool and the held-out images.
 
     Parameters
     ----------
     everything
         All photos with their labels.
-    setting
-        How many labels.
     seed
         Of the draw.
 
     Returns
     -------
     tuple
-        The competition made ready, and the class codes of its test images in their order.
+        The prepared competition, and the class codes of its test images in their order.
 
     Raises
     ------
@@ -198,9 +195,8 @@ def lay_out(everything: Prepared, setting: PhotoSetting, seed: int) -> tuple[Pre
     rows, sizes = np.concatenate(list(parts.values())), [len(part) for part in parts.values()]
     full, labeled = everything.pool, np.arange(sizes[0])
     pool = replace(
-        full,
-        **{name: getattr(full, name)[rows] for name in OF_IMAGES}
-        | {"splits": np.repeat(np.array(list(parts), dtype=object), sizes)},
+        full.take(rows),
+        splits=np.repeat(np.array(list(parts), dtype=object), sizes),
         cache=competition.workspace.cache(competition.name),
     )
     labels, plan = everything.labels[parts["labeled"]], competition.folds
@@ -212,7 +208,7 @@ def lay_out(everything: Prepared, setting: PhotoSetting, seed: int) -> tuple[Pre
     return laid, everything.labels[parts["test"]]
 
 
-def _draw(labels: np.ndarray, shots: int, seed: int) -> dict[str, np.ndarray]:
+def _draw(labels: Labels, shots: int, seed: int) -> dict[str, Rows]:
     """Draw the rows of each split: so many labels per class, the rest halved."""
     draw = random.Random(seed)
     labeled, rest = [], []
@@ -229,24 +225,22 @@ def _draw(labels: np.ndarray, shots: int, seed: int) -> dict[str, np.ndarray]:
 
 def _encoders(competition: Competition) -> dict[str, dict[str, Any]]:
     """Return each encoder of the runs once, with its arguments."""
-    models = [build_model(competition, run) for run in competition.runs.values()]
-    return {own.encoder: own.encoder_args for own in models}
+    used = (build_model(competition, run).encoder_used for run in competition.runs.values())
+    return {encoder: args for encoder, args in used if encoder is not None}
 
 
 def _measure(everything: Prepared, setting: PhotoSetting, seed: int) -> list[Measurement]:
     """Run everything once on one draw."""
     laid, truth = lay_out(everything, setting, seed)
-    found = []
+    measurements = []
     for name in order_runs(laid.competition, list(laid.competition.runs)):
         kept = crossval(laid, name)
         for result in finished_rounds(laid, name):
-            found.append(_score(laid, truth, setting, seed, result, result.name == kept.name))
-    return found
+            measurements.append(_score(laid, truth, setting, seed, result, result.name == kept.name))
+    return measurements
 
 
-def _score(
-    laid: Prepared, truth: np.ndarray, setting: PhotoSetting, seed: int, result: Result, kept: bool
-) -> Measurement:
+def _score(laid: Prepared, truth: Labels, setting: PhotoSetting, seed: int, result: Result, kept: bool) -> Measurement:
     """Score one finished run on the held-out images."""
     right = hits(truth, result.predictions("test").at(laid.pool.ids[laid.split("test")]).proba)
     recalls = np.bincount(truth, weights=right, minlength=len(laid.classes))
@@ -258,12 +252,12 @@ def _score(
 
 @dataclass(frozen=True)
 class Line:
-    """Compare one run with labels alone, in one setting or over all.
+    """Hold how one run compares with labels alone, in one setting or over all.
 
     Parameters
     ----------
-    setting, run
-        Of what; ``"all"`` for the mean over settings and seeds.
+    setting
+        ``"all"`` for the mean over settings and seeds.
     accuracy
         Held-out, mean over seeds.
     gain, gain_se
@@ -285,14 +279,14 @@ class Line:
     worst_se: float
 
 
-def compare_with_baseline(found: Sequence[Measurement]) -> list[Line]:
-    """Return every run against labels alone: per setting, then over all; a run's own name is its last kept round."""
+def compare_with_baseline(measurements: Sequence[Measurement]) -> list[Line]:
+    """Return every run against labels alone: per setting, then over all; a run without a round is its last kept one."""
     values: dict[tuple[str, str], dict[tuple[str, int], Measurement]] = {}
-    for own in found:
-        names = dict.fromkeys([own.run, *([base_of(own.run)] if own.kept else [])])
+    for measured in measurements:
+        names = [measured.run, base_of(measured.run)] if measured.kept else [measured.run]
         for name in names:
-            for setting in (own.setting, "all"):
-                values.setdefault((setting, name), {})[own.setting, own.seed] = own
+            for setting in (measured.setting, "all"):
+                values.setdefault((setting, name), {})[measured.setting, measured.seed] = measured
     whole = {setting: len(draws) for (setting, name), draws in values.items() if name == BASELINE}
     return [
         _compare(setting, name, draws, values[setting, BASELINE])
@@ -302,19 +296,14 @@ def compare_with_baseline(found: Sequence[Measurement]) -> list[Line]:
 
 
 def _compare(
-    setting: str, name: str, ours: dict[tuple[str, int], Measurement], base: dict[tuple[str, int], Measurement]
+    setting: str, name: str, run: dict[tuple[str, int], Measurement], base: dict[tuple[str, int], Measurement]
 ) -> Line:
     """Compare two runs on the draws of the first."""
-    gains = np.array([own.accuracy - base[draw].accuracy for draw, own in ours.items()])
-    optimism = np.array([own.cv - own.accuracy for own in ours.values()])
-    worst = np.array([own.worst_recall for own in ours.values()])
-    accuracy = float(np.mean([own.accuracy for own in ours.values()]))
-    return Line(setting, name, accuracy, *_mean(gains), *_mean(optimism), *_mean(worst))
-
-
-def _mean(values: np.ndarray) -> tuple[float, float]:
-    """Return a mean over draws and its standard error."""
-    return float(values.mean()), float(values.std(ddof=min(1, len(values) - 1)) / np.sqrt(len(values)))
+    accuracy = np.array([measured.accuracy for measured in run.values()])
+    gains = accuracy - np.array([base[draw].accuracy for draw in run])
+    optimism = np.array([measured.cv for measured in run.values()]) - accuracy
+    worst = np.array([measured.worst_recall for measured in run.values()])
+    return Line(setting, name, float(accuracy.mean()), *with_error(gains), *with_error(optimism), *with_error(worst))
 
 
 def render_semi(lines: Sequence[Line]) -> Table:

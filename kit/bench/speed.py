@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ N_IMAGES = 64
 
 @dataclass(frozen=True)
 class Timing:
-    """Compare two ways of doing one thing.
+    """Hold how two ways of doing one thing compare.
 
     Parameters
     ----------
@@ -69,11 +70,10 @@ def bench(prepared: Prepared) -> list[Timing]:
     return timings
 
 
-def _encoders(prepared: Prepared) -> list[tuple[str, dict]]:
-    """Return each encoder of the runs once."""
-    runs = prepared.competition.runs.values()
-    found = {run.options["encoder"]: run.options.get("encoder_args", {}) for run in runs if "encoder" in run.options}
-    return list(found.items())
+def _encoders(prepared: Prepared) -> list[tuple[str, dict[str, Any]]]:
+    """Return each encoder of the runs once, with its arguments."""
+    options = [run.options for run in prepared.competition.runs.values() if "encoder" in run.options]
+    return list({chosen["encoder"]: chosen.get("encoder_args", {}) for chosen in options}.items())
 
 
 def _bench_decoding(images: Images) -> Timing:
@@ -84,7 +84,7 @@ def _bench_decoding(images: Images) -> Timing:
     return _compare("images at 128 px", "store", "files", ways)
 
 
-def _bench_encoder(images: Images, text: str, args: dict) -> list[Timing]:
+def _bench_encoder(images: Images, text: str, args: dict[str, Any]) -> list[Timing]:
     """Compare bfloat16 weights with float32 ones, forward."""
     import torch
 
@@ -114,6 +114,7 @@ def _compare(task: str, way: str, against: str, ways: tuple[Callable[[], object]
 
 
 def _time(run: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
     started = time.perf_counter()
     run()
     return time.perf_counter() - started

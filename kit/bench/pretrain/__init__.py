@@ -29,6 +29,7 @@ from kit.bench.pretrain.glyphs import KINDS, SYMBOLS, WEIGHTS, Glyphs, draw_glyp
 from kit.config.competition import HOME
 from kit.core.files import write_atomic, write_json
 from kit.core.terminal import stage, track
+from kit.features.encoders import timm_configuration
 
 FOLDER = HOME / "digits"
 SEED = 0
@@ -71,14 +72,14 @@ EFFICIENTNET_ARGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Caption:
-    """Say something of a glyph; `kind` and `weight` are None where the text leaves them open.
+    """Hold a text about a glyph, and what it claims.
 
     Parameters
     ----------
-    text
-        The caption.
-    symbol, kind, weight
-        What it claims: a character of `SYMBOLS`, one of `KINDS`, one of `WEIGHTS`.
+    symbol
+        A character of `SYMBOLS`.
+    kind, weight
+        One of `KINDS`, one of `WEIGHTS`; None where the text leaves them open.
     """
 
     text: str
@@ -108,12 +109,12 @@ def _captions_of(symbol: str) -> list[Caption]:
 
 
 def match_captions(captions: list[Caption]) -> tuple[list[str], Tensor]:
-    """Tell which texts are true of which glyphs.
+    """Return which texts are true of which glyphs.
 
     Returns
     -------
     texts : list of str
-        The different texts; "k" is said of two symbols.
+        The different texts; "k" is true of two symbols.
     truth : Tensor
         (n_symbols, n_kinds, n_weights, n_texts), bool.
     """
@@ -137,19 +138,7 @@ class GlyphBatch:
 
 
 def draw_glyph_batches(glyphs: Glyphs, steps: int, seed: int, size: int = SIZE) -> Iterator[GlyphBatch]:
-    """Yield `steps` batches of freshly drawn glyphs, the same for the same seed.
-
-    Parameters
-    ----------
-    glyphs
-        The bank.
-    steps
-        Number of batches of `BATCH` images.
-    seed
-        Seed of the draw.
-    size
-        Side of the images in pixels.
-    """
+    """Yield `steps` batches of `BATCH` freshly drawn glyphs, `size` pixels a side, the same for the same seed."""
     generator = Generator().manual_seed(seed)
     handwritten, digits = glyphs.kinds == KINDS.index("handwritten"), glyphs.symbols < 10
     groups = handwritten.long() + digits  # as in SHARES
@@ -177,7 +166,7 @@ def fit(model: nn.Module, loss_of: Callable[[GlyphBatch], Tensor], glyphs: Glyph
     model.eval()
 
 
-def contrast(model: nn.Module, tokens: Tensor, truth: Tensor, generator: Generator, batch: GlyphBatch) -> Tensor:
+def contrast(model: open_clip.CLIP, tokens: Tensor, truth: Tensor, generator: Generator, batch: GlyphBatch) -> Tensor:
     """Return the symmetric contrastive loss of a batch against the different captions drawn for it.
 
     Every image draws one of the captions that are true of it. An image's positives are all drawn captions
@@ -185,16 +174,12 @@ def contrast(model: nn.Module, tokens: Tensor, truth: Tensor, generator: Generat
 
     Parameters
     ----------
-    model
-        The CLIP.
     tokens
         (n_texts, context_length), every caption.
     truth
         (n_symbols, n_kinds, n_weights, n_texts), from `match_captions`.
     generator
         Draws the captions.
-    batch
-        The glyphs.
 
     References
     ----------
@@ -237,7 +222,7 @@ def pretrain_efficientnet(glyphs: Glyphs, steps: int = EFFICIENTNET_STEPS) -> di
     """Train the tiny EfficientNetV2 to name the 62 symbols and return its weights."""
     torch.manual_seed(SEED)
     model = timm.create_model(EFFICIENTNET_NAME, num_classes=len(SYMBOLS), **EFFICIENTNET_ARGS)
-    mean, std = (torch.tensor(model.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(timm_configuration(model)[name]).view(3, 1, 1) for name in ("mean", "std"))
 
     def loss_of(batch: GlyphBatch) -> Tensor:
         return F.cross_entropy(model((batch.pixels - mean) / std), batch.symbols, label_smoothing=0.1)

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from kit.bench.pretrain.handwriting import SKELETONS, write_digit
+from kit.core.shapes import Mask
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -74,13 +76,7 @@ class Glyphs:
 
 
 def render_fonts() -> Glyphs:
-    """Render every symbol in every font of `FONTS`.
-
-    Returns
-    -------
-    Glyphs
-        62 symbols x 21 fonts, each fitted into the box.
-    """
+    """Render every symbol in every font of `FONTS`: 62 symbols x 21 fonts, each fitted into the box."""
     from matplotlib import get_data_path
     from PIL import ImageFont
 
@@ -99,7 +95,7 @@ def render_fonts() -> Glyphs:
     return Glyphs(stacked, half_widths, torch.tensor(symbols), torch.tensor(kinds))
 
 
-def _print_symbol(symbol: str, font: FreeTypeFont) -> np.ndarray:
+def _print_symbol(symbol: str, font: FreeTypeFont) -> Mask:
     """Return the ink of one symbol, as high as the box, at twice a field's resolution: (2 SIDE, 2 SIDE)."""
     from PIL import Image, ImageDraw
 
@@ -113,29 +109,16 @@ def _print_symbol(symbol: str, font: FreeTypeFont) -> np.ndarray:
     return np.asarray(canvas) > 127
 
 
-def _signed_distance(ink: np.ndarray) -> np.ndarray:
+def _signed_distance(ink: Mask) -> NDArray[np.float32]:
     """Return the signed distance to the edge of `ink` (2 SIDE, 2 SIDE): (SIDE, SIDE), in its pixels."""
     from scipy.ndimage import distance_transform_edt
 
-    distance = distance_transform_edt(ink) - distance_transform_edt(~ink)
+    distance = np.asarray(distance_transform_edt(ink)) - np.asarray(distance_transform_edt(~ink))
     return (distance.reshape(SIDE, 2, SIDE, 2).mean((1, 3)) / 2).astype(np.float32)
 
 
 def trace_handwriting(generator: Generator, per_digit: int = PER_DIGIT) -> Glyphs:
-    """Trace handwritten digits.
-
-    Parameters
-    ----------
-    generator
-        The source of all randomness.
-    per_digit
-        Fields per digit.
-
-    Returns
-    -------
-    Glyphs
-        10 x `per_digit` fields of kind ``"handwritten"``.
-    """
+    """Trace handwritten digits: 10 x `per_digit` fields of kind ``"handwritten"``."""
     fields = [
         _distance_to_path(path * BOX + SIDE / 2)
         for digit in SKELETONS
@@ -157,8 +140,8 @@ def _distance_to_path(path: Tensor) -> Tensor:
 def glyph_bank(seed: int, per_digit: int = PER_DIGIT) -> Glyphs:
     """Return the printed and the handwritten glyphs together, the same for the same seed."""
     banks = render_fonts(), trace_handwriting(Generator().manual_seed(seed), per_digit)
-    names = ("fields", "half_widths", "symbols", "kinds")
-    return Glyphs(*(torch.cat([getattr(bank, name) for bank in banks]) for name in names))
+    parts = [(bank.fields, bank.half_widths, bank.symbols, bank.kinds) for bank in banks]
+    return Glyphs(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def draw_glyphs(glyphs: Glyphs, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -166,12 +149,8 @@ def draw_glyphs(glyphs: Glyphs, rows: Tensor, generator: Generator) -> tuple[Ten
 
     Parameters
     ----------
-    glyphs
-        The bank.
     rows
-        (n,), which glyphs of the bank to draw.
-    generator
-        The source of all randomness.
+        (n,), which glyphs to draw.
 
     Returns
     -------
@@ -183,10 +162,10 @@ def draw_glyphs(glyphs: Glyphs, rows: Tensor, generator: Generator) -> tuple[Ten
     n = len(rows)
     choice = torch.randint(len(WEIGHTS), (n,), generator=generator)
     low, high = torch.tensor(PEN_PIXELS)[choice], torch.tensor(PEN_PIXELS)[choice + 1]
-    own = glyphs.half_widths[rows]
+    printed = glyphs.half_widths[rows]
     # Taking more than a third off a printed stroke would break its hairlines.
-    half_width = torch.maximum(low + (high - low) * torch.rand(n, generator=generator), own * 0.65)
-    offset = (half_width - own).view(-1, 1, 1, 1)
+    half_width = torch.maximum(low + (high - low) * torch.rand(n, generator=generator), printed * 0.65)
+    offset = (half_width - printed).view(-1, 1, 1, 1)
     fields = _warp(glyphs.fields[rows].unsqueeze(1), generator)
     fields = _fit_box(fields, offset, generator)
     ink = _spoil((fields + offset + 0.5).clamp(0, 1), generator)

@@ -88,10 +88,6 @@ def write_digit(digit: str, n: int, generator: Generator) -> list[Tensor]:
     ----------
     digit
         ``"0"`` to ``"9"``.
-    n
-        How often.
-    generator
-        The source of all randomness.
 
     Returns
     -------
