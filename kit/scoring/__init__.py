@@ -1,6 +1,10 @@
-"""Decisions: what is said of an image once its probabilities are known.
+"""Scoring: arrays in, numbers and arrays out; nothing of a competition is read here.
 
-Arrays in, arrays out; nothing of a competition is read here, and only pictures are written. `thresholds` says which of
-several labels an image has, `reject` which images show none of the classes, `curves` and `confusion` how well classes
-are told apart. kit/runs/decide/decisions.py applies them to runs, for each fold by what the other folds chose.
+- `metrics`: METRICS, standard errors, the paired test. Add a metric there.
+- `predictions`: ids x classes -> probability, and its file. `hierarchy`: parents and coarser levels. `task`: how many
+  labels an image may have.
+- `mixing`: how the members of an ensemble become one. `thresholds`: which of several labels an image has.
+- `rejection`: which images are out-of-distribution. `roc`: how well each class is told apart, also as a picture.
+
+`kit.runs.decide` applies thresholds and rejection to runs, for each fold by what the other folds chose.
 """

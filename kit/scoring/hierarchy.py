@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from kit.core.files import key_of
+from kit.core.shapes import Labels, Mask, Proba
 
 NO_PARENT = -1
 
@@ -56,11 +57,11 @@ class Hierarchy:
     @cached_property
     def ancestors(self) -> np.ndarray:
         """Return whether a class (column) stands above another (row) or is it, (n_classes, n_classes) bool."""
-        found = np.eye(len(self.parents), dtype=bool)
+        above = np.eye(len(self.parents), dtype=bool)
         for child in self.top_down:
             if (parent := self.parents[child]) != NO_PARENT:
-                found[child] |= found[parent]
-        return found
+                above[child] |= above[parent]
+        return above
 
     @cached_property
     def top_down(self) -> list[int]:
@@ -73,21 +74,15 @@ class Hierarchy:
     @property
     def key(self) -> str:
         """Return the key of parents and levels."""
-        return key_of(
-            self.parents.tolist(), {name: [own.names, own.codes.tolist()] for name, own in self.levels.items()}
-        )
+        levels = {name: [level.names, level.codes.tolist()] for name, level in self.levels.items()}
+        return key_of(self.parents.tolist(), levels)
 
-    def make_consistent(self, proba: np.ndarray) -> np.ndarray:
+    def make_consistent(self, proba: Proba) -> Proba:
         """Return probabilities in which no child is above its parent.
 
-        The mean of the two nearest ways to get there: children lowered to their parents, and parents raised to their
-        children. What is consistent stays as it is. Of a probe on mosaics of CIFAR-10 the log-loss was .3611, with
-        children lowered .3598, with parents raised .3596, with their mean .3586.
-
-        Parameters
-        ----------
-        proba
-            (..., n_classes) probabilities, 0..1 each.
+        It is the mean of two ways to get there: children lowered to their parents, and parents raised to their
+        children. Consistent probabilities stay as they are. Of a probe on mosaics of CIFAR-10 the log-loss was .3611,
+        with children lowered .3598, with parents raised .3596, with their mean .3586. `proba` is (..., n_classes).
         """
         lowered, raised = np.array(proba), np.array(proba)
         for child in self.top_down:
@@ -98,43 +93,25 @@ class Hierarchy:
                 raised[..., parent] = np.maximum(raised[..., parent], raised[..., child])
         return (lowered + raised) / 2
 
-    def is_consistent(self, proba: np.ndarray) -> np.ndarray:
+    def is_consistent(self, proba: Proba) -> Mask:
         """Return whether no child of an image is above its parent, (n_images,) bool, for (n_images, n_classes)."""
         children = np.flatnonzero(self.parents != NO_PARENT)
-        return (proba[:, children] <= proba[:, self.parents[children]]).all(axis=1)
+        return np.all(proba[:, children] <= proba[:, self.parents[children]], axis=1)
 
-    def deepest(self, labels: np.ndarray) -> np.ndarray:
+    def deepest(self, labels: Labels) -> np.ndarray:
         """Return the codes of one image's classes that have no child among them; `labels` (n_classes,) of 0 and 1."""
         codes = np.flatnonzero(labels)
         return np.setdiff1d(codes, self.parents[codes])
 
-    def level_proba(self, proba: np.ndarray, level: str) -> np.ndarray:
-        """Return the probabilities of a coarser level: the sums over its classes.
-
-        Parameters
-        ----------
-        proba
-            (..., n_classes) probabilities of single-label classes.
-        level
-            A name in `levels`.
-
-        Returns
-        -------
-        ndarray
-            (..., n_groups).
-        """
+    def level_proba(self, proba: Proba, level: str) -> Proba:
+        """Return the probabilities of a coarser level by name, the sums over its classes: (..., n_groups)."""
         return proba @ self.levels[level].members
 
-    def best_paths(self, proba: np.ndarray) -> np.ndarray:
+    def best_paths(self, proba: Proba) -> Labels:
         """Return the class of every image whose path is right at most levels, by expectation: (n_images,) codes.
 
-        What is most probable at each level by itself need not lie on one path. Here the coarser levels have a say in
-        the class too: of two equally probable ones that of the more probable group is taken.
-
-        Parameters
-        ----------
-        proba
-            (n_images, n_classes) probabilities of single-label classes.
+        The most probable groups of the levels need not lie on one path. Here the coarser levels count for the class
+        too: of two equally probable classes that of the more probable group is taken.
         """
         of_levels = [self.level_proba(proba, name)[..., level.codes] for name, level in self.levels.items()]
         return (proba + sum(of_levels)).argmax(axis=-1)

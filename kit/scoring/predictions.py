@@ -13,6 +13,7 @@ import numpy as np
 from kit.core.errors import DamagedFile, InputError, some
 from kit.core.files import remedy_for, write_atomic
 from kit.core.names import MULTICLASS, MULTILABEL
+from kit.core.shapes import Ids, Proba
 
 SUM_TOLERANCE = 1e-3
 TASK_KEY = b"task"  # of the parquet schema's metadata
@@ -39,9 +40,9 @@ class Predictions:
         When shapes differ, an id repeats, a value is not finite or outside 0..1, or a multiclass row does not sum to 1.
     """
 
-    ids: np.ndarray
+    ids: Ids
     classes: tuple[str, ...]
-    proba: np.ndarray
+    proba: Proba
     task: str = MULTICLASS
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def at(self, ids: np.ndarray) -> Predictions:
+    def at(self, ids: Ids) -> Predictions:
         """Return the predictions of `ids`, in that order.
 
         Raises
@@ -102,8 +103,8 @@ def concatenate(parts: list[Predictions]) -> Predictions:
     """Return predictions of different images as one."""
     for part in parts:
         check_same(part, parts[0])
-    ids, proba = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "proba"))
-    return replace(parts[0], ids=ids, proba=proba)
+    ids, proba = [part.ids for part in parts], [part.proba for part in parts]
+    return replace(parts[0], ids=np.concatenate(ids), proba=np.concatenate(proba))
 
 
 def check_same(predictions: Predictions, first: Predictions) -> None:
@@ -172,7 +173,7 @@ def _column_names(classes: tuple[str, ...]) -> list[str]:
     return [f"class:{name}" for name in classes]
 
 
-def _check_sums(ids: np.ndarray, proba: np.ndarray) -> None:
+def _check_sums(ids: Ids, proba: Proba) -> None:
     """Refuse rows that are no distribution."""
     _check_each(ids, proba)
     if len(ids) and np.abs(proba.sum(axis=1) - 1).max() > SUM_TOLERANCE:
@@ -182,7 +183,7 @@ def _check_sums(ids: np.ndarray, proba: np.ndarray) -> None:
         )
 
 
-def _check_each(ids: np.ndarray, proba: np.ndarray) -> None:
+def _check_each(ids: Ids, proba: Proba) -> None:
     """Refuse values that are no probability."""
     far = (proba < -SUM_TOLERANCE) | (proba > 1 + SUM_TOLERANCE)
     if far.any():
@@ -190,7 +191,7 @@ def _check_each(ids: np.ndarray, proba: np.ndarray) -> None:
         raise ValueError(f"probabilities must be 0..1; one of {ids[row]!r} is {proba[row, column]:.4f}")
 
 
-def _check_ids(ids: np.ndarray) -> None:
+def _check_ids(ids: Ids) -> None:
     """Refuse ids that repeat or are not text."""
     if len(set(ids)) < len(ids):
         seen: set[str] = set()

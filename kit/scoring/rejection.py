@@ -1,6 +1,6 @@
-"""Reject: which images show none of the classes, from scores that need no such image.
+"""Rejection: which images are out-of-distribution and show none of the classes, from scores that need no such image.
 
-A score is high where an image looks like one of the known classes. Three kinds: what the model says (the greatest
+A score is high where an image looks like one of the known classes. Three kinds: the model's confidence (the greatest
 probability, the energy), how near the labelled images of one class lie, and the mean of such scores' ranks. The
 threshold is a quantile of the scores of held-out labelled images, all of which show a class: at an accept rate of .95
 it turns 5 % of them away. Instead of being given, the rate can be found by hiding each class in turn and taking it for
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.core.shapes import Groups, Labels, Logits, Mask, Proba, Scores, Vectors
+
 IMAGES_PER_BLOCK = 4096  # images compared with the labelled ones at a time
 N_NEIGHBORS = 3  # labelled images of one class, the nearest, whose mean similarity counts
 SHRINKAGE = 0.3  # share of the average variance in a covariance: most of its directions have no image
@@ -21,12 +23,12 @@ ACCEPT_RATES = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2).tolist())  # tried w
 MIN_CLASSES = 3  # one is hidden and two must be left to be unsure between
 
 
-def max_probability(proba: np.ndarray) -> np.ndarray:
+def max_probability(proba: Proba) -> Scores:
     """Return the greatest probability of each image, (n_images,) (Hendrycks and Gimpel 2017)."""
     return np.asarray(proba, dtype=np.float64).max(axis=1)
 
 
-def energy(logits: np.ndarray) -> np.ndarray:
+def energy(logits: Logits) -> Scores:
     """Return log-sum-exp of the logits, (n_images,): minus the energy of Liu et al. 2020, section 3.
 
     Parameters
@@ -36,10 +38,10 @@ def energy(logits: np.ndarray) -> np.ndarray:
     """
     from scipy.special import logsumexp
 
-    return logsumexp(np.asarray(logits, dtype=np.float64), axis=1)
+    return np.asarray(logsumexp(np.asarray(logits, dtype=np.float64), axis=1))
 
 
-def class_similarity(values: np.ndarray, exemplars: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def class_similarity(values: Vectors, exemplars: Vectors, codes: Labels) -> Scores:
     """Return the mean cosine similarity to the nearest labelled images of the class that is nearest.
 
     Parameters
@@ -63,16 +65,16 @@ def class_similarity(values: np.ndarray, exemplars: np.ndarray, codes: np.ndarra
     """
     nearest = np.full(len(values), -np.inf)
     for code in np.unique(codes):
-        own = exemplars[codes == code]
-        n = min(N_NEIGHBORS, len(own))
+        of_class = exemplars[codes == code]
+        n = min(N_NEIGHBORS, len(of_class))
         for start in range(0, len(values), IMAGES_PER_BLOCK):
-            cosine = values[start : start + IMAGES_PER_BLOCK] @ own.T  # (n_block, n_own)
-            top = np.partition(cosine, len(own) - n, axis=1)[:, len(own) - n :].mean(axis=1)
+            cosine = values[start : start + IMAGES_PER_BLOCK] @ of_class.T  # (n_block, n_of_class)
+            top = np.partition(cosine, len(of_class) - n, axis=1)[:, -n:].mean(axis=1)
             nearest[start : start + IMAGES_PER_BLOCK] = np.maximum(nearest[start : start + IMAGES_PER_BLOCK], top)
     return nearest
 
 
-def class_distance(values: np.ndarray, exemplars: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def class_distance(values: Vectors, exemplars: Vectors, codes: Labels) -> Scores:
     """Return minus the relative Mahalanobis distance to the nearest class mean.
 
     The distance to a class, by the covariance that all classes share, less the distance to all labelled images, by
@@ -94,15 +96,15 @@ def class_distance(values: np.ndarray, exemplars: np.ndarray, codes: np.ndarray)
     Lee et al. 2018, A simple unified framework; Ren et al. 2021, A simple fix to Mahalanobis distance.
     """
     exemplars = exemplars.astype(np.float64)
-    seen, own = np.unique(codes, return_inverse=True)
-    means = np.stack([exemplars[own == row].mean(axis=0) for row in range(len(seen))])
+    seen, class_of = np.unique(codes, return_inverse=True)
+    means = np.stack([exemplars[class_of == row].mean(axis=0) for row in range(len(seen))])
     centre = exemplars.mean(axis=0)
-    to_class, to_all = _Mahalanobis(exemplars - means[own], means), _Mahalanobis(exemplars - centre, centre[None])
-    found = np.empty(len(values))
+    to_class, to_all = _Mahalanobis(exemplars - means[class_of], means), _Mahalanobis(exemplars - centre, centre[None])
+    nearness = np.empty(len(values))
     for start in range(0, len(values), IMAGES_PER_BLOCK):
         block = values[start : start + IMAGES_PER_BLOCK].astype(np.float64)
-        found[start : start + IMAGES_PER_BLOCK] = to_all(block)[:, 0] - to_class(block).min(axis=1)
-    return found
+        nearness[start : start + IMAGES_PER_BLOCK] = to_all(block)[:, 0] - to_class(block).min(axis=1)
+    return nearness
 
 
 class _Mahalanobis:
@@ -127,11 +129,11 @@ class _Mahalanobis:
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Return (n_images, n_points) for values (n_images, n_dims)."""
         along = values @ self._axes.T  # the directions that the residuals span; elsewhere the variance is the floor
-        own = self._elsewhere * (values**2).sum(axis=1) + along**2 @ self._along
-        return own[:, None] - 2 * values @ self._toward.T + self._of_points
+        of_values = self._elsewhere * (values**2).sum(axis=1) + along**2 @ self._along
+        return of_values[:, None] - 2 * values @ self._toward.T + self._of_points
 
 
-def rank_among(reference: np.ndarray, values: np.ndarray) -> np.ndarray:
+def rank_among(reference: Scores, values: Scores) -> Scores:
     """Return the share of reference scores below each value; beyond their ends it goes on as steeply as amid them.
 
     Parameters
@@ -155,12 +157,12 @@ def rank_among(reference: np.ndarray, values: np.ndarray) -> np.ndarray:
     return inside + slope * (np.minimum(values - ordered[0], 0) + np.maximum(values - ordered[-1], 0))
 
 
-def combine_ranks(references: Sequence[np.ndarray], scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean of several scores' ranks, each among its own reference scores, (n_images,)."""
-    return np.mean([rank_among(own, score) for own, score in zip(references, scores, strict=True)], axis=0)
+def combine_ranks(references: Sequence[Scores], scores: Sequence[Scores]) -> Scores:
+    """Return the mean of several scores' ranks, each among the reference scores of its kind, (n_images,)."""
+    return np.mean([rank_among(reference, score) for reference, score in zip(references, scores, strict=True)], axis=0)
 
 
-def threshold_of(scores: np.ndarray, accept_rate: float) -> float:
+def threshold_of(scores: Scores, accept_rate: float) -> float:
     """Return the threshold that keeps this share, 0..1, of held-out labelled images; what is below it is rejected."""
     return float(np.quantile(scores, 1 - accept_rate, method="lower"))
 
@@ -179,14 +181,14 @@ class Hidden:
         (n_images,) the fold that held each image out.
     """
 
-    scores: tuple[np.ndarray, ...]
-    is_hidden: np.ndarray
-    blocks: np.ndarray
+    scores: tuple[Scores, ...]
+    is_hidden: Mask
+    blocks: Groups
 
     def without(self, block: int) -> Hidden:
         """Return the images of the other folds."""
         rest = self.blocks != block
-        return Hidden(tuple(own[rest] for own in self.scores), self.is_hidden[rest], self.blocks[rest])
+        return Hidden(tuple(score[rest] for score in self.scores), self.is_hidden[rest], self.blocks[rest])
 
 
 def choose_accept_rate(hidden: Sequence[Hidden]) -> tuple[float, float]:
@@ -194,12 +196,12 @@ def choose_accept_rate(hidden: Sequence[Hidden]) -> tuple[float, float]:
 
     Best is the greatest difference of two shares: of the others' images kept, and of the hidden class's let pass
     (Youden's J), each class counting alike. A class hidden here is one of the same kind as those that stay: how far a
-    true stranger lies is not known.
+    truly out-of-distribution image lies is not known.
 
     Parameters
     ----------
     hidden
-        One for every class; those without a hidden or another image say nothing.
+        One for every class; those without a hidden or another image are left out.
 
     Returns
     -------
@@ -211,7 +213,7 @@ def choose_accept_rate(hidden: Sequence[Hidden]) -> tuple[float, float]:
     ValueError
         When no class could be hidden.
     """
-    pairs = [_hidden_ranks(own) for own in hidden if own.is_hidden.any() and not own.is_hidden.all()]
+    pairs = [_hidden_ranks(each) for each in hidden if each.is_hidden.any() and not each.is_hidden.all()]
     if not pairs:
         raise ValueError("no class could be hidden: none has images while another has some too")
     kept = np.empty((len(pairs), len(ACCEPT_RATES)))
@@ -224,14 +226,14 @@ def choose_accept_rate(hidden: Sequence[Hidden]) -> tuple[float, float]:
     return ACCEPT_RATES[best], float(passed[:, best].mean())
 
 
-def _hidden_ranks(hidden: Hidden) -> tuple[np.ndarray, np.ndarray]:
+def _hidden_ranks(hidden: Hidden) -> tuple[Scores, Scores]:
     """Return the combined ranks of the other images and of the hidden class's."""
-    references = [own[~hidden.is_hidden] for own in hidden.scores]
+    references = [score[~hidden.is_hidden] for score in hidden.scores]
     ranks = combine_ranks(references, hidden.scores)
     return ranks[~hidden.is_hidden], ranks[hidden.is_hidden]
 
 
-def drop_class(proba: np.ndarray, code: int) -> np.ndarray:
+def drop_class(proba: Proba, code: int) -> Proba:
     """Return probabilities among the other classes, (n_images, n_classes - 1).
 
     It stands for a model that never saw the class: the shares among the others stay what they were, while a model

@@ -1,4 +1,4 @@
-"""Thresholds: from which probability on an image is said to have a class, where it may have several.
+"""Thresholds: from which probability on an image has a class, where it may have several.
 
 A threshold per class, chosen for the metric on held-out images and shrunk: towards the threshold that all classes
 share where a class has few images, and back to one half where the gain does not show in each part of the images.
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.scoring.hierarchy import Hierarchy
 from kit.scoring.metrics import Metric, paired_difference
 from kit.scoring.metrics.decisions import Counts, macro_f1, micro_f1, weighted_f1
 
 LOG_ODDS = np.arange(-4.0, 4.01, 0.25)  # thresholds that are tried, .018 to .982; 0 is one half
 PLACE_OF_HALF = 16  # its place among them
-FEW_IMAGES = 20  # of a class, with which its own threshold and the shared one count alike
+FEW_IMAGES = 20  # of a class, with which the threshold chosen for it and the shared one count alike
 MOST_IMAGES = 5000  # on which a metric that is no function of counts is computed over and over
 OF_COUNTS = {"macro_f1": macro_f1, "micro_f1": micro_f1, "weighted_f1": weighted_f1}  # by the metric's key
 N_SWEEPS = 3  # times that every class is gone through
@@ -38,12 +39,12 @@ class ChosenThresholds:
         The metric's gain over one half on images that did not choose, and its standard error; None where none did.
     """
 
-    thresholds: np.ndarray
+    thresholds: Weights
     gain: float | None
     gain_se: float | None
 
 
-def shift_proba(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def shift_proba(proba: Proba, thresholds: Weights) -> Proba:
     """Return probabilities for which one half is the threshold: sigmoid(logit(proba) - logit(threshold)).
 
     Parameters
@@ -59,11 +60,11 @@ def shift_proba(proba: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         (n_images, n_classes) float64, in the same order within each class.
     """
     proba, thresholds = np.asarray(proba, dtype=np.float64), np.asarray(thresholds, dtype=np.float64)
-    ours, theirs = proba * (1 - thresholds), (1 - proba) * thresholds
-    return np.where(thresholds == 0.5, proba, ours / (ours + theirs))
+    has, lacks = proba * (1 - thresholds), (1 - proba) * thresholds
+    return np.where(thresholds == 0.5, proba, has / (has + lacks))
 
 
-def apply_thresholds(proba: np.ndarray, thresholds: np.ndarray, hierarchy: Hierarchy | None = None) -> np.ndarray:
+def apply_thresholds(proba: Proba, thresholds: Weights, hierarchy: Hierarchy | None = None) -> Proba:
     """Return shifted probabilities in which no child is above its parent, (n_images, n_classes)."""
     shifted = shift_proba(proba, thresholds)
     return shifted if hierarchy is None else hierarchy.make_consistent(shifted)
@@ -71,11 +72,11 @@ def apply_thresholds(proba: np.ndarray, thresholds: np.ndarray, hierarchy: Hiera
 
 def choose_thresholds(
     metric: Metric,
-    labels: np.ndarray,
-    proba: np.ndarray,
-    blocks: np.ndarray,
+    labels: Labels,
+    proba: Proba,
+    blocks: Groups,
     hierarchy: Hierarchy | None = None,
-    groups: np.ndarray | None = None,
+    groups: Groups | None = None,
 ) -> ChosenThresholds:
     """Choose a threshold for each class on held-out images.
 
@@ -86,7 +87,7 @@ def choose_thresholds(
     Parameters
     ----------
     metric
-        What counts. Of a metric that reads probabilities thresholds would only spoil them: all are one half.
+        What to raise. Thresholds would only harm a metric that reads probabilities: then all are one half.
     labels
         (n_images, n_classes) of 0 and 1.
     proba
@@ -115,12 +116,12 @@ def choose_thresholds(
 
 def nest_thresholds(
     metric: Metric,
-    labels: np.ndarray,
-    proba: np.ndarray,
-    blocks: np.ndarray,
+    labels: Labels,
+    proba: Proba,
+    blocks: Groups,
     hierarchy: Hierarchy | None = None,
-    groups: np.ndarray | None = None,
-) -> dict[int, np.ndarray]:
+    groups: Groups | None = None,
+) -> dict[int, Weights]:
     """Return for each block the thresholds that the other blocks choose, (n_classes,).
 
     Parameters are those of `choose_thresholds`; with a single block nothing may choose, and all are one half.
@@ -129,47 +130,50 @@ def nest_thresholds(
     nested = dict.fromkeys(every.tolist(), half)
     for block in every.tolist() if len(every) > 1 else ():
         rest = blocks != block
-        own = None if groups is None else groups[rest]
-        nested[block] = choose_thresholds(metric, labels[rest], proba[rest], blocks[rest], hierarchy, own).thresholds
+        grouped = None if groups is None else groups[rest]
+        chosen = choose_thresholds(metric, labels[rest], proba[rest], blocks[rest], hierarchy, grouped)
+        nested[block] = chosen.thresholds
     return nested
 
 
 def _prove(
     metric: Metric,
-    labels: np.ndarray,
-    proba: np.ndarray,
-    blocks: np.ndarray,
+    labels: Labels,
+    proba: Proba,
+    blocks: Groups,
     hierarchy: Hierarchy | None,
-    groups: np.ndarray | None,
+    groups: Groups | None,
 ) -> tuple[float, float]:
     """Return the gain over one half on images that did not choose, and its standard error."""
     shifted = np.empty(proba.shape)
     for block in np.unique(blocks):
-        rest, mine = blocks != block, blocks == block
-        shifted[mine] = apply_thresholds(proba[mine], fit_thresholds(metric, labels[rest], proba[rest]), hierarchy)
+        rest, held_out = blocks != block, blocks == block
+        thresholds = fit_thresholds(metric, labels[rest], proba[rest])
+        shifted[held_out] = apply_thresholds(proba[held_out], thresholds, hierarchy)
     return paired_difference(metric, labels, shifted, proba, groups)
 
 
-def fit_thresholds(metric: Metric, labels: np.ndarray, proba: np.ndarray) -> np.ndarray:
+def fit_thresholds(metric: Metric, labels: Labels, proba: Proba) -> Weights:
     """Return the shrunk thresholds that serve the metric best on these images, (n_classes,), proved or not."""
     places = np.clip(np.asarray(proba, dtype=np.float64), CERTAIN, 1 - CERTAIN)
     score = _scorer(metric, labels, np.log(places / (1 - places)))
     n_classes, n_images = proba.shape[1], labels.sum(axis=0)
     shared = _best([score(np.full(n_classes, place)) for place in range(len(LOG_ODDS))], PLACE_OF_HALF)
-    own = np.full(n_classes, shared)
+    chosen = np.full(n_classes, shared)  # places among LOG_ODDS
     for _ in range(N_SWEEPS):
-        before = own.copy()
+        before = chosen.copy()
         for code in np.flatnonzero((n_images > 0) & (n_images < len(labels))):
-            mine = np.arange(n_classes) == code
-            own[code] = _best([score(np.where(mine, place, own)) for place in range(len(LOG_ODDS))], own[code])
-        if np.array_equal(before, own):
+            is_code = np.arange(n_classes) == code
+            scores = [score(np.where(is_code, place, chosen)) for place in range(len(LOG_ODDS))]
+            chosen[code] = _best(scores, chosen[code])
+        if np.array_equal(before, chosen):
             break
     rarer = np.minimum(n_images, len(labels) - n_images)  # a class that nearly all images have is as little known
     trust = rarer / (rarer + FEW_IMAGES)
-    return 1 / (1 + np.exp(-(LOG_ODDS[shared] + trust * (LOG_ODDS[own] - LOG_ODDS[shared]))))
+    return 1 / (1 + np.exp(-(LOG_ODDS[shared] + trust * (LOG_ODDS[chosen] - LOG_ODDS[shared]))))
 
 
-def _scorer(metric: Metric, labels: np.ndarray, log_odds: np.ndarray) -> Callable[[np.ndarray], float]:
+def _scorer(metric: Metric, labels: Labels, log_odds: np.ndarray) -> Callable[[np.ndarray], float]:
     """Return a function that scores thresholds, given as (n_classes,) places among LOG_ODDS; greater is better.
 
     Metrics of counts are had from each class's counts at every threshold, made once; the others from a draw of images.
@@ -177,9 +181,9 @@ def _scorer(metric: Metric, labels: np.ndarray, log_odds: np.ndarray) -> Callabl
     if metric.key in OF_COUNTS:
         columns = np.arange(labels.shape[1])
         counts = [_count(log_odds[:, code], labels[:, code] == 1) for code in columns]
-        right, said = (np.stack(own) for own in zip(*counts, strict=True))  # (n_classes, n_thresholds)
+        right, decided = (np.stack(column) for column in zip(*counts, strict=True))  # (n_classes, n_thresholds)
         n_images, of = labels.sum(axis=0), OF_COUNTS[metric.key]
-        return lambda places: _or_worst(of(Counts(right[columns, places], n_images, said[columns, places])))
+        return lambda places: _or_worst(of(Counts(right[columns, places], n_images, decided[columns, places])))
     drawn = np.random.default_rng(0).permutation(len(labels))[:MOST_IMAGES]
     labels, log_odds = labels[drawn], log_odds[drawn]
 
@@ -194,12 +198,12 @@ def _or_worst(value: float) -> float:
     return value if np.isfinite(value) else -np.inf
 
 
-def _count(log_odds: np.ndarray, is_own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return one class's images said so and right, and all said so, at every threshold; (n_thresholds,) each."""
-    n_right, n_said = (
-        len(own) - np.searchsorted(np.sort(own), LOG_ODDS, side="left") for own in (log_odds[is_own], log_odds)
+def _count(log_odds: np.ndarray, is_label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count the images rightly decided for a class, and all decided for it, by threshold; (n_thresholds,) each."""
+    n_right, n_decided = (
+        len(odds) - np.searchsorted(np.sort(odds), LOG_ODDS, side="left") for odds in (log_odds[is_label], log_odds)
     )
-    return n_right, n_said
+    return n_right, n_decided
 
 
 def _best(scores: list[float], preferred: int) -> int:
