@@ -29,10 +29,8 @@ def list_removable(competition: Competition, prepared: Prepared | None) -> list[
 
     Parameters
     ----------
-    competition
-        The competition.
     prepared
-        The same made ready, to know which runs are in use; None to remove all but imports.
+        The competition made ready, to know which runs are in use; None to remove all but imports.
 
     Raises
     ------
@@ -103,15 +101,15 @@ def _study_folders(prepared: Prepared, name: str) -> set[Path]:
 
 def _with_sources(home: Path, folders: set[Path]) -> set[Path]:
     """Return folders of runs and of the teachers and members that they name, and so on."""
-    found, ahead = set(), list(folders)
+    known, ahead = set(), list(folders)
     while ahead:
         folder = ahead.pop()
-        if folder in found:
+        if folder in known:
             continue
-        found.add(folder)
+        known.add(folder)
         if record := read_record(folder):
             ahead += [home / name / key for name, key in record.sources.items()]
-    return found
+    return known
 
 
 def _size(folder: Path) -> int:

@@ -19,10 +19,12 @@ from kit import __version__
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
 from kit.core.names import ENSEMBLE
+from kit.core.shapes import Groups, Labels, Proba
 from kit.core.terminal import count, stage, track
 from kit.data.prepared import Prepared
 from kit.runs.store import (
     Result,
+    decide_anew,
     describe_run,
     find_usable,
     list_imported,
@@ -32,30 +34,23 @@ from kit.runs.store import (
     stale_imports,
     write_result,
 )
-from kit.runs.store.thresholds import decide_oof, scored_blocks, thresholds_of
+from kit.runs.store.thresholds import scored_blocks
 from kit.scoring.metrics import paired_difference
 from kit.scoring.mixing import Mixture, fit_greedy, fit_shrunk, of_choices, take_uniform
 from kit.scoring.predictions import Predictions, write_predictions
 
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], Mixture]  # of labels, members' probabilities and blocks
+Fit = Callable[[Labels, np.ndarray, Groups], Mixture]  # of labels, members' probabilities and blocks
 
 LEAST = 0.005  # weight below which a member is not worth a word
 
 
 def ensemble(prepared: Prepared, members: list[Result]) -> Result:
-    """Combine finished runs; re-used when the same was combined before.
+    """Combine finished runs, in the form of a run; re-used when the same was combined before.
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     members
         At least one finished run, imported ones included.
-
-    Returns
-    -------
-    Result
-        The ensemble, in the form of a run.
 
     Raises
     ------
@@ -64,10 +59,9 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     """
     if not members:
         raise InputError(f"the ensemble has no finished member; {prepared.competition.command('all')} makes them")
-    found = find_ensemble(prepared, members)
-    if found:
-        _tell(prepared, found, "re-used")
-        return found
+    if combined := find_ensemble(prepared, members):
+        _tell(prepared, combined, "re-used")
+        return combined
     method, key = prepared.competition.ensemble.method, _key(prepared, members)
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / key
     started = time.perf_counter()
@@ -76,7 +70,7 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     document = describe_run(prepared, ENSEMBLE, oof) | learned | {"key": key, "model": f"ensemble ({method})"}
     document |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
     result = write_result(ENSEMBLE, folder, document)
-    _tell(prepared, result, f"weighed in {result.record.seconds:.0f} s")
+    _tell(prepared, result, f"weighed in {document['seconds']:.0f} s")
     return result
 
 
@@ -138,13 +132,13 @@ def _choose_fit(prepared: Prepared, method: str) -> Fit:
     return fit_greedy(prepared.competition.metric) if method == "greedy" else fit_shrunk
 
 
-def _mix_nested(prepared: Prepared, labels: np.ndarray, proba: np.ndarray, fit: Fit) -> Predictions:
+def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit) -> Predictions:
     """Return oof predictions, every block's mixed by what the other blocks taught."""
     blocks = scored_blocks(prepared)
     mixed = np.empty(proba.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
     for block in np.unique(blocks):
-        rest, mine = blocks != block, blocks == block
-        mixed[mine] = fit(labels[rest], proba[:, rest], blocks[rest])(proba[:, mine])
+        rest, here = blocks != block, blocks == block
+        mixed[here] = fit(labels[rest], proba[:, rest], blocks[rest])(proba[:, here])
     ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
     several = prepared.pool.is_multilabel
     return Predictions(ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
@@ -184,16 +178,15 @@ def check_members(prepared: Prepared) -> list[str]:
     return members
 
 
-def _member_proba(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+def _member_proba(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, Labels]:
     """Return the members' oof probabilities (n_members, n_images, n_classes) and the labels; see `of_choices`."""
-    said = []
+    probas, labels = [], prepared.labels[prepared.scored_rows]
     for member in members:
         oof = member.predictions("oof")
         if oof.classes != prepared.classes:
             raise InputError(f"{member.folder}: classes are {some(oof.classes)}, not the competition's; remake the run")
-        labels, proba = oof_rows(prepared, oof)
-        said.append(of_choices(proba, prepared.pool.is_multilabel))
-    return np.stack(said), labels
+        probas.append(of_choices(oof_rows(prepared, oof)[1], prepared.pool.is_multilabel))
+    return np.stack(probas), labels
 
 
 def _write(folder: Path, oof: Predictions, test: Predictions) -> None:
@@ -214,7 +207,7 @@ def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[s
     """
     labels, whole = _decided(prepared, members)
     lost = {}
-    for member in track([own for own in members if own.name in names], "members"):
+    for member in track([member for member in members if member.name in names], "members"):
         _, without = _decided(prepared, [other for other in members if other is not member])
         lost[member.name] = paired_difference(
             prepared.competition.metric, labels, whole, without, prepared.scored_groups
@@ -222,9 +215,8 @@ def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[s
     return lost
 
 
-def _decided(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+def _decided(prepared: Prepared, members: list[Result]) -> tuple[Labels, Proba]:
     """Return labels and the nested probabilities of an ensemble, with its thresholds at one half."""
     proba, labels = _member_proba(prepared, members)
     oof = _mix_nested(prepared, labels, proba, _choose_fit(prepared, prepared.competition.ensemble.method))
-    labels, proba = oof_rows(prepared, oof)
-    return labels, decide_oof(prepared, proba, thresholds_of(prepared, labels, proba))
+    return decide_anew(prepared, oof)

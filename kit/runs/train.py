@@ -43,10 +43,6 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
-    names
-        The runs.
     strict
         Raise instead of skipping a run.
 
@@ -86,10 +82,10 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
 
 def _announce(prepared: Prepared, names: list[str], skipped: dict[str, str]) -> None:
     """Say how many runs are re-used, how many are to be made and how many cannot be."""
-    n_found = sum(is_finished(prepared, name) for name in names if name not in skipped)
-    counts = {"re-used": n_found, "to make": len(names) - len(skipped) - n_found, "skipped": len(skipped)}
-    said = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    stage("train", f"{count(len(names), 'run')}: {said}")
+    n_finished = sum(is_finished(prepared, name) for name in names if name not in skipped)
+    counts = {"re-used": n_finished, "to make": len(names) - len(skipped) - n_finished, "skipped": len(skipped)}
+    spelled = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    stage("train", f"{count(len(names), 'run')}: {spelled}")
 
 
 def _find_missing(prepared: Prepared, names: list[str], strict: bool) -> dict[str, str]:
@@ -114,8 +110,8 @@ def _announce_missing(missing: dict[str, MissingWeights]) -> None:
     shared = {name: error.cause for name, error in missing.items() if error.cause}
     for cause, names in group_by_reason(shared).items():
         warn(f"{', '.join(names)} will be skipped: {cause}")
-        for remedy, own in group_by_reason({name: missing[name].remedy for name in names}).items():
-            note(f"{', '.join(own)}: {remedy}")
+        for remedy, lacking in group_by_reason({name: missing[name].remedy for name in names}).items():
+            note(f"{', '.join(lacking)}: {remedy}")
 
 
 def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
@@ -149,7 +145,7 @@ def recall_skipped(prepared: Prepared, results: list[Result]) -> dict[str, str]:
 def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
     """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
     sign = prepared.competition.metric.sign
-    best = max(results, key=lambda own: sign * own.record.cv)
+    best = max(results, key=lambda result: sign * result.record.cv)
     difference, error = compare_runs(prepared, best, combined)
     return best.base if difference > 0 and distinguishable(difference, error) else None
 
@@ -159,8 +155,6 @@ def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     told
         Runs of which the user knows already that they are not finished.
 
@@ -183,8 +177,6 @@ def find_trained(prepared: Prepared, name: str) -> Result:
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     name
         A run, an import or the ensemble.
 

@@ -3,7 +3,7 @@
 Reads everything under ``runs/NAME`` that the leaderboard would show, and what that was made from; writes nothing.
 Re-derived are: that no fold's model was fitted on the fold's own images, as far as the ledger that it left tells; that
 pseudo labels are those which the teachers' models *of the same fold* give; that a swept setting of a fold is the one
-which the other folds choose; that oof and test are what the folds' models said, which is as it was written, and the
+which the other folds choose; that oof and test are the folds' predictions, which are as they were written, and the
 ensemble's what its members give; that CV and standard error follow from the oof. That groups do not straddle folds is
 checked whenever the fold file is read. Nothing is fitted again.
 """
@@ -22,6 +22,7 @@ from kit.config.competition import PseudoPlan
 from kit.core.errors import InputError, LeakFound, some
 from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
+from kit.core.shapes import Proba
 from kit.core.terminal import Progress
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import combine
@@ -68,7 +69,7 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
                 _verify_fold(prepared, run, fold)
                 _verify_pseudo(prepared, runs, run, fold)
                 progress.advance()
-    said = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
+    sentences = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
     for run in runs.values():
         if _is_fitted(run):
             _verify_settled(prepared, run)
@@ -77,8 +78,8 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
         elif run.name == ENSEMBLE:
             _verify_ensemble(prepared, runs, run)
         _verify_score(prepared, run)
-        said.append(_describe(prepared, run))
-    return said
+        sentences.append(_describe(prepared, run))
+    return sentences
 
 
 @dataclass(frozen=True)
@@ -97,19 +98,19 @@ class _Run(Result):
 def _with_sources(prepared: Prepared, results: Sequence[Result]) -> dict[tuple[str, str], _Run]:
     """Return the results, their teachers and members, and so on, by name and key."""
     read, imported = _make_reader(), list_imported(prepared)
-    found: dict[tuple[str, str], _Run] = {}
+    runs: dict[tuple[str, str], _Run] = {}
     ahead = list(results)
     while ahead:
         result = ahead.pop(0)
-        if (result.name, result.record.key) in found:
+        if (result.name, result.record.key) in runs:
             continue
-        found[result.name, result.record.key] = _Run(result.name, result.folder, result.record, read)
+        runs[result.name, result.record.key] = _Run(result.name, result.folder, result.record, read)
         for name, key in result.record.sources.items():
             source = result_at(prepared, name, IMPORTED if name in imported else key)
             if source.record.key != key:
                 raise LeakFound(f"{result.name}: made from {name} {key}, but {source.folder} is {source.record.key}")
             ahead.append(source)
-    return found
+    return runs
 
 
 def _make_reader() -> Callable[[Path], Predictions]:
@@ -124,7 +125,7 @@ def _is_fitted(run: Result) -> bool:
 
 
 def _describe(prepared: Prepared, run: Result) -> str:
-    """Say what was found of a run."""
+    """Say what was checked of a run."""
     if run.folder.name == IMPORTED:
         return (
             f"{run.name}: imported; its oof covers every scored image once and gives its CV (its training is unknown)"
@@ -158,10 +159,10 @@ def _verify_files(prepared: Prepared, run: Result) -> None:
     """Weights, sweeps and predictions of the folds must be as they were written."""
     for fold in _fitted_folds(prepared, run):
         if changed := find_changed(run.folder, fold):
-            mine = fold_folder(run.folder, fold)
+            home = fold_folder(run.folder, fold)
             raise LeakFound(
-                f"{run.name} {mine.name}: {some(changed)} edited since the model was fitted (SHA-256 is not that of "
-                f"{mine / 'fitted.json'}); delete {run.folder} and train again"
+                f"{run.name} {home.name}: {some(changed)} edited since the model was fitted (SHA-256 is not that of "
+                f"{home / 'fitted.json'}); delete {run.folder} and train again"
             )
 
 
@@ -171,10 +172,10 @@ def _verify_coverage(prepared: Prepared, run: Result) -> None:
         raise LeakFound(f"{run.name}: {run.folder} was made on other folds or labels; make it again")
     scored = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
     for split, wanted in (("oof", scored), ("test", prepared.pool.ids[prepared.split("test")])):
-        said = run.predictions(split)
-        if said.classes != prepared.classes:
-            raise LeakFound(f"{run.name}: class order of {split} is {some(said.classes)}, not the competition's")
-        if apart := sorted(set(said.ids) ^ set(wanted)):
+        predictions = run.predictions(split)
+        if predictions.classes != prepared.classes:
+            raise LeakFound(f"{run.name}: class order of {split} is {some(predictions.classes)}, not the competition's")
+        if apart := sorted(set(predictions.ids) ^ set(wanted)):
             images = "scored" if split == "oof" else "test"
             raise LeakFound(f"{run.name}: {split} does not cover the {images} images: {some(apart)} differ")
 
@@ -190,30 +191,30 @@ def _verify_score(prepared: Prepared, run: Result) -> None:
     if thresholds and (not noted or (noted.values, noted.per_fold) != (thresholds.values, thresholds.per_fold)):
         raise LeakFound(f"{run.name}: run.json says other thresholds than those that the other folds' oof rows choose")
     proba = decide_oof(prepared, proba, thresholds)
-    found = score_with_error(metric, labels, proba, prepared.scored_groups)
-    if _differ(np.array(found), np.array([run.record.cv, run.record.se])):
+    cv, error = score_with_error(metric, labels, proba, prepared.scored_groups)
+    if _differ(np.array([cv, error]), np.array([run.record.cv, run.record.se])):
         raise LeakFound(
             f"{run.name}: run.json says CV {run.record.cv:.6f} ± {run.record.se:.6f} ({run.record.metric}), "
-            f"its oof gives {found[0]:.6f} ± {found[1]:.6f} ({metric.name})"
+            f"its oof gives {cv:.6f} ± {error:.6f} ({metric.name})"
         )
 
 
 def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
-    """Return the metric that a run was scored in; None for a user's own that is not today's."""
+    """Return the metric that a run was scored in; None for a user's metric that is not today's."""
     today = prepared.competition.metric
     if run.folder.name == IMPORTED or run.record.metric_key == today.key:
         return today
     try:
         return find_metric(run.record.metric)
-    except InputError:  # what a user's file said then is not known any more
+    except InputError:  # what a user's file held then is not known any more
         return None
 
 
 def _verify_test_mean(prepared: Prepared, run: Result) -> None:
-    """The test predictions must be the mean of all the folds' models, not one fold's; a refit's, what it said."""
+    """The test predictions must be the mean of all the folds' models, not one fold's; a refit's, its predictions."""
     if run.record.refit:
-        own = run.fold_predictions(EVERYTHING, "test")
-        if _differ(run.predictions("test").at(own.ids).proba, own.proba):
+        refitted = run.fold_predictions(EVERYTHING, "test")
+        if _differ(run.predictions("test").at(refitted.ids).proba, refitted.proba):
             raise LeakFound(f"{run.name}: test.parquet is not what the model that was fitted on everything says")
         return
     mean = mean_predictions([run.fold_predictions(fold, "test") for fold in prepared.scored])
@@ -232,9 +233,9 @@ def _verify_settled(prepared: Prepared, run: Result) -> None:
     for fold, value in best.items():
         where = f"{run.name} fold {fold}: {chosen['name']}"
         settled = read_settled(run.folder, fold)
-        for said in (settled, chosen["per_fold"].get(str(fold))):
-            if said != value:
-                raise LeakFound(f"{where} is {said}, but the other folds' oof rows choose {value}")
+        for noted in (settled, chosen["per_fold"].get(str(fold))):
+            if noted != value:
+                raise LeakFound(f"{where} is {noted}, but the other folds' oof rows choose {value}")
         oof = run.fold_predictions(fold, "oof").at(prepared.held_out(fold).ids).proba
         if value not in chosen["values"]:
             continue
@@ -244,8 +245,8 @@ def _verify_settled(prepared: Prepared, run: Result) -> None:
             raise LeakFound(f"{where} is {value}, but its oof is not what the model says with that")
 
 
-def _read_sweep(prepared: Prepared, run: Result, fold: int) -> np.ndarray:
-    """Return what a fold's model said at every value, (n_values, n_images, n_classes)."""
+def _read_sweep(prepared: Prepared, run: Result, fold: int) -> Proba:
+    """Return a fold's probabilities at every value, (n_values, n_images, n_classes)."""
     path = fold_folder(run.folder, fold) / "sweep.npy"
     if not path.exists():
         raise LeakFound(f"{run.name} fold {fold}: {path} is missing; on what its setting was chosen is unknown")
@@ -258,7 +259,7 @@ def _read_sweep(prepared: Prepared, run: Result, fold: int) -> np.ndarray:
 
 def _verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], _Run], run: Result) -> None:
     """The ensemble must be what its members give."""
-    members = [runs[member] for member in run.record.members.items()]
+    members: list[Result] = [runs[member] for member in run.record.members.items()]
     oof, test, _ = combine(prepared, members, prepared.competition.ensemble.method)
     for split, again in (("oof", oof), ("test", test)):
         if _differ(run.predictions(split).at(again.ids).proba, again.proba, REFIT_TOLERANCE):
@@ -274,15 +275,15 @@ def _verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
         raise LeakFound(f"{run.name} fold {fold}: fitted on {len(seen)} images of its own fold: {some(seen)}")
     if foreign := sorted(labeled - set(prepared.training(fold).names)):
         raise LeakFound(f"{run.name} fold {fold}: fitted on images outside the training folds: {some(foreign)}")
-    own = run.fold_predictions(fold, "oof")
-    if set(own.ids) != set(held_out.ids):
+    of_fold = run.fold_predictions(fold, "oof")
+    if set(of_fold.ids) != set(held_out.ids):
         raise LeakFound(f"{run.name} fold {fold}: its predictions are of other images than the fold's")
-    if not np.array_equal(own.proba, run.predictions("oof").at(own.ids).proba):
+    if not np.array_equal(of_fold.proba, run.predictions("oof").at(of_fold.ids).proba):
         raise LeakFound(f"{run.name} fold {fold}: oof.parquet is not what this fold's model said")
 
 
 def _verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], _Run], run: Result, fold: int) -> None:
-    """Pseudo labels must be those that the models of the same fold of the run's own teachers give."""
+    """Pseudo labels must be those that the models of the same fold of the run's teachers give."""
     ledger = _read_ledger(run, fold)
     for teacher in ledger["teachers"]:
         if teacher["fold"] != fold:

@@ -37,7 +37,16 @@ from kit.runs.store.result import (
     run_folder,
     write_result,
 )
-from kit.runs.store.score import commit, compare_runs, decided_rows, describe_run, is_worse, oof_rows, score_anew
+from kit.runs.store.score import (
+    commit,
+    compare_runs,
+    decide_anew,
+    decided_rows,
+    describe_run,
+    is_worse,
+    oof_rows,
+    score_anew,
+)
 
 __all__ = [
     "DROPPED",
@@ -52,6 +61,7 @@ __all__ = [
     "Thresholds",
     "commit",
     "compare_runs",
+    "decide_anew",
     "decided_rows",
     "describe_run",
     "find_result",

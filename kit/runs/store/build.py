@@ -24,9 +24,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     Parameters
     ----------
     competition
-        For the name of the file in error messages.
-    run
-        The run.
+        Its task, and the name of its file in error messages.
     seed
         In place of the run's own, a fold's seed.
 
@@ -41,7 +39,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
         raise InputError(f"{table} model = {run.model!r} is not a model; {nearest(run.model, MODELS)}")
     model_type = MODELS[run.model]
     if competition.facts.task not in model_type.tasks:
-        able = some(name for name, own in MODELS.items() if competition.facts.task in own.tasks)
+        able = some(name for name, other in MODELS.items() if competition.facts.task in other.tasks)
         raise InputError(
             f'{table} model {run.model!r} gives one class per image, but task = "{competition.facts.task}"; '
             f"several labels can be had of {able}"
@@ -56,10 +54,10 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        mine = [own for own in error.errors() if own["loc"][0] == key]  # one for every form it may have
-        said = dict.fromkeys(plain(own["msg"]) for own in mine)
+        of_key = [each for each in error.errors() if each["loc"][0] == key]  # one for every form it may have
+        messages = dict.fromkeys(plain(each["msg"]) for each in of_key)
         missing = first["type"] == "missing"
-        cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(said)}"
+        cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(messages)}"
         raise InputError(f"{table} model {run.model!r} {cause}") from error
     options = {name: getattr(checked, name) for name in checker.model_fields}
     try:

@@ -5,6 +5,7 @@ Reads the CSV that a run's `exclude` names: what a human has decided of what `tr
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def read_exclusion(prepared: Prepared, run: Run) -> dict[str, float]:
     """
     if run.exclude is None:
         return {}
-    path = _find(prepared, run)
+    path = _find(prepared, run, run.exclude)
     table = read_csv(path)
     ids = read_column(table, "id", "exclude", path)
     known = set(prepared.pool.ids[prepared.labeled])
@@ -59,7 +60,7 @@ def leave_out(prepared: Prepared, run: Run, labeled: Images) -> Images:
         When nothing, or no image of a class, would be left to train on.
     """
     weight_of = read_exclusion(prepared, run)
-    if not weight_of:
+    if run.exclude is None or not weight_of:
         return labeled
     factors = np.array([weight_of.get(image_id, 1.0) for image_id in labeled.ids], dtype=np.float32)
     kept = np.flatnonzero(factors > 0)
@@ -67,7 +68,8 @@ def leave_out(prepared: Prepared, run: Run, labeled: Images) -> Images:
     gone = _classes_in(labeled) - _classes_in(left)
     if gone:
         names = [labeled.classes[code] for code in sorted(gone)]
-        raise InputError(f"{_find(prepared, run)}: excludes every training image of {some(names)}; keep some of them")
+        path = _find(prepared, run, run.exclude)
+        raise InputError(f"{path}: excludes every training image of {some(names)}; keep some of them")
     return left
 
 
@@ -77,18 +79,18 @@ def _classes_in(images: Images) -> set[int]:
     return set(codes.tolist())
 
 
-def _find(prepared: Prepared, run: Run) -> Path:
+def _find(prepared: Prepared, run: Run, exclude: str) -> Path:
     """Return the file: beside competition.toml, below the data root or the workspace, or by its whole path."""
     competition = prepared.competition
     for folder in competition.lookup:
-        if (folder / run.exclude).is_file():
-            return folder / run.exclude
+        if (folder / exclude).is_file():
+            return folder / exclude
     looked = ", ".join(map(str, competition.lookup))
-    key = f"{competition.file}: [runs.{run.name}] exclude = {run.exclude!r}"
+    key = f"{competition.file}: [runs.{run.name}] exclude = {exclude!r}"
     raise InputError(f"{key}: no such file in {looked}")
 
 
-def _weight(path: Path, row: int, text: str) -> float:
+def _weight(path: Path, row: Hashable, text: str) -> float:
     try:
         weight = float(text)
     except ValueError:

@@ -97,7 +97,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
 
 def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dict[str, Any] | None) -> list[object]:
     """Return what an encoder's weights are, whatever their file is called; nothing of given features."""
-    if encoder in (None, "given"):
+    if encoder is None or encoder == "given":
         return []
     return [parse_encoder(encoder, encoder_args, prepared.pool.lookup).identity]
 
@@ -185,7 +185,7 @@ def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
     TeacherMissing
         When one has not been trained.
     """
-    found = []
+    teachers = []
     for teacher in run.pseudo.teachers if run.pseudo else ():
         result = find_result(prepared, teacher) or _find_round(prepared, run, teacher)
         if result is None:
@@ -193,8 +193,8 @@ def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
                 f"run {run.name}: its teacher {teacher} has not been trained; "
                 f"{prepared.competition.command('train', base_of(teacher))}"
             )
-        found.append(result)
-    return found
+        teachers.append(result)
+    return teachers
 
 
 def _find_round(prepared: Prepared, run: Run, teacher: str) -> Result | None:
@@ -213,7 +213,7 @@ def runs_of_other_folds(prepared: Prepared) -> list[str]:
     for file in sorted(home.glob("*/*/run.json")):
         record = read_record(file.parent)
         keys.setdefault(file.parents[1].name, set()).add(record.fold_key if record else prepared.fold_key)
-    return [name for name, own in keys.items() if prepared.fold_key not in own]
+    return [name for name, fold_keys in keys.items() if prepared.fold_key not in fold_keys]
 
 
 def result_at(prepared: Prepared, name: str, key: str) -> Result:
@@ -242,13 +242,13 @@ def _remedy(competition: Competition, name: str) -> str:
 
 
 def pool_predictions(teacher: Result, fold: int, use_test_images: bool) -> Predictions:
-    """Return what a teacher's model of this fold says of the images it may label, by ``split/id``.
+    """Return the predictions of a teacher's model of this fold for the images it may label, by ``split/id``.
 
     For the refit, which has no fold, it is the mean of the teacher's models.
     """
     if fold == EVERYTHING:
-        said = {split: teacher.predictions(split) for split in ("unlabeled", *(["test"] if use_test_images else []))}
+        parts = {split: teacher.predictions(split) for split in ("unlabeled", *(["test"] if use_test_images else []))}
     else:
         splits = {"unlabeled": "unlabeled"} | ({"test": "test", "oof": "labeled"} if use_test_images else {})
-        said = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
-    return concatenate([dataclasses.replace(own, ids=name_images(split, own.ids)) for split, own in said.items()])
+        parts = {split: teacher.fold_predictions(fold, file) for file, split in splits.items()}
+    return concatenate([dataclasses.replace(part, ids=name_images(split, part.ids)) for split, part in parts.items()])

@@ -11,6 +11,7 @@ import pandas as pd
 from kit.config.competition import RESERVED, RUN_NAME
 from kit.core.errors import InputError, some
 from kit.core.files import hash_file, key_of
+from kit.core.shapes import Ids
 from kit.core.terminal import warn
 from kit.data.prepared import Prepared
 from kit.data.table.scan import read_csv
@@ -21,23 +22,23 @@ from kit.scoring.predictions import Predictions, write_predictions
 
 def list_imported(prepared: Prepared) -> list[str]:
     """Return the names of predictions that were imported for these folds."""
-    own = ((name, read_import(prepared, name)) for name in _list_names(prepared))
+    imports = ((name, read_import(prepared, name)) for name in _list_names(prepared))
     return [
         name
-        for name, found in own
-        if name not in prepared.competition.runs and found and what_is_gone(prepared, found) is None
+        for name, result in imports
+        if name not in prepared.competition.runs and result and what_is_gone(prepared, result) is None
     ]
 
 
 def stale_imports(prepared: Prepared) -> dict[str, str]:
     """Return why imported predictions are used by nothing, and the remedy, by their name."""
-    said = {}
+    reasons = {}
     for name in _list_names(prepared):
         if name in prepared.competition.runs:
-            said[name] = "has the name of a run, which counts; import it again under another"
-        elif (own := read_import(prepared, name)) and (cause := what_is_gone(prepared, own)):
-            said[name] = f"was imported for {cause}; import it again"
-    return said
+            reasons[name] = "has the name of a run, which counts; import it again under another"
+        elif (result := read_import(prepared, name)) and (cause := what_is_gone(prepared, result)):
+            reasons[name] = f"was imported for {cause}; import it again"
+    return reasons
 
 
 def read_import(prepared: Prepared, name: str) -> Result | None:
@@ -46,12 +47,12 @@ def read_import(prepared: Prepared, name: str) -> Result | None:
     return read_result(name, folder)
 
 
-def what_is_gone(prepared: Prepared, own: Result) -> str | None:
+def what_is_gone(prepared: Prepared, result: Result) -> str | None:
     """Return what an import was made for and is gone by now, or None."""
-    if own.record.fold_key != prepared.fold_key:
+    if result.record.fold_key != prepared.fold_key:
         return "other folds or labels"
-    then, now = own.record.images_key, import_images_key(prepared)
-    same = own.record.pool_key == prepared.pool.key if then is None else then == now  # older ones know the pool
+    then, now = result.record.images_key, import_images_key(prepared)
+    same = result.record.pool_key == prepared.pool.key if then is None else then == now  # older ones know the pool
     return None if same else "other images"
 
 
@@ -74,8 +75,6 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     name
         The member's name, not one of the competition's runs.
     oof, test
@@ -104,10 +103,10 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
     return write_result(name, folder, document)
 
 
-def _read(path: Path, prepared: Prepared, wanted: np.ndarray, spare: Collection[str] = ()) -> Predictions:
+def _read(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str] = ()) -> Predictions:
     """Read one file, leave out `spare` ids, and bring rows and columns into the kit's order."""
     table = _read_table(path)
-    table = table[~table.iloc[:, 0].astype(str).isin(spare)]
+    table = table.loc[~table.iloc[:, 0].astype(str).isin(spare)]
     ids = table.iloc[:, 0].astype(str)
     table = _spread_labels(path, prepared, table)
     columns = {str(name).removeprefix("class:"): name for name in table.columns[1:]}
@@ -117,21 +116,21 @@ def _read(path: Path, prepared: Prepared, wanted: np.ndarray, spare: Collection[
         raise InputError(f"{path}: {len(odd)} ids are missing or not the competition's: {some(odd)}")
     cells = table[[columns[name] for name in prepared.classes]]
     values = cells.apply(pd.to_numeric, errors="coerce")
-    if (empty := values.isna()).any(axis=None):
-        row, column = (int(axis[0]) for axis in np.nonzero(empty.to_numpy()))
-        said = f"column {prepared.classes[column]!r} is {cells.iat[row, column]!r}, not a number"
-        raise InputError(f"{path}: id {ids.iat[row]!r}: {said}")
+    if (empty := values.isna().to_numpy()).any():
+        row, column = (int(axis[0]) for axis in np.nonzero(empty))
+        cause = f"column {prepared.classes[column]!r} is {cells.iat[row, column]!r}, not a number"
+        raise InputError(f"{path}: id {ids.iat[row]!r}: {cause}")
     try:
         proba = values.to_numpy(dtype=np.float64)
         if prepared.hierarchy is not None:
             proba = prepared.hierarchy.make_consistent(proba)
-        own = Predictions(ids.to_numpy(dtype=object), prepared.classes, proba, prepared.pool.task)
+        predictions = Predictions(ids.to_numpy(dtype=object), prepared.classes, proba, prepared.pool.task)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error
     metric = prepared.competition.metric
-    if metric.needs == "proba" and np.isin(own.proba, (0, 1)).all():
+    if metric.needs == "proba" and np.isin(predictions.proba, (0, 1)).all():
         warn(f"{path}: every probability is 0 or 1, as labels are; {metric.name} counts how sure they are")
-    return own.at(wanted)
+    return predictions.at(wanted)
 
 
 def _spread_labels(path: Path, prepared: Prepared, table: pd.DataFrame) -> pd.DataFrame:

@@ -182,8 +182,9 @@ def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
     """Return what one fold's model was fitted on; None where that is not there, or not as the kit writes it."""
     ledger = read_object(fold_folder(folder, fold) / "provenance.json", "labeled", "pseudo", "teachers", "diary")
     kinds = {"labeled": list, "pseudo": dict, "teachers": list}
-    is_ours = ledger and all(isinstance(ledger[name], kind) for name, kind in kinds.items())
-    return ledger if is_ours and {"ids", "codes"} <= ledger["pseudo"].keys() else None
+    if ledger is None or not all(isinstance(ledger[name], kind) for name, kind in kinds.items()):
+        return None
+    return ledger if {"ids", "codes"} <= ledger["pseudo"].keys() else None
 
 
 def write_result(name: str, folder: Path, document: dict[str, Any]) -> Result:

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kit import __version__
+from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
@@ -61,7 +60,7 @@ def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
     }
 
 
-def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[Labels, Proba]:
     """Return labels and oof probabilities in the order of the scored images.
 
     Raises
@@ -73,7 +72,13 @@ def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarr
     return prepared.labels[rows], oof.at(prepared.pool.ids[prepared.labeled[rows]]).proba
 
 
-def decided_rows(prepared: Prepared, result: Result) -> tuple[np.ndarray, np.ndarray]:
+def decide_anew(prepared: Prepared, oof: Predictions) -> tuple[Labels, Proba]:
+    """Return what `oof_rows` does, for which one half is the threshold that the other folds choose today."""
+    labels, proba = oof_rows(prepared, oof)
+    return labels, decide_oof(prepared, proba, thresholds_of(prepared, labels, proba))
+
+
+def decided_rows(prepared: Prepared, result: Result) -> tuple[Labels, Proba]:
     """Return what `oof_rows` does, for which one half is the threshold where an image may have several labels."""
     labels, proba = oof_rows(prepared, result.predictions("oof"))
     return labels, decide_oof(prepared, proba, result.record.thresholds)

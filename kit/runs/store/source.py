@@ -37,7 +37,7 @@ def _spell(node: object, in_class: bool) -> object:
         return [_spell(part, in_class) for part in node if not _is_idle(part, in_class)]
     if not isinstance(node, ast.AST):
         return repr(node)
-    if isinstance(node, ast.AnnAssign) and not in_class:  # in a class it declares a field
+    if isinstance(node, ast.AnnAssign) and node.value is not None and not in_class:  # in a class it declares a field
         node = ast.Assign([node.target], node.value)
     is_class = isinstance(node, ast.ClassDef)
     within = is_class or (in_class and not isinstance(node, FUNCTIONS))

@@ -1,4 +1,4 @@
-"""Chosen thresholds of a run: for each fold's oof rows on the other folds', for the test images on all of them."""
+"""The thresholds of a run: for each fold's oof rows chosen on the other folds', for the test images on all of them."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def _read_file(prepared: Prepared, name: str) -> dict[str, Any]:
     """Read a TOML file of thresholds."""
     path = prepared.competition.folder / name
     if not path.is_file():
-        there = ["nested", *(own.name for own in path.parent.glob("*.toml") if own.name != COMPETITION_FILE)]
-        raise InputError(f"{path}: [decision] thresholds: no such file; {nearest(name, there)}")
+        choices = ["nested", *(file.name for file in path.parent.glob("*.toml") if file.name != COMPETITION_FILE)]
+        raise InputError(f"{path}: [decision] thresholds: no such file; {nearest(name, choices)}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

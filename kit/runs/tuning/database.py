@@ -61,10 +61,10 @@ def opened(file: Path, sign: int) -> Iterator[optuna.Study]:
 def _check_sound(file: Path) -> None:
     """Refuse a file that SQLite finds damaged, or that holds no study: Optuna would say it in many ways, or never."""
     with contextlib.closing(sqlite3.connect(file, timeout=LOCK_SECONDS)) as connection:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        names = connection.execute("SELECT study_name FROM studies").fetchall() if found == SOUND else []
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        names = connection.execute("SELECT study_name FROM studies").fetchall() if verdict == SOUND else []
     if (TUNE,) not in names:
-        raise _damaged(file, "no study is in it" if found == SOUND else found)
+        raise _damaged(file, "no study is in it" if verdict == SOUND else verdict)
 
 
 @contextlib.contextmanager

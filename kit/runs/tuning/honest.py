@@ -2,7 +2,7 @@
 
 The best value of a search is optimistic, and the best setting can be so on another split of the same images too:
 whoever was chosen for doing well on an image may do well on it again. So the folds are of another seed, and for each of
-them the setting is chosen by what the search's trials said of the rows outside it. Reads and writes the study's fits.
+them the setting is chosen by the search's predictions of the rows outside it. Reads and writes the study's fits.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 
 from kit.config.competition import Run
 from kit.core.errors import InputError
+from kit.core.shapes import Groups
 from kit.core.terminal import Progress
 from kit.data.folds import assign_folds, assign_label_set_folds, scored_folds
 from kit.data.prepared import Prepared
-from kit.runs.tuning.setting import decided, predict_folds, read_oof
+from kit.runs.store import decide_anew
+from kit.runs.tuning.setting import predict_folds, read_oof
 from kit.scoring.metrics import distinguishable, paired_difference, score_with_error
 from kit.scoring.predictions import concatenate
 
@@ -54,13 +56,11 @@ class Comparison:
         return distinguishable(self.difference, self.error)
 
 
-def compare(prepared: Prepared, candidates: list[Run], home: Path) -> Comparison:
+def compare_on_fresh_folds(prepared: Prepared, candidates: list[Run], home: Path) -> Comparison:
     """Score the search's choice and the run's own values on fresh folds.
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     candidates
         The run with its own values, then the complete trials' settings; all scored on the competition's folds.
     home
@@ -74,17 +74,17 @@ def compare(prepared: Prepared, candidates: list[Run], home: Path) -> Comparison
     has_teachers = candidates[0].pseudo is not None
     seed, fresh = (None, prepared) if has_teachers else fresh_folds(prepared)
     chosen = choose_apart(prepared, fresh, candidates, home)
-    folds_of = {own: [fold for fold in fresh.scored if own in (0, chosen[fold])] for own in (0, *chosen.values())}
-    said = {}
+    folds_of = {i: [fold for fold in fresh.scored if i in (0, chosen[fold])] for i in (0, *chosen.values())}
+    predictions = {}  # by candidate and fold
     with Progress("fresh folds", len(folds_of)) as progress:
-        for own, folds in folds_of.items():
-            said[own] = predict_folds(fresh, candidates[own], home, folds)
+        for i, folds in folds_of.items():
+            predictions[i] = predict_folds(fresh, candidates[i], home, folds)
             progress.advance()
-    untuned = concatenate([said[0][fold] for fold in fresh.scored])
-    tuned = concatenate([said[chosen[fold]][fold] for fold in fresh.scored])
+    untuned = concatenate([predictions[0][fold] for fold in fresh.scored])
+    tuned = concatenate([predictions[chosen[fold]][fold] for fold in fresh.scored])
     metric, groups = prepared.competition.metric, fresh.scored_groups
-    labels, ours = decided(fresh, tuned)
-    _, theirs = decided(fresh, untuned)
+    labels, ours = decide_anew(fresh, tuned)
+    _, theirs = decide_anew(fresh, untuned)
     return Comparison(
         seed,
         score_with_error(metric, labels, ours, groups),
@@ -122,7 +122,7 @@ def choose_apart(prepared: Prepared, fresh: Prepared, candidates: list[Run], hom
     Where no row is outside, those of the fold itself choose.
     """
     metric = prepared.competition.metric
-    opinions = [decided(prepared, read_oof(prepared, run, home)) for run in candidates]
+    opinions = [decide_anew(prepared, read_oof(prepared, run, home)) for run in candidates]
     folds, chosen = fresh.folds[prepared.scored_rows], {}
     for fold in fresh.scored:
         outside = folds != fold
@@ -132,7 +132,7 @@ def choose_apart(prepared: Prepared, fresh: Prepared, candidates: list[Run], hom
     return chosen
 
 
-def _is_same_split(ours: np.ndarray, theirs: np.ndarray) -> bool:
+def _is_same_split(ours: Groups, theirs: Groups) -> bool:
     """Return whether two assignments group the images alike, whatever the folds' numbers."""
     pairs = {*zip(ours.tolist(), theirs.tolist(), strict=True)}
     return len(pairs) == len(np.unique(ours)) == len(np.unique(theirs))

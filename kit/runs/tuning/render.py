@@ -14,21 +14,19 @@ def render(tuned: Tuned, with_toml: bool = False) -> str:
 
     Parameters
     ----------
-    tuned
-        What the tuning found.
     with_toml
         Give the best values as TOML also where they are not surely better than the run's own.
     """
-    found = tuned.comparison
-    where = f"fresh folds (seed {found.seed})" if found.seed is not None else "the same folds, chosen nested"
-    n_chosen = count(len(set(found.chosen.values())), "setting")
+    fresh = tuned.comparison
+    where = f"fresh folds (seed {fresh.seed})" if fresh.seed is not None else "the same folds, chosen nested"
+    n_chosen = count(len(set(fresh.chosen.values())), "setting")
     lines = [
         f"{tuned.run.name}: {tuned.verdict}",
         "",
-        f"  tuned - untuned     {found.difference:+.4f} +- {found.error:.4f}   {tuned.metric}, on the same images",
-        f"  tuned                {_spell(found.tuned)}   {where}; no row chose the setting it is scored with "
+        f"  tuned - untuned     {fresh.difference:+.4f} +- {fresh.error:.4f}   {tuned.metric}, on the same images",
+        f"  tuned                {_spell(fresh.tuned)}   {where}; no row chose the setting it is scored with "
         f"({n_chosen})",
-        f"  untuned              {_spell(found.untuned)}   what the run has, on the same folds",
+        f"  untuned              {_spell(fresh.untuned)}   what the run has, on the same folds",
         f"  best of the search   {_spell(tuned.best)}   optimistic: the best of many, on the rows that chose it",
         "",
         *_list_trials(tuned),
@@ -41,12 +39,12 @@ def render(tuned: Tuned, with_toml: bool = False) -> str:
 def _list_trials(tuned: Tuned) -> list[str]:
     """Return a line for each of the best trials, the best first, whether or not it improved on those before it."""
     states = {state: [trial for trial in tuned.trials if trial.state == state] for state in (COMPLETE, PRUNED, REFUSED)}
-    ordered = sorted(states[COMPLETE], key=lambda trial: -tuned.sign * trial.score)
-    counts = ", ".join(f"{len(own)} {state}" for state, own in states.items() if own)
+    ordered = sorted(states[COMPLETE], key=lambda trial: -tuned.sign * (trial.score or 0.0))
+    counts = ", ".join(f"{len(trials)} {state}" for state, trials in states.items() if trials)
     lines = [f"{count(len(tuned.trials), 'trial')} ({counts}), the best first, on the search's folds:"]
     for trial in ordered[:SHOWN]:
-        own = "   (what the run has)" if trial.number == tuned.own_trial else ""
-        lines.append(f"  {trial.score:.4f}   trial {trial.number:<3}   {spell_options(trial.options)}{own}")
+        mark = "   (what the run has)" if trial.number == tuned.own_trial else ""
+        lines.append(f"  {trial.score:.4f}   trial {trial.number:<3}   {spell_options(trial.options)}{mark}")
     left_out = len(tuned.trials) - min(SHOWN, len(ordered))
     return [*lines, *([f"  and {left_out:,} more: --json lists all"] if left_out else [])]
 

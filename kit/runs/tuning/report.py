@@ -17,9 +17,9 @@ from kit.data.prepared import Prepared
 from kit.models.search import OneOf
 from kit.runs.fit.crossval import check_run
 from kit.runs.seen import FITS, SUFFIX, note_setting, note_untuned
-from kit.runs.store import run_key
-from kit.runs.tuning.honest import Comparison, compare
-from kit.runs.tuning.setting import change, decided, read_oof, score_folds
+from kit.runs.store import decide_anew, run_key
+from kit.runs.tuning.honest import Comparison, compare_on_fresh_folds
+from kit.runs.tuning.setting import change, read_oof, score_folds
 from kit.runs.tuning.space import Dimension, read_space, spell
 from kit.runs.tuning.study import COMPLETE, Trial, search, study_folder
 from kit.scoring.metrics import score_with_error
@@ -29,7 +29,7 @@ CHECKED = ("encoder", "encoder_args", "prompts")  # fields whose values must be 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Hold what a tuning found.
+    """Hold what a tuning fresh.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Tuned:
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as one JSON-like document."""
-        found = self.comparison
+        fresh = self.comparison
         return {
             "run": self.run.name,
             "metric": self.metric,
@@ -90,12 +90,12 @@ class Tuned:
             "trials": [asdict(trial) for trial in self.trials],
             "best": {"options": self.options, "score": self.best[0], "se": self.best[1], "optimistic": True},
             "fresh_folds": {
-                "seed": found.seed,
-                "tuned": {"score": found.tuned[0], "se": found.tuned[1]},
-                "untuned": {"score": found.untuned[0], "se": found.untuned[1]},
-                "difference": found.difference,
-                "se": found.error,
-                "distinguishable": found.is_distinguishable,
+                "seed": fresh.seed,
+                "tuned": {"score": fresh.tuned[0], "se": fresh.tuned[1]},
+                "untuned": {"score": fresh.untuned[0], "se": fresh.untuned[1]},
+                "difference": fresh.difference,
+                "se": fresh.error,
+                "distinguishable": fresh.is_distinguishable,
             },
             "verdict": self.verdict,
             "helped": self.has_helped,
@@ -109,9 +109,7 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
     Parameters
     ----------
     prepared
-        The competition made ready; its runs folder is held.
-    name
-        The run.
+        Its runs folder is held.
     n_trials
         Trials in all, those of earlier calls among them.
     seconds
@@ -132,10 +130,10 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
     folder = study_folder(prepared, run, space)
     stage("tune", f"{name}: {'; '.join(f'{field} {spell(dimension)}' for field, dimension in space.items())}")
     set_deadline(seconds)
-    own = change(run, {})
-    note_untuned(folder, run_key(prepared, own))
-    note_setting(prepared, name, own, space)
-    for _ in score_folds(prepared, own, folder / FITS):
+    untuned = change(run, {})
+    note_untuned(folder, run_key(prepared, untuned))
+    note_setting(prepared, name, untuned, space)
+    for _ in score_folds(prepared, untuned, folder / FITS):
         pass
     trials = search(prepared, run, space, folder, n_trials)
     complete = [trial for trial in trials if trial.state == COMPLETE]
@@ -143,8 +141,8 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
         raise TimeIsUp("the time is up before one trial was complete; what was computed is kept, call again to go on")
     set_deadline(None)
     metric, fits = prepared.competition.metric, folder / FITS
-    candidates = [own, *(change(run, trial.options) for trial in complete)]
-    opinions = [decided(prepared, read_oof(prepared, each, fits)) for each in candidates]
+    candidates = [untuned, *(change(run, trial.options) for trial in complete)]
+    opinions = [decide_anew(prepared, read_oof(prepared, each, fits)) for each in candidates]
     scores = [metric.sign * metric.score(*opinion) for opinion in opinions]
     best = scores.index(max(scores))  # of equals the first: the run's own
     options = {field: candidates[best].options[field] for field in space if field in candidates[best].options}
@@ -159,7 +157,7 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
         trials=trials,
         options=options,
         best=score,
-        comparison=compare(prepared, candidates, fits),
+        comparison=compare_on_fresh_folds(prepared, candidates, fits),
         is_own=best == 0,
         own_trial=own_trial,
     )
@@ -204,7 +202,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         return toml_text(value)
     if isinstance(value, dict):
-        inner = (f"{_key(key)} = {_toml(own)}" for key, own in value.items() if own is not None)
+        inner = (f"{_key(key)} = {_toml(part)}" for key, part in value.items() if part is not None)
         return "{ " + ", ".join(inner) + " }" if value else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"

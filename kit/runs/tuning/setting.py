@@ -19,13 +19,13 @@ from kit.core.arrays import read_array
 from kit.core.deadline import check_deadline
 from kit.core.errors import InputError
 from kit.core.files import read_json, write_atomic, write_json
+from kit.core.shapes import Proba
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import fit_model, predict
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.seen import SCORED
-from kit.runs.store import oof_rows, rounds_of, run_key
+from kit.runs.store import decide_anew, rounds_of, run_key
 from kit.runs.store.build import build_model
-from kit.runs.store.thresholds import decide_oof, thresholds_of
 from kit.scoring.predictions import Predictions, concatenate, read_predictions, write_predictions
 
 
@@ -42,8 +42,6 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     run
         The run with the setting's values, from `change`.
     home
@@ -83,24 +81,11 @@ def _are_scores(scored: Any, n_folds: int) -> bool:
     return all(score is None or isinstance(score, int | float) for score in scored)
 
 
-def decided(prepared: Prepared, oof: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels and probabilities of the scored images; thresholds of several labels are chosen nested.
-
-    Returns
-    -------
-    tuple
-        (n_images,) class codes or (n_images, n_classes) of 0 and 1, and (n_images, n_classes) probabilities for which
-        one half is the threshold.
-    """
-    labels, proba = oof_rows(prepared, oof)
-    return labels, decide_oof(prepared, proba, thresholds_of(prepared, labels, proba))
-
-
 def _score(prepared: Prepared, oof: Predictions) -> float:
-    return prepared.competition.metric.score(*decided(prepared, oof))
+    return prepared.competition.metric.score(*decide_anew(prepared, oof))
 
 
-def _score_so_far(prepared: Prepared, run: Run, sweeps: dict[int, np.ndarray]) -> float | None:
+def _score_so_far(prepared: Prepared, run: Run, sweeps: dict[int, Proba]) -> float | None:
     """Return the score on the folds that are there, or None where a metric that needs every class lacks one yet."""
     try:
         return _score(prepared, concatenate(list(_settle(prepared, run, sweeps).values())))
@@ -109,14 +94,14 @@ def _score_so_far(prepared: Prepared, run: Run, sweeps: dict[int, np.ndarray]) -
 
 
 def read_oof(prepared: Prepared, run: Run, home: Path) -> Predictions:
-    """Return what a setting says of every scored image; it is fitted where that was not done, or was deleted."""
+    """Return a setting's predictions of every scored image; it is fitted where that was not done, or was deleted."""
     for _ in score_folds(prepared, run, home):
         pass
     return read_predictions(home / run_key(prepared, run) / "oof.parquet")
 
 
 def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]) -> dict[int, Predictions]:
-    """Return what a setting says of some folds; a swept model is fitted on all of them, since the others choose.
+    """Return a setting's predictions of some folds; a swept model is fitted on all of them, since the others choose.
 
     Raises
     ------
@@ -131,9 +116,10 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
         oof = read_predictions(folder / "oof.parquet")
         return {fold: oof.at(prepared.held_out(fold).ids) for fold in folds}
     needed = prepared.scored if swept else folds
-    there = replace(prepared, scored=tuple(needed))
-    said = _settle(there, run, {fold: _fit_fold(prepared, run, fold, folder) for fold in needed})
-    return {fold: said[fold] for fold in folds}
+    settled = _settle(
+        replace(prepared, scored=tuple(needed)), run, {fold: _fit_fold(prepared, run, fold, folder) for fold in needed}
+    )
+    return {fold: settled[fold] for fold in folds}
 
 
 def discard(prepared: Prepared, run: Run, home: Path) -> None:
@@ -147,32 +133,32 @@ def _fold_file(folder: Path, fold: int) -> Path:
     return folder / f"fold_{fold}.npy"
 
 
-def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> np.ndarray:
-    """Return what one fold's model says of the fold at every swept value, (n_values, n_images, n_classes)."""
-    file, mine, images = _fold_file(folder, fold), folder / f"fold_{fold}", prepared.held_out(fold)
+def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> Proba:
+    """Return a fold's probabilities by its model at every swept value, (n_values, n_images, n_classes)."""
+    file, checkpoints, images = _fold_file(folder, fold), folder / f"fold_{fold}", prepared.held_out(fold)
     shape = (None, len(images), images.n_classes)
-    if (said := read_array(file, shape, "float32")) is None:
+    if (sweep := read_array(file, shape, "float32")) is None:
         check_deadline()
-        model, _, _ = fit_model(prepared, run, fold, mine)
-        said = model.predict_sweep(images) if model.is_swept else predict(model, images).proba[None]
+        model, _, _ = fit_model(prepared, run, fold, checkpoints)
+        sweep = model.predict_sweep(images) if model.is_swept else predict(model, images).proba[None]
         with write_atomic(file) as opened:
-            np.save(opened, said := said.astype(np.float32))
-    if mine.is_dir():  # the checkpoints of a network
-        shutil.rmtree(mine)
-    return said
+            np.save(opened, sweep := sweep.astype(np.float32))
+    if checkpoints.is_dir():
+        shutil.rmtree(checkpoints)
+    return sweep
 
 
-def _settle(prepared: Prepared, run: Run, sweeps: dict[int, np.ndarray]) -> dict[int, Predictions]:
-    """Choose a swept value for each scored fold on the others, as `train` does; return what is said then."""
+def _settle(prepared: Prepared, run: Run, sweeps: dict[int, Proba]) -> dict[int, Predictions]:
+    """Choose a swept value for each scored fold on the others, as `train` does; return the predictions then."""
     model, chosen = build_model(prepared.competition, run), dict.fromkeys(sweeps, 0)
     if model.is_swept:
         values = model.sweep_values()
         values_of = choose_per_fold(prepared, values, sweeps, model.sweep_default)
         chosen = {fold: values.index(value) for fold, value in values_of.items()}
-    pool, said = prepared.pool, {}
+    pool, predictions = prepared.pool, {}
     for fold, position in chosen.items():
         proba = sweeps[fold][position]
         if pool.hierarchy is not None:
             proba = pool.hierarchy.make_consistent(proba)
-        said[fold] = Predictions(prepared.held_out(fold).ids, pool.classes, proba, pool.task)
-    return said
+        predictions[fold] = Predictions(prepared.held_out(fold).ids, pool.classes, proba, pool.task)
+    return predictions

@@ -40,12 +40,13 @@ def read_space(competition: Competition, run: Run) -> dict[str, Dimension]:
     hints = _hints(run)
     place = f"{competition.file}: [runs.{run.name}.search]"
     if run.search:
-        return {field: _read_dimension(place, run, field, said, hints) for field, said in run.search.items()}
+        return {field: _read_dimension(place, run, field, given, hints) for field, given in run.search.items()}
     space = {}
     for field, hint in hints.items():
         dimension = next((part for part in _parts(hint) if isinstance(part, Dimension)), None)
-        is_read = dimension is not None and (dimension.needs is None or getattr(model, dimension.needs))
-        if is_read and getattr(model, field) != NESTED and _is_allowed(competition, run, field, dimension):
+        if dimension is None or (dimension.needs is not None and not getattr(model, dimension.needs)):
+            continue
+        if getattr(model, field) != NESTED and _is_allowed(competition, run, field, dimension):
             space[field] = dimension
     if not space:
         raise InputError(
@@ -87,7 +88,8 @@ def _hints(run: Run) -> dict[str, Any]:
     """Return the annotations of the fields that a run may set."""
     model_type = MODELS[run.model]
     hints = typing.get_type_hints(model_type, include_extras=True)
-    return {own.name: hints[own.name] for own in dataclasses.fields(model_type) if own.init and own.name != "seed"}
+    fields = [field for field in dataclasses.fields(model_type) if field.init and field.name != "seed"]
+    return {field.name: hints[field.name] for field in fields}
 
 
 def _parts(hint: Any) -> Iterator[Any]:
@@ -97,35 +99,35 @@ def _parts(hint: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
-def _read_dimension(place: str, run: Run, field: str, said: Any, hints: dict[str, Any]) -> Dimension:
+def _read_dimension(place: str, run: Run, field: str, given: Any, hints: dict[str, Any]) -> Dimension:
     """Check one line of a search table."""
     if field not in hints:
         raise InputError(f"{place} model {run.model!r} has no field {field!r} to search; {nearest(field, hints)}")
-    line = f"{place} {field} = {said!r}"
-    if isinstance(said, list):
-        dimension: Dimension = OneOf(tuple(said))
-        if len({repr(value) for value in said}) < max(2, len(said)):
+    line = f"{place} {field} = {given!r}"
+    if isinstance(given, list):
+        dimension: Dimension = OneOf(tuple(given))
+        if len({repr(value) for value in given}) < max(2, len(given)):
             raise InputError(f"{line}: list two or more different values, or write {RANGE}")
-        if not all(isinstance(value, str | int | float) for value in said):
+        if not all(isinstance(value, str | int | float) for value in given):
             raise InputError(f"{line}: a list to search holds words, numbers, true or false")
     else:
-        dimension = _read_range(line, said, is_whole(run, field))
+        dimension = _read_range(line, given, is_whole(run, field))
     for value in ends(dimension):
         try:
             TypeAdapter(hints[field], config=STRICT).validate_python(value)
         except ValidationError as error:
-            limits = "; or ".join(dict.fromkeys(own["msg"] for own in error.errors()))
+            limits = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
             raise InputError(
                 f"{line}: {value!r} lies outside the limits of {field} ({limits}); narrow the search to them"
             ) from error
     return dimension
 
 
-def _read_range(line: str, said: Any, whole: bool) -> Between:
+def _read_range(line: str, given: Any, whole: bool) -> Between:
     """Check a table of low, high and log."""
-    if not isinstance(said, dict) or not {"low", "high"} <= said.keys() <= {"low", "high", "log"}:
+    if not isinstance(given, dict) or not {"low", "high"} <= given.keys() <= {"low", "high", "log"}:
         raise InputError(f"{line}: write {RANGE}, or a list of values")
-    low, high, log = said["low"], said["high"], said.get("log", False)
+    low, high, log = given["low"], given["high"], given.get("log", False)
     if not all(type(end) in (int, float) and math.isfinite(end) for end in (low, high)) or type(log) is not bool:
         raise InputError(f"{line}: low and high are finite numbers, log is true or false")
     if not low < high:

@@ -80,9 +80,7 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
     Parameters
     ----------
     prepared
-        The competition made ready; its runs folder is held.
-    run
-        The run.
+        Its runs folder is held.
     space
         What is tried.
     folder
@@ -109,12 +107,10 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
                 except TimeIsUp:
                     break
                 best, trials = _best(trials, sign), _finished(study)
-                if (found := _best(trials, sign)) is not None:
-                    progress.advance(detail=f"best {found.score:.4f}")
-                    if best is None or found.number != best.number:
-                        note(
-                            f"trial {found.number}: best so far, {found.score:.4f} with {spell_options(found.options)}"
-                        )
+                if (now := _best(trials, sign)) is not None:
+                    progress.advance(detail=f"best {now.score:.4f}")
+                    if best is None or now.number != best.number:
+                        note(f"trial {now.number}: best so far, {now.score:.4f} with {spell_options(now.options)}")
                 else:
                     progress.advance()
     return trials
@@ -128,7 +124,7 @@ def spell_options(options: dict[str, Any]) -> str:
 def _best(trials: list[Trial], sign: int) -> Trial | None:
     """Return the best complete trial, of equals the first."""
     complete = [trial for trial in trials if trial.state == COMPLETE]
-    return max(complete, key=lambda own: sign * own.score, default=None)
+    return max(complete, key=lambda trial: sign * (trial.score or 0.0), default=None)
 
 
 def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions: dict[str, Any], home: Path) -> None:
@@ -137,6 +133,7 @@ def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions:
 
     trial = study.ask(distributions)
     setting = change(run, _round(distributions, trial.params))
+    score: float | None = None
     try:
         for step, score in enumerate(score_folds(prepared, setting, home)):
             if score is None or step + 1 == len(prepared.scored):
@@ -146,7 +143,7 @@ def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions:
                 study.tell(trial, state=TrialState.PRUNED)
                 discard(prepared, setting, home)
                 return
-        if not math.isfinite(score):
+        if score is None or not math.isfinite(score):
             raise InputError(f"its score is {score}")
     except DamagedFile:  # the values are not at fault, and are tried again once it is mended
         raise
@@ -173,8 +170,9 @@ def _distribution(run: Run, field: str, dimension: Dimension) -> Any:
 
     if isinstance(dimension, OneOf):
         return distributions.CategoricalDistribution(dimension.values)
-    kind = distributions.IntDistribution if is_whole(run, field) else distributions.FloatDistribution
-    return kind(dimension.low, dimension.high, log=dimension.log)
+    if is_whole(run, field):
+        return distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
 def _round(distributions: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +190,7 @@ def _set_up_again(study: optuna.Study, distributions: dict[str, Any]) -> None:
     from optuna.trial import TrialState
 
     trials = study.get_trials(deepcopy=False)
-    waiting = [own.system_attrs.get("fixed_params") for own in trials if own.state == TrialState.WAITING]
+    waiting = [trial.system_attrs.get("fixed_params") for trial in trials if trial.state == TrialState.WAITING]
     for trial in trials:
         if trial.state != TrialState.RUNNING:
             continue
@@ -205,16 +203,16 @@ def _set_up_again(study: optuna.Study, distributions: dict[str, Any]) -> None:
 def _propose_own_values(prepared: Prepared, run: Run, study: optuna.Study, distributions: dict[str, Any]) -> None:
     """Queue the run's own values, unless the space does not hold them or they were tried."""
     model = build_model(prepared.competition, run)
-    own = {field: getattr(model, field) for field in distributions}
+    values = {field: getattr(model, field) for field in distributions}
     for field, distribution in distributions.items():
         if hasattr(distribution, "low"):
-            is_number = isinstance(own[field], int | float)
-            if not is_number or not distribution.low <= own[field] <= distribution.high:
+            is_number = isinstance(values[field], int | float)
+            if not is_number or not distribution.low <= values[field] <= distribution.high:
                 return
-        elif own[field] not in distribution.choices:
+        elif values[field] not in distribution.choices:
             return
-    if not any(own in (_tried(trial)) for trial in study.get_trials(deepcopy=False)):
-        study.enqueue_trial(own)
+    if not any(values in _tried(trial) for trial in study.get_trials(deepcopy=False)):
+        study.enqueue_trial(values)
 
 
 def _tried(trial: optuna.trial.FrozenTrial) -> tuple[dict[str, Any], ...]:
@@ -227,11 +225,11 @@ def _finished(study: optuna.Study) -> list[Trial]:
     from optuna.trial import TrialState
 
     states = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: REFUSED}
-    found = []
-    for own in study.get_trials(deepcopy=False):
-        if own.state not in states or (own.state == TrialState.FAIL and REFUSED not in own.user_attrs):
+    finished = []
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state not in states or (trial.state == TrialState.FAIL and REFUSED not in trial.user_attrs):
             continue
-        so_far = [own.intermediate_values[step] for step in sorted(own.intermediate_values)]
-        score = own.value if own.state == TrialState.COMPLETE else (so_far or [None])[-1]
-        found.append(Trial(len(found), _round(own.distributions, own.params), states[own.state], score))
-    return found
+        so_far = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+        score = trial.value if trial.state == TrialState.COMPLETE else (so_far or [None])[-1]
+        finished.append(Trial(len(finished), _round(trial.distributions, trial.params), states[trial.state], score))
+    return finished
