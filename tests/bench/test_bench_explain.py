@@ -25,7 +25,7 @@ def pointed(tmp_path_factory):
 
 
 def test_trained_networks_point_at_planted_evidence_and_random_ones_do_not(pointed):
-    by_key = {(own.method, own.is_random): own for own in pointed}
+    by_key = {(row.method, row.is_random): row for row in pointed}
     for method in ("lime", "gradcam"):
         trained, control = by_key[method, False], by_key[method, True]
         assert trained.hits.mean() >= 0.9 and trained.shares.mean() > 0.7
@@ -44,9 +44,9 @@ def test_half_a_picture_is_half_and_the_patch_lies_in_it():
 
 def test_random_weights_are_others_and_the_same_each_time():
     networks = [nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)) for _ in range(3)]
-    for own in networks[:2]:
-        randomise(own)
-    first, second, other = (own[0].weight for own in networks)
+    for network in networks[:2]:
+        randomise(network)
+    first, second, other = (network[0].weight for network in networks)
     assert (first == second).all() and (first != other).any()
 
 

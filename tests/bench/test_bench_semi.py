@@ -100,8 +100,8 @@ def kit(monkeypatch, capsys, workspace):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(workspace.root)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, " ".join(said.err.split())
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
 
     return call
 
@@ -120,7 +120,7 @@ def truth_of(everything: Prepared, ids: np.ndarray) -> np.ndarray:
 
 
 def of_run(measured: list[Measurement], run: str) -> Measurement:
-    return next(own for own in measured if own.run == run)
+    return next(measurement for measurement in measured if measurement.run == run)
 
 
 def row(run: str, accuracy: float, seed: int = 0, cv: float = 0.5, worst: float = 0.5, **more: object) -> Measurement:
@@ -130,11 +130,11 @@ def row(run: str, accuracy: float, seed: int = 0, cv: float = 0.5, worst: float 
 
 
 def test_every_recipe_is_measured_and_one_round_of_each_is_kept(measured):
-    names = [own.run for own in measured]
+    names = [measurement.run for measurement in measured]
     assert len(set(names)) == len(names)
     assert {name.partition(".")[0] for name in names} == RUNS
-    assert sorted(own.run.partition(".")[0] for own in measured if own.kept) == sorted(RUNS)
-    assert {(own.setting, own.seed) for own in measured} == {(f"trashnet {SHOTS}", 0)}
+    assert sorted(measurement.run.partition(".")[0] for measurement in measured if measurement.kept) == sorted(RUNS)
+    assert {(measurement.setting, measurement.seed) for measurement in measured} == {(f"trashnet {SHOTS}", 0)}
 
 
 def test_labels_only_is_what_scikit_learn_gives_on_the_same_draw(measured, everything, workspace):
@@ -146,18 +146,18 @@ def test_labels_only_is_what_scikit_learn_gives_on_the_same_draw(measured, every
     for fold in sorted(folder.glob("fold_*")):
         taught = [name.partition("/")[2] for name in read_json(fold / "provenance.json")["labeled"]]
         held_out = read_predictions(fold / "oof.parquet").ids
-        own = LogisticRegression(C=30.0, max_iter=2000)
-        own.fit(np.stack([values[name] for name in taught]), truth_of(everything, taught))
-        test.append(own.predict_proba(np.stack([values[name] for name in test_ids])))
-        said = own.predict(np.stack([values[name] for name in held_out]))
-        oof += list(said == truth_of(everything, held_out))
+        regression = LogisticRegression(C=30.0, max_iter=2000)
+        regression.fit(np.stack([values[name] for name in taught]), truth_of(everything, taught))
+        test.append(regression.predict_proba(np.stack([values[name] for name in test_ids])))
+        predicted = regression.predict(np.stack([values[name] for name in held_out]))
+        oof += list(predicted == truth_of(everything, held_out))
     measurement, truth = of_run(measured, "labels_only"), truth_of(everything, test_ids)
-    said = np.mean(test, axis=0).argmax(axis=1)
+    predicted = np.mean(test, axis=0).argmax(axis=1)
     assert 0 < measurement.accuracy < 1
-    assert measurement.accuracy == pytest.approx(accuracy_score(truth, said))
+    assert measurement.accuracy == pytest.approx(accuracy_score(truth, predicted))
     assert measurement.cv == pytest.approx(np.mean(oof)) and len(oof) == SHOTS * len(N_PHOTOS)
     assert measurement.worst_recall == pytest.approx(
-        recall_score(truth, said, labels=np.unique(truth), average=None).min()
+        recall_score(truth, predicted, labels=np.unique(truth), average=None).min()
     )
 
 
@@ -202,20 +202,27 @@ def test_recall_of_the_worst_class_and_accuracy_are_read_from_what_a_run_says(me
     file = folders(workspace)["smooth"] / "test.parquet"
     honest = read_predictions(file)
     truth = truth_of(everything, honest.ids)
-    said = np.where((truth == 0) & (np.cumsum(truth == 0) > 2), 2, truth)  # two blue ones right, all green ones
-    write_predictions(file, Predictions(honest.ids, honest.classes, np.eye(3)[said]))
+    predicted = np.where((truth == 0) & (np.cumsum(truth == 0) > 2), 2, truth)  # two blue ones right, all green ones
+    write_predictions(file, Predictions(honest.ids, honest.classes, np.eye(3)[predicted]))
     try:
-        own = of_run(bench_semi(photos, workspace, range(1)), "smooth")
+        measurement = of_run(bench_semi(photos, workspace, range(1)), "smooth")
     finally:
         write_predictions(file, honest)
-    assert own.accuracy == pytest.approx(accuracy_score(truth, said))
-    assert own.worst_recall == pytest.approx(2 / (truth == 0).sum())  # red, of which none is held out, has no recall
-    assert own.cv == of_run(measured, "smooth").cv
+    assert measurement.accuracy == pytest.approx(accuracy_score(truth, predicted))
+    assert measurement.worst_recall == pytest.approx(
+        2 / (truth == 0).sum()
+    )  # red, of which none is held out, has no recall
+    assert measurement.cv == of_run(measured, "smooth").cv
 
 
 def test_a_gain_is_paired_with_labels_alone_draw_by_draw():
-    found = [row("labels_only", 0.5, 0), row("labels_only", 0.7, 1), row("smooth", 0.6, 0), row("smooth", 0.9, 1)]
-    base, smooth = compare_with_baseline(found)[:2]
+    measurements = [
+        row("labels_only", 0.5, 0),
+        row("labels_only", 0.7, 1),
+        row("smooth", 0.6, 0),
+        row("smooth", 0.9, 1),
+    ]
+    base, smooth = compare_with_baseline(measurements)[:2]
     assert (base.gain, base.gain_se) == (0.0, 0.0)
     assert smooth.accuracy == pytest.approx(0.75)
     assert smooth.gain == pytest.approx(0.15)
@@ -223,8 +230,8 @@ def test_a_gain_is_paired_with_labels_alone_draw_by_draw():
 
 
 def test_a_promise_is_nested_oof_minus_held_out():
-    found = [row("labels_only", 0.5, 0, cv=0.6, worst=0.1), row("labels_only", 0.7, 1, cv=0.65, worst=0.4)]
-    line = compare_with_baseline(found)[0]
+    measurements = [row("labels_only", 0.5, 0, cv=0.6, worst=0.1), row("labels_only", 0.7, 1, cv=0.65, worst=0.4)]
+    line = compare_with_baseline(measurements)[0]
     assert line.optimism == pytest.approx(0.025)
     assert line.optimism_se == pytest.approx(np.std([0.1, -0.05], ddof=1) / np.sqrt(2))
     assert line.worst_recall == pytest.approx(0.25)
@@ -237,19 +244,19 @@ def test_one_draw_has_no_standard_error():
 
 
 def test_a_round_that_few_draws_reach_is_compared_on_those_and_left_out_over_all():
-    found = [row("labels_only", 0.5, 0), row("labels_only", 0.9, 1), row("plain.1", 0.6, 0, kept=False)]
-    found += [row("plain.2", 0.8, 0), row("plain.1", 0.7, 1)]
-    lines = {(line.setting, line.run): line for line in compare_with_baseline(found)}
+    measurements = [row("labels_only", 0.5, 0), row("labels_only", 0.9, 1), row("plain.1", 0.6, 0, kept=False)]
+    measurements += [row("plain.2", 0.8, 0), row("plain.1", 0.7, 1)]
+    lines = {(line.setting, line.run): line for line in compare_with_baseline(measurements)}
     assert lines["a 4", "plain.2"].gain == pytest.approx(0.3)
     assert lines["a 4", "plain"].accuracy == pytest.approx(0.75)  # round 2 of the first draw, round 1 of the second
     assert ("all", "plain") in lines and ("all", "plain.2") not in lines
 
 
 def test_over_all_settings_every_draw_counts_once():
-    found = [row("labels_only", 0.2, 0), row("smooth", 0.3, 0)]
-    found += [row("labels_only", 0.6, 0, setting="b 4"), row("smooth", 0.6, 0, setting="b 4")]
-    found += [row("labels_only", 0.7, 1, setting="b 4"), row("smooth", 0.9, 1, setting="b 4")]
-    lines = compare_with_baseline(found)
+    measurements = [row("labels_only", 0.2, 0), row("smooth", 0.3, 0)]
+    measurements += [row("labels_only", 0.6, 0, setting="b 4"), row("smooth", 0.6, 0, setting="b 4")]
+    measurements += [row("labels_only", 0.7, 1, setting="b 4"), row("smooth", 0.9, 1, setting="b 4")]
+    lines = compare_with_baseline(measurements)
     assert [line.setting for line in lines] == ["a 4", "a 4", "b 4", "b 4", "all", "all"]
     assert lines[-1].gain == pytest.approx(np.mean([0.1, 0.0, 0.2]))
 
@@ -278,9 +285,11 @@ def test_json_holds_every_line_and_a_second_call_makes_nothing_new(kit, photos, 
 def test_the_command_prints_the_table(kit, photos, measured):
     code, out, _ = kit("bench", "semi", "--data", str(photos), "--seeds", "1")
     assert code == 0 and "nested oof - held-out" in out
-    own = of_run(measured, "labels_only")
+    measurement = of_run(measured, "labels_only")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert any(line.startswith(f"trashnet {SHOTS} labels_only {own.accuracy:.3f} +0.000 ± 0.000") for line in lines)
+    assert any(
+        line.startswith(f"trashnet {SHOTS} labels_only {measurement.accuracy:.3f} +0.000 ± 0.000") for line in lines
+    )
 
 
 def test_bench_semi_without_data_says_what_it_needs(kit):

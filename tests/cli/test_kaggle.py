@@ -64,8 +64,8 @@ def test_exactly_the_file_of_the_ledger_is_sent(site):
 def test_a_file_of_other_settings_is_said_to_be_one(site):
     site("submission", "colours", "forest")
     _, _, err = site("submit", "colours", "forest", "--dry-run", "--set", "runs.forest.n_trees=3")
-    said = " ".join(err.split())
-    assert "forest as it stands now has not been made" in said and "is of other settings" in said
+    message = " ".join(err.split())
+    assert "forest as it stands now has not been made" in message and "is of other settings" in message
 
 
 def test_a_run_without_a_file_gets_one(site):
@@ -112,16 +112,16 @@ def test_a_team_that_never_submitted_has_zeros_and_may_submit(site):
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "message"),
     [
         ({"isKernelsSubmissionsOnly": True}, "takes notebooks only"),
         ({"submissionsDisabled": True}, "takes no submissions at present"),
     ],
 )
-def test_a_competition_that_takes_no_files_is_found_out_before_the_upload(site, facts, said):
+def test_a_competition_that_takes_no_files_is_found_out_before_the_upload(site, facts, message):
     site.server.facts = facts
     code, _, err = site("submit", "colours", "--yes")
-    assert code == 2 and said in err and "PUT" not in site.server.calls
+    assert code == 2 and message in err and "PUT" not in site.server.calls
 
 
 def test_a_passed_deadline_is_warned_of(site):
@@ -172,9 +172,9 @@ def test_practice_competitions_are_scored_here(trained_workspace, tmp_path, monk
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
+        streams = capsys.readouterr()
         assert not stop.value.code
-    assert "is a practice competition: nothing is sent" in said.err and "001_ensemble.csv: accuracy" in said.out
+    assert "is a practice competition: nothing is sent" in streams.err and "001_ensemble.csv: accuracy" in streams.out
 
 
 def test_what_is_left_of_kaggles_environment_cannot_reach_the_real_site(site, monkeypatch):
@@ -207,10 +207,20 @@ def test_cv_and_both_scores_and_their_correlation_are_shown_for_every_submission
     for run in ("ensemble", "svm", "forest", "svm", "forest"):
         assert site("submit", "colours", run, "--yes", "-m", run)[0] == 0
     code, out, _ = site("submissions", "colours", "--json")
-    said = json.loads(out)
-    assert code == 0 and [row["run"] for row in said["submissions"]] == ["ensemble", "svm", "forest", "svm", "forest"]
-    assert all(row["cv"] and row["public"] and row["private"] for row in said["submissions"])
-    assert said["correlation"]["n"] == said["private_correlation"]["n"] == 5
-    assert said["limits"]["left"] == 4 and said["place"]["place"] == 1 and said["picks"][0]["why"].startswith("best CV")
+    document = json.loads(out)
+    assert code == 0 and [row["run"] for row in document["submissions"]] == [
+        "ensemble",
+        "svm",
+        "forest",
+        "svm",
+        "forest",
+    ]
+    assert all(row["cv"] and row["public"] and row["private"] for row in document["submissions"])
+    assert document["correlation"]["n"] == document["private_correlation"]["n"] == 5
+    assert (
+        document["limits"]["left"] == 4
+        and document["place"]["place"] == 1
+        and document["picks"][0]["why"].startswith("best CV")
+    )
     out = flat(site("submissions", "colours")[1])
     assert "CV and private score of 5 submissions" in out and "4 left today" in out and "place 1 with 1.00000" in out

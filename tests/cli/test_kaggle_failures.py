@@ -84,22 +84,22 @@ def test_a_submission_that_cannot_be_scored_tells_kaggles_reason(site):
 def test_no_key_and_no_signed_address_is_shown_or_stored(site, fresh, monkeypatch):
     key = next(iter(site.server.keys.values()))
     monkeypatch.setenv("VERBOSE", "true")
-    said = [fresh("download", SLUG), site("submit", "colours", "--yes", "-m", "m")]
+    outcomes = [fresh("download", SLUG), site("submit", "colours", "--yes", "-m", "m")]
     site.server.fail("PUT", *[403] * 4)
-    said.append(site("submit", "colours", "svm", "--yes"))
+    outcomes.append(site("submit", "colours", "svm", "--yes"))
     site.server.keys["ada"] = "another"
-    said.append(site("submissions", "colours"))
-    shown = " ".join(text for _, *texts in said for text in texts)
+    outcomes.append(site("submissions", "colours"))
+    shown = " ".join(text for _, *texts in outcomes for text in texts)
     stored = [
         path.read_bytes() for root in (site.workspace, fresh.workspace) for path in root.rglob("*.*") if path.is_file()
     ]
-    assert [code for code, *_ in said] == [0, 0, 1, 2]
+    assert [code for code, *_ in outcomes] == [0, 0, 1, 2]
     for secret in (key, SIGNATURE, SIGNATURE.partition("=")[2]):
         assert secret not in shown and not any(secret.encode() in data for data in stored)
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said"),
+    ("status", "code", "message"),
     [
         (400, 2, "bad request (400)"),
         (401, 2, "rejected the key of the environment variables"),
@@ -115,10 +115,10 @@ def test_no_key_and_no_signed_address_is_shown_or_stored(site, fresh, monkeypatc
         ("half", 1, "connection was cut"),
     ],
 )
-def test_each_failure_of_a_read_has_its_message_and_exit_code(site, status, code, said):
+def test_each_failure_of_a_read_has_its_message_and_exit_code(site, status, code, message):
     site.server.fail("GetSubmissionLimits", *[status] * 4)
     got, _, err = site("submit", "colours", "--yes")
-    assert (got, said in flat(err)) == (code, True), err
+    assert (got, message in flat(err)) == (code, True), err
     assert not site.server.submissions
 
 

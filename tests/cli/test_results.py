@@ -10,7 +10,7 @@ from kit.kaggle.submission.write import make_submission
 from kit.runs.fit.crossval import crossval
 from kit.runs.train import find_finished
 
-OWN, FOUND = 5, 7
+N_TREES = 5
 
 
 def test_next_of_the_leaderboard_is_the_submission_where_the_file_is_of_an_older_run(colours):
@@ -25,7 +25,7 @@ def test_next_of_the_leaderboard_is_the_submission_where_the_file_is_of_an_older
 def test_next_of_the_leaderboard_knows_the_file_of_a_run_with_rounds(colours):
     teacher = prepare(colours(SVM))
     crossval(teacher, "svm")
-    prepared = prepare(colours(SVM + forest(OWN, 'pseudo = { teachers = ["svm"], rounds = 2 }\n')))
+    prepared = prepare(colours(SVM + forest(N_TREES, 'pseudo = { teachers = ["svm"], rounds = 2 }\n')))
     result = crossval(prepared, "forest")
     assert "." in result.name
     assert _follow_leaderboard(prepared, "colours", [result]) == ("submission", "colours", "forest")

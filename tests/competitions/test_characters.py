@@ -58,10 +58,10 @@ def test_from_an_exemplar_per_class_to_a_submission(competition, tmp_path):
     results, skipped = train_runs(prepared, names, strict=True)
     assert not skipped and [result.record.cv for result in results] == [1.0] * len(names)
     sent = pd.read_csv(make_submission(prepared, results[0]), dtype={"id": str}).set_index("id")
-    said = {int(image_id): row.idxmax() if row.any() else None for image_id, row in sent.iterrows()}
-    assert all(said[i] is None for i in range(60, N_IMAGES) if i % 4 == 3)  # zeros
+    predicted = {int(image_id): row.idxmax() if row.any() else None for image_id, row in sent.iterrows()}
+    assert all(predicted[i] is None for i in range(60, N_IMAGES) if i % 4 == 3)  # zeros
     known = [i for i in range(60, N_IMAGES) if i % 4 < 3]
-    assert all(said[i] in (NAMES[i % 4], None) for i in known) and sum(said[i] is None for i in known) <= 2
+    assert all(predicted[i] in (NAMES[i % 4], None) for i in known) and sum(predicted[i] is None for i in known) <= 2
 
 
 def test_the_published_thresholds_are_swept_and_the_best_is_used(competition):

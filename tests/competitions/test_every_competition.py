@@ -32,7 +32,7 @@ def test_every_prompt_list_of_a_run_is_there_and_names_the_same_classes(competit
         file = competition.folder / "prompts" / f"{name}.toml"
         assert file.is_file(), f"{competition.name} has no prompt list {name!r}"
         words[name] = _classes(file)
-    assert len({tuple(own) for own in words.values()}) <= 1
+    assert len({tuple(prompts) for prompts in words.values()}) <= 1
     for name, classes in words.items():
         read_prompts(competition.folder / "prompts", name, tuple(classes))
 

@@ -68,7 +68,7 @@ def test_a_word_list_says_several_words_for_each_class(name):
 
 def test_no_word_stands_for_two_classes():
     for name in LISTS:
-        words = [word for own in read_prompts(HOME / "food11" / "prompts", name, CLASSES).words for word in own]
+        words = [word for words in read_prompts(HOME / "food11" / "prompts", name, CLASSES).words for word in words]
         assert len(words) == len(set(words))
 
 
@@ -76,8 +76,8 @@ def test_the_published_network_sees_128_pixels_with_and_without_pretrained_weigh
     competition = read_competition("food11", Workspace(tmp_path))
     names = ("effnet_scratch", "effnet_pretrained", "effnet_self_trained")
     published = [competition.run(name).options for name in names]
-    assert [own["image_size"] for own in published] == [128, 128, 128]
-    assert [own.get("pretrained", True) for own in published] == [False, True, True]
+    assert [prompt_list["image_size"] for prompt_list in published] == [128, 128, 128]
+    assert [prompt_list.get("pretrained", True) for prompt_list in published] == [False, True, True]
 
 
 def test_the_self_trained_network_differs_from_the_pretrained_one_by_its_pseudo_labels_alone(tmp_path):

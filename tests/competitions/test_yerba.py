@@ -61,12 +61,14 @@ def test_the_other_forms_of_the_readme_say_the_same(tmp_path, form):
     file = tmp_path / "data" / "yerba" / "labels.csv"
     names, sets = [f"{i:04d}.png" for i in range(N_IMAGES)], [labels_of(i) for i in range(N_IMAGES)]
     if form == "cell":
-        write_rows(file, [("image", "label"), *((name, ";".join(own)) for name, own in zip(names, sets, strict=True))])
+        write_rows(
+            file, [("image", "label"), *((name, ";".join(labels)) for name, labels in zip(names, sets, strict=True))]
+        )
     elif form == "columns":
-        rows = [(name, *(int(path in own) for path in PATHS)) for name, own in zip(names, sets, strict=True)]
+        rows = [(name, *(int(path in labels) for path in PATHS)) for name, labels in zip(names, sets, strict=True)]
         write_rows(file, [("image", *PATHS), *rows])
     else:
-        rows = [(name, *own, *[""] * (2 - len(own))) for name, own in zip(names, sets, strict=True)]
+        rows = [(name, *labels, *[""] * (2 - len(labels))) for name, labels in zip(names, sets, strict=True)]
         write_rows(file, [("image", "tag1", "tag2"), *rows])
     more = ', separator = ";"' if form == "cell" else ""
     change = f'data.labeled={{ csv = "labels.csv", images = "images", form = "{form}"{more} }}'

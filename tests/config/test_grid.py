@@ -73,7 +73,7 @@ def test_a_change_of_the_grid_is_a_change_of_all_its_runs(colours):
 
 
 @pytest.mark.parametrize(
-    ("grid", "said"),
+    ("grid", "message"),
     [
         ("[1, 2]", r"\[runs.svm_grid\] grid must be a table of keys and the values to try"),
         ("{}", "grid must be a table of keys"),
@@ -86,8 +86,8 @@ def test_a_change_of_the_grid_is_a_change_of_all_its_runs(colours):
         ("{ C = [1] }\n[runs.t]\nmodel = 'svm'\npseudo = { teachers = ['svm_grid'] }", "no run 'svm_grid'.*svm_grid_1"),
     ],
 )
-def test_a_grid_that_is_none_is_refused(colours, grid, said):
-    with pytest.raises(InputError, match=said):
+def test_a_grid_that_is_none_is_refused(colours, grid, message):
+    with pytest.raises(InputError, match=message):
         colours(RUNS + f"grid = {grid}\n")
 
 
@@ -137,8 +137,8 @@ def call(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), " ".join((said.out + said.err).split())
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), " ".join((streams.out + streams.err).split())
 
     return run
 
@@ -147,14 +147,14 @@ def test_the_command_trains_a_grid_and_all_leaves_it_out(colours, call):
     root = colours(GRID).workspace.root
     assert call("all", "colours")[0] == 0
     assert {path.name for path in (root / "runs/colours").iterdir()} & {*NAMES} == set()
-    code, said = call("train", "colours", "svm_grid")
-    assert code == 0 and all(f"{name}: CV" in said for name in NAMES)
-    code, said = call("leaderboard", "colours", "--json")
-    assert code == 0 and all(name in said for name in NAMES)
+    code, message = call("train", "colours", "svm_grid")
+    assert code == 0 and all(f"{name}: CV" in message for name in NAMES)
+    code, message = call("leaderboard", "colours", "--json")
+    assert code == 0 and all(name in message for name in NAMES)
 
 
 def test_a_competition_of_grids_alone_says_how_to_train_them(colours, call):
     colours("[runs.a]\nmodel = 'svm'\ngrid = { C = [1, 3] }\n")
-    code, said = call("train", "colours")
-    assert code == 2 and "a grid is trained by its name" in said
+    code, message = call("train", "colours")
+    assert code == 2 and "a grid is trained by its name" in message
     assert call("train", "colours", "a_3")[0] == 0

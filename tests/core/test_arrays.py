@@ -85,7 +85,7 @@ def test_a_killed_fill_goes_on_at_the_next_block(tmp_path):
     values = fill_array(path, (10, 3), "int32", fill, block=2)
     assert seen == [0, 2, "failed", 4, 6, 8]
     assert (values == np.arange(10)[:, None]).all()
-    assert [own.name for own in tmp_path.iterdir()] == ["a.npy"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
 def test_a_fill_can_be_stopped_between_blocks_and_goes_on(tmp_path):
@@ -103,10 +103,10 @@ def test_a_fill_can_be_stopped_between_blocks_and_goes_on(tmp_path):
 
 def test_two_processes_that_want_the_same_array_fill_it_once(tmp_path):
     processes = [fill_slowly(tmp_path / "a.npy") for _ in range(2)]
-    said = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    assert sorted(int(start) for out, _ in said for start in out.split()) == list(range(0, 80, 2))
-    assert [own.name for own in tmp_path.iterdir()] == ["a.npy"]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert sorted(int(start) for out, _ in outputs for start in out.split()) == list(range(0, 80, 2))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
 def test_a_process_that_waits_goes_on_where_a_killed_one_stopped(tmp_path):

@@ -21,7 +21,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
         file.write(b"half")
         raise RuntimeError
     assert read_json(path) == {"old": 1}
-    assert [own.name for own in tmp_path.iterdir()] == ["a.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):

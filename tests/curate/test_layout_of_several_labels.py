@@ -14,7 +14,7 @@ from kit.runs.store.build import build_model
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("id,label\na,x\nb,y\na,y\nc,x\n", {"form": "rows", "separator": None}),
         ("id,label\na,x;y\nb,y\nc,x\n", {"form": "cell", "separator": ";"}),
@@ -23,14 +23,14 @@ from kit.runs.store.build import build_model
         ("image,tag1,tag2\na,x,y\nb,,y\nc,x,\n", {"form": "tags", "label": None}),
     ],
 )
-def test_a_new_competition_finds_several_labels(tmp_path, text, said):
+def test_a_new_competition_finds_several_labels(tmp_path, text, message):
     data = tmp_path / "data"
     touch(data, *(f"train/{name}.jpg" for name in "abc"))
     write(data / "train.csv", text)
     layout = infer_layout(data)
-    found = layout.labeled.model_dump()
+    listing = layout.labeled.model_dump()
     assert layout.task == "multilabel" and layout.classes == ("x", "y")
-    assert {key: found[key] for key in said} == said
+    assert {key: listing[key] for key in message} == message
     made = write_competition("sets", layout, tmp_path / "competitions")
     competition = read_competition("sets", Workspace(tmp_path))
     assert not (made / "prompts").exists() and read_classes(read_table(competition), "multilabel") == ("x", "y")

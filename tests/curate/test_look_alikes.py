@@ -65,19 +65,19 @@ def test_a_small_class_keeps_two_groups_so_that_it_can_be_scored():
 
 
 def test_bursts_stay_in_one_fold_from_then_on(bursts):
-    found = keep_together(bursts, N_BURSTS)
+    kept = keep_together(bursts, N_BURSTS)
     again = prepare(bursts)
-    assert found.n_groups == 3 * N_BURSTS and np.array_equal(again.folds, found.prepared.folds)
+    assert kept.n_groups == 3 * N_BURSTS and np.array_equal(again.folds, kept.prepared.folds)
     burst = np.arange(N_LABELED) // 6 * N_BURSTS + np.arange(N_LABELED) % N_BURSTS
-    assert all(len(set(again.folds[burst == own])) == 1 for own in range(9))
+    assert all(len(set(again.folds[burst == number])) == 1 for number in range(9))
     assert len(set(again.pool.groups[again.labeled])) == 9
 
 
 def test_bursts_that_share_a_duplicate_are_one_group(bursts):
     train = bursts.root / "train" / "blue"
     shutil.copy(train / "00001.png", train / "00002.png")
-    found = keep_together(bursts, N_BURSTS)
-    assert len(set(found.prepared.pool.groups[:N_LABELED])) == 3 * N_BURSTS - 1
+    kept = keep_together(bursts, N_BURSTS)
+    assert len(set(kept.prepared.pool.groups[:N_LABELED])) == 3 * N_BURSTS - 1
 
 
 def test_folds_that_are_there_are_not_regrouped(bursts):
@@ -108,8 +108,8 @@ def test_the_command_says_what_keeping_look_alikes_together_changes(bursts, caps
     with pytest.raises(SystemExit) as left:
         main()
     assert not left.value.code
-    said = json.loads(capsys.readouterr().out)["alike"]
-    assert said["n_groups"] == 9 and 0 <= said["grouped"]["score"] <= said["plain"]["score"] <= 1
+    output = json.loads(capsys.readouterr().out)["alike"]
+    assert output["n_groups"] == 9 and 0 <= output["grouped"]["score"] <= output["plain"]["score"] <= 1
 
 
 def test_groups_that_leave_no_folds_are_refused_before_anything_is_written(bursts, monkeypatch):
@@ -134,5 +134,5 @@ def test_groups_that_came_with_the_folds_are_taken_over_with_them(bursts, tmp_pa
     for file in (bursts.workspace.folds("colours"), group_file(bursts)):
         shutil.move(file, kept / file.name)
     table = pd.DataFrame({"id": ["00001", "00002"], "split": "labeled"})
-    said = read_groups(bursts, table, committed=kept / "colours.csv")
-    assert said.tolist() == ["blue 0", "blue 1"] and group_file(bursts).exists()
+    groups_read = read_groups(bursts, table, committed=kept / "colours.csv")
+    assert groups_read.tolist() == ["blue 0", "blue 1"] and group_file(bursts).exists()

@@ -107,8 +107,8 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path)])
         with pytest.raises(SystemExit):
             main()
-        said = capsys.readouterr()
-        return " ".join((said.out + said.err).split())
+        streams = capsys.readouterr()
+        return " ".join((streams.out + streams.err).split())
 
     return call
 
@@ -174,9 +174,9 @@ def test_mutual_neighbours_are_the_nearest_of_each_other():
     values = np.array([[1, 0], [0.99, 0.14], [0.96, 0.28], [0, 1]], dtype=np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     exemplars = np.array([[1, 0], [0.28, 0.96]], dtype=np.float32)
-    found = find_nearest(values, exemplars, np.array([0, 1]), n_neighbors=1)
-    assert found.codes.tolist() == [0, 0, 0, 1]
-    assert found.is_mutual.tolist() == [True, False, False, True]
+    nearest = find_nearest(values, exemplars, np.array([0, 1]), n_neighbors=1)
+    assert nearest.codes.tolist() == [0, 0, 0, 1]
+    assert nearest.is_mutual.tolist() == [True, False, False, True]
 
 
 def test_only_mutual_neighbours_are_mined_on_request(animals):
@@ -192,17 +192,17 @@ def test_similarities_agree_with_scikit_learn(n_images):
     draws = np.random.default_rng(n_images)
     values, exemplars = (draws.normal(size=(n, 16)).astype(np.float32) for n in (n_images, 7))
     codes = np.array([0, 0, 1, 1, 1, 2, 2])
-    unit = [own / np.linalg.norm(own, axis=1, keepdims=True) for own in (values, exemplars)]
-    found = find_nearest(*unit, codes, n_neighbors=5)
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (values, exemplars)]
+    nearest = find_nearest(*unit, codes, n_neighbors=5)
     all_pairs = cosine_similarity(values, exemplars)
     per_class = np.sort(np.stack([all_pairs[:, codes == code].max(axis=1) for code in range(3)], axis=1), axis=1)
-    assert found.cosine == pytest.approx(per_class[:, 2], abs=1e-5)
-    assert found.runner_up == pytest.approx(per_class[:, 1], abs=1e-5)
-    assert np.array_equal(found.codes, codes[all_pairs.argmax(axis=1)])
+    assert nearest.cosine == pytest.approx(per_class[:, 2], abs=1e-5)
+    assert nearest.runner_up == pytest.approx(per_class[:, 1], abs=1e-5)
+    assert np.array_equal(nearest.codes, codes[all_pairs.argmax(axis=1)])
 
 
 @pytest.mark.parametrize(
-    ("exemplars", "said"),
+    ("exemplars", "message"),
     [
         (
             '{ cat = "0000", dog = "001" }',
@@ -216,8 +216,8 @@ def test_similarities_agree_with_scikit_learn(n_images):
         ("3", "exemplars"),
     ],
 )
-def test_a_wrong_exemplar_is_named(animals, exemplars, said):
-    with pytest.raises(InputError, match=said):
+def test_a_wrong_exemplar_is_named(animals, exemplars, message):
+    with pytest.raises(InputError, match=message):
         mine_labels(animals(exemplars))
 
 
@@ -228,17 +228,17 @@ def test_an_exemplar_that_cannot_be_read_is_named(animals):
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         (np.ones((N_IMAGES - 1, 4)), r"24 rows are not the 23 of .*embeddings\.npy"),
         (np.full((N_IMAGES, 4), np.nan), "is not finite"),
         (np.zeros((N_IMAGES, 4)), "is all zero"),
     ],
 )
-def test_embeddings_that_say_nothing_or_fit_nothing_are_refused(animals, values, said):
+def test_embeddings_that_say_nothing_or_fit_nothing_are_refused(animals, values, message):
     competition = animals()
     np.save(competition.root / "embeddings.npy", values)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         mine_labels(competition)
 
 
@@ -330,20 +330,20 @@ def test_the_command_shows_the_sweep(animals, tmp_path, monkeypatch, capsys, jso
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as ended:
         main()
-    said = capsys.readouterr()
-    assert ended.value.code == 0, said.err
+    streams = capsys.readouterr()
+    assert ended.value.code == 0, streams.err
     if json_asked:
-        document = json.loads(said.out)
+        document = json.loads(streams.out)
         assert [row["threshold"] for row in document["thresholds"]] == [0.5, 0.9]
         assert document["labels"] == str(tmp_path / "data" / "animals" / "mined.csv")
     else:
-        assert "none of these" in said.out and "cat" in said.out
+        assert "none of these" in streams.out and "cat" in streams.out
 
 
 def test_mined_labels_that_nothing_would_read_are_refused_before_the_work(embedded, kit, tmp_path):
     embedded("", MINING.format(exemplars=TWO))
-    said = kit("mine", "colours", "--write")
-    assert 'labeled = { csv = "mined.csv", images = "unlabeled" } and labels_are_mined = true' in said
+    message = kit("mine", "colours", "--write")
+    assert 'labeled = { csv = "mined.csv", images = "unlabeled" } and labels_are_mined = true' in message
     assert not (tmp_path / "runs" / "colours" / "mined").exists()
 
 
@@ -369,5 +369,5 @@ def test_a_score_on_mined_labels_is_called_agreement_wherever_it_is_printed(embe
     text = text.replace('unlabeled = "unlabeled"', f"unlabeled = {listing.format('pool')}")
     toml.write_text(re.sub("(test|sample_submission|solution) = .*", "", text))
     kit("mine", "colours", "--write")
-    said = kit("train", "colours") + kit("ensemble", "colours")
-    assert said.count("agreement 0.") + said.count("agreement 1.") >= 3 and "CV" not in said
+    message = kit("train", "colours") + kit("ensemble", "colours")
+    assert message.count("agreement 0.") + message.count("agreement 1.") >= 3 and "CV" not in message

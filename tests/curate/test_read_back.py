@@ -21,8 +21,8 @@ def kit(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path / "workspace")])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, " ".join(said.err.split())
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
 
     return call
 
@@ -48,7 +48,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("lay_out", FAULTS, ids=lambda own: own.__name__)
+@pytest.mark.parametrize("lay_out", FAULTS, ids=lambda layout: layout.__name__)
 def test_what_check_refuses_new_says_at_once_with_the_remedy(kit, tmp_path, lay_out):
     lay_out(tmp_path / "data")
     code, out, err = kit("new", "pets", "--data", str(tmp_path / "data"))
@@ -72,8 +72,8 @@ def test_after_the_fault_is_mended_the_same_call_holds(kit, tmp_path):
 def test_archives_are_unpacked_where_check_looks_for_them(kit, tmp_path):
     zip_files(tmp_path / "data" / "train.zip", ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg", "dog/4.jpg"])
     assert kit("new", "pets", "--data", str(tmp_path / "data"))[0] == 0
-    found = (tmp_path / "workspace" / "runs" / "pets" / "unpacked").rglob("*.jpg")
-    assert len(list(found)) == 4
+    files = (tmp_path / "workspace" / "runs" / "pets" / "unpacked").rglob("*.jpg")
+    assert len(list(files)) == 4
     zip_files(tmp_path / "other" / "train.zip", ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"])
     code, _, err = kit("new", "others", "--data", str(tmp_path / "other"))
     assert code == 2 and "class 'dog' has one image" in err

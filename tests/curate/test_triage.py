@@ -58,20 +58,20 @@ def mislabelled(colours, tmp_path):
 
 def test_wrong_labels_come_first(mislabelled):
     prepared, moved, _ = mislabelled
-    found = rank_labels(prepared, crossval(prepared, "probe"))
-    first = set(prepared.pool.ids[found.rows[found.order[:3]]])
+    ranking = rank_labels(prepared, crossval(prepared, "probe"))
+    first = set(prepared.pool.ids[ranking.rows[ranking.order[:3]]])
     assert first == moved
-    assert set(prepared.pool.ids[found.rows[found.suspicious]]) >= moved
+    assert set(prepared.pool.ids[ranking.rows[ranking.suspicious]]) >= moved
 
 
 def test_the_csv_ranks_every_label_and_no_label_is_edited(mislabelled):
     prepared, moved, _ = mislabelled
     before = {file: file.read_bytes() for file in (prepared.competition.root / "train").rglob("*.png")}
-    found = rank_labels(prepared, crossval(prepared, "probe"))
-    path = write_triage(prepared, found)
+    ranking = rank_labels(prepared, crossval(prepared, "probe"))
+    path = write_triage(prepared, ranking)
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["rank"]) for row in rows] == list(range(1, len(found.rows) + 1))
+    assert [int(row["rank"]) for row in rows] == list(range(1, len(ranking.rows) + 1))
     assert {row["id"] for row in rows[:3]} == moved and all(row["given"] != row["suggested"] for row in rows[:3])
     assert path.with_name("labels.png").exists() and path.with_name("outliers.png").exists()
     assert before == {file: file.read_bytes() for file in (prepared.competition.root / "train").rglob("*.png")}
@@ -139,7 +139,7 @@ def test_the_file_decides_the_run_and_not_its_name(mislabelled, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("name\n00001\n", "no column 'id'"),
         ("id\n99999\n", "no labelled image has the id '99999'"),
@@ -147,12 +147,12 @@ def test_the_file_decides_the_run_and_not_its_name(mislabelled, tmp_path):
         ("id,weight\n00001,much\n", "row 2: weight 'much'"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(colours, tmp_path, text, said):
+def test_a_file_that_does_not_fit_is_refused(colours, tmp_path, text, message):
     prepared = prepare(colours())
     file = tmp_path / "exclude.csv"
     file.write_text(text)
     run = prepared.competition.run("svm").model_copy(update={"exclude": str(file)})
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_exclusion(prepared, run)
 
 
@@ -188,7 +188,9 @@ def test_labels_are_judged_by_an_ensemble_that_holds_an_import(several):
     prepared, result = several
     home = prepared.competition.workspace.root
     for split in ("oof", "test"):
-        said = result.predictions(split)
-        pd.DataFrame(said.proba, columns=said.classes).assign(id=said.ids).set_index("id").to_csv(home / f"{split}.csv")
+        predictions = result.predictions(split)
+        pd.DataFrame(predictions.proba, columns=predictions.classes).assign(id=predictions.ids).set_index("id").to_csv(
+            home / f"{split}.csv"
+        )
     member = import_predictions(prepared, "elsewhere", home / "oof.csv", home / "test.csv")
     assert len(rank_labels(prepared, ensemble(prepared, [member, result])).order) == len(prepared.scored_rows)

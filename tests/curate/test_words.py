@@ -69,15 +69,15 @@ def shown(report, width: int, name: str | None = None) -> str:
 
 def test_a_list_scores_what_a_zero_shot_run_with_it_scores(prepared):
     (scores,) = compare_prompts(prepared).encoders
-    (own,) = [own for own in scores.lists if own.name == "odd"]
+    (odd,) = [prompt_list for prompt_list in scores.lists if prompt_list.name == "odd"]
     record = crossval(prepared, "zero_shot").record
-    assert (own.score, own.se) == pytest.approx((record.cv, record.se))
+    assert (odd.score, odd.se) == pytest.approx((record.cv, record.se))
 
 
 def test_an_encoder_that_two_runs_name_is_scored_once_and_every_list_with_it(prepared):
     (scores,) = compare_prompts(prepared).encoders
-    assert sorted(own.name for own in scores.lists) == ["names", "odd", "plain"]
-    assert scores.lists[0].score == max(own.score for own in scores.lists)
+    assert sorted(prompt_list.name for prompt_list in scores.lists) == ["names", "odd", "plain"]
+    assert scores.lists[0].score == max(prompt_list.score for prompt_list in scores.lists)
     assert scores.lists[0].against_best is None
 
 
@@ -93,23 +93,27 @@ def test_features_of_the_whole_pool_are_used_where_they_are_there(prepared):
     assert len(list((prepared.pool.cache / "features").glob("*.npy"))) == 1
     images = prepared.pool.select(prepared.labeled)
     proba = ZeroShot(TINY_CLIP, prompts="odd").fit(images, images).predict_proba(images)
-    (own,) = [own for own in first.encoders[0].lists if own.name == "odd"]
-    assert own.score == pytest.approx((proba.argmax(axis=1) == prepared.labels).mean())
+    (odd,) = [prompt_list for prompt_list in first.encoders[0].lists if prompt_list.name == "odd"]
+    assert odd.score == pytest.approx((proba.argmax(axis=1) == prepared.labels).mean())
 
 
 def test_what_a_list_resolves_less_what_it_causes_is_its_gain(prepared):
     (scores,) = compare_prompts(prepared).encoders
-    for own in scores.lists:
-        gain = sum(one.n for one in own.resolves) - sum(one.n for one in own.causes)
-        assert gain / len(prepared.labels) == pytest.approx(own.against_names.value if own.against_names else 0)
+    for prompt_list in scores.lists:
+        gain = sum(one.n for one in prompt_list.resolves) - sum(one.n for one in prompt_list.causes)
+        assert gain / len(prepared.labels) == pytest.approx(
+            prompt_list.against_names.value if prompt_list.against_names else 0
+        )
 
 
 def test_confusions_and_recalls_are_scikit_learns():
-    labels, said = np.random.default_rng(0).integers(0, 3, (2, 200))
-    expected = confusion_matrix(labels, said)
-    counts = {(own.true, own.predicted): own.n for own in confused(labels, said, CLASSES)}
+    labels, predicted = np.random.default_rng(0).integers(0, 3, (2, 200))
+    expected = confusion_matrix(labels, predicted)
+    counts = {(pair.true, pair.predicted): pair.n for pair in confused(labels, predicted, CLASSES)}
     assert counts == {(CLASSES[i], CLASSES[j]): expected[i, j] for i in range(3) for j in range(3) if i != j}
-    assert list(recalls(labels, said, CLASSES).values()) == pytest.approx(recall_score(labels, said, average=None))
+    assert list(recalls(labels, predicted, CLASSES).values()) == pytest.approx(
+        recall_score(labels, predicted, average=None)
+    )
 
 
 def test_a_class_without_images_has_no_recall():
@@ -118,8 +122,8 @@ def test_a_class_without_images_has_no_recall():
 
 def test_of_two_pairs_equally_confused_the_one_with_closer_texts_comes_first():
     text = np.array([[1, 0], [0.6, 0.8], [0, 1]])  # b is closer to c than to a
-    labels, said = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 1])
-    pairs = list_pairs(labels, said, text, PromptList("own", ("{}",), (("x",), ("y",), ("z",))), CLASSES)
+    labels, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 1])
+    pairs = list_pairs(labels, predicted, text, PromptList("own", ("{}",), (("x",), ("y",), ("z",))), CLASSES)
     assert [(pair.first, pair.second, pair.n_forth, pair.n_back) for pair in pairs] == [
         ("b", "c", 0, 1),
         ("a", "b", 1, 0),
@@ -131,24 +135,24 @@ def test_of_two_pairs_equally_confused_the_one_with_closer_texts_comes_first():
 
 def test_the_snippet_is_toml_with_the_words_as_they_stand(prepared):
     (scores,) = compare_prompts(prepared).encoders
-    for own in scores.lists:
-        words = tomllib.loads(own.snippet)["words"]
-        assert words and all(tuple(words[name]) == own.words[name] for name in words)
+    for prompt_list in scores.lists:
+        words = tomllib.loads(prompt_list.snippet)["words"]
+        assert words and all(tuple(words[name]) == prompt_list.words[name] for name in words)
 
 
 @pytest.mark.parametrize("width", [30, 60, 132])
 def test_the_report_fits_its_terminal_and_words_are_no_markup(prepared, width):
-    said = shown(compare_prompts(prepared), width, "odd")
-    lines = said.partition("# prompts/odd.toml")[0].splitlines()
+    message = shown(compare_prompts(prepared), width, "odd")
+    lines = message.partition("# prompts/odd.toml")[0].splitlines()
     assert max(map(len, lines)) <= width
-    assert 'red" = ["nine [bold]"]' in said
+    assert 'red" = ["nine [bold]"]' in message
 
 
 def test_a_list_edited_after_a_look_is_marked_and_the_first_one_is_not(competition, prepared):
     assert OPTIMISTIC not in shown(compare_prompts(prepared), 132)
     write_list(competition, "odd", 'blue = "four"\ngreen = "seven"\nred = "nine"')
     report = compare_prompts(prepared)
-    assert [own.name for own in report.encoders[0].lists if own.optimistic] == ["odd"]
+    assert [prompt_list.name for prompt_list in report.encoders[0].lists if prompt_list.optimistic] == ["odd"]
     assert OPTIMISTIC in shown(report, 132)
     assert are_prompts_spoiled(competition.workspace.runs("colours"), prompts_of(prepared.pool, "odd"))
 
@@ -158,7 +162,7 @@ def test_without_an_open_clip_encoder_one_must_be_given(colours):
     with pytest.raises(InputError, match=r"no run names an open_clip encoder; give one: --encoder"):
         compare_prompts(prepared)
     (scores,) = compare_prompts(prepared, TINY_CLIP).encoders
-    assert [own.name for own in scores.lists] == ["names"]
+    assert [prompt_list.name for prompt_list in scores.lists] == ["names"]
 
 
 def test_an_encoder_without_text_tower_is_refused_before_any_work(prepared):
@@ -171,7 +175,7 @@ def test_an_encoder_that_cannot_be_had_is_skipped_and_named(colours, monkeypatch
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     far = '[runs.far]\nmodel = "zero_shot"\nencoder = "open_clip:local-dir:nowhere"\n'
     report = compare_prompts(prepare(colours(RUNS.replace('"odd"', '"names"') + far)))
-    assert [own.encoder for own in report.encoders] == [TINY_CLIP]
+    assert [encoder.encoder for encoder in report.encoders] == [TINY_CLIP]
     assert "nowhere" in report.skipped["open_clip:local-dir:nowhere"]
     with pytest.raises(MissingWeights, match="nowhere"):
         compare_prompts(prepare(colours(far)))

@@ -50,8 +50,8 @@ def test_the_report_names_what_is_broken_doubled_and_contradictory(report):
         ("test", "07", None),
     ]
     assert report.remarks == {"CMYK": 1}
-    assert [[image["id"] for image in found] for found in report.exact] == [["01", "13"]]
-    assert [[(image["split"], image["id"]) for image in found] for found in report.near] == [
+    assert [[image["id"] for image in pair] for pair in report.exact] == [["01", "13"]]
+    assert [[(image["split"], image["id"]) for image in pair] for pair in report.near] == [
         [("labeled", "00"), ("test", "00")]
     ]
     assert report.across == report.near
@@ -61,11 +61,11 @@ def test_the_report_names_what_is_broken_doubled_and_contradictory(report):
 def test_the_report_prints_and_is_one_json_document(report, capsys, monkeypatch):
     monkeypatch.setattr(terminal.out, "_width", 200)
     report.print()
-    said = capsys.readouterr().out
-    assert "one[bold]: images" in said
-    assert "broken: test 07: empty: the file has zero bytes; gets the class prior in the submission" in said
-    assert "broken: labeled 05: truncated:" in said
-    assert "different labels: labeled 01 (a), labeled 13 (b)" in said
+    output = capsys.readouterr().out
+    assert "one[bold]: images" in output
+    assert "broken: test 07: empty: the file has zero bytes; gets the class prior in the submission" in output
+    assert "broken: labeled 05: truncated:" in output
+    assert "different labels: labeled 01 (a), labeled 13 (b)" in output
     document = json.loads(json.dumps(report.as_dict()))
     assert document["probe"]["n_labeled"] == 23
     assert document["broken"][1]["problem"] == "empty: the file has zero bytes"

@@ -80,8 +80,8 @@ def test_every_pair_of_a_cluster_is_near(tmp_path):
     assert 1 < len(set(clusters)) < 13
     hashes = facts["dhash"].to_numpy()
     for name in set(clusters):
-        mine = hashes[clusters == name]
-        assert np.bitwise_count(mine[:, None] ^ mine[None]).max() <= duplicates.MAX_DISTANCE
+        cluster_hashes = hashes[clusters == name]
+        assert np.bitwise_count(cluster_hashes[:, None] ^ cluster_hashes[None]).max() <= duplicates.MAX_DISTANCE
 
 
 def test_multi_index_hashing_finds_every_pair_that_comparing_all_finds():
@@ -92,8 +92,8 @@ def test_multi_index_hashing_finds_every_pair_that_comparing_all_finds():
         hashes ^= np.uint64(1) << draws.integers(0, 64, len(hashes)).astype(np.uint64)
     distance = np.bitwise_count(hashes[:, None] ^ hashes[None])
     wanted = np.argwhere(np.triu(distance <= duplicates.MAX_DISTANCE, 1))
-    found = np.stack(duplicates._find_pairs(hashes), axis=1)
-    assert found[np.lexsort((found[:, 1], found[:, 0]))].tolist() == wanted.tolist()
+    pairs = np.stack(duplicates._find_pairs(hashes), axis=1)
+    assert pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].tolist() == wanted.tolist()
     assert len(wanted) > 100
 
 
@@ -104,8 +104,8 @@ def test_a_cluster_too_large_for_its_class_is_reported_and_only_equal_files_stay
     for i, path in enumerate(paths[7:]):
         texture(5 + i).save(path)
     assert cluster(paths, tmp_path / "cache") == [0, 0, 2, 3, 4, 5, 6, 7, 8]
-    said = " ".join(capsys.readouterr().err.split())
-    assert "7 images look alike, too many to be grouped: labeled 0 (a), labeled 1 (a)" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert "7 images look alike, too many to be grouped: labeled 0 (a), labeled 1 (a)" in message
 
 
 def test_a_chain_of_near_labelled_images_shares_a_cluster_within_a_large_class(tmp_path):

@@ -86,8 +86,8 @@ def test_looking_at_an_image_does_not_wait_for_torch(tmp_path):
         "import sys; from kit.report.page.thumbnails import embed_thumbnail; "
         f"embed_thumbnail({str(tmp_path / 'a.jpg')!r}); print('torch' in sys.modules)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "False\n"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout == "False\n"
 
 
 def test_no_images_are_known_of_none(several):

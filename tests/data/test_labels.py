@@ -75,7 +75,7 @@ def test_every_form_can_be_named(tmp_path, form, keys):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("id,label\na,x y\nb,y\n", "how 'x y' parts labels is in doubt"),
         ('id,label\na,x;y\nb,"y,x"\n', "how 'x;y' parts labels is in doubt"),
@@ -89,8 +89,8 @@ def test_every_form_can_be_named(tmp_path, form, keys):
         ("id\na\nb\n", "no column but 'id'"),
     ],
 )
-def test_labels_in_doubt_are_refused(tmp_path, text, said):
-    assert said in refused(tmp_path, text)
+def test_labels_in_doubt_are_refused(tmp_path, text, message):
+    assert message in refused(tmp_path, text)
 
 
 def test_a_cell_that_is_no_switch_is_named(tmp_path):
@@ -119,7 +119,7 @@ def test_pseudo_labels_and_mined_ones_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("run", "said"),
+    ("run", "message"),
     [
         ('model = "svm"', "several labels can be had of forest"),
         ('model = "linear_probe"\nencoder = "given"\nprompts = "names"', "prompts: words choose one class"),
@@ -128,19 +128,19 @@ def test_pseudo_labels_and_mined_ones_are_refused(tmp_path):
         ('model = "fine_tune"\nencoder = "timm:x"\nprobe_first = true', "probe_first: the probe names one class"),
     ],
 )
-def test_what_names_one_class_is_refused_when_it_is_built(tmp_path, run, said):
+def test_what_names_one_class_is_refused_when_it_is_built(tmp_path, run, message):
     made = set_task(tmp_path, CSV_LABELED, f"[runs.r]\n{run}\n")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         build_model(made, made.run("r"))
 
 
 def test_parents_are_labels_too(tmp_path):
     text = "id,label\na,Cans/Slim/Cranpom;No Yerb\nb,Cans/Slim\nc,No Yerb\nd,No Yerb\n"
-    found = labels(tmp_path, text, 'hierarchy = "/"')
-    assert found["a"] == "Cans|Cans/Slim|Cans/Slim/Cranpom|No Yerb" and found["b"] == "Cans|Cans/Slim"
+    cells = labels(tmp_path, text, 'hierarchy = "/"')
+    assert cells["a"] == "Cans|Cans/Slim|Cans/Slim/Cranpom|No Yerb" and cells["b"] == "Cans|Cans/Slim"
     write(tmp_path / "data" / "tree.csv", "child,parent\nx,top\ny,top\n")
-    found = labels(tmp_path, "id,label\na,x;y\nb,y\nc,x\nd,z\n", 'hierarchy = { csv = "tree.csv" }')
-    assert found == {"a": "top|x|y", "b": "top|y", "c": "top|x", "d": "z"}
+    cells = labels(tmp_path, "id,label\na,x;y\nb,y\nc,x\nd,z\n", 'hierarchy = { csv = "tree.csv" }')
+    assert cells == {"a": "top|x|y", "b": "top|y", "c": "top|x", "d": "z"}
 
 
 def test_a_path_with_an_empty_part_is_named_by_its_row(tmp_path):

@@ -27,14 +27,14 @@ def levels_of(tmp_path, hierarchy: str, *labels: str, tree: str | None = None) -
     label(tmp_path, *labels, *labels, tree=tree)
     competition = competition_of(tmp_path, CSV, hierarchy)
     classes = read_classes(read_table(competition))
-    found = read_hierarchy(competition, classes, is_multilabel=False)
-    return {name: [level.names[code] for code in level.codes] for name, level in found.levels.items()}
+    levels = read_hierarchy(competition, classes, is_multilabel=False)
+    return {name: [level.names[code] for code in level.codes] for name, level in levels.levels.items()}
 
 
 def test_paths_name_their_levels(tmp_path):
-    found = levels_of(tmp_path, 'hierarchy = "/"', "Fruit/Apple/Pink", "Fruit/Kiwi", "Milk/Oat")
-    assert found["level_1"] == ["Fruit", "Fruit", "Milk"]
-    assert found["level_2"] == ["Fruit/Apple", "Fruit/Kiwi", "Milk/Oat"]
+    hierarchy = levels_of(tmp_path, 'hierarchy = "/"', "Fruit/Apple/Pink", "Fruit/Kiwi", "Milk/Oat")
+    assert hierarchy["level_1"] == ["Fruit", "Fruit", "Milk"]
+    assert hierarchy["level_2"] == ["Fruit/Apple", "Fruit/Kiwi", "Milk/Oat"]
 
 
 def test_levels_of_paths_can_be_named(tmp_path):
@@ -52,18 +52,18 @@ def test_class_folders_within_folders_are_paths(tmp_path):
 
 def test_a_csv_of_levels_gives_each_class_its_groups(tmp_path):
     tree = "fine,coarse,group\npink,apple,fruit\nkiwi,,fruit\noat,milk,drink\nother,milk,drink\n"
-    found = levels_of(tmp_path, LEVELS, "pink", "kiwi", "oat", tree=tree)
-    assert found == {"group": ["fruit", "drink", "fruit"], "coarse": ["kiwi", "milk", "apple"]}
+    hierarchy = levels_of(tmp_path, LEVELS, "pink", "kiwi", "oat", tree=tree)
+    assert hierarchy == {"group": ["fruit", "drink", "fruit"], "coarse": ["kiwi", "milk", "apple"]}
 
 
 def test_a_csv_of_children_and_parents_gives_levels_by_depth(tmp_path):
     tree = "child,parent\npink,apple\napple,fruit\nkiwi,fruit\noat,milk\n"
-    found = levels_of(tmp_path, PAIRS, "pink", "kiwi", "oat", tree=tree)
-    assert found == {"level_1": ["fruit", "milk", "fruit"], "level_2": ["kiwi", "oat", "apple"]}
+    hierarchy = levels_of(tmp_path, PAIRS, "pink", "kiwi", "oat", tree=tree)
+    assert hierarchy == {"level_1": ["fruit", "milk", "fruit"], "level_2": ["kiwi", "oat", "apple"]}
 
 
 @pytest.mark.parametrize(
-    ("hierarchy", "labels", "tree", "said"),
+    ("hierarchy", "labels", "tree", "message"),
     [
         ('hierarchy = "/"', ["a/b", "a//b"], None, "train.csv: row 3: label 'a//b' has an empty part"),
         ('hierarchy = "/"', ["a/b", "a/"], None, "row 3: label 'a/' has an empty part"),
@@ -84,19 +84,19 @@ def test_a_csv_of_children_and_parents_gives_levels_by_depth(tmp_path):
         ('hierarchy = { separator = "/", levels = ["x", "y", "z"] }', ["a/b", "a/d"], None, "names 3 levels"),
     ],
 )
-def test_what_is_no_hierarchy_is_refused(tmp_path, hierarchy, labels, tree, said):
+def test_what_is_no_hierarchy_is_refused(tmp_path, hierarchy, labels, tree, message):
     label(tmp_path, *labels, *labels, tree=tree)
-    if said is None:
+    if message is None:
         assert levels_of(tmp_path, hierarchy, *labels)
-    elif "names" in said:
-        with pytest.raises(Exception, match=said):
+    elif "names" in message:
+        with pytest.raises(Exception, match=message):
             levels_of(tmp_path, hierarchy, *labels)
     else:
-        assert said in refusal(tmp_path, CSV, hierarchy)
+        assert message in refusal(tmp_path, CSV, hierarchy)
 
 
 @pytest.mark.parametrize(
-    ("hierarchy", "said"),
+    ("hierarchy", "message"),
     [
         (
             'hierarchy = { csv = "a.csv", seperator = "/" }',
@@ -107,5 +107,5 @@ def test_what_is_no_hierarchy_is_refused(tmp_path, hierarchy, labels, tree, said
         ('hierarchy = { csv = "a.csv", levels = ["a", "b"], child = "c" }', "columns of a csv without levels"),
     ],
 )
-def test_a_table_that_says_nothing_clear_is_refused(tmp_path, hierarchy, said):
-    assert said in refusal(tmp_path, CSV, hierarchy)
+def test_a_table_that_says_nothing_clear_is_refused(tmp_path, hierarchy, message):
+    assert message in refusal(tmp_path, CSV, hierarchy)

@@ -111,9 +111,9 @@ def test_an_encoder_that_overflows_in_half_precision_falls_back_to_float32_said_
     enlarge(tmp_path / "clip", 1e6)
     values = encode_images(everything(pool), clip).values
     assert values == pytest.approx(expected, abs=5e-3)  # a factor does not turn them
-    said = capsys.readouterr().err
-    assert f"{clip} gives features that are not finite in float16 (images 0000, 0001" in said
-    assert "computed in float32" in said
+    message = capsys.readouterr().err
+    assert f"{clip} gives features that are not finite in float16 (images 0000, 0001" in message
+    assert "computed in float32" in message
     assert np.array_equal(encode_images(everything(pool), clip).values, values)
     assert capsys.readouterr().err == ""
     assert not list((pool.cache / "features").glob("*.part"))

@@ -65,10 +65,10 @@ def test_timm_networks_bring_timms_own_preprocessing(name, tmp_path):
     config = timm.data.resolve_model_data_config(network)
     transform = timm.data.create_transform(**config)
     image = save_picture(tmp_path / "a.png", 400, 300)
-    own = timm_preprocessing(network)
-    ours = own.normalise(own.geometry.apply(decode_image(tmp_path / "a.png"))[None])[0]
+    preprocessing = timm_preprocessing(network)
+    ours = preprocessing.normalise(preprocessing.geometry.apply(decode_image(tmp_path / "a.png"))[None])[0]
     assert ours.shape == transform(image).shape
-    assert (ours - transform(image)).abs().max() < 3 / 255 / min(own.std)
+    assert (ours - transform(image)).abs().max() < 3 / 255 / min(preprocessing.std)
 
 
 def test_constructor_arguments_are_not_changed_by_the_library():
@@ -152,7 +152,7 @@ def test_a_forced_image_size_is_the_size_of_the_images(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ({"force_preprocess_cfg": {"resize_mod": "squash"}}, "force_preprocess_cfg has no 'resize_mod'; did you mean"),
         ({"force_preprocess_cfg": {"resize_mode": "squish"}}, "resize_mode = 'squish'; did you mean 'squash'"),
@@ -167,8 +167,8 @@ def test_a_forced_image_size_is_the_size_of_the_images(tmp_path):
         ),
     ],
 )
-def test_wrong_arguments_of_a_clip_are_refused_by_name(tmp_path, args, said):
-    with pytest.raises(InputError, match=said):
+def test_wrong_arguments_of_a_clip_are_refused_by_name(tmp_path, args, message):
+    with pytest.raises(InputError, match=message):
         load_encoder(parse_encoder(make_clip(tmp_path), args))
 
 
@@ -185,11 +185,11 @@ def test_the_timm_tower_of_a_clip_takes_timms_arguments(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [({"padtype": "same"}, "open_clip cannot build it .*padtype"), ({"pretrained": True}, "'pretrained' is not yours")],
 )
-def test_wrong_arguments_of_a_timm_tower_are_refused(tmp_path, args, said):
-    with pytest.raises(InputError, match=said):
+def test_wrong_arguments_of_a_timm_tower_are_refused(tmp_path, args, message):
+    with pytest.raises(InputError, match=message):
         load_encoder(parse_encoder(make_clip(tmp_path, TIMM), {"timm": args}))
     assert open_clip.timm_model.timm is timm
 
@@ -266,7 +266,7 @@ def test_a_timm_transformer_takes_its_file_at_another_image_size(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         ({"pretrained_cfg_overlay": {"crop_mod": "squash"}}, "pretrained_cfg_overlay has no 'crop_mod'; did you mean"),
         ({"pretrained_cfg_overlay": {"crop_mode": "squish"}}, "crop_mode = 'squish'; did you mean 'squash'"),
@@ -274,8 +274,8 @@ def test_a_timm_transformer_takes_its_file_at_another_image_size(tmp_path):
         ({"checkpoint_path": "x.pth"}, "'checkpoint_path' is not yours to give"),
     ],
 )
-def test_wrong_arguments_of_a_timm_network_are_refused_by_name(args, said):
-    with pytest.raises(InputError, match=said):
+def test_wrong_arguments_of_a_timm_network_are_refused_by_name(args, message):
+    with pytest.raises(InputError, match=message):
         preprocessing_of(parse_encoder("timm:resnet18", args))
 
 
@@ -290,6 +290,8 @@ def test_a_hugging_face_tokenizer_that_is_missing_is_named_with_its_place(tmp_pa
     config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "owner/words"
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     has_transformers = importlib.util.find_spec("transformers") is not None
-    said = rf"tokenizer.json .* of owner/words and put them into {tmp_path}" if has_transformers else "pip install tran"
-    with pytest.raises(MissingWeights, match=said):
+    message = (
+        rf"tokenizer.json .* of owner/words and put them into {tmp_path}" if has_transformers else "pip install tran"
+    )
+    with pytest.raises(MissingWeights, match=message):
         load_encoder(parse_encoder(text)).encode_text(["a dog"])

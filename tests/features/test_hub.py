@@ -59,7 +59,7 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("unknown", "the hub has no owner/unknown, or a private one. Mend its name, or log in with: hf auth login; or"),
         ("private", "the hub has no owner/private, or a private one"),
@@ -69,11 +69,11 @@ def hub(monkeypatch, tmp_path):
         ("busy", "the hub answers 503 (Service Unavailable) for owner/busy. Try again later, or"),
     ],
 )
-def test_a_hub_that_refuses_is_not_called_out_of_reach(hub, name, said):
+def test_a_hub_that_refuses_is_not_called_out_of_reach(hub, name, message):
     with pytest.raises(MissingWeights) as refused:
         find_weights(parse_encoder(f"open_clip:hf-hub:owner/{name}"))
     text = str(refused.value)
-    assert f"{ABSENT} {said.format(hub=hub)}" in text and "cannot be reached" not in text
+    assert f"{ABSENT} {message.format(hub=hub)}" in text and "cannot be reached" not in text
     assert f"fetch open_clip_config.json and open_clip_model.safetensors of owner/{name} elsewhere" in text
     assert refused.value.cause == ""  # it keeps no other weights away
 
@@ -84,8 +84,8 @@ def test_what_the_hub_gives_is_not_missed(hub, name):
 
 
 def test_an_address_that_is_gone_is_told_from_one_out_of_reach(hub):
-    said = f"{ABSENT} {hub}/gone.pth answers 404 (Not Found). Try again later, or"
-    assert _ask_hub(f"{hub}/gone.pth") == said
+    message = f"{ABSENT} {hub}/gone.pth answers 404 (Not Found). Try again later, or"
+    assert _ask_hub(f"{hub}/gone.pth") == message
 
 
 def test_a_hub_that_is_not_there_is_out_of_reach(hub, monkeypatch):

@@ -12,11 +12,11 @@ from kit.features.neighbours import SPARE, Graph, read_neighbours
 
 def test_neighbours_agree_with_scikit_learn(tmp_path):
     pool, _ = clouds(tmp_path)
-    found = read_neighbours(pool, "given", {}, 5, with_test=True)
+    neighbours = read_neighbours(pool, "given", {}, 5, with_test=True)
     unit = pool.embeddings / np.linalg.norm(pool.embeddings, axis=1, keepdims=True)
     distances, rows = NearestNeighbors(metric="cosine", n_neighbors=5).fit(unit).kneighbors()
-    assert (found["row"] == rows).mean() > 0.99  # but for ties
-    assert found["cosine"] == pytest.approx(1 - distances, abs=1e-5)
+    assert (neighbours["row"] == rows).mean() > 0.99  # but for ties
+    assert neighbours["cosine"] == pytest.approx(1 - distances, abs=1e-5)
 
 
 def test_neighbours_are_searched_once(tmp_path):

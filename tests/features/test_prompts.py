@@ -38,7 +38,7 @@ GOOD = 'bat = "bat"\n"black-tailed deer " = "deer"\nflash = "flash"\n'
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[words]\nbat = 'bat'", r"lacks 2 classes: 'black-tailed deer ', 'flash'"),
         ("[words]\n" + GOOD + "bt = 'x'", r"'bt' is not a class; did you mean 'bat'"),
@@ -56,9 +56,9 @@ GOOD = 'bat = "bat"\n"black-tailed deer " = "deer"\nflash = "flash"\n'
         ("[words\n", "not TOML.*line 1"),
     ],
 )
-def test_mistakes_are_named(tmp_path, text, said):
+def test_mistakes_are_named(tmp_path, text, message):
     write(tmp_path, text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_prompts(tmp_path, "own", CLASSES)
 
 

@@ -52,14 +52,14 @@ def test_a_missing_file_names_the_places_looked_at(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("timm:resnet_18", "timm knows no such network; did you mean 'resnet"),
         ("open_clip:ViT-B-16/openia", "did you mean 'ViT-B-16/openai'"),
     ],
 )
-def test_unknown_names_are_refused_with_the_nearest(text, said):
-    with pytest.raises(InputError, match=said):
+def test_unknown_names_are_refused_with_the_nearest(text, message):
+    with pytest.raises(InputError, match=message):
         find_weights(parse_encoder(text))
 
 
@@ -79,15 +79,17 @@ def test_without_the_hub_its_cache_and_the_command_that_fills_it_are_named(text,
 
 def test_weights_that_are_only_at_an_address_are_named_with_their_place(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    said = rf"fetch https://\S+/(\S+\.pth) elsewhere and put it at {tmp_path}/hub/checkpoints/\1"
-    with pytest.raises(MissingWeights, match=said):
+    message = rf"fetch https://\S+/(\S+\.pth) elsewhere and put it at {tmp_path}/hub/checkpoints/\1"
+    with pytest.raises(MissingWeights, match=message):
         find_weights(parse_encoder("timm:gcvit_tiny.in1k"))
 
 
 def test_a_repository_of_the_hub_is_named_with_the_two_files_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    said = r"fetch open_clip_config\.json and open_clip_model\.safetensors of owner/clip .*open_clip:local-dir:FOLDER"
-    with pytest.raises(MissingWeights, match=said):
+    message = (
+        r"fetch open_clip_config\.json and open_clip_model\.safetensors of owner/clip .*open_clip:local-dir:FOLDER"
+    )
+    with pytest.raises(MissingWeights, match=message):
         load_encoder(parse_encoder("open_clip:hf-hub:owner/clip"))
 
 
@@ -115,8 +117,8 @@ def test_a_clip_whose_image_tower_does_not_fit_is_refused_by_name(tmp_path):
     text = make_clip(tmp_path / "clip")
     make_clip(tmp_path / "other", {**VIT, "width": 48})
     (tmp_path / "other" / FILE).replace(tmp_path / "clip" / FILE)
-    said = r"weights of another architecture than .*visual\.class_embedding has shape \(48,\), not \(32,\)"
-    with pytest.raises(InputError, match=said):
+    message = r"weights of another architecture than .*visual\.class_embedding has shape \(48,\), not \(32,\)"
+    with pytest.raises(InputError, match=message):
         load_encoder(parse_encoder(text))
 
 
@@ -138,17 +140,17 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("timm:resnet18@folder", "folder is a folder; name the .safetensors file in it$"),
         ("open_clip:ViT-B-32/openai@folder", "or write open_clip:local-dir:folder"),
         ("open_clip:local-dir:file", "file is a file; a local-dir is the folder it lies in"),
     ],
 )
-def test_files_and_folders_are_not_taken_for_each_other(text, said, tmp_path):
+def test_files_and_folders_are_not_taken_for_each_other(text, message, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         parse_encoder(text, {}, (tmp_path,))
 
 

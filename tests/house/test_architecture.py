@@ -96,14 +96,14 @@ def test_help_imports_nothing_heavy():
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'sklearn', 'pandas', 'numpy', 'pydantic'} & set(sys.modules)))"
     )
-    said = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines()[-1] == "[]"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "[]"
 
 
 def test_building_a_model_does_not_import_torch():
     code = "import sys, kit.models; print('torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "False"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "False"
 
 
 def test_top_level_holds_only_what_it_shall():
@@ -124,5 +124,5 @@ def test_nothing_of_the_kit_is_ignored_by_git():
     if not (HOME / ".git").exists():
         pytest.skip("not a checkout")
     files = [str(path.relative_to(HOME)) for path in (HOME / "kit").rglob("*.py")]
-    said = subprocess.run(["git", "check-ignore", "--no-index", *files], cwd=HOME, capture_output=True, text=True)
-    assert said.stdout == "" and said.returncode == 1
+    finished = subprocess.run(["git", "check-ignore", "--no-index", *files], cwd=HOME, capture_output=True, text=True)
+    assert finished.stdout == "" and finished.returncode == 1

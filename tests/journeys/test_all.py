@@ -27,8 +27,8 @@ def kit(colours, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(competition.workspace.root)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
 
     call.workspace = competition.workspace.root
     return call
@@ -103,7 +103,7 @@ def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["all", "colour"], "no competition 'colour'; did you mean 'colours'"),
         (["train", "colours", "forrest"], "no run 'forrest'; did you mean 'forest'"),
@@ -121,9 +121,9 @@ def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
         (["ensemble", "colours", "--set", "runs.svm.D=3"], "has no option 'D'"),
     ],
 )
-def test_bad_input_is_one_message_and_exit_2(kit, arguments, said):
+def test_bad_input_is_one_message_and_exit_2(kit, arguments, message):
     code, out, err = kit(*arguments)
-    assert code == 2 and said in " ".join(err.split()) and "Traceback" not in err and out == ""
+    assert code == 2 and message in " ".join(err.split()) and "Traceback" not in err and out == ""
 
 
 def test_a_leak_is_exit_1(kit):

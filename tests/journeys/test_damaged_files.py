@@ -55,9 +55,9 @@ LIKE = Geometry(8, 8)
 @pytest.fixture
 def heard(monkeypatch):
     """Collect what is said on stderr, as one text."""
-    said = []
-    monkeypatch.setattr(terminal.err, "print", lambda *parts, **_: said.append(" ".join(map(str, parts))))
-    return said
+    messages = []
+    monkeypatch.setattr(terminal.err, "print", lambda *parts, **_: messages.append(" ".join(map(str, parts))))
+    return messages
 
 
 def damage(file: Path, kind: str) -> None:
@@ -196,7 +196,7 @@ def test_a_fold_whose_fitted_json_is_foreign_is_fitted_again(colours, text):
 @pytest.mark.parametrize("text", [*FOREIGN, '{"train": "long", "check": [1]}'])
 def test_times_of_another_form_are_forgotten(tmp_path, text):
     (tmp_path / "times.json").write_text(text)
-    assert not [own for own in read_times(tmp_path).values() if not isinstance(own, int | float)]
+    assert not [times for times in read_times(tmp_path).values() if not isinstance(times, int | float)]
     watch = Stopwatch()
     with watch.measure("folds"):
         pass
@@ -259,9 +259,9 @@ def test_what_is_said_of_a_damaged_fold_of_a_finished_run_mends_it(colours):
     damage(file, "cut")
     with pytest.raises(DamagedFile) as caught:
         made.fold_predictions(1, "oof")
-    said = re.search(r"; delete (\S+) and (\S+) and run again$", str(caught.value))
-    shutil.rmtree(said[1])
-    Path(said[2]).unlink()
+    match = re.search(r"; delete (\S+) and (\S+) and run again$", str(caught.value))
+    shutil.rmtree(match[1])
+    Path(match[2]).unlink()
     again = crossval(prepared, "svm")
     assert again.record.cv == made.record.cv and verify(prepared, [again])
     assert other.stat().st_mtime_ns == written

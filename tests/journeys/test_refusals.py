@@ -32,7 +32,7 @@ from kit.runs.train import train_runs
 from kit.scoring.metrics import find_metric
 from kit.scoring.predictions import Predictions
 
-OWN = """
+PRINTS_AND_ENDS = """
 import sys
 print("loaded")
 def score(labels, proba):
@@ -64,14 +64,14 @@ def kit(colours, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(competition.workspace.root)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
 
     call.competition = competition
     return call
 
 
-def own_metric(kit, text: str, function: str = "score") -> None:
+def set_metric(kit, text: str, function: str = "score") -> None:
     """Give the competition a metric of its own."""
     file = kit.competition.folder / "competition.toml"
     file.write_text(file.read_text().replace('title = "colours"', f'title = "colours"\nmetric = "mine.{function}"'))
@@ -81,7 +81,7 @@ def own_metric(kit, text: str, function: str = "score") -> None:
 def test_all_scores_are_read_while_the_workspace_is_held(kit, tmp_path):
     seen = tmp_path / "seen.txt"
     lock = kit.competition.workspace.runs("colours") / ".lock"
-    own_metric(kit, LOOKS.format(lock=str(lock), seen=str(seen)))
+    set_metric(kit, LOOKS.format(lock=str(lock), seen=str(seen)))
     for command in ("all", "leaderboard", "verify", "report"):
         assert kit(command, "colours")[0] == 0
     assert set(seen.read_text().split()) == {"held"}
@@ -126,15 +126,15 @@ def test_a_folder_named_data_in_the_workspace_is_not_taken_for_the_competitions_
     assert digits.root == tmp_path / "workspace/data/digits"
 
 
-def test_what_an_own_metric_prints_does_not_spoil_the_json(kit):
-    own_metric(kit, OWN)
+def test_what_a_users_metric_prints_does_not_spoil_the_json(kit):
+    set_metric(kit, PRINTS_AND_ENDS)
     assert kit("train", "colours")[0] == 0
     code, out, err = kit("leaderboard", "colours", "--json")
     assert code == 0 and json.loads(out)["metric"] == "mine.score" and "scored" in err
 
 
-def test_an_own_metric_that_ends_python_is_named(tmp_path):
-    (tmp_path / "mine.py").write_text(OWN)
+def test_a_users_metric_that_ends_python_is_named(tmp_path):
+    (tmp_path / "mine.py").write_text(PRINTS_AND_ENDS)
     with pytest.raises(InputError, match=r"mine\.py: stops failed \(SystemExit: 3\)"):
         find_metric("mine.stops", [tmp_path]).score(np.array([0, 1]), np.eye(2))
     (tmp_path / "ends.py").write_text("import sys\nsys.exit(0)\n")

@@ -38,8 +38,8 @@ def kit(tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
 
     return call
 
@@ -146,9 +146,9 @@ def test_runs_made_with_other_settings_are_named_with_the_command_that_makes_the
 def test_with_nothing_trained_there_is_one_error_and_no_warning(kit, colours, tmp_path, command):
     colours(SVM)
     code, out, err = kit(command, "colours", *(["--dry-run"] if command == "submit" else []))
-    said = f"the ensemble has no finished member; ./run.sh all colours --workspace {tmp_path} makes them"
+    message = f"the ensemble has no finished member; ./run.sh all colours --workspace {tmp_path} makes them"
     assert code == 2 and out == "" and "warning" not in err
-    assert re.findall("^error .*", err, re.MULTILINE) == [f"error       {said}"]
+    assert re.findall("^error .*", err, re.MULTILINE) == [f"error       {message}"]
 
 
 def test_a_dry_run_with_nothing_trained_is_one_error_before_anything_is_written(site):

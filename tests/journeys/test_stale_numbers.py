@@ -55,7 +55,9 @@ def test_a_run_that_takes_an_imports_name_counts_once(befriended, colours, capsy
     assert [member.name for member in members_of(prepared)] == ["svm", "friend"]
     ensemble(prepared, members_of(prepared))
     finished = find_finished(prepared)
-    assert [own.name for own in finished] == ["svm", "friend", "ensemble"] and len(verify(prepared, finished)) == 4
+    assert [result.name for result in finished] == ["svm", "friend", "ensemble"] and len(
+        verify(prepared, finished)
+    ) == 4
     told = " ".join(capsys.readouterr().err.split())
     assert "the imported friend is left out: it has the name of a run" in told and "under another" in told
 
@@ -96,7 +98,7 @@ def test_kaggles_score_of_another_decision_is_not_shown(colours):
     write_ledger(prepared.competition, [row | {"public": "0.8"} for row in read_ledger(prepared.competition)])
     decision = '[decision]\nnone_of_these = "strange"\nscore = "max_probability"\naccept_rate = 0.6\n'
     other = prepare(colours(SVM, rest=decision))
-    rows = [leaderboard(own, [find_result(own, "svm")], {})[0] for own in (prepared, other)]
+    rows = [leaderboard(state, [find_result(state, "svm")], {})[0] for state in (prepared, other)]
     assert [row.public for row in rows] == ["0.8", None]
 
 

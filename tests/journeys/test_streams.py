@@ -37,19 +37,19 @@ def test_a_command_whose_streams_are_all_closed_keeps_its_exit_code():
 
 def test_a_call_without_stdin_can_ask_whether_somebody_is_there():
     code = "from kit.cli.streams import open_streams; open_streams(); import sys; print(sys.stdin.isatty())"
-    said = subprocess.run(
+    finished = subprocess.run(
         ["bash", "-c", '"$@" <&-', "bash", sys.executable, "-c", code], cwd=HOME, capture_output=True, text=True
     )
-    assert (said.returncode, said.stdout) == (0, "False\n")
+    assert (finished.returncode, finished.stdout) == (0, "False\n")
 
 
 def test_a_stream_without_unicode_gets_a_sign_for_what_it_cannot_show():
     code = "from kit.cli.streams import open_streams; open_streams()\n"
     code += "from kit.core.terminal import out; out.print('0.9 ± 0.1')"
-    said = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", code], cwd=HOME, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True
     )
-    assert (said.returncode, said.stdout, said.stderr) == (0, b"0.9 ? 0.1\n", b"")
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, b"0.9 ? 0.1\n", b"")
 
 
 def test_json_for_a_stream_without_unicode_loses_no_character():
@@ -57,10 +57,10 @@ def test_json_for_a_stream_without_unicode_loses_no_character():
         "from kit.cli.streams import open_streams; open_streams()\n"
         "from kit.core.terminal import print_json; print_json({'class': 'Käse ✓'})"
     )
-    said = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", code], cwd=HOME, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True
     )
-    assert said.returncode == 0 and json.loads(said.stdout.decode("ascii")) == {"class": "Käse ✓"}
+    assert finished.returncode == 0 and json.loads(finished.stdout.decode("ascii")) == {"class": "Käse ✓"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["models"], ["models", "--json"]])

@@ -82,8 +82,8 @@ def kit(trained, capsys):
     def call(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
         code = run(*arguments, "--workspace", str(trained))
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        streams = capsys.readouterr()
+        return code, streams.out, streams.err
 
     return call
 
@@ -124,9 +124,9 @@ def test_what_is_next_keeps_the_workspace_the_changes_and_the_seed(capsys, monke
     monkeypatch.setattr(options, "changes", ('runs.x.prompts="names"',))
     monkeypatch.setattr(options, "seed", 3)
     suggest("train", "my birds")
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     wanted = """./run.sh train 'my birds' --workspace '/a b' --set 'runs.x.prompts="names"' --seed 3"""
-    assert said == f"next        {wanted}\n"
+    assert message == f"next        {wanted}\n"
 
 
 def test_stages_say_what_is_reused(kit):
@@ -210,10 +210,10 @@ def test_progress_is_silent_where_it_cannot_or_shall_not_be_drawn(line, environm
 @pytest.mark.parametrize(("environment", "coloured"), [({}, False), ({"FORCE_COLOR": "1"}, True)])
 def test_a_pipe_has_no_control_codes_unless_colours_are_asked_for(environment, coloured):
     known = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    said = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", LOOP], cwd=HOME, capture_output=True, text=True, env=known | environment
     ).stderr
-    assert ("\x1b[" in said) == coloured and "encode" not in said and "features" in said
+    assert ("\x1b[" in finished) == coloured and "encode" not in finished and "features" in finished
 
 
 def test_no_color_is_obeyed_in_a_terminal():
@@ -223,8 +223,8 @@ def test_no_color_is_obeyed_in_a_terminal():
 
 def test_a_bare_call_shows_the_help(kit, capsys):
     assert run() == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "leaderboard" in said and "<bool>" not in said and "Exit codes: 0 done" in said
+    message = " ".join(capsys.readouterr().out.split())
+    assert "leaderboard" in message and "<bool>" not in message and "Exit codes: 0 done" in message
 
 
 @pytest.mark.parametrize("given", [["all", "--json", "true"], ["all", "--json=1"], ["--quiet", "no", "all"]])
@@ -234,16 +234,16 @@ def test_a_flag_with_a_value_is_refused_in_words(given):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("runs.svm.C=abc", "--set runs.svm.C=abc: [runs.svm] model 'svm' C = 'abc': must be a number"),
         ("runs.svm.D=3", "--set runs.svm.D=3: [runs.svm] model 'svm' has no option 'D'"),
         ("folds.n=1", "--set folds.n=1: [folds] n: must be greater than or equal to 2"),
     ],
 )
-def test_a_mistake_in_set_does_not_blame_the_file(kit, change, said):
+def test_a_mistake_in_set_does_not_blame_the_file(kit, change, message):
     code, _, err = kit("train", "colours", "--set", change)
-    assert code == 2 and said in err and "competition.toml" not in err
+    assert code == 2 and message in err and "competition.toml" not in err
 
 
 def test_a_mistake_in_the_file_is_not_blamed_on_set():
@@ -261,11 +261,11 @@ def test_complaints_are_in_plain_words():
 @pytest.mark.parametrize("name", MODELS)
 def test_models_lists_every_option_of_a_model_with_its_meaning(name):
     listed = list_options(name)
-    fields = {own.name: own for own in dataclasses.fields(MODELS[name]) if own.init}
-    assert sorted(own.name for own in listed) == sorted(fields)
-    for own in listed:
-        assert own.meaning and own.type and "typing" not in own.type and "class" not in own.type, own
-        assert own.is_required or fields[own.name].default in (own.default, dataclasses.MISSING)
+    fields = {field.name: field for field in dataclasses.fields(MODELS[name]) if field.init}
+    assert sorted(option.name for option in listed) == sorted(fields)
+    for option in listed:
+        assert option.meaning and option.type and "typing" not in option.type and "class" not in option.type, option
+        assert option.is_required or fields[option.name].default in (option.default, dataclasses.MISSING)
 
 
 def test_an_option_says_its_range_and_its_default(kit):

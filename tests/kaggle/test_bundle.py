@@ -162,17 +162,17 @@ def rows_of(file: Path) -> list[list[str]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_says_of_new_images_what_the_kit_says(prepared, elsewhere, inputs, tmp_path, name):
     folder = write_bundle(prepared, [crossval(prepared, name)], "somebody").folder
-    said, _ = said_by(folder, inputs, tmp_path / "scratch")
-    known = crossval(elsewhere, name).predictions("test").at(said.ids)
-    assert np.abs(said.proba - known.proba).max() < 1e-4
+    predictions, _ = said_by(folder, inputs, tmp_path / "scratch")
+    known = crossval(elsewhere, name).predictions("test").at(predictions.ids)
+    assert np.abs(predictions.proba - known.proba).max() < 1e-4
 
 
 def test_members_are_mixed_as_in_the_ensemble(prepared, elsewhere, written, inputs, tmp_path):
-    said, bundle = said_by(written.folder, inputs, tmp_path / "scratch")
-    parts = [crossval(elsewhere, own.name).predictions("test").at(said.ids) for own in bundle.members]
-    assert np.abs(said.proba - mix_members(bundle.members, parts)).max() < 1e-4
+    predictions, bundle = said_by(written.folder, inputs, tmp_path / "scratch")
+    parts = [crossval(elsewhere, member.name).predictions("test").at(predictions.ids) for member in bundle.members]
+    assert np.abs(predictions.proba - mix_members(bundle.members, parts)).max() < 1e-4
     record = ensemble(prepared, [crossval(prepared, name) for name in NAMES]).record
-    assert {own.name: own.temperature for own in bundle.members}.items() <= record.temperatures.items()
+    assert {member.name: member.temperature for member in bundle.members}.items() <= record.temperatures.items()
 
 
 def test_chunks_change_nothing(written, inputs, tmp_path):
@@ -195,15 +195,17 @@ def test_a_sample_of_one_column_per_class_gets_probabilities(written, inputs, tm
     ids = [row[0] for row in rows_of(sample)[1:]]
     sample.write_text("id,red,blue,green\n" + "".join(f"{image_id},0,0,1\n" for image_id in ids))
     rows = rows_of(predict_bundle(written.folder, inputs, tmp_path / "submission.csv"))
-    said, _ = said_by(written.folder, inputs, tmp_path / "scratch")
+    predictions, _ = said_by(written.folder, inputs, tmp_path / "scratch")
     assert rows[0] == ["id", "red", "blue", "green"]
-    assert np.array([[row[i] for i in (2, 3, 1)] for row in rows[1:]], float) == pytest.approx(said.at(ids).proba)
+    assert np.array([[row[i] for i in (2, 3, 1)] for row in rows[1:]], float) == pytest.approx(
+        predictions.at(ids).proba
+    )
 
 
 def test_broken_images_get_the_class_prior(written, inputs, tmp_path):
     (inputs / "competitions" / "colours-2025" / "test" / "n003.png").write_bytes(b"no image")
-    said, _ = said_by(written.folder, inputs, tmp_path / "scratch")
-    assert said.at(np.array(["n003"], dtype=object)).proba[0] == pytest.approx([1 / 3] * 3)
+    predictions, _ = said_by(written.folder, inputs, tmp_path / "scratch")
+    assert predictions.at(np.array(["n003"], dtype=object)).proba[0] == pytest.approx([1 / 3] * 3)
 
 
 def test_inference_runs_by_itself_from_the_wheel_without_a_network(written, inputs, tmp_path):
@@ -270,16 +272,16 @@ def command(prepared: Prepared, capsys, monkeypatch, *arguments: str) -> tuple[i
     monkeypatch.setattr(sys, "argv", ["kit", "bundle", "colours", *arguments, "--workspace", str(workspace)])
     with pytest.raises(SystemExit) as stop:
         main()
-    said = capsys.readouterr()
-    return int(stop.value.code or 0), said.out, " ".join(said.err.split())
+    streams = capsys.readouterr()
+    return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
 
 
 def test_the_command_measures_and_warns_of_the_limit(prepared, capsys, monkeypatch):
     arguments = ("svm", "--n-test", "100000000", "--limit", "1m", "--json")
     code, out, err = command(prepared, capsys, monkeypatch, *arguments)
-    said = json.loads(out)
-    assert code == 0 and said["n_test"] == 100_000_000 and not said["fits"]
-    assert said["trial"]["n_other"] == 0 and (Path(said["folder"]) / "inference.ipynb").is_file()
+    document = json.loads(out)
+    assert code == 0 and document["n_test"] == 100_000_000 and not document["fits"]
+    assert document["trial"]["n_other"] == 0 and (Path(document["folder"]) / "inference.ipynb").is_file()
     assert "more than 1m" in err
 
 
@@ -347,7 +349,7 @@ def test_classes_in_another_order_are_refused(copied, inputs, tmp_path):
 
 def test_another_preprocessing_is_refused(copied, inputs, tmp_path):
     bundle = read_bundle(copied)
-    other = [own.model_copy(update={"preprocessing": "0" * 16}) for own in bundle.encoders]
+    other = [encoder.model_copy(update={"preprocessing": "0" * 16}) for encoder in bundle.encoders]
     write_manifest(copied, bundle.model_copy(update={"encoders": other}))
     with pytest.raises(InputError, match="its preprocessing is not the one it was trained with"):
         predict_bundle(copied, inputs, tmp_path / "submission.csv")

@@ -144,7 +144,9 @@ def test_a_column_per_class_is_filled_with_several_labels_too(tiles, tmp_path):
     before = sample.read_text()
     ids = [line.partition(",")[0] for line in before.splitlines()[1:]]
     try:
-        sample.write_text("id,cold/blue,nothing,warm/red,warm/yellow\n" + "".join(f"{own},0,0,0,0\n" for own in ids))
+        sample.write_text(
+            "id,cold/blue,nothing,warm/red,warm/yellow\n" + "".join(f"{image_id},0,0,0,0\n" for image_id in ids)
+        )
         ours, theirs = both(planned(tiles, thresholds=0.3), ("forest",), tmp_path / "submission.csv")
     finally:
         sample.write_text(before)
@@ -164,7 +166,7 @@ def test_dropped_runs_take_their_part_in_the_thresholds_with_them(tiles, capsys)
     written = write_bundle(tiles, results, "somebody", drop=True)
     rest = ensemble(tiles, results[:2])
     assert "the others are weighed anew" in " ".join(capsys.readouterr().err.split())
-    assert written.members == {name: own for name, own in rest.record.weights.items() if own}
+    assert written.members == {name: weight for name, weight in rest.record.weights.items() if weight}
     assert read_bundle(written.folder).decision.thresholds == rest.record.thresholds.values
 
 
@@ -190,8 +192,10 @@ def test_a_rejected_image_is_a_row_of_zeros_in_a_bundles_submission_too(colours,
     before = sample.read_text()
     ids = [line.partition(",")[0] for line in before.splitlines()[1:]]
     try:
-        sample.write_text(f"id,{','.join(COLOURS)}\n" + "".join(f"{own},0,0,0\n" for own in ids))
-        ours, theirs = (said.splitlines() for said in both(colours, ("forest",), tmp_path / "submission.csv"))
+        sample.write_text(f"id,{','.join(COLOURS)}\n" + "".join(f"{image_id},0,0,0\n" for image_id in ids))
+        ours, theirs = (
+            submission.splitlines() for submission in both(colours, ("forest",), tmp_path / "submission.csv")
+        )
     finally:
         sample.write_text(before)
     assert [line.endswith(",0.0,0.0,0.0") for line in ours] == [line.endswith(",0.0,0.0,0.0") for line in theirs]

@@ -91,7 +91,7 @@ def test_a_download_that_hangs_is_begun_again(server, fetch, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("method", "fault", "error", "said"),
+    ("method", "fault", "error", "message"),
     [
         ("DownloadDataFiles", 403, InputError, "/rules"),
         ("DownloadDataFiles", 404, InputError, "there is no competition"),
@@ -100,9 +100,9 @@ def test_a_download_that_hangs_is_begun_again(server, fetch, monkeypatch):
         ("GET", 503, KaggleFailure, r"failure of its own \(503\)"),
     ],
 )
-def test_what_fails_is_told_and_leaves_nothing(server, fetch, tmp_path, method, fault, error, said):
+def test_what_fails_is_told_and_leaves_nothing(server, fetch, tmp_path, method, fault, error, message):
     server.fail(method, *[fault] * 4)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         fetch()
     assert not list((tmp_path / "data").iterdir())
 

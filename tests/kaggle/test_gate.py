@@ -48,7 +48,7 @@ def test_a_ledger_that_points_outside_the_folder_is_refused(prepared, path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda text: "", "empty"),
         (lambda text: text.replace("label", "labels", 1), "columns"),
@@ -58,9 +58,9 @@ def test_a_ledger_that_points_outside_the_folder_is_refused(prepared, path):
         (lambda text: text.replace(",red", ","), "empty values"),
     ],
 )
-def test_a_file_that_kaggle_would_take_and_fail_on_is_refused_before(prepared, path, change, said):
+def test_a_file_that_kaggle_would_take_and_fail_on_is_refused_before(prepared, path, change, message):
     path.write_text(change(path.read_text()))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         check_file(prepared, path)
 
 

@@ -11,8 +11,8 @@ SIZES = {"001_svm.csv": 10}
 
 
 def listed(ref: str, message: str = "m", file: str = "001_svm.csv", n_bytes: int | None = 10, **more: str) -> dict:
-    own = {"ref": ref, "date": "2025-01-01T00:00:00", "message": message, "file": file, "bytes": n_bytes}
-    return own | {"status": "COMPLETE", "public": "0.5", "private": "", "error": "", "team": "t"} | more
+    submission = {"ref": ref, "date": "2025-01-01T00:00:00", "message": message, "file": file, "bytes": n_bytes}
+    return submission | {"status": "COMPLETE", "public": "0.5", "private": "", "error": "", "team": "t"} | more
 
 
 def test_an_older_ledger_is_read_and_its_new_columns_are_empty(tmp_path):

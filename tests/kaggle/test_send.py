@@ -150,16 +150,16 @@ def test_a_count_that_has_risen_keeps_it_from_being_sent_again(start):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("message", "told"),
     [
         ("Your team has used its daily Submission allowance (5) today", "submission limit is reached"),
         ("The competition deadline has passed", "its deadline has passed"),
         ("This competition only accepts Submissions from Notebooks", "takes notebooks only"),
     ],
 )
-def test_a_refusal_after_the_upload_names_its_cause(start, said, told):
+def test_a_refusal_after_the_upload_names_its_cause(start, message, told):
     sender = start()
-    sender.server.fail("CreateSubmission", Fault(400, said=said))
+    sender.server.fail("CreateSubmission", Fault(400, said=message))
     with pytest.raises(KaggleRefusal, match=told):
         sender.send()
     assert sender.ledger[0]["token"] == "" and sender.ledger[0]["status"] == ""

@@ -184,13 +184,13 @@ def test_submissions_are_listed_over_all_pages(server, connect):
     for i in range(230):
         server.receive(f"{i}.csv", b"id,label\n", "m")
     listed = connect().read("list_submissions", slug=server.slug)
-    assert len({own["ref"] for own in listed}) == 230
+    assert len({row["ref"] for row in listed}) == 230
 
 
 def test_the_team_is_found_on_a_later_page(server, connect):
     server.teams = [(f"team {i}", f"{1 - i / 1000:.3f}") for i in range(250)]
-    found = connect().read("find_team", slug=server.slug, teams=["", "TEAM 240"])
-    assert found["place"] == 241 and found["best"] == "1.000"
+    reply = connect().read("find_team", slug=server.slug, teams=["", "TEAM 240"])
+    assert reply["place"] == 241 and reply["best"] == "1.000"
     assert connect().read("find_team", slug=server.slug, teams=["nobody"])["place"] is None
 
 
@@ -199,10 +199,10 @@ def test_the_team_is_found_on_a_later_page(server, connect):
 )
 @pytest.mark.parametrize("call", ["connect", "limits", "download", "submit"])
 def test_every_failure_says_what_was_being_done_and_a_remedy(kind, call):
-    said = str(
+    message = str(
         explain_failure(Failure(call, kind, 500 if kind == "http" else 0, message="x", file="f"), "slug", [], {})
     )
-    assert said.startswith("Kaggle, ") and len(said) > 60 and "None" not in said.replace("proxy None", "")
+    assert message.startswith("Kaggle, ") and len(message) > 60 and "None" not in message.replace("proxy None", "")
 
 
 def test_a_client_made_to_talk_and_a_log_of_everything_show_no_key_and_no_signed_address(
@@ -221,8 +221,8 @@ def test_a_client_made_to_talk_and_a_log_of_everything_show_no_key_and_no_signed
         with pytest.raises(KaggleFailure) as died:
             session.read("limits", slug=kaggle.slug)
         session._end()
-    said = f"{refused.value} {died.value} {caplog.text}"
+    message = f"{refused.value} {died.value} {caplog.text}"
     stored = b"".join(below(tmp_path).values())
     for secret in (next(iter(kaggle.keys.values())), SIGNATURE, SIGNATURE.partition("=")[2]):
-        assert secret not in said and secret.encode() not in stored
-    assert "the client ended without an answer" in said
+        assert secret not in message and secret.encode() not in stored
+    assert "the client ended without an answer" in message

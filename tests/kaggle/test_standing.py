@@ -31,8 +31,8 @@ def prepared(trained_workspace, tmp_path):
 
 
 def row(run: str, cv: float | str, public: float | str, ref: int = 1, key: str = "", **more: str) -> dict[str, str]:
-    own = {"file": f"{ref:03d}_{run}.csv", "run": run, "cv": str(cv), "se": "0.05", "public": str(public)}
-    return dict.fromkeys(LEDGER_COLUMNS, "") | own | {"ref": str(ref), "key": key, "status": "COMPLETE"} | more
+    row = {"file": f"{ref:03d}_{run}.csv", "run": run, "cv": str(cv), "se": "0.05", "public": str(public)}
+    return dict.fromkeys(LEDGER_COLUMNS, "") | row | {"ref": str(ref), "key": key, "status": "COMPLETE"} | more
 
 
 def change_test_labels(prepared, run: str, n_images: int) -> None:
@@ -50,20 +50,24 @@ def keyed(prepared, run: str, cv: float, public: float, ref: int) -> dict[str, s
 
 def test_the_rank_correlation_is_scipys_and_lies_in_its_interval():
     cvs, publics = [0.5, 0.6, 0.7, 0.8, 0.9, 0.75], [0.52, 0.58, 0.74, 0.72, 0.91, 0.7]
-    found = correlate_cv([row("r", cv, public, i) for i, (cv, public) in enumerate(zip(cvs, publics, strict=True))])
-    assert found.rho == pytest.approx(spearmanr(cvs, publics).statistic)
-    assert -1 <= found.low <= found.rho <= found.high <= 1 and found.n == 6
+    correlation = correlate_cv(
+        [row("r", cv, public, i) for i, (cv, public) in enumerate(zip(cvs, publics, strict=True))]
+    )
+    assert correlation.rho == pytest.approx(spearmanr(cvs, publics).statistic)
+    assert -1 <= correlation.low <= correlation.rho <= correlation.high <= 1 and correlation.n == 6
 
 
 def test_draws_that_repeat_one_submission_leave_the_interval_a_number():
     pairs = [(0.92, 0.80), (0.88, 0.86), (0.90, 0.82), (0.91, 0.88), (0.84, 0.84)]
-    found = correlate_cv([row("r", cv, public, i) for i, (cv, public) in enumerate(pairs)])
-    assert found.rho == pytest.approx(-0.3) and -1 <= found.low < found.high <= 1
+    correlation = correlate_cv([row("r", cv, public, i) for i, (cv, public) in enumerate(pairs)])
+    assert correlation.rho == pytest.approx(-0.3) and -1 <= correlation.low < correlation.high <= 1
 
 
 def test_three_submissions_are_too_few_for_a_rank_correlation():
-    found = correlate_cv([row("r", i, i, i) for i in range(3)] + [row("hand", "", 0.5, 9), row("pending", 0.5, "", 10)])
-    assert found.rho is None and "3 scored submissions with a CV, too few" in str(found)
+    correlation = correlate_cv(
+        [row("r", i, i, i) for i in range(3)] + [row("hand", "", 0.5, 9), row("pending", 0.5, "", 10)]
+    )
+    assert correlation.rho is None and "3 scored submissions with a CV, too few" in str(correlation)
 
 
 def test_scores_that_never_change_have_no_rank_correlation():
@@ -77,9 +81,9 @@ def test_the_error_of_an_accuracy_is_binomial_over_the_public_images(prepared):
 
 def test_choosing_by_less_than_the_noise_is_warned_of(prepared):
     rows = [row("svm", 0.90, 0.80, 1), row("forest", 0.85, 0.81, 2)]
-    said = warn_of_noise(prepared, rows, 0.5)
-    assert "forest (002_forest.csv) is ahead of svm (001_svm.csv), the best by CV, by 0.0100" in said
-    assert "taking 50% of the test images as public" in said
+    message = warn_of_noise(prepared, rows, 0.5)
+    assert "forest (002_forest.csv) is ahead of svm (001_svm.csv), the best by CV, by 0.0100" in message
+    assert "taking 50% of the test images as public" in message
 
 
 def test_a_lead_beyond_the_noise_is_not_warned_of(prepared):
@@ -132,8 +136,8 @@ def test_runs_that_reject_other_images_disagree(tmp_path):
     choosy = '[decision]\nnone_of_these = "none"\naccept_rate = 0.4'
     prepared = make_by_turns(tmp_path, "id,label\n{id},{code}", ONE, CODED + TESTED + choosy, runs)
     results = [crossval(prepared, name) for name in ("forest", "other")]
-    sent = [decided_test(prepared, own).proba.argmax(axis=1) for own in results]
-    assert any((own == len(prepared.classes)).any() for own in sent)
+    sent = [decided_test(prepared, result).proba.argmax(axis=1) for result in results]
+    assert any((codes == len(prepared.classes)).any() for codes in sent)
     assert _disagreement(prepared, *results) == pytest.approx(np.mean(sent[0] != sent[1]))
 
 

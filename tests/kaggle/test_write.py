@@ -92,7 +92,7 @@ def test_another_submission_gets_the_next_number_and_the_ledger_knows_its_hash(t
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda sample: sample.iloc[1:], "1 test images are not in it"),
         (lambda sample: pd.concat([sample, sample.assign(id="99999").iloc[:1]]), "1 ids have no test image: 99999"),
@@ -101,10 +101,10 @@ def test_another_submission_gets_the_next_number_and_the_ledger_knows_its_hash(t
         (lambda sample: sample.assign(red="", pink=""), "neither one label nor the 3 classes"),
     ],
 )
-def test_a_sample_that_does_not_fit_is_refused_and_nothing_is_written(trained, change, said):
+def test_a_sample_that_does_not_fit_is_refused_and_nothing_is_written(trained, change, message):
     prepared, result = trained
     rewrite_sample(prepared, change)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         make_submission(prepared, result)
     assert not prepared.competition.workspace.submissions("colours").exists()
 

@@ -99,8 +99,8 @@ def test_zoom_and_shift_stay_within_their_bounds(monkeypatch):
 def test_brightness_alone_multiplies(monkeypatch, pixels):
     dim = pixels.float() / 4
     factor = vary(monkeypatch, dim, brightness=0.5) / dim.clamp_min(1e-6)
-    for own in factor:
-        seen = own[own > 0.01]
+    for value in factor:
+        seen = value[value > 0.01]
         assert torch.allclose(seen, seen[0].expand_as(seen), rtol=1e-3)
         assert 0.5 <= seen[0] <= 1.5
 

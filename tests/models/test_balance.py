@@ -72,7 +72,7 @@ def _sweep(labels: np.ndarray, rare: int) -> np.ndarray:
     frequent = np.where(labels == rare, (rare + 1) % 3, labels)
     fair = labels.copy()
     fair[np.flatnonzero(labels != rare)[::16]] = rare
-    return np.stack([np.eye(3)[said] * 0.7 + 0.1 for said in (frequent, fair)])
+    return np.stack([np.eye(3)[proba] * 0.7 + 0.1 for proba in (frequent, fair)])
 
 
 @pytest.mark.parametrize("kind", ["inverse", "sqrt_inverse", "effective"])
@@ -165,7 +165,7 @@ def test_on_classes_of_one_size_every_switch_is_none(name, switch, tmp_path):
 @pytest.mark.parametrize("name", LIGHT)
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_hears_rare_classes_more(name, switch, tmp_path):
-    if (name, switch) in {("prototypes", own) for own in SWITCHES if own != "logit_adjustment"}:
+    if (name, switch) in {("prototypes", switch) for switch in SWITCHES if switch != "logit_adjustment"}:
         pytest.skip("a mean of a class does not depend on how large the class is, and the probe beside it hardly")
     labeled, others = clouds(tmp_path, np.repeat(UNEQUAL, 4), n_unlabeled=300, spread=0.9)
     plain = LIGHT[name]().fit(labeled, others).predict_proba(others)
@@ -175,17 +175,17 @@ def test_every_switch_hears_rare_classes_more(name, switch, tmp_path):
 
 def test_inverse_weights_of_models_agree_with_scikit_learns_balanced(tmp_path):
     labeled, others = clouds(tmp_path, UNEQUAL)
-    values, asked = (own.pool.embeddings[own.rows] for own in (labeled, others))
-    values, asked = (own / np.linalg.norm(own, axis=1, keepdims=True) for own in (values, asked))
+    values, asked = (images.pool.embeddings[images.rows] for images in (labeled, others))
+    values, asked = (features / np.linalg.norm(features, axis=1, keepdims=True) for features in (values, asked))
     ours = {name: LIGHT[name](balance="inverse").fit(labeled, others) for name in ("linear_probe", "svm", "forest")}
-    said = {name: model.predict_proba(others) for name, model in ours.items()}
+    proba = {name: model.predict_proba(others) for name, model in ours.items()}
     probe = LogisticRegression(C=30, max_iter=2000, class_weight="balanced").fit(values, UNEQUAL)
-    assert said["linear_probe"] == pytest.approx(probe.predict_proba(asked), abs=1e-4)
+    assert proba["linear_probe"] == pytest.approx(probe.predict_proba(asked), abs=1e-4)
     forest = RandomForestClassifier(40, max_depth=60, random_state=0, class_weight="balanced").fit(values, UNEQUAL)
-    assert said["forest"] == pytest.approx(forest.predict_proba(asked))
+    assert proba["forest"] == pytest.approx(forest.predict_proba(asked))
     machine = SVC(C=0.1, gamma="scale", class_weight="balanced").fit(values, UNEQUAL)
     margins = torch.from_numpy(machine.decision_function(asked))
-    assert said["svm"] == pytest.approx(margins.softmax(dim=1).numpy(), abs=1e-6)
+    assert proba["svm"] == pytest.approx(margins.softmax(dim=1).numpy(), abs=1e-6)
 
 
 def test_neighbours_know_labels_as_well_as_without_class_weights(tmp_path):
@@ -215,7 +215,7 @@ def test_a_model_without_kept_weights_has_its_tau_chosen_nested_and_verified(mod
     prepared = prepare(competition)
     result = crossval(prepared, "own")
     assert result.record.chosen["name"] == "tau" and result.record.chosen["values"][0] == 0
-    assert any("tau chosen on the other folds" in said for said in verify(prepared, [result]))
+    assert any("tau chosen on the other folds" in verdict for verdict in verify(prepared, [result]))
     settled = json.loads((fold_folder(result.folder, 0) / "settled.json").read_text())
     assert settled == result.record.chosen["per_fold"]["0"]
 
@@ -245,7 +245,12 @@ def test_the_sweep_follows_the_metric_on_unequal_classes(metric, wanted, colours
     ],
 )
 def test_a_key_that_the_switch_does_not_read_is_refused_by_every_model(options, message):
-    for build in (LIGHT["forest"], LIGHT["linear_probe"], Recipe, lambda **own: SemiProbe(encoder="given", **own)):
+    for build in (
+        LIGHT["forest"],
+        LIGHT["linear_probe"],
+        Recipe,
+        lambda **options: SemiProbe(encoder="given", **options),
+    ):
         with pytest.raises(InputError, match=message):
             build(**options)
 
@@ -260,11 +265,11 @@ def test_the_folds_command_draws_what_a_runs_balance_does(colours, monkeypatch, 
         with pytest.raises(SystemExit) as stop:
             main()
         assert int(stop.value.code or 0) == code
-    said = capsys.readouterr()
-    balance = json.loads(said.out)["balance"]
+    streams = capsys.readouterr()
+    balance = json.loads(streams.out)["balance"]
     assert balance["before"] == [6, 6, 3] and balance["after"] == pytest.approx([5, 5, 5])
     assert Path(balance["picture"]).read_bytes().startswith(PNG)
-    assert "does not balance classes" in said.err
+    assert "does not balance classes" in streams.err
 
 
 def test_the_picture_is_a_png_and_refuses_other_numbers_of_classes():

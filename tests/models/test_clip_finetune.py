@@ -261,7 +261,7 @@ def test_features_at_alpha_0_are_the_encoders_and_move_with_alpha(labeled, unlab
     model = fit(labeled)
     values = [model.encode(unlabeled, alpha) for alpha in (0.0, 0.5, 1.0)]
     assert np.allclose(values[0], encode_images(unlabeled, ENCODER).values, atol=2e-3)  # kept in float16
-    assert all(np.allclose(np.linalg.norm(own, axis=1), 1, atol=1e-5) for own in values)
+    assert all(np.allclose(np.linalg.norm(value, axis=1), 1, atol=1e-5) for value in values)
     assert np.linalg.norm(values[2] - values[0]) > np.linalg.norm(values[1] - values[0]) > 0
     assert np.array_equal(model.encode(unlabeled, 0.0), values[0])
 

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_clusters(pool, seen):
 def test_labels_take_no_part_in_the_clustering(pool, seen):
     labeled, unlabeled = seen
     wrong = pool.select(labeled.rows, np.roll(labeled.labels, 1))
-    right, other = (Clusters(**GIVEN).fit(own, unlabeled) for own in (labeled, wrong))
+    right, other = (Clusters(**GIVEN).fit(images, unlabeled) for images in (labeled, wrong))
     assert np.array_equal(right.tensors()["centres.0"], other.tensors()["centres.0"])
 
 
@@ -148,7 +148,7 @@ def test_a_nested_run_is_cross_validated_and_verified(colours):
     prepared = prepare(colours(RUN, data='embeddings = "embeddings.npy"'))
     result = crossval(prepared, "clusters")
     assert {"per_class", "sharpness"} <= set(result.record.chosen["default"])
-    assert any("clusters" in said for said in verify(prepared, find_finished(prepared)))
+    assert any("clusters" in verdict for verdict in verify(prepared, find_finished(prepared)))
 
 
 def test_more_clusters_than_images_are_lowered_and_the_user_is_told(embedded, capsys):

@@ -99,7 +99,7 @@ def test_a_draw_of_bags_loses_no_class(tiles):
 def test_a_run_of_two_seeds_is_the_mean_of_two_runs(prepared):
     both, first, second = (crossval(prepared, name) for name in ("both", "first", "second"))
     for name in ("oof", "test", "unlabeled"):
-        expected = np.mean([own.predictions(name).proba for own in (first, second)], axis=0)
+        expected = np.mean([result.predictions(name).proba for result in (first, second)], axis=0)
         assert both.predictions(name).proba == pytest.approx(expected, abs=1e-6)
     assert not np.allclose(first.predictions("test").proba, second.predictions("test").proba)
     verify(prepared, [both])
@@ -130,7 +130,7 @@ def test_a_run_stopped_between_two_seeds_goes_on_there(colours, prepared, monkey
     kept = sorted(path.name for path in folder.rglob("checkpoint*"))
     assert "checkpoint_0.pt" in kept
     both, first, second = (crossval(prepared, name) for name in ("both", "first", "second"))
-    expected = np.mean([own.predictions("test").proba for own in (first, second)], axis=0)
+    expected = np.mean([result.predictions("test").proba for result in (first, second)], axis=0)
     assert both.predictions("test").proba == pytest.approx(expected, abs=1e-6)
     assert not list(folder.rglob("checkpoint*"))
 
@@ -142,8 +142,8 @@ def test_the_kept_weights_hold_every_seed_and_a_bundle_predicts_with_all(prepare
     folder = write_bundle(prepared, [result], "somebody").folder
     bundle, root = read_bundle(folder), prepared.competition.root
     competition = as_competition(bundle, folder, find_data(root, bundle), tmp_path / "scratch")
-    said, known = predict_table(bundle, competition, read_test(competition))[1], result.predictions("test")
-    assert said.at(known.ids).proba == pytest.approx(known.proba, abs=1e-5)
+    predictions, known = predict_table(bundle, competition, read_test(competition))[1], result.predictions("test")
+    assert predictions.at(known.ids).proba == pytest.approx(known.proba, abs=1e-5)
 
 
 def test_bags_have_seeds_of_their_own(colours):

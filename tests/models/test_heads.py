@@ -86,12 +86,12 @@ def test_labels_that_are_withheld_do_not_flow(tmp_path):
     labeled, others = split(pool, codes)
     kept = labeled.take(np.arange(9))
     withheld, shown = pool.select(labeled.rows[9:]), pool.select(labeled.rows[9:], (codes[labeled.rows[9:]] + 1) % 3)
-    said = [
+    probas = [
         LinearProbe("given", smooth=0.8).fit(kept, others.join(rest)).predict_proba(withheld)
         for rest in (withheld, shown)
     ]
-    assert (said[0].argmax(axis=1) == codes[withheld.rows]).all()
-    assert not np.allclose(said[0], said[1], atol=0.05)  # had they been given, it would show
+    assert (probas[0].argmax(axis=1) == codes[withheld.rows]).all()
+    assert not np.allclose(probas[0], probas[1], atol=0.05)  # had they been given, it would show
 
 
 @pytest.mark.parametrize("transduction", ["diffusion", "transclip"])
@@ -211,8 +211,8 @@ def test_labelled_images_of_one_group_leave_each_other_room(tmp_path):
     pool, _ = clouds(tmp_path, n_labeled=30)
     pool.embeddings[:30] = pool.embeddings[0] + np.random.default_rng(0).normal(0, 1e-3, (30, 8))
     pool.groups[:30] = 0
-    found = read_neighbours(pool, "given", {}, 10, with_test=False)
-    assert found["row"][:30].min() >= 30
+    neighbours = read_neighbours(pool, "given", {}, 10, with_test=False)
+    assert neighbours["row"][:30].min() >= 30
 
 
 def test_embeddings_of_no_length_are_named(tmp_path):

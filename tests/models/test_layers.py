@@ -40,7 +40,7 @@ def make_pair(folder: Path, tower: str) -> ClipPair:
 def test_learning_rates_of_layers_agree_with_timms(name):
     network = timm.create_model(name, num_classes=3)
     groups = param_groups_layer_decay(network, layer_decay=0.6)
-    names = {id(parameter): own for own, parameter in network.named_parameters()}
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
     expected = {names[id(parameter)]: group["lr_scale"] for group in groups for parameter in group["params"]}
     assert layer_scales(network, 0.6) == pytest.approx(expected)
 

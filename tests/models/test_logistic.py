@@ -37,7 +37,7 @@ def test_without_sharing_the_regression_is_scikit_learns():
 
 def test_classes_that_share_weights_are_more_alike():
     groups = np.eye(2)[[0, 0, 1, 1]]
-    apart, together = (np.corrcoef(shared(own)[2])[0, 1] for own in (0 * groups, 3 * groups))
+    apart, together = (np.corrcoef(shared(sharing)[2])[0, 1] for sharing in (0 * groups, 3 * groups))
     assert together > apart + 0.1
 
 

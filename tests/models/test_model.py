@@ -77,4 +77,4 @@ def test_the_model_in_contributing_works_as_it_is_printed(colours, monkeypatch):
     result = crossval(prepared, "nearest_mean")
     assert find_result(prepared, "nearest_mean") == result and len(result.predictions("oof")) == 18
     bundle = read_bundle(write_bundle(prepared, [result], "somebody").folder)
-    assert [(own.name, own.kept) for own in bundle.members] == [("nearest_mean", False)]
+    assert [(member.name, member.kept) for member in bundle.members] == [("nearest_mean", False)]

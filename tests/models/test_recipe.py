@@ -15,10 +15,12 @@ from kit.runs.store.build import build_model
 
 @pytest.mark.parametrize("model", [FineTune, ClipFinetune])
 def test_every_key_of_the_recipe_reaches_training(model):
-    own = model(encoder="timm:test_vit", epochs=7, accumulate=3, layer_decay=0.7, lora_rank=2, lora_targets=["qkv"])
-    recipe = recipe_of(own)
+    instance = model(
+        encoder="timm:test_vit", epochs=7, accumulate=3, layer_decay=0.7, lora_rank=2, lora_targets=["qkv"]
+    )
+    recipe = recipe_of(instance)
     assert type(recipe) is Recipe
-    assert all(getattr(recipe, key.name) == getattr(own, key.name) for key in fields(Recipe))
+    assert all(getattr(recipe, key.name) == getattr(instance, key.name) for key in fields(Recipe))
 
 
 @pytest.mark.parametrize("key", ["lora_alpha = 8.0", 'lora_targets = ["qkv"]'])

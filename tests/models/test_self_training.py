@@ -28,8 +28,8 @@ def unlabeled(pool):
 
 def plain(labeled, images) -> np.ndarray:
     """Return what a regression on the labels alone says."""
-    own, others = (image_features(part, None, {}, 4) for part in (labeled, images))
-    return LogisticRegression(C=30.0, max_iter=2000).fit(own, labeled.labels).predict_proba(others)
+    features, others = (image_features(part, None, {}, 4) for part in (labeled, images))
+    return LogisticRegression(C=30.0, max_iter=2000).fit(features, labeled.labels).predict_proba(others)
 
 
 @pytest.mark.parametrize("options", [{"threshold": 1 - 1e-12}, {"max_unlabeled": 0}])
@@ -62,9 +62,9 @@ def test_more_than_there_is_takes_what_there_is(labeled, unlabeled):
 def test_a_large_pool_is_sampled_by_the_seed(labeled, unlabeled):
     options = {"pixels": 4, "threshold": 0.0, "max_unlabeled": 6}
     models = [SelfTraining(**options, seed=seed).fit(labeled, unlabeled) for seed in (0, 0, 1)]
-    said = [model.predict_proba(unlabeled) for model in models]
+    probas = [model.predict_proba(unlabeled) for model in models]
     assert models[0].record_["taken"] == [6]
-    assert np.array_equal(said[0], said[1]) and not np.array_equal(said[0], said[2])
+    assert np.array_equal(probas[0], probas[1]) and not np.array_equal(probas[0], probas[2])
 
 
 def test_an_image_that_has_a_pseudo_label_already_is_not_taken_again(labeled, unlabeled):

@@ -83,9 +83,9 @@ def test_the_fairness_term_agrees_with_its_equations_in_numpy():
     proba = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     named = np.bincount(proba.argmax(1), minlength=3) / 20
     expected = np.array([0.5 / 0.6, 0.3 / 0.4, 0.0])
-    found = proba.mean(0) / named
-    value = (expected / expected.sum() * np.log(found / found.sum())).sum()
-    tensors = (torch.from_numpy(own).float() for own in (logits, p_mean, histogram))
+    ours = proba.mean(0) / named
+    value = (expected / expected.sum() * np.log(ours / ours.sum())).sum()
+    tensors = (torch.from_numpy(value).float() for value in (logits, p_mean, histogram))
     assert float(fairness_loss(*tensors)) == pytest.approx(value, abs=1e-5)
 
 

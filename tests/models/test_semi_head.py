@@ -59,10 +59,12 @@ def test_the_same_seed_gives_the_same_head_and_a_restored_one_says_the_same(name
     pool, codes = clouds(tmp_path)
     labeled, others = split(pool, codes)
     first, second, third = (SemiProbe(**QUICK, **METHODS[name], seed=seed).fit(labeled, others) for seed in (1, 1, 2))
-    said = first.predict_proba(others)
-    assert np.array_equal(said, second.predict_proba(others)) and not np.array_equal(said, third.predict_proba(others))
+    proba = first.predict_proba(others)
+    assert np.array_equal(proba, second.predict_proba(others)) and not np.array_equal(
+        proba, third.predict_proba(others)
+    )
     restored = SemiProbe(**QUICK, **METHODS[name], seed=1).restore(first.tensors(), pool.classes)
-    assert first.keeps_weights and np.array_equal(restored.predict_proba(others), said)
+    assert first.keeps_weights and np.array_equal(restored.predict_proba(others), proba)
 
 
 def test_neither_hidden_labels_nor_labeled_images_teach_as_unlabeled_ones(tmp_path):

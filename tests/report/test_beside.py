@@ -23,7 +23,7 @@ def test_macro_f1_and_balanced_accuracy_stand_beside_accuracy(trained):
     beside = score_beside(prepared, result)
     labels, proba = oof_rows(prepared, result.predictions("oof"))
     assert set(beside) == {"macro_f1", "balanced_accuracy"}
-    assert {name: own.score for name, own in beside.items()} == {
+    assert {name: scored.score for name, scored in beside.items()} == {
         name: METRICS[name].score(labels, proba) for name in beside
     }
 

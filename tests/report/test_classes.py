@@ -15,7 +15,7 @@ from kit.report.board import leaderboard, render_classes, score_classes
 def test_classes_of_the_lowest_f1_come_first_and_the_table_fits(trained):
     prepared, result = trained
     scores = score_classes(prepared, result)
-    assert [own.name for own in scores] == list(prepared.classes) and all(own.support == 6 for own in scores)
+    assert [row.name for row in scores] == list(prepared.classes) and all(row.support == 6 for row in scores)
     scores[2] = replace(scores[2], f1=0.25, recall=0.5, recall_se=0.125)
     for width in (36, 80):
         text = rendered(render_classes(prepared, result, scores, width), width)
@@ -36,7 +36,7 @@ def test_the_command_shows_one_run_class_by_class(trained, capsys, monkeypatch):
     workspace = ["--workspace", str(prepared.competition.workspace.root), "--json", "--quiet"]
     assert run(["leaderboard", "colours", "--per-class", "svm", *workspace]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["run"] == "svm" and [own["name"] for own in document["classes"]] == list(prepared.classes)
+    assert document["run"] == "svm" and [row["name"] for row in document["classes"]] == list(prepared.classes)
     assert set(document["classes"][0]) == {
         *("name", "support", "said"),
         *(name + end for name in ("precision", "recall", "f1") for end in ("", "_se")),
@@ -57,5 +57,5 @@ def test_a_class_that_the_metric_leaves_out_is_said(trained):
 def test_every_class_of_several_has_its_line(paints):
     prepared, result = paints
     scores = score_classes(prepared, result)
-    assert [own.name for own in scores] == list(prepared.classes)
-    assert [own.support for own in scores] == prepared.labels.sum(axis=0).tolist()
+    assert [row.name for row in scores] == list(prepared.classes)
+    assert [row.support for row in scores] == prepared.labels.sum(axis=0).tolist()

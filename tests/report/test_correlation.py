@@ -84,23 +84,23 @@ def test_the_pairs_that_moved_most_come_first():
 
 def test_at_alpha_0_nothing_has_moved(made):
     prepared = made("alpha = 0.0")
-    found = correlate(prepared, crossval(prepared, "clip"))
-    assert set(found.alphas.values()) == {0.0}
-    assert np.array_equal(found.before, found.after)
+    correlation = correlate(prepared, crossval(prepared, "clip"))
+    assert set(correlation.alphas.values()) == {0.0}
+    assert np.array_equal(correlation.before, correlation.after)
 
 
 def test_fine_tuning_moves_the_classes_and_both_are_written(made):
     prepared = made("alpha = 1.0")
     result = crossval(prepared, "clip")
-    found = correlate(prepared, result)
-    assert not np.allclose(found.before, found.after, atol=1e-3)
-    assert found.before.max() <= 2
-    path = write_correlation(found, result)
+    correlation = correlate(prepared, result)
+    assert not np.allclose(correlation.before, correlation.after, atol=1e-3)
+    assert correlation.before.max() <= 2
+    path = write_correlation(correlation, result)
     with Image.open(path) as picture:
         assert picture.format == "PNG" and picture.width > picture.height
-    said = json.loads((path.parent / "correlation.json").read_text())
-    assert said["classes"] == ["blue", "green", "red"] and said["run"] == "clip"
-    assert np.allclose(said["after"], found.after, atol=1e-5)
+    document = json.loads((path.parent / "correlation.json").read_text())
+    assert document["classes"] == ["blue", "green", "red"] and document["run"] == "clip"
+    assert np.allclose(document["after"], correlation.after, atol=1e-5)
 
 
 def test_before_training_is_the_untouched_encoder_on_every_fold(made):
@@ -108,16 +108,16 @@ def test_before_training_is_the_untouched_encoder_on_every_fold(made):
     prepared = made("alpha = 0.5")
     result = crossval(prepared, "clip")
     other = made("alpha = 0.5\nseed = 5")
-    first, second = (correlate(own, run) for own, run in ((prepared, result), (other, crossval(other, "clip"))))
+    first, second = (correlate(state, run) for state, run in ((prepared, result), (other, crossval(other, "clip"))))
     assert np.array_equal(first.before, second.before)
     assert not np.array_equal(first.after, second.after)
 
 
 def test_a_network_of_timms_is_measured_too(made):
     prepared = made()
-    found = correlate(prepared, crossval(prepared, "net"))
-    assert set(found.alphas.values()) == {1.0}
-    assert not np.allclose(found.before, found.after)
+    correlation = correlate(prepared, crossval(prepared, "net"))
+    assert set(correlation.alphas.values()) == {1.0}
+    assert not np.allclose(correlation.before, correlation.after)
 
 
 def test_a_run_without_a_network_is_refused(made):
@@ -142,7 +142,7 @@ def test_the_command_prints_the_pairs_and_says_what_is_missing(made, tmp_path):
     untrained = runner.invoke(app, hoist(arguments))
     assert isinstance(untrained.exception, InputError) and "train colours clip" in str(untrained.exception)
     crossval(prepared, "clip")
-    said = runner.invoke(app, hoist([*arguments, "--json"]))
-    assert said.exit_code == 0, said.exception
-    document = json.loads(said.stdout)
+    finished = runner.invoke(app, hoist([*arguments, "--json"]))
+    assert finished.exit_code == 0, finished.exception
+    document = json.loads(finished.stdout)
     assert len(document["moved"]) == 3 and document["picture"].endswith("correlation.png")

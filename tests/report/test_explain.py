@@ -94,8 +94,8 @@ def kit(prepared, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, " ".join(said.err.split())
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
 
     return call
 
@@ -147,10 +147,10 @@ def test_several_words_are_explained_beside_each_other(prepared, train):
     result = crossval(prepared, "tuned")
     cases = find_cases(prepared, [str(prepared.pool.ids[0])])
     words = ("red", "a wine glass")
-    (found,), seconds = explain(prepared, result, cases, Question(words=words, n_samples=10))
+    (explanation,), seconds = explain(prepared, result, cases, Question(words=words, n_samples=10))
     assert seconds > 0
-    assert [own.target for own in found.maps[:2]] == list(words)
-    assert all(-1 <= own.score <= 1 and np.isfinite(own.values).all() for own in found.maps)
+    assert [image_map.target for image_map in explanation.maps[:2]] == list(words)
+    assert all(-1 <= image_map.score <= 1 and np.isfinite(image_map.values).all() for image_map in explanation.maps)
 
 
 def test_a_head_and_its_fine_tuned_start_see_words_alike(prepared):
@@ -159,15 +159,15 @@ def test_a_head_and_its_fine_tuned_start_see_words_alike(prepared):
     crossval(start, "tuned")
     pixels = np.random.default_rng(0).integers(0, 255, (2, 3, 32, 32)).astype(np.uint8)
     with Scratch(start.pool) as scratch:
-        said = [
+        logits = [
             open_subjects(start, find_result(start, name), 0, ("red",), scratch)[0].say(pixels)
             for name in ("tuned", "words")
         ]
-    np.testing.assert_allclose(*said, atol=1e-4)
+    np.testing.assert_allclose(*logits, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("run", "methods", "words", "said"),
+    ("run", "methods", "words", "message"),
     [
         (
             "forest",
@@ -187,8 +187,8 @@ def test_a_head_and_its_fine_tuned_start_see_words_alike(prepared):
         ("forst", [], [], "no run 'forst'; did you mean 'forest'"),
     ],
 )
-def test_what_a_run_cannot_show_is_refused(prepared, run, methods, words, said):
-    with pytest.raises(InputError, match=said):
+def test_what_a_run_cannot_show_is_refused(prepared, run, methods, words, message):
+    with pytest.raises(InputError, match=message):
         check_explainable(prepared.competition, run, methods, words)
 
 
@@ -212,12 +212,12 @@ def test_the_command_writes_a_sheet_and_the_numbers(kit, prepared):
     ids = prepared.pool.ids
     code, out, err = kit("explain", "colours", "cnn", "--ids", f"{ids[0]},{ids[-1]}", "--samples", "20", "--json")
     assert code == 0 and "seconds per image" in err
-    said = json.loads(out)
-    sheet = Path(said["sheet"])
+    document = json.loads(out)
+    sheet = Path(document["sheet"])
     assert latest_sheets(prepared)[0] == sheet
     with Image.open(sheet) as picture:
         assert picture.size[1] > 2 * 168  # two rows
-    assert [own["method"] for own in said["maps"]] == ["lime", "gradcam"] * 2
+    assert [image_map["method"] for image_map in document["maps"]] == ["lime", "gradcam"] * 2
     maps = np.load(sheet.with_suffix(".npz"))["maps"]
     assert maps.shape == (4, 16, 16) and np.isfinite(maps).all()
     again = kit("explain", "colours", "cnn", "--ids", str(ids[0]), "--ids", str(ids[-1]), "--samples", "20")
@@ -268,24 +268,24 @@ def test_several_labels_of_an_image_are_named_and_its_likeliest_class_explained(
     ready = prepare(read_competition(str(tmp_path / "comp"), Workspace(tmp_path)))
     result = crossval(ready, "cnn")
     cases = [*choose_cases(ready, result, 2), *find_cases(ready, [rows[-1].partition(",")[0]])]
-    found, _ = explain(ready, result, cases, Question(n_samples=20))
-    assert found[-1].label == "red|warm"
-    oof = result.predictions("oof").at(np.array([found[-1].image_id], dtype=object)).proba[0]
-    assert found[-1].predicted == ready.classes[oof.argmax()]
-    assert all(own.score == pytest.approx(oof.max(), abs=1e-3) for own in found[-1].maps)
+    explanation, _ = explain(ready, result, cases, Question(n_samples=20))
+    assert explanation[-1].label == "red|warm"
+    oof = result.predictions("oof").at(np.array([explanation[-1].image_id], dtype=object)).proba[0]
+    assert explanation[-1].predicted == ready.classes[oof.argmax()]
+    assert all(image_map.score == pytest.approx(oof.max(), abs=1e-3) for image_map in explanation[-1].maps)
 
 
 def test_another_class_than_the_predicted_can_be_asked_for(prepared):
     result = find_result(prepared, "cnn")
     cases = find_cases(prepared, [str(prepared.pool.ids[0])])
     for name in prepared.classes:
-        (found,), _ = explain(prepared, result, cases, Question(("gradcam",), class_name=name))
-        assert found.maps[0].target == name
+        (explanation,), _ = explain(prepared, result, cases, Question(("gradcam",), class_name=name))
+        assert explanation.maps[0].target == name
 
 
 def test_decoded_pictures_are_those_that_are_explained(prepared):
     result = find_result(prepared, "forest")
     case = find_cases(prepared, [str(prepared.pool.ids[0])])
-    (found,), _ = explain(prepared, result, case, Question(("lime",), n_samples=10))
+    (explanation,), _ = explain(prepared, result, case, Question(("lime",), n_samples=10))
     whole = decode_image(prepared.pool.paths[0])
-    assert found.pixels.shape == (3, 8, 8) and abs(found.pixels.mean() - whole.float().mean().item()) < 3
+    assert explanation.pixels.shape == (3, 8, 8) and abs(explanation.pixels.mean() - whole.float().mean().item()) < 3

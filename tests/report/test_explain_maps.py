@@ -58,12 +58,12 @@ def sayer(network: nn.Module):
 
 def test_every_method_points_at_the_planted_patch(network, planted):
     inside = half_of((32, 32), "left")
-    found = [
+    maps = [
         lime(sayer(network), planted, [1], 100, 0)[0],
         grad_cam(network, network.pool, planted, 1),
         integrated_gradients(network, planted, 1),
     ]
-    assert all(mass_share(own, inside) > 0.7 for own in found)
+    assert all(mass_share(image_map, inside) > 0.7 for image_map in maps)
     assert lime(sayer(network), planted, [0], 100, 0)[0][inside].sum() < 0  # green speaks against red
 
 
@@ -108,10 +108,10 @@ def test_grad_cam_and_gradients_are_captums(network, planted):
     np.testing.assert_allclose(grad_cam(network, network.pool, planted, 1), expected, atol=1e-5)
     blank = torch.from_numpy(blank_of(planted)).float().view(1, 3, 1, 1).expand_as(picture)
     whole = IntegratedGradients(network).attribute(picture, blank, 1, n_steps=32)
-    found = integrated_gradients(network, planted, 1)
-    np.testing.assert_allclose(found, whole.sum(dim=(0, 1)).detach().numpy(), atol=1e-5)
+    maps = integrated_gradients(network, planted, 1)
+    np.testing.assert_allclose(maps, whole.sum(dim=(0, 1)).detach().numpy(), atol=1e-5)
     change = (network(picture) - network(blank))[0, 1].item()
-    assert found.sum() == pytest.approx(change, rel=0.05)  # completeness
+    assert maps.sum() == pytest.approx(change, rel=0.05)  # completeness
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_convolutional_networks_have_a_map_and_transformers_none(name, args, has
 def test_copies_are_explained_by_the_mean_of_their_maps(network, planted):
     other = ColourNetwork().eval()
     randomise(other)
-    subjects = [Subject(Geometry(32, 32), sayer(own), own, "cpu") for own in (network, other)]
+    subjects = [Subject(Geometry(32, 32), sayer(each), each, "cpu") for each in (network, other)]
     question = Question(("lime", "gradcam", "gradients"), n_samples=20)
-    apart = [explain_picture([own], planted, [1], ("r", "g", "b"), question) for own in subjects]
+    apart = [explain_picture([subject], planted, [1], ("r", "g", "b"), question) for subject in subjects]
     for both, *single in zip(explain_picture(subjects, planted, [1], ("r", "g", "b"), question), *apart, strict=True):
-        np.testing.assert_allclose(both.values, np.mean([own.values for own in single], axis=0), atol=1e-6)
-        assert both.score == pytest.approx(np.mean([own.score for own in single]))
+        np.testing.assert_allclose(both.values, np.mean([image_map.values for image_map in single], axis=0), atol=1e-6)
+        assert both.score == pytest.approx(np.mean([image_map.score for image_map in single]))
 
 
 @pytest.mark.parametrize("method", ["lime", "gradients"])

@@ -72,7 +72,7 @@ def test_the_same_question_overwrites_its_own_sheet_in_whatever_order_it_is_aske
 
 def test_the_report_shows_the_newest_first(prepared, explain):
     asked = explain("--class", "blue")
-    for age, sheet in enumerate([asked, *(own for own in latest_sheets(prepared) if own != asked)]):
+    for age, sheet in enumerate([asked, *(sheet for sheet in latest_sheets(prepared) if sheet != asked)]):
         os.utime(sheet, (1e9 - age, 1e9 - age))
     section = explanations.build(Evidence(prepared, [find_result(prepared, "forest")], {}))
     assert section.parts[1].path == str(asked) and section.parts[1].title.startswith("forest+blue-")

@@ -31,8 +31,8 @@ def drawn(n_images: int = 500) -> tuple[np.ndarray, np.ndarray]:
 
 def test_correlations_are_numpys_and_their_errors_those_of_a_bootstrap():
     values = drawn()[0].astype(float)
-    found, errors = correlations(values, EVERY)
-    assert found == pytest.approx(np.corrcoef(values.T))
+    correlation, errors = correlations(values, EVERY)
+    assert correlation == pytest.approx(np.corrcoef(values.T))
     draws = np.random.default_rng(1)
     again = [np.corrcoef(values[draws.integers(0, 500, 500)].T) for _ in range(400)]
     assert errors == pytest.approx(np.std(again, axis=0), rel=0.2, abs=1e-9)
@@ -46,17 +46,17 @@ def test_images_that_come_twice_prove_no_more():
 
 def test_a_class_that_does_not_vary_has_no_correlation():
     values = np.column_stack([drawn()[0], np.ones(500)]).astype(float)
-    found, errors = correlations(values, EVERY)
-    assert np.isnan(found[3]).all() and np.isnan(errors[:, 3]).all() and np.isfinite(found[:3, :3]).all()
+    correlation, errors = correlations(values, EVERY)
+    assert np.isnan(correlation[3]).all() and np.isnan(errors[:, 3]).all() and np.isfinite(correlation[:3, :3]).all()
 
 
 def found_of(labels: np.ndarray, proba: np.ndarray, is_related: np.ndarray | None = None) -> LabelCorrelation:
     names = tuple("abc")
-    (own, _), (said, _), (errors, error) = (
+    (of_labels, _), (of_predictions, _), (errors, error) = (
         correlations(x.astype(float), EVERY) for x in (labels, proba, labels - proba)
     )
     return LabelCorrelation(
-        names, own, said, errors, error, np.eye(3, dtype=bool) if is_related is None else is_related
+        names, of_labels, of_predictions, errors, error, np.eye(3, dtype=bool) if is_related is None else is_related
     )
 
 
@@ -72,8 +72,8 @@ def test_two_classes_that_are_taken_for_each_other_are_named_with_a_minus():
 def test_errors_that_have_nothing_to_do_with_each_other_and_related_classes_are_not_named():
     labels, proba = drawn()
     assert found_of(labels, proba).pairs() == []
-    found = found_of(labels, proba[:, [2, 1, 0]], np.ones((3, 3), dtype=bool))
-    assert found.pairs() == [] and not np.isnan(found.errors).any()
+    correlation = found_of(labels, proba[:, [2, 1, 0]], np.ones((3, 3), dtype=bool))
+    assert correlation.pairs() == [] and not np.isnan(correlation.errors).any()
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +98,20 @@ def tiles(tmp_path_factory) -> Prepared:
 
 def test_a_run_of_any_model_is_measured_out_of_fold_and_both_files_are_written(tiles):
     result = crossval(tiles, "forest")
-    found = correlate_labels(tiles, result)
-    assert found.labels == pytest.approx(np.corrcoef(tiles.labels.T.astype(float)))
+    correlation = correlate_labels(tiles, result)
+    assert correlation.labels == pytest.approx(np.corrcoef(tiles.labels.T.astype(float)))
     child, parent = tiles.classes.index("cold/blue"), tiles.classes.index("cold")
-    assert found.is_related[child, parent] and found.is_related[parent, child]
-    picture = write_label_correlation(found, result)
+    assert correlation.is_related[child, parent] and correlation.is_related[parent, child]
+    picture = write_label_correlation(correlation, result)
     assert picture.is_file() and json.loads(picture.with_suffix(".json").read_text())["run"] == "forest"
 
 
 def test_the_command_takes_any_run_of_several_labels(tiles):
     crossval(tiles, "forest")
     workspace: Path = tiles.competition.workspace.root
-    said = CliRunner().invoke(app, hoist(["--workspace", str(workspace), "correlation", "tiles", "forest", "--json"]))
-    assert said.exit_code == 0, said.exception
-    document = json.loads(said.stdout)
+    finished = CliRunner().invoke(
+        app, hoist(["--workspace", str(workspace), "correlation", "tiles", "forest", "--json"])
+    )
+    assert finished.exit_code == 0, finished.exception
+    document = json.loads(finished.stdout)
     assert document["picture"].endswith("label_correlation.png") and len(document["errors"]) == len(tiles.classes)

@@ -47,9 +47,9 @@ def test_the_leaderboard_shows_every_level(colours, capsys):
     result = crossval(prepared, "forest")
     said_board = score_levels(prepared, result)
     labels, proba = oof_rows(prepared, result.predictions("oof"))
-    said = prepared.hierarchy.best_paths(proba)
+    paths = prepared.hierarchy.best_paths(proba)
     assert list(said_board) == ["kind", "classes"]
-    assert said_board["classes"][0] == pytest.approx((said == labels).mean())
-    assert said_board["kind"][0] == pytest.approx(((said < 2) == (labels < 2)).mean())
+    assert said_board["classes"][0] == pytest.approx((paths == labels).mean())
+    assert said_board["kind"][0] == pytest.approx(((paths < 2) == (labels < 2)).mean())
     say(*make_board(prepared, [result], {}))
     assert "accuracy of one path at each level" in " ".join(capsys.readouterr().out.split())

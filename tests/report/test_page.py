@@ -150,28 +150,28 @@ def test_every_section_is_there_whose_data_exists(evidence):
 
 
 def test_the_headline_says_the_score_of_the_ensemble(evidence):
-    said = sections_of(evidence)["headline"].parts[0].text
+    headline = sections_of(evidence)["headline"].parts[0].text
     record = evidence.headline.record
-    assert f"{record.cv:.4f} ± {record.se:.4f}" in said and "local score" in said
+    assert f"{record.cv:.4f} ± {record.se:.4f}" in headline and "local score" in headline
 
 
 def test_confusions_count_every_scored_image_once(evidence):
-    maps = [own for own in charts_of(sections_of(evidence)["runs"].parts) if own.key.startswith("confusion")]
+    maps = [chart for chart in charts_of(sections_of(evidence)["runs"].parts) if chart.key.startswith("confusion")]
     assert len(maps) == len(evidence.drawn)
-    assert all(own.values.sum() == len(evidence.labels) for own in maps)
+    assert all(image_map.values.sum() == len(evidence.labels) for image_map in maps)
     first = maps[0]
     accuracy = np.trace(first.values) / first.values.sum()
     assert accuracy == pytest.approx(evidence.headline.record.cv)
 
 
 def test_roc_areas_agree_with_scikit_learn(evidence):
-    chart = next(own for own in charts_of(sections_of(evidence)["runs"].parts) if own.key == "roc-probe")
+    chart = next(chart for chart in charts_of(sections_of(evidence)["runs"].parts) if chart.key == "roc-probe")
     proba = evidence.oof(next(result for result in evidence.results if result.name == "probe"))
     for series in chart.series:
         name = series.name.rpartition(": ")[0]
-        own = evidence.labels == evidence.prepared.classes.index(name)
+        is_of_class = evidence.labels == evidence.prepared.classes.index(name)
         assert float(series.name.rpartition(": ")[2]) == pytest.approx(
-            roc_auc_score(own, proba[:, evidence.prepared.classes.index(name)]), abs=1e-3
+            roc_auc_score(is_of_class, proba[:, evidence.prepared.classes.index(name)]), abs=1e-3
         )
 
 
@@ -186,23 +186,23 @@ def test_what_a_member_adds_is_the_ensemble_against_the_others(trained):
 
 def test_every_chart_leaves_a_picture_and_its_numbers(page, evidence):
     charts = charts_of([part for section in sections_of(evidence).values() for part in section.parts])
-    assert len({own.key for own in charts}) == len(charts)
-    for own in charts:
-        with Image.open(page.with_suffix("") / f"{own.key}.png") as picture:
+    assert len({chart.key for chart in charts}) == len(charts)
+    for chart in charts:
+        with Image.open(page.with_suffix("") / f"{chart.key}.png") as picture:
             assert picture.width > 300
-        with open(page.with_suffix("") / f"{own.key}.csv", newline="") as file:
-            assert len(list(csv.DictReader(file))) == len(own.rows())
+        with open(page.with_suffix("") / f"{chart.key}.csv", newline="") as file:
+            assert len(list(csv.DictReader(file))) == len(chart.rows())
 
 
 def test_a_damaged_section_is_named_and_the_others_stand(trained, capsys, tmp_path):
     broken = replace(trained, competition=trained.competition)
     results = find_finished(trained)
     copy = tmp_path / "groups"
-    own = next(result for result in results if result.name == "groups")
-    shutil.copytree(own.folder, copy)
+    section = next(result for result in results if result.name == "groups")
+    shutil.copytree(section.folder, copy)
     fold = next(copy.glob("fold_*"))
     (fold / "model.safetensors").write_bytes(b"no")
-    results = [replace(own, folder=copy) if result is own else result for result in results]
+    results = [replace(section, folder=copy) if result is section else result for result in results]
     text = write_report(broken, results, {}).read_text()
     assert "clusters is left out" in capsys.readouterr().err
     assert 'id="clusters"' not in text and 'id="leaderboard"' in text
@@ -217,8 +217,8 @@ def test_sure_and_right_models_are_reliable_and_a_temperature_mends_the_unsure()
     labels = np.resize([0, 1], 400)
     draws = np.random.default_rng(0)
     right = draws.random(400) < 0.8
-    said = np.where(right, labels, 1 - labels)
-    proba = np.where(said[:, None] == [0, 1], 0.99, 0.01)
+    predicted = np.where(right, labels, 1 - labels)
+    proba = np.where(predicted[:, None] == [0, 1], 0.99, 0.01)
     before = reliability(labels, proba)
     after = reliability(labels, calibrate_nested(labels, proba, np.resize(np.arange(5), 400)))
     assert before.error == pytest.approx(0.99 - right.mean())

@@ -62,7 +62,7 @@ def opened(browser, page_file):
         page = context.new_page()
         page.complaints, page.asked, page.popped = [], [], []
         page.on(
-            "console", lambda said: page.complaints.append(said.text) if said.type in ("error", "warning") else None
+            "console", lambda event: page.complaints.append(event.text) if event.type in ("error", "warning") else None
         )
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("request", lambda request: page.asked.append(request.url))

@@ -45,10 +45,10 @@ def remarks_of(prepared, results) -> dict[str, str]:
 def test_images_left_out_of_training_mark_the_cv_and_all_that_is_made_of_the_run(given):
     prepared = given(PROBE + CLEAN + TAUGHT)
     results = [crossval(prepared, name) for name in ("probe", "clean", "taught")]
-    said = remarks_of(prepared, [*results, ensemble(prepared, results[:2])])
+    remarks = remarks_of(prepared, [*results, ensemble(prepared, results[:2])])
     told = "CV optimistic: 2 images are left out of training by out.csv; where oof told which, as triage does"
-    assert "optimistic" not in said["probe"]
-    assert all(told in said[name] for name in ("clean", "taught.1", "ensemble"))
+    assert "optimistic" not in remarks["probe"]
+    assert all(told in remarks[name] for name in ("clean", "taught.1", "ensemble"))
 
 
 def test_run_json_names_the_list_and_how_many_images_it_leaves_out(given):
@@ -66,49 +66,49 @@ def test_weights_of_one_leave_nothing_out_and_mark_nothing(given):
 
 def test_the_effect_of_leaving_out_says_where_it_leans_and_gives_no_verdict(given):
     prepared = given(PROBE)
-    said = str(measure_exclusion(prepared, "probe", prepared.competition.root / "out.csv"))
-    assert "both lean up" in said and "the second down, since what the run got wrong is left out" in said
-    assert not any(verdict in said for verdict in ("better", "worse", "distinguishable"))
+    message = str(measure_exclusion(prepared, "probe", prepared.competition.root / "out.csv"))
+    assert "both lean up" in message and "the second down, since what the run got wrong is left out" in message
+    assert not any(verdict in message for verdict in ("better", "worse", "distinguishable"))
 
 
 def test_triage_asks_the_run_of_the_lowest_loss(given):
     prepared = given(PROBE + SVM, ('competition.metric="log_loss"',))
     results = [crossval(prepared, name) for name in ("probe", "svm")]
-    assert choose_run(prepared, results, None) == min(results, key=lambda own: own.record.cv)
+    assert choose_run(prepared, results, None) == min(results, key=lambda result: result.record.cv)
 
 
 def test_an_ensemble_of_refitted_members_names_them(colours):
     prepared = prepare(colours(SVM + "refit = true\n" + FOREST))
     results = [crossval(prepared, name) for name in ("svm", "forest")]
-    said = remarks_of(prepared, [*results, ensemble(prepared, results)])
-    assert said["forest"] == ""
-    assert "CV not measured: sent is one model refitted on everything, the CV" in said["svm"]
-    assert "CV not measured: sent is one model refitted on everything for svm, the CV" in said["ensemble"]
+    remarks = remarks_of(prepared, [*results, ensemble(prepared, results)])
+    assert remarks["forest"] == ""
+    assert "CV not measured: sent is one model refitted on everything, the CV" in remarks["svm"]
+    assert "CV not measured: sent is one model refitted on everything for svm, the CV" in remarks["ensemble"]
 
 
 def test_settings_that_tune_has_searched_on_these_folds_mark_the_cv(colours):
-    found = tune(prepare(colours(FOREST + SEARCH)), "forest", 3)
-    other = next(trial.options["n_trees"] for trial in found.trials if trial.options["n_trees"] != 5)
+    tuned = tune(prepare(colours(FOREST + SEARCH)), "forest", 3)
+    other = next(trial.options["n_trees"] for trial in tuned.trials if trial.options["n_trees"] != 5)
     pasted = f'[runs.forest_tuned]\nmodel = "forest"\nn_trees = {other}\n'
     prepared = prepare(colours(FOREST + pasted + SVM))
     results = [crossval(prepared, name) for name in ("forest", "forest_tuned", "svm")]
-    said = remarks_of(prepared, [*results, ensemble(prepared, results)])
+    remarks = remarks_of(prepared, [*results, ensemble(prepared, results)])
     told = "CV optimistic: the settings of forest_tuned were searched by tune on these folds"
-    assert told in said["forest_tuned"] and told in said["ensemble"]
-    assert said["forest"] == said["svm"] == ""
+    assert told in remarks["forest_tuned"] and told in remarks["ensemble"]
+    assert remarks["forest"] == remarks["svm"] == ""
 
 
 def test_a_found_setting_stays_marked_when_the_run_takes_it_over_and_is_tuned_again(colours):
-    found = tune(prepare(colours(FOREST + SEARCH)), "forest", 3)
-    other = next(trial.options["n_trees"] for trial in found.trials if trial.options["n_trees"] != 5)
+    tuned = tune(prepare(colours(FOREST + SEARCH)), "forest", 3)
+    other = next(trial.options["n_trees"] for trial in tuned.trials if trial.options["n_trees"] != 5)
     prepared = prepare(colours(FOREST.replace("5", str(other)) + SEARCH))
     tune(prepared, "forest", 3)
     assert "searched by tune" in remarks_of(prepared, [crossval(prepared, "forest")])["forest"]
 
 
 def test_settings_searched_on_other_folds_mark_nothing(colours):
-    found = tune(prepare(colours(FOREST + SEARCH)), "forest", 3)
-    other = next(trial.options["n_trees"] for trial in found.trials if trial.options["n_trees"] != 5)
+    tuned = tune(prepare(colours(FOREST + SEARCH)), "forest", 3)
+    other = next(trial.options["n_trees"] for trial in tuned.trials if trial.options["n_trees"] != 5)
     competition = colours(FOREST.replace("5", str(other)), ("folds.seed=7",))
     competition.workspace.folds("colours").unlink()
     prepared = prepare(competition)

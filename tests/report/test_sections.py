@@ -52,8 +52,8 @@ def unbalanced(colours, tmp_path):
 
 def test_classes_are_drawn_before_and_after_resampling(unbalanced):
     prepared = unbalanced()
-    drawn = [own for own in charts_of(sections_of(prepared)["data"].parts) if own.key.startswith("balance")]
-    assert [own.key for own in drawn] == ["balance-svm"]  # the forest leaves the images as they are
+    drawn = [chart for chart in charts_of(sections_of(prepared)["data"].parts) if chart.key.startswith("balance")]
+    assert [chart.key for chart in drawn] == ["balance-svm"]  # the forest leaves the images as they are
     before, after = drawn[0].series
     assert dict(zip(before.x, before.y, strict=True)) == {"blue": 6, "green": 6, "red": 3}
     assert list(after.y) == [6, 6, 6]

@@ -39,8 +39,8 @@ def listed(prepared) -> set[Path]:
 
 
 def test_present_runs_their_rounds_their_teachers_and_the_ensemble_stay(prepared):
-    found = [crossval(prepared, name) for name in ("svm", "taught")]
-    ensemble(prepared, found)
+    results = [crossval(prepared, name) for name in ("svm", "taught")]
+    ensemble(prepared, results)
     home = prepared.competition.workspace.runs("colours")
     assert listed(prepared) == {home / "cache"}
 

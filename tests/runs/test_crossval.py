@@ -241,7 +241,7 @@ def test_a_round_worse_than_the_one_before_is_dropped(colours):
 
 
 @pytest.mark.parametrize(
-    ("runs", "said"),
+    ("runs", "message"),
     [
         ('[runs.a]\nmodel = "forrest"', r"\[runs.a\] model = 'forrest' is not a model; did you mean 'forest'"),
         ('[runs.a]\nmodel = "forest"\nn_tree = 3', r"no option 'n_tree'; did you mean 'n_trees'"),
@@ -250,9 +250,9 @@ def test_a_round_worse_than_the_one_before_is_dropped(colours):
         ('[runs.a]\nmodel = "zero_shot"', r"needs 'encoder'"),
     ],
 )
-def test_wrong_options_are_refused_with_table_and_key(colours, runs, said):
+def test_wrong_options_are_refused_with_table_and_key(colours, runs, message):
     competition = colours(runs)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         build_model(competition, competition.run("a"))
 
 

@@ -67,9 +67,9 @@ def planned(prepared: Prepared, **keys: object) -> Prepared:
 @pytest.mark.parametrize("score", ["max_probability", "energy", "similarity", "distance", "combined"])
 def test_every_score_tells_out_of_distribution_images_better_than_chance(trained, score):
     prepared, result = trained
-    found = reject_test_images(planned(prepared, score=score), result)
-    assert roc_auc_score(np.repeat([1, 0], [4 * N_KNOWN, N_STRANGE]), found.ranks) > 0.7
-    assert found.kept == pytest.approx(0.95, abs=0.08) and "no image that shows none" in found.how
+    rejection = reject_test_images(planned(prepared, score=score), result)
+    assert roc_auc_score(np.repeat([1, 0], [4 * N_KNOWN, N_STRANGE]), rejection.ranks) > 0.7
+    assert rejection.kept == pytest.approx(0.95, abs=0.08) and "no image that shows none" in rejection.how
 
 
 def test_the_energy_is_that_of_the_heads_logits(trained):
@@ -96,9 +96,9 @@ def test_a_lower_rate_rejects_more(trained):
 
 def test_the_rate_is_chosen_by_hiding_classes_and_says_what_passed(trained):
     prepared, result = trained
-    found = reject_test_images(planned(prepared, accept_rate="leave_one_out"), result)
-    assert found.accept_rate in reject.ACCEPT_RATES and 0 <= found.passed < 0.5
-    assert "when it is hidden" in found.how
+    rejection = reject_test_images(planned(prepared, accept_rate="leave_one_out"), result)
+    assert rejection.accept_rate in reject.ACCEPT_RATES and 0 <= rejection.passed < 0.5
+    assert "when it is hidden" in rejection.how
 
 
 def test_no_out_of_distribution_image_takes_part_in_the_choice(trained):
@@ -106,7 +106,7 @@ def test_no_out_of_distribution_image_takes_part_in_the_choice(trained):
     pool = dataclasses.replace(prepared.pool, embeddings=np.where(CODES[:, None] == 4, VALUES[:1], VALUES))
     other = dataclasses.replace(prepared, pool=pool)
     for keys in ({}, {"accept_rate": "leave_one_out"}):
-        ours, theirs = (reject_test_images(planned(own, **keys), result) for own in (prepared, other))
+        ours, theirs = (reject_test_images(planned(state, **keys), result) for state in (prepared, other))
         assert ours.threshold == theirs.threshold and ours.kept == theirs.kept
 
 
@@ -165,9 +165,9 @@ def test_an_ensemble_compares_its_members_features(trained):
 
 def test_decisions_say_how_the_threshold_was_chosen(trained):
     prepared, result = trained
-    said = describe_decisions(prepared, result)
-    assert said.as_dict()["none_of_these"]["n_rejected"] == said.rejection.is_rejected.sum()
-    assert "keeps 95% of the labelled images" in str(render_decisions(said).caption)
+    description = describe_decisions(prepared, result)
+    assert description.as_dict()["none_of_these"]["n_rejected"] == description.rejection.is_rejected.sum()
+    assert "keeps 95% of the labelled images" in str(render_decisions(description).caption)
 
 
 def test_without_a_name_every_image_gets_a_class(trained):
@@ -188,7 +188,7 @@ def test_two_classes_cannot_be_hidden_in_turn(trained):
 
 
 @pytest.mark.parametrize(
-    ("decision", "said"),
+    ("decision", "message"),
     [
         ('score = "distance"', r"\[decision\] score says which images .* needs none_of_these"),
         ('none_of_these = "x"\naccept_rate = 1.5', "accept_rate"),
@@ -197,8 +197,8 @@ def test_two_classes_cannot_be_hidden_in_turn(trained):
         ('non_of_these = "x"', "unknown key 'non_of_these'; did you mean 'none_of_these'"),
     ],
 )
-def test_what_cannot_be_decided_is_refused(tmp_path, decision, said):
-    with pytest.raises(InputError, match=said):
+def test_what_cannot_be_decided_is_refused(tmp_path, decision, message):
+    with pytest.raises(InputError, match=message):
         made(tmp_path, decision)
 
 

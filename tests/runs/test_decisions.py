@@ -64,7 +64,7 @@ def test_decisions_are_kept_beside_the_run(forests):
     picture = write_decisions(describe_decisions(prepared, forest), forest)
     facts = json.loads(picture.with_name("decisions.json").read_text())
     assert set(facts["confusions"]) == set(prepared.classes) == set(facts["thresholds"]["values"])
-    assert all(0.5 < own["auc"] <= 1 for own in facts["roc"])
+    assert all(0.5 < curve["auc"] <= 1 for curve in facts["roc"])
 
 
 def test_the_command_prints_one_document(forests, monkeypatch, capsys):

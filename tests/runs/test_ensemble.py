@@ -33,12 +33,12 @@ def test_the_weights_of_a_fold_do_not_depend_on_its_labels(colours):
     prepared = prepare(colours())
     runs = [crossval(prepared, name) for name in ("forest", "svm")]
     before = ensemble(prepared, runs).predictions("oof")
-    mine = prepared.folds == 0
-    prepared.labels[mine] = (prepared.labels[mine] + 1) % 3
+    is_in_fold = prepared.folds == 0
+    prepared.labels[is_in_fold] = (prepared.labels[is_in_fold] + 1) % 3
     after = ensemble(prepared, runs).predictions("oof")
-    ids = prepared.pool.ids[prepared.labeled[mine]]
+    ids = prepared.pool.ids[prepared.labeled[is_in_fold]]
     assert (before.at(ids).proba == after.at(ids).proba).all()
-    others = prepared.pool.ids[prepared.labeled[~mine]]
+    others = prepared.pool.ids[prepared.labeled[~is_in_fold]]
     assert (before.at(others).proba != after.at(others).proba).any()
 
 
@@ -81,5 +81,5 @@ def test_an_ensemble_of_one_member_or_of_equal_ones_says_and_sends_what_that_one
         theirs = forest.predictions(split)
         assert np.array_equal(combined.predictions(split).at(theirs.ids).proba, theirs.proba)
     assert combined.record.thresholds == forest.record.thresholds and combined.record.cv == forest.record.cv
-    ours, theirs = (fill_sample(prepared, decided_test(prepared, own)) for own in (combined, forest))
+    ours, theirs = (fill_sample(prepared, decided_test(prepared, result)) for result in (combined, forest))
     assert ours.equals(theirs)

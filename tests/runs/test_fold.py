@@ -81,5 +81,5 @@ def test_what_a_fold_says_at_its_only_setting_is_what_its_kept_weights_say(embed
         model.restore(read_tensors(mine_ / "model.safetensors"), prepared.classes)
         model.settle(read_json(mine_ / "settled.json"))
         for split in ("unlabeled", "test"):
-            said = predict(model, prepared.pool.select(prepared.split(split)))
-            assert np.allclose(said.proba, read_predictions(mine_ / f"{split}.parquet").proba, atol=1e-6)
+            predictions = predict(model, prepared.pool.select(prepared.split(split)))
+            assert np.allclose(predictions.proba, read_predictions(mine_ / f"{split}.parquet").proba, atol=1e-6)

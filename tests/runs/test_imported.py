@@ -56,9 +56,9 @@ def test_rows_and_columns_are_brought_into_order_and_broken_test_images_left_out
     result = import_predictions(prepared, "friend", *files(suffix))
     assert len(prepared.broken_test) == 1
     for split, n_images in (("oof", 18), ("test", 8)):
-        said = result.predictions(split)
-        assert said.classes == prepared.classes and len(said) == n_images
-        assert (said.proba == np.float32([0.25, 0.25, 0.5])).all()
+        predictions = result.predictions(split)
+        assert predictions.classes == prepared.classes and len(predictions) == n_images
+        assert (predictions.proba == np.float32([0.25, 0.25, 0.5])).all()
 
 
 def test_another_unknown_test_image_is_refused(prepared, files):
@@ -128,12 +128,12 @@ def test_a_name_that_is_taken_or_no_name_is_refused(prepared, files, name):
 def test_imported_predictions_are_made_consistent(tiles, tmp_path):
     draws = np.random.default_rng(0)
     for split, rows in (("oof", tiles.labeled), ("test", tiles.split("test"))):
-        said = pd.DataFrame(draws.random((len(rows), 5)), columns=list(tiles.classes))
-        said.insert(0, "id", tiles.pool.ids[rows])
-        said.to_csv(tmp_path / f"{split}.csv", index=False)
+        table = pd.DataFrame(draws.random((len(rows), 5)), columns=list(tiles.classes))
+        table.insert(0, "id", tiles.pool.ids[rows])
+        table.to_csv(tmp_path / f"{split}.csv", index=False)
     result = import_predictions(tiles, "elsewhere", tmp_path / "oof.csv", tmp_path / "test.csv")
-    said = result.predictions("test")
-    assert said.task == "multilabel" and tiles.hierarchy.is_consistent(said.proba).all()
+    predictions = result.predictions("test")
+    assert predictions.task == "multilabel" and tiles.hierarchy.is_consistent(predictions.proba).all()
 
 
 def test_labels_are_imported_where_the_metric_needs_no_more(colours, tmp_path):

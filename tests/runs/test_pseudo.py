@@ -25,7 +25,7 @@ def teacher(seed: int, n_images: int = 300) -> Predictions:
     return Predictions(ids, CLASSES, draws.dirichlet(alpha, n_images))
 
 
-def says(proba: np.ndarray) -> Predictions:
+def predictions_of(proba: np.ndarray) -> Predictions:
     return Predictions([f"{i:04d}" for i in range(len(proba))], CLASSES, proba / proba.sum(axis=1, keepdims=True))
 
 
@@ -41,17 +41,17 @@ def test_every_class_gets_at_most_its_quota_and_easy_classes_no_more():
 
 
 def test_the_most_confident_of_a_class_are_chosen():
-    own = teacher(0)
-    chosen = choose_pseudo_labels([own], plan(keep_rate=0.2))
-    left = ~np.isin(own.ids, chosen.ids) & (own.proba.argmax(axis=1) == 0)
-    assert chosen.confidence[chosen.codes == 0].min() >= own.proba[left, 0].max()
+    predictions = teacher(0)
+    chosen = choose_pseudo_labels([predictions], plan(keep_rate=0.2))
+    left = ~np.isin(predictions.ids, chosen.ids) & (predictions.proba.argmax(axis=1) == 0)
+    assert chosen.confidence[chosen.codes == 0].min() >= predictions.proba[left, 0].max()
 
 
 def test_all_teachers_must_agree():
     teachers = [teacher(0), teacher(1)]
     chosen = choose_pseudo_labels(teachers, plan(keep_rate=1.0))
-    for own in teachers:
-        assert (own.at(chosen.ids).proba.argmax(axis=1) == chosen.codes).all()
+    for predictions in teachers:
+        assert (predictions.at(chosen.ids).proba.argmax(axis=1) == chosen.codes).all()
     loose = choose_pseudo_labels(teachers, plan(keep_rate=1.0, agree=False))
     assert len(loose.ids) > len(chosen.ids)
     assert chosen.record["agreement"] < 1
@@ -63,15 +63,17 @@ def test_all_teachers_must_agree():
     ids=["balanced", "top_k", "threshold", "adaptive"],
 )
 def test_the_order_of_rows_does_not_matter(options):
-    own = teacher(0)
-    first, second = (choose_pseudo_labels([one], plan(**options)) for one in (own, own.at(own.ids[::-1])))
+    predictions = teacher(0)
+    first, second = (
+        choose_pseudo_labels([one], plan(**options)) for one in (predictions, predictions.at(predictions.ids[::-1]))
+    )
     assert dict(zip(first.ids, first.codes, strict=True)) == dict(zip(second.ids, second.codes, strict=True))
 
 
 def test_a_threshold_keeps_all_that_reach_it_and_nothing_else():
-    own = teacher(0)
-    chosen = choose_pseudo_labels([own], plan(strategy="threshold", threshold=0.7))
-    assert set(chosen.ids) == set(own.ids[own.proba.max(axis=1) >= 0.7])
+    predictions = teacher(0)
+    chosen = choose_pseudo_labels([predictions], plan(strategy="threshold", threshold=0.7))
+    assert set(chosen.ids) == set(predictions.ids[predictions.proba.max(axis=1) >= 0.7])
 
 
 def test_top_k_takes_k_of_each_class_whatever_the_size_of_the_pool():
@@ -82,24 +84,24 @@ def test_top_k_takes_k_of_each_class_whatever_the_size_of_the_pool():
 def test_top_k_takes_what_there_is_and_says_so():
     chosen = choose_pseudo_labels([teacher(0, 40)], plan(strategy="top_k", k=30))
     assert len(chosen.ids) == 40
-    said = list_remarks(average_records([chosen.record]), plan(strategy="top_k", k=30).model_dump())
+    remarks = list_remarks(average_records([chosen.record]), plan(strategy="top_k", k=30).model_dump())
     counts = ", ".join(f"{name} ({n})" for name, n in chosen.record["per_class"].items())
-    assert said == [f"fewer images than the 30 asked for in {counts}: all there are were taken"]
+    assert remarks == [f"fewer images than the 30 asked for in {counts}: all there are were taken"]
 
 
 def test_adaptive_thresholds_are_lower_for_classes_that_are_named_rarely():
-    own = teacher(0)
-    chosen = choose_pseudo_labels([own], plan(strategy="adaptive"))
+    predictions = teacher(0)
+    chosen = choose_pseudo_labels([predictions], plan(strategy="adaptive"))
     thresholds = chosen.record["thresholds"]
-    mean = own.proba.mean(axis=0)
-    assert thresholds["a"] == pytest.approx(own.proba.max(axis=1).mean(), abs=1e-3)
+    mean = predictions.proba.mean(axis=0)
+    assert thresholds["a"] == pytest.approx(predictions.proba.max(axis=1).mean(), abs=1e-3)
     assert thresholds["d"] == pytest.approx(thresholds["a"] * mean[3] / mean[0], abs=1e-3)
 
 
 def test_adaptive_thresholds_are_one_where_all_classes_are_alike():
     proba = np.tile([0.7, 0.1, 0.1, 0.1], (40, 1))
-    own = says(np.stack([np.roll(row, i % 4) for i, row in enumerate(proba)]))
-    assert set(choose_pseudo_labels([own], plan(strategy="adaptive")).record["thresholds"].values()) == {0.7}
+    predictions = predictions_of(np.stack([np.roll(row, i % 4) for i, row in enumerate(proba)]))
+    assert set(choose_pseudo_labels([predictions], plan(strategy="adaptive")).record["thresholds"].values()) == {0.7}
 
 
 def test_alignment_moves_the_mean_towards_the_prior():
@@ -144,22 +146,22 @@ def test_an_empty_pool_gives_no_pseudo_labels_and_says_so():
     for strategy in ("balanced", "top_k", "threshold", "adaptive"):
         chosen = choose_pseudo_labels([empty], plan(strategy=strategy))
         assert len(chosen.ids) == 0 and chosen.record["n_chosen"] == 0
-        said = list_remarks(average_records([chosen.record]), plan(strategy=strategy).model_dump())
-        assert "the pool of unlabelled images is empty" in said[0]
+        remarks = list_remarks(average_records([chosen.record]), plan(strategy=strategy).model_dump())
+        assert "the pool of unlabelled images is empty" in remarks[0]
 
 
 def test_a_threshold_that_keeps_nothing_says_so():
     high = plan(strategy="threshold", threshold=1.0)
     chosen = choose_pseudo_labels([teacher(0)], high)
     assert len(chosen.ids) == 0
-    said = list_remarks(average_records([chosen.record]), high.model_dump())[0]
-    assert said.startswith("nothing passes")
-    assert said.endswith(f"the surest has a probability of {teacher(0).proba.max():.3f}: lower threshold")
+    remarks = list_remarks(average_records([chosen.record]), high.model_dump())[0]
+    assert remarks.startswith("nothing passes")
+    assert remarks.endswith(f"the surest has a probability of {teacher(0).proba.max():.3f}: lower threshold")
 
 
 def test_teachers_that_never_agree_say_what_lets_labels_pass():
     first, second = np.eye(4)[np.arange(8) % 4], np.eye(4)[(np.arange(8) + 1) % 4]
-    chosen = choose_pseudo_labels([says(first), says(second)], plan(agree=True))
+    chosen = choose_pseudo_labels([predictions_of(first), predictions_of(second)], plan(agree=True))
     assert len(chosen.ids) == 0
     assert list_remarks(average_records([chosen.record]), plan().model_dump())[0].endswith("set agree = false")
 
@@ -167,7 +169,7 @@ def test_teachers_that_never_agree_say_what_lets_labels_pass():
 def test_a_class_that_no_teacher_names_is_lifted_to_its_prior_and_named():
     proba = teacher(0).proba.copy()
     proba[:, 3] *= 0.01
-    chosen = choose_pseudo_labels([says(proba)], plan())
+    chosen = choose_pseudo_labels([predictions_of(proba)], plan())
     assert chosen.record["lifted"] == ["d"]
     assert chosen.record["per_class"]["d"] > 0
     assert "no teacher ever names d" in list_remarks(average_records([chosen.record]), plan().model_dump())[0]
@@ -176,7 +178,7 @@ def test_a_class_that_no_teacher_names_is_lifted_to_its_prior_and_named():
 def test_a_class_without_any_probability_stays_without_images():
     proba = teacher(0).proba.copy()
     proba[:, 3] = 0
-    chosen = choose_pseudo_labels([says(proba)], plan())
+    chosen = choose_pseudo_labels([predictions_of(proba)], plan())
     assert chosen.record["per_class"]["d"] == 0 and chosen.record["lifted"] == ["d"]
 
 
@@ -188,9 +190,11 @@ def test_the_record_tells_what_was_kept(keep_rate):
 
 
 def test_the_record_compares_with_the_last_round():
-    own = teacher(0)
-    before = choose_pseudo_labels([own], plan(keep_rate=0.2))
-    same = choose_pseudo_labels([own], plan(keep_rate=0.2), before=dict(zip(before.ids, before.codes, strict=True)))
+    predictions = teacher(0)
+    before = choose_pseudo_labels([predictions], plan(keep_rate=0.2))
+    same = choose_pseudo_labels(
+        [predictions], plan(keep_rate=0.2), before=dict(zip(before.ids, before.codes, strict=True))
+    )
     assert same.record["before"] == {"overlap": 1.0, "agreement": 1.0, "contradicted": 0.0}
 
 
@@ -208,7 +212,7 @@ def test_balance_goes_from_one_class_alone_to_all_alike():
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    "options, message",
     [
         ({"threshold": 0.9}, 'threshold is read by strategy = "threshold" alone'),
         ({"strategy": "top_k", "keep_rate": 0.3}, 'keep_rate is read by strategy = "balanced" alone'),
@@ -218,8 +222,8 @@ def test_balance_goes_from_one_class_alone_to_all_alike():
         ({"strategy": "best"}, "strategy"),
     ],
 )
-def test_options_that_nobody_reads_are_refused(options, said):
-    with pytest.raises(ValidationError, match=said):
+def test_options_that_nobody_reads_are_refused(options, message):
+    with pytest.raises(ValidationError, match=message):
         plan(**options)
 
 
@@ -227,11 +231,13 @@ def test_choosing_from_a_large_pool_is_fast_and_small():
     n_images, n_classes = 300_000, 48
     proba = np.random.default_rng(0).random((n_images, n_classes), dtype=np.float32)
     proba /= proba.sum(axis=1, keepdims=True)
-    own = Predictions([f"unlabeled/{i:06d}" for i in range(n_images)], [f"c{i}" for i in range(n_classes)], proba)
+    predictions = Predictions(
+        [f"unlabeled/{i:06d}" for i in range(n_images)], [f"c{i}" for i in range(n_classes)], proba
+    )
     started = time.process_time()
-    choose_pseudo_labels([own], plan())
+    choose_pseudo_labels([predictions], plan())
     assert time.process_time() - started < 2  # seconds of the processor: a busy machine must not fail it
     tracemalloc.start()
-    choose_pseudo_labels([own], plan(align="uniform"))
+    choose_pseudo_labels([predictions], plan(align="uniform"))
     assert tracemalloc.get_traced_memory()[1] < 500 * 2**20
     tracemalloc.stop()

@@ -67,20 +67,20 @@ def test_a_dropped_round_says_by_how_much(colours):
 
 
 def test_a_first_round_that_keeps_nothing_is_the_run_on_labels_alone(colours, capsys):
-    prepared, (svm, own) = train(colours(taught(', strategy = "threshold", threshold = 1.0, rounds = 3')))
-    assert own.name == "taught.1"
-    assert own.predictions("oof").proba == pytest.approx(svm.predictions("oof").proba)
+    prepared, (svm, results) = train(colours(taught(', strategy = "threshold", threshold = 1.0, rounds = 3')))
+    assert results.name == "taught.1"
+    assert results.predictions("oof").proba == pytest.approx(svm.predictions("oof").proba)
     assert "nothing passes" in capsys.readouterr().err
     assert describe_end(prepared, "taught") == "round 2 skipped: nothing passes"
     assert [result.name for result in finished_rounds(prepared, "taught")] == ["taught.1"]
-    verify(prepared, [svm, own])
+    verify(prepared, [svm, results])
 
 
 def test_an_empty_pool_leaves_the_labels_alone_and_says_so(colours, capsys):
     competition = colours(taught())
     data = competition.data.model_copy(update={"unlabeled": None})
-    _, (svm, own) = train(competition.model_copy(update={"data": data}))
-    assert own.predictions("oof").proba == pytest.approx(svm.predictions("oof").proba)
+    _, (svm, results) = train(competition.model_copy(update={"data": data}))
+    assert results.predictions("oof").proba == pytest.approx(svm.predictions("oof").proba)
     assert "the pool of unlabelled images is empty" in capsys.readouterr().err
 
 
@@ -166,14 +166,14 @@ def test_the_leaderboard_says_why_rounds_ended_and_how_many_labels_are_right(col
 
 
 def test_a_refit_sends_one_model_and_is_marked(colours):
-    prepared, (svm, own) = train(colours(taught("", "refit = true")))
-    assert own.record.refit and not svm.record.refit
-    mean = np.mean([own.fold_predictions(fold, "test").proba for fold in prepared.scored], axis=0)
-    assert np.abs(own.predictions("test").proba - mean).max() > 1e-5
-    ledger = read_json(own.folder / "refit" / "provenance.json")
+    prepared, (svm, results) = train(colours(taught("", "refit = true")))
+    assert results.record.refit and not svm.record.refit
+    mean = np.mean([results.fold_predictions(fold, "test").proba for fold in prepared.scored], axis=0)
+    assert np.abs(results.predictions("test").proba - mean).max() > 1e-5
+    ledger = read_json(results.folder / "refit" / "provenance.json")
     assert len(ledger["labeled"]) == len(prepared.labeled) and ledger["pseudo"]["ids"]
-    assert "whose CV is not measured" in verify(prepared, [svm, own])[2]
-    assert "CV not measured" in render_board(prepared, leaderboard(prepared, [svm, own], {}), 200).caption
+    assert "whose CV is not measured" in verify(prepared, [svm, results])[2]
+    assert "CV not measured" in render_board(prepared, leaderboard(prepared, [svm, results], {}), 200).caption
 
 
 def test_a_refit_leaves_the_folds_as_they_are(colours):
@@ -182,8 +182,8 @@ def test_a_refit_leaves_the_folds_as_they_are(colours):
 
 
 def test_a_forged_refit_is_named(colours):
-    prepared, (svm, own) = train(colours(taught("", "refit = true")))
-    test = own.predictions("test")
-    write_predictions(own.folder / "test.parquet", Predictions(test.ids, test.classes, test.proba[::-1]))
+    prepared, (svm, results) = train(colours(taught("", "refit = true")))
+    test = results.predictions("test")
+    write_predictions(results.folder / "test.parquet", Predictions(test.ids, test.classes, test.proba[::-1]))
     with pytest.raises(LeakFound, match="not what the model that was fitted on everything says"):
-        verify(prepared, [svm, own])
+        verify(prepared, [svm, results])

@@ -75,7 +75,7 @@ def test_a_list_that_is_not_finished_does_not_keep_the_others_out(tmp_path):
     lines = "".join(f"{name} = {json.dumps(word)}\n" for name, word in words.items())
     (pool.prompts / "whole.toml").write_text(f'templates = ["a {{}}"]\n[words]\n{lines}')
     (pool.prompts / "half.toml").write_text('templates = ["a {}"]\n[words]\nblue =')
-    assert [own.name for own in readable_prompts(pool)] == ["names", "whole"]
+    assert [prompt_list.name for prompt_list in readable_prompts(pool)] == ["names", "whole"]
 
 
 def test_a_run_on_a_copy_that_was_edited_after_the_first_run_is_marked(colours):
@@ -85,10 +85,10 @@ def test_a_run_on_a_copy_that_was_edited_after_the_first_run_is_marked(colours):
     marked = {}
     for name, blue in zip(names, ("one", "two", "three"), strict=True):
         files = names[:2] if name == "odd" else (name,)
-        for own in files:
-            text = f'templates = ["a {{}}"]\n[words]\nblue = "{blue} {own}"\ngreen = "four"\nred = "five"\n'
+        for file in files:
+            text = f'templates = ["a {{}}"]\n[words]\nblue = "{blue} {file}"\ngreen = "four"\nred = "five"\n'
             if name != "beside":
-                (competition.folder / "prompts" / f"{own}.toml").write_text(text)
+                (competition.folder / "prompts" / f"{file}.toml").write_text(text)
         prepared = prepare(competition)
         (row,) = leaderboard(prepared, [crossval(prepared, name)], {})
         marked[name] = any("CV optimistic: the words of prompt list" in remark for remark in row.remarks)
@@ -144,7 +144,7 @@ def test_lists_that_lie_there_when_the_names_are_looked_at_are_honest(tmp_path):
 def test_the_lists_that_come_with_a_competition_are_honest_at_whatever_is_looked_at_first(tmp_path, name):
     folder = HOME / name / "prompts"
     classes = tuple(sorted(tomllib.loads(next(folder.glob("*.toml")).read_text())["words"]))
-    lists = [read_prompts(folder, own, classes) for own in list_prompts(folder)]
+    lists = [read_prompts(folder, name, classes) for name in list_prompts(folder)]
     for number, first in enumerate(lists):
         note_prompts(tmp_path / str(number), first, lists)
         for prompts in lists:

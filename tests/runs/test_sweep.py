@@ -14,12 +14,12 @@ def sweep_of(prepared, *shares: float, sure: float = 0.9) -> dict[int, np.ndarra
     sweeps = {}
     for fold in prepared.scored:
         labels = prepared.fold_labels(fold)
-        said = []
+        values = []
         for share in shares:
             n_right = round(share * len(labels))
             named = np.where(np.arange(len(labels)) < n_right, labels, (labels + 1) % 3)
-            said.append(np.eye(3)[named] * (sure - (1 - sure) / 2) + (1 - sure) / 2)
-        sweeps[fold] = np.stack(said)
+            values.append(np.eye(3)[named] * (sure - (1 - sure) / 2) + (1 - sure) / 2)
+        sweeps[fold] = np.stack(values)
     return sweeps
 
 
@@ -74,5 +74,5 @@ def test_a_sweep_of_one_class_by_itself_loses_what_two_classes_do():
 def test_a_sweep_of_several_labels_chooses_the_better_value(forests):
     prepared, _ = forests
     truth = {fold: prepared.fold_labels(fold).astype(float) for fold in prepared.scored}
-    sweeps = {fold: np.stack([np.full(own.shape, 0.5), 0.2 + 0.6 * own]) for fold, own in truth.items()}
+    sweeps = {fold: np.stack([np.full(labels.shape, 0.5), 0.2 + 0.6 * labels]) for fold, labels in truth.items()}
     assert choose_per_fold(prepared, ["plain", "good"], sweeps, "plain") == dict.fromkeys(prepared.scored, "good")

@@ -42,8 +42,8 @@ def kit(colours, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, " ".join(said.err.split())
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
 
     return call
 
@@ -104,6 +104,6 @@ def test_an_ensemble_of_other_members_is_named_and_not_shown(colours, capsys):
     again = prepare(colours(runs, ("runs.forest.n_trees=5",)))
     crossval(again, "forest")
     capsys.readouterr()
-    assert [own.name for own in find_finished(again)] == ["forest", "svm"]
-    said = " ".join(capsys.readouterr().err.split())
-    assert "the ensemble was made of other members, so not shown; ./run.sh ensemble colours" in said
+    assert [result.name for result in find_finished(again)] == ["forest", "svm"]
+    message = " ".join(capsys.readouterr().err.split())
+    assert "the ensemble was made of other members, so not shown; ./run.sh ensemble colours" in message

@@ -77,9 +77,9 @@ def folder_of(prepared, name: str) -> Path:
 def test_what_a_model_declares_lies_within_its_own_limits(name):
     hints = typing.get_type_hints(MODELS[name], include_extras=True)
     declared = {
-        own.name: part
-        for own in fields(MODELS[name])
-        for part in parts(hints[own.name])
+        field.name: part
+        for field in fields(MODELS[name])
+        for part in parts(hints[field.name])
         if isinstance(part, Between | OneOf)
     }
     assert declared
@@ -139,9 +139,9 @@ def test_a_space_that_cannot_be_is_refused_with_table_field_and_remedy(colours, 
 
 def test_the_first_trial_is_the_run_itself_and_scores_what_train_prints(colours):
     prepared = prepare(colours(SVM))
-    found = tune(prepared, "svm", 1)
-    assert found.trials[0].options == {"kernel": "rbf", "C": 10.0}
-    assert found.trials[0].score == crossval(prepared, "svm").record.cv
+    tuned = tune(prepared, "svm", 1)
+    assert tuned.trials[0].options == {"kernel": "rbf", "C": 10.0}
+    assert tuned.trials[0].score == crossval(prepared, "svm").record.cv
 
 
 def test_with_several_labels_per_image_thresholds_are_nested_as_train_does(tmp_path):
@@ -160,9 +160,9 @@ def test_with_several_labels_per_image_thresholds_are_nested_as_train_does(tmp_p
         '[runs.forest]\nmodel = "forest"\nn_trees = 5\nmax_depth = 2\nsearch = { max_depth = [2, 8] }\n'
     )
     prepared = prepare(read_competition(str(tmp_path / "comp"), Workspace(tmp_path)))
-    found = tune(prepared, "forest", 2)
-    assert found.trials[0].score == pytest.approx(crossval(prepared, "forest").record.cv)
-    assert found.comparison.seed is not None and found.metric == "macro_f1"
+    tuned = tune(prepared, "forest", 2)
+    assert tuned.trials[0].score == pytest.approx(crossval(prepared, "forest").record.cv)
+    assert tuned.comparison.seed is not None and tuned.metric == "macro_f1"
 
 
 def test_a_swept_setting_scores_what_train_prints(colours):
@@ -173,11 +173,11 @@ def test_a_swept_setting_scores_what_train_prints(colours):
 
 
 def test_the_search_finds_the_better_values_and_gives_hopeless_ones_up(dialled):
-    found = tune(dialled, "dialled", 20)
-    assert len(found.trials) == 20 and {trial.state for trial in found.trials} == {"complete", "pruned"}
-    assert found.options["dial"] > 0.8 and found.verdict == "tuning helped"
-    assert found.best[0] == min(trial.score for trial in found.trials if trial.state == "complete")
-    assert found.comparison.difference > 0 and found.comparison.is_distinguishable
+    tuned = tune(dialled, "dialled", 20)
+    assert len(tuned.trials) == 20 and {trial.state for trial in tuned.trials} == {"complete", "pruned"}
+    assert tuned.options["dial"] > 0.8 and tuned.verdict == "tuning helped"
+    assert tuned.best[0] == min(trial.score for trial in tuned.trials if trial.state == "complete")
+    assert tuned.comparison.difference > 0 and tuned.comparison.is_distinguishable
 
 
 def test_more_trials_go_on_where_fewer_ended(dialled, tmp_path):
@@ -227,7 +227,7 @@ def test_trials_of_other_folds_data_spaces_or_seeds_do_not_mix(colours):
     other = [prepare(colours(DIAL, (change,))) for change in (*LOG_LOSS, "runs.dialled.seed=1")]
     other.append(prepare(colours(DIAL.replace("0.9", "0.8"))))
     other.append(fresh_folds(prepared)[1])
-    assert len({folder_of(own, "dialled") for own in (prepared, *other)}) == 5
+    assert len({folder_of(state, "dialled") for state in (prepared, *other)}) == 5
 
 
 def test_pasting_what_was_found_does_not_begin_anew(colours):
@@ -261,8 +261,8 @@ def test_a_run_with_teachers_needs_them_trained_and_is_compared_on_their_folds(c
     with pytest.raises(TeacherMissing, match=r"train colours svm"):
         tune(prepared, "student", 2)
     crossval(prepared, "svm")
-    found = tune(prepared, "student", 2)
-    assert found.comparison.seed is None and "the same folds, chosen nested" in render(found)
+    tuned = tune(prepared, "student", 2)
+    assert tuned.comparison.seed is None and "the same folds, chosen nested" in render(tuned)
 
 
 def test_fresh_folds_are_others_and_keep_groups_whole(colours):
@@ -280,13 +280,13 @@ def test_no_row_chooses_the_setting_that_it_is_scored_with(dialled):
     home = dialled.pool.cache / "fits"
     run = dialled.competition.run("dialled")
     candidates = [change(run, {"dial": dial}) for dial in (0.5, 0.6)]
-    worse, _ = (read_oof(dialled, own, home) for own in candidates)
+    worse, _ = (read_oof(dialled, candidate, home) for candidate in candidates)
     fresh = fresh_folds(dialled)[1]
     chosen = choose_apart(dialled, fresh, candidates, home)
     assert set(chosen.values()) == {1}
     fold, ids = fresh.scored[0], dialled.pool.ids[dialled.labeled]
-    mine = (fresh.folds == fold)[:, None]
-    perfect = np.where(mine, np.eye(3)[dialled.labels], worse.at(ids).proba)
+    in_fold = (fresh.folds == fold)[:, None]
+    perfect = np.where(in_fold, np.eye(3)[dialled.labels], worse.at(ids).proba)
     write_predictions(home / run_key(dialled, candidates[0]) / "oof.parquet", Predictions(ids, worse.classes, perfect))
     again = choose_apart(dialled, fresh, candidates, home)
     assert again[fold] == 1 and all(again[other] == 0 for other in fresh.scored if other != fold)
@@ -295,8 +295,8 @@ def test_no_row_chooses_the_setting_that_it_is_scored_with(dialled):
 def test_what_memory_gains_on_its_own_folds_is_not_called_a_gain(colours):
     """A memoriser's every value is as good: the run keeps its own, and nothing is distinguishable."""
     memoriser = '[runs.memoriser]\nmodel = "memoriser"\nsearch = { bias = { low = 0.0, high = 1.0 } }\n'
-    found = tune(prepare(colours(memoriser)), "memoriser", 6)
-    assert found.is_own and found.comparison.difference == 0 and "keep it" in render(found)
+    tuned = tune(prepare(colours(memoriser)), "memoriser", 6)
+    assert tuned.is_own and tuned.comparison.difference == 0 and "keep it" in render(tuned)
 
 
 def test_a_refused_trial_is_named_and_the_search_goes_on(colours, monkeypatch, capsys):
@@ -306,9 +306,9 @@ def test_a_refused_trial_is_named_and_the_search_goes_on(colours, monkeypatch, c
         return self
 
     monkeypatch.setattr(Dialled, "fit", diverge)
-    found = tune(prepare(colours(DIAL, LOG_LOSS)), "dialled", 8)
-    states = [trial.state for trial in found.trials]
-    assert states.count("refused") and len(states) == 8 and found.options["dial"] <= 0.6
+    tuned = tune(prepare(colours(DIAL, LOG_LOSS)), "dialled", 8)
+    states = [trial.state for trial in tuned.trials]
+    assert states.count("refused") and len(states) == 8 and tuned.options["dial"] <= 0.6
     assert "is refused: training diverged" in capsys.readouterr().err
 
 
@@ -337,18 +337,18 @@ def kit(colours, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
 
     return call
 
 
 def test_the_command_prints_one_json_document(kit):
     code, out, _ = kit(DIAL, "tune", "colours", "dialled", "--trials", "3", "--json")
-    said = json.loads(out)
-    assert code == 0 and len(said["trials"]) == 3 and said["best"]["optimistic"]
-    assert tomllib.loads(said["toml"])["runs"]["dialled_tuned"]["dial"] == said["best"]["options"]["dial"]
-    assert said["fresh_folds"]["seed"] is not None
+    document = json.loads(out)
+    assert code == 0 and len(document["trials"]) == 3 and document["best"]["optimistic"]
+    assert tomllib.loads(document["toml"])["runs"]["dialled_tuned"]["dial"] == document["best"]["options"]["dial"]
+    assert document["fresh_folds"]["seed"] is not None
 
 
 def test_a_space_outside_the_limits_ends_the_command_with_2_before_any_work(kit, tmp_path):

@@ -26,13 +26,13 @@ def tuned(difference: float, error: float, is_own: bool = False, sign: int = 1, 
     trials = [Trial(0, {"C": 1.0}, "complete", 0.8), Trial(1, {"C": 9.0}, "complete", 0.8 + sign * 0.02)]
     trials += [Trial(2, {"C": 3.0}, "complete", 0.8 - sign * 0.1), Trial(3, {"C": 5.0}, "pruned", 0.3)]
     trials += [Trial(4 + i, {"C": 10.0 + i}, "complete", 0.8 - sign * 0.2) for i in range(n_more)]
-    found = Comparison(1000, (0.8 + difference, 0.02), (0.8, 0.02), difference, error, {0: 1, 1: 1})
+    comparison = Comparison(1000, (0.8 + difference, 0.02), (0.8, 0.02), difference, error, {0: 1, 1: 1})
     space = {"C": Between(0.1, 10.0)}
-    return Tuned(RUN, "accuracy", sign, space, trials, {"C": 9.0}, (0.82, 0.02), found, is_own, 0)
+    return Tuned(RUN, "accuracy", sign, space, trials, {"C": 9.0}, (0.82, 0.02), comparison, is_own, 0)
 
 
 @pytest.mark.parametrize(
-    ("found", "verdict", "has_helped"),
+    ("outcome", "verdict", "has_helped"),
     [
         (tuned(0.002, 0.01), "svm: not distinguishable from what the run has: keep it", False),
         (tuned(0.1, 0.01, is_own=True), "svm: nothing that was tried beats what the run has: keep it", False),
@@ -40,10 +40,10 @@ def tuned(difference: float, error: float, is_own: bool = False, sign: int = 1, 
         (tuned(0.1, 0.01), "svm: tuning helped", True),
     ],
 )
-def test_the_verdict_comes_first_and_only_values_that_help_are_there_to_paste(found, verdict, has_helped):
-    said = render(found)
-    assert said.splitlines()[0] == verdict
-    assert ("[runs.svm_tuned]" in said) == has_helped == found.as_dict()["helped"]
+def test_the_verdict_comes_first_and_only_values_that_help_are_there_to_paste(outcome, verdict, has_helped):
+    text = render(outcome)
+    assert text.splitlines()[0] == verdict
+    assert ("[runs.svm_tuned]" in text) == has_helped == outcome.as_dict()["helped"]
 
 
 def test_values_that_may_not_help_are_printed_where_they_are_asked_for():
@@ -75,8 +75,8 @@ def kit(colours, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
         with pytest.raises(SystemExit) as stop:
             main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, " ".join(said.err.split())
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
 
     return call
 

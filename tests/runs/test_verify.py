@@ -70,9 +70,9 @@ def claim(result: Result, **changes: Any) -> Result:
 
 def rewrite(path: Path, proba: np.ndarray | None = None, ids: np.ndarray | None = None) -> None:
     """Write other probabilities or ids into a file of predictions."""
-    said = read_predictions(path)
-    proba, ids = said.proba if proba is None else proba, said.ids if ids is None else ids
-    write_predictions(path, Predictions(ids, said.classes, proba))
+    predictions = read_predictions(path)
+    proba, ids = predictions.proba if proba is None else proba, predictions.ids if ids is None else ids
+    write_predictions(path, Predictions(ids, predictions.classes, proba))
 
 
 def duplicate_an_image(prepared: Prepared) -> tuple[str, Path]:
@@ -87,10 +87,10 @@ def duplicate_an_image(prepared: Prepared) -> tuple[str, Path]:
 
 def test_honest_runs_pass(trained):
     prepared, teacher, student = trained
-    said = verify(prepared, [teacher, student, ensemble(prepared, [teacher, student])])
-    assert [sentence.partition(":")[0] for sentence in said] == ["folds", "svm", "taught.1", "ensemble"]
-    assert said[0] == "folds: 18 labelled images, checked on reading"
-    assert "pseudo labels from the same folds' models" in said[2] and "its 2 members" in said[3]
+    verdicts = verify(prepared, [teacher, student, ensemble(prepared, [teacher, student])])
+    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "svm", "taught.1", "ensemble"]
+    assert verdicts[0] == "folds: 18 labelled images, checked on reading"
+    assert "pseudo labels from the same folds' models" in verdicts[2] and "its 2 members" in verdicts[3]
 
 
 def test_an_honest_swept_run_passes_and_says_what_was_chosen(dialled):
@@ -101,9 +101,9 @@ def test_an_honest_swept_run_passes_and_says_what_was_chosen(dialled):
 def test_an_honest_import_passes_as_a_member_too(trained):
     prepared, teacher, _ = trained
     friend = import_predictions(prepared, "friend", *[teacher.folder / f"{split}.parquet" for split in ("oof", "test")])
-    said = verify(prepared, [ensemble(prepared, [teacher, friend])])
-    assert [sentence.partition(":")[0] for sentence in said] == ["folds", "ensemble", "svm", "friend"]
-    assert "its training is unknown" in said[3]
+    verdicts = verify(prepared, [ensemble(prepared, [teacher, friend])])
+    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "ensemble", "svm", "friend"]
+    assert "its training is unknown" in verdicts[3]
 
 
 def test_honest_runs_pass_where_one_hold_out_is_scored(colours):
@@ -208,9 +208,9 @@ def test_oof_from_another_folds_model_is_named(trained):
 @pytest.mark.parametrize(("split", "images"), [("oof", "scored"), ("test", "test")])
 def test_predictions_with_holes_are_named(trained, split, images):
     prepared, teacher, _ = trained
-    said = teacher.predictions(split)
-    write_predictions(teacher.folder / f"{split}.parquet", said.at(said.ids[1:]))
-    with pytest.raises(LeakFound, match=f"{split} does not cover the {images} images: {said.ids[0]}"):
+    predictions = teacher.predictions(split)
+    write_predictions(teacher.folder / f"{split}.parquet", predictions.at(predictions.ids[1:]))
+    with pytest.raises(LeakFound, match=f"{split} does not cover the {images} images: {predictions.ids[0]}"):
         verify(prepared, [teacher])
 
 
@@ -290,12 +290,12 @@ def test_a_setting_that_run_json_tells_otherwise_is_named(dialled):
 
 def test_a_folds_oof_made_with_another_setting_is_named(dialled):
     prepared, result = dialled
-    mine, whole = fold_folder(result.folder, 0) / "oof.parquet", result.predictions("oof")
+    path, whole = fold_folder(result.folder, 0) / "oof.parquet", result.predictions("oof")
     other = np.load(fold_folder(result.folder, 0) / "sweep.npy")[1]
-    here = np.isin(whole.ids, read_predictions(mine).ids)
+    here = np.isin(whole.ids, read_predictions(path).ids)
     proba = whole.proba.copy()
     proba[here] = other
-    rewrite(mine, other), rewrite(result.folder / "oof.parquet", proba)
+    rewrite(path, other), rewrite(result.folder / "oof.parquet", proba)
     with pytest.raises(
         LeakFound, match=r"dialled fold 0: dial is 1.0, but its oof is not what the model says with that"
     ):
@@ -316,15 +316,15 @@ def test_a_sweep_that_is_missing_or_of_other_images_is_named(dialled, fault):
 def test_an_ensemble_that_its_members_do_not_give_is_named(combined, split):
     prepared, result = combined
     path = result.folder / f"{split}.parquet"
-    said = read_predictions(path).proba
-    rewrite(path, 0.9 * said + 0.1 / 3)
+    proba = read_predictions(path).proba
+    rewrite(path, 0.9 * proba + 0.1 / 3)
     with pytest.raises(LeakFound, match=rf"ensemble: {split}.parquet is not what its members give: svm, taught.1"):
         verify(prepared, [result])
 
 
 def test_a_member_that_was_imported_anew_is_named(trained):
     prepared, teacher, student = trained
-    files = [[own.folder / f"{split}.parquet" for split in ("oof", "test")] for own in (teacher, student)]
+    files = [[result.folder / f"{split}.parquet" for split in ("oof", "test")] for result in (teacher, student)]
     result = ensemble(prepared, [teacher, import_predictions(prepared, "friend", *files[0])])
     import_predictions(prepared, "friend", *files[1])
     with pytest.raises(LeakFound, match="ensemble: made from friend"):

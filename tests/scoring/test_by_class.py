@@ -23,27 +23,27 @@ def test_the_errors_of_every_class_agree_with_a_bootstrap(is_multilabel):
     else:
         proba[np.arange(600), codes] += 0.3
     rows = per_class(labels, proba, ("a", "b", "c"), groups)
-    said, drawn = decide(proba, is_multilabel), []
+    predicted, drawn = decide(proba, is_multilabel), []
     for _ in range(600):
         taken = (3 * draws.integers(0, 200, 200)[:, None] + np.arange(3)).ravel()
-        counts = count_decisions(labels[taken], said[taken], 3)
+        counts = count_decisions(labels[taken], predicted[taken], 3)
         drawn.append((counts.precision, counts.recall, counts.f1))
     spread = np.std(drawn, axis=0).T
-    found = [(row.precision_se, row.recall_se, row.f1_se) for row in rows]
-    assert np.array(found) == pytest.approx(spread, rel=0.15)
+    ours = [(row.precision_se, row.recall_se, row.f1_se) for row in rows]
+    assert np.array(ours) == pytest.approx(spread, rel=0.15)
 
 
 @pytest.mark.parametrize("draw", [draw_single, draw_several])
 def test_the_table_per_class_agrees_with_scikit_learn(draw):
     labels, proba = draw(0)
     rows = per_class(labels, proba, tuple("abcde"))
-    said = decide(proba, labels.ndim == 2)
-    expected = library.precision_recall_fscore_support(labels, said, average=None)
-    found = np.array([(row.precision, row.recall, row.f1, row.support) for row in rows]).T
-    assert [row.name for row in rows] == list("abcde") and found == pytest.approx(np.array(expected))
-    assert [row.recall_se for row in rows] == pytest.approx(np.sqrt(found[1] * (1 - found[1]) / found[3]))
+    predicted = decide(proba, labels.ndim == 2)
+    expected = library.precision_recall_fscore_support(labels, predicted, average=None)
+    ours = np.array([(row.precision, row.recall, row.f1, row.support) for row in rows]).T
+    assert [row.name for row in rows] == list("abcde") and ours == pytest.approx(np.array(expected))
+    assert [row.recall_se for row in rows] == pytest.approx(np.sqrt(ours[1] * (1 - ours[1]) / ours[3]))
     n_said = [row.decided for row in rows]
-    assert [row.precision_se for row in rows] == pytest.approx(np.sqrt(found[0] * (1 - found[0]) / n_said))
+    assert [row.precision_se for row in rows] == pytest.approx(np.sqrt(ours[0] * (1 - ours[0]) / n_said))
 
 
 @pytest.mark.parametrize("code", [0, 1])

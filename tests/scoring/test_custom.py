@@ -14,7 +14,7 @@ from kit.runs.store import find_result
 from kit.runs.verify import verify
 from kit.scoring.metrics import METRICS, find_metric, paired_difference, score_with_error
 
-OWN = """
+RULES = """
 import numpy as np
 COSTS = np.array([[0, 1, 5], [1, 0, 1], [5, 1, 0]])
 def cost(labels, said):
@@ -33,19 +33,19 @@ asks.needs = "label"
 """
 SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
 MINE = "competition.metric=mine.wrong"
-WRONG = "def wrong(labels, said):\n    return (labels != said).mean() * {}\nwrong.needs = 'labels'\n"
+WRONG = "def wrong(labels, predicted):\n    return (labels != predicted).mean() * {}\nwrong.needs = 'labels'\n"
 
 
 @pytest.fixture
-def own(tmp_path):
+def metric_of(tmp_path):
     (tmp_path / "rules").mkdir()
-    (tmp_path / "rules" / "birds.py").write_text(OWN)
+    (tmp_path / "rules" / "birds.py").write_text(RULES)
     return lambda function: find_metric(f"rules.birds.{function}", [tmp_path / "nowhere", tmp_path])
 
 
-def test_a_metric_of_ones_own_is_found_by_its_dotted_path(own):
+def test_a_metric_of_the_users_is_found_by_its_dotted_path(metric_of):
     labels, proba = np.array([0, 1, 2]), np.array([[0.1, 0.1, 0.8], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
-    cost, sure = own("cost"), own("sure")
+    cost, sure = metric_of("cost"), metric_of("sure")
     assert cost.score(labels, proba) == pytest.approx(5 / 3) and cost.sign == -1
     assert sure.score(labels, proba) == pytest.approx(0.5) and sure.sign == 1
     better = np.eye(3)[labels]
@@ -53,7 +53,7 @@ def test_a_metric_of_ones_own_is_found_by_its_dotted_path(own):
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         ("coast", r"birds\.py: no function 'coast'; did you mean 'cost'"),
         ("broken", r"birds\.py: broken failed \(IndexError: "),
@@ -61,9 +61,9 @@ def test_a_metric_of_ones_own_is_found_by_its_dotted_path(own):
         ("asks", r"birds\.py: asks\.needs = 'label'; did you mean 'labels'"),
     ],
 )
-def test_what_is_wrong_with_a_metric_of_ones_own_is_named(own, function, said):
-    with pytest.raises(InputError, match=said):
-        own(function).score(np.array([0, 1]), np.eye(2))
+def test_what_is_wrong_with_a_metric_of_the_users_is_named(metric_of, function, message):
+    with pytest.raises(InputError, match=message):
+        metric_of(function).score(np.array([0, 1]), np.eye(2))
 
 
 def test_a_metric_whose_file_is_not_there_or_not_python_is_named(tmp_path):
@@ -74,7 +74,7 @@ def test_a_metric_whose_file_is_not_there_or_not_python_is_named(tmp_path):
         find_metric("odd.cost", [tmp_path])
 
 
-def test_a_metric_of_ones_own_that_was_edited_is_another_metric(tmp_path):
+def test_a_metric_of_the_users_that_was_edited_is_another_metric(tmp_path):
     (tmp_path / "mine.py").write_text("def cost(labels, proba):\n    return 1.0\n")
     first = find_metric("mine.cost", [tmp_path])
     (tmp_path / "mine.py").write_text("def cost(labels, proba):\n    return 2.0\n")
@@ -84,7 +84,7 @@ def test_a_metric_of_ones_own_that_was_edited_is_another_metric(tmp_path):
 
 
 @pytest.mark.parametrize("beside", ["competitions/colours", "."])
-def test_a_competition_is_scored_in_a_metric_of_ones_own(colours, tmp_path, beside):
+def test_a_competition_is_scored_in_a_metric_of_the_users(colours, tmp_path, beside):
     colours(SVM)
     (tmp_path / beside / "mine.py").write_text(WRONG.format(100) + "wrong.greater_is_better = False\n")
     prepared = prepare(colours(SVM, (MINE,)))
@@ -109,7 +109,7 @@ def test_a_run_is_scored_anew_when_its_metric_was_edited(colours, tmp_path):
     assert find_result(prepare(colours(SVM, (MINE,))), "svm").record.cv == 7
 
 
-def test_an_own_metric_that_wants_every_class_has_an_error_though_a_rare_one_is_not_always_drawn(tmp_path):
+def test_a_users_metric_that_wants_every_class_has_an_error_though_a_rare_one_is_not_always_drawn(tmp_path):
     body = "    return log_loss(labels, proba)\ncost.greater_is_better = False\n"
     write(tmp_path / "own.py", f"from sklearn.metrics import log_loss\ndef cost(labels, proba):\n{body}")
     labels = np.array([0, 1] * 20 + [2])

@@ -37,9 +37,9 @@ def test_a_level_is_the_sum_of_its_classes():
     level = Level(("x", "y"), np.array([0, 1, 0]))
     tree = Hierarchy(np.full(3, -1), {"group": level})
     proba = np.random.default_rng(0).dirichlet(np.ones(3), 20)
-    said = tree.level_proba(proba, "group")
-    assert said.sum(axis=1) == pytest.approx(1)
-    assert said[:, 0] == pytest.approx(proba[:, 0] + proba[:, 2])
+    level_proba = tree.level_proba(proba, "group")
+    assert level_proba.sum(axis=1) == pytest.approx(1)
+    assert level_proba[:, 0] == pytest.approx(proba[:, 0] + proba[:, 2])
 
 
 def test_the_best_path_listens_to_the_coarser_levels():

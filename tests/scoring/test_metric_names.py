@@ -10,7 +10,7 @@ from kit.scoring.metrics.names import check_metric_classes
 
 
 @pytest.mark.parametrize(
-    ("name", "task", "said"),
+    ("name", "task", "message"),
     [
         ("acuracy", "multiclass", "'acuracy' is not a metric; did you mean 'accuracy'"),
         ("map@0", "multiclass", "the number must be 1..1000"),
@@ -21,8 +21,8 @@ from kit.scoring.metrics.names import check_metric_classes
         ("", "multiclass", "'' is not a metric; valid: "),
     ],
 )
-def test_a_metric_that_does_not_suit_is_refused_with_those_that_do(name, task, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_metric_that_does_not_suit_is_refused_with_those_that_do(name, task, message):
+    with pytest.raises(ValueError, match=message):
         check_metric_name(name, task)
 
 

@@ -16,13 +16,13 @@ from kit.scoring.metrics.uncertainty import _bootstrap_rows
 def apk(labels: np.ndarray, proba: np.ndarray, k: int) -> float:
     """Return mAP@k as its definition reads: one image, one place at a time."""
     totals = []
-    for own, row in zip(labels, proba, strict=True):
+    for label, row in zip(labels, proba, strict=True):
         right, total = 0, 0.0
         for place, code in enumerate(np.argsort(-row, kind="stable")[:k], start=1):
-            if code in own:
+            if code in label:
                 right += 1
                 total += right / place
-        totals.append(total / min(len(own), k) if len(own) else 0.0)
+        totals.append(total / min(len(label), k) if len(label) else 0.0)
     return float(np.mean(totals))
 
 
@@ -86,10 +86,10 @@ def test_every_metric_of_every_task_is_compared_with_scikit_learn():
 def test_what_resamples_share_gives_what_each_would_give_alone(name, draw):
     labels, proba = draw(0, ties=True)
     metric = METRICS[name]
-    said = metric.read(labels, proba)
-    shared = metric.share(labels, said)
+    ours = metric.read(labels, proba)
+    shared = metric.share(labels, ours)
     for rows in list(_bootstrap_rows(N_IMAGES, n_draws=5)):
-        assert shared(rows) == pytest.approx(metric.of(labels[rows], said[rows]), abs=1e-9)
+        assert shared(rows) == pytest.approx(metric.of(labels[rows], ours[rows]), abs=1e-9)
 
 
 def test_top_1_is_accuracy_and_map_at_1_too():
@@ -100,7 +100,7 @@ def test_top_1_is_accuracy_and_map_at_1_too():
 
 def test_a_class_that_nobody_names_does_not_count_in_macro_f1():
     labels, proba = draw_several(0)
-    wider = [np.hstack([own, np.zeros((N_IMAGES, 1), dtype=own.dtype)]) for own in (labels, proba)]
+    wider = [np.hstack([values, np.zeros((N_IMAGES, 1), dtype=values.dtype)]) for values in (labels, proba)]
     for name in ("macro_f1", "micro_f1", "weighted_f1"):
         assert METRICS[name].score(*wider) == pytest.approx(METRICS[name].score(labels, proba))
 

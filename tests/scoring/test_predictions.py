@@ -16,11 +16,11 @@ def some_predictions(n: int = 4) -> Predictions:
 
 
 def test_predictions_survive_the_disk(tmp_path):
-    own = some_predictions()
-    write_predictions(tmp_path / "p.parquet", own)
+    predictions = some_predictions()
+    write_predictions(tmp_path / "p.parquet", predictions)
     read = read_predictions(tmp_path / "p.parquet")
-    assert list(read.ids) == list(own.ids) and read.classes == CLASSES
-    assert (read.proba == own.proba).all() and read.proba.dtype == np.float32
+    assert list(read.ids) == list(predictions.ids) and read.classes == CLASSES
+    assert (read.proba == predictions.proba).all() and read.proba.dtype == np.float32
 
 
 def test_predictions_of_no_image_survive_the_disk(tmp_path):
@@ -29,7 +29,7 @@ def test_predictions_of_no_image_survive_the_disk(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ids", "proba", "said"),
+    ("ids", "proba", "message"),
     [
         (["a"], [[0.5, 0.5]], "shape"),
         (["a", "a"], [[1, 0, 0]] * 2, "repeat: a"),
@@ -39,15 +39,15 @@ def test_predictions_of_no_image_survive_the_disk(tmp_path):
         ([1], [[1, 0, 0]], "text"),
     ],
 )
-def test_wrong_predictions_are_refused(ids, proba, said):
-    with pytest.raises(ValueError, match=said):
+def test_wrong_predictions_are_refused(ids, proba, message):
+    with pytest.raises(ValueError, match=message):
         Predictions(ids, CLASSES, np.array(proba, dtype=float))
 
 
 def test_rows_are_joined_by_id_not_by_position():
-    own = some_predictions()
-    shuffled = own.at(own.ids[::-1])
-    assert mean_predictions([own, shuffled]).proba == pytest.approx(own.proba)
+    predictions = some_predictions()
+    shuffled = predictions.at(predictions.ids[::-1])
+    assert mean_predictions([predictions, shuffled]).proba == pytest.approx(predictions.proba)
 
 
 def test_a_missing_id_is_named():
@@ -56,10 +56,10 @@ def test_a_missing_id_is_named():
 
 
 def test_another_class_order_is_refused():
-    own = some_predictions()
-    other = Predictions(own.ids, CLASSES[::-1], own.proba)
+    predictions = some_predictions()
+    other = Predictions(predictions.ids, CLASSES[::-1], predictions.proba)
     with pytest.raises(ValueError, match="class order differs"):
-        concatenate([own, other])
+        concatenate([predictions, other])
 
 
 def test_a_broken_file_is_named_with_the_remedy(tmp_path):
@@ -69,12 +69,12 @@ def test_a_broken_file_is_named_with_the_remedy(tmp_path):
 
 
 def test_predictions_keep_their_task(tmp_path):
-    own = Predictions(["a", "b"], ("x", "y"), np.array([[0.9, 0.8], [0.1, 0.0]]), "multilabel")
-    write_predictions(tmp_path / "p.parquet", own)
+    predictions = Predictions(["a", "b"], ("x", "y"), np.array([[0.9, 0.8], [0.1, 0.0]]), "multilabel")
+    write_predictions(tmp_path / "p.parquet", predictions)
     read = read_predictions(tmp_path / "p.parquet")
     assert read.task == "multilabel" and read.at(["b"]).task == "multilabel"
     other = Predictions(["a", "b"], ("x", "y"), np.full((2, 2), 0.5))
     with pytest.raises(ValueError, match="tasks differ"):
-        mean_predictions([own, other])
+        mean_predictions([predictions, other])
     with pytest.raises(ValueError, match=r"one of 'b' is 1\.5"):
         Predictions(["a", "b"], ("x", "y"), np.array([[0.9, 0.8], [0.1, 1.5]]), "multilabel")

@@ -25,10 +25,10 @@ def test_an_unlearned_class_adds_nothing_to_the_energy():
 
 
 def test_similarity_within_one_class_is_the_mean_cosine_of_its_nearest_images():
-    own = VALUES[KNOWN][CODES[KNOWN] == 2]
-    distances, _ = NearestNeighbors(n_neighbors=3, metric="cosine").fit(own).kneighbors(VALUES[-9:])
-    found = reject.class_similarity(VALUES[-9:], own, np.full(len(own), 2))
-    assert found == pytest.approx(1 - distances.mean(axis=1), abs=1e-5)
+    of_class = VALUES[KNOWN][CODES[KNOWN] == 2]
+    distances, _ = NearestNeighbors(n_neighbors=3, metric="cosine").fit(of_class).kneighbors(VALUES[-9:])
+    similarities = reject.class_similarity(VALUES[-9:], of_class, np.full(len(of_class), 2))
+    assert similarities == pytest.approx(1 - distances.mean(axis=1), abs=1e-5)
 
 
 def test_similarity_is_that_of_the_class_that_is_nearest():

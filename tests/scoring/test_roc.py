@@ -12,25 +12,25 @@ from kit.scoring.roc import count_confusions, describe_confusions, draw_roc_curv
 
 def test_areas_are_scikit_learns():
     labels, proba, _ = draw_unsure()
-    ours = [own.auc for own in roc_curves(labels, proba, ("a", "b", "c"))]
+    ours = [curve.auc for curve in roc_curves(labels, proba, ("a", "b", "c"))]
     assert ours == pytest.approx(roc_auc_score(labels, proba, average=None))
     codes = np.random.default_rng(0).integers(0, 3, len(proba))
-    ours = [own.auc for own in roc_curves(codes, proba, ("a", "b", "c"))]
+    ours = [curve.auc for curve in roc_curves(codes, proba, ("a", "b", "c"))]
     assert ours == pytest.approx([roc_auc_score(codes == code, proba[:, code]) for code in range(3)])
 
 
 def test_a_curve_runs_from_nothing_to_everything():
     labels, proba, _ = draw_unsure()
-    for own in roc_curves(labels, proba, ("a", "b", "c")):
-        assert own.false_rates[[0, -1]].tolist() == own.true_rates[[0, -1]].tolist() == [0, 1]
-        assert (np.diff(own.true_rates) >= 0).all()
+    for curve in roc_curves(labels, proba, ("a", "b", "c")):
+        assert curve.false_rates[[0, -1]].tolist() == curve.true_rates[[0, -1]].tolist() == [0, 1]
+        assert (np.diff(curve.true_rates) >= 0).all()
 
 
 def test_a_class_without_images_has_no_curve_and_says_so(tmp_path):
     labels, proba, _ = draw_unsure()
     labels[:, 1], labels[:, 2] = 0, 1
     curves = roc_curves(labels, proba, ("a", "b", "c"))
-    assert [own.cause for own in curves] == ["", "no image is of class b", "every image is of class c"]
+    assert [curve.cause for curve in curves] == ["", "no image is of class b", "every image is of class c"]
     assert curves[1].auc is None and curves[1].as_dict()["true_rates"] is None
     draw_roc_curves(curves, "a $run", tmp_path / "roc.png")
     assert (tmp_path / "roc.png").read_bytes().startswith(b"\x89PNG")
@@ -44,5 +44,5 @@ def test_confusions_are_scikit_learns():
 
 
 def test_confusions_are_named_for_json():
-    said = describe_confusions(("a",), np.array([[[1, 2], [3, 4]]]))
-    assert said == {"a": {"right_absent": 1, "wrongly_said": 2, "missed": 3, "found": 4}}
+    confusions = describe_confusions(("a",), np.array([[[1, 2], [3, 4]]]))
+    assert confusions == {"a": {"right_absent": 1, "wrongly_said": 2, "missed": 3, "found": 4}}

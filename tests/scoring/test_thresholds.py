@@ -64,8 +64,8 @@ def test_metrics_of_probabilities_are_left_alone(metric):
 def test_thresholds_are_no_worse_on_their_own_images_for_any_metric_of_decisions(metric):
     labels, proba, _ = draw_unsure(200)
     chosen = find_metric(metric)
-    own = fit_thresholds(chosen, labels, proba)
-    assert chosen.score(labels, shift_proba(proba, own)) >= chosen.score(labels, proba) - 0.01
+    thresholds = fit_thresholds(chosen, labels, proba)
+    assert chosen.score(labels, shift_proba(proba, thresholds)) >= chosen.score(labels, proba) - 0.01
 
 
 def test_counted_metrics_choose_as_any_other_function_does():
@@ -87,7 +87,9 @@ def test_a_rare_class_stays_near_the_threshold_that_all_share():
     rare[np.flatnonzero(rare[:, 0])[2:], 0] = 0  # two images are left
     none = rare.copy()
     none[:, 0] = 0
-    few, shared = (shift_proba(np.array([[0.5]]), fit_thresholds(MACRO_F1, own, proba)[:1]) for own in (rare, none))
+    few, shared = (
+        shift_proba(np.array([[0.5]]), fit_thresholds(MACRO_F1, thresholds, proba)[:1]) for thresholds in (rare, none)
+    )
     assert few == pytest.approx(shared, abs=0.1)
 
 
@@ -109,8 +111,9 @@ def test_thresholds_gain_a_wider_error_where_images_are_not_independent():
     draws = np.random.default_rng(0)
     labels = (draws.random((60, 2)) < 0.4).astype(np.int8)
     proba = np.clip(0.25 + 0.2 * labels + draws.normal(0, 0.1, labels.shape), 0.01, 0.99)
-    labels, proba, groups = (np.repeat(own, 8, axis=0) for own in (labels, proba, np.arange(60)))
+    labels, proba, groups = (np.repeat(values, 8, axis=0) for values in (labels, proba, np.arange(60)))
     alone, grouped = (
-        choose_thresholds(METRICS["macro_f1"], labels, proba, groups % 3, groups=own) for own in (None, groups)
+        choose_thresholds(METRICS["macro_f1"], labels, proba, groups % 3, groups=grouping)
+        for grouping in (None, groups)
     )
     assert grouped.gain == alone.gain and grouped.gain_se > 2 * alone.gain_se

@@ -36,7 +36,7 @@ def test_the_bootstrap_agrees_with_the_closed_form(drawn):
     assert boot == pytest.approx(closed, rel=0.25)
 
 
-@pytest.mark.parametrize("metric", [name for name, own in METRICS.items() if "multiclass" in own.tasks])
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if "multiclass" in metric.tasks])
 def test_a_run_cannot_be_told_from_itself(drawn, metric):
     labels, proba = drawn
     assert paired_difference(metric, labels, proba, proba) == (0.0, 0.0)
@@ -142,7 +142,7 @@ def test_one_group_leaves_a_ratio_as_unsure_as_one_image():
 def test_the_verdict_is_that_of_students_paired_test(seed):
     labels, ours, theirs, _ = draw_runs(seed, 1, per_group=12)
     hits = [proba.argmax(axis=1) == labels for proba in (ours, theirs)]
-    wanted = ttest_rel(*(own.astype(float) for own in hits)).pvalue < 0.05
+    wanted = ttest_rel(*(hit.astype(float) for hit in hits)).pvalue < 0.05
     assert distinguishable(*paired_difference("accuracy", labels, ours, theirs)) == wanted
 
 
@@ -163,7 +163,7 @@ def test_groups_of_one_are_no_groups(name):
     groups = np.arange(N_IMAGES) + 7
     assert score_with_error(name, labels, proba, groups) == pytest.approx(score_with_error(name, labels, proba))
     other = np.roll(proba, 1, axis=0)
-    alone, grouped = (paired_difference(name, labels, proba, other, own) for own in (None, groups))
+    alone, grouped = (paired_difference(name, labels, proba, other, grouping) for grouping in (None, groups))
     assert grouped == pytest.approx(alone)
 
 
@@ -182,16 +182,16 @@ def test_the_bootstrap_of_auc_agrees_with_the_closed_form_of_delong():
     draws = np.random.default_rng(0)
     labels = (draws.random(600) < 0.3).astype(np.int8)[:, None]
     score = draws.random((600, 1)) + 0.3 * labels
-    own, others = score[labels == 1], score[labels == 0]
-    ranks = rankdata(np.concatenate([own, others]))
-    of_own = (ranks[: len(own)] - rankdata(own)) / len(others)
-    of_others = 1 - (ranks[len(own) :] - rankdata(others)) / len(own)
-    closed = np.sqrt(of_own.var(ddof=1) / len(own) + of_others.var(ddof=1) / len(others))
-    found, error = score_with_error("macro_auc", labels, score)
-    assert found == pytest.approx(of_own.mean()) and error == pytest.approx(closed, rel=0.1)
+    of_class, others = score[labels == 1], score[labels == 0]
+    ranks = rankdata(np.concatenate([of_class, others]))
+    of_own = (ranks[: len(of_class)] - rankdata(of_class)) / len(others)
+    of_others = 1 - (ranks[len(of_class) :] - rankdata(others)) / len(of_class)
+    closed = np.sqrt(of_own.var(ddof=1) / len(of_class) + of_others.var(ddof=1) / len(others))
+    ours, error = score_with_error("macro_auc", labels, score)
+    assert ours == pytest.approx(of_own.mean()) and error == pytest.approx(closed, rel=0.1)
 
 
-@pytest.mark.parametrize("name", [name for name, own in METRICS.items() if "multilabel" in own.tasks])
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if "multilabel" in metric.tasks])
 def test_a_run_of_several_labels_cannot_be_told_from_itself(name):
     labels, proba = draw_several(0)
     assert paired_difference(name, labels, proba, proba) == (0, 0)

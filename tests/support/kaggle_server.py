@@ -96,7 +96,7 @@ class KaggleServer:
 
     def fail(self, method: str, *faults: Fault | int | str | None) -> None:
         """Let the next calls of a method go wrong, one fault each; None is a call that goes well."""
-        made = [Fault(own) if isinstance(own, (int, str)) else own for own in faults]
+        made = [Fault(fault) if isinstance(fault, (int, str)) else fault for fault in faults]
         self.faults.setdefault(method, deque()).extend(made)
 
     def pack(self, files: dict[str, bytes]) -> None:
@@ -110,21 +110,21 @@ class KaggleServer:
     def receive(self, file: str, data: bytes, message: str) -> dict:
         """Take a submission, as made by hand or by the client."""
         with self.lock:
-            own = {"ref": 1000 + len(self.submissions), "fileName": file, "description": message, "data": data}
-            own |= {"date": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"}
-            own |= {"totalBytes": len(data), "teamName": "The Adas", "looks": 0}
-            own |= self.score(data)
-            self.submissions.append(own)
-        return own
+            submission = {"ref": 1000 + len(self.submissions), "fileName": file, "description": message, "data": data}
+            submission |= {"date": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"}
+            submission |= {"totalBytes": len(data), "teamName": "The Adas", "looks": 0}
+            submission |= self.score(data)
+            self.submissions.append(submission)
+        return submission
 
     def score(self, data: bytes) -> dict[str, str]:
         """Return the scores of a submission, or why there are none."""
         rows = list(csv.reader(io.StringIO(data.decode())))
-        found = dict(row[:2] for row in rows[1:] if len(row) >= 2)
-        if set(found) != set(self.solution):
-            return {"errorDescription": f"Submission must have {len(self.solution)} rows, found {len(found)}"}
+        labels = dict(row[:2] for row in rows[1:] if len(row) >= 2)
+        if set(labels) != set(self.solution):
+            return {"errorDescription": f"Submission must have {len(self.solution)} rows, found {len(labels)}"}
         private = set(self.solution) - self.public or self.public
-        shares = [sum(found[i] == self.solution[i] for i in ids) / len(ids) for ids in (self.public, private)]
+        shares = [sum(labels[i] == self.solution[i] for i in ids) / len(ids) for ids in (self.public, private)]
         return {"publicScore": f"{shares[0]:.5f}", "privateScore": f"{shares[1]:.5f}"}
 
     def limits(self) -> dict:
@@ -140,22 +140,28 @@ class KaggleServer:
             page, size = request.get("page", 1), request.get("pageSize", 20)
             ordered = self.submissions[::-1][(page - 1) * size : page * size]
             shown = []
-            for own in ordered:
-                own["looks"] += 1
+            for submission in ordered:
+                submission["looks"] += 1
                 hidden = {"data", "looks"} | (set() if self.shows_private else {"privateScore"})
-                if own["looks"] <= self.pending_looks:  # PENDING is the default, and defaults are not sent
+                if submission["looks"] <= self.pending_looks:  # PENDING is the default, and defaults are not sent
                     shown.append(
-                        {k: v for k, v in own.items() if "Score" not in k and "error" not in k and k not in hidden}
+                        {
+                            k: v
+                            for k, v in submission.items()
+                            if "Score" not in k and "error" not in k and k not in hidden
+                        }
                     )
                 else:
-                    status = "ERROR" if "errorDescription" in own else "COMPLETE"
-                    shown.append({k: v for k, v in own.items() if k not in hidden} | {"status": status})
+                    status = "ERROR" if "errorDescription" in submission else "COMPLETE"
+                    shown.append({k: v for k, v in submission.items() if k not in hidden} | {"status": status})
             more = {"nextPageToken": str(page + 1)} if page * size < len(self.submissions) else {}
             return {"submissions": shown, **more}
 
     def leaderboard(self, request: dict) -> dict:
         """Return one page of the public leaderboard."""
-        best = max((own["publicScore"] for own in self.submissions if "publicScore" in own), default=None)
+        best = max(
+            (submission["publicScore"] for submission in self.submissions if "publicScore" in submission), default=None
+        )
         teams = sorted([*self.teams, *([("The Adas", best)] if best else [])], key=lambda team: -float(team[1]))
         start, size = int(request.get("pageToken") or 0), request.get("pageSize", 20)
         rows = [{"teamId": i, "teamName": name, "score": score} for i, (name, score) in enumerate(teams)]
@@ -227,9 +233,9 @@ class Handler(BaseHTTPRequestHandler):
             page = b"<html><head><title>Sign in to the network</title></head><body>Hello</body></html>"
             self.reply(200, page, {"Content-Type": "text/html"})
         elif isinstance(fault.kind, int):
-            said = {"code": fault.kind, "message": fault.said}
-            said = {"error": said} if fault.is_nested else said
-            self.reply(fault.kind, json.dumps(said).encode(), fault.headers)
+            document = {"code": fault.kind, "message": fault.said}
+            document = {"error": document} if fault.is_nested else document
+            self.reply(fault.kind, json.dumps(document).encode(), fault.headers)
         if isinstance(fault.kind, str) and fault.kind != "html":
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -280,10 +286,10 @@ class Handler(BaseHTTPRequestHandler):
             "Accept-Ranges": "bytes",
             "ETag": '"1"',
         }
-        if (wanted := self.headers.get("Range")) is None:
+        if (labels := self.headers.get("Range")) is None:
             return 200, data, headers
-        kaggle.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        kaggle.ranges.append(labels)
+        start = int(labels.removeprefix("bytes=").rstrip("-"))
         return 206, data[start:], headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
 
     def on_GetCompetition(self, _: dict) -> tuple[int, bytes, dict]:
@@ -331,8 +337,8 @@ class Handler(BaseHTTPRequestHandler):
     def _submit(self, file: str, data: bytes, request: dict) -> tuple[int, bytes, dict]:
         if len(self.kaggle.submissions) >= self.kaggle.limit:
             return _refusal(400, "Your team has used its daily Submission allowance")
-        own = self.kaggle.receive(file, data, request.get("submissionDescription", ""))
-        return _json({"message": "Successfully submitted to colours", "ref": own["ref"]})
+        submission = self.kaggle.receive(file, data, request.get("submissionDescription", ""))
+        return _json({"message": "Successfully submitted to colours", "ref": submission["ref"]})
 
 
 def _json(value: dict) -> tuple[int, bytes, dict]:

@@ -101,8 +101,8 @@ class Site:
         sys.argv = ["kit", *arguments, "--workspace", str(self.workspace)]
         with pytest.raises(SystemExit) as stop:
             main()
-        said = self.capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
+        streams = self.capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
 
     @property
     def competition(self) -> Competition:

@@ -39,7 +39,10 @@ class Sender:
         self.server.faults.clear()
         self.server.pending_looks = 0
         settle(self.kaggle, self.competition)
-        said = {row["ref"]: (row["file"], row["public"]) for row in self.ledger if row["ref"]}
-        assert said == {str(own["ref"]): (own["fileName"], own["publicScore"]) for own in self.server.submissions}
-        files = [own["fileName"] for own in self.server.submissions]
+        by_ref = {row["ref"]: (row["file"], row["public"]) for row in self.ledger if row["ref"]}
+        assert by_ref == {
+            str(submission["ref"]): (submission["fileName"], submission["publicScore"])
+            for submission in self.server.submissions
+        }
+        files = [submission["fileName"] for submission in self.server.submissions]
         assert len(set(files)) == len(files), "a slot was burnt twice"
