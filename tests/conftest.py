@@ -159,7 +159,7 @@ def kaggle(kaggle_server, monkeypatch):
     monkeypatch.setattr("kit.kaggle.client.session.Kaggle", WarmKaggle)
     kaggle_server.begin()
     yield kaggle_server
-    assert kaggle_server.strangers == []
+    assert kaggle_server.foreign_hosts == []
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,7 @@ def inputs(tmp_path) -> Path:
     return tmp_path / "input"
 
 
-def said_by(folder: Path, inputs: Path, scratch: Path, chunk: int = 4096) -> tuple[Predictions, object]:
+def predictions_of_bundle(folder: Path, inputs: Path, scratch: Path, chunk: int = 4096) -> tuple[Predictions, object]:
     """Return a bundle's probabilities of the test images below a folder."""
     bundle = read_bundle(folder)
     competition = as_competition(bundle, folder, find_data(inputs, bundle), scratch)
@@ -162,13 +162,13 @@ def rows_of(file: Path) -> list[list[str]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_says_of_new_images_what_the_kit_says(prepared, elsewhere, inputs, tmp_path, name):
     folder = write_bundle(prepared, [crossval(prepared, name)], "somebody").folder
-    predictions, _ = said_by(folder, inputs, tmp_path / "scratch")
+    predictions, _ = predictions_of_bundle(folder, inputs, tmp_path / "scratch")
     known = crossval(elsewhere, name).predictions("test").at(predictions.ids)
     assert np.abs(predictions.proba - known.proba).max() < 1e-4
 
 
 def test_members_are_mixed_as_in_the_ensemble(prepared, elsewhere, written, inputs, tmp_path):
-    predictions, bundle = said_by(written.folder, inputs, tmp_path / "scratch")
+    predictions, bundle = predictions_of_bundle(written.folder, inputs, tmp_path / "scratch")
     parts = [crossval(elsewhere, member.name).predictions("test").at(predictions.ids) for member in bundle.members]
     assert np.abs(predictions.proba - mix_members(bundle.members, parts)).max() < 1e-4
     record = ensemble(prepared, [crossval(prepared, name) for name in NAMES]).record
@@ -176,8 +176,8 @@ def test_members_are_mixed_as_in_the_ensemble(prepared, elsewhere, written, inpu
 
 
 def test_chunks_change_nothing(written, inputs, tmp_path):
-    whole, _ = said_by(written.folder, inputs, tmp_path / "a")
-    parts, _ = said_by(written.folder, inputs, tmp_path / "b", chunk=4)
+    whole, _ = predictions_of_bundle(written.folder, inputs, tmp_path / "a")
+    parts, _ = predictions_of_bundle(written.folder, inputs, tmp_path / "b", chunk=4)
     assert np.abs(whole.proba - parts.proba).max() < 1e-5
     assert len(list((tmp_path / "b").rglob("features/*.npy"))) == 1  # the graph's; those of chunks are gone
     assert not list((tmp_path / "b").rglob("store/*.npy"))
@@ -195,7 +195,7 @@ def test_a_sample_of_one_column_per_class_gets_probabilities(written, inputs, tm
     ids = [row[0] for row in rows_of(sample)[1:]]
     sample.write_text("id,red,blue,green\n" + "".join(f"{image_id},0,0,1\n" for image_id in ids))
     rows = rows_of(predict_bundle(written.folder, inputs, tmp_path / "submission.csv"))
-    predictions, _ = said_by(written.folder, inputs, tmp_path / "scratch")
+    predictions, _ = predictions_of_bundle(written.folder, inputs, tmp_path / "scratch")
     assert rows[0] == ["id", "red", "blue", "green"]
     assert np.array([[row[i] for i in (2, 3, 1)] for row in rows[1:]], float) == pytest.approx(
         predictions.at(ids).proba
@@ -204,7 +204,7 @@ def test_a_sample_of_one_column_per_class_gets_probabilities(written, inputs, tm
 
 def test_broken_images_get_the_class_prior(written, inputs, tmp_path):
     (inputs / "competitions" / "colours-2025" / "test" / "n003.png").write_bytes(b"no image")
-    predictions, _ = said_by(written.folder, inputs, tmp_path / "scratch")
+    predictions, _ = predictions_of_bundle(written.folder, inputs, tmp_path / "scratch")
     assert predictions.at(np.array(["n003"], dtype=object)).proba[0] == pytest.approx([1 / 3] * 3)
 
 

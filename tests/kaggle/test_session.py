@@ -92,8 +92,8 @@ def test_the_stand_in_notes_whoever_asks_for_another_host(server, connect):
     proxy = f"http://127.0.0.1:{server.http.server_port}"
     with pytest.raises(KaggleFailure, match="Tunnel connection failed: 403"):
         limits(connect(KAGGLE_API_ENVIRONMENT=None, https_proxy=proxy))
-    assert {stranger.partition(":")[0] for stranger in server.strangers} == {"api.kaggle.com"}
-    server.strangers.clear()
+    assert {host.partition(":")[0] for host in server.foreign_hosts} == {"api.kaggle.com"}
+    server.foreign_hosts.clear()
 
 
 def test_a_proxys_password_is_not_shown(connect):

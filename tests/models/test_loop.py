@@ -24,11 +24,11 @@ POOL = (45, SIZE, 36)
 
 def test_it_learns(labeled):
     network = make_network()
-    diary = fit_network(network, replace(QUICK, epochs=12), labeled, PREPROCESSING)
+    record = fit_network(network, replace(QUICK, epochs=12), labeled, PREPROCESSING)
     proba = predict_network(network, labeled, PREPROCESSING, "cpu", "float32")
     assert (proba.argmax(1) == labeled.labels).all()
-    assert diary[-1]["loss"] < diary[0]["loss"] / 2
-    assert [entry["epoch"] for entry in diary] == list(range(1, 13))
+    assert record[-1]["loss"] < record[0]["loss"] / 2
+    assert [entry["epoch"] for entry in record] == list(range(1, 13))
     assert not network.training
 
 
@@ -71,11 +71,11 @@ def test_what_needs_no_gradient_never_learns(labeled):
     assert not network[0].weight.requires_grad
 
 
-def test_the_learning_rate_in_the_diary_ends_near_zero(labeled):
+def test_the_learning_rate_in_the_record_ends_near_zero(labeled):
     network = make_network()
-    diary = fit_network(network, replace(QUICK, epochs=10, batch_size=4), labeled, PREPROCESSING)
-    assert diary[-1]["lr"] < 0.001 * QUICK.lr
-    assert 0.2 * QUICK.lr < diary[5]["lr"] < 0.8 * QUICK.lr
+    record = fit_network(network, replace(QUICK, epochs=10, batch_size=4), labeled, PREPROCESSING)
+    assert record[-1]["lr"] < 0.001 * QUICK.lr
+    assert 0.2 * QUICK.lr < record[5]["lr"] < 0.8 * QUICK.lr
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(labeled):
@@ -104,22 +104,22 @@ def test_nothing_but_the_given_images_has_any_influence(tmp_path):
 def test_early_stopping_stops_and_restores_the_best_weights(labeled):
     recipe = replace(QUICK, epochs=60, lr=0.05, patience=2)
     network = make_network()
-    diary = fit_network(network, recipe, labeled, PREPROCESSING)
-    assert len(diary) < 60
+    record = fit_network(network, recipe, labeled, PREPROCESSING)
+    assert len(record) < 60
     _, hold_out = split_off(labeled, recipe, 0)
     proba = predict_network(network, hold_out, PREPROCESSING, "cpu", "float32")
-    best = max(diary, key=lambda entry: (entry["inner_accuracy"], -entry["inner_loss"]))
+    best = max(record, key=lambda entry: (entry["inner_accuracy"], -entry["inner_loss"]))
     assert (proba.argmax(1) == hold_out.labels).mean() == best["inner_accuracy"]
     loss = -np.log(proba[np.arange(len(proba)), hold_out.labels]).mean()
     assert loss == pytest.approx(best["inner_loss"], rel=1e-4)
-    assert len(diary) - best["epoch"] == 2
+    assert len(record) - best["epoch"] == 2
 
 
 def test_scoring_varies_nothing(labeled):
     """Under training augmentation, two scores of the same weights would differ."""
     recipe = replace(RICH, frozen_epochs=0, lr=0, freeze_batch_norm=True, patience=50)
-    diary = fit_network(make_network(), recipe, labeled, PREPROCESSING)
-    assert len({entry["inner_loss"] for entry in diary}) == 1
+    record = fit_network(make_network(), recipe, labeled, PREPROCESSING)
+    assert len({entry["inner_loss"] for entry in record}) == 1
 
 
 def test_frozen_epochs_need_a_head(labeled):
@@ -171,6 +171,6 @@ def test_efficientnetv2_s_takes_real_steps(pool):
     before = network.conv_stem.weight.detach().clone()
     recipe = Recipe(epochs=1, batch_size=4, lr=1e-3, label_smoothing=0.1, mixup=0.2, ema_decay=0.99, augment="strong")
     geometry = Preprocessing(Geometry(32, 32), (0.5,) * 3, (0.5,) * 3)
-    diary = fit_network(network, recipe, select(pool, np.arange(8)), geometry, head=network.classifier)
-    assert np.isfinite(diary[0]["loss"])
+    record = fit_network(network, recipe, select(pool, np.arange(8)), geometry, head=network.classifier)
+    assert np.isfinite(record[0]["loss"])
     assert not torch.equal(network.conv_stem.weight, before)

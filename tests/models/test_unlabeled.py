@@ -79,7 +79,7 @@ def test_where_nothing_passes_training_is_that_without_unlabeled_images(method, 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_unlabeled_images_move_the_weights_and_the_diary_tells_of_them(method, labeled, unlabeled):
+def test_unlabeled_images_move_the_weights_and_the_record_tells_of_them(method, labeled, unlabeled):
     recipe = replace(RICH, **METHODS[method], epochs=8, lr=0.02)
     assert not same(train_both(labeled, unlabeled, recipe), train_both(labeled, None, replace(RICH, epochs=8, lr=0.02)))
     last = record_of(labeled, unlabeled, recipe)[-1]
@@ -104,7 +104,7 @@ def test_a_labeled_image_is_not_unlabeled_too(pool, labeled, unlabeled):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_stopped_training_goes_on_to_the_same_weights_and_diary(method, labeled, unlabeled, tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_to_the_same_weights_and_record(method, labeled, unlabeled, tmp_path, monkeypatch):
     recipe, checkpoint = replace(RICH, **METHODS[method], steps_per_epoch=5), tmp_path / "checkpoint.pt"
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     set_deadline(0)
@@ -144,13 +144,13 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(pool,
 
 
 def test_frozen_epochs_do_without_unlabeled_images(labeled, unlabeled):
-    diary = record_of(labeled, unlabeled, replace(RICH, **METHODS["fixmatch"]))
-    assert ["unlabeled_loss" in entry for entry in diary] == [False, False, True, True, True, True]
+    record = record_of(labeled, unlabeled, replace(RICH, **METHODS["fixmatch"]))
+    assert ["unlabeled_loss" in entry for entry in record] == [False, False, True, True, True, True]
 
 
 def test_images_join_from_their_epoch_on(labeled, unlabeled):
-    diary = record_of(labeled, unlabeled, replace(QUICK, epochs=5, **METHODS["self_training"]))
-    assert ["n_joined" in entry for entry in diary] == [False, False, True, True, True]
+    record = record_of(labeled, unlabeled, replace(QUICK, epochs=5, **METHODS["self_training"]))
+    assert ["n_joined" in entry for entry in record] == [False, False, True, True, True]
 
 
 def test_early_stopping_holds_out_labeled_images_alone(labeled, unlabeled):
@@ -173,8 +173,8 @@ def test_half_precision_gives_finite_numbers_even_for_huge_logits(method, precis
         return network(pixels) * 1000
 
     recipe = replace(QUICK, **METHODS[method], lr=1e-3)
-    diary = record_of(labeled, unlabeled, recipe, forward=forward, precision=precision)
-    assert all(np.isfinite(entry["unlabeled_loss"]) for entry in diary)
+    record = record_of(labeled, unlabeled, recipe, forward=forward, precision=precision)
+    assert all(np.isfinite(entry["unlabeled_loss"]) for entry in record)
 
 
 def test_parts_of_both_batches_are_equally_large(labeled, unlabeled):
@@ -236,8 +236,8 @@ def test_what_joins_is_pseudo_labeled_and_counted(unlabeled):
 
 
 def test_fewer_unlabeled_images_than_asked_for_come_again(labeled, unlabeled):
-    diary = record_of(labeled, unlabeled.take(np.arange(1)), replace(QUICK, **METHODS["mean_teacher"]))
-    assert np.isfinite(diary[-1]["unlabeled_loss"])
+    record = record_of(labeled, unlabeled.take(np.arange(1)), replace(QUICK, **METHODS["mean_teacher"]))
+    assert np.isfinite(record[-1]["unlabeled_loss"])
 
 
 def test_no_unlabeled_image_at_all_is_refused(labeled, unlabeled):

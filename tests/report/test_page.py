@@ -240,7 +240,7 @@ def test_names_that_are_cut_alike_stay_apart():
     assert len(set(heat["heatmap"]["rows"])) == 2
 
 
-def test_the_report_takes_the_diary_of_every_model(tmp_path):
+def test_the_report_takes_the_record_of_every_model(tmp_path):
     data = CODED + 'unlabeled = "test"\n'
     prepared = make_by_turns(tmp_path, "id,label\n{id},{code}", ONE, data, '[runs.taught]\nmodel = "self_training"\n')
     result = crossval(prepared, "taught")

@@ -1,4 +1,4 @@
-"""What unlabelled images leave behind: diaries on the disk, words that fit, refusals before the work."""
+"""What unlabelled images leave behind: records on the disk, words that fit, refusals before the work."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ ONE_FOLD = ("folds.use=[0]",)
 
 
 def training_of(prepared: Prepared, result: Result) -> list[list[Any]]:
-    """Return the diaries of every scored fold's copies."""
+    """Return the records of every scored fold's copies."""
     return [read_json(fold_folder(result.folder, fold) / "training.json")["copies"] for fold in prepared.scored]
 
 
 def test_every_epoch_of_every_fold_is_kept_on_the_disk(colours):
     prepared = prepare(colours(NETWORK, ONE_FOLD))
-    diaries = training_of(prepared, crossval(prepared, "network"))
-    assert len(diaries) == 1
-    for (diary,) in diaries:
-        assert [entry["epoch"] for entry in diary] == [1, 2]
-        assert {type(entry[key]) for entry in diary for key in ("lr", "loss", "seconds")} == {float}
+    records = training_of(prepared, crossval(prepared, "network"))
+    assert len(records) == 1
+    for (record,) in records:
+        assert [entry["epoch"] for entry in record] == [1, 2]
+        assert {type(entry[key]) for entry in record for key in ("lr", "loss", "seconds")} == {float}
 
 
 def test_what_unlabeled_images_taught_is_kept_epoch_by_epoch(colours):
     prepared = prepare(colours(f'{NETWORK}semi = "freematch"\nunlabeled_ratio = 1\nbags = 2', ONE_FOLD))
     for copies in training_of(prepared, crossval(prepared, "network")):
-        assert [len(diary) for diary in copies] == [2, 2]
+        assert [len(record) for record in copies] == [2, 2]
         assert all(0 <= entry["mask_rate"] <= 1 and len(entry["pseudo_share"]) == 3 for entry in copies[0] + copies[1])
 
 
-def test_a_run_that_was_stopped_and_goes_on_has_the_whole_diary(colours):
+def test_a_run_that_was_stopped_and_goes_on_has_the_whole_record(colours):
     prepared = prepare(colours(NETWORK, ONE_FOLD))
     result = crossval(prepared, "network")
     ((whole,),) = training_of(prepared, result)
@@ -65,7 +65,7 @@ def test_a_run_that_was_stopped_and_goes_on_has_the_whole_diary(colours):
     assert [(entry["epoch"], entry["loss"]) for entry in again] == [(entry["epoch"], entry["loss"]) for entry in whole]
 
 
-def test_a_refit_keeps_its_diary_and_a_model_without_one_leaves_no_file(colours):
+def test_a_refit_keeps_its_record_and_a_model_without_one_leaves_no_file(colours):
     prepared = prepare(colours(f'{NETWORK}refit = true\n[runs.svm]\nmodel = "svm"', ONE_FOLD))
     refitted = fold_folder(crossval(prepared, "network").folder, EVERYTHING)
     assert len(read_json(refitted / "training.json")["copies"][0]) == 2

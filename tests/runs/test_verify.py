@@ -133,10 +133,10 @@ def test_a_group_that_straddles_folds_is_refused_on_reading(trained):
 
 def test_a_model_fitted_on_its_own_fold_is_named(trained):
     prepared, teacher, _ = trained
-    stranger = prepared.held_out(1).names[0]
+    leaked = prepared.held_out(1).names[0]
     ledger = edit_ledger(teacher, 1)
-    edit_ledger(teacher, 1, labeled=[*ledger["labeled"], stranger])
-    with pytest.raises(LeakFound, match=rf"svm fold 1: fitted on 1 images of its own fold: {stranger}"):
+    edit_ledger(teacher, 1, labeled=[*ledger["labeled"], leaked])
+    with pytest.raises(LeakFound, match=rf"svm fold 1: fitted on 1 images of its own fold: {leaked}"):
         verify(prepared, [teacher])
 
 

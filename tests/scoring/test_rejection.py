@@ -85,8 +85,8 @@ def test_a_threshold_keeps_the_share_that_it_is_asked_to(rate):
 
 def test_the_rate_that_tells_hidden_classes_apart_is_chosen():
     known = np.linspace(0, 1, 100)
-    strangers = np.linspace(0, 0.19, 100)  # the lowest fifth of the known is mixed with them
-    scores, is_hidden = np.concatenate([known, strangers]), np.repeat([False, True], 100)
+    outliers = np.linspace(0, 0.19, 100)  # the lowest fifth of the known is mixed with them
+    scores, is_hidden = np.concatenate([known, outliers]), np.repeat([False, True], 100)
     rate, passed = reject.choose_accept_rate([reject.Hidden((scores,), is_hidden, np.zeros(200))])
     assert rate == 0.8 and passed < 0.02
 

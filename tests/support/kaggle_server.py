@@ -68,7 +68,7 @@ class KaggleServer:
         self.faults: dict[str, deque[Fault | None]] = {}
         self.calls: list[str] = []
         self.ranges: list[str] = []  # that were asked for of the archive
-        self.strangers: list[str] = []
+        self.foreign_hosts: list[str] = []
         self.lock, self.released = threading.RLock(), threading.Event()
 
     def __enter__(self) -> KaggleServer:
@@ -187,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         """Refuse to be a tunnel to anywhere."""
-        self.kaggle.strangers.append(self.path)
+        self.kaggle.foreign_hosts.append(self.path)
         self.reply(403, b"")
 
     def do_POST(self) -> None:
@@ -211,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
         """Return the path that is asked for; whoever asks for another host is noted."""
         parts = urlsplit(self.path)
         if parts.hostname != "localhost":
-            self.kaggle.strangers.append(self.path)
+            self.kaggle.foreign_hosts.append(self.path)
         return parts.path
 
     def act(self, method: str, answer) -> None:
