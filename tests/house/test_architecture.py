@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,17 @@ def test_rooms_of_a_wing_import_one_way():
         for other in imported(file):
             if other[0] == wing and other[1] in rooms:
                 assert rooms.index(other[1]) <= rooms.index(room), f"{file} imports kit.{'.'.join(other)}, right of it"
+
+
+def test_files_of_a_room_do_not_import_in_a_circle():
+    for room in {file.parent for file in FILES}:
+        parts = room.relative_to(HOME / "kit").parts
+        graph: dict[str, set[str]] = {}
+        for file in room.glob("*.py"):
+            below = {other[len(parts)] for other in imported(file) if other[: len(parts)] == parts != other}
+            beside = [name for name in below if not (room / name).is_dir()]
+            graph[file.stem] = {name if (room / f"{name}.py").exists() else "__init__" for name in beside} - {file.stem}
+        TopologicalSorter(graph).prepare()  # names the circle
 
 
 def test_every_room_has_its_place_in_the_order():

@@ -123,7 +123,7 @@ encoder = "open_clip:ViT-B-32/openai"
 prompts = "first"
 pseudo = { teachers = ["probe", "wise_ft"] }
 """
-PROMPTS = """\
+PROMPT_LIST = """\
 # Every word goes into every template. Several words per class are averaged: write what a caption would say.
 templates = [{templates}]
 

@@ -16,7 +16,16 @@ from kit.core.files import Workspace, write_atomic
 from kit.core.names import COMPETITION_FILE, MULTICLASS, MULTILABEL
 from kit.curate.start.hints import LABELED, TEST, UNLABELED
 from kit.curate.start.layout import Layout
-from kit.curate.start.templates import LABEL_SETS, NEIGHBOURS, PROMPTS, PSEUDO, SPREADING, TEMPLATES, TOML, toml_source
+from kit.curate.start.templates import (
+    LABEL_SETS,
+    NEIGHBOURS,
+    PROMPT_LIST,
+    PSEUDO,
+    SPREADING,
+    TEMPLATES,
+    TOML,
+    toml_source,
+)
 from kit.kaggle.client.slug import read_slug
 
 
@@ -103,7 +112,7 @@ def _compose_prompts(classes: tuple[str, ...]) -> str:
     spoken = {name: " ".join(re.sub("[_-]", " ", name).split()) for name in classes}
     n_owners = Counter(spoken.values())
     words = {name: word if word and n_owners[word] == 1 else name for name, word in spoken.items()}
-    return PROMPTS.format(
+    return PROMPT_LIST.format(
         templates=", ".join(map(toml_text, TEMPLATES)),
         words="\n".join(f"{toml_text(name)} = [{toml_text(word)}]" for name, word in words.items()),
     )

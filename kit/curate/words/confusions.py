@@ -56,14 +56,14 @@ class Pair:
     second_words: tuple[str, ...]
 
 
-def count_confusions(labels: Labels, predicted: Labels, n_classes: int) -> np.ndarray:
+def _count_pairs(labels: Labels, predicted: Labels, n_classes: int) -> np.ndarray:
     """Count (true, predicted) pairs; (n_classes, n_classes)."""
     return np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def recalls(labels: Labels, predicted: Labels, classes: tuple[str, ...]) -> dict[str, float | None]:
     """Return the share of each class's images that are recognised; None where a class has none."""
-    counts = count_confusions(labels, predicted, len(classes))
+    counts = _count_pairs(labels, predicted, len(classes))
     rows = zip(classes, np.diag(counts), counts.sum(axis=1), strict=True)
     return {name: float(right / n) if n else None for name, right, n in rows}
 
@@ -71,7 +71,7 @@ def recalls(labels: Labels, predicted: Labels, classes: tuple[str, ...]) -> dict
 def confused(labels: Labels, predicted: Labels, classes: tuple[str, ...], among: Mask | None = None) -> list[Confusion]:
     """Return the confusions, the most frequent first; of the images `among` which to count, all by default."""
     wrong = (labels != predicted) & (True if among is None else among)
-    counts = count_confusions(labels[wrong], predicted[wrong], len(classes))
+    counts = _count_pairs(labels[wrong], predicted[wrong], len(classes))
     cells = sorted(np.argwhere(counts).tolist(), key=lambda cell: -counts[tuple(cell)])
     return [Confusion(classes[true], classes[other], int(counts[true, other])) for true, other in cells]
 
@@ -80,7 +80,7 @@ def list_pairs(
     labels: Labels, predicted: Labels, text: Vectors, prompts: PromptList, classes: tuple[str, ...]
 ) -> list[Pair]:
     """Return the confused class pairs, the most urgent first; `text` holds the list's features, a row per class."""
-    counts = count_confusions(labels, predicted, len(classes))
+    counts = _count_pairs(labels, predicted, len(classes))
     cosines = text @ text.T
     all_cosines = np.sort(cosines[np.triu_indices(len(classes), k=1)])
     pairs = []

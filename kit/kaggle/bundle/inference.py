@@ -40,7 +40,7 @@ DATA_DEPTH = 3  # folders below the input in which the competition's files are l
 
 
 def predict_bundle(folder: Path, inputs: Path, output: Path, chunk: int = IMAGES_PER_CHUNK) -> Path:
-    """Predict the test images below a folder and write the submission that its sample file asks for.
+    """Predict the test images below a folder; write the submission that its sample file asks for, and check it.
 
     Parameters
     ----------
@@ -49,14 +49,9 @@ def predict_bundle(folder: Path, inputs: Path, output: Path, chunk: int = IMAGES
     inputs
         The folder of the competition's files, or one a few levels above: ``/kaggle/input``.
     output
-        The CSV to write.
+        The CSV, which is returned.
     chunk
         Images predicted at a time.
-
-    Returns
-    -------
-    Path
-        `output`, read back and checked.
 
     Raises
     ------

@@ -23,8 +23,6 @@ class FoldPart(Table):
 
     Parameters
     ----------
-    fold
-        Its number.
     file
         Its weights; for a model that is fitted anew, the rows of the training images and their labels.
     settled
@@ -51,8 +49,6 @@ class Member(Table):
         Whether they use the neighbours of an image: then the graph is made anew, with the new test images.
     weight, temperature
         In the mixture: 0..1, and above 0.
-    folds
-        Its models.
     """
 
     name: str

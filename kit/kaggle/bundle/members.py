@@ -40,8 +40,6 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tup
 
     Parameters
     ----------
-    prepared
-        The competition.
     results
         One finished run, or the members of an ensemble; members without any weight do not go.
     drop

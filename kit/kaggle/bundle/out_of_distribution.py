@@ -36,12 +36,6 @@ def carry_rule(
 
     Parameters
     ----------
-    prepared
-        The competition, with ``[decision] none_of_these``.
-    result
-        The run or the ensemble.
-    folder
-        That of the bundle.
     carry_encoder
         Copies an encoder, given as competition.toml writes it with its arguments; returns its name in the bundle.
 

@@ -37,8 +37,6 @@ class BundleTrial:
 
     Parameters
     ----------
-    n_images
-        Test images that were predicted.
     difference
         Largest difference of a probability from that in the runs' files.
     n_other
@@ -47,8 +45,6 @@ class BundleTrial:
         Without loading models.
     load_seconds
         To load, or fit anew, all models once.
-    device
-        On which it was measured.
     """
 
     n_images: int

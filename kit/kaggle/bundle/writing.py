@@ -75,12 +75,6 @@ def write_bundle(
 
     Parameters
     ----------
-    prepared
-        The competition.
-    results
-        A finished run, or the members of an ensemble.
-    owner
-        The user's name at Kaggle.
     drop
         Leave out members that cannot go.
     with_wheels
