@@ -34,7 +34,7 @@ def explain_(
     from kit.report.explain import METHODS, Question, explain
     from kit.report.explain.choice import choose_cases, find_cases
     from kit.report.explain.subject import check_explainable
-    from kit.report.explain.writing import describe, write_explained
+    from kit.report.explain.writing import describe_maps, write_explained
     from kit.runs.train import find_trained
 
     for name in method or ():
@@ -57,7 +57,7 @@ def explain_(
     document = {
         "run": result.name,
         "sheet": str(path),
-        "maps": describe(explained),
+        "maps": describe_maps(explained),
         "seconds_per_image": round(seconds, 2),
     }
     terminal.stage("explain", f"{terminal.count(len(explained), 'image')}, {seconds:.1f} seconds per image")

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.figures import empty_figure, write_figure
 from kit.core.files import write_json
+from kit.core.shapes import Labels, Vectors
 from kit.data.prepared import Prepared
 from kit.models.networks.trained import TrainedNetwork
 from kit.runs.fit.restore import read_settled, restore_fold
@@ -25,6 +27,9 @@ from kit.runs.store.build import build_model
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+ClassMatrix: TypeAlias = NDArray[np.floating[Any]]
+"""(n_classes, n_classes) one number for each pair of classes; NaN where there is none."""
 
 MOST_MOVED = 10  # pairs of classes that are named
 WITH_NUMBERS = 12  # classes: the cells of larger maps hold no numbers
@@ -48,8 +53,8 @@ class Correlation:
 
     classes: tuple[str, ...]
     alphas: dict[int, float]
-    before: np.ndarray
-    after: np.ndarray
+    before: ClassMatrix
+    after: ClassMatrix
 
     def moved(self) -> list[dict[str, Any]]:
         """Return the pairs of classes whose distance changed most, the most changed first."""
@@ -77,7 +82,7 @@ class Correlation:
         }
 
 
-def class_distances(values: np.ndarray, labels: np.ndarray, n_classes: int | None = None) -> np.ndarray:
+def class_distances(values: Vectors, labels: Labels, n_classes: int | None = None) -> ClassMatrix:
     """Return the Euclidean distances between the classes' mean features.
 
     Parameters
@@ -132,13 +137,6 @@ def correlate(prepared: Prepared, result: Result) -> Correlation:
 
     The folds' models differ, but start from one network and stay near it: their features are averaged per class.
 
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    result
-        A finished run of a model that trains its network.
-
     Raises
     ------
     MissingWeights
@@ -151,8 +149,10 @@ def correlate(prepared: Prepared, result: Result) -> Correlation:
         images = prepared.held_out(fold)
         before.append(_unit(model.encode(images, 0.0)))
         after.append(_unit(model.encode(images, alphas[fold])))
-    distances = [class_distances(np.concatenate(own), labels, len(prepared.classes)) for own in (before, after)]
-    return Correlation(prepared.classes, alphas, *distances)
+    distances = [
+        class_distances(np.concatenate(features), labels, len(prepared.classes)) for features in (before, after)
+    ]
+    return Correlation(prepared.classes, alphas, before=distances[0], after=distances[1])
 
 
 def write_correlation(correlation: Correlation, result: Result) -> Path:
@@ -175,17 +175,17 @@ def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[TrainedNetw
     return model, float(settled[model.sweep_name] if isinstance(settled, dict) else settled)
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(values: Vectors) -> Vectors:
     """Return features of unit length: only so do two networks' distances compare."""
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def list_cells(values: np.ndarray) -> list[list[float | None]]:
+def list_cells(values: ClassMatrix) -> list[list[float | None]]:
     """Return a matrix for JSON; null where it is NaN."""
     return [[None if np.isnan(value) else round(float(value), 6) for value in row] for row in values]
 
 
-def draw_maps(maps: dict[str, np.ndarray], classes: tuple[str, ...], name: str, unit: str, path: Path) -> None:
+def draw_maps(maps: dict[str, ClassMatrix], classes: tuple[str, ...], name: str, unit: str, path: Path) -> None:
     """Draw two heat maps of classes by classes side by side, in one scale of colours.
 
     Parameters
@@ -207,20 +207,20 @@ def draw_maps(maps: dict[str, np.ndarray], classes: tuple[str, ...], name: str, 
     diagonal = np.eye(n_classes, dtype=bool)  # left out: it would use up the colours
     apart = np.where(diagonal, np.nan, list(maps.values()))  # (2, n_classes, n_classes)
     low, high = float(np.nanmin(apart)), float(np.nanmax(apart))
-    panels = figure.subplots(1, 2)
+    panels, drawn = figure.subplots(1, 2), []
     for panel, title, distances in zip(panels, maps, apart, strict=True):
-        shown = panel.imshow(distances, vmin=low, vmax=high, cmap="viridis")
+        drawn.append(panel.imshow(distances, vmin=low, vmax=high, cmap="viridis"))
         panel.set_title(title)
         panel.set_xticks(range(n_classes), classes, rotation=90, parse_math=False)
         panel.set_yticks(range(n_classes), classes, parse_math=False)
         if n_classes <= WITH_NUMBERS:
             _write_numbers(panel, distances, (low + high) / 2)
-    figure.colorbar(shown, ax=panels, label=unit, shrink=0.8)
+    figure.colorbar(drawn[0], ax=panels, label=unit, shrink=0.8)
     figure.suptitle(f"{name}: held-out images", parse_math=False)
     write_figure(path, figure)
 
 
-def _write_numbers(panel: Axes, distances: np.ndarray, middle: float) -> None:
+def _write_numbers(panel: Axes, distances: ClassMatrix, middle: float) -> None:
     """Write each distance into its cell, dark on light and light on dark."""
     for (i, j), value in np.ndenumerate(distances):
         if np.isfinite(value):

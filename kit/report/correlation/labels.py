@@ -1,4 +1,4 @@
-"""Label correlation: which labels go together, by the labels, by what a run says, and which it takes for each other.
+"""Label correlation: which labels go together, in the labels and in a run's predictions, and which it confuses.
 
 Reads a finished run's oof predictions, where an image may have several labels; writes
 ``runs/NAME/RUN/KEY/label_correlation.json`` and ``.png``.
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from kit.core.files import write_json
+from kit.core.shapes import Groups, Mask, Proba
 from kit.data.prepared import Prepared
-from kit.report.correlation import draw_maps, list_cells
+from kit.report.correlation import ClassMatrix, draw_maps, list_cells
 from kit.runs.store import Result, oof_rows
 
 MOST_PAIRS = 10  # pairs of classes that are named
@@ -34,17 +35,17 @@ class LabelCorrelation:
         all images have or none.
     errors, errors_se
         The same of label minus probability, and its standard error. Below 0 one class is taken for the other; above 0
-        both are missed, or wrongly said, together. It is 0 where a run has learned all that one says of the other.
+        both are missed, or wrongly predicted, together. It is 0 where a run has learned all that one says of the other.
     is_related
         (n_classes, n_classes) whether one stands above the other or is it: those go together in any case.
     """
 
     classes: tuple[str, ...]
-    labels: np.ndarray
-    proba: np.ndarray
-    errors: np.ndarray
-    errors_se: np.ndarray
-    is_related: np.ndarray
+    labels: ClassMatrix
+    proba: ClassMatrix
+    errors: ClassMatrix
+    errors_se: ClassMatrix
+    is_related: Mask
 
     def pairs(self) -> list[dict[str, Any]]:
         """Return the pairs whose errors surely go together or against each other, the strongest first."""
@@ -65,25 +66,17 @@ class LabelCorrelation:
 
 
 def correlate_labels(prepared: Prepared, result: Result) -> LabelCorrelation:
-    """Measure how the classes go together, out of fold.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready, with several labels per image.
-    result
-        A finished run, or the ensemble.
-    """
+    """Measure how the classes go together out of fold, where an image may have several labels."""
     labels, proba = oof_rows(prepared, result.predictions("oof"))
-    (own, _), (said, _), (errors, errors_se) = (
+    (of_labels, _), (of_proba, _), (errors, errors_se) = (
         correlations(values.astype(np.float64), prepared.scored_groups) for values in (labels, proba, labels - proba)
     )
     tree, same = prepared.hierarchy, np.eye(len(prepared.classes), dtype=bool)
     is_related = same if tree is None else tree.ancestors | tree.ancestors.T
-    return LabelCorrelation(prepared.classes, own, said, errors, errors_se, is_related)
+    return LabelCorrelation(prepared.classes, of_labels, of_proba, errors, errors_se, is_related)
 
 
-def correlations(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def correlations(values: Proba, groups: Groups) -> tuple[ClassMatrix, ClassMatrix]:
     """Return the Pearson correlations of columns, and their standard errors by the images' influence.
 
     Parameters
@@ -101,18 +94,19 @@ def correlations(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np
     centred, (_, group) = values - values.mean(axis=0), np.unique(groups, return_inverse=True)
     spread = values.std(axis=0)
     units = centred / np.where(spread > 0, spread, np.nan)  # (n_images, n_classes)
-    found = units.T @ units / len(units)
-    errors, sums = np.empty_like(found), np.zeros((group.max() + 1, found.shape[1]))
-    for row, own in enumerate(units.T):
+    pairs = units.T @ units / len(units)
+    errors, sums = np.empty_like(pairs), np.zeros((group.max() + 1, pairs.shape[1]))
+    for row, column in enumerate(units.T):
         sums[:] = 0
-        np.add.at(sums, group, own[:, None] * units - found[row] * (own[:, None] ** 2 + units**2) / 2)
+        np.add.at(sums, group, column[:, None] * units - pairs[row] * (column[:, None] ** 2 + units**2) / 2)
         errors[row] = np.sqrt((sums**2).sum(axis=0)) / len(units)
-    return found, errors
+    return pairs, errors
 
 
-def write_label_correlation(found: LabelCorrelation, result: Result) -> Path:
+def write_label_correlation(correlation: LabelCorrelation, result: Result) -> Path:
     """Write label_correlation.json and .png beside a run's predictions; return the picture's path."""
-    write_json(result.folder / "label_correlation.json", {"run": result.name} | found.as_dict())
+    write_json(result.folder / "label_correlation.json", {"run": result.name} | correlation.as_dict())
     path = result.folder / "label_correlation.png"
-    draw_maps({"labels": found.labels, "probabilities": found.proba}, found.classes, result.name, "correlation", path)
+    maps = {"labels": correlation.labels, "probabilities": correlation.proba}
+    draw_maps(maps, correlation.classes, result.name, "correlation", path)
     return path

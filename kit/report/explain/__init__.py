@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from kit.core.errors import InputError, nearest
+from kit.core.shapes import Pixels
 from kit.core.terminal import Progress
 from kit.data.prepared import Prepared
 from kit.data.sheet import existing_sheets
 from kit.data.store import decode_block
 from kit.report.explain.choice import Case
+from kit.report.explain.gradients import Heat
 from kit.report.explain.scratch import Scratch
 from kit.report.explain.subject import GRAD_CAM, GRADIENTS, LIME, METHODS, Subject, default_methods, open_subjects
 from kit.runs.store import Result
@@ -69,7 +71,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Map:
-    """Hold what one method says of one picture.
+    """Hold one method's map of one picture.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ class Map:
     target
         The class, or the words.
     score
-        What the model says of the whole picture: a probability, or a cosine to the words.
+        What the model gives the whole picture: a probability, or a cosine to the words.
     values
         (h, w) float32: above 0 for the target, below 0 against it.
     """
@@ -86,7 +88,7 @@ class Map:
     method: str
     target: str
     score: float
-    values: np.ndarray
+    values: Heat
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Explained:
     image_id, label
         Its id, and its class or classes; empty where it is not known.
     predicted
-        What the run says.
+        The class that the run predicts.
     pixels
         (3, h, w) uint8, as the model sees it.
     maps
@@ -111,7 +113,7 @@ class Explained:
     image_id: str
     label: str
     predicted: str
-    pixels: np.ndarray
+    pixels: Pixels
     maps: tuple[Map, ...]
 
 
@@ -122,10 +124,8 @@ def explain(
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     result
-        A finished run that `kit.report.explain.subject.check_run` let pass.
+        A finished run that `kit.report.explain.subject.check_explainable` let pass.
     cases
         The images, from `kit.report.explain.choice`.
     question
@@ -145,8 +145,8 @@ def explain(
         raise InputError(
             f"--class {question.class_name!r}: no such class; {nearest(question.class_name, prepared.classes)}"
         )
-    said = _predicted(prepared, result, cases)
-    found: dict[int, Explained] = {}
+    predicted = _predicted(prepared, result, cases)
+    explained: dict[int, Explained] = {}
     import captum.attr  # noqa: F401 - before the clock starts: it takes as long as some images
 
     seconds = 0.0
@@ -155,10 +155,10 @@ def explain(
             subjects = open_subjects(prepared, result, fold, question.words, scratch)
             for i in (i for i, case in enumerate(cases) if case.fold == fold):
                 started = time.perf_counter()
-                found[i] = _explain_case(prepared, subjects, cases[i], said[i], question)
+                explained[i] = _explain_case(prepared, subjects, cases[i], predicted[i], question)
                 seconds += time.perf_counter() - started
                 progress.advance()
-    return [found[i] for i in range(len(cases))], seconds / max(len(cases), 1)
+    return [explained[i] for i in range(len(cases))], seconds / max(len(cases), 1)
 
 
 def _explain_case(
@@ -183,7 +183,7 @@ def _explain_case(
 
 
 def explain_picture(
-    subjects: Sequence[Subject], pixels: np.ndarray, targets: list[int], names: Sequence[str], question: Question
+    subjects: Sequence[Subject], pixels: Pixels, targets: list[int], names: Sequence[str], question: Question
 ) -> list[Map]:
     """Return the maps of one picture, means over the copies of a model.
 
@@ -205,35 +205,38 @@ def explain_picture(
     maps = []
     for method in methods:
         values = np.mean([APPLY[method](subject, pixels, targets, question) for subject in subjects], axis=0)
-        maps += [Map(method, names[own], float(scores[own]), value) for own, value in zip(targets, values, strict=True)]
+        maps += [Map(method, names[i], float(scores[i]), value) for i, value in zip(targets, values, strict=True)]
     return maps
 
 
-def _lime(subject: Subject, pixels: np.ndarray, targets: list[int], question: Question) -> np.ndarray:
+def _lime(subject: Subject, pixels: Pixels, targets: list[int], question: Question) -> Heat:
     from kit.report.explain.lime import lime
 
     return lime(subject.say, pixels, targets, question.n_samples, question.seed)
 
 
-def _grad_cam(subject: Subject, pixels: np.ndarray, targets: list[int], question: Question) -> np.ndarray:
+def _grad_cam(subject: Subject, pixels: Pixels, targets: list[int], question: Question) -> Heat:
     from kit.report.explain.gradients import MIN_SIDE, find_map, grad_cam
 
-    layer = find_map(subject.network, pixels, subject.device)
+    network = subject.with_gradients
+    layer = find_map(network, pixels, subject.device)
     if layer is None:
         raise InputError(
             f"--method {GRAD_CAM}: the network has no convolutional map of {MIN_SIDE} x {MIN_SIDE} cells or more, as "
             f"transformers have none; --method {GRADIENTS} and --method {LIME} work"
         )
-    return np.stack([grad_cam(subject.network, layer, pixels, own, subject.device) for own in targets])
+    return np.stack([grad_cam(network, layer, pixels, target, subject.device) for target in targets])
 
 
-def _gradients(subject: Subject, pixels: np.ndarray, targets: list[int], question: Question) -> np.ndarray:
+def _gradients(subject: Subject, pixels: Pixels, targets: list[int], question: Question) -> Heat:
     from kit.report.explain.gradients import integrated_gradients
 
-    return np.stack([integrated_gradients(subject.network, pixels, own, subject.device) for own in targets])
+    return np.stack(
+        [integrated_gradients(subject.with_gradients, pixels, target, subject.device) for target in targets]
+    )
 
 
-APPLY: dict[str, Callable[[Subject, np.ndarray, list[int], Question], np.ndarray]] = {
+APPLY: dict[str, Callable[[Subject, Pixels, list[int], Question], Heat]] = {
     LIME: _lime,
     GRAD_CAM: _grad_cam,
     GRADIENTS: _gradients,
@@ -243,12 +246,12 @@ APPLY: dict[str, Callable[[Subject, np.ndarray, list[int], Question], np.ndarray
 def _predicted(prepared: Prepared, result: Result, cases: Sequence[Case]) -> list[int]:
     """Return the class that the run gives each image; of several the likeliest."""
     ids = prepared.pool.ids
-    said = {}
+    predicted = {}
     for split in dict.fromkeys(case.split for case in cases):
         rows = [case.row for case in cases if case.split == split]
         predictions = result.predictions("oof" if split == "labeled" else split).at(ids[rows])
-        said |= dict(zip(rows, predictions.proba.argmax(axis=1).tolist(), strict=True))
-    return [said[case.row] for case in cases]
+        predicted |= dict(zip(rows, predictions.proba.argmax(axis=1).tolist(), strict=True))
+    return [predicted[case.row] for case in cases]
 
 
 def _label(prepared: Prepared, case: Case) -> str:

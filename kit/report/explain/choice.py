@@ -36,23 +36,13 @@ class Case:
 
 
 def choose_cases(prepared: Prepared, result: Result, n: int) -> list[Case]:
-    """Return the `n` most confident mistakes of a run, and a few right ones.
-
-    Parameters
-    ----------
-    prepared
-        The competition made ready.
-    result
-        A finished run.
-    n
-        Mistakes at most.
-    """
+    """Return the `n` most confident mistakes of a run, fewer where there are not so many, and a few right ones."""
     labels, proba = oof_rows(prepared, result.predictions("oof"))
-    said = decide(proba, labels.ndim == 2)
+    predicted = decide(proba, labels.ndim == 2)
     if labels.ndim == 2:
-        wrong, sureness = (said != labels).any(axis=1), np.abs(proba - labels).max(axis=1)
+        wrong, sureness = (predicted != labels).any(axis=1), np.abs(proba - labels).max(axis=1)
     else:
-        wrong, sureness = said != labels, proba.max(axis=1)
+        wrong, sureness = predicted != labels, proba.max(axis=1)
     order = np.argsort(-sureness, kind="stable")
     mistakes = order[wrong[order]][:n]
     right = np.random.default_rng(0).permutation(np.flatnonzero(~wrong))[:N_RIGHT]
@@ -80,7 +70,9 @@ def find_cases(prepared: Prepared, ids: Sequence[str]) -> list[Case]:
             f"like {example}"
         )
     fold_of = dict(zip(prepared.labeled.tolist(), prepared.folds.tolist(), strict=True))
-    cases = [Case(row, fold_of.get(row, prepared.scored[0]), split) for row, split in (rows[own] for own in ids)]
+    cases = [
+        Case(row, fold_of.get(row, prepared.scored[0]), split) for row, split in (rows[image_id] for image_id in ids)
+    ]
     for case in cases:
         if case.fold not in prepared.scored:
             raise InputError(

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kit.report.explain.gradients import blank_of
+from kit.core.shapes import Pixels, Proba, Scores
+from kit.report.explain.gradients import Heat, blank_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,7 @@ RIDGE = 1.0
 AT_ONCE = 64  # blanked pictures asked at a time
 
 
-def superpixels(pixels: np.ndarray) -> tuple[np.ndarray, int | None]:
+def superpixels(pixels: Pixels) -> tuple[NDArray[np.int64], int | None]:
     """Return the superpixels of a picture, and which of them is blank already.
 
     Those of the blank colour are made one: blanking them changes nothing, and what a regression on few samples says of
@@ -55,9 +57,7 @@ def superpixels(pixels: np.ndarray) -> tuple[np.ndarray, int | None]:
     return segments.reshape(is_blank.shape).astype(np.int64), len(numbers) - 1 if is_blank.any() else None
 
 
-def lime(
-    say: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, targets: list[int], n_samples: int, seed: int
-) -> np.ndarray:
+def lime(say: Callable[[Pixels], Proba], pixels: Pixels, targets: list[int], n_samples: int, seed: int) -> Heat:
     """Return how much each superpixel adds to the scores.
 
     Parameters
@@ -87,7 +87,7 @@ def lime(
     from captum.attr import Lime
 
     segments, blank = superpixels(pixels)
-    remembered: dict[bytes, np.ndarray] = {}
+    remembered: dict[bytes, Scores] = {}
 
     def forward(pictures: Tensor, target: int) -> Tensor:
         shown = pictures.to(torch.uint8).numpy()
@@ -97,7 +97,7 @@ def lime(
             remembered.update(zip((keys[i] for i in fresh), say(shown[fresh]), strict=True))
         return torch.tensor(np.array([remembered[key][target] for key in keys]))
 
-    found = []
+    maps = []
     for target in targets:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -110,11 +110,11 @@ def lime(
                 perturbations_per_eval=AT_ONCE,
                 return_input_shape=False,
             )
-        own = coefficients.numpy().ravel()
+        weights = coefficients.numpy().ravel()
         if blank is not None:
-            own[blank] = 0
-        found.append(own[segments])
-    return np.stack(found).astype(np.float32)
+            weights[blank] = 0
+        maps.append(weights[segments])
+    return np.stack(maps).astype(np.float32)
 
 
 def proximity(_: Any, __: Any, kept: Tensor, **___: Any) -> float:

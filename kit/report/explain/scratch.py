@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.core.shapes import Pixels, Proba, Vectors
 from kit.data.images import Images, Pool
 from kit.data.store import Geometry, keep_pixels
 from kit.features.cache import ImageForward, keep_features
@@ -46,12 +47,12 @@ class Scratch:
 
     def ask(
         self,
-        pixels: np.ndarray,
+        pixels: Pixels,
         geometry: Geometry,
         encoder: tuple[str, dict[str, Any]] | None,
-        say: Callable[[Images], np.ndarray],
-    ) -> np.ndarray:
-        """Return what a function of images says of pictures.
+        say: Callable[[Images], Proba],
+    ) -> Proba:
+        """Return what a function of images, such as a model's `predict_proba`, gives pictures.
 
         Parameters
         ----------
@@ -69,12 +70,12 @@ class Scratch:
             keep_pixels(pool, geometry, pixels)
         else:
             keep_features(pool, *encoder, self.encode(pixels, *encoder).astype(np.float16))
-        said = say(pool.select(np.arange(len(pixels))))
+        answers = say(pool.select(np.arange(len(pixels))))
         for kind in ("store", "features"):
             shutil.rmtree(pool.cache / kind, ignore_errors=True)
-        return said
+        return answers
 
-    def encode(self, pixels: np.ndarray, encoder: str, args: dict[str, Any]) -> np.ndarray:
+    def encode(self, pixels: Pixels, encoder: str, args: dict[str, Any]) -> Vectors:
         """Return an encoder's features of pictures, (n_images, n_dims) float32 of unit length."""
         import torch
 
@@ -91,7 +92,7 @@ class Scratch:
             self._towers[key] = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
         return self._towers[key]
 
-    def _pool_of(self, pixels: np.ndarray) -> Pool:
+    def _pool_of(self, pixels: Pixels) -> Pool:
         """Return a pool of pictures; its key is that of their pixels."""
         ids = np.array([f"{i:04d}" for i in range(len(pixels))], dtype=object)
         return replace(
@@ -99,7 +100,7 @@ class Scratch:
             ids=ids,
             splits=np.full(len(ids), "test", dtype=object),
             paths=np.full(len(ids), "", dtype=object),
-            digests=np.array([hashlib.sha256(own.tobytes()).hexdigest() for own in pixels], dtype=object),
+            digests=np.array([hashlib.sha256(picture.tobytes()).hexdigest() for picture in pixels], dtype=object),
             groups=np.arange(len(ids)),
             cache=Path(self._folder.name),
             embeddings=None,

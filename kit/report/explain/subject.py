@@ -14,6 +14,7 @@ import numpy as np
 from kit.config.competition import Competition
 from kit.core.errors import InputError, some
 from kit.core.names import ENSEMBLE
+from kit.core.shapes import Pixels, Proba, Vectors
 from kit.core.terminal import note
 from kit.data.images import Images
 from kit.data.prepared import Prepared
@@ -59,9 +60,22 @@ class Subject:
     """
 
     geometry: Geometry
-    say: Callable[[np.ndarray], np.ndarray]
+    say: Callable[[Pixels], Proba]
     network: nn.Module | None
     device: str
+
+    @property
+    def with_gradients(self) -> nn.Module:
+        """Return the network.
+
+        Raises
+        ------
+        InputError
+            When the model has none, so that no gradients can be taken.
+        """
+        if self.network is None:
+            raise InputError(f"the model gives no gradients to take; --method {LIME} works")
+        return self.network
 
 
 def check_explainable(competition: Competition, name: str, methods: Sequence[str], words: Sequence[str]) -> None:
@@ -95,7 +109,7 @@ def check_explainable(competition: Competition, name: str, methods: Sequence[str
         )
 
 
-def default_methods(subject: Subject, pixels: np.ndarray) -> list[str]:
+def default_methods(subject: Subject, pixels: Pixels) -> list[str]:
     """Return the methods that suit a model: LIME, and Grad-CAM where it has a convolutional map, else gradients."""
     from kit.report.explain.gradients import find_map
 
@@ -111,10 +125,6 @@ def open_subjects(
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
-    result
-        A finished run.
     fold
         The fold that the model did not learn from.
     words
@@ -133,9 +143,12 @@ def open_subjects(
     if words and not isinstance(kind, TrainedNetwork):
         return [_open_encoder(prepared, kind, words, scratch)]  # it hears nothing of what was fitted
     model, settled = _restore(prepared, result, fold)
-    if isinstance(kind, TrainedNetwork):
-        return [_open_network(prepared, copy, words, scratch) for copy in model.copies]
-    return [_open(prepared, copy, settled, scratch) for copy in model.copies]
+    return [
+        _open_network(prepared, copy, words, scratch)
+        if isinstance(copy, TrainedNetwork)
+        else _open(prepared, copy, settled, scratch)
+        for copy in model.copies
+    ]
 
 
 def _restore(prepared: Prepared, result: Result, fold: int) -> tuple[Model, Any]:
@@ -164,7 +177,7 @@ def _open(prepared: Prepared, model: Model, settled: Any, scratch: Scratch) -> S
         return Subject(geometry, lambda pixels: scratch.ask(pixels, geometry, None, model.predict_proba), None, "cpu")
     geometry = preprocessing_of(parse_encoder(encoder, args, prepared.pool.lookup)).geometry
 
-    def say(pixels: np.ndarray) -> np.ndarray:
+    def say(pixels: Pixels) -> Proba:
         return scratch.ask(pixels, geometry, (encoder, args), model.predict_proba)
 
     if not isinstance(model, LINEAR):
@@ -174,11 +187,11 @@ def _open(prepared: Prepared, model: Model, settled: Any, scratch: Scratch) -> S
 
 def _open_encoder(prepared: Prepared, model: Model, words: Sequence[str], scratch: Scratch) -> Subject:
     """Return the encoder that a model reads as functions of pixels: how near an image is to words."""
-    encoder, args = model.encoder_used
+    encoder, args = _encoder_of(model)
     geometry = preprocessing_of(parse_encoder(encoder, args, prepared.pool.lookup)).geometry
     text = _encode_words(prepared, encoder, args, words)
 
-    def say(pixels: np.ndarray) -> np.ndarray:
+    def say(pixels: Pixels) -> Proba:
         return scratch.encode(pixels, encoder, args) @ text.T
 
     return Subject(geometry, say, *_put_head(prepared, model, {"coefficients": text}))
@@ -192,12 +205,12 @@ def _open_network(prepared: Prepared, model: TrainedNetwork, words: Sequence[str
 
     inside = look_inside(model, prepared.pool)
     network, geometry, say = inside.network, inside.preprocessing.geometry, model.predict_proba
-    if words:
+    if words and isinstance(model, ClipFinetune):  # `check_explainable` lets no other pass
         text = _words_of_tuned(prepared, model, words)
-        network = LinearOnFeatures(network.tower, torch.from_numpy(text).to(inside.device))
+        network = LinearOnFeatures(network.get_submodule("tower"), torch.from_numpy(text).to(inside.device))
         alpha = model.sweep_default if model.alpha is None else model.alpha
 
-        def say(images: Images) -> np.ndarray:
+        def say(images: Images) -> Proba:
             return model.encode(images, alpha) @ text.T
 
     return Subject(
@@ -216,10 +229,7 @@ def _put_head(prepared: Prepared, model: Model, parts: dict[str, Any]) -> tuple[
     from kit.features.encoders import load_encoder
     from kit.report.explain.networks import LinearOnFeatures, Standardised
 
-    encoder, device = (
-        load_encoder(parse_encoder(model.encoder, model.encoder_args, prepared.pool.lookup)),
-        device_name(),
-    )
+    encoder, device = load_encoder(parse_encoder(*_encoder_of(model), prepared.pool.lookup)), device_name()
     tower = place_network(encoder.image_tower, device, "float32")
     tensors = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in parts.items()}
     return Standardised(LinearOnFeatures(tower, **tensors), encoder.preprocessing), device
@@ -229,35 +239,44 @@ def _linear_parts(prepared: Prepared, model: Head, settled: dict[str, Any]) -> d
     """Return the coefficients and intercepts of a head, and the words of its prior."""
     parts: dict[str, Any] = {}
     if settled["prior"] or isinstance(model, ZeroShot):
-        name = settled["prompts"] or np.atleast_1d(model.prompts)[0]
-        text = read_text_weights(prepared.pool, model.encoder, model.encoder_args, name)
+        name = settled["prompts"] or model.prompt_lists[0]
+        text = read_text_weights(prepared.pool, *_encoder_of(model), name)
         parts = {"words": text.logit_scale * text.values, "prior": settled["prior"]}
-    if isinstance(model, ZeroShot):
-        return parts | {"coefficients": np.zeros_like(text.values)}
+        if isinstance(model, ZeroShot):
+            return parts | {"coefficients": np.zeros_like(text.values)}
     i, learned = model.head_settings().index(setting_alone(settled)), model.tensors()
     return parts | {name: learned[name][i] for name in ("coefficients", "intercepts")}
 
 
-def _encode_words(prepared: Prepared, encoder: str, args: dict[str, Any], words: Sequence[str]) -> np.ndarray:
+def _encode_words(prepared: Prepared, encoder: str, args: dict[str, Any], words: Sequence[str]) -> Vectors:
     """Return the features of the user's words, (n_words, n_dims) float32 of unit length."""
     from kit.features.encoders import load_encoder
 
     return load_encoder(parse_encoder(encoder, args, prepared.pool.lookup)).encode_text(list(words))
 
 
-def _words_of_tuned(prepared: Prepared, model: ClipFinetune, words: Sequence[str]) -> np.ndarray:
+def _words_of_tuned(prepared: Prepared, model: ClipFinetune, words: Sequence[str]) -> Vectors:
     """Return the words' features: by the text tower that was trained along, or by the encoder's own."""
     import torch
 
     from kit.features.encoders.words import tokenize
 
+    encoder, args = _encoder_of(model)
     if model.train == "image":
-        return _encode_words(prepared, model.encoder, model.encoder_args, words)
-    network = look_inside(model, prepared.pool).network
-    spec = parse_encoder(model.encoder, model.encoder_args, prepared.pool.lookup)
+        return _encode_words(prepared, encoder, args, words)
+    network: Any = look_inside(model, prepared.pool).network  # torch knows not what its modules hold
+    spec = parse_encoder(encoder, args, prepared.pool.lookup)
     with torch.no_grad():
         tokens = tokenize(spec, list(words)).to(next(network.parameters()).device)
         return network.text.clip.encode_text(tokens, normalize=True).float().cpu().numpy()
+
+
+def _encoder_of(model: Model) -> tuple[str, dict[str, Any]]:
+    """Return the name and arguments of the encoder that a model reads."""
+    encoder, args = model.encoder_used
+    if encoder is None:
+        raise InputError("the model reads pixels, not an encoder's features")
+    return encoder, args
 
 
 def _is_clip(encoder: Any) -> bool:

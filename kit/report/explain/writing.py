@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kit.core.files import key_of, write_atomic, write_json
+from kit.core.shapes import Pixels
 from kit.data.prepared import Prepared
 from kit.data.sheet import SheetTile, write_sheet
 from kit.report.explain import METHOD_NAMES, Explained, Map, folder_of
@@ -34,12 +35,6 @@ def write_explained(
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
-    run
-        The run's name.
-    explained
-        The images and their maps.
     asked
         What was asked beside the run, as `name_sheet` takes it.
     how
@@ -51,14 +46,14 @@ def write_explained(
         When the folder cannot be written.
     """
     folder = folder_of(prepared)
-    rows = [(_heading(own), _tiles(own)) for own in explained]
+    rows = [(_heading(image), _tiles(image)) for image in explained]
     title = f"{run}: green speaks for what is named below, red against it; Grad-CAM: bright speaks for it"
     path = folder / f"{name_sheet(run, asked)}.png"
     write_sheet(path, title, rows, SIDE)
-    maps = [own.values for image in explained for own in image.maps]
+    maps = [drawn.values for image in explained for drawn in image.maps]
     with write_atomic(path.with_suffix(".npz")) as file:
         np.savez_compressed(file, maps=np.stack(maps).astype(np.float32))
-    write_json(path.with_suffix(".json"), {"run": run, "asked": asked} | how | {"maps": describe(explained)})
+    write_json(path.with_suffix(".json"), {"run": run, "asked": asked} | how | {"maps": describe_maps(explained)})
     return path
 
 
@@ -69,20 +64,18 @@ def name_sheet(run: str, asked: dict[str, Any]) -> str:
 
     Parameters
     ----------
-    run
-        The run's name.
     asked
-        What was asked beside it: a word, or a list whose order does not matter; None or empty where nothing was.
+        What was asked beside the run: a word, or a list whose order does not matter; None or empty where nothing was.
     """
-    said = {what: sorted(own) if isinstance(own, list) else own for what, own in asked.items() if own}
-    if not said:
+    question = {what: sorted(value) if isinstance(value, list) else value for what, value in asked.items() if value}
+    if not question:
         return run
-    words = [word for own in said.values() for word in (own if isinstance(own, list) else [own])]
+    words = [word for value in question.values() for word in (value if isinstance(value, list) else [value])]
     spelled = re.sub(r"[^A-Za-z0-9]+", "_", " ".join(words))[:NAME_LENGTH].strip("_")
-    return f"{run}+{spelled}-{key_of(said)[:HASH_LENGTH]}"
+    return f"{run}+{spelled}-{key_of(question)[:HASH_LENGTH]}"
 
 
-def describe(explained: Sequence[Explained]) -> list[dict[str, Any]]:
+def describe_maps(explained: Sequence[Explained]) -> list[dict[str, Any]]:
     """Return what each map is of, in the order of the sheet."""
     return [
         {
@@ -91,23 +84,23 @@ def describe(explained: Sequence[Explained]) -> list[dict[str, Any]]:
             "fold": image.case.fold,
             "label": image.label,
             "predicted": image.predicted,
-            "method": own.method,
-            "target": own.target,
-            "score": round(own.score, 6),
+            "method": drawn.method,
+            "target": drawn.target,
+            "score": round(drawn.score, 6),
         }
         for image in explained
-        for own in image.maps
+        for drawn in image.maps
     ]
 
 
-def overlay(pixels: np.ndarray, found: Map) -> np.ndarray:
+def overlay(pixels: Pixels, drawn: Map) -> Pixels:
     """Return a picture with a map over it.
 
     Parameters
     ----------
     pixels
         (3, h, w) uint8.
-    found
+    drawn
         The map; scaled by its own largest values. Gradients jump from pixel to pixel: they are drawn smoothed.
 
     Returns
@@ -116,13 +109,13 @@ def overlay(pixels: np.ndarray, found: Map) -> np.ndarray:
         (h, w, 3) uint8.
     """
     picture = pixels.transpose(1, 2, 0).astype(np.float32)
-    values = found.values
-    if found.method == GRADIENTS:
+    values = drawn.values
+    if drawn.method == GRADIENTS:
         from scipy.ndimage import gaussian_filter
 
         values = gaussian_filter(values, SMOOTHING * min(values.shape))
     values = np.clip(values / (np.quantile(np.abs(values), LARGE) or np.abs(values).max() or 1.0), -1, 1)
-    if found.method == GRAD_CAM:
+    if drawn.method == GRAD_CAM:
         from matplotlib import colormaps
 
         heat = np.maximum(values, 0)
@@ -145,6 +138,6 @@ def _tiles(image: Explained) -> list[SheetTile]:
     asked = f"model of fold {image.case.fold}" + ("" if image.case.split == "labeled" else f", {image.case.split}")
     tiles = [SheetTile(image.pixels.transpose(1, 2, 0), [asked])]
     return tiles + [
-        SheetTile(overlay(image.pixels, own), [METHOD_NAMES[own.method], f"{own.target} {own.score:.2f}"])
-        for own in image.maps
+        SheetTile(overlay(image.pixels, drawn), [METHOD_NAMES[drawn.method], f"{drawn.target} {drawn.score:.2f}"])
+        for drawn in image.maps
     ]
