@@ -73,14 +73,13 @@ class Competition(Table):
 
     @property
     def root(self) -> Path:
-        """Return the data folder: relative to the competition's folder where it is there, else to the workspace.
+        """Return the data folder: below the competition's folder where it exists, else below the workspace.
 
-        A folder of that name in the workspace, as ``data``, may be another competition's; the kit's own have theirs
-        there.
+        The competitions that come with the kit have theirs always in the workspace.
         """
         beside = self.folder / self.data.root
-        is_own = self.folder.parent != HOME
-        return beside if is_own and beside.is_dir() else self.workspace.root / self.data.root
+        comes_with_kit = self.folder.parent == HOME
+        return beside if beside.is_dir() and not comes_with_kit else self.workspace.root / self.data.root
 
     @property
     def file(self) -> Path:
@@ -89,12 +88,12 @@ class Competition(Table):
 
     @property
     def metric(self) -> Metric:
-        """Return the metric; a user's own is looked for beside competition.toml, then in the workspace.
+        """Return the metric; a custom one is looked for beside competition.toml, then in the workspace.
 
         Raises
         ------
         InputError
-            When a user's own metric is not there or cannot be run.
+            When the file of a custom metric is missing or cannot be run.
         """
         return find_metric(self.facts.metric, (self.folder, self.workspace.root))
 
@@ -112,19 +111,11 @@ class Competition(Table):
     def is_known(self) -> bool:
         """Return whether its name finds it, rather than the path of its folder."""
         homes = (self.workspace.root / "competitions", HOME)  # as names are looked up
-        found = (home / self.name for home in homes if (home / self.name / COMPETITION_FILE).is_file())
-        return next(found, None) == self.folder
+        folders = (home / self.name for home in homes if (home / self.name / COMPETITION_FILE).is_file())
+        return next(folders, None) == self.folder
 
     def command(self, word: str, *rest: str) -> str:
-        """Return a command on this competition to copy, with the workspace where it is not the repository.
-
-        Parameters
-        ----------
-        word
-            The command.
-        rest
-            What follows the competition.
-        """
+        """Return a command on this competition to copy; `rest` follows the competition's name."""
         comp = self.name if self.is_known else str(self.folder)
         elsewhere = [] if self.workspace.root == HOME.parents[1] else ["--workspace", str(self.workspace.root)]
         return shlex.join([PROGRAM, word, comp, *rest, *elsewhere])
@@ -144,12 +135,7 @@ class Competition(Table):
         return self.runs[name]
 
     def check_single(self, what: str) -> None:
-        """Refuse what takes one class per image where an image may have several.
-
-        Parameters
-        ----------
-        what
-            What cannot be done, and why, as a sentence begins.
+        """Refuse what needs one class per image where an image may have several; `what` begins the message.
 
         Raises
         ------

@@ -31,9 +31,9 @@ class Listing(Table):
     form
         With several labels per image, how they are written: ``"rows"``, a row per image and label; ``"cell"``, all in
         one cell; ``"columns"``, a column per class that holds 0 or 1; ``"tags"``, columns that each hold a label or
-        nothing, as in Azure Custom Vision's export. Found out where there is no doubt.
+        nothing, as in Azure Custom Vision's export. By default it is inferred where there is no doubt.
     separator
-        Of ``"cell"``: what stands between two labels. Found out where there is no doubt.
+        Of ``"cell"``: what stands between two labels. By default it is inferred where there is no doubt.
     """
 
     csv: str
@@ -49,7 +49,7 @@ Source = str | list[str] | Listing
 
 
 class Tree(Table):
-    """Say which class stands above which: by the labels' own paths, or by a CSV file.
+    """Say which class stands above which: by labels that are paths, or by a CSV file.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Tree(Table):
 
 
 def _tree_of(value: object) -> object:
-    """Let a separator alone stand for the table that holds it."""
+    """Return the table that a separator alone stands for."""
     return {"separator": value} if isinstance(value, str) else value
 
 
@@ -128,13 +128,13 @@ class Data(Table):
     sample_submission
         The CSV whose ids, columns and order a submission must have.
     solution
-        Practice only: the hidden labels, opened by nothing but the scorer.
+        Practice only: the CSV file of the hidden labels; only the scorer reads it.
     embeddings
         A ``.npy`` file of features given by the organisers, one row per listed id.
     embedded
         ``"digits"`` for the data set that the kit writes itself.
     labels_are_mined
-        The labels are those that `mine` wrote: opinions, so that what CV measures is agreement with them.
+        The labels are those that `mine` wrote. They may be wrong, so that CV measures agreement with them.
     hierarchy
         Which class stands above which: ``"/"`` where labels are paths, or a table, see `Tree`.
     merge

@@ -36,10 +36,10 @@ def expand_grids(tables: dict[str, Any], file: Path) -> dict[str, tuple[object, 
     for name, table in tables.items():
         is_grid = isinstance(table, dict) and "grid" in table
         runs = _expand(name, table, f"{file}: [runs.{name}] grid") if is_grid else {name: table}
-        for run, own in runs.items():
+        for run, settings in runs.items():
             if run in expanded or (run in tables and is_grid):
                 raise InputError(f"{file}: [runs.{name}] grid: there would be two runs {run!r}; rename one")
-            expanded[run] = (own, name if is_grid else None)
+            expanded[run] = (settings, name if is_grid else None)
     return expanded
 
 

@@ -1,4 +1,4 @@
-"""The other tables: folds, mined labels, the ensemble, what is decided in the end."""
+"""``[folds]``, ``[mining]``, ``[ensemble]`` and ``[decision]``."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Mining(Table):
     encoder, encoder_args
         Whose features are compared; ``"given"`` for the organisers' embeddings.
     threshold
-        Cosine similarity to the nearest exemplar from which an image gets its class, -1..1; below it is none of these.
+        Cosine similarity to the nearest exemplar from which on an image gets its class, -1..1; below, it gets none.
     thresholds
-        The thresholds that are shown side by side.
+        The thresholds that are compared side by side.
     mutual
         Take an image only where it and its exemplar are among each other's nearest neighbours.
     n_neighbors
@@ -72,7 +72,7 @@ class EnsemblePlan(Table):
     method: Literal["weights", "greedy"] = "weights"
 
     @model_validator(mode="after")
-    def _members_are_heard_once(self) -> EnsemblePlan:
+    def _members_are_named_once(self) -> EnsemblePlan:
         members = self.members or ()
         if twice := sorted({name for name in members if list(members).count(name) > 1}):
             raise ValueError(f"members: {some(twice)} named more than once; its weight is learned, name it once")
@@ -97,14 +97,14 @@ class DecisionPlan(Table):
         in one with a column per class, or a 1 in a column of this name. With several labels per image, what is written
         where there is none. Without it every image gets a class.
     score
-        With one label per image, what tells such images: ``"max_probability"``, ``"energy"``, ``"similarity"`` to the
-        nearest labelled images, ``"distance"`` to the class means, or ``"combined"``, the mean rank of all but the
-        energy.
+        With one label per image, the score that tells such images: ``"max_probability"``, ``"energy"``,
+        ``"similarity"`` to the nearest labelled images, ``"distance"`` to the class means, or ``"combined"``, the mean
+        rank of all but the energy.
     encoder, encoder_args
         Whose features are compared; by default those of the run, or of the ensemble's members.
     accept_rate
         Share of held-out labelled images that are kept, above 0 and below 1, or ``"leave_one_out"`` to choose it by
-        hiding each class in turn. No image that shows none of the classes takes part in either.
+        hiding each class in turn. Neither needs an image that shows none of the classes.
     """
 
     thresholds: Literal["nested"] | Annotated[float, Field(gt=0, lt=1)] | str | dict[str, float] = "nested"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -36,6 +36,8 @@ from kit.core.errors import InputError, nearest, plain, some
 from kit.core.files import Workspace
 from kit.core.names import COMPETITION_FILE, MULTILABEL, PROGRAM
 
+AnyTable = TypeVar("AnyTable", bound=Table)
+
 NESTED_TABLES: dict[str, type[Table]] = {
     "pseudo": PseudoPlan,
     "cores": Cores,
@@ -59,12 +61,12 @@ def read_competition(
     changes
         ``table.key=value`` overrides, the value in TOML's notation (a bare word is taken as text).
     seed
-        Seed of every run, in place of the runs' own; a grid over seeds keeps its own.
+        Seed of every run, in place of the one in the file; a grid over seeds keeps its seeds.
 
     Raises
     ------
     InputError
-        When there is no such competition, the TOML cannot be read, or it says something unknown or impossible.
+        When there is no such competition, or its TOML cannot be read or holds an unknown or impossible key or value.
     """
     folder = _find_folder(name, workspace)
     file = folder / COMPETITION_FILE
@@ -155,7 +157,7 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
     table[key] = value
 
 
-def _parse(table_type: type[Table], table: object, file: Path, name: str) -> Any:
+def _parse(table_type: type[AnyTable], table: object, file: Path, name: str) -> AnyTable:
     """Check one table; turn pydantic's complaint into our sentence."""
     try:
         return table_type.model_validate(table)
@@ -173,27 +175,28 @@ def _cause(complaint: ErrorDetails, table_type: type[Table]) -> str:
         return f"unknown key {path!r}; {nearest(str(places[-1]), innermost.model_fields)}"
     if complaint["type"] == "missing":
         return f"key {path!r} is missing"
-    said = plain(complaint["msg"])
-    return f"{path}: {said} (it is {complaint['input']!r})" if path else said
+    message = plain(complaint["msg"])
+    return f"{path}: {message} (it is {complaint['input']!r})" if path else message
 
 
 def _parse_run(name: str, table: object, file: Path, grid: str | None) -> Run:
-    """Split a run's table into what the pipeline reads and the model's own options."""
+    """Split a run's table into the keys of every run and the options of its model."""
     if not RUN_NAME.fullmatch(name) or name in RESERVED:
         raise InputError(f"{file}: [runs.{name}] is not a run name: letters, digits, _ and -; not {some(RESERVED)}")
     if not isinstance(table, dict):
         raise InputError(f"{file}: [runs.{name}] must be a table")
-    own = {key: value for key, value in table.items() if key in Run.model_fields.keys() - {"name", "grid", "options"}}
-    options = {key: value for key, value in table.items() if key not in own}
-    return _parse(Run, {"name": name, "grid": grid, "options": options, **own}, file, f"runs.{name}")
+    of_run = Run.model_fields.keys() - {"name", "grid", "options"}
+    facts = {key: value for key, value in table.items() if key in of_run}
+    options = {key: value for key, value in table.items() if key not in of_run}
+    return _parse(Run, {"name": name, "grid": grid, "options": options, **facts}, file, f"runs.{name}")
 
 
 def _check_forms(competition: Competition, file: Path) -> None:
     """Refuse keys on several labels per image where an image has one, and pseudo labels where it may have several."""
     is_multilabel = competition.facts.task == MULTILABEL
-    for listing in [own for own in competition.data.labeled_sources if isinstance(own, Listing)]:
-        several = {"form": listing.form, "separator": listing.separator}
-        several["label = [...]"] = listing.label if isinstance(listing.label, list) else None
+    for listing in [source for source in competition.data.labeled_sources if isinstance(source, Listing)]:
+        columns = listing.label if isinstance(listing.label, list) else None
+        several = {"form": listing.form, "separator": listing.separator, "label = [...]": columns}
         for key, value in several.items():
             if value is not None and not is_multilabel:
                 cause = f"labeled.{key} says how several labels per image are written"
@@ -209,7 +212,7 @@ def _check_forms(competition: Competition, file: Path) -> None:
 
 
 def _check_mined(competition: Competition, file: Path) -> None:
-    """Refuse mined labels without a word on how they are mined and where they are kept."""
+    """Refuse mined labels where the file does not say how they are mined and where they are kept."""
     if not competition.data.labels_are_mined:
         return
     if competition.mining is None:

@@ -10,7 +10,7 @@ from kit.config.strict import LARGEST_SEED, Table
 
 
 class Cores(Table):
-    """Say how k-means cores vouch for pseudo labels.
+    """Say how clusters confirm pseudo labels: an image is kept where it lies in the core of a cluster of its class.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ class PseudoPlan(Table):
     teachers
         Runs whose fold-k models label the images for fold k.
     rounds
-        How often it is repeated, the last round's own models joining the teachers.
+        How often it is repeated, the models of the last round joining the teachers.
     strategy
         ``"balanced"``: the same number of the most confident images for every class; ``"top_k"``: `k` of them;
         ``"threshold"``: all at least as confident as `threshold`; ``"adaptive"``: a threshold for every class that
-        follows the teachers' own confidence (FreeMatch).
+        follows the teachers' confidence (FreeMatch).
     keep_rate
         Of ``"balanced"``: share of the pool to keep, 0..1, spread evenly over the classes.
     k
@@ -51,7 +51,7 @@ class PseudoPlan(Table):
         Scale the teachers' probabilities so that their mean over the pool follows a class prior: ``"labeled"`` (the
         labelled images'), ``"uniform"``, or ``"none"``.
     align_strength
-        How far, 0..1: at 0.5 the pool is taken to lie halfway between the prior and what the teachers say.
+        How far, 0..1: at 0.5 the pool is taken to lie halfway between the prior and the teachers' predictions.
     agree
         Keep an image only where all teachers name the same class.
     cores
@@ -60,7 +60,7 @@ class PseudoPlan(Table):
         Training weight of a pseudo label, above 0; a real label has 1. ``"confidence"``: the teachers' probability.
     total_weight
         Weight of all pseudo labels together, in multiples of all real labels'; `weight` then says how they share it.
-        However large the pool, the real labels are heard and the fit stays as regularised as it was.
+        However large the pool, the real labels keep their share and the fit stays as regularised as it was.
     """
 
     teachers: Annotated[list[str], Field(min_length=1)]
@@ -92,14 +92,33 @@ STRATEGY_OF = {"keep_rate": "balanced", "k": "top_k", "threshold": "threshold"} 
 class Run(Table):
     """Hold one experiment: a model, its options, its seed and where its pseudo labels come from.
 
-    With `bags` above 1 each fold's model is the mean of so many copies on bootstrap draws of the training images.
-    With `seeds` above 1 it is the mean of the models of so many runs that differ in their seed: `seed`, `seed` + 1, ...
-    `exclude` names a CSV of labelled images (column id) that no fold trains on, or (column weight, 0..1) less; their
-    rows stay in the oof.
-    With `refit` the submission is that of one model fitted on every label, whose CV is not measured, in place of the
-    mean of the folds' models.
-    A run of a grid names it: such a run is trained and combined only where it, or the grid, is asked for.
-    `search` says what `tune` tries, in place of what the model's fields declare; nothing else reads it.
+    Parameters
+    ----------
+    name
+        ``NAME`` of ``[runs.NAME]``, or of one run of its grid.
+    model
+        A name in `kit.models.MODELS`.
+    seed
+        Seed of the fit, 0..2**31.
+    pseudo
+        How pseudo labels are chosen; none by default.
+    use_test_images
+        Let the model learn from the test images as unlabelled ones; the leaderboard shows it.
+    bags
+        Above 1, each fold's model is the mean of so many copies on bootstrap draws of the training images.
+    seeds
+        Above 1, it is the mean of the models of so many seeds: `seed`, `seed` + 1, ...
+    refit
+        Submit one model fitted on every label, whose CV is not measured, in place of the mean of the folds' models.
+    exclude
+        A CSV of labelled images (column id) that no fold trains on, or (column weight, 0..1) less; their rows stay in
+        the oof.
+    grid
+        The grid that the run is of: it is trained and combined only where it, or the grid, is asked for.
+    search
+        What `tune` tries, in place of what the model's fields declare; nothing else reads it.
+    options
+        The other keys: the fields of the model.
     """
 
     name: str
