@@ -16,7 +16,7 @@ from kit.core.shapes import Labels, Logits, Tensors, Vectors, Weights
 from kit.data.images import Images
 
 FLAT = 1e-6  # relative gain of a step at which the search ends: sums in float32 tell no smaller ones apart
-HALVES = np.array([[-0.5], [0.5]])  # of the one row that scikit-learn keeps for two classes
+UNFOLD = np.array([[-0.5], [0.5]])  # of the one row that scikit-learn keeps for two classes
 HALF = 0.5  # an image that is half of a class: what a class without any image gets as its prior
 
 
@@ -52,7 +52,7 @@ def fit_seen(features: Vectors, labeled: Images, C: float) -> tuple[Vectors, Wei
         regression.fit(features, labeled.labels, sample_weight=labeled.weights)
     coefficients, intercepts = np.asarray(regression.coef_), np.asarray(regression.intercept_)
     if len(regression.classes_) == 2:
-        coefficients, intercepts = HALVES * coefficients, HALVES[:, 0] * intercepts
+        coefficients, intercepts = UNFOLD * coefficients, UNFOLD[:, 0] * intercepts
     return coefficients, intercepts, regression.classes_
 
 

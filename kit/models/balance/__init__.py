@@ -13,6 +13,7 @@ from kit.models.balance.adjustment import adjust
 from kit.models.balance.options import (
     NESTED,
     RESAMPLED,
+    SHARES,
     TAU,
     TAUS,
     WEIGHTED,
@@ -29,6 +30,7 @@ from kit.models.balance.weights import class_counts, class_shares, class_weights
 __all__ = [
     "NESTED",
     "RESAMPLED",
+    "SHARES",
     "TAUS",
     "TAU",
     "WEIGHTED",

@@ -18,6 +18,7 @@ from kit.models.model import Model
 from kit.scoring.task import Task
 
 NESTED = "nested"
+SHARES = "class_shares"  # name of the kept tensor that holds how frequent the classes are
 ADJUSTED = "logit_adjustment"
 WEIGHTED = ("inverse", "sqrt_inverse", "effective")
 RESAMPLED = ("over", "under", "repeat_factor")

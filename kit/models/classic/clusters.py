@@ -15,7 +15,8 @@ from kit.core.errors import InputError
 from kit.core.shapes import Logits, Tensors, Vectors, Weights
 from kit.core.terminal import note, warn
 from kit.data.images import Images
-from kit.models.heads.head import NESTED, Head, Setting
+from kit.models.balance import NESTED
+from kit.models.heads.head import Head, Setting
 from kit.models.search import Between
 
 PER_CLASS = [1, 2, 4]  # clusters per class to choose among

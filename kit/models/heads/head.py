@@ -25,15 +25,13 @@ from kit.features.cache import encode_images
 from kit.features.neighbours import Graph
 from kit.features.prompts import read_text_weights
 from kit.features.transclip import fit_mixture
-from kit.models.balance import TAU, Balance, adjust, balance_images, class_shares
+from kit.models.balance import NESTED, SHARES, TAU, Balance, adjust, balance_images, class_shares
 from kit.models.model import Model
 from kit.models.search import Between
 from kit.scoring.task import Task
 
-NESTED = "nested"
 SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
 NODES = "nodes."  # prefix of the kept tensors that name the graph's nodes
-SHARES = "class_shares"  # name of the kept tensor that holds how frequent the classes are
 PRIORS = [0.0, 0.1, 0.25, 0.5, 1.0]  # 0 first: in a tie the words are left out
 SMOOTHS = [0.0, 0.5, 0.8, 0.9]  # 0 first: in a tie the neighbours are left out
 PRIOR_UNCHOSEN, SMOOTH_UNCHOSEN = 0.1, 0.5  # with a single hold-out, which may not choose

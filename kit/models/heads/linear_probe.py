@@ -14,7 +14,8 @@ from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.shapes import Logits, Tensors, Vectors
 from kit.data.images import Images
 from kit.features.prompts import read_text_weights
-from kit.models.heads.head import NESTED, Head, Setting
+from kit.models.balance import NESTED
+from kit.models.heads.head import Head, Setting
 from kit.models.logistic import Regression, fit_anchored, fit_each, fit_plain, fit_shared, spread_rows
 from kit.models.search import Between
 from kit.scoring.task import Task

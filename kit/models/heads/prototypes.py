@@ -11,7 +11,8 @@ from pydantic import Field
 
 from kit.core.shapes import Logits, Tensors, Vectors
 from kit.data.images import Images
-from kit.models.heads.head import NESTED, Head, Setting
+from kit.models.balance import NESTED
+from kit.models.heads.head import Head, Setting
 from kit.models.logistic import fit_plain, log_proba_of
 from kit.models.search import Between
 

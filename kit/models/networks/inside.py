@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inside:
-    """Hold the network of a fitted model.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode, on its device: standardised pixels in, logits out.
-    preprocessing
-        How it wants its images.
-    device
-        Where it lies.
-    """
+    """Hold the network of a fitted model: in evaluation mode, on its device, standardised pixels in, logits out."""
 
     network: nn.Module
     preprocessing: Preprocessing
@@ -36,14 +26,8 @@ class Inside:
 def look_inside(model: TrainedNetwork, pool: Pool) -> Inside:
     """Return the network that a fitted or restored model predicts with; of CLIP, at the settled blend.
 
-    It is the model's own: what changes its weights changes the model's predictions.
-
-    Parameters
-    ----------
-    model
-        The model.
-    pool
-        Where CLIP's words and weights are looked up.
+    It is no copy: what changes its weights changes the model's predictions. In the pool CLIP's words and weights are
+    looked up.
     """
     if isinstance(model, ClipFinetune):
         model._load(pool, model.sweep_default if model.alpha is None else model.alpha)

@@ -11,7 +11,7 @@ import numpy as np
 from kit.core.errors import InputError
 from kit.core.shapes import Proba, Tensors, Vectors
 from kit.data.images import Images, Pool
-from kit.models.balance import Adjustable
+from kit.models.balance import SHARES, Adjustable
 from kit.models.training.recipe import Recipe
 from kit.scoring.task import Task
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from kit.features.encoders import Preprocessing
-
-
-SHARES = "class_shares"  # name of the kept tensor that holds how frequent the classes are
 
 
 @dataclass(kw_only=True)

@@ -178,8 +178,6 @@ def predict_network(
     ----------
     network
         On `device`; it is left in evaluation mode.
-    device, precision
-        From `kit.features.device`.
     forward
         ``forward(network, pixels)`` gives logits.
     tta
@@ -241,18 +239,9 @@ def _by_batches(
 
 @torch.no_grad()
 def ask(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) -> Tensor:
-    """Return what a network in training would predict, (n_images, n_classes) float32 logits; it stays in training.
+    """Return what a network in training would predict of standardised pixels, (n_images, n_classes) float32 logits.
 
-    Parameters
-    ----------
-    network
-        On the pixels' device.
-    pixels
-        (n_images, 3, h, w), standardised.
-    forward
-        ``forward(network, pixels)`` gives logits.
-    precision
-        From `kit.features.device`.
+    It stays in training.
     """
     training = [module for module in network.modules() if module.training]
     network.eval()

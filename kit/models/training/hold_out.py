@@ -13,15 +13,7 @@ from kit.models.training.batches import Forward, predict_network
 
 
 class HoldOut:
-    """Score a network on held-out images and remember its best weights.
-
-    Parameters
-    ----------
-    images
-        The images with their labels; none to score nothing.
-    preprocessing, device, precision, forward
-        As `kit.models.training.batches.predict_network`.
-    """
+    """Score a network on held-out images and remember its best weights; without images nothing is scored."""
 
     def __init__(
         self, images: Images, preprocessing: Preprocessing, device: str, precision: str, forward: Forward

@@ -17,6 +17,7 @@ from torch import Generator, nn
 from kit.core.deadline import check_deadline, time_is_up
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
+from kit.core.shapes import Rows
 from kit.core.terminal import Progress, note
 from kit.data.images import Images
 from kit.data.store import read_rows, read_store
@@ -182,7 +183,7 @@ class Loop:
         losses = {"loss": float(total) / n_images}
         return losses | ({} if method is None else {"unlabeled_loss": float(total_unlabeled) / n_images})
 
-    def _read(self, train: Images, positions: np.ndarray, generator: Generator) -> Batch:
+    def _read(self, train: Images, positions: Rows, generator: Generator) -> Batch:
         """Return varied, standardised pixels and weighted targets."""
         recipe = self.recipe
         pixels = torch.from_numpy(read_rows(self.store, train.rows[positions])).to(self.device)

@@ -96,15 +96,7 @@ def _freed(proba: Tensor, histogram: Tensor) -> Tensor:
 
 
 class Method(nn.Module):
-    """Hold what is shared: the weight of the loss, and what is counted from one report to the next.
-
-    Parameters
-    ----------
-    settings
-        The keys of the recipe.
-    n_classes
-        Number of classes.
-    """
+    """Hold what is shared: the weight of the loss, and what is counted from one report to the next."""
 
     by_average = False  # whether the moving average of the weights is the teacher, or the network itself
     is_strong = True  # whether the second view is varied strongly, or as the first
@@ -121,12 +113,7 @@ class Method(nn.Module):
     def teach(self, logits: Tensor, progress: float) -> Tensor | None:
         """Return targets (n_images, n_classes) of the other view, or None where there is nothing to learn.
 
-        Parameters
-        ----------
-        logits
-            (n_images, n_classes) float32, the teacher's.
-        progress
-            Share of the training that lies behind, 0..1.
+        They come from the teacher's float32 logits; `progress` is the share of the training that lies behind, 0..1.
         """
         raise NotImplementedError
 
@@ -186,8 +173,6 @@ class Matching(Method):
 
     Parameters
     ----------
-    settings
-        The keys of the recipe.
     wanted
         (n_classes,) distribution of the labels, which `align` aims at.
     label_smoothing

@@ -38,18 +38,9 @@ class Batch:
 
 
 class Steps:
-    """Take steps of an optimiser.
+    """Take steps of an optimiser; `forward(network, pixels)` gives logits.
 
-    Parameters
-    ----------
-    network, forward
-        ``forward(network, pixels)`` gives logits.
-    optimizer
-        Of the network.
-    device, precision
-        From `kit.features.device`.
-    parts
-        In which the largest batch of a step goes through the network; the others in parts as large.
+    The largest batch of a step goes through the network in so many `parts`, the others in parts as large.
     """
 
     def __init__(
@@ -60,13 +51,7 @@ class Steps:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
 
     def take(self, batches: Sequence[Batch]) -> list[Tensor]:
-        """Take one step, in more parts from the first time that the GPU's memory did not suffice.
-
-        Returns
-        -------
-        list of Tensor
-            Mean loss of each batch.
-        """
+        """Take one step, in more parts where GPU memory is short; return the mean loss of each batch."""
         losses = None
         while losses is None:
             try:

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from kit.config.competition import Competition, Run
 from kit.core.errors import InputError, nearest
 from kit.models import MODELS
-from kit.models.heads.head import NESTED
+from kit.models.balance import NESTED
 from kit.models.search import Between, OneOf
 from kit.runs.store.build import build_model
 
