@@ -20,7 +20,7 @@ from kit.runs.seen import TUNE
 from kit.runs.store import find_run, read_record, rounds_of, run_folder, run_key
 from kit.runs.tuning import read_space, study_folder
 
-KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+KEY_OF_RUN = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 REMOVED = ".removed"  # suffix of a folder on its way out
 
 
@@ -42,8 +42,8 @@ def list_removable(competition: Competition, prepared: Prepared | None) -> list[
     # what an earlier call did not come to the end of is listed first
     left = [path for depth in ("", "*/", f"{TUNE}/*/") for path in sorted(home.glob(f"{depth}.*{REMOVED}"))]
     whole = [*left, home / "cache", home / "unpacked"]
-    runs = [path for path in sorted(home.glob("*/*")) if KEY.fullmatch(path.name) and path.parent not in whole]
-    studies = [path for path in sorted(home.glob(f"{TUNE}/*/*")) if KEY.fullmatch(path.name)]
+    runs = [path for path in sorted(home.glob("*/*")) if KEY_OF_RUN.fullmatch(path.name) and path.parent not in whole]
+    studies = [path for path in sorted(home.glob(f"{TUNE}/*/*")) if KEY_OF_RUN.fullmatch(path.name)]
     folders = [*whole, *(path for path in [*runs, *studies] if path not in kept)]
     return [(folder, _size(folder)) for folder in folders if folder.is_dir()]
 

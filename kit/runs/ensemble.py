@@ -41,7 +41,7 @@ from kit.scoring.predictions import Predictions, write_predictions
 
 Fit = Callable[[Labels, np.ndarray, Groups], Mixture]  # of labels, members' probabilities and blocks
 
-LEAST = 0.005  # weight below which a member is not worth a word
+LEAST_WEIGHT = 0.005  # weight below which a member is not worth a word
 
 
 def ensemble(prepared: Prepared, members: list[Result]) -> Result:
@@ -80,7 +80,7 @@ def _tell(prepared: Prepared, combined: Result, how: str) -> None:
     scored = f"{score} {record.cv:.4f} +- {record.se:.4f} (nested)"
     members = f"{count(len(record.members), 'member')} {how}"
     ordered = sorted(record.weights.items(), key=lambda item: -item[1])
-    heard = ", ".join(f"{name} {weight:.2f}" for name, weight in ordered if weight >= LEAST)
+    heard = ", ".join(f"{name} {weight:.2f}" for name, weight in ordered if weight >= LEAST_WEIGHT)
     stage("ensemble", f"{members}; {scored}; {heard}")
 
 

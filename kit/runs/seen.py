@@ -41,7 +41,7 @@ UNTUNED = "own.json"
 SEARCHED = "searched.json"
 SUFFIX = "_tuned"  # of the run that a search prints
 ENTRY = {"model": str, "fold_key": str, "options": dict, "fields": list, "own": bool}
-PROMPTS = "prompts.json"
+SEEN_PROMPTS = "prompts.json"
 FIRST_PROMPTS = "prompts_first.json"
 Entry = dict[str, Any]
 
@@ -160,7 +160,7 @@ def note_prompts(folder: Path, prompts: PromptList, beside: Iterable[PromptList]
     versions = looks.setdefault(prompts.name, {})
     if prompts.key not in versions:
         versions[prompts.key] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        write_json(folder / PROMPTS, looks)
+        write_json(folder / SEEN_PROMPTS, looks)
 
 
 def are_prompts_spoiled(folder: Path, prompts: PromptList) -> bool:
@@ -206,4 +206,4 @@ def _began_edited(looks: dict[str, dict[str, str]], key: str) -> bool:
 
 def _read_looks(folder: Path) -> dict[str, dict[str, str]]:
     """Return when each version of a list was first seen, by the list's name and the version's key."""
-    return read_object(folder / PROMPTS) or {}
+    return read_object(folder / SEEN_PROMPTS) or {}

@@ -35,7 +35,7 @@ class OutOfTime(str):
 
 
 class Announced(str):
-    """The reason of a run that lacks its weights: said, with the remedy, before training began."""
+    """The reason of a run that lacks its weights: told, with the remedy, before training began."""
 
 
 def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Result], dict[str, str]]:
@@ -123,7 +123,7 @@ def group_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
 
 
 def describe_skipped(skipped: dict[str, str]) -> list[str]:
-    """Return what to say of skipped runs in the end; a reason that was said before training is not said again."""
+    """Return what to say of skipped runs in the end; a reason that was told before training is not repeated."""
     told = [name for name, reason in skipped.items() if isinstance(reason, Announced)]
     others = {name: reason for name, reason in skipped.items() if name not in told}
     lines = [f"skipped {', '.join(names)}: {reason}" for reason, names in group_by_reason(others).items()]

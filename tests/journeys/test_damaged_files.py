@@ -31,7 +31,7 @@ from kit.report.correlation import Correlation
 from kit.report.page import write_report
 from kit.runs.ensemble import ensemble, find_ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.pseudo.rounds import read_choice
+from kit.runs.pseudo.rounds import average_choice
 from kit.runs.seen import note_untuned
 from kit.runs.store import find_result, fold_folder, result_at, runs_of_other_folds
 from kit.runs.tuning import read_space, study_folder, tune
@@ -179,7 +179,7 @@ def test_a_foreign_ledger_of_a_fold_is_named(colours, text):
     with pytest.raises(LeakFound, match=r"provenance.json is not as it was written; what it saw is unknown"):
         verify(prepared, [made])
     with pytest.raises(DamagedFile, match=rf"delete {made.folder}/fold_0 and {made.folder}/run.json"):
-        read_choice(prepared, made.folder)
+        average_choice(prepared, made.folder)
 
 
 @pytest.mark.parametrize("text", FOREIGN)

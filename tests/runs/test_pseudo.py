@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from kit.config.competition import PseudoPlan
 from kit.runs.pseudo import choose_pseudo_labels
-from kit.runs.pseudo.opinion import align_proba
+from kit.runs.pseudo.opinion import scale_to_prior
 from kit.runs.pseudo.record import average_records, compare_rounds, describe_balance, list_remarks
 from kit.scoring.predictions import Predictions
 
@@ -108,13 +108,13 @@ def test_alignment_moves_the_mean_towards_the_prior():
     proba = teacher(0).proba
     prior = np.full(4, 0.25)
     ahead = np.abs(proba.mean(axis=0) - prior).sum()
-    half, whole = (align_proba(proba, prior, np.arange(4), strength).mean(axis=0) for strength in (0.5, 1.0))
+    half, whole = (scale_to_prior(proba, prior, np.arange(4), strength).mean(axis=0) for strength in (0.5, 1.0))
     assert np.abs(whole - prior).sum() < np.abs(half - prior).sum() < ahead
 
 
 def test_a_prior_that_the_teachers_follow_already_changes_nothing():
     proba = teacher(0).proba
-    assert align_proba(proba, proba.mean(axis=0), np.arange(4)) == pytest.approx(proba, abs=1e-6)
+    assert scale_to_prior(proba, proba.mean(axis=0), np.arange(4)) == pytest.approx(proba, abs=1e-6)
 
 
 def test_weights_are_a_number_or_the_confidence():

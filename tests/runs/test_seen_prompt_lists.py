@@ -16,7 +16,7 @@ from kit.data.prepared import prepare
 from kit.features.prompts import PromptList, list_prompts, read_prompts
 from kit.report.board import leaderboard
 from kit.runs.fit.crossval import crossval
-from kit.runs.seen import FIRST_PROMPTS, PROMPTS, are_prompts_spoiled, note_prompts, readable_prompts
+from kit.runs.seen import FIRST_PROMPTS, SEEN_PROMPTS, are_prompts_spoiled, note_prompts, readable_prompts
 
 RUNS = """
 [runs.{name}]
@@ -186,9 +186,9 @@ def test_a_list_that_another_is_edited_into_later_stays_honest(tmp_path):
     note_prompts(tmp_path, version("flying fox", "first"))
     note_prompts(tmp_path, version("bat"))
     note_prompts(tmp_path, version("flying fox"))
-    ledger = json.loads((tmp_path / PROMPTS).read_text())
+    ledger = json.loads((tmp_path / SEEN_PROMPTS).read_text())
     ledger["first"] = dict.fromkeys(ledger["first"], "2026-01-02T03:04:05+0000")
-    (tmp_path / PROMPTS).write_text(json.dumps(ledger))
+    (tmp_path / SEEN_PROMPTS).write_text(json.dumps(ledger))
     assert not are_prompts_spoiled(tmp_path, version("flying fox", "first"))
     assert are_prompts_spoiled(tmp_path, version("flying fox"))
 
@@ -201,8 +201,8 @@ def test_the_earlier_look_counts_also_where_the_clock_was_changed_between(tmp_pa
     note_prompts(tmp_path, version("flying fox", "first"))
     for word in ("bat", "flying fox"):
         note_prompts(tmp_path, version(word))
-    ledger = json.loads((tmp_path / PROMPTS).read_text())
+    ledger = json.loads((tmp_path / SEEN_PROMPTS).read_text())
     ledger["first"][version("flying fox").key] = "2026-03-29T01:00:00+0000"
     ledger["own"][version("flying fox").key] = edited
-    (tmp_path / PROMPTS).write_text(json.dumps(ledger))
+    (tmp_path / SEEN_PROMPTS).write_text(json.dumps(ledger))
     assert are_prompts_spoiled(tmp_path, version("flying fox", "first")) == is_marked

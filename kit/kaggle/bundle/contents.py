@@ -27,7 +27,7 @@ from kit.kaggle.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedW
 from kit.kaggle.bundle.members import BundledRun, asks_neighbours, is_kept, reads_unlabeled
 from kit.kaggle.bundle.out_of_distribution import carry_rule
 from kit.models.heads.head import NODES
-from kit.runs.fit.fold import WEIGHTS
+from kit.runs.fit.fold import WEIGHTS_FILE
 from kit.runs.fit.restore import read_settled
 from kit.runs.store import Result, fold_folder
 from kit.runs.store.build import build_model
@@ -120,8 +120,8 @@ class Contents:
     def _copy_weights(self, chosen: BundledRun, fold: int) -> FoldPart:
         """Copy one fold's weights."""
         source, name = fold_folder(chosen.result.folder, fold), f"weights/{chosen.result.name}/fold_{fold}.safetensors"
-        read_tensors(source / WEIGHTS)  # where it is damaged, the run's file is named, not the copy
-        _copy(source / WEIGHTS, self.folder / name)
+        read_tensors(source / WEIGHTS_FILE)  # where it is damaged, the run's file is named, not the copy
+        _copy(source / WEIGHTS_FILE, self.folder / name)
         return FoldPart(fold=fold, file=name, settled=read_settled(chosen.result.folder, fold))
 
     def _write_nodes(self, chosen: BundledRun, fold: int) -> FoldPart:

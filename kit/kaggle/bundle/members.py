@@ -14,7 +14,7 @@ from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
 from kit.runs.ensemble import ensemble
-from kit.runs.fit.fold import WEIGHTS
+from kit.runs.fit.fold import WEIGHTS_FILE
 from kit.runs.fit.restore import read_settled
 from kit.runs.store import IMPORTED, Result, fold_folder, settings_of
 from kit.runs.store.build import build_model
@@ -119,7 +119,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
     if not model.keeps_weights:
         return _why_not_again(prepared, run)
     folders = [fold_folder(result.folder, fold) for fold in prepared.scored]
-    if not all((folder / WEIGHTS).is_file() for folder in folders):
+    if not all((folder / WEIGHTS_FILE).is_file() for folder in folders):
         return "has lost its weights (model.safetensors); delete its folder and train it again"
     n_images = len(prepared.labeled) + len(prepared.split("unlabeled"))
     if asks_neighbours(prepared, result, run) and n_images > MAX_TRAINING_IMAGES:

@@ -17,7 +17,7 @@ from kit.data.prepared import Prepared
 from kit.features.cache import encode_images
 from kit.models import MODELS
 from kit.models.heads.head import Head
-from kit.runs.fit.fold import WEIGHTS
+from kit.runs.fit.fold import WEIGHTS_FILE
 from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.store import IMPORTED, Result, fold_folder, list_imported, result_at, settings_of
 from kit.scoring.rejection import (
@@ -163,7 +163,7 @@ def _draw(rows: Rows) -> Rows:
 
 def _restore_head(prepared: Prepared, result: Result, fold: int) -> Head:
     """Return one fold's fitted head; refuse a run whose logits cannot be had."""
-    model, weights = None, fold_folder(result.folder, fold) / WEIGHTS
+    model, weights = None, fold_folder(result.folder, fold) / WEIGHTS_FILE
     if issubclass(MODELS.get(result.record.model, object), Head) and weights.exists():
         model = restore_fold(prepared, settings_of(prepared, result), result.folder, fold)
     if not isinstance(model, Head):  # several copies are none

@@ -29,14 +29,14 @@ from kit.features.weights import find_weights, parse_encoder
 from kit.runs.fit.fold import fit_fold, fit_model, read_fitted, read_sweep, refit, seconds_of, settle_fold
 from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.fit.sweep import choose_per_fold
-from kit.runs.pseudo.rounds import picks_nothing, read_choice, remarks_on_choice
+from kit.runs.pseudo.rounds import average_choice, picks_nothing, remarks_on_choice
 from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
 from kit.runs.store import (
     DROPPED,
     EVERYTHING,
     KEPT,
     MISSING,
-    SPLITS,
+    PREDICTED_SPLITS,
     Result,
     describe_run,
     find_run,
@@ -137,7 +137,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
     chosen = _settle_folds(prepared, run, folder)
     parts = {
         split: [read_predictions(fold_folder(folder, fold) / f"{split}.parquet") for fold in prepared.scored]
-        for split in SPLITS
+        for split in PREDICTED_SPLITS
     }
     oof = concatenate(parts["oof"])
     write_predictions(folder / "oof.parquet", oof)
@@ -152,7 +152,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "model": run.model,
         "options": build_model(prepared.competition, run).options(),
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
-        "diary": read_choice(prepared, folder),
+        "diary": average_choice(prepared, folder),
         "teachers": {teacher.name: teacher.record.key for teacher in teachers_of(prepared, run)},
         "use_test_images": run.use_test_images,
         "refit": run.refit,
@@ -227,7 +227,9 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
     chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default)
     for fold, value in chosen.items():
         home = fold_folder(folder, fold)
-        if read_settled(folder, fold) == value and all((home / f"{split}.parquet").exists() for split in SPLITS):
+        if read_settled(folder, fold) == value and all(
+            (home / f"{split}.parquet").exists() for split in PREDICTED_SPLITS
+        ):
             continue
         fitted = restore_fold(prepared, run, folder, fold) or fit_model(prepared, run, fold, home)[0]
         settle_fold(prepared, fitted, fold, home, value)

@@ -35,8 +35,8 @@ from kit.scoring.predictions import Predictions, write_predictions
 CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
 TRAINING = "training.json"
 FITTED = "fitted.json"
-WEIGHTS = "model.safetensors"
-SETTLED = "settled.json"
+WEIGHTS_FILE = "model.safetensors"
+SETTLED_FILE = "settled.json"
 HASHED_SUFFIXES = (".parquet", ".npy", ".safetensors")
 KEPT_SUFFIXES = (*HASHED_SUFFIXES, ".json")
 
@@ -52,7 +52,7 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     write_json(home / "provenance.json", provenance(labeled) | sources, indent=None)
     _write_training(home, model)
     if model.keeps_weights:
-        write_tensors(home / WEIGHTS, model.tensors())
+        write_tensors(home / WEIGHTS_FILE, model.tensors())
     if model.is_swept:
         sweep = model.predict_sweep(prepared.held_out(fold)).astype(np.float32)
         with write_atomic(home / "sweep.npy") as file:
@@ -207,7 +207,7 @@ def settle_fold(prepared: Prepared, model: Model, fold: int, home: Path, value: 
     written = write_fold_predictions(prepared, model, fold, home)
     if fitted := read_object(home / FITTED, "sha256"):
         write_json(home / FITTED, fitted | {"sha256": fitted["sha256"] | _hash_files(home, written)})
-    write_json(home / SETTLED, value)
+    write_json(home / SETTLED_FILE, value)
 
 
 def write_fold_predictions(prepared: Prepared, model: Model, fold: int, home: Path) -> list[str]:

@@ -14,7 +14,7 @@ from kit.core.shapes import Tensors
 from kit.core.tensors import read_tensors
 from kit.data.prepared import Prepared
 from kit.models.model import Model
-from kit.runs.fit.fold import SETTLED, WEIGHTS, build_fold_model
+from kit.runs.fit.fold import SETTLED_FILE, WEIGHTS_FILE, build_fold_model
 from kit.runs.store import fold_folder
 
 
@@ -37,7 +37,7 @@ def restore_fold(prepared: Prepared, run: Run, folder: Path, fold: int) -> Model
     """
     if not build_fold_model(prepared, run, fold).keeps_weights:
         return None
-    return restore_model(prepared, run, fold, read_tensors(fold_folder(folder, fold) / WEIGHTS))
+    return restore_model(prepared, run, fold, read_tensors(fold_folder(folder, fold) / WEIGHTS_FILE))
 
 
 def restore_model(prepared: Prepared, run: Run, fold: int, tensors: Tensors, settled: Any = None) -> Model:
@@ -50,4 +50,4 @@ def restore_model(prepared: Prepared, run: Run, fold: int, tensors: Tensors, set
 
 def read_settled(folder: Path, fold: int) -> Any:
     """Return the value of a swept setting that was chosen for a fold; None where none was."""
-    return read_json(fold_folder(folder, fold) / SETTLED)
+    return read_json(fold_folder(folder, fold) / SETTLED_FILE)

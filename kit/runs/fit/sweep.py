@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from kit.core.shapes import Labels, Proba, Weights
 from kit.data.prepared import Prepared
 from kit.models.balance import class_weights, image_weights
 
 LOG_TEMPERATURES = np.arange(-2.0, 2.75, 0.25)  # natural logarithms; at -2 a model is made e^2 times surer
 # Images of rare classes weigh more where the metric hears all classes alike; F1, of precision and recall, halfway.
 CLASS_WEIGHTS = {"balanced_accuracy": "inverse", "macro_f1": "sqrt_inverse"}
-FLOOR = 1e-7  # probability: the logarithm of a certain error stays finite
+LEAST_PROBA = 1e-7  # probability: the logarithm of a certain error stays finite
 
 
-def choose_per_fold(
-    prepared: Prepared, values: list[Any], sweeps: dict[int, np.ndarray], default: Any
-) -> dict[int, Any]:
+def choose_per_fold(prepared: Prepared, values: list[Any], sweeps: dict[int, Proba], default: Any) -> dict[int, Any]:
     """Choose a swept setting for each fold on the other folds' oof rows.
 
     The log-loss at its best temperature decides: on some hundred rows it tells settings apart that accuracy cannot, and
@@ -34,8 +33,6 @@ def choose_per_fold(
 
     Parameters
     ----------
-    prepared
-        The competition made ready.
     values
         The values that were tried, the plainest first; a single one is taken.
     sweeps
@@ -58,13 +55,13 @@ def choose_per_fold(
     losses = {fold: _losses(prepared.fold_labels(fold), sweeps[fold], temperatures) for fold in prepared.scored}
     chosen = {}
     for fold in prepared.scored:
-        others = np.concatenate([own for other, own in losses.items() if other != fold], axis=2)
+        others = np.concatenate([part for other, part in losses.items() if other != fold], axis=2)
         weights = _weigh(prepared, np.concatenate([prepared.fold_labels(other) for other in losses if other != fold]))
         chosen[fold] = values[_choose(others * weights)]
     return chosen
 
 
-def _weigh(prepared: Prepared, labels: np.ndarray) -> np.ndarray:
+def _weigh(prepared: Prepared, labels: Labels) -> Weights:
     """Return how much each image counts under the competition's metric, (n_images,), 1 in the mean."""
     kind = CLASS_WEIGHTS.get(prepared.competition.facts.metric, "none")
     return image_weights(labels, class_weights(labels, kind, len(prepared.classes)))
@@ -79,14 +76,14 @@ def _choose(losses: np.ndarray) -> int:
         (n_values, n_temperatures, n_images) log-losses.
     """
     at_best = losses.sum(axis=2).argmin(axis=1)  # each value's temperature
-    own = losses[np.arange(len(losses)), at_best]  # (n_values, n_images)
-    best = int(own.mean(axis=1).round(9).argmin())
-    gains = own[0] - own[best]
+    calibrated = losses[np.arange(len(losses)), at_best]  # (n_values, n_images)
+    best = int(calibrated.mean(axis=1).round(9).argmin())
+    gains = calibrated[0] - calibrated[best]
     error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
     return best if gains.mean() > error else 0
 
 
-def _losses(labels: np.ndarray, sweep: np.ndarray, log_temperatures: np.ndarray) -> np.ndarray:
+def _losses(labels: Labels, sweep: Proba, log_temperatures: np.ndarray) -> np.ndarray:
     """Return the log-loss of every image at every value and temperature, (n_values, n_temperatures, n_images).
 
     Where an image may have several labels it is the mean over the classes of what each one's yes or no costs.
@@ -96,7 +93,7 @@ def _losses(labels: np.ndarray, sweep: np.ndarray, log_temperatures: np.ndarray)
     proba = sweep.astype(np.float64)  # (n_values, n_images, n_classes)
     if labels.ndim == 2:
         proba = np.stack([1 - proba, proba], axis=-1)  # of no and yes
-    log_proba = np.log(np.maximum(proba, FLOOR))
+    log_proba = np.log(np.maximum(proba, LEAST_PROBA))
     of_label = np.take_along_axis(log_proba, labels[None, ..., None].astype(np.int64), axis=-1)[..., 0]
     columns = []
     for temperature in np.exp(log_temperatures):

@@ -24,7 +24,7 @@ from kit.data.images import Images
 from kit.runs.pseudo.cores import find_cores
 from kit.runs.pseudo.opinion import Opinion, form_opinion
 from kit.runs.pseudo.record import Record, compare_rounds, describe_balance
-from kit.runs.pseudo.strategies import STRATEGIES, Candidates, adaptive_thresholds, quota_of
+from kit.runs.pseudo.strategies import STRATEGIES, Candidates, quota_of, thresholds_by_class
 from kit.scoring.predictions import Predictions
 
 
@@ -143,7 +143,7 @@ def _describe(pool: Predictions, opinion: Opinion, candidates: Candidates, plan:
     lacking = np.flatnonzero(per_class < quota) if quota and n_pool else ()
     thresholds = None
     if plan.strategy == "adaptive":
-        thresholds = dict(zip(classes, adaptive_thresholds(candidates).round(4).tolist(), strict=True))
+        thresholds = dict(zip(classes, thresholds_by_class(candidates).round(4).tolist(), strict=True))
     return {
         "n_pool": n_pool,
         "n_chosen": len(rows),

@@ -17,8 +17,8 @@ from kit.features.cache import encode_images
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-LARGE = 20_000  # images; above it k-means learns from batches
-BATCH = 4096
+LARGE_POOL = 20_000  # images; above it k-means learns from batches
+IMAGES_PER_BATCH = 4096
 
 
 def find_cores(cores: Cores, pool: Images, labeled: Images, proba: Proba) -> Labels:
@@ -52,7 +52,9 @@ def _cluster(features: Vectors, n_clusters: int) -> tuple[Labels, Scores, KMeans
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     options: dict[str, Any] = {"n_clusters": n_clusters, "n_init": 3, "random_state": 0}
-    k_means = MiniBatchKMeans(batch_size=BATCH, **options) if len(features) > LARGE else KMeans(**options)
+    k_means = (
+        MiniBatchKMeans(batch_size=IMAGES_PER_BATCH, **options) if len(features) > LARGE_POOL else KMeans(**options)
+    )
     clusters = k_means.fit_predict(features)
     return clusters, np.linalg.norm(features - np.asarray(k_means.cluster_centers_)[clusters], axis=1), k_means
 

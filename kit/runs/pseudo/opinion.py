@@ -10,7 +10,7 @@ import numpy as np
 from kit.core.shapes import Labels, Mask, Proba, Weights
 from kit.scoring.predictions import Predictions, check_class_order
 
-TINY = 1e-12
+TINY_PROBA = 1e-12
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def form_opinion(teachers: Sequence[Predictions], prior: Weights, strength: floa
     return _average(probas, prior, never) if len(never) and len(plain.codes) else plain
 
 
-def align_proba(proba: Proba, prior: Weights, classes: Labels, strength: float = 1.0) -> Proba:
+def scale_to_prior(proba: Proba, prior: Weights, classes: Labels, strength: float = 1.0) -> Proba:
     """Scale some classes' probabilities by prior over mean, and let the rows sum to 1 again.
 
     Parameters
@@ -78,9 +78,9 @@ def align_proba(proba: Proba, prior: Weights, classes: Labels, strength: float =
         return proba
     scale = np.ones(proba.shape[1], dtype=np.float32)
     mean = proba.mean(axis=0, dtype=np.float64)[classes]
-    scale[classes] = (prior[classes] / np.maximum(mean, TINY)) ** strength
+    scale[classes] = (prior[classes] / np.maximum(mean, TINY_PROBA)) ** strength
     scaled = proba * scale
-    scaled /= np.maximum(scaled.sum(axis=1, keepdims=True), TINY)
+    scaled /= np.maximum(scaled.sum(axis=1, keepdims=True), TINY_PROBA)
     return scaled
 
 
@@ -96,7 +96,7 @@ def _average(probas: list[Proba], prior: Weights, scaled: Labels, strength: floa
     """Return the mean of the predictions, some classes scaled to the prior in each teacher's."""
     total, votes = np.zeros(probas[0].shape, dtype=np.float64), []
     for proba in probas:
-        aligned = align_proba(proba, prior, scaled, strength)
+        aligned = scale_to_prior(proba, prior, scaled, strength)
         total += aligned
         votes.append(aligned.argmax(axis=1))
     mean = (total / len(probas)).astype(np.float32)

@@ -73,7 +73,7 @@ def picks_nothing(prepared: Prepared, run: Run) -> bool:
     return not any(len(labels.ids) for labels in chosen)
 
 
-def read_choice(prepared: Prepared, folder: Path) -> Record | None:
+def average_choice(prepared: Prepared, folder: Path) -> Record | None:
     """Return the record of a round's choice in the mean of its folds, None for a run without pseudo labels."""
     records = [_read_provenance(folder, fold)["diary"] for fold in prepared.scored]
     return average_records(records) if records[0] else None

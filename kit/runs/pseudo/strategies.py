@@ -78,10 +78,10 @@ def above_adaptive(candidates: Candidates, plan: PseudoPlan) -> Rows:
     Wang et al. 2023, FreeMatch: self-adaptive thresholding, equations 5 to 8; the means over the pool stand in for
     their moving averages over batches.
     """
-    return np.flatnonzero(candidates.confidence >= adaptive_thresholds(candidates)[candidates.codes])
+    return np.flatnonzero(candidates.confidence >= thresholds_by_class(candidates)[candidates.codes])
 
 
-def adaptive_thresholds(candidates: Candidates) -> Weights:
+def thresholds_by_class(candidates: Candidates) -> Weights:
     """Return FreeMatch's threshold of every class, (n_classes,) probabilities."""
     return candidates.mean_confidence * candidates.mean_proba / max(float(candidates.mean_proba.max()), 1e-12)
 

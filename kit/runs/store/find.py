@@ -29,7 +29,7 @@ from kit.runs.store.score import is_worse, score_anew
 from kit.runs.store.source import source_key
 from kit.scoring.predictions import Predictions, concatenate
 
-SPLITS = ("oof", "test", "unlabeled")
+PREDICTED_SPLITS = ("oof", "test", "unlabeled")
 KEPT, DROPPED, MISSING = "kept", "dropped", "missing"
 
 
@@ -172,7 +172,7 @@ def find_run(prepared: Prepared, run: Run) -> Result | None:
     """Return the finished run of exactly these settings."""
     folder = run_folder(prepared, run, run_key(prepared, run))
     result = read_result(run.name, folder)
-    if result is None or not all((folder / f"{split}.parquet").exists() for split in SPLITS):
+    if result is None or not all((folder / f"{split}.parquet").exists() for split in PREDICTED_SPLITS):
         return None
     return score_anew(prepared, result)
 

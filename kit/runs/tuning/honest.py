@@ -24,7 +24,7 @@ from kit.scoring.metrics import distinguishable, paired_difference, score_with_e
 from kit.scoring.predictions import concatenate
 
 SEEDS_APART = 1000  # between the seed of the competition's folds and the fresh ones': no split is tried twice
-MAX_TRIES = 5
+MAX_SEEDS_TRIED = 5
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def fresh_folds(prepared: Prepared) -> tuple[int, Prepared]:
     """
     plan, rows = prepared.competition.folds, prepared.labeled
     ids, groups = prepared.pool.ids[rows], prepared.pool.groups[rows]
-    for attempt in range(1, MAX_TRIES + 1):
+    for attempt in range(1, MAX_SEEDS_TRIED + 1):
         seed = plan.seed + attempt * SEEDS_APART
         if prepared.pool.is_multilabel:
             folds = assign_label_set_folds(ids, prepared.labels, groups, plan.n, seed)

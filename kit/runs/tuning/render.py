@@ -6,7 +6,7 @@ from kit.core.terminal import count
 from kit.runs.tuning.report import Tuned, write_run
 from kit.runs.tuning.study import COMPLETE, PRUNED, REFUSED, spell_options
 
-SHOWN = 10  # trials
+TRIALS_SHOWN = 10  # trials
 
 
 def render(tuned: Tuned, with_toml: bool = False) -> str:
@@ -15,7 +15,7 @@ def render(tuned: Tuned, with_toml: bool = False) -> str:
     Parameters
     ----------
     with_toml
-        Give the best values as TOML also where they are not surely better than the run's own.
+        Give the best values as TOML also where they are not surely better than the run's.
     """
     fresh = tuned.comparison
     where = f"fresh folds (seed {fresh.seed})" if fresh.seed is not None else "the same folds, chosen nested"
@@ -42,10 +42,10 @@ def _list_trials(tuned: Tuned) -> list[str]:
     ordered = sorted(states[COMPLETE], key=lambda trial: -tuned.sign * (trial.score or 0.0))
     counts = ", ".join(f"{len(trials)} {state}" for state, trials in states.items() if trials)
     lines = [f"{count(len(tuned.trials), 'trial')} ({counts}), the best first, on the search's folds:"]
-    for trial in ordered[:SHOWN]:
+    for trial in ordered[:TRIALS_SHOWN]:
         mark = "   (what the run has)" if trial.number == tuned.own_trial else ""
         lines.append(f"  {trial.score:.4f}   trial {trial.number:<3}   {spell_options(trial.options)}{mark}")
-    left_out = len(tuned.trials) - min(SHOWN, len(ordered))
+    left_out = len(tuned.trials) - min(TRIALS_SHOWN, len(ordered))
     return [*lines, *([f"  and {left_out:,} more: --json lists all"] if left_out else [])]
 
 

@@ -1,6 +1,6 @@
 """What a setting says of the folds: fitted fold by fold, scored on the folds so far.
 
-Writes ``fits/KEY/``, KEY being the run's own: fold_K.npy while folds are missing, then oof.parquet and scored.json.
+Writes ``fits/KEY/``, KEY being the run's: fold_K.npy while folds are missing, then oof.parquet and scored.json.
 Nothing is predicted but the held-out images: the pool and the test images are for `train`.
 """
 

@@ -7,7 +7,7 @@ import numpy as np
 from kit.core.tensors import read_tensors
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Heatmap, Part, Section
-from kit.runs.fit.fold import WEIGHTS
+from kit.runs.fit.fold import WEIGHTS_FILE
 from kit.runs.store import Result, fold_folder
 
 COUNTS = "counts."
@@ -25,7 +25,7 @@ def build(evidence: Evidence) -> Section | None:
 
 def _draw(evidence: Evidence, result: Result) -> Heatmap | None:
     fold = evidence.prepared.scored[0]
-    tensors = read_tensors(fold_folder(result.folder, fold) / WEIGHTS)
+    tensors = read_tensors(fold_folder(result.folder, fold) / WEIGHTS_FILE)
     counts = [value for name, value in tensors.items() if name.startswith(COUNTS)]
     if not counts or min(map(len, counts)) > MOST_CLUSTERS:
         return None
