@@ -18,6 +18,7 @@ from support.colours import EMBEDDED, FOREST_AND_SVM, N_IMAGES, RUNS, lay_out, w
 from support.folders import touch, write
 from support.pools import make_half_grey
 from support.tiles import make_tiles
+from support.toys import Dialled, Memoriser
 
 from kit.cli.call import options
 from kit.config.competition import Competition
@@ -29,6 +30,7 @@ from kit.data.images import Pool
 from kit.data.prepared import Prepared, prepare
 from kit.kaggle.client import session
 from kit.kaggle.client.credentials import child_environment
+from kit.models import MODELS
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import Result
 
@@ -111,6 +113,14 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def half_grey(tmp_path: Path) -> Pool:
     """Images of two classes; the first twelve are grey, the last eight coloured."""
     return make_half_grey(tmp_path)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs name the toy models."""
+    monkeypatch.setitem(MODELS, "memoriser", Memoriser)
+    monkeypatch.setitem(MODELS, "dialled", Dialled)
+    Memoriser.fits.clear()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.clips import TINY_CLIP
 
 from kit.config.competition import HOME
 from kit.config.reader import read_competition
@@ -25,7 +26,6 @@ CLASSES = (
 )  # fmt: skip
 LISTS = ("crafted", "visual")
 PER_CLASS = 60  # images to train on; one in twenty keeps its label
-TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
 
 
 def lay_out(root: Path, in_folders: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.clips import TINY_CLIP
 
 from kit.config.competition import HOME, Competition
 from kit.config.reader import read_competition
@@ -30,7 +31,6 @@ CLASSES = (
 )  # fmt: skip
 LISTS = ("crafted", "visual")
 CONTEXT_LENGTH = 77  # tokens that CLIP's text tower reads, with the two that begin and end a text
-TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
 
 
 def lay_out(root: Path) -> None:

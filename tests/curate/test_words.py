@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 from sklearn.metrics import confusion_matrix, recall_score
+from support.clips import TINY_CLIP
 
 from kit.cli import main
-from kit.config.competition import HOME
 from kit.core.errors import InputError, MissingWeights
 from kit.curate.words import compare_prompts
 from kit.curate.words.confusions import confused, list_pairs, recalls
@@ -25,7 +25,6 @@ from kit.models.heads.zero_shot import ZeroShot
 from kit.runs.fit.crossval import crossval
 from kit.runs.seen import are_prompts_spoiled
 
-TINY_CLIP = "open_clip:local-dir:" + str(HOME / "digits" / "tiny-clip")
 RUNS = f"""
 [runs.forest]
 model = "forest"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from support.clips import TINY_CLIP
 from support.colours import lay_out, write_toml
 from support.kaggle_site import point_at, read_solution
 
@@ -41,7 +42,6 @@ OURS = ("./run.sh", "kit")
 SET_UP = ("git", "pip", ".venv/bin/pyright", ".venv/bin/ruff")  # the words with which other commands begin
 PARSED = ("download", "submit", "submissions", "test")  # what meets the network, and the tests themselves
 MEANT = {"COMP": "trash", "SLUG": "trash", "RUN": "svm", "NAME": "linear_probe", "DIR": "elsewhere", "FILE": "rows.csv"}
-TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
 DIGITS = """
 [competition]
 title = "digits, cut down"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.clips import TINY_CLIP
 from support.clouds import clouds
 from support.folders import competition_of
-from support.toys import Dialled
+from support.toys import DIAL
 
-from kit.config.competition import HOME
 from kit.core import terminal
 from kit.core.arrays import fill_array, read_array
 from kit.core.errors import DamagedFile, InputError, LeakFound
@@ -26,7 +26,6 @@ from kit.features.neighbours import read_neighbours
 from kit.features.prompts.text import read_text_weights
 from kit.kaggle.bundle.writing import write_bundle
 from kit.kaggle.submission.ledger import read_ledger, write_ledger
-from kit.models import MODELS
 from kit.report.correlation import Correlation
 from kit.report.page import write_report
 from kit.runs.ensemble import ensemble, find_ensemble
@@ -39,8 +38,6 @@ from kit.runs.tuning.setting import change, score_folds
 from kit.runs.verify import verify
 
 SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
-DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
-TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
 DAMAGES = {
     "empty": lambda raw: b"",
     "cut": lambda raw: raw[:-7],
@@ -268,9 +265,8 @@ def test_what_is_said_of_a_damaged_fold_of_a_finished_run_mends_it(colours):
 
 
 @pytest.fixture
-def dialled(colours, monkeypatch):
+def dialled(colours, toys):
     """Prepare a competition with a run of one searched value, and the folder of its search."""
-    monkeypatch.setitem(MODELS, "dialled", Dialled)
     prepared = prepare(colours(DIAL, ('competition.metric="log_loss"',)))
     run = prepared.competition.run("dialled")
     return prepared, study_folder(prepared, run, read_space(prepared.competition, run))
@@ -320,7 +316,7 @@ def test_a_damaged_search_is_named_with_what_to_delete(dialled, change_of):
     tune(prepared, "dialled", 1)
 
 
-def test_a_trial_whose_teacher_is_damaged_is_not_refused_for_ever(colours, monkeypatch):
+def test_a_trial_whose_teacher_is_damaged_is_not_refused_for_ever(colours):
     student = (
         '[runs.student]\nmodel = "svm"\npixels = 4\npseudo = { teachers = ["svm"] }\nsearch = { C = [1.0, 2.0] }\n'
     )

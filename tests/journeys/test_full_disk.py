@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.full_disk import no_file_above
-from support.toys import Dialled
+from support.toys import DIAL
 
 from kit.core.errors import InputError
 from kit.core.tensors import write_tensors
 from kit.data.prepared import prepare
-from kit.models import MODELS
 from kit.runs.fit.crossval import crossval
 from kit.runs.tuning import tune
 from kit.runs.tuning.database import opened
-
-DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
 
 
 def test_arrays_that_do_not_fit_are_an_error_of_the_system_and_leave_nothing(tmp_path):
@@ -39,8 +36,8 @@ def test_a_search_that_cannot_be_begun_is_one_message(tmp_path, n_bytes):
         assert study.get_trials() == []
 
 
-def test_a_search_that_cannot_go_on_is_one_message_and_loses_no_trial(colours, monkeypatch):
-    monkeypatch.setitem(MODELS, "dialled", Dialled)
+@pytest.mark.usefixtures("toys")
+def test_a_search_that_cannot_go_on_is_one_message_and_loses_no_trial(colours):
     prepared = prepare(colours(DIAL, ('competition.metric="log_loss"',)))
     first = tune(prepared, "dialled", 2).trials
     (file,) = prepared.competition.workspace.runs("colours").rglob("study.db")

@@ -17,10 +17,10 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_model
+from support.clips import TINY_CLIP
 from support.colours import COLOURS, draw, lay_out, write_toml
 
 from kit.cli import main
-from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.errors import InputError, MissingWeights
 from kit.core.files import Workspace
@@ -38,7 +38,6 @@ from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.scoring.predictions import Predictions
 
-TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
 RUNS = f"""
 [runs.forest]
 model = "forest"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.clips import TINY_CLIP
 from support.colours import COLOURS, draw, lay_out, write_toml
 from support.folders import write
+from support.tiles import make_tiles
 
-from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
@@ -22,8 +22,6 @@ from kit.kaggle.submission.write import make_submission
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 
-TINY_CLIP = f"open_clip:local-dir:{HOME / 'digits' / 'tiny-clip'}"
-TILES = {"warm/red": (200, 40, 40), "warm/yellow": (200, 200, 40), "cold/blue": (40, 40, 200)}
 OF_TILES = f"""
 [runs.forest]
 model = "forest"
@@ -67,26 +65,10 @@ use_test_images = true
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory) -> Prepared:
     """Pictures of up to three coloured tiles, their labels paths; a test image is broken."""
-    workspace, draws = tmp_path_factory.mktemp("tiles"), np.random.default_rng(0)
-    root, rows = workspace / "data" / "tiles", ["id,label"]
-    for split, n_images in (("train", 40), ("test", 12)):
-        (root / split).mkdir(parents=True)
-        for i in range(n_images):
-            names = [name for name in TILES if draws.random() < 0.4]
-            pixels = np.full((16, 16, 3), 128.0)
-            for tile, name in zip(draws.permutation(4), names, strict=False):
-                pixels[8 * (tile // 2) :, 8 * (tile % 2) :][:8, :8] = TILES[name]
-            noisy = np.clip(pixels + draws.normal(0, 40, pixels.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(noisy).save(root / split / f"{split}{i:02d}.png")
-            rows += [f"{split}{i:02d},{';'.join(names)}"] if split == "train" else []
-    (root / "test" / "test03.png").write_bytes(b"no image")
-    write(root / "train.csv", "\n".join(rows) + "\n")
-    write(root / "sample.csv", "id,tags\n" + "".join(f"test{i:02d},x\n" for i in reversed(range(12))))
-    facts = '[competition]\ntitle = "t"\ntask = "multilabel"\nmetric = "macro_f1"\n[folds]\nn = 2\n'
-    data = '[data]\nroot = "data/tiles"\nlabeled = { csv = "train.csv", images = "train" }\ntest = "test"\n'
-    data += 'sample_submission = "sample.csv"\nhierarchy = "/"\n[decision]\nnone_of_these = "nothing"\n'
-    write(workspace / "competitions" / "tiles" / "competition.toml", facts + data + OF_TILES)
-    return prepare(read_competition("tiles", Workspace(workspace)))
+    workspace = tmp_path_factory.mktemp("tiles")
+    write(workspace / "data/tiles/sample.csv", "id,tags\n" + "".join(f"test{i:02d},x\n" for i in reversed(range(12))))
+    data = 'sample_submission = "sample.csv"\n[decision]\nnone_of_these = "nothing"\n'
+    return make_tiles(workspace, (40, 12), 40, given=False, data=data, runs=OF_TILES, broken="test03.png")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load, save
-from support.networks import TOWERS, write_clip
+from support.clips import TOWERS, write_clip
 from support.pools import make_pool
 
 from kit.core.deadline import set_deadline

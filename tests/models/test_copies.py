@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.clouds import clouds, split
-from support.toys import Dialled
 
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TimeIsUp
@@ -15,7 +14,6 @@ from kit.data.table import read_test
 from kit.kaggle.bundle import read_bundle
 from kit.kaggle.bundle.inference import as_competition, find_data, predict_table
 from kit.kaggle.bundle.writing import write_bundle
-from kit.models import MODELS
 from kit.models import copies as bagging
 from kit.models.copies import Bagged, draw_bootstrap
 from kit.models.heads.linear_probe import LinearProbe
@@ -64,8 +62,8 @@ def test_bagged_predictions_are_the_mean_of_different_copies(tmp_path):
     assert np.array_equal(again.predict_proba(others), bagged.predict_proba(others))
 
 
-def test_bags_are_an_option_of_any_run_and_make_another_run(colours, monkeypatch):
-    monkeypatch.setitem(MODELS, "dialled", Dialled)
+@pytest.mark.usefixtures("toys")
+def test_bags_are_an_option_of_any_run_and_make_another_run(colours):
     runs = '[runs.bagged]\nmodel = "dialled"\nbags = 3\n[runs.forest]\nmodel = "forest"\nn_trees = 5\nbags = 2\n'
     prepared = prepare(colours(runs))
     results = [crossval(prepared, name) for name in ("bagged", "forest")]

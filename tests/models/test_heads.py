@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support.clips import TINY_CLIP
 from support.clouds import clouds, split
 
-from kit.config.competition import HOME, Run
+from kit.config.competition import Run
 from kit.core.errors import InputError
 from kit.data.prepared import prepare
 from kit.features.neighbours import read_neighbours
@@ -20,7 +21,6 @@ from kit.runs.fit.crossval import crossval
 from kit.runs.store.build import build_model
 from kit.runs.verify import verify
 
-TINY_CLIP = "open_clip:local-dir:" + str(HOME / "digits" / "tiny-clip")
 HEADS = {
     "linear_probe": lambda **options: LinearProbe("given", **options),
     "prototypes": lambda **options: Prototypes("given", **options),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from support.networks import TOWERS, write_clip
+from support.clips import TOWERS, write_clip
 from timm.optim import param_groups_layer_decay
 from torch import nn
 

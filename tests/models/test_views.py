@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.networks import TOWERS, write_clip
+from support.clips import TOWERS, write_clip
 from support.pools import labels_of, make_pool
 
 from kit.models.networks.clip_finetune import ClipFinetune

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import pairwise_distances
-from support.networks import TOWERS, write_clip
+from support.clips import TOWERS, write_clip
 from typer.testing import CliRunner
 
 from kit.cli.app import app, hoist

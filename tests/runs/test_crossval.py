@@ -7,12 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from support.toys import Dialled, Memoriser
+from support.toys import Memoriser
 
 from kit.core.errors import InputError, LeakFound, MissingWeights
 from kit.core.files import read_json
 from kit.data.prepared import prepare
-from kit.models import MODELS
 from kit.runs.fit.crossval import crossval
 from kit.runs.fit.fold import fold_seed
 from kit.runs.store import find_result, fold_folder, oof_rows, run_key
@@ -32,11 +31,7 @@ pseudo = { teachers = ["memoriser"], keep_rate = 1.0, rounds = 2 }
 """
 
 
-@pytest.fixture(autouse=True)
-def models(monkeypatch):
-    monkeypatch.setitem(MODELS, "memoriser", Memoriser)
-    monkeypatch.setitem(MODELS, "dialled", Dialled)
-    Memoriser.fits.clear()
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def test_a_memoriser_scores_at_chance(colours):

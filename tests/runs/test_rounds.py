@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.toys import Memoriser
 
 import kit.runs.fit.fold
 from kit.core.errors import LeakFound
 from kit.core.files import read_json
 from kit.data.prepared import Prepared, prepare
-from kit.models import MODELS
 from kit.report.board import leaderboard, render_board
 from kit.runs.fit.crossval import crossval
 from kit.runs.pseudo.rounds import choose_for_fold, describe_end, finished_rounds
@@ -127,12 +125,7 @@ def _colour(path: str) -> str:
     return ["red", "green", "blue"][int(np.asarray(Image.open(path)).reshape(-1, 3).mean(axis=0).argmax())]
 
 
-@pytest.fixture
-def memoriser(monkeypatch):
-    monkeypatch.setitem(MODELS, "memoriser", Memoriser)
-
-
-def test_teachers_that_saw_the_fold_inflate_a_students_score_and_verify_names_them(colours, memoriser, monkeypatch):
+def test_teachers_that_saw_the_fold_inflate_a_students_score_and_verify_names_them(colours, toys, monkeypatch):
     honest = train(colours(MEMORISER))[1][1]
     assert honest.record.cv == pytest.approx(1 / 3, abs=0.2)
     prepared = prepare(colours(MEMORISER, ("runs.memoriser.bias=1.0",)))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ConfigDict, TypeAdapter
-from support.toys import Dialled, Memoriser
+from support.toys import DIAL, Dialled
 from support.warm import Warm
 
 from kit.cli import main
@@ -37,17 +37,8 @@ from kit.runs.tuning.space import ends
 from kit.scoring.predictions import Predictions, write_predictions
 
 SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
-DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
 LOG_LOSS = ('competition.metric="log_loss"',)
-TOYS = {"dialled": Dialled, "memoriser": Memoriser}
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    for name, model in TOYS.items():
-        monkeypatch.setitem(MODELS, name, model)
-    yield
-    set_deadline(None)
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 @pytest.fixture

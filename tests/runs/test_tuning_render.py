@@ -7,17 +7,15 @@ import sys
 import tomllib
 
 import pytest
-from support.toys import Dialled
+from support.toys import DIAL
 
 from kit.cli import main
 from kit.config.competition import Run
-from kit.models import MODELS
 from kit.models.search import Between
 from kit.runs.tuning import Tuned, render
 from kit.runs.tuning.honest import Comparison
 from kit.runs.tuning.study import Trial
 
-DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
 RUN = Run(name="svm", model="svm", options={"C": 1.0, "pixels": 4})
 
 
@@ -66,9 +64,8 @@ def test_a_long_search_shows_the_ten_best():
 
 
 @pytest.fixture
-def kit(colours, monkeypatch, capsys):
+def kit(colours, monkeypatch, capsys, toys):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
-    monkeypatch.setitem(MODELS, "dialled", Dialled)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         root = colours(DIAL).workspace.root

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.toys import Dialled
 
 import kit.runs.verify
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import read_json, write_json
 from kit.data.prepared import Prepared, prepare
-from kit.models import MODELS
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import Result, find_result, fold_folder, write_result
@@ -43,8 +41,7 @@ def trained(colours):
 
 
 @pytest.fixture
-def dialled(colours, monkeypatch):
-    monkeypatch.setitem(MODELS, "dialled", Dialled)
+def dialled(colours, toys):
     prepared = prepare(colours(DIALLED))
     return prepared, crossval(prepared, "dialled")
 

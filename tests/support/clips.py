@@ -18,6 +18,10 @@ RESNET = {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32}
 VIT = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}
 TIMM = {"timm_model_name": "test_efficientnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+TOWERS: dict[str, dict[str, Any]] = {
+    "resnet": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "image_size": 32},
+    "transformer": {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32},
+}
 PREPROCESSING = {"size": [32, 32], "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3], "resize_mode": "shortest"}
 
 
@@ -55,3 +59,15 @@ def save_random(folder: Path) -> None:
 
 
 FILE = "open_clip_model.safetensors"
+
+
+def write_clip(folder: Path, vision: dict[str, Any], text_layers: int = 1) -> None:
+    """Write a tiny CLIP with random weights in open_clip's local-dir form."""
+    folder.mkdir()
+    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": text_layers}
+    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    preprocess = {"size": [32, 32], "mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")

@@ -10,6 +10,8 @@ import numpy as np
 from kit.data.images import Images
 from kit.models.model import Model
 
+DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
+
 
 @dataclass
 class Memoriser(Model):
