@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kit.core.terminal import empty_table, escape, out
 from kit.kaggle.submission.ledger import LedgerRow
-from kit.kaggle.submission.standing import Pick, number, with_error
+from kit.kaggle.submission.standing import Pick, cv_with_error, number
 
 MESSAGE_WIDTH = 20  # characters that a message asks for at least
 
@@ -25,7 +25,7 @@ def render_submissions(rows: Sequence[LedgerRow], picks: Sequence[Pick], title: 
         "": ["*" if row["ref"] in chosen else "" for row in rows],
         "file": [Path(row["file"]).name for row in rows],
         "run": [row["run"] or "by hand" for row in rows],
-        "CV ± SE": [with_error(row) if number(row["cv"]) is not None else "" for row in rows],
+        "CV ± SE": [cv_with_error(row) if number(row["cv"]) is not None else "" for row in rows],
         "public": [row["public"] for row in rows],
         "private": [row["private"] for row in rows],
         "status": [row["status"].lower() for row in rows],

@@ -174,7 +174,7 @@ def pick_two(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[Pick]:
     sign = prepared.competition.metric.sign
     best = max(scored, key=lambda row: sign * float(row["cv"]))
     best_result = _result(prepared, best)
-    picks = [Pick(best["file"], best["ref"], f"best CV, {with_error(best)}")]
+    picks = [Pick(best["file"], best["ref"], f"best CV, {cv_with_error(best)}")]
     good = []
     for row in scored:
         result = _result(prepared, row)
@@ -184,7 +184,7 @@ def pick_two(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[Pick]:
             good.append((apart, row))
     if good:
         apart, row = max(good, key=lambda pair: pair[0])
-        why = f"CV {with_error(row)}, not distinguishable from the best, and the most different of those"
+        why = f"CV {cv_with_error(row)}, not distinguishable from the best, and the most different of those"
         picks.append(Pick(row["file"], row["ref"], f"{why}: other labels on {apart:.1%} of the test images"))
     return picks
 
@@ -218,7 +218,7 @@ def _disagreement(prepared: Prepared, ours: Result | None, theirs: Result | None
     return float((labels != others).reshape(len(first), -1).any(axis=1).mean())
 
 
-def with_error(row: LedgerRow) -> str:
+def cv_with_error(row: LedgerRow) -> str:
     """Return a submission's CV and, where it is known, its standard error."""
     error = number(row["se"])
     return f"{float(row['cv']):.4f}" + ("" if error is None else f" ± {error:.4f}")
