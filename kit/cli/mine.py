@@ -41,7 +41,7 @@ def mine_(
     say(_render(mined), document)
     terminal.note(f"labels and a contact sheet of each threshold: {folder}")
     if labels:
-        terminal.note(f"labels at {competition.mining.threshold:g} written to {labels}")
+        terminal.note(f"labels at {mined.plan.threshold:g} written to {labels}")
     suggest(*(("all", comp) if write else ("mine", comp, "--write")))
 
 
@@ -61,7 +61,7 @@ def _render(mined: Mined) -> Table:
     for row in mined.sweep():
         counts = row["per_class"]
         cells = [counts[name] for name in each] or [min(counts.values()), max(counts.values())]
-        is_used = row["threshold"] == mined.competition.mining.threshold
+        is_used = row["threshold"] == mined.plan.threshold
         table.add_row(
             f"{row['threshold']:g}",
             *map(str, (row["mined"], *cells, row["mutual"], row["contested"], row["none"])),

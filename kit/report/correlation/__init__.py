@@ -96,7 +96,7 @@ def class_distances(values: Vectors, labels: Labels, n_classes: int | None = Non
 
     Returns
     -------
-    np.ndarray
+    ClassMatrix
         (n_classes, n_classes) float64, symmetric, zero on the diagonal; NaN for a class without images.
     """
     from scipy.spatial.distance import pdist, squareform

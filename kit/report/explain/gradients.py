@@ -52,7 +52,7 @@ def integrated_gradients(network: nn.Module, pixels: Pixels, target: int, device
 
     Returns
     -------
-    np.ndarray
+    Heat
         (h, w) float32, above 0 for the target; summed over colours.
 
     References
@@ -81,7 +81,7 @@ def grad_cam(network: nn.Module, layer: nn.Module, pixels: Pixels, target: int, 
 
     Returns
     -------
-    np.ndarray
+    Heat
         (h, w) float32; published Grad-CAM keeps what is above 0, here what speaks against the target stays too.
 
     References

@@ -75,7 +75,7 @@ def lime(say: Callable[[Pixels], Proba], pixels: Pixels, targets: list[int], n_s
 
     Returns
     -------
-    np.ndarray
+    Heat
         (n_targets, h, w) float32, above 0 for the target.
 
     References

@@ -105,7 +105,7 @@ def overlay(pixels: Pixels, drawn: Map) -> Pixels:
 
     Returns
     -------
-    np.ndarray
+    Pixels
         (h, w, 3) uint8.
     """
     picture = pixels.transpose(1, 2, 0).astype(np.float32)
