@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 RECIPES = Path(__file__).with_name("planted")
 COLOURS = {"red": (225, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 225), "yellow": (235, 215, 40)}
 MEASURED = (LIME, GRAD_CAM)  # the methods whose maps are measured
-HALVES = ("left", "right", "top", "bottom")
+PICTURE_HALVES = ("left", "right", "top", "bottom")
 PATCH_SHARE = 0.32  # side of the patch in sides of the picture
 N_PLANTED = 240  # pictures; half of them train
 N_EXPLAINED = 50
 SIDES = {"digits": 64, "trashnet": 256}  # pixels of the planted pictures
-WEIGHTS = "mobilenetv2_100/model.safetensors"  # below --data
+MOBILENET = "mobilenetv2_100/model.safetensors"  # below --data
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -115,7 +115,7 @@ def bench_explain(
 
 
 def plant(pixels: Pixels, colour: tuple[int, int, int], half: str, draws: np.random.Generator) -> Pixels:
-    """Return a square picture with a patch of one colour at a random place in a half, one of `HALVES`."""
+    """Return a square picture with a patch of one colour at a random place in a half, one of `PICTURE_HALVES`."""
     side = len(pixels)
     patch = round(PATCH_SHARE * side)
     along, across = draws.integers(0, side // 2 - patch + 1), draws.integers(0, side - patch + 1)
@@ -159,7 +159,7 @@ def _lay_out(name: str, photos: Path, data: Path | None, home: Workspace) -> Pre
         part.rename(root)
     changes = [f"data.root={json.dumps(str(root), ensure_ascii=False)}"]
     if data is not None:
-        encoder = f"timm:mobilenetv2_100@{(data / WEIGHTS).resolve()}"
+        encoder = f"timm:mobilenetv2_100@{(data / MOBILENET).resolve()}"
         changes.append(f"runs.mobilenetv2.encoder={json.dumps(encoder, ensure_ascii=False)}")
     competition = read_competition(str(RECIPES), home, tuple(changes))
     return prepare(competition.model_copy(update={"name": name}))
@@ -173,7 +173,7 @@ def _planted(photos: Path, side: int) -> Iterator[tuple[str, str, Pixels]]:
         raise InputError(f"{photos}: {len(files)} pictures; bench explain plants evidence in {N_PLANTED}")
     geometry = Geometry(side, side, "squash")
     for i, file in enumerate(draws.permutation(np.array(files, dtype=object))[:N_PLANTED]):
-        name, half = list(COLOURS)[i % len(COLOURS)], str(draws.choice(HALVES))
+        name, half = list(COLOURS)[i % len(COLOURS)], str(draws.choice(PICTURE_HALVES))
         pixels = geometry.apply(decode_image(file)).permute(1, 2, 0).numpy()
         yield name, f"{i:04d}-{half}", plant(pixels, COLOURS[name], half, draws)
 
@@ -240,7 +240,7 @@ def render_explain(pointings: Sequence[Pointing]) -> Table:
     for row in pointings:
         accuracy = "" if row.is_random else f"{row.accuracy:.2f}"
         weights = "random" if row.is_random else "trained"
-        means = ("{:.2f} ± {:.2f}".format(*with_error(values)) for values in (row.hits, row.shares))
+        means = ("{:.2f} ± {:.2f}".format(*mean_and_error(values)) for values in (row.hits, row.shares))
         table.add_row(row.setting, row.run, row.method, weights, accuracy, *means)
     return table
 
@@ -263,6 +263,6 @@ def describe_explain(pointings: Sequence[Pointing]) -> list[dict[str, object]]:
     ]
 
 
-def with_error(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+def mean_and_error(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
     """Return a mean and its standard error."""
     return float(values.mean()), float(values.std(ddof=min(1, len(values) - 1)) / np.sqrt(len(values)))

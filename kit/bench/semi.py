@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from kit.bench.explain import with_error
+from kit.bench.explain import mean_and_error
 from kit.config.competition import Competition, order_runs
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
@@ -303,7 +303,9 @@ def _compare(
     gains = accuracy - np.array([base[draw].accuracy for draw in run])
     optimism = np.array([measured.cv for measured in run.values()]) - accuracy
     worst = np.array([measured.worst_recall for measured in run.values()])
-    return Line(setting, name, float(accuracy.mean()), *with_error(gains), *with_error(optimism), *with_error(worst))
+    return Line(
+        setting, name, float(accuracy.mean()), *mean_and_error(gains), *mean_and_error(optimism), *mean_and_error(worst)
+    )
 
 
 def render_semi(lines: Sequence[Line]) -> Table:

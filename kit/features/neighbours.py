@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_array
 
-BLOCK = 1024  # images whose similarities to all others are held at a time
+SEARCH_BLOCK = 1024  # images whose similarities to all others are held at a time
 SPARE = 6  # neighbours kept beyond those asked for, in place of those that a fold may not use
-SHARPNESS = 3.0  # power of the cosine similarity that weighs a neighbour
+NEIGHBOUR_SHARPNESS = 3.0  # power of the cosine similarity that weighs a neighbour
 NEIGHBOUR = [("row", "<i4"), ("cosine", "<f4")]  # numpy's dtype of one
 BARRED = -2.0  # cosine of what must not be a neighbour
 DIFFUSION_ERROR = 1e-3  # share of a diffused label still on its way when the iteration stops
@@ -65,7 +65,7 @@ class Graph:
         usable = (columns >= 0) & (pairs["cosine"] > BARRED)
         usable &= np.cumsum(usable, axis=1) <= self.n_neighbors
         rows = np.repeat(np.arange(len(images)), usable.sum(axis=1))
-        weights = np.maximum(pairs["cosine"][usable], 0) ** SHARPNESS
+        weights = np.maximum(pairs["cosine"][usable], 0) ** NEIGHBOUR_SHARPNESS
         shape = (len(images), int((self._position >= 0).sum()))
         return csr_array((weights.astype(np.float32), (rows, columns[usable])), shape=shape)
 
@@ -160,7 +160,7 @@ def read_neighbours(
             rows["row"], rows["cosine"] = search(start, stop)
             progress.advance(stop - start)
 
-        return fill_array(path, (len(pool), k), NEIGHBOUR, fill, BLOCK, check_deadline)
+        return fill_array(path, (len(pool), k), NEIGHBOUR, fill, SEARCH_BLOCK, check_deadline)
 
 
 def _labelled_twins(pool: Pool) -> Rows:

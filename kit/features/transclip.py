@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 N_ITERATIONS = 10  # of the blocks, as the authors do
 N_ASSIGNMENTS = 5  # of the images, per block
 TRUST = 3.0  # weight of the model's log-probabilities; 1 without labels in the paper
-SHARPNESS = 0.02  # of the Gaussians' log-densities: at 1, in hundreds of dimensions, they silence everything else
-FLOOR = 1e-9
+DENSITY_SHARPNESS = 0.02  # of the Gaussians' log-densities: at 1, in hundreds of dimensions, all else counts nothing
+PROBA_FLOOR = 1e-9
 
 
 @dataclass
@@ -42,7 +42,7 @@ class GaussianMixture:
     def log_density(self, features: Vectors) -> Logits:
         """Return log-densities up to a constant, sharpened for assignment, (n_images, n_classes)."""
         scaled = self.means / self.variance
-        return SHARPNESS * (features @ scaled.T - 0.5 * (scaled * self.means).sum(axis=1))
+        return DENSITY_SHARPNESS * (features @ scaled.T - 0.5 * (scaled * self.means).sum(axis=1))
 
     def assign(self, features: Vectors, proba: Proba, of_neighbours: Logits) -> Proba:
         """Return soft assignments, (n_images, n_classes): Gaussians, model and neighbours together."""
@@ -52,7 +52,7 @@ class GaussianMixture:
 
     def evidence(self, features: Vectors, proba: Proba) -> Logits:
         """Return the log-probabilities of the Gaussians and the model together, up to a constant, float32."""
-        return (self.log_density(features) + TRUST * np.log(np.maximum(proba, FLOOR))).astype(np.float32)
+        return (self.log_density(features) + TRUST * np.log(np.maximum(proba, PROBA_FLOOR))).astype(np.float32)
 
 
 def fit_mixture(
@@ -119,11 +119,11 @@ def fit_mixture(
 def _means(features: Vectors, shares: Proba, everything: Vectors, proba: Proba) -> Vectors:
     """Return the class means; a class that no image has yet starts where the model sees it among all images."""
     total = shares.sum(axis=0)[:, None]
-    means = shares.T @ features / np.maximum(total, FLOOR)
-    lost = total[:, 0] < FLOOR
+    means = shares.T @ features / np.maximum(total, PROBA_FLOOR)
+    lost = total[:, 0] < PROBA_FLOOR
     if lost.any():
         seen = proba[:, lost]
-        means[lost] = seen.T @ everything / np.maximum(seen.sum(axis=0)[:, None], FLOOR)
+        means[lost] = seen.T @ everything / np.maximum(seen.sum(axis=0)[:, None], PROBA_FLOOR)
     return means
 
 

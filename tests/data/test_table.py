@@ -6,7 +6,7 @@ import pytest
 from support.folders import CSV_LABELED, competition_of, of, read, refusal, shown, tar_files, touch, write, zip_files
 
 from kit.core.errors import InputError
-from kit.data.table import COLUMNS, read_classes, read_table
+from kit.data.table import TABLE_COLUMNS, read_classes, read_table
 
 # --- folders
 
@@ -14,7 +14,7 @@ from kit.data.table import COLUMNS, read_classes, read_table
 def test_rows_are_ordered_by_split_and_id(tmp_path, data):
     touch(data, "unlabeled/9.jpg", "unlabeled/10.jpg", "test/b.png", "test/a.png")
     table = read(tmp_path, 'test = "test"', 'labeled = "train"', 'unlabeled = "unlabeled"')
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == TABLE_COLUMNS
     assert table["id"].tolist() == ["000001", "000002", "000003", "000004", "10", "9", "a", "b"]
     assert table["split"].tolist() == ["labeled"] * 4 + ["unlabeled"] * 2 + ["test"] * 2
     assert table.index.tolist() == list(range(8))

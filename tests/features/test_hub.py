@@ -10,7 +10,7 @@ import pytest
 
 from kit.core.errors import MissingWeights
 from kit.features.weights import find_weights, parse_encoder
-from kit.features.weights.hub import ABSENT, UNREACHED, _ask_hub
+from kit.features.weights.hub import NO_WEIGHTS, UNREACHED, _ask_hub
 
 ANSWERS = {  # path -> status, the hub's own header, document
     "/api/models/owner/open": (200, {}, {"id": "owner/open", "gated": False}),
@@ -73,7 +73,7 @@ def test_a_hub_that_refuses_is_not_called_out_of_reach(hub, name, message):
     with pytest.raises(MissingWeights) as refused:
         find_weights(parse_encoder(f"open_clip:hf-hub:owner/{name}"))
     text = str(refused.value)
-    assert f"{ABSENT} {message.format(hub=hub)}" in text and "cannot be reached" not in text
+    assert f"{NO_WEIGHTS} {message.format(hub=hub)}" in text and "cannot be reached" not in text
     assert f"fetch open_clip_config.json and open_clip_model.safetensors of owner/{name} elsewhere" in text
     assert refused.value.cause == ""  # it keeps no other weights away
 
@@ -84,7 +84,7 @@ def test_what_the_hub_gives_is_not_missed(hub, name):
 
 
 def test_an_address_that_is_gone_is_told_from_one_out_of_reach(hub):
-    message = f"{ABSENT} {hub}/gone.pth answers 404 (Not Found). Try again later, or"
+    message = f"{NO_WEIGHTS} {hub}/gone.pth answers 404 (Not Found). Try again later, or"
     assert _ask_hub(f"{hub}/gone.pth") == message
 
 

@@ -44,10 +44,10 @@ FONTS = (
 ITALIC = ("Oblique", "Italic", "BolIta", "cmti")
 
 BOX = 32  # pixels: the side of the bitmap that is counted in blocks
-BLOCK = 4  # pixels: 32 / 4 = the 8 rows and columns of scikit-learn's digits
+INK_BLOCK = 4  # pixels: 32 / 4 = the 8 rows and columns of scikit-learn's digits
 MARGIN = 8  # pixels of distance field around the box, room for warps
 SIDE = BOX + 2 * MARGIN
-LEVELS = BLOCK * BLOCK  # counts of ink run from 0 to 16
+LEVELS = INK_BLOCK * INK_BLOCK  # counts of ink run from 0 to 16
 PEN_PIXELS = (1.2, 2.1, 3.0, 4.0)  # half the width of a stroke: thin, regular and bold lie between these
 PER_DIGIT = 400  # handwritten fields per digit in the bank
 
@@ -169,7 +169,7 @@ def draw_glyphs(glyphs: Glyphs, rows: Tensor, generator: Generator) -> tuple[Ten
     fields = _warp(glyphs.fields[rows].unsqueeze(1), generator)
     fields = _fit_box(fields, offset, generator)
     ink = _spoil((fields + offset + 0.5).clamp(0, 1), generator)
-    counts = F.avg_pool2d(ink, BLOCK).squeeze(1) * LEVELS
+    counts = F.avg_pool2d(ink, INK_BLOCK).squeeze(1) * LEVELS
     contrast = 0.8 + 0.3 * torch.rand(n, 1, 1, generator=generator)
     weights = torch.bucketize(half_width, torch.tensor(PEN_PIXELS[1:-1]))
     return (counts * contrast).round().clamp(0, LEVELS), weights

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-SHOWN = 10  # lines of each kind in the report
+N_SHOWN = 10  # lines of each kind in the report
 NO_LABEL = "(no label)"  # stands for images of which is known that they show no class
 
 
@@ -179,10 +179,10 @@ def _name_broken(image: dict[str, Any]) -> str:
 def _print_some(title: str, findings: Iterable[str]) -> None:
     """Print the first few findings of a kind, and how many more there are."""
     findings = list(findings)
-    for finding in findings[:SHOWN]:
+    for finding in findings[:N_SHOWN]:
         terminal.out.print(terminal.escape(f"{title}: {finding}"), highlight=False)
-    if len(findings) > SHOWN:
-        terminal.out.print(f"{title}: ... and {len(findings) - SHOWN} more; --json lists all")
+    if len(findings) > N_SHOWN:
+        terminal.out.print(f"{title}: ... and {len(findings) - N_SHOWN} more; --json lists all")
 
 
 def _table_of_classes(report: Audit) -> Table:

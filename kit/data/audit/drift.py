@@ -12,7 +12,8 @@ import numpy as np
 
 from kit.core.shapes import Pixels, Vectors
 from kit.data.audit.facts import read_thumbnails
-from kit.data.audit.image_file import SIDE
+from kit.data.audit.image_file import SMALL_SIDE
+from kit.scoring.metrics.uncertainty import Z_95
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,6 @@ MAX_IMAGES = 5000  # per side
 N_FOLDS = 5  # of the probe alone
 INVERSE_PENALTY = 0.01
 SLIGHT_AUC = 0.6
-Z_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def tell_apart(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
 def _describe(facts: pd.DataFrame, thumbnails: Pixels) -> Vectors:
     """Return what the probe sees: 8 x 8 RGB, sides and bytes per pixel; (n_images, 195)."""
     pixels = thumbnails.astype(np.float32)
-    coarse = pixels.reshape(len(pixels), SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(2, 4)).reshape(len(pixels), -1)
+    coarse = pixels.reshape(len(pixels), SMALL_SIDE // 2, 2, SMALL_SIDE // 2, 2, 3).mean(axis=(2, 4))
+    coarse = coarse.reshape(len(pixels), -1)
     n_pixels = facts["width"] * facts["height"]
     sizes = np.log(np.stack([facts["width"], facts["height"], facts["n_bytes"] / n_pixels], axis=1))
     return np.hstack([coarse, sizes])

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 # Chosen on 8,000 photographs so that what is found is the same shot or the next one of a burst; the
 # hash alone joins any two small objects on a white table (2,302 pairs in 2,527 photographs, 25 of them real).
-MIN_SIDE = 32  # pixels; below, hashes chain half of a set of digits into one cluster
+MIN_HASHED_SIDE = 32  # pixels; below, hashes chain half of a set of digits into one cluster
 MAX_DISTANCE = 6  # bits of 64
 N_BANDS, N_INTACT = 9, 3  # of 9 bands, 6 flipped bits leave 3 intact: 84 look-ups find every pair
-WINDOW = 64  # images compared within one bucket of equal bands: bounds the work where all images look alike
+BUCKET_WINDOW = 64  # images compared within one bucket of equal bands: bounds the work where all images look alike
 MIN_PAIRS, PAIRS_PER_IMAGE = 500_000, 5  # where the search ends if all images look alike
 MIN_BITS = 4  # set or unset bits of a hash that says anything: flat images have fewer
 MIN_CONTRAST = 4.0  # grey levels, standard deviation of a thumbnail that says anything
@@ -76,7 +76,7 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tupl
     "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012.
     """
     usable = facts["problem"].isna().to_numpy()
-    large = facts[["width", "height"]].min(axis=1).to_numpy() >= MIN_SIDE
+    large = facts[["width", "height"]].min(axis=1).to_numpy() >= MIN_HASHED_SIDE
     exact = _join_equal(facts, usable)
     clusters = np.arange(len(facts))
     candidates = np.flatnonzero((exact == clusters) & usable & large)
@@ -175,7 +175,7 @@ def _find_pairs_in_buckets(hashes: NDArray[np.uint64], mask: np.uint64, most: in
     order = np.argsort(keys)
     keys, hashes = keys[order], hashes[order]
     at, parts, n_pairs = np.arange(len(keys)), [], 0
-    for step in range(1, WINDOW + 1):
+    for step in range(1, BUCKET_WINDOW + 1):
         at = at[at + step < len(keys)]
         at = at[keys[at] == keys[at + step]]
         if not len(at) or n_pairs >= most:

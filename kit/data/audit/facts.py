@@ -21,7 +21,7 @@ from kit.core import terminal
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
 from kit.core.shapes import Pixels
-from kit.data.audit.image_file import SIDE, measure_file, read_stamp
+from kit.data.audit.image_file import SMALL_SIDE, measure_file, read_stamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def read_thumbnails(cache: Path, paths: Collection[str]) -> Pixels:
     Returns
     -------
     Pixels
-        (n_images, SIDE, SIDE, 3); black for broken files.
+        (n_images, SMALL_SIDE, SMALL_SIDE, 3); black for broken files.
 
     Raises
     ------
@@ -97,14 +97,14 @@ def read_thumbnails(cache: Path, paths: Collection[str]) -> Pixels:
     import pyarrow.parquet as pq
 
     row_of = {path: row for row, path in enumerate(dict.fromkeys(paths))}
-    pixels, n_read = np.zeros((len(row_of), SIDE, SIDE, 3), dtype=np.uint8), 0
+    pixels, n_read = np.zeros((len(row_of), SMALL_SIDE, SMALL_SIDE, 3), dtype=np.uint8), 0
     if row_of:
         with pq.ParquetFile(cache / FILE, pre_buffer=False) as file:
             for block in file.iter_batches(ROW_GROUP, columns=["path", THUMBNAIL]):
                 rows = np.array([row_of.get(path, -1) for path in block.column("path").to_pylist()], dtype=np.int64)
                 wanted = np.flatnonzero(rows >= 0)
                 packed = b"".join(block.column(THUMBNAIL).take(wanted).to_pylist())
-                pixels[rows[wanted]] = np.frombuffer(packed, dtype=np.uint8).reshape(-1, SIDE, SIDE, 3)
+                pixels[rows[wanted]] = np.frombuffer(packed, dtype=np.uint8).reshape(-1, SMALL_SIDE, SMALL_SIDE, 3)
                 n_read += len(wanted)
     if n_read != len(row_of):
         raise InputError(f"{cache / FILE}: was changed while it was read; call again")
@@ -128,7 +128,7 @@ def _schema() -> pa.Schema:
         "problem": pa.string(),
         "remark": pa.string(),
         "dhash": pa.uint64(),
-        THUMBNAIL: pa.binary(SIDE * SIDE * 3),
+        THUMBNAIL: pa.binary(SMALL_SIDE * SMALL_SIDE * 3),
     }
     return pa.schema(list(columns.items()), metadata={"version": VERSION})
 

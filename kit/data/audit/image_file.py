@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-SIDE = 16  # pixels, side of the stored thumbnail
-MISSING = (0, -1)  # bytes and time of change of a file that is not there
+SMALL_SIDE = 16  # pixels, side of the stored thumbnail
+MISSING_STAMP = (0, -1)  # bytes and time of change of a file that is not there
 SEPARATOR = "; "  # between remarks
-GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow converts
+GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow converts
 EXIF_ORIENTATION = 0x0112
 
 
@@ -41,12 +41,12 @@ def measure_file(path: str | Path) -> dict[str, Any]:
     n_bytes, mtime_ns = read_stamp(path)
     fact: dict[str, Any] = {"path": path, "n_bytes": n_bytes, "mtime_ns": mtime_ns, "digest": None}
     fact |= {"format": None, "mode": None, "width": 0, "height": 0, "n_frames": 0, "problem": None, "remark": None}
-    fact |= {"dhash": 0, "thumbnail": bytes(SIDE * SIDE * 3)}
+    fact |= {"dhash": 0, "thumbnail": bytes(SMALL_SIDE * SMALL_SIDE * 3)}
     try:
         data = Path(path).read_bytes()
-    except OSError as error:  # MISSING as its stamp: a disk that failed once is asked again
+    except OSError as error:  # MISSING_STAMP as its stamp: a disk that failed once is asked again
         cause = f"cannot be read: {error.strerror}"
-        return fact | {"n_bytes": MISSING[0], "mtime_ns": MISSING[1], "problem": cause}
+        return fact | {"n_bytes": MISSING_STAMP[0], "mtime_ns": MISSING_STAMP[1], "problem": cause}
     fact["digest"] = hashlib.sha256(data).hexdigest()
     if not data:
         return fact | {"problem": "empty: the file has zero bytes"}
@@ -58,11 +58,11 @@ def measure_file(path: str | Path) -> dict[str, Any]:
 
 
 def read_stamp(path: str | Path) -> tuple[int, int]:
-    """Return (bytes, time of change in nanoseconds) of a file; MISSING where there is none."""
+    """Return (bytes, time of change in nanoseconds) of a file; MISSING_STAMP where there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - making a Path takes as long as asking
     except OSError:
-        return MISSING
+        return MISSING_STAMP
     return status.st_size, status.st_mtime_ns
 
 
@@ -119,10 +119,11 @@ def _measure_pixels(pixels: torch.Tensor) -> dict[str, Any]:
     """Return the size, the difference hash and the thumbnail of (3, height, width) pixels."""
     from torch.nn import functional
 
-    small = functional.interpolate(pixels[None], (2 * SIDE, 2 * SIDE), mode="bilinear", antialias=True).float()
-    thumbnail = functional.avg_pool2d(small, 2).round().byte()[0].permute(1, 2, 0)  # (SIDE, SIDE, 3)
+    twice = (2 * SMALL_SIDE, 2 * SMALL_SIDE)
+    small = functional.interpolate(pixels[None], twice, mode="bilinear", antialias=True).float()
+    thumbnail = functional.avg_pool2d(small, 2).round().byte()[0].permute(1, 2, 0)  # (SMALL_SIDE, SMALL_SIDE, 3)
     tiny = functional.interpolate(small, (8, 9), mode="bilinear", antialias=True)[0].numpy()  # (3, 8, 9)
-    grey = np.tensordot(GREY, tiny, axes=1)  # (8, 9)
+    grey = np.tensordot(GREY_WEIGHTS, tiny, axes=1)  # (8, 9)
     bits = grey[:, 1:] > grey[:, :-1]
     return {
         "width": pixels.shape[2],

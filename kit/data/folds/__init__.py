@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NO_FOLD = -1  # of images that are not labelled
-MAX_TRIES = 100  # seeds tried until every class is in two folds; the first nearly always does
+MAX_SEEDS = 100  # seeds tried until every class is in two folds; the first nearly always does
 
 
 def assign_folds(ids: Ids, labels: Texts, groups: Groups, n_folds: int, seed: int) -> Folds:
@@ -50,7 +50,7 @@ def assign_folds(ids: Ids, labels: Texts, groups: Groups, n_folds: int, seed: in
     groups = np.argsort(np.argsort(first))[groups]  # numbered as they appear: the numbers given must not matter
     n_folds = _lower_n_folds(np.asarray(labels)[order], groups, n_folds)
     folds = np.empty(len(order), dtype=np.int64)
-    for attempt in range(MAX_TRIES):
+    for attempt in range(MAX_SEEDS):
         folds[order] = _split(codes, groups, n_folds, seed + attempt)
         if not find_absent(folds[order], codes, range(n_folds)) and len(np.unique(folds)) == n_folds:
             return folds

@@ -36,7 +36,7 @@ from kit.data.table.labels import read_multi_hot, split_labels
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ["id", "label", "fold"]
+FOLD_COLUMNS = ["id", "label", "fold"]
 GROUP_COLUMNS = ["id", "group"]
 GROUPS = ".groups.csv"  # the end of the file that has them
 INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
@@ -209,19 +209,19 @@ def _write(file: Path, text: bytes, what: str) -> None:
 
 def _format(known: _Labeled, folds: Folds) -> bytes:
     """Return the fold file's text, sorted by id."""
-    return csv_text(COLUMNS, sorted(zip(known.ids.tolist(), known.labels.tolist(), folds.tolist(), strict=True)))
+    return csv_text(FOLD_COLUMNS, sorted(zip(known.ids.tolist(), known.labels.tolist(), folds.tolist(), strict=True)))
 
 
 def _read_rows(file: Path) -> dict[str, tuple[str, int]]:
     """Return label and fold of each id in a fold file."""
     header, *rows = _read_csv(file)
-    if header != COLUMNS:
+    if header != FOLD_COLUMNS:
         raise InputError(
-            f"{file}: the first line must be {','.join(COLUMNS)}, not {','.join(header)!r}; {INCOMPARABLE}"
+            f"{file}: the first line must be {','.join(FOLD_COLUMNS)}, not {','.join(header)!r}; {INCOMPARABLE}"
         )
     label_and_fold: dict[str, tuple[str, int]] = {}
     for number, row in enumerate(rows, start=2):
-        if len(row) != len(COLUMNS) or not (row[2].isascii() and row[2].isdigit()):
+        if len(row) != len(FOLD_COLUMNS) or not (row[2].isascii() and row[2].isdigit()):
             raise InputError(
                 f"{file}, row {number}: {','.join(row)!r} is not id,label,fold; correct it, or {INCOMPARABLE}"
             )

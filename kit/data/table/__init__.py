@@ -25,7 +25,7 @@ from kit.data.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files
 from kit.data.table.sources import check_root, find_file, find_folder, list_folders, name_key, read_listing
 from kit.data.table.tree import read_lineage
 
-COLUMNS = ["id", "path", "label", "split", "group"]
+TABLE_COLUMNS = ["id", "path", "label", "split", "group"]
 MIN_IMAGES_PER_CLASS = 2  # one to learn from and one to score, in different folds
 
 
@@ -103,7 +103,7 @@ def _read_splits(competition: Competition, splits: tuple[str, ...]) -> pd.DataFr
         else:
             continue
         parts.append(part.sort_values("id").assign(split=split))
-    return pd.concat(parts, ignore_index=True).loc[:, COLUMNS].astype(object)
+    return pd.concat(parts, ignore_index=True).loc[:, TABLE_COLUMNS].astype(object)
 
 
 def _read_labeled(competition: Competition) -> pd.DataFrame:

@@ -15,15 +15,15 @@ from kit.core.errors import InputError, nearest, some
 from kit.data.table.scan import strip_archive
 from kit.data.table.sources import name_key
 
-Label = str | list[str]  # of one image: a name, or with several labels per image a list of names
+NameOrNames = str | list[str]  # of one image: a name, or with several labels per image a list of names
 
 
-def as_list(label: Label) -> list[str]:
+def as_list(label: NameOrNames) -> list[str]:
     """Return the names of a label; class folders give a single one also where an image may have several."""
     return [label] if isinstance(label, str) else label
 
 
-def merge_classes(competition: Competition, sources: Sequence[list[Label]]) -> list[list[Label]]:
+def merge_classes(competition: Competition, sources: Sequence[list[NameOrNames]]) -> list[list[NameOrNames]]:
     """Return the labels of each source with the classes renamed that ``[data] merge`` makes one.
 
     Raises
@@ -42,7 +42,7 @@ def merge_classes(competition: Competition, sources: Sequence[list[Label]]) -> l
         if new in known and new not in olds:
             raise InputError(f"{key}: {new!r} is a class already; if it shall be one with {some(olds)}, list it too")
 
-    def rename(label: Label) -> Label:
+    def rename(label: NameOrNames) -> NameOrNames:
         return renamed.get(label, label) if isinstance(label, str) else [renamed.get(name, name) for name in label]
 
     return [[rename(label) for label in labels] for labels in sources]

@@ -20,7 +20,7 @@ from kit.data.table.scan import read_column, read_csv, refuse_empty
 from kit.data.table.sources import find_file, name_key
 from kit.scoring.hierarchy import NO_PARENT, Hierarchy, Level
 
-KEY = "hierarchy"
+HIERARCHY_KEY = "hierarchy"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def read_lineage(competition: Competition) -> Lineage | None:
         return None
     if tree.csv is None:
         return Lineage(tree, competition.file, {})
-    file = find_file(competition, f"{KEY}.csv", tree.csv)
+    file = find_file(competition, f"{HIERARCHY_KEY}.csv", tree.csv)
     rows = read_csv(file)
     if tree.levels is not None:
         return _read_levels(competition, tree, tree.levels, file, rows)
@@ -117,7 +117,7 @@ def read_hierarchy(competition: Competition, classes: tuple[str, ...], is_multil
     else:
         depth = max(map(len, chains))
         cells = [[chain[min(level, len(chain) - 1)] for level in range(depth - 1)] for chain in chains]
-        names = _name_levels(lineage.tree, depth, name_key(competition, f"{KEY}.levels"))
+        names = _name_levels(lineage.tree, depth, name_key(competition, f"{HIERARCHY_KEY}.levels"))
     levels = {name: _make_level([of_class[i] for of_class in cells]) for i, name in enumerate(names)}
     return Hierarchy(np.full(len(classes), NO_PARENT, np.int64), levels)
 
@@ -127,8 +127,8 @@ def _read_pairs(competition: Competition, tree: Tree, file: Path, rows: pd.DataF
     named = [name for name in rows.columns if name]
     if len(named) < 2 and tree.parent is None:
         raise InputError(f"{file}: one column only, {some(named)!r}; it needs a child and its parent in every row")
-    child = read_column(rows, tree.child or named[0], name_key(competition, f"{KEY}.child"), file)
-    parent = read_column(rows, tree.parent or named[1], name_key(competition, f"{KEY}.parent"), file)
+    child = read_column(rows, tree.child or named[0], name_key(competition, f"{HIERARCHY_KEY}.child"), file)
+    parent = read_column(rows, tree.parent or named[1], name_key(competition, f"{HIERARCHY_KEY}.parent"), file)
     refuse_empty(child, file, "child")
     parents = _link(file, zip(rows.index, child, parent, strict=True))
     _refuse_circles(file, parents)
@@ -161,7 +161,7 @@ def _make_level(groups: list[str]) -> Level:
 
 def _read_levels(competition: Competition, tree: Tree, levels: list[str], file: Path, rows: pd.DataFrame) -> Lineage:
     """Read a CSV of a column per level; where a cell is empty, a class stands alone at that level."""
-    key = name_key(competition, f"{KEY}.levels")
+    key = name_key(competition, f"{HIERARCHY_KEY}.levels")
     columns = [read_column(rows, name, key, file) for name in levels]
     refuse_empty(columns[-1], file, levels[-1])
     for coarse, fine in pairwise(columns):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kit.core.errors import InputError, MissingWeights, nearest
 from kit.data.store import Geometry
-from kit.features.encoders.preprocessing import Preprocessing, read_channels, read_choice, read_size, refuse_unknown
+from kit.features.encoders.preprocessing import Preprocessing, read_channels, read_size, read_word, refuse_unknown
 from kit.features.weights import (
     HF_HUB,
     LOCAL_CONFIGURATION,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 TIMM = "timm"  # the kit's own argument: constructor arguments of an image tower that is timm's
 FIXED_BY_CLIP = ("num_classes", "global_pool", "pretrained", "checkpoint_path", "pretrained_cfg", "cache_dir")
 IMAGE_SIZE = 224  # pixels, open_clip's default
-RESIZES = ("shortest", "longest", "squash")
+CLIP_RESIZES = ("shortest", "longest", "squash")
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def clip_preprocessing(spec: EncoderSpec) -> Preprocessing:
     config = merge_preprocess_dict(PreprocessCfg(), published.preprocessing)
     config = merge_preprocess_dict({**config, "size": size}, args.get("force_preprocess_cfg", {}))
     height, width = read_size(spec, config["size"])
-    resize = read_choice(spec, "resize_mode", config["resize_mode"], RESIZES)
+    resize = read_word(spec, "resize_mode", config["resize_mode"], CLIP_RESIZES)
     # At prediction open_clip takes "random" for bicubic.
-    interpolation = read_choice(spec, "interpolation", config["interpolation"], ("bicubic", "bilinear", "random"))
+    interpolation = read_word(spec, "interpolation", config["interpolation"], ("bicubic", "bilinear", "random"))
     geometry = Geometry(
         height, width, resize, interpolation.replace("random", "bicubic"), fill=int(config["fill_color"] or 0)
     )

@@ -56,7 +56,7 @@ def refuse_unknown(spec: EncoderSpec, place: str, given: Any, known: Iterable[st
             raise InputError(f"encoder {spec.text!r}: {place} has no {key!r}; {nearest(key, known)}")
 
 
-def read_choice(spec: EncoderSpec, key: str, value: Any, choices: tuple[str, ...]) -> str:
+def read_word(spec: EncoderSpec, key: str, value: Any, choices: tuple[str, ...]) -> str:
     """Return a word of the preprocessing; refuse one that is not among the choices."""
     if value not in choices:
         raise InputError(f"encoder {spec.text!r}: preprocessing {key} = {value!r}; {nearest(str(value), choices)}")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kit.core.errors import InputError, nearest
 from kit.data.store import Geometry
-from kit.features.encoders.preprocessing import Preprocessing, read_channels, read_choice, read_size, refuse_unknown
+from kit.features.encoders.preprocessing import Preprocessing, read_channels, read_size, read_word, refuse_unknown
 from kit.features.weights import EncoderSpec, load_state, read_weights
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-RESIZES = {"center": "shortest", "squash": "squash", "border": "longest"}  # timm's crop_mode: what it does first
+TIMM_RESIZES = {"center": "shortest", "squash": "squash", "border": "longest"}  # timm's crop_mode: what it does first
 MAX_CROP_PCT = 2  # above 1 the image is padded with black: VOLO's are, at 1.15
 FIXED_BY_ENCODER = ("checkpoint_path", "num_classes", "pretrained", "pretrained_cfg", "cache_dir")
 NO_OVERLAY = ("file", "state_dict", "url", "hf_hub_id", "hf_hub_filename", "source", "num_classes")
@@ -121,8 +121,8 @@ def _translate(spec: EncoderSpec, config: dict[str, Any]) -> Preprocessing:
     """Translate timm's data configuration; borders get the mean's grey."""
     height, width = read_size(spec, config["input_size"])
     mean, std = (read_channels(spec, key, config[key]) for key in ("mean", "std"))
-    mode = read_choice(spec, "crop_mode", config["crop_mode"], tuple(RESIZES))
-    interpolation = read_choice(spec, "interpolation", config["interpolation"], ("bicubic", "bilinear", "nearest"))
+    mode = read_word(spec, "crop_mode", config["crop_mode"], tuple(TIMM_RESIZES))
+    interpolation = read_word(spec, "interpolation", config["interpolation"], ("bicubic", "bilinear", "nearest"))
     crop_pct = config["crop_pct"]
     if not isinstance(crop_pct, int | float) or not 0 < crop_pct < MAX_CROP_PCT:
         hint = f"write a share of the resized side, above 0, below {MAX_CROP_PCT}"
@@ -130,7 +130,7 @@ def _translate(spec: EncoderSpec, config: dict[str, Any]) -> Preprocessing:
     if mode == "border" and crop_pct != 1:
         raise InputError(f"encoder {spec.text!r}: preprocessing crop_mode = 'border' needs crop_pct = 1.0")
     fill = round(255 * sum(mean) / len(mean)) if mode == "border" else 0
-    return Preprocessing(Geometry(height, width, RESIZES[mode], interpolation, float(crop_pct), fill), mean, std)
+    return Preprocessing(Geometry(height, width, TIMM_RESIZES[mode], interpolation, float(crop_pct), fill), mean, std)
 
 
 def _classifier_keys(network: nn.Module) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 TOKENIZER_FILES = "tokenizer.json and tokenizer_config.json"
-SHOWN = 80  # characters of a prompt in a message
-LONGEST = 4  # contexts: texts up to this length are measured
+SHOWN_CHARACTERS = 80  # characters of a prompt in a message
+N_CONTEXTS = 4  # contexts: texts up to this length are measured
 
 
 def tokenize(spec: EncoderSpec, texts: list[str]) -> torch.Tensor:
@@ -29,14 +29,14 @@ def tokenize(spec: EncoderSpec, texts: list[str]) -> torch.Tensor:
     """
     tokenizer = _read_tokenizer(spec)
     context = tokenizer.context_length
-    longest = tokenizer(texts, context_length=LONGEST * context)  # (n_texts, 4 * context)
+    longest = tokenizer(texts, context_length=N_CONTEXTS * context)  # (n_texts, 4 * context)
     padding = getattr(getattr(tokenizer, "tokenizer", None), "pad_token_id", None) or 0
     is_token = (longest != padding).flip(1).int()
     lengths = longest.shape[1] - is_token.argmax(dim=1)  # "!" is token 0 to CLIP, as the padding: look for the last
     for text, length in zip(texts, lengths.tolist(), strict=True):
         if length > context:
-            shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-            counted = f"{length} tokens or more" if length == LONGEST * context else f"{length} tokens"
+            shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+            counted = f"{length} tokens or more" if length == N_CONTEXTS * context else f"{length} tokens"
             raise InputError(f"prompt {shown!r} has {counted}; {spec.text} reads {context}: shorten it")
     return tokenizer(texts)
 

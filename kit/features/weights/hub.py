@@ -10,8 +10,8 @@ from kit.core.errors import InputError, MissingWeights, nearest
 from kit.features.weights.spec import HF_HUB, LOCAL_CONFIGURATION, LOCAL_WEIGHTS, EncoderSpec, local_weights
 
 HUB_TIMEOUT_SECONDS = 5
-ABSENT = "the weights are not on this machine and"
-UNREACHED = f"{ABSENT} the hub cannot be reached. Connect once, or"
+NO_WEIGHTS = "the weights are not on this machine and"
+UNREACHED = f"{NO_WEIGHTS} the hub cannot be reached. Connect once, or"
 LOG_IN = "log in with: hf auth login"
 OTHER_NAMES = ("pytorch_model.bin", "open_clip_pytorch_model.bin", *LOCAL_WEIGHTS)  # the libraries take these too
 
@@ -152,7 +152,7 @@ def _ask_address(url: str) -> str:
         with urllib.request.urlopen(url, timeout=HUB_TIMEOUT_SECONDS):
             return ""
     except urllib.error.HTTPError as error:
-        return f"{ABSENT} {url} answers {error.code} ({error.reason}). Try again later, or"
+        return f"{NO_WEIGHTS} {url} answers {error.code} ({error.reason}). Try again later, or"
 
 
 def _ask_repository(place: str) -> str:
@@ -166,11 +166,11 @@ def _ask_repository(place: str) -> str:
             hub.auth_check(place)
     except GatedRepoError:
         page = f"{hub.endpoint}/{place}"
-        return f"{ABSENT} the hub gates {place}. Accept its terms at {page} and {LOG_IN}; or"
+        return f"{NO_WEIGHTS} the hub gates {place}. Accept its terms at {page} and {LOG_IN}; or"
     except RepositoryNotFoundError:
-        return f"{ABSENT} the hub has no {place}, or a private one. Mend its name, or {LOG_IN}; or"
+        return f"{NO_WEIGHTS} the hub has no {place}, or a private one. Mend its name, or {LOG_IN}; or"
     except HfHubHTTPError as error:
         answer = error.response
         attempt = "Log in again (hf auth login)" if answer.status_code in (401, 403) else "Try again later"
-        return f"{ABSENT} the hub answers {answer.status_code} ({answer.reason_phrase}) for {place}. {attempt}, or"
+        return f"{NO_WEIGHTS} the hub answers {answer.status_code} ({answer.reason_phrase}) for {place}. {attempt}, or"
     return ""

@@ -15,7 +15,7 @@ LOCAL_DIR = "local-dir:"
 HF_HUB = "hf-hub:"
 LOCAL_CONFIGURATION = "open_clip_config.json"
 LOCAL_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
-BESIDE = "a local-dir is open_clip_config.json beside open_clip_model.safetensors"
+LOCAL_DIR_HINT = "a local-dir is open_clip_config.json beside open_clip_model.safetensors"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
 
 
@@ -119,12 +119,12 @@ def local_weights(spec: EncoderSpec) -> Path | None:
     if folder is None:
         return spec.file
     if not (folder / LOCAL_CONFIGURATION).is_file():
-        raise MissingWeights(f"encoder {spec.text!r}: {folder / LOCAL_CONFIGURATION} is missing; {BESIDE}")
+        raise MissingWeights(f"encoder {spec.text!r}: {folder / LOCAL_CONFIGURATION} is missing; {LOCAL_DIR_HINT}")
     for name in LOCAL_WEIGHTS:
         if (folder / name).is_file():
             return folder / name
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
-    hint = f"convert {pickles[0]}: pickles are not loaded" if pickles else BESIDE
+    hint = f"convert {pickles[0]}: pickles are not loaded" if pickles else LOCAL_DIR_HINT
     raise MissingWeights(f"encoder {spec.text!r}: {folder / LOCAL_WEIGHTS[0]} is missing; {hint}")
 
 
