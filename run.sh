@@ -62,6 +62,7 @@ if [ "${1:-}" = test ]; then
   cd -- "$home"
   "$venv/bin/ruff" check .
   "$venv/bin/ruff" format --check .
+  "$venv/bin/pyright"
   exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"
 fi
 exec "$venv/bin/python" -P -m kit "$@" # -P: a folder named kit in the working directory is not ours

@@ -30,6 +30,7 @@ WINGS = list(ORDER)
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}
 TOP_LEVEL |= {"CHANGELOG.md", "pyproject.toml"}
 MAX_PAIRS = 60  # of wings, where one imports the other
+MAX_LINES = 400  # of a file
 
 
 def imported(file: Path) -> set[tuple[str, ...]]:
@@ -99,6 +100,12 @@ def test_every_room_has_its_place_in_the_order():
 def test_a_newcomer_can_hold_the_imports_in_the_head():
     pairs = {(place_of(file)[0], other[0]) for file in FILES for other in imported(file) if other[0] in WINGS}
     assert len({(wing, other) for wing, other in pairs if wing != other}) <= MAX_PAIRS
+
+
+def test_no_file_grows_too_large_to_read():
+    files = [*(HOME / "kit").rglob("*.py"), *(HOME / "tests").rglob("*.py")]
+    long = {str(file): len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+    assert {name: n_lines for name, n_lines in long.items() if n_lines > MAX_LINES} == {}
 
 
 def test_help_imports_nothing_heavy():

@@ -77,7 +77,6 @@ def test_each_network_trains_from_scratch_and_comes_back(few, unlabeled, name):
     assert np.array_equal(restored.restore(model.tensors(), few.classes).predict_proba(few_others), proba)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_trains_frozen_with_a_linear_classifier(pool, few, name, optimizer):
@@ -88,7 +87,6 @@ def test_each_network_trains_frozen_with_a_linear_classifier(pool, few, name, op
     assert {name.rpartition(".")[0] for name in names} == {model._network.pretrained_cfg["classifier"]}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_can_start_at_a_probe(pool, few, name):
     write_weights(pool, name, NETWORKS[name])
