@@ -33,10 +33,6 @@ class LookAlikes:
 
     Parameters
     ----------
-    file
-        The file of the groups.
-    n_groups
-        Their number, all classes together.
     plain, grouped
         Score and standard error of a logistic regression on the features: in folds that tear look-alikes apart, and in
         folds that do not.
@@ -56,8 +52,6 @@ def keep_together(competition: Competition, n_groups: int, run: str | None = Non
 
     Parameters
     ----------
-    competition
-        One without a fold file.
     n_groups
         Groups of each class, at most; a little more than folds. Of a small class one per two images.
     run

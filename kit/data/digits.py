@@ -24,8 +24,6 @@ GREY_LEVELS = 16  # the digits' own scale, 0..16
 def write_digits(folder: Path) -> None:
     """Write the digits competition into the data folder, unless it is there; it appears whole or not at all.
 
-    References
-    ----------
     Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI machine learning repository, 1998.
     """
     if folder.is_dir():

@@ -198,15 +198,7 @@ def decode_image(path: str | Path) -> torch.Tensor:
     Files are recognised by their content, never by their name. torchvision decodes JPEG, PNG, WebP and GIF; what it
     cannot (CMYK, BMP, TIFF, ...) Pillow does, with transparency laid on white.
 
-    Returns
-    -------
-    torch.Tensor
-        (3, height, width) uint8.
-
-    Raises
-    ------
-    OSError
-        When the file is no image or is truncated.
+    Return (3, height, width) uint8; OSError where the file is no image or is truncated.
     """
     pixels = _decode_with_torchvision(path)
     return _decode_with_pillow(path) if pixels is None else pixels
@@ -257,12 +249,8 @@ def _decode_with_pillow(path: str | Path) -> torch.Tensor:
 def open_image(path: str | Path) -> Image.Image:
     """Return an image as Pillow's RGB, EXIF rotation applied, for people to look at: models see `decode_image`.
 
-    Transparency is laid on white; 16-bit greys are scaled to 8 bits instead of clipped. Needs no torch.
-
-    Raises
-    ------
-    OSError
-        When the file is no image or is truncated.
+    Transparency is laid on white; 16-bit greys are scaled to 8 bits instead of clipped. Needs no torch. OSError where
+    the file is no image or is truncated.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -118,12 +118,8 @@ class Prepared:
 def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str, str] | None = None) -> Prepared:
     """Read the files of a competition, leave out what is broken, and read or assign its folds.
 
-    Parameters
-    ----------
-    keep_folds
-        Whether folds that are assigned are written.
-    groups
-        Groups of look-alikes to try, by the labelled images' ids, in place of those in the file.
+    Folds that are assigned are written with `keep_folds`; `groups` of look-alikes, by the labelled images' ids, are
+    tried in place of those in the file.
 
     Raises
     ------

@@ -24,15 +24,7 @@ CHARACTERS_PER_PIXEL = 1 / 6  # of the font: what is longer than its tile goes o
 
 @dataclass(frozen=True)
 class SheetTile:
-    """Hold one picture of a sheet.
-
-    Parameters
-    ----------
-    image
-        A file, or pixels (height, width, 3).
-    lines
-        What stands below it.
-    """
+    """Hold one picture of a sheet, a file or pixels (height, width, 3), and the lines below it."""
 
     image: str | Pixels
     lines: Sequence[str] = ()
@@ -41,18 +33,9 @@ class SheetTile:
 def write_sheet(
     path: Path, title: str, rows: Sequence[tuple[str, Sequence[SheetTile]]], side: int = TILE, n_columns: int = 1
 ) -> None:
-    """Write a PNG of tiles in rows.
+    """Write a PNG of tiles in rows, each below its heading, which may be empty.
 
-    Parameters
-    ----------
-    title
-        The first line.
-    rows
-        Headings and tiles; a heading may be empty.
-    side
-        Of an image, in pixels.
-    n_columns
-        Tiles that the sheet is wide enough for at least.
+    `side` is that of an image in pixels; the sheet is wide enough for `n_columns` tiles at least.
     """
     from PIL import Image, ImageDraw, ImageFont
 

@@ -84,17 +84,10 @@ class Geometry:
 
 
 def read_store(pool: Pool, geometry: Geometry) -> Pixels:
-    """Return the decoded images of the whole pool, decoding those that are not there yet.
+    """Return the decoded images of the whole pool, memory-mapped, decoding those that are not there yet.
 
-    Returns
-    -------
-    Pixels
-        (n_pool, 3, height, width), memory-mapped; rows are the pool's.
-
-    Raises
-    ------
-    TimeIsUp
-        When the time limit is reached between blocks; a later call goes on at the next.
+    They are (n_pool, 3, height, width). TimeIsUp where the time limit is reached between blocks; a later call goes on
+    at the next.
     """
     path = _locate(pool, geometry)
     with Progress("store", len(pool)) as progress:

@@ -36,15 +36,7 @@ GIVEN = "given"  # the encoder name of the organisers' own embeddings.npy
 
 @dataclass(frozen=True)
 class Features:
-    """Hold image features.
-
-    Parameters
-    ----------
-    values
-        Float32, rows of unit length.
-    key
-        The key of encoder, weights, preprocessing and precision.
-    """
+    """Hold image features, float32 of unit length; `key` is of encoder, weights, preprocessing and precision."""
 
     ids: Ids
     values: Vectors
@@ -54,17 +46,9 @@ class Features:
 def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | None = None) -> Features:
     """Return the features of a selection; the whole pool is encoded the first time.
 
-    Parameters
-    ----------
-    encoder, encoder_args
-        As competition.toml writes them; ``"given"`` for the embeddings that the organisers gave.
-
-    Raises
-    ------
-    InputError
-        When the features are not finite, or the organisers gave no embedding of an image.
-    TimeIsUp
-        When the time limit is reached between blocks; a later call goes on at the next.
+    ``"given"`` as the encoder stands for the embeddings that the organisers gave. InputError where the features are not
+    finite, or the organisers gave none of an image; TimeIsUp where the time limit is reached between blocks: a later
+    call goes on at the next.
     """
     if encoder == GIVEN:
         return _given_features(images)
@@ -85,12 +69,7 @@ def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None =
 def adopt_features(pool: Pool, other: Pool, rows: Rows, encoder: str, encoder_args: dict[str, Any]) -> None:
     """Take over features of the same images that another pool holds or encodes, instead of encoding them again.
 
-    Parameters
-    ----------
-    other
-        The pool that holds them too.
-    rows
-        (n_pool,) positions of the pool's images in `other`.
+    `rows` are the positions of the pool's images in `other`, (n_pool,).
     """
     values, _ = _read_cache(other, parse_encoder(encoder, encoder_args, pool.lookup))
     keep_features(pool, encoder, encoder_args, read_rows(values, rows))
@@ -254,16 +233,8 @@ def image_features(images: Images, encoder: str | None, encoder_args: dict[str, 
 
     All three colours are kept of grey images too: the columns must not depend on which images are asked for.
 
-    Parameters
-    ----------
-    pixels
-        Side of the squashed image whose pixels are used, in pixels.
-
-    Returns
-    -------
-    Vectors
-        Float32; without an encoder 3 * pixels**2 pixels, 0..1, then eight bins of a histogram per colour, which sum
-        to 1.
+    Without an encoder: 3 * pixels**2 pixels, 0..1, of the squashed image, then eight bins of a histogram per colour,
+    which sum to 1.
     """
     if encoder is not None:
         return encode_images(images, encoder, encoder_args).values

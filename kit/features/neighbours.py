@@ -41,8 +41,6 @@ class Graph:
         The images; those with a label are the anchors.
     encoder, encoder_args
         Whose features decide who is near.
-    n_neighbors
-        Neighbours of each image.
     """
 
     def __init__(self, nodes: Images, encoder: str, encoder_args: dict[str, Any], n_neighbors: int) -> None:
@@ -72,16 +70,8 @@ class Graph:
     def diffuse(self, proba: Proba, smooth: float) -> Proba:
         """Let the prediction of each node flow to its neighbours: (1 - smooth) (I - smooth S)^-1 proba.
 
-        Parameters
-        ----------
-        proba
-            (n_nodes, n_classes).
-        smooth
-            Share of its prediction that a node takes from its neighbours, 0 or more and below 1; 0 returns `proba`.
-
-        References
-        ----------
-        Zhou et al. 2004, Learning with local and global consistency, equation 4.
+        `smooth`, 0 or more and below 1, is the share that a node takes from its neighbours; 0 returns `proba` (Zhou et
+        al. 2004, Learning with local and global consistency, equation 4).
         """
         if smooth == 0:
             return proba
@@ -94,16 +84,7 @@ class Graph:
     def extend(self, images: Images, proba: Proba, of_nodes: Proba, smooth: float) -> Proba:
         """Return the predictions of any images: of a node the diffused one, else one step from its nearest nodes.
 
-        Parameters
-        ----------
-        images
-            Nodes and others.
-        proba
-            (n_images, n_classes), predicted by the model alone.
-        of_nodes
-            (n_nodes, n_classes), diffused.
-        smooth
-            As in `diffuse`.
+        `proba` is what the model alone predicts of the images, `of_nodes` is diffused.
         """
         if smooth == 0:
             return proba
@@ -123,26 +104,14 @@ class Graph:
 def read_neighbours(
     pool: Pool, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool
 ) -> NDArray[np.void]:
-    """Return the nearest images of every image of the pool; searched the first time.
+    """Return the nearest images of every image of the pool, at most `k`; searched the first time.
 
     An image is no neighbour of itself. Unless test images may be neighbours, a labelled image also does without the
     labelled ones of its group: they share its fold, whose images are then no nodes, and would fill the places of those
     that are. Where test images are nodes, so is the held-out fold: the images of a burst support each other in it as
     they do in the test set.
 
-    Parameters
-    ----------
-    encoder, encoder_args
-        Whose features are compared.
-    k
-        How many, at most.
-    with_test
-        Whether test images may be neighbours.
-
-    Returns
-    -------
-    NDArray
-        (n_pool, k) of ``row`` (position in the pool) and ``cosine`` (-1..1), nearest first.
+    The array is (n_pool, k) of ``row`` (position in the pool) and ``cosine`` (-1..1), nearest first.
     """
     everything = pool.select(np.arange(len(pool)))
     features = encode_images(everything, encoder, encoder_args)

@@ -26,15 +26,7 @@ PROBA_FLOOR = 1e-9
 
 @dataclass
 class GaussianMixture:
-    """Hold the Gaussians.
-
-    Parameters
-    ----------
-    means
-        (n_classes, n_dims).
-    variance
-        (n_dims,), shared by all classes.
-    """
+    """Hold the Gaussians: means (n_classes, n_dims), and a variance (n_dims,) that all classes share."""
 
     means: Vectors
     variance: Weights
@@ -63,28 +55,18 @@ def fit_mixture(
     near: csr_array,
     strength: float,
 ) -> tuple[GaussianMixture, Proba]:
-    """Fit the mixture and assign the unlabelled images.
+    """Fit the mixture and assign the unlabelled images; an anchor's assignment is its label.
 
     Parameters
     ----------
-    features
-        (n_nodes, n_dims) of unit length.
     labels
         (n_nodes,) class codes of the anchors, -1 for the unlabelled images.
     trust
         (n_nodes,) weight of each anchor's label, 0..1; 1 for a real label.
-    proba
-        (n_nodes, n_classes) predictions of a model.
     near
         (n_nodes, n_nodes) weights of each node's neighbours.
     strength
         Weight of the neighbours, 0 or more.
-
-    Returns
-    -------
-    GaussianMixture
-    Proba
-        (n_nodes, n_classes) assignments; an anchor's is its label.
 
     References
     ----------

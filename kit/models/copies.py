@@ -22,12 +22,7 @@ COPY = "copy_"  # prefix of the kept tensors of copies, before their number
 class Averaged(Model):
     """Be several copies of a model, one for each seed; a drop-in for one of them.
 
-    Parameters
-    ----------
-    build
-        Builds a copy from a seed.
-    seeds
-        Of the copies, 1 or more.
+    `build` makes a copy from each of the seeds.
     """
 
     def __init__(self, build: Callable[[int], Model], seeds: Sequence[int]) -> None:
@@ -96,20 +91,9 @@ class Averaged(Model):
 
 
 class Bagged(Averaged):
-    """Be several copies of a model, each fitted on another bootstrap draw of the training images.
+    """Be several copies of a model, each fitted on another bootstrap draw of the training images (Breiman 1996).
 
-    Parameters
-    ----------
-    build
-        Builds a copy from a seed.
-    n_bags
-        Number of copies, 1 or more.
-    seed
-        Of the draws and of the copies' seeds.
-
-    References
-    ----------
-    Breiman 1996, Bagging predictors.
+    The draws and the copies' seeds come from `seed`.
     """
 
     def __init__(self, build: Callable[[int], Model], n_bags: int, seed: int) -> None:

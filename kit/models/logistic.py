@@ -35,14 +35,7 @@ def fit_plain(features: Vectors, labeled: Images, C: float) -> Regression:
 def fit_seen(features: Vectors, labeled: Images, C: float) -> tuple[Vectors, Weights, Labels]:
     """Fit scikit-learn's logistic regression; return its coefficients, its intercepts and the classes they are of.
 
-    Parameters
-    ----------
-    features
-        (n_images, n_dims).
-    labeled
-        Their labels and weights.
-    C
-        Inverse strength of the regularisation, above 0.
+    `C` is the inverse strength of the regularisation, above 0.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -72,17 +65,6 @@ def fit_each(features: Vectors, labels: Labels, weights: Weights, C: float) -> R
     """Fit scikit-learn's logistic regression of every class by itself.
 
     A class that no image has, or every image, gets its prior probability for all: half an image more of either kind.
-
-    Parameters
-    ----------
-    features
-        (n_images, n_dims).
-    labels
-        (n_images, n_classes) of 0 and 1.
-    weights
-        (n_images,) of each image's loss.
-    C
-        Inverse strength of the regularisation.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -107,14 +89,6 @@ def fit_shared(features: Vectors, codes: Labels, weights: Weights, C: float, gro
 
     Parameters
     ----------
-    features
-        (n_images, n_dims).
-    codes
-        (n_images,) 0..n_classes - 1.
-    weights
-        (n_images,) of each image's loss.
-    C
-        Inverse strength of the regularisation.
     groups
         (n_classes, n_groups) how much a class takes from each group; all 0 gives scikit-learn's regression.
     """
@@ -149,18 +123,7 @@ def fit_anchored(features: Vectors, codes: Labels, weights: Weights, C: float, a
     The solution differs from the anchor only within the span of the features, so the search runs there: n_images
     dimensions per class at most.
 
-    Parameters
-    ----------
-    features
-        (n_images, n_dims) float64.
-    codes
-        (n_images,) 0..n_classes - 1.
-    weights
-        (n_images,) of each image's loss.
-    C
-        Inverse strength of the regularisation.
-    anchor
-        (n_classes, n_dims) coefficients to start at and to be pulled to.
+    `anchor` is (n_classes, n_dims): the coefficients to start at and to be pulled to.
     """
     from scipy.optimize import minimize
 

@@ -54,13 +54,7 @@ class Model:
         raise NotImplementedError
 
     def check_task(self, task: Task) -> None:
-        """Refuse options that make no sense for a task.
-
-        Raises
-        ------
-        InputError
-            Naming the option.
-        """
+        """Refuse options that make no sense for a task, with an InputError that names one."""
 
     def options(self) -> dict[str, Any]:
         """Return the value of every key."""

@@ -42,10 +42,7 @@ def describe_model(name: str) -> str:
 def list_options(name: str) -> list[Option]:
     """Return the options of a model: first those of its class, then those it shares with others.
 
-    Raises
-    ------
-    InputError
-        When there is no such model.
+    InputError where there is no such model.
     """
     if name not in MODELS:
         raise InputError(f"no model {name!r}; {nearest(name, MODELS)}")

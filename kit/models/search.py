@@ -31,15 +31,7 @@ class Between:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Try each of some values.
-
-    Parameters
-    ----------
-    values
-        Two or more words, numbers, true or false.
-    needs
-        A field without which this one is not read: it is searched only where that one is set.
-    """
+    """Try each of two or more words or numbers, or true and false; `needs` as of `Between`."""
 
     values: tuple[str | float | bool, ...]
     needs: str | None = None

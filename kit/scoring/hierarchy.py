@@ -21,12 +21,7 @@ NO_PARENT = -1
 class Level:
     """Hold one level of single-label classes that is coarser than the classes.
 
-    Parameters
-    ----------
-    names
-        Names of its groups, sorted.
-    codes
-        (n_classes,) int64: the group of every class.
+    `names` are its groups, sorted; `codes`, (n_classes,) int64, is the group of every class.
     """
 
     names: tuple[str, ...]

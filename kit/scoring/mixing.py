@@ -23,19 +23,9 @@ FLAT_GRADIENT = 1e-4  # of a convex loss's gradient: no weights on the simplex g
 
 
 def fit_temperature(labels: Labels, log_proba: Proba) -> float:
-    """Return the temperature that minimises the log-loss (Guo et al. 2017, section 4.2).
+    """Return the temperature, above 0, that minimises one member's log-loss (Guo et al. 2017, section 4.2).
 
-    Parameters
-    ----------
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    log_proba
-        (n_images, n_classes) log-probabilities of one member; (n_images, n_classes, 2) with several labels per image.
-
-    Returns
-    -------
-    float
-        Above 0; above 1 makes the member less sure.
+    Above 1 it makes the member less sure. `log_proba` ends with an axis of two where an image may have several labels.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
@@ -56,20 +46,12 @@ def apply_temperature(log_proba: Proba, temperature: float) -> np.ndarray:
 
 
 def fit_simplex_weights(of_truth: np.ndarray) -> Weights:
-    """Return the convex weights that minimise the log-loss of a mixture.
+    """Return the convex weights, (n_members,), that minimise the log-loss of a mixture.
 
     The loss needs the members' probabilities of the true class alone, and is convex. Float64 and the exact gradient:
     with numeric gradients on float32 the optimiser returns its start without a warning.
 
-    Parameters
-    ----------
-    of_truth
-        (n_members, n_images) float64 probability each member gives the true class, above 0.
-
-    Returns
-    -------
-    np.ndarray
-        (n_members,) weights, 0 or more, summing to 1.
+    `of_truth` is (n_members, n_images) float64: the probability that each member gives the true class, above 0.
 
     Raises
     ------
@@ -105,14 +87,7 @@ def fit_simplex_weights(of_truth: np.ndarray) -> Weights:
 def select_greedily(labels: Labels, proba: Proba, metric: str | Metric) -> Weights:
     """Return the weights of forward selection with replacement (Caruana et al. 2004), for any metric.
 
-    Parameters
-    ----------
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    proba
-        (n_members, n_images, n_classes).
-    metric
-        A metric or its name.
+    `proba` is (n_members, n_images, n_classes).
     """
     chosen = find_metric(metric)
     counts, total, best = np.zeros(len(proba)), np.zeros(proba.shape[1:]), (-np.inf, np.zeros(len(proba)))

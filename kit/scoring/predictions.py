@@ -66,13 +66,7 @@ class Predictions:
         return len(self.ids)
 
     def at(self, ids: Ids) -> Predictions:
-        """Return the predictions of `ids`, in that order.
-
-        Raises
-        ------
-        InputError
-            When an id has no prediction.
-        """
+        """Return the predictions of `ids`, in that order; InputError where an id has none."""
         position = {image_id: row for row, image_id in enumerate(self.ids)}
         missing = [image_id for image_id in ids if image_id not in position]
         if missing:
@@ -108,26 +102,14 @@ def concatenate(parts: list[Predictions]) -> Predictions:
 
 
 def check_same(predictions: Predictions, first: Predictions) -> None:
-    """Refuse predictions of another task than `first`, of other classes, or in another order.
-
-    Raises
-    ------
-    ValueError
-        Naming what differs.
-    """
+    """Refuse predictions of another task than `first`, of other classes or in another order: ValueError."""
     check_class_order(predictions, first.classes)
     if predictions.task != first.task:
         raise ValueError(f"tasks differ: {predictions.task!r} is not {first.task!r}")
 
 
 def check_class_order(predictions: Predictions, classes: tuple[str, ...]) -> None:
-    """Refuse predictions whose classes are others, or in another order.
-
-    Raises
-    ------
-    ValueError
-        Naming the first class that differs.
-    """
+    """Refuse predictions of other classes, or in another order: ValueError that names the first one."""
     if predictions.classes != tuple(classes):
         apart = [f"{a!r} is not {b!r}" for a, b in zip(predictions.classes, classes, strict=False) if a != b]
         raise ValueError(f"class order differs: {some(apart, 2) or 'another number of classes'}")

@@ -31,10 +31,7 @@ def max_probability(proba: Proba) -> Scores:
 def energy(logits: Logits) -> Scores:
     """Return log-sum-exp of the logits, (n_images,): minus the energy of Liu et al. 2020, section 3.
 
-    Parameters
-    ----------
-    logits
-        (n_images, n_classes) before the softmax; minus infinity for a class that was not learned.
+    A logit is minus infinity for a class that was not learned.
     """
     from scipy.special import logsumexp
 
@@ -42,21 +39,9 @@ def energy(logits: Logits) -> Scores:
 
 
 def class_similarity(values: Vectors, exemplars: Vectors, codes: Labels) -> Scores:
-    """Return the mean cosine similarity to the nearest labelled images of the class that is nearest.
+    """Return the mean cosine similarity, -1..1, to the nearest labelled images of the class that is nearest.
 
-    Parameters
-    ----------
-    values
-        (n_images, n_dims) features of unit length.
-    exemplars
-        (n_exemplars, n_dims) of the labelled images, likewise.
-    codes
-        (n_exemplars,) their class codes.
-
-    Returns
-    -------
-    np.ndarray
-        (n_images,) float64, -1..1.
+    All features are of unit length; `codes` are the classes of the exemplars.
 
     References
     ----------
@@ -80,16 +65,6 @@ def class_distance(values: Vectors, exemplars: Vectors, codes: Labels) -> Scores
     The distance to a class, by the covariance that all classes share, less the distance to all labelled images, by
     theirs: what makes every image unusual does not count. Both covariances are shrunk towards a multiple of the
     identity, for there are fewer images than dimensions.
-
-    Parameters
-    ----------
-    values, exemplars, codes
-        As of `class_similarity`.
-
-    Returns
-    -------
-    np.ndarray
-        (n_images,) float64, greater where an image is nearer a class.
 
     References
     ----------
@@ -136,17 +111,7 @@ class _Mahalanobis:
 def rank_among(reference: Scores, values: Scores) -> Scores:
     """Return the share of reference scores below each value; beyond their ends it goes on as steeply as amid them.
 
-    Parameters
-    ----------
-    reference
-        (n_reference,) scores of held-out labelled images, at least one.
-    values
-        (n_images,) scores.
-
-    Returns
-    -------
-    np.ndarray
-        (n_images,) float64; 0..1 within the reference scores, outside where a value is beyond them all.
+    `reference` are the scores of held-out labelled images, at least one. Within them the rank is 0..1.
     """
     ordered = np.unique(reference)  # of equal scores the middle of their places
     low, high = (np.searchsorted(np.sort(reference), ordered, side=side) for side in ("left", "right"))
@@ -198,15 +163,8 @@ def choose_accept_rate(hidden: Sequence[Hidden]) -> tuple[float, float]:
     (Youden's J), each class counting alike. A class hidden here is one of the same kind as those that stay: how far a
     truly out-of-distribution image lies is not known.
 
-    Parameters
-    ----------
-    hidden
-        One for every class; those without a hidden or another image are left out.
-
-    Returns
-    -------
-    tuple
-        The accept rate, 0..1, and the share of hidden images that it lets pass, 0..1.
+    Return it and the share of hidden images that it lets pass, both 0..1. Classes without a hidden or another image are
+    left out.
 
     Raises
     ------

@@ -24,8 +24,6 @@ class RocCurve:
 
     Parameters
     ----------
-    name
-        The class.
     false_rates, true_rates
         (n_points,) shares of the others' images, and of the class's, that are decided for the class as the threshold
         falls, 0..1, from (0, 0) to (1, 1); empty where there is no curve.
@@ -50,17 +48,7 @@ class RocCurve:
 
 
 def roc_curves(labels: Labels, proba: Proba, classes: tuple[str, ...]) -> list[RocCurve]:
-    """Return each class's ROC curve against the rest, in the order of the classes.
-
-    Parameters
-    ----------
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    proba
-        (n_images, n_classes) probabilities.
-    classes
-        Class names.
-    """
+    """Return each class's ROC curve against the rest, in the order of the classes."""
     is_label = one_hot(labels, len(classes))
     return [_curve(name, is_label[:, code], proba[:, code]) for code, name in enumerate(classes)]
 
@@ -100,17 +88,9 @@ def draw_roc_curves(curves: Sequence[RocCurve], title: str, path: Path) -> None:
 def count_confusions(labels: Labels, proba: Proba) -> np.ndarray:
     """Count, for every class by itself, which images are of it against which are decided for it.
 
-    Parameters
-    ----------
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    proba
-        (n_images, n_classes) probabilities; the most probable class is decided for, or every class from one half.
-
-    Returns
-    -------
-    np.ndarray
-        (n_classes, 2, 2) int64 in scikit-learn's order: ``[[rightly absent, wrongly decided for], [missed, found]]``.
+    An image is decided for its most probable class; where it may have several, for every class from one half. The
+    result is (n_classes, 2, 2) int64 in scikit-learn's order: ``[[rightly absent, wrongly decided for], [missed,
+    found]]``.
     """
     from sklearn.metrics import multilabel_confusion_matrix
 

@@ -47,17 +47,8 @@ class ChosenThresholds:
 def shift_proba(proba: Proba, thresholds: Weights) -> Proba:
     """Return probabilities for which one half is the threshold: sigmoid(logit(proba) - logit(threshold)).
 
-    Parameters
-    ----------
-    proba
-        (n_images, n_classes) probabilities, 0..1 each.
-    thresholds
-        (n_classes,) probabilities, above 0 and below 1; what is at its threshold comes out at one half.
-
-    Returns
-    -------
-    np.ndarray
-        (n_images, n_classes) float64, in the same order within each class.
+    Thresholds are above 0 and below 1; what is at its threshold comes out at one half. The order within each class
+    stays.
     """
     proba, thresholds = np.asarray(proba, dtype=np.float64), np.asarray(thresholds, dtype=np.float64)
     has, lacks = proba * (1 - thresholds), (1 - proba) * thresholds
@@ -84,27 +75,18 @@ def choose_thresholds(
     starting from the best that all classes share. Then they are shrunk. The burden of proof lies with change: chosen
     on all blocks but one and measured on that one, they must gain more than one standard error, or it is one half.
 
+    A class without images has the threshold that all share. With a single block nothing can be proved, and all are one
+    half.
+
     Parameters
     ----------
     metric
         What to raise. Thresholds would only harm a metric that reads probabilities: then all are one half.
-    labels
-        (n_images, n_classes) of 0 and 1.
-    proba
-        (n_images, n_classes) probabilities of images that the models had not seen.
     blocks
         (n_images,) parts for the proof: the folds.
-    hierarchy
-        Of the classes; what is shifted is made consistent before it counts.
     groups
         (n_images,) whole numbers, equal for images that are not independent, for the standard error of the gain; every
         image for itself by default.
-
-    Returns
-    -------
-    ChosenThresholds
-        The thresholds, and their gain. A class without images has the threshold that all share. With a single block
-        nothing can be proved, and all are one half.
     """
     half = np.full(proba.shape[1], 0.5)
     if metric.needs == "proba" or len(np.unique(blocks)) < 2:

@@ -30,13 +30,7 @@ class Exemplar:
 
 
 def mining_plan(competition: Competition) -> Mining:
-    """Return ``[mining]`` of competition.toml.
-
-    Raises
-    ------
-    InputError
-        When there is no such table.
-    """
+    """Return ``[mining]`` of competition.toml; InputError where there is no such table."""
     if competition.mining is None:
         raise InputError(
             f'{competition.file}: no table [mining]; write one with exemplars = {{ class = "image id" }} or '
@@ -83,11 +77,8 @@ def place_exemplars(
 ) -> tuple[pd.DataFrame, Rows]:
     """Find the exemplars in the image table; where an id is in several splits, the first row counts.
 
-    Returns
-    -------
-    tuple
-        The table, with a row of the split ``exemplar`` for each exemplar that is a file beside it, and the exemplars'
-        positions in it, (n_exemplars,).
+    Return the table, with a row of the split ``exemplar`` for each exemplar that is a file beside it, and the
+    exemplars' positions in it.
 
     Raises
     ------
@@ -119,14 +110,7 @@ def place_exemplars(
 def check_embedded(competition: Competition, embeddings: Vectors | None, exemplars: list[Exemplar], rows: Rows) -> None:
     """Refuse exemplars of which the organisers gave no embedding, where embeddings are compared.
 
-    Parameters
-    ----------
-    competition
-        The competition.
-    embeddings
-        (n_images, n_dims) of the image table, NaN where an image has none; None where none were given.
-    exemplars, rows
-        The exemplars and their positions in the table; a file beside it comes after its end.
+    An embedding is NaN where an image has none. The position of a file beside the table comes after its end.
     """
     remedy = 'name an encoder, such as encoder = "timm:resnet50"'
     if embeddings is None:

@@ -42,8 +42,6 @@ class Mined:
         Names of the classes that have exemplars, sorted.
     ids, paths, nearest
         The images that may be mined, their files, and their nearest exemplars.
-    exemplar_paths
-        The exemplars' files by class.
     """
 
     competition: Competition

@@ -40,10 +40,6 @@ def find_nearest(values: Vectors, exemplars: Vectors, codes: Labels, n_neighbors
 
     Parameters
     ----------
-    values
-        (n_images, n_dims) float32 features of unit length.
-    exemplars
-        (n_exemplars, n_dims) likewise.
     codes
         (n_exemplars,) class codes, of two classes or more, each of which occurs.
     n_neighbors

@@ -80,16 +80,7 @@ def match_ids(
 ) -> tuple[str, set[str]] | None:
     """Return the folder that most ids are images of, and those images; None where fewer than half are.
 
-    Parameters
-    ----------
-    ids
-        The cells of a column that may hold image names, their suffix optional.
-    names
-        Paths of all images.
-    avoid
-        Folders whose images do not count.
-    prefer
-        Folders that win a tie.
+    Suffixes of ids are optional. Images in the folders of `avoid` do not count; a folder of `prefer` wins a tie.
     """
     asked, votes = set(map(strip_suffix, ids[:N_VOTES])), Counter[str]()
     for name in names:

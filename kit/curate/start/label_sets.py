@@ -21,10 +21,7 @@ PATH = "/"
 def guess_label_sets(table: pd.DataFrame, image_id: str) -> tuple[dict[str, Any], set[str]] | None:
     """Return the keys of a listing that tell how a CSV writes several labels per image, and the labels.
 
-    Returns
-    -------
-    tuple or None
-        None where every image has one label, or where it is in doubt.
+    None where every image has one label, or where it is in doubt.
     """
     columns = {name: read_cells(table, name) for name in unique_columns(table) if name != image_id}
     switches = [name for name, cells in columns.items() if set(cells) <= set(SWITCHES)]

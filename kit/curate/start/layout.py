@@ -57,12 +57,8 @@ class Layout:
 
     Parameters
     ----------
-    root
-        The folder, absolute.
     labeled, unlabeled, test
         As in ``[data]`` of competition.toml: a folder, several folders or a listing, relative to `root`.
-    classes
-        Class names, sorted.
     counts
         Images by split: labeled, unlabeled, test, validation.
     validation

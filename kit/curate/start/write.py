@@ -40,8 +40,6 @@ def write_competition(
     ----------
     name
         Letters, digits, ``-`` and ``_``.
-    layout
-        From `infer_layout`.
     home
         The folder of competitions, of the kit or of the workspace; ``home/name`` is written.
     slug
@@ -71,10 +69,7 @@ def write_competition(
 def check_competition_name(name: str, home: Path) -> None:
     """Refuse what cannot be the name of a new competition in the folder `home`.
 
-    Raises
-    ------
-    InputError
-        When it is no folder's name, or that of a competition which comes with the kit.
+    InputError where it is no folder's name, or that of a competition which comes with the kit.
     """
     if not RUN_NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name for a competition: letters, digits, - and _, a letter or digit first")

@@ -28,8 +28,6 @@ class Effect:
 
     Parameters
     ----------
-    n_excluded
-        Images whose weight is below 1.
     difference, error
         In the metric, positive where it is better without them, and one standard error; on all scored images.
     kept_difference, kept_error
@@ -56,10 +54,7 @@ class Effect:
 def measure_exclusion(prepared: Prepared, name: str, file: Path) -> Effect:
     """Train a run with and without the images of a file, and compare both on the same rows.
 
-    Raises
-    ------
-    InputError
-        When no run has this name, or the file is refused.
+    InputError where no run has this name, or the file is refused.
     """
     metric, groups = prepared.competition.metric, prepared.scored_groups
     run = prepared.competition.run(name)

@@ -101,10 +101,7 @@ def rank_labels(prepared: Prepared, result: Result) -> Triage:
 def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> Result:
     """Return the run that judges: the one that is named, or the ensemble, or that of the best CV.
 
-    Raises
-    ------
-    InputError
-        When nothing has been trained, or the named run has not.
+    InputError where nothing has been trained, or the named run has not.
     """
     command = f"{PROGRAM} train {prepared.competition.name}"
     if not results:

@@ -32,10 +32,10 @@ OPEN_CLIP_PREFIX = "open_clip:"
 def compare_prompts(prepared: Prepared, encoder: str | None = None, strict: bool = False) -> PromptReport:
     """Score every prompt list of a competition on all labelled images, and note that they were looked at.
 
+    It writes into the runs folder: hold the competition.
+
     Parameters
     ----------
-    prepared
-        The competition; its runs folder is written, so hold it.
     encoder
         An open_clip encoder; by default every one that a run names.
     strict

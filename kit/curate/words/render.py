@@ -21,17 +21,7 @@ OPTIMISTIC = "CV optimistic: written after a score was seen"
 
 
 def print_report(report: PromptReport, console: Console, shown: str | None = None) -> None:
-    """Print a comparison on a console of any width.
-
-    Parameters
-    ----------
-    report
-        The comparison.
-    console
-        Where to.
-    shown
-        The list whose pairs and words are shown; the best by default.
-    """
+    """Print a comparison on a console of any width; `shown` is the list whose pairs are shown, or the best."""
     for scores in report.encoders:
         score = next((score for score in scores.lists if score.name == shown), scores.lists[0])
         console.print(_table_of_lists(report, scores, console.width))

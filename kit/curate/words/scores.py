@@ -85,8 +85,6 @@ class PromptReport:
 
     Parameters
     ----------
-    competition, metric
-        Their names.
     n_images
         Labelled images of each class.
     skipped

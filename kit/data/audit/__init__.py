@@ -40,10 +40,6 @@ class Audit:
 
     Parameters
     ----------
-    competition
-        Its name.
-    splits
-        Number of images in each split.
     classes
         Number of labelled images of each class that can be used.
     broken
@@ -96,10 +92,7 @@ class Audit:
 def audit(competition: Competition, table: pd.DataFrame) -> Audit:
     """Audit the files of a competition's image table; its cache keeps what is measured.
 
-    Raises
-    ------
-    InputError
-        When no image, or none of a class, can be read.
+    InputError where no image, or none of a class, can be read.
     """
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table, cache)

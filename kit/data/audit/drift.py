@@ -51,12 +51,8 @@ class Probe:
 def tell_apart(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
     """Let a logistic regression tell labelled from test images by thumbnail and size.
 
-    Parameters
-    ----------
-    table, facts
-        The image table of usable images, and what `kit.data.audit.facts.audit_files` returned for it.
-    cache
-        Where that keeps the thumbnails.
+    The images are usable ones; `kit.data.audit.facts.audit_files` returned their facts, and keeps the thumbnails in
+    `cache`.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score

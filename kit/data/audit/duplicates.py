@@ -57,13 +57,6 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tupl
     cut into clusters of which every pair is near, as those are that reach beyond the labelled images. What still fills
     more than 5 % of a class is a look (a studio, a scanner), not a duplicate: it is not grouped.
 
-    Parameters
-    ----------
-    table, facts
-        The image table over all splits, and what `kit.data.audit.facts.audit_files` returned for it.
-    cache
-        Where that keeps the thumbnails.
-
     Returns
     -------
     tuple

@@ -75,24 +75,10 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
 
 
 def read_thumbnails(cache: Path, paths: Collection[str]) -> Pixels:
-    """Return small pictures of images, as `audit_files` kept them.
+    """Return small pictures of images, as `audit_files` kept them in the folder; black for broken files.
 
-    Parameters
-    ----------
-    cache
-        The folder that `audit_files` wrote to.
-    paths
-        (n_images,) files that it measured; the memory needed goes with their number, not with the competition's.
-
-    Returns
-    -------
-    Pixels
-        (n_images, SMALL_SIDE, SMALL_SIDE, 3); black for broken files.
-
-    Raises
-    ------
-    InputError
-        When a file was not measured, or the cache was changed by another hand since.
+    They are (n_images, SMALL_SIDE, SMALL_SIDE, 3); the memory goes with their number, not with the competition's.
+    InputError where a file was not measured, or the cache was changed by another hand since.
     """
     import pyarrow.parquet as pq
 

@@ -28,16 +28,8 @@ MAX_SEEDS = 100  # seeds tried until every class is in two folds; the first near
 def assign_folds(ids: Ids, labels: Texts, groups: Groups, n_folds: int, seed: int) -> Folds:
     """Assign every labelled image to a fold: classes spread evenly, groups kept whole.
 
-    The order of the rows does not matter: they are sorted by id first.
-
-    Parameters
-    ----------
-    ids
-        Each once.
-    labels
-        (n_images,) class names.
-    n_folds
-        At least 2; lowered, with a note, to the number of groups in the smallest class.
+    The order of the rows does not matter: they are sorted by id first. `n_folds`, at least 2, is lowered, with a note,
+    to the number of groups in the smallest class.
 
     Raises
     ------
@@ -61,16 +53,8 @@ def assign_label_set_folds(ids: Ids, labels: Labels, groups: Groups, n_folds: in
     """Assign images of several labels each to folds: every class spread evenly, groups kept whole.
 
     The rarest class is dealt out first, each of its groups to the fold that lacks it most; images without a label come
-    last. The order of the rows does not matter.
-
-    Parameters
-    ----------
-    ids
-        Each once.
-    labels
-        (n_images, n_classes) of 0 and 1.
-    n_folds
-        At least 2; lowered, with a note, to the number of groups.
+    last. The order of the rows does not matter. `n_folds`, at least 2, is lowered, with a note, to the number of
+    groups.
 
     Raises
     ------
@@ -101,12 +85,7 @@ def assign_label_set_folds(ids: Ids, labels: Labels, groups: Groups, n_folds: in
 def fold_groups(table: pd.DataFrame, clusters: Groups) -> Groups:
     """Join given groups and clusters of near-duplicates: what touches is one group.
 
-    Parameters
-    ----------
-    table
-        The image table; its column `group` is read.
-    clusters
-        From `kit.data.audit.duplicates.group_near_duplicates`.
+    `clusters` are from `kit.data.audit.duplicates`; the table's column `group` is read.
     """
     import pandas as pd
     from scipy.sparse import coo_array
@@ -123,13 +102,7 @@ def fold_groups(table: pd.DataFrame, clusters: Groups) -> Groups:
 
 
 def scored_folds(competition: Competition, folds: Folds) -> tuple[int, ...]:
-    """Return the folds that are scored: ``[folds] use``, or all.
-
-    Raises
-    ------
-    InputError
-        When a fold to be scored does not exist.
-    """
+    """Return the folds that are scored, ``[folds] use`` or all; InputError where one of them does not exist."""
     existing = tuple(int(fold) for fold in np.unique(folds) if fold != NO_FOLD)
     use = existing if competition.folds.use is None else tuple(competition.folds.use)
     if missing := sorted(set(use) - set(existing)):

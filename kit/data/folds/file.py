@@ -108,15 +108,7 @@ def group_file(competition: Competition) -> Path:
 def refuse_to_regroup(competition: Competition, committed: Path | None) -> None:
     """Refuse to group images anew where folds were assigned already: earlier CVs would be of other folds.
 
-    Parameters
-    ----------
-    committed
-        The fold file that came with the kit, or None.
-
-    Raises
-    ------
-    InputError
-        When a fold file or a group file exists; names it.
+    `committed` came with the kit. InputError that names the fold file or the group file that exists.
     """
     if committed is not None and committed.exists():
         raise InputError(f"{committed}: the folds came with the kit, and all that is known of them is of these")
@@ -137,14 +129,8 @@ def read_groups(
 ) -> Texts | None:
     """Return the group of each labelled image, None for other images; None in all where no groups were written.
 
-    Parameters
-    ----------
-    table
-        The image table without the images that cannot be used.
-    committed
-        A fold file that came with the kit, whose groups count where the workspace has none.
-    given
-        Groups by id, to try in place of the file's.
+    The table is without the images that cannot be used. The groups beside `committed`, a fold file that came with the
+    kit, count where the workspace has none; `given`, groups by id, are tried in place of the file's.
 
     Raises
     ------

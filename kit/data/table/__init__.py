@@ -61,10 +61,7 @@ def read_table(competition: Competition) -> pd.DataFrame:
 def read_pool(competition: Competition) -> pd.DataFrame:
     """Read the unlabelled and the test images alone, as `read_table` does: what there is before any label.
 
-    Raises
-    ------
-    InputError
-        As `read_table`, and where no unlabelled image is left.
+    InputError as of `read_table`, and where no unlabelled image is left.
     """
     check_root(competition)
     if competition.data.unlabeled in (None, []):
@@ -78,10 +75,7 @@ def read_pool(competition: Competition) -> pd.DataFrame:
 def read_test(competition: Competition) -> pd.DataFrame:
     """Read the test images alone, as `read_table` does: what a code competition gives its notebooks.
 
-    Raises
-    ------
-    InputError
-        As `read_table`, and where there is no test image.
+    InputError as of `read_table`, and where there is no test image.
     """
     check_root(competition)
     if competition.data.test in (None, []):

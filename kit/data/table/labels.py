@@ -54,12 +54,7 @@ def read_label_lists(
 ) -> tuple[pd.DataFrame, list[list[str]]]:
     """Read the labels of every image that a CSV lists, in whichever form it writes them.
 
-    Parameters
-    ----------
-    id_name
-        The column of the ids.
-    key, file
-        The listing's key in competition.toml and its CSV, for messages.
+    `key` and `file` are the listing's key in competition.toml and its CSV, for messages.
 
     Returns
     -------

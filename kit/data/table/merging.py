@@ -53,10 +53,7 @@ def join_sources(
 ) -> pd.DataFrame:
     """Return the labelled images of all sources; where an id repeats, all ids begin with their source's name.
 
-    Raises
-    ------
-    InputError
-        When an image is in two sources.
+    InputError where an image is in two sources.
     """
     if len(parts) == 1:
         return parts[0]

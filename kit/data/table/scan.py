@@ -98,10 +98,7 @@ def scan_files(folder: Path) -> list[str]:
 def list_archive(archive: Path) -> list[str]:
     """Return the files that `extract_archive` would leave in the folder it returns.
 
-    Raises
-    ------
-    InputError
-        When it is no archive or cut short.
+    InputError where it is no archive or cut short.
     """
     with _named(archive):
         if zipfile.is_zipfile(archive):
@@ -222,13 +219,7 @@ def _enter_single_folder(folder: Path) -> Path:
 
 
 def read_column(rows: pd.DataFrame, name: str, key: str, file: Path) -> pd.Series:
-    """Return a column by name.
-
-    Raises
-    ------
-    InputError
-        When no column, or more than one, is named so; `key` says who asked.
-    """
+    """Return a column by name; InputError, in which `key` says who asked, where not exactly one is named so."""
     n_columns = list(rows.columns).count(name)
     if n_columns != 1:
         hint = "rename all but one" if n_columns else nearest(name, filter(None, rows.columns))
@@ -238,13 +229,7 @@ def read_column(rows: pd.DataFrame, name: str, key: str, file: Path) -> pd.Serie
 
 
 def refuse_empty(cells: pd.Series, file: Path, what: str) -> None:
-    """Refuse empty cells.
-
-    Raises
-    ------
-    InputError
-        Naming the rows.
-    """
+    """Refuse empty cells, with an InputError that names the rows."""
     empty = cells.index[cells.str.strip() == ""]
     if len(empty):
         raise InputError(f"{file}: row {some(empty)}: the {what} is empty; fill it in or remove the row")

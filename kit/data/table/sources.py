@@ -46,13 +46,7 @@ def list_folders(source: str | list[str] | tuple[str, ...] | Listing | None) -> 
 
 
 def check_root(competition: Competition) -> None:
-    """Refuse a data folder that is not there, and say how to get it.
-
-    Raises
-    ------
-    InputError
-        When ``[data] root`` is missing or a file.
-    """
+    """Refuse a data folder, ``[data] root``, that is missing or a file: InputError that says how to get it."""
     root = competition.root
     if root.is_dir():
         return
@@ -68,10 +62,7 @@ def check_root(competition: Competition) -> None:
 def find_folder(competition: Competition, key: str, text: str) -> Path:
     """Return the folder that a key of ``[data]`` names, links resolved; an archive is unpacked first.
 
-    Raises
-    ------
-    InputError
-        When it is not there, is another kind of file, or cannot be unpacked.
+    InputError where it is not there, is another kind of file, or cannot be unpacked.
     """
     path = _locate(competition, key, text)
     if path.is_dir():
@@ -85,13 +76,7 @@ def find_folder(competition: Competition, key: str, text: str) -> Path:
 
 
 def find_file(competition: Competition, key: str, text: str) -> Path:
-    """Return the file that a key of ``[data]`` names.
-
-    Raises
-    ------
-    InputError
-        When it is not there or is a folder.
-    """
+    """Return the file that a key of ``[data]`` names; InputError where it is not there or is a folder."""
     path = _locate(competition, key, text)
     if path.is_dir():
         raise InputError(f"{name_key(competition, key)} = {text!r} is a folder; name a file")

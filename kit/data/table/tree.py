@@ -53,10 +53,7 @@ class Lineage:
     def chain(self, label: str) -> list[str]:
         """Return a label with all that stands above it, the coarsest first, itself last.
 
-        Raises
-        ------
-        InputError
-            When a part of a path is empty, or the CSV does not name the label.
+        InputError where a part of a path is empty, or the CSV does not name the label.
         """
         if self.tree.separator is not None:
             parts = label.split(self.tree.separator)
@@ -93,11 +90,6 @@ def read_lineage(competition: Competition) -> Lineage | None:
 
 def read_hierarchy(competition: Competition, classes: tuple[str, ...], is_multilabel: bool) -> Hierarchy | None:
     """Return the hierarchy of a competition's classes, or None.
-
-    Parameters
-    ----------
-    classes
-        In order; with several labels per image their parents are among them.
 
     Raises
     ------

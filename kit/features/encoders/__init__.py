@@ -53,10 +53,7 @@ class Encoder:
     def logit_scale(self) -> float:
         """Return CLIP's factor on cosine similarities, about 100 for pretrained models.
 
-        Raises
-        ------
-        InputError
-            When the encoder has no text tower.
+        InputError where the encoder has no text tower.
         """
         raise self._lack_of_words()
 

@@ -19,15 +19,7 @@ N_CHANNELS = 3
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Hold how an encoder wants its images.
-
-    Parameters
-    ----------
-    geometry
-        Resizing and cropping.
-    mean, std
-        Per channel, of pixels scaled to 0..1.
-    """
+    """Hold how an encoder wants its images; mean and std are per channel, of pixels scaled to 0..1."""
 
     geometry: Geometry
     mean: tuple[float, ...]

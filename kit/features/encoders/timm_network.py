@@ -25,14 +25,7 @@ NO_OVERLAY = ("file", "state_dict", "url", "hf_hub_id", "hf_hub_filename", "sour
 def load_timm(spec: EncoderSpec, n_classes: int, pretrained: bool = True, **args: Any) -> nn.Module:
     """Build a timm network; all weights but the classifier's come from the file or the hub.
 
-    Parameters
-    ----------
-    n_classes
-        Outputs of the new classifier; 0 for the pooled features alone.
-    pretrained
-        False for random weights.
-    **args
-        More constructor arguments, such as ``drop_rate``.
+    `n_classes` is 0 for the pooled features alone; without `pretrained` the weights are random.
 
     Raises
     ------

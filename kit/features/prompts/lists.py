@@ -63,8 +63,6 @@ class PromptList:
 
     Parameters
     ----------
-    name
-        The file's name without ``.toml``.
     templates
         Sentences with one ``{}``.
     words
@@ -94,12 +92,7 @@ def list_prompts(folder: Path) -> list[str]:
 def read_prompts(folder: Path, name: str, classes: tuple[str, ...]) -> PromptList:
     """Read a prompt list and check it against the classes.
 
-    Parameters
-    ----------
-    folder
-        The competition's prompts folder.
-    name
-        ``"names"`` is the list made from the class names.
+    ``"names"`` is the list made from the class names.
 
     Raises
     ------

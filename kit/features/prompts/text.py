@@ -29,15 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextWeights:
-    """Hold a zero-shot classifier.
-
-    Parameters
-    ----------
-    values
-        (n_classes, n_dims) float32, rows of unit length.
-    logit_scale
-        CLIP's factor on cosine similarities.
-    """
+    """Hold a zero-shot classifier: (n_classes, n_dims) float32 of unit length, and CLIP's factor on cosines."""
 
     values: Vectors
     logit_scale: float
@@ -55,10 +47,7 @@ def text_weights(encoder: Encoder, prompts: PromptList) -> Vectors:
 def read_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], prompts: str) -> TextWeights:
     """Return the zero-shot classifier of a prompt list, from the cache where it lies there.
 
-    Raises
-    ------
-    InputError
-        When the prompt list is refused or the encoder has no text tower.
+    InputError where the prompt list is refused or the encoder has no text tower.
     """
     return warm_text_weights(pool, encoder, encoder_args, [prompts_of(pool, prompts)])[0]
 
@@ -76,10 +65,7 @@ def warm_text_weights(
 ) -> list[TextWeights]:
     """Return the zero-shot classifier of each prompt list; for those not in the cache yet the encoder is loaded once.
 
-    Raises
-    ------
-    InputError
-        When the encoder has no text tower, or a prompt is longer than it reads.
+    InputError where the encoder has no text tower, or a prompt is longer than it reads.
     """
     spec = parse_encoder(encoder, encoder_args, pool.lookup)
     loaded: Encoder | None = None

@@ -39,10 +39,7 @@ def find_weights(spec: EncoderSpec) -> None:
 def locate_weights(spec: EncoderSpec) -> Path:
     """Return the safetensors file on this machine that holds an encoder's weights.
 
-    Raises
-    ------
-    MissingWeights
-        When they are not here, or as a pickle alone; names the remedy.
+    MissingWeights, with the remedy, where they are not here, or as a pickle alone.
     """
     if (local := local_weights(spec)) is not None:
         return local

@@ -110,10 +110,7 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
 def local_weights(spec: EncoderSpec) -> Path | None:
     """Return the weights file that an encoder names; None where its weights come from the hub.
 
-    Raises
-    ------
-    MissingWeights
-        When a local-dir has no configuration or no safetensors file.
+    MissingWeights where a local-dir has no configuration or no safetensors file.
     """
     folder = spec.folder
     if folder is None:

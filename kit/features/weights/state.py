@@ -16,15 +16,8 @@ if TYPE_CHECKING:
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file; nothing else, because a pickle can run code.
 
-    Returns
-    -------
-    dict
-        The tensors by name; half-precision ones widened to float32, whole numbers as they are.
-
-    Raises
-    ------
-    InputError
-        When it is not safetensors, or is cut off.
+    Half-precision tensors are widened to float32, whole numbers stay. InputError where it is not safetensors, or is cut
+    off.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -43,10 +36,7 @@ def load_state(
 ) -> None:
     """Load weights strictly, but for those whose names begin with one of `ignore`: the classifier's.
 
-    Raises
-    ------
-    InputError
-        When a tensor is missing, too many, or of another shape; names the first three.
+    InputError where a tensor is missing, too many, or of another shape; names the first three.
     """
     current = network.state_dict()
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(ignore)}

@@ -44,14 +44,8 @@ def predict_bundle(folder: Path, inputs: Path, output: Path, chunk: int = IMAGES
 
     Parameters
     ----------
-    folder
-        That of the bundle.
     inputs
         The folder of the competition's files, or one a few levels above: ``/kaggle/input``.
-    output
-        The CSV, which is returned.
-    chunk
-        Images predicted at a time.
 
     Raises
     ------
@@ -122,13 +116,10 @@ def as_prepared(bundle: Bundle, competition: Competition, table: pd.DataFrame) -
 def predict_table(
     bundle: Bundle, competition: Competition, table: pd.DataFrame, chunk: int = IMAGES_PER_CHUNK
 ) -> tuple[Predictions, Predictions]:
-    """Predict the images of a table, of the columns id, path and split.
+    """Predict the images of a table of id, path and split; return the members' mixture, and the decisions.
 
-    Returns
-    -------
-    tuple
-        The members' mixture, of the images that can be read; and the decisions for all images, with one half as the
-        threshold where an image may have several labels. Broken images get the class prior.
+    The mixture is of the images that can be read, the decisions of all: broken images get the class prior, and one half
+    is the threshold where an image may have several labels.
     """
     cache = competition.workspace.cache(competition.name)
     facts = audit_files(table.assign(label=None), cache)

@@ -188,13 +188,7 @@ class Bundle(Table):
 
     @property
     def training_images(self) -> TrainingImages:
-        """Return the training images, for a member that needs them.
-
-        Raises
-        ------
-        InputError
-            When bundle.json names none.
-        """
+        """Return the training images, for a member that needs them; InputError where bundle.json names none."""
         if self.training is None:
             raise InputError(f"{MANIFEST}: names no training images; write the bundle anew")
         return self.training

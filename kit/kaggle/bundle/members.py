@@ -38,17 +38,8 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tup
     Decisions are thresholds with several labels per image, and which images show none of the classes. They are of the
     mixture: where runs are dropped, the ensemble of the others is made anew.
 
-    Parameters
-    ----------
-    results
-        One finished run, or the members of an ensemble; members without any weight do not go.
-    drop
-        Leave out runs that cannot go, and share their weight among the others.
-
-    Returns
-    -------
-    tuple
-        The runs; and the run or ensemble of the decisions, None where an image simply gets its most probable class.
+    Of an ensemble's members those without any weight do not go. With `drop` runs that cannot go are left out, and their
+    weight is shared among the others. The second is None where an image simply gets its most probable class.
 
     Raises
     ------

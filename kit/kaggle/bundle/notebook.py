@@ -15,14 +15,7 @@ MAX_SLUG_LENGTH = 50  # characters of a slug or title at Kaggle
 def write_notebook(folder: Path, owner: str, name: str, slug: str | None, uses_networks: bool) -> dict[str, Any]:
     """Write script, notebook and both metadata files; return OWNER/SLUG of ``dataset`` and ``kernel``.
 
-    Parameters
-    ----------
-    name
-        The dataset's name; the notebook's has ``-inference`` behind it.
-    slug
-        The competition's name at Kaggle, or None.
-    uses_networks
-        Whether a GPU is of use.
+    `name` is the dataset's, the notebook's has ``-inference`` behind it; `uses_networks` is whether a GPU is of use.
     """
     script = SCRIPT.read_text(encoding="utf-8")
     (folder / "inference.py").write_text(script, encoding="utf-8")

@@ -34,15 +34,8 @@ def carry_rule(
 ) -> CarriedRule:
     """Write the rule of a run, or of an ensemble, into a bundle's folder.
 
-    Parameters
-    ----------
-    carry_encoder
-        Copies an encoder, given as competition.toml writes it with its arguments; returns its name in the bundle.
-
-    Raises
-    ------
-    InputError
-        When this run cannot give a score that the rule needs.
+    `carry_encoder` copies an encoder, given as competition.toml writes it, and returns its name in the bundle.
+    InputError where this run cannot give a score that the rule needs.
     """
     rule, scorer = learn_rule(prepared, result), Scorer(prepared, result)
     arrays = {f"reference_{name}": scores for name, scores in zip(rule.scores, rule.references, strict=True)}

@@ -62,12 +62,7 @@ class BundleTrial:
 def try_out(prepared: Prepared, members: list[BundledRun], whole: Result | None, folder: Path) -> BundleTrial:
     """Predict some test images with a bundle, compare with the predictions in the runs' files, and time it.
 
-    `members` and `whole` are those of `choose_members`.
-
-    Raises
-    ------
-    RuntimeError
-        When more than one in a hundred labels differ.
+    `members` and `whole` are those of `choose_members`. RuntimeError where more than one in a hundred labels differ.
     """
     from kit.features.device import device_name
 

@@ -22,16 +22,9 @@ METADATA = f"Metadata-Version: 2.1\nName: kit\nVersion: {__version__}\nRequires-
 
 
 def write_wheel(folder: Path) -> Path:
-    """Write the kit's wheel into a folder.
+    """Write the kit's wheel, ``kit-VERSION-py3-none-any.whl``, into a folder; return it.
 
-    Returns
-    -------
-    Path
-        ``kit-VERSION-py3-none-any.whl``.
-
-    References
-    ----------
-    Python Packaging User Guide, Binary distribution format (PEP 427).
+    Its form is the binary distribution format of the Python Packaging User Guide (PEP 427).
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, notes = folder / f"kit-{__version__}-py3-none-any.whl", f"kit-{__version__}.dist-info"

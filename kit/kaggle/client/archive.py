@@ -56,10 +56,7 @@ def extract_zip(archive: Path, folder: Path) -> int:
 def check_archive(archive: Path, members: list[zipfile.ZipInfo], free_bytes: int) -> None:
     """Refuse members that would land outside the folder, links, equal names, and more bytes than fit on the disk.
 
-    Raises
-    ------
-    InputError
-        When a member is refused, or all of them together.
+    InputError for a member, or for all of them together.
     """
     for member in members:
         name = member.filename

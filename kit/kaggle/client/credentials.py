@@ -72,13 +72,7 @@ def find_credentials(environment: Mapping[str, str]) -> list[Credentials]:
 
 
 def choose_credentials(sources: list[Credentials]) -> Credentials:
-    """Return the credentials that the client will use.
-
-    Raises
-    ------
-    InputError
-        When there are none, or none that can be used.
-    """
+    """Return the credentials that the client will use; InputError where there are none that can be used."""
     usable = next((source for source in sources if not source.problem), None)
     if usable is not None:
         return usable

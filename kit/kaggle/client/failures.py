@@ -123,16 +123,7 @@ def explain_failure(
 ) -> KaggleRefusal | KaggleFailure:
     """Return the exception that tells a person what happened.
 
-    Parameters
-    ----------
-    failure
-        The child's report.
-    slug
-        The competition's name at Kaggle.
-    sources
-        All credentials, those in use first.
-    environment
-        That of the child, which names the proxy.
+    Of the sources those in use come first; the child's environment names the proxy.
     """
     doing = f"Kaggle, {DOING[failure.call]}"
     if failure.kind == "http":

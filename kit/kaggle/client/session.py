@@ -46,17 +46,8 @@ TAIL_BYTES = 2000  # of a dead child's stderr
 class Kaggle:
     """Call Kaggle's official client; a context manager that ends the child process.
 
-    Parameters
-    ----------
-    slug
-        The competition's name at Kaggle.
-    environment
-        In place of this process's; `child_environment` of it is passed on.
-
-    Raises
-    ------
-    InputError
-        When there are no credentials that can be used; before anything is started.
+    `environment` stands in place of this process's; `child_environment` of it is passed on. InputError where there are
+    no credentials that can be used; before anything is started.
     """
 
     def __init__(self, slug: str, environment: Mapping[str, str] | None = None) -> None:
@@ -79,12 +70,8 @@ class Kaggle:
     def read(self, call: str, progress: Callable[[], int] | None = None, **arguments: Any) -> Any:
         """Call a function of `child` that changes nothing at Kaggle; where a failure may pass, wait and call again.
 
-        `progress` is called four times a second; the time-out counts from its last change.
-
-        Raises
-        ------
-        KaggleRefusal, KaggleFailure
-            With cause and remedy.
+        `progress` is called four times a second; the time-out counts from its last change. KaggleRefusal or
+        KaggleFailure in the end, with cause and remedy; so does `write`.
         """
         seconds, attempt = START_SECONDS if call == "connect" else CALL_SECONDS, 0
         while isinstance(reply := self._try(call, arguments, seconds, progress), Failure):
@@ -96,13 +83,7 @@ class Kaggle:
         return reply
 
     def write(self, call: str, n_bytes: int = 0, **arguments: Any) -> Any:
-        """Call a function of `child` that changes something at Kaggle, once; `n_bytes` to upload are given more time.
-
-        Raises
-        ------
-        KaggleRefusal, KaggleFailure
-            With cause and remedy.
-        """
+        """Call a function of `child` that changes something at Kaggle, once; `n_bytes` to upload get more time."""
         reply = self._try(call, arguments, CALL_SECONDS + n_bytes / UPLOAD_BYTES_PER_SECOND, None)
         if isinstance(reply, Failure):
             raise self.explain(reply)
@@ -111,10 +92,7 @@ class Kaggle:
     def connect(self) -> None:
         """Sign in, and name the credentials in use.
 
-        Raises
-        ------
-        KaggleRefusal
-            When they are rejected; the message names those that they hide.
+        KaggleRefusal where they are rejected; it names those that they hide.
         """
         reply = self.read("connect")
         if reply["token_rejected"]:
@@ -194,12 +172,8 @@ class Child:
     def ask(self, request: dict[str, Any], seconds: float, progress: Callable[[], int] | None) -> dict[str, Any]:
         """Send a request and return the reply.
 
-        Raises
-        ------
-        BrokenPipeError
-            When the child has ended.
-        TimeoutError
-            When there is no reply in `seconds`, counted from the last change of `progress`.
+        BrokenPipeError where the child has ended; TimeoutError where there is no reply in `seconds`, counted from the
+        last change of `progress`.
         """
         self._requests.write(json.dumps(request).encode() + b"\n")
         self._requests.flush()

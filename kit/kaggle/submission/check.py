@@ -40,10 +40,7 @@ def check_file(prepared: Prepared, path: Path) -> None:
 def check_submission(prepared: Prepared, sample: pd.DataFrame, table: pd.DataFrame) -> None:
     """Check a finished table against the sample file as Kaggle would: ids, their number, labels, numbers.
 
-    Raises
-    ------
-    InputError
-        When it is not what the sample asks for; nothing is written then.
+    InputError where it is not what the sample asks for; nothing is written then.
     """
     if list(table.columns) != list(sample.columns):
         raise InputError(f"submission: columns {list(table.columns)}, the sample has {list(sample.columns)}")

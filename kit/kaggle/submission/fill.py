@@ -21,17 +21,8 @@ from kit.scoring.predictions import Predictions, concatenate
 def fill_sample(prepared: Prepared, test: Predictions) -> pd.DataFrame:
     """Return the submission as a table with the sample file's columns, ids and order.
 
-    Parameters
-    ----------
-    prepared
-        The competition.
-    test
-        Decisions for the test images, from `kit.runs.decide.decisions`; broken images get the class prior.
-
-    Raises
-    ------
-    InputError
-        When the sample file cannot be filled: see `read_sample`, `form_of` and `check_submission`.
+    `test` are decisions from `kit.runs.decide.decisions`; broken images get the class prior. InputError as of
+    `read_sample`, `form_of` and `check_submission`.
     """
     sample, ids = read_sample(prepared)
     rows, form = with_broken(prepared, test).at(ids), form_of(prepared, sample)

@@ -59,10 +59,7 @@ def pack_file(prepared: Prepared, row: LedgerRow) -> Package:
 def pack_kernel(prepared: Prepared, kernel: str, version: int, run: str, result: Result | None) -> Package:
     """Return a notebook's version, ready to be sent; the run's CV stands in its row.
 
-    Raises
-    ------
-    InputError
-        When the notebook is not written as OWNER/KERNEL.
+    InputError where the notebook is not written as OWNER/KERNEL.
     """
     owner, _, name = kernel.partition("/")
     if not owner or not name or "/" in name or version < 1:

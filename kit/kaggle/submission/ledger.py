@@ -108,14 +108,8 @@ def join_ledger(
     A submission is known by its number, by the token in its message, or - where it was made by hand - by the name of a
     file that was not sent yet. Others become rows of their own, without CV.
 
-    Parameters
-    ----------
-    rows
-        The ledger.
-    submissions
-        Kaggle's list, in any order.
-    sizes
-        Bytes of the files in the folder, by name: a file of the same name and another size was not made here.
+    The list may be in any order. `sizes` are the bytes of the files in the folder by name: a file of the same name and
+    another size was not made here.
     """
     joined = [dict(row) for row in rows]
     for submission in sorted(submissions, key=lambda submission: int(submission["ref"])):

@@ -96,13 +96,7 @@ def send_submission(
 
 
 def wait_for_score(kaggle: Kaggle, competition: Competition, ref: str) -> LedgerRow:
-    """Wait until a submission is scored; return its row.
-
-    Raises
-    ------
-    InputError
-        When Kaggle could not score it; with Kaggle's reason.
-    """
+    """Wait until a submission is scored; return its row, or InputError with Kaggle's reason why it could not be."""
     told = False
     while True:
         submissions = kaggle.read("list_submissions", slug=kaggle.slug)

@@ -82,15 +82,7 @@ def number(text: str) -> float | None:
 
 
 def correlate_cv(rows: Sequence[LedgerRow], score: str = "public") -> CvCorrelation:
-    """Return the rank correlation of CV and the public or private score over the submissions that have both.
-
-    Parameters
-    ----------
-    rows
-        Rows whose CVs are `comparable`.
-    score
-        ``"public"`` or ``"private"``.
-    """
+    """Return the rank correlation of `comparable` CVs and the public or private score, where a row has both."""
     pairs = [pair for row in rows if None not in (pair := (number(row["cv"]), number(row[score])))]
     if len(pairs) < FEWEST:
         return CvCorrelation(len(pairs), score=score)

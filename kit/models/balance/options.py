@@ -72,13 +72,7 @@ class Balance:
                 raise InputError(f'{key} is read with balance = "{reader}" alone, not "{self.balance}"')
 
     def check_task(self, task: Task) -> None:
-        """Refuse what pits the classes against each other where an image may have several.
-
-        Raises
-        ------
-        InputError
-            Naming what balances them there.
-        """
+        """Refuse, as InputError, what pits the classes against each other where an image may have several."""
         if task.is_multilabel and (self.taus() != [0.0] or self.balance in ("over", "under")):
             raise InputError(
                 f'balance = "{self.balance}" sets one class against the others; with several labels per image use '

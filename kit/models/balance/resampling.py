@@ -9,18 +9,13 @@ from kit.models.balance.weights import class_counts
 
 
 def repeat_factors(labels: Labels, n_classes: int, threshold: float | None = None) -> Weights:
-    """Return how often each image shall be seen: max(1, sqrt(t / f)) of its rarest class.
+    """Return how often each image shall be seen, 1 or more: max(1, sqrt(t / f)) of its rarest class.
 
     Parameters
     ----------
     threshold
         t: share of the images below which a class is repeated, 0..1; None for 1 / n_classes. The paper's .001 is meant
         for 1,200 classes.
-
-    Returns
-    -------
-    Weights
-        (n_images,) float64, 1 or more.
 
     References
     ----------
@@ -35,23 +30,14 @@ def repeat_factors(labels: Labels, n_classes: int, threshold: float | None = Non
 
 
 def draw_counts(labels: Labels, kind: str, n_classes: int, seed: int, threshold: float | None = None) -> Rows:
-    """Draw how often each image is seen.
+    """Draw how often each image is seen, (n_images,) int64, 0 or more; once each where all classes are of one size.
 
     Parameters
     ----------
-    labels
-        (n_images,); with ``"repeat_factor"`` also (n_images, n_classes).
     kind
         ``"over"``: every class as often as the most frequent one, no image twice more often than another of its class;
         ``"under"``: every class as often as the rarest; ``"repeat_factor"``: by `repeat_factors`, their fractions by
         chance.
-    threshold
-        Of ``"repeat_factor"``.
-
-    Returns
-    -------
-    Rows
-        (n_images,) int64, 0 or more; 1 everywhere where all classes are of one size.
 
     Raises
     ------

@@ -30,7 +30,7 @@ def class_shares(labels: Labels, n_classes: int, weights: Weights | None = None)
 def class_weights(
     labels: Labels, kind: str, n_classes: int, beta: float = BETA, weights: Weights | None = None
 ) -> Weights:
-    """Return the weight of each class, so that the mean over all labels is 1.
+    """Return the weight of each class, so that the mean over all labels is 1; 1 for a class without an image.
 
     Parameters
     ----------
@@ -43,11 +43,6 @@ def class_weights(
         Of ``"effective"``, from 0 to below 1: 0 weighs nothing, towards 1 it becomes ``"inverse"``.
     weights
         (n_images,) by which images count; None for 1 each.
-
-    Returns
-    -------
-    Weights
-        (n_classes,) float64; 1 for a class without an image.
 
     References
     ----------

@@ -159,15 +159,8 @@ class Clusters(Head):
 def match_one_to_one(counts: Weights) -> Weights:
     """Give every class a cluster of its own, so that as many labelled images as possible are in their class's.
 
-    Parameters
-    ----------
-    counts
-        (n_clusters, n_classes) labelled images.
-
-    Returns
-    -------
-    Weights
-        (n_clusters, n_classes) of 0 and 1; a cluster beyond the number of classes stands for none.
+    `counts` is (n_clusters, n_classes) labelled images; the result is of 0 and 1, all 0 for a cluster that is left
+    over.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -179,10 +172,7 @@ def match_one_to_one(counts: Weights) -> Weights:
 def describe_clusters(counts: Weights, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return how well clusters fit classes: the limits of whatever is matched to them.
 
-    Parameters
-    ----------
-    counts
-        (n_clusters, n_classes) labelled training images; kept as ``counts.*`` among a fold's weights.
+    `counts` is (n_clusters, n_classes) labelled training images.
 
     Returns
     -------

@@ -101,13 +101,7 @@ class Head(Balance, Model):
         return self.head_settings()[0]
 
     def check_task(self, task: Task) -> None:
-        """Refuse options that pit the classes against each other where an image may have several.
-
-        Raises
-        ------
-        InputError
-            Naming the option.
-        """
+        """Refuse, as InputError, options that pit the classes against each other where an image may have several."""
         super().check_task(task)
         if not task.is_multilabel:
             return

@@ -94,14 +94,8 @@ class ClipFinetune(TrainedNetwork):
     def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
         """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
 
-        Raises
-        ------
-        InputError
-            When the encoder is not open_clip's, the prompt list does not fit, or training diverges.
-        MissingWeights
-            When the weights cannot be had.
-        TimeIsUp
-            When the time limit is reached; the checkpoint is written before.
+        InputError where the encoder is not open_clip's, the prompt list does not fit or training diverges;
+        MissingWeights where they cannot be had; TimeIsUp at the time limit, after a checkpoint.
         """
         from kit.models.training.blend import copy_state
 
@@ -119,13 +113,7 @@ class ClipFinetune(TrainedNetwork):
         return self._predict(images, self.sweep_default if self.alpha is None else self.alpha)
 
     def encode(self, images: Images, alpha: float) -> Vectors:
-        """Return the image tower's features at an alpha, (n_images, n_dims) float32 of unit length.
-
-        Raises
-        ------
-        InputError
-            When alpha does not lie in 0..1.
-        """
+        """Return the image tower's features of unit length, (n_images, n_dims) float32, at an alpha in 0..1."""
         from kit.models.training.batches import encode_network
 
         self._load(images.pool, alpha)

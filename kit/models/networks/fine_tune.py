@@ -102,14 +102,8 @@ class FineTune(TrainedNetwork):
     def fit(self, labeled: Images, unlabeled: Images) -> FineTune:
         """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
 
-        Raises
-        ------
-        InputError
-            When timm cannot build the network, or training diverges.
-        MissingWeights
-            When pretrained weights cannot be had.
-        TimeIsUp
-            When the time limit is reached; the checkpoint is written before.
+        InputError where timm cannot build the network or training diverges; MissingWeights where they cannot be had;
+        TimeIsUp at the time limit, after a checkpoint.
         """
         from torch import nn
 

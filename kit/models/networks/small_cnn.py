@@ -78,12 +78,7 @@ class SmallCNN(TrainedNetwork):
     def fit(self, labeled: Images, unlabeled: Images) -> SmallCNN:
         """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
 
-        Raises
-        ------
-        InputError
-            When training diverges, or the recipe asks for what the network lacks.
-        TimeIsUp
-            When the time limit is reached; the checkpoint is written before.
+        InputError where training diverges or the recipe asks for what the network lacks; TimeIsUp, with a checkpoint.
         """
         self._build(labeled.n_classes)
         self.remember_classes(labeled)

@@ -50,13 +50,7 @@ class TrainedNetwork(Adjustable, Recipe):
         self._checkpoint: Path | None = None
 
     def check_task(self, task: Task) -> None:
-        """Refuse options that name one class per image where an image may have several.
-
-        Raises
-        ------
-        InputError
-            Naming the option.
-        """
+        """Refuse, as InputError, options that name one class per image where an image may have several."""
         super().check_task(task)
         if task.is_multilabel and self.loss == "balanced_softmax":
             raise InputError('loss = "balanced_softmax" is of one label per image; with several use class weights')
@@ -98,14 +92,8 @@ class TrainedNetwork(Adjustable, Recipe):
     def encode(self, images: Images, alpha: float) -> Vectors:
         """Return pooled features, (n_images, n_dims) float32, of a blend of the network's start and its end.
 
-        `alpha` is the weight of the trained network, 0..1; 0 is the network before training.
-
-        Raises
-        ------
-        InputError
-            When alpha does not lie in 0..1.
-        MissingWeights
-            When pretrained weights cannot be had.
+        `alpha` is the weight of the trained network, 0..1; 0 is the network before training. InputError where it lies
+        outside, MissingWeights where pretrained weights cannot be had.
         """
         from kit.models.training.blend import copy_state, interpolate
 

@@ -23,14 +23,8 @@ PACKED = "in_proj_weight"  # query, key and value of an attention layer in one m
 class LowRank(nn.Module):
     """Add a matrix of low rank to a weight; it starts at zero (Hu et al. 2021, section 4.1).
 
-    Parameters
-    ----------
-    weight
-        (n_out, ...) the weight; a convolution's is seen as (n_out, n_in * height * width).
-    rank
-        Rank of the change, at most that of the weight.
-    alpha
-        The change is multiplied by alpha / rank.
+    The weight is (n_out, ...); a convolution's is seen as (n_out, n_in * height * width). `rank` is at most that of the
+    weight; the change is multiplied by alpha / rank.
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
@@ -51,12 +45,7 @@ class LowRank(nn.Module):
 def add_adapters(network: nn.Module, head: nn.Module | None, recipe: Recipe) -> None:
     """Freeze a network's body and let changes of low rank learn in it; the head stays as it is.
 
-    Draws from torch's generator.
-
-    Raises
-    ------
-    InputError
-        When a target names no layer.
+    Draws from torch's generator. InputError where a target names no layer.
     """
     of_head = set(head.modules()) if head is not None else set()
     layers = list(_adaptable({name: module for name, module in network.named_modules() if module not in of_head}))

@@ -57,7 +57,7 @@ LEVELS = {
 
 @torch.no_grad()
 def augment(pixels: Tensor, level: str, generator: Generator, flip: bool = False, only: Tensor | None = None) -> Tensor:
-    """Vary a batch of images.
+    """Vary a batch of images; return float32, 0..255, with ``"none"`` and no `flip` the very same values.
 
     Parameters
     ----------
@@ -65,18 +65,11 @@ def augment(pixels: Tensor, level: str, generator: Generator, flip: bool = False
         (n_images, 3, h, w), uint8 or floating, 0..255.
     level
         ``"none"``, ``"light"``, ``"strong"`` or ``"rotate_shift"``: a key of `LEVELS`.
-    generator
-        A CPU generator.
     flip
         Mirror every second image, left to right. Off by default: digits, letters and anything else that reads from
         left to right must not be mirrored.
     only
         (n_images,) bool, which images are varied; None for all. The others' draws are made all the same.
-
-    Returns
-    -------
-    Tensor
-        (n_images, 3, h, w) float32, 0..255; with ``"none"`` and no `flip` the very same values.
     """
     settings, pixels = LEVELS[level], pixels.float()
     untouched = pixels

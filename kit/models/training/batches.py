@@ -66,10 +66,6 @@ def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Image
     Only real labels are held out, because a pseudo label proves nothing; no image that shares a group with one of them
     is learned. With under 8 real labels in any class, or without patience, nothing is held out; with several labels per
     image rare classes are usual, and 40 images are enough.
-
-    Returns
-    -------
-    train, hold_out : Images
     """
     nothing = np.zeros(0, dtype=np.int64)
     if recipe.patience is None:
@@ -87,20 +83,9 @@ def split_off(labeled: Images, recipe: Recipe, seed: int) -> tuple[Images, Image
 
 
 def draw_batches(rows: Rows, batch_size: int, generator: Generator) -> list[Rows]:
-    """Draw the order of an epoch.
+    """Draw the order of an epoch: every one of `rows` once, in batches that are equally large, to one image.
 
-    Parameters
-    ----------
-    batch_size
-        Images per batch, at most; one more where a batch of a single image would be left, which batch norm cannot
-        take.
-    generator
-        On the CPU.
-
-    Returns
-    -------
-    list of Rows
-        Positions in `rows`, every one once; all batches equally large, to one image.
+    A batch has at most `batch_size` images; one more where a single image would be left, which batch norm cannot take.
     """
     n_batches = max(1, min(math.ceil(len(rows) / batch_size), len(rows) // 2))
     return np.array_split(_draw_order(rows, generator), n_batches)
@@ -152,12 +137,7 @@ def weighted_targets(images: Images, positions: Rows, label_smoothing: float) ->
 def mix(pixels: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
     """Blend each image with its neighbour in the batch, or paste a part of it; draws from torch's generator.
 
-    Parameters
-    ----------
-    pixels, targets
-        (n_images, 3, h, w) and (n_images, n_classes).
-    mixup, cutmix
-        Alpha of the Beta distribution; 0 for none. With both, the batch draws one.
+    `mixup` and `cutmix` are alphas of the Beta distribution, 0 for none; with both the batch draws one.
     """
     mixers = [kind(alpha=alpha) for kind, alpha in ((transforms.MixUp, mixup), (transforms.CutMix, cutmix)) if alpha]
     return transforms.RandomChoice(mixers)(pixels, targets) if mixers else (pixels, targets)
@@ -172,21 +152,10 @@ def predict_network(
     forward: ForwardOf[Network] = nn.Module.__call__,
     tta: str = "none",
 ) -> Proba:
-    """Return probabilities, batch by batch from the store: memory does not grow with the images.
+    """Return probabilities, float32, batch by batch from the store: memory does not grow with the images.
 
-    Parameters
-    ----------
-    network
-        On `device`; it is left in evaluation mode.
-    forward
-        ``forward(network, pixels)`` gives logits.
-    tta
-        What else to see of each image, and to average over: see `kit.models.training.views.views_of`.
-
-    Returns
-    -------
-    Proba
-        (n_images, n_classes) float32, rows in the order of `images`.
+    The network is on `device`, and is left in evaluation mode; ``forward(network, pixels)`` gives logits; `tta` is one
+    of `kit.models.training.views.views_of`.
     """
 
     squash = torch.sigmoid if images.is_multilabel else partial(torch.softmax, dim=1)

@@ -13,17 +13,10 @@ def copy_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def interpolate(theta_0: dict[str, Tensor], theta_1: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """Return (1 - alpha) theta_0 + alpha theta_1.
+    """Return (1 - alpha) theta_0 + alpha theta_1; alpha 0 gives exactly theta_0, 1 exactly theta_1.
 
     Whole-number buffers, such as the batches that a batch norm has counted, are theta_1's: a mean of counts would turn
     them into floats.
-
-    Parameters
-    ----------
-    theta_0, theta_1
-        Weights of the same network by name.
-    alpha
-        0 gives exactly theta_0, 1 exactly theta_1.
 
     Raises
     ------

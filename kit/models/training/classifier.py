@@ -47,12 +47,8 @@ def start_classifier(network: nn.Module, head: str, units: int, drop_rate: float
     head
         ``"linear"``: pooling - output; ``"dense"``: pooling - dense - ReLU - dropout - output; ``"dense_norm"``:
         pooling - dense - ReLU - batch norm - dropout - output.
-    units
-        Of the dense layer.
     drop_rate
         Of the dropout in front of the output, 0..1; that of a linear head is the network's.
-    name
-        The encoder, for messages.
 
     Raises
     ------

@@ -29,8 +29,6 @@ class ClipClassifier(Towered):
 
     Parameters
     ----------
-    tower
-        CLIP's image tower.
     head
         A row for each class, of unit length where it is words; with a bias where it is a linear probe.
     logit_scale
@@ -115,15 +113,7 @@ class TextTower(nn.Module):
 
 
 class ClipPair(ClipClassifier):
-    """Train both towers: the words of every step come from the text tower, and the head keeps those that predict.
-
-    Parameters
-    ----------
-    tower, head, logit_scale
-        See `ClipClassifier`.
-    text
-        The text tower.
-    """
+    """Train both towers: the words of every step come from the text tower, and the head keeps those that predict."""
 
     def __init__(self, tower: nn.Module, head: nn.Linear, logit_scale: float, text: TextTower) -> None:
         super().__init__(tower, head, logit_scale)
@@ -156,16 +146,8 @@ class ClipPair(ClipClassifier):
 def make_classifier(encoder: Encoder, text: TextWeights, prompts: PromptList | None, with_bias: bool) -> ClipClassifier:
     """Make the zero-shot classifier of a CLIP: the start of every training.
 
-    Parameters
-    ----------
-    encoder
-        A loaded CLIP.
-    text
-        Its words' features: the head.
-    prompts
-        The prompt list, to train the text tower too; None to train the image tower alone.
-    with_bias
-        Whether the head has a bias, of zero.
+    The head is the words' features, with a bias of zero where one is asked for. The text tower comes along where there
+    are prompts to train it on.
     """
     tower = encoder.image_tower
     head = nn.Linear(*text.values.T.shape, bias=with_bias)

@@ -47,12 +47,8 @@ def fit_network(
     ----------
     network
         Parameters that do not require gradients stay as they are.
-    recipe
-        How to train.
     labeled
         Labelled images; their weights multiply their loss.
-    preprocessing
-        Of the network.
     unlabeled
         Images without labels, for recipes whose `semi` reads them; those among `labeled` are left out.
     head

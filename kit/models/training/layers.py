@@ -45,17 +45,7 @@ class Towered(nn.Module):
 def layer_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
     """Return the factor on each parameter's learning rate, by name: 1 at the head, `layer_decay` a layer before it.
 
-    Parameters
-    ----------
-    network
-        A timm network, or one of several towers.
-    layer_decay
-        Factor from layer to layer, above 0 and at most 1.
-
-    Raises
-    ------
-    InputError
-        When the layers of the network are not known.
+    `layer_decay` is above 0 and at most 1. InputError where the network's layers are not known.
     """
     towers = network.towers() if isinstance(network, Towered) else {"": network}
     scales = {name: 1.0 for name, _ in network.named_parameters()}
@@ -70,13 +60,7 @@ def layer_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
 
 
 def checkpoint_activations(network: nn.Module) -> None:
-    """Let a network compute its activations a second time in the backward pass instead of keeping them.
-
-    Raises
-    ------
-    InputError
-        When it cannot.
-    """
+    """Let a network compute its activations anew in the backward pass, not keep them; InputError where it cannot."""
     try:
         cast(Checkpoints, network).set_grad_checkpointing(True)
         can = any(getattr(module, "grad_checkpointing", False) for module in network.modules())

@@ -24,15 +24,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_loss(recipe: Recipe, labeled: Images) -> Loss:
-    """Return the loss that a recipe asks for.
+    """Return the loss that a recipe asks for; the balanced softmax knows the classes' shares of the images.
 
-    Parameters
-    ----------
-    recipe
-        Its `loss`, and with several labels per image its class weights; those of single labels lie in the images'
-        weights.
-    labeled
-        The training images, whose shares of the classes the balanced softmax knows.
+    Class weights are in it with several labels per image alone: those of single labels lie in the images' weights.
     """
     gamma = GAMMA if recipe.focal_gamma is None else recipe.focal_gamma
     if labeled.labels.ndim == 2:
@@ -45,32 +39,17 @@ def make_loss(recipe: Recipe, labeled: Images) -> Loss:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross entropy.
-
-    Parameters
-    ----------
-    logits, targets
-        (n_images, n_classes); label smoothing and the images' weights lie in the targets.
-    """
+    """Return the cross entropy; label smoothing and the images' weights lie in the targets, (n_images, n_classes)."""
     return functional.cross_entropy(logits, targets, reduction="sum")
 
 
 def balanced_softmax(logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
-    """Return the cross entropy of logits to which the log shares of the classes are added.
+    """Return the cross entropy of logits to which the log shares of the classes are added (Ren et al. 2020, 3.1).
 
     The network need not learn how frequent the classes are, and does not say it. It is the training form of logit
     adjustment at tau = 1.
 
-    Parameters
-    ----------
-    logits, targets
-        (n_images, n_classes).
-    shares
-        (n_classes,) that sum to 1; a class without images is as if it were the rarest.
-
-    References
-    ----------
-    Ren et al. 2020, Balanced meta-softmax for long-tailed visual recognition, section 3.1.
+    A class without images is as if it were the rarest.
     """
     seen = shares[shares > 0]
     relative = shares.clamp_min(float(seen.min())) / seen.max()  # one factor on all shares changes nothing
@@ -78,19 +57,7 @@ def balanced_softmax(logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, targets: Tensor, gamma: float = GAMMA) -> Tensor:
-    """Return the cross entropy whose every term is multiplied by (1 - p)^gamma.
-
-    Parameters
-    ----------
-    logits, targets
-        (n_images, n_classes).
-    gamma
-        0 or more; 0 is the cross entropy.
-
-    References
-    ----------
-    Lin et al. 2017, Focal loss for dense object detection, section 3.2.
-    """
+    """Return the cross entropy whose every term is multiplied by (1 - p)^gamma (Lin et al. 2017, section 3.2)."""
     log_proba = logits.log_softmax(dim=1)
     return -(targets * _focal_factor(log_proba, gamma) * log_proba).sum()
 
@@ -100,14 +67,10 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, of_class: Tensor | Non
 
     Parameters
     ----------
-    logits
-        (n_images, n_classes).
     targets
         (n_images, n_classes), 0..1, or (n_images, 2 n_classes) of `binary_targets`.
     of_class
         (n_classes,) weights of what speaks for a class; what speaks against it has 1. None for 1 each.
-    gamma
-        Of the focal factor; 0 for none.
     """
     n_classes = logits.shape[1]
     if targets.shape[1] == n_classes:
@@ -120,21 +83,9 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor, of_class: Tensor | Non
 
 
 def binary_targets(labels: Tensor, weights: Tensor, label_smoothing: float) -> Tensor:
-    """Return what speaks for each class and what speaks against it, times the images' weights.
+    """Return what speaks for each class and what against it, times the weights: (n_images, 2 n_classes) float32.
 
-    Parameters
-    ----------
-    labels
-        (n_images, n_classes) of 0 and 1.
-    weights
-        (n_images,).
-    label_smoothing
-        Share of each opinion that is spread over yes and no.
-
-    Returns
-    -------
-    Tensor
-        (n_images, 2 n_classes) float32.
+    `label_smoothing` is the share of each opinion that is spread over yes and no.
     """
     positive = labels.float() * (1 - label_smoothing) + label_smoothing / 2
     return torch.cat([positive, 1 - positive], dim=1) * weights.float()[:, None]

@@ -22,8 +22,6 @@ def fit_probe(values: Vectors, labeled: Images, strength: float = C) -> Regressi
     values
         (n_images, n_dims) features. One factor brings them to a mean length of 1, so that the regularisation means
         the same for every network.
-    labeled
-        Their labels and weights.
     strength
         Inverse strength of the regularisation, above 0.
 

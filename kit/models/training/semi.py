@@ -23,17 +23,7 @@ TIE = 1e-4  # share by which a confidence must exceed that of a network which kn
 
 
 def ramp_up(progress: float) -> float:
-    """Return the share of the full weight: exp(-5 (1 - t)^2), 1 from the end of the ramp on.
-
-    Parameters
-    ----------
-    progress
-        Share of the ramp that lies behind, 0 or more.
-
-    References
-    ----------
-    Laine and Aila 2017, Temporal ensembling, section 2.1.
-    """
+    """Return the share of the full weight: exp(-5 (1 - t)^2), 1 from the end of the ramp on (Laine and Aila 2017)."""
     return math.exp(-RAMP * (1 - min(progress, 1.0)) ** 2)
 
 
@@ -51,8 +41,6 @@ def align_batch(proba: Tensor, wanted: Tensor, mean_proba: Tensor) -> Tensor:
 def freematch_thresholds(mean_confidence: Tensor, mean_proba: Tensor) -> Tensor:
     """Return FreeMatch's threshold of every class, (n_classes,): the lower, the less probable the class is on average.
 
-    References
-    ----------
     Wang et al. 2023, FreeMatch, equations 5 to 7.
     """
     return mean_confidence * mean_proba / mean_proba.max()
@@ -72,16 +60,8 @@ def confident_targets(proba: Tensor, thresholds: Tensor) -> Tensor:
 def fairness_loss(logits: Tensor, mean_proba: Tensor, histogram: Tensor) -> Tensor:
     """Return FreeMatch's fairness term: the negative cross entropy of two distributions, each freed of its histogram.
 
-    Parameters
-    ----------
-    logits
-        (n_images, n_classes) of the strong views whose pseudo label counts.
-    mean_proba, histogram
-        (n_classes,) running means over the weak views: of probabilities, and of the most probable class.
-
-    References
-    ----------
-    Wang et al. 2023, FreeMatch, equations 9 to 11.
+    The logits are of the strong views whose pseudo label counts; the (n_classes,) means run over the weak views (Wang
+    et al. 2023, FreeMatch, equations 9 to 11).
     """
     proba = logits.softmax(dim=1)
     named = functional.one_hot(proba.argmax(dim=1), proba.shape[1]).to(proba.dtype).mean(dim=0)
@@ -140,8 +120,6 @@ class Method(nn.Module):
 class MeanTeacher(Method):
     """Ask the network for the probabilities that the moving average of its weights gives of another view.
 
-    References
-    ----------
     Tarvainen and Valpola 2017, Mean teachers are better role models, section 2.
     """
 
@@ -171,16 +149,14 @@ class MeanTeacher(Method):
 class Matching(Method):
     """Let confident predictions of weak views be the labels of strong ones, as FixMatch and FreeMatch.
 
+    Sohn et al. 2020, FixMatch, section 2; Wang et al. 2023, FreeMatch, section 3.
+
     Parameters
     ----------
     wanted
         (n_classes,) distribution of the labels, which `align` aims at.
     label_smoothing
         Of the labelled loss: it bounds the confidence that a network reaches.
-
-    References
-    ----------
-    Sohn et al. 2020, FixMatch, section 2; Wang et al. 2023, FreeMatch, section 3.
     """
 
     wanted: Tensor

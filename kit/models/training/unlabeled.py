@@ -51,14 +51,7 @@ def check_unlabeled(recipe: Recipe, labeled: Images, unlabeled: Images | None) -
 class Stream:
     """Give batches of unlabelled images, each in two views; every epoch draws from another generator.
 
-    Parameters
-    ----------
-    recipe
-        Whose `augment` and `flip` vary the first view.
-    second
-        Level of the second view.
-    seed, device
-        Of the draws; where pixels are varied.
+    The recipe's `augment` and `flip` vary the first view, the level `second` the second.
     """
 
     def __init__(
@@ -86,12 +79,7 @@ class Stream:
 def take_confident(unlabeled: Images, proba: Proba, threshold: float, weight: float) -> tuple[Images, dict[str, Any]]:
     """Return the images whose most probable class exceeds the threshold, with pseudo labels, and the facts of it.
 
-    Parameters
-    ----------
-    proba
-        (n_images, n_classes) the network's predictions.
-    weight
-        Of each image that is taken, above 0.
+    `weight`, above 0, is that of each image that is taken.
 
     Returns
     -------

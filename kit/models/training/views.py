@@ -14,8 +14,6 @@ def views_of(pixels: Tensor, tta: str) -> list[Tensor]:
 
     Parameters
     ----------
-    pixels
-        (n_images, 3, h, w), standardised.
     tta
         ``"none"``: the images alone; ``"mirror"``: and left to right; ``"crops"``: and the four corners and the middle,
         `CROPPED` of each side, enlarged to the whole; ``"mirrored_crops"``: those six and their mirror images.

@@ -12,12 +12,9 @@ from kit.runs.store import Result, list_imported, result_at
 
 
 def sources_of(prepared: Prepared, result: Result) -> list[Result]:
-    """Return a run's teachers and members; how an import was made is not known.
+    """Return a run's teachers and members; InputError where one is not there any more.
 
-    Raises
-    ------
-    InputError
-        When a teacher or member is not there any more.
+    How an import was made is not known.
     """
     sources = result.record.sources
     imported = list_imported(prepared) if sources else ()
@@ -32,10 +29,7 @@ def optimistic_lists(prepared: Prepared, result: Result) -> set[str]:
 def remarks_on(prepared: Prepared, result: Result, cv_only: str | None) -> tuple[str, ...]:
     """Return what must be known of a run's CV before it is believed, and why it lacks other numbers.
 
-    Parameters
-    ----------
-    cv_only
-        Why there is no local score; None where there is one, or no solution.
+    `cv_only` is why there is no local score; None where there is one, or no solution.
     """
     remarks = _optimism(prepared, result)
     if refitted := _refitted(prepared, result):

@@ -54,14 +54,9 @@ class Row:
 
 
 def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> list[Row]:
-    """Return the leaderboard's rows, best CV first.
+    """Return the leaderboard's rows, best CV first; the ensemble is among the finished runs.
 
-    Parameters
-    ----------
-    results
-        Finished runs, the ensemble among them.
-    skipped
-        Runs that could not be made, and why.
+    `skipped` says of each other run why it could not be made.
     """
     sign = prepared.competition.metric.sign
     ordered = sorted(results, key=lambda result: -sign * result.record.cv)
@@ -79,12 +74,7 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
 def used_test_images(prepared: Prepared, result: Result) -> bool:
     """Return whether a run learned from test images, by itself or through its teachers or members.
 
-    How an import was made is not known; it counts as one that did not.
-
-    Raises
-    ------
-    InputError
-        When a teacher or member is not there any more.
+    How an import was made is not known; it counts as one that did not. InputError where a teacher or member is gone.
     """
     return result.record.use_test_images or any(
         used_test_images(prepared, source) for source in sources_of(prepared, result)

@@ -55,10 +55,7 @@ def read_solution(prepared: Prepared) -> dict[str, Label] | None:
 def solution_hash(prepared: Prepared) -> str | None:
     """Return the SHA-256 of the solution file, for what is made from its scores; None where there is none.
 
-    Raises
-    ------
-    InputError
-        When it is missing.
+    InputError where it is missing.
     """
     competition = prepared.competition
     if competition.data.solution is None:

@@ -42,8 +42,6 @@ class Correlation:
 
     Parameters
     ----------
-    classes
-        Class names.
     alphas
         Weight of the fine-tuned network that each fold predicts with, 0..1.
     before, after
@@ -85,19 +83,7 @@ class Correlation:
 def class_distances(values: Vectors, labels: Labels, n_classes: int | None = None) -> ClassMatrix:
     """Return the Euclidean distances between the classes' mean features.
 
-    Parameters
-    ----------
-    values
-        (n_images, n_dims) features.
-    labels
-        (n_images,) class codes.
-    n_classes
-        Classes; None for those up to the largest code.
-
-    Returns
-    -------
-    ClassMatrix
-        (n_classes, n_classes) float64, symmetric, zero on the diagonal; NaN for a class without images.
+    The matrix is symmetric, with zeros on the diagonal; NaN for a class without images.
     """
     from scipy.spatial.distance import pdist, squareform
 
@@ -115,10 +101,7 @@ def class_distances(values: Vectors, labels: Labels, n_classes: int | None = Non
 def check_trains(competition: Competition, name: str) -> None:
     """Check that a run's model trains its network, before anything is asked of its files.
 
-    Raises
-    ------
-    InputError
-        When there is no such run, or its features never move.
+    InputError where there is no such run, or its features never move.
     """
     competition.check_single("correlation measures between classes that share no image")
     run = competition.run(name)
@@ -188,18 +171,7 @@ def list_cells(values: ClassMatrix) -> list[list[float | None]]:
 def draw_maps(maps: dict[str, ClassMatrix], classes: tuple[str, ...], name: str, unit: str, path: Path) -> None:
     """Draw two heat maps of classes by classes side by side, in one scale of colours.
 
-    Parameters
-    ----------
-    maps
-        Two of (n_classes, n_classes), NaN where there is nothing, by title.
-    classes
-        Class names.
-    name
-        The run.
-    unit
-        What the colours say.
-    path
-        The PNG.
+    `maps` are two by title, NaN where there is nothing; `unit` is what the colours say.
     """
     n_classes = len(classes)
     side = max(3.0, INCHES_PER_CLASS * n_classes)

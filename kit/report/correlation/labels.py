@@ -28,8 +28,6 @@ class LabelCorrelation:
 
     Parameters
     ----------
-    classes
-        Class names.
     labels, proba
         (n_classes, n_classes) Pearson correlations of the labels, and of the probabilities, -1..1; NaN for a class that
         all images have or none.
@@ -79,17 +77,7 @@ def correlate_labels(prepared: Prepared, result: Result) -> LabelCorrelation:
 def correlations(values: Proba, groups: Groups) -> tuple[ClassMatrix, ClassMatrix]:
     """Return the Pearson correlations of columns, and their standard errors by the images' influence.
 
-    Parameters
-    ----------
-    values
-        (n_images, n_classes) float64.
-    groups
-        (n_images,) whole numbers, equal for images that are not independent.
-
-    Returns
-    -------
-    tuple
-        Two of (n_classes, n_classes); NaN for a column that does not vary.
+    Both are NaN for a column that does not vary.
     """
     centred, (_, group) = values - values.mean(axis=0), np.unique(groups, return_inverse=True)
     spread = values.std(axis=0)

@@ -58,8 +58,6 @@ class Question:
         A class in place of the predicted one.
     n_samples
         Blanked pictures that LIME asks about.
-    seed
-        Of LIME's draws.
     """
 
     methods: tuple[str, ...] | None = None
@@ -75,8 +73,6 @@ class Map:
 
     Parameters
     ----------
-    method
-        Of `METHODS`.
     target
         The class, or the words.
     score
@@ -97,16 +93,12 @@ class Explained:
 
     Parameters
     ----------
-    case
-        Which image, and whose model.
     image_id, label
         Its id, and its class or classes; empty where it is not known.
     predicted
         The class that the run predicts.
     pixels
         (3, h, w) uint8, as the model sees it.
-    maps
-        One for each target and method.
     """
 
     case: Case
@@ -120,21 +112,9 @@ class Explained:
 def explain(
     prepared: Prepared, result: Result, cases: Sequence[Case], question: Question
 ) -> tuple[list[Explained], float]:
-    """Explain images, each by the model of the fold that held it out.
+    """Explain images, each by the model of the fold that held it out; return them and the seconds that one took.
 
-    Parameters
-    ----------
-    result
-        A finished run that `kit.report.explain.subject.check_explainable` let pass.
-    cases
-        The images, from `kit.report.explain.choice`.
-    question
-        What is asked.
-
-    Returns
-    -------
-    tuple
-        The explained images in the order of `cases`, and the seconds that one took.
+    The run has passed `kit.report.explain.subject.check_explainable`; cases come from `kit.report.explain.choice`.
 
     Raises
     ------
@@ -187,18 +167,7 @@ def explain_picture(
 ) -> list[Map]:
     """Return the maps of one picture, means over the copies of a model.
 
-    Parameters
-    ----------
-    subjects
-        The copies; one in most cases.
-    pixels
-        (3, h, w) uint8.
-    targets
-        Positions of what is explained.
-    names
-        What stands at every position.
-    question
-        What is asked.
+    `targets` are the positions of what is explained, `names` what stands at every position.
     """
     methods = question.methods or default_methods(subjects[0], pixels)
     scores = np.mean([subject.say(pixels[None])[0] for subject in subjects], axis=0)

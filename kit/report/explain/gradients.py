@@ -28,10 +28,7 @@ def blank_of(pixels: Pixels) -> NDArray[Any]:
 
     It is the paper of drawings and scans; a grey patch on black would be evidence itself.
 
-    Parameters
-    ----------
-    pixels
-        (3, height, width).
+    The picture is (3, height, width).
     """
     return np.median(pixels.reshape(len(pixels), -1), axis=1).astype(pixels.dtype)
 
@@ -43,12 +40,6 @@ def integrated_gradients(network: nn.Module, pixels: Pixels, target: int, device
     ----------
     network
         Pixels 0..255 (n_images, 3, h, w) in, scores (n_images, n_targets) out.
-    pixels
-        (3, h, w) uint8.
-    target
-        Position of the score.
-    device
-        Of the network.
 
     Returns
     -------
@@ -72,17 +63,8 @@ def integrated_gradients(network: nn.Module, pixels: Pixels, target: int, device
 def grad_cam(network: nn.Module, layer: nn.Module, pixels: Pixels, target: int, device: str = "cpu") -> Heat:
     """Return the layer's channels weighted by the score's mean gradient, enlarged to the picture.
 
-    Parameters
-    ----------
-    network, pixels, target, device
-        As `integrated_gradients`.
-    layer
-        From `find_map`.
-
-    Returns
-    -------
-    Heat
-        (h, w) float32; published Grad-CAM keeps what is above 0, here what speaks against the target stays too.
+    The layer comes from `find_map`. Published Grad-CAM keeps what is above 0, here what speaks against the target stays
+    too.
 
     References
     ----------
@@ -102,11 +84,6 @@ def find_map(network: nn.Module, pixels: Pixels, device: str = "cpu") -> nn.Modu
 
     A map is (n_images, n_channels, h, w) with the channels of the convolution before it. Where tokens follow, as after
     a transformer's patches, there is none: the map would be of the very first layer.
-
-    Parameters
-    ----------
-    network, pixels, device
-        As `integrated_gradients`.
     """
     import torch
     from torch import nn

@@ -27,20 +27,10 @@ AT_ONCE = 64  # blanked pictures asked at a time
 
 
 def superpixels(pixels: Pixels) -> tuple[NDArray[np.int64], int | None]:
-    """Return the superpixels of a picture, and which of them is blank already.
+    """Return the superpixels of a picture, (h, w) numbers from 0, and the one that is blank already, or None.
 
     Those of the blank colour are made one: blanking them changes nothing, and what a regression on few samples says of
     each would be noise.
-
-    Parameters
-    ----------
-    pixels
-        (3, h, w) uint8.
-
-    Returns
-    -------
-    tuple
-        (h, w) int64 from 0, and the number of the blank one or None.
 
     References
     ----------
@@ -64,10 +54,6 @@ def lime(say: Callable[[Pixels], Proba], pixels: Pixels, targets: list[int], n_s
     ----------
     say
         Pictures (n_images, 3, h, w) uint8 in, scores (n_images, n_targets) out; asked once for all targets.
-    pixels
-        (3, h, w) uint8.
-    targets
-        Positions of the scores.
     n_samples
         Blanked pictures, 2 or more.
     seed

@@ -10,15 +10,7 @@ from kit.features.encoders import Preprocessing
 
 
 class Standardised(nn.Module):
-    """Standardise pixels, then ask a network.
-
-    Parameters
-    ----------
-    network
-        Standardised pixels in, scores out.
-    preprocessing
-        The network's.
-    """
+    """Standardise pixels, then ask a network."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -35,8 +27,6 @@ class LinearOnFeatures(nn.Module):
 
     Parameters
     ----------
-    tower
-        The image tower.
     coefficients, intercepts
         (n_targets, n_dims) and (n_targets,).
     words

@@ -25,10 +25,7 @@ from kit.features.weights import parse_encoder
 class Scratch:
     """Hold a folder for pictures that are made up; use it as a context, which deletes it.
 
-    Parameters
-    ----------
-    pool
-        The competition's images: classes and words are theirs.
+    Classes and words are those of the competition's pool of images.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -54,16 +51,7 @@ class Scratch:
     ) -> Proba:
         """Return what a function of images, such as a model's `predict_proba`, gives pictures.
 
-        Parameters
-        ----------
-        pixels
-            (n_images, 3, h, w) uint8, of this geometry.
-        geometry
-            That of the model or of its encoder.
-        encoder
-            Name and arguments of the encoder whose features the model reads; None for one that reads pixels.
-        say
-            Images in, (n_images, n_dims) out.
+        `encoder` is the name and the arguments of that whose features the model reads; None for one that reads pixels.
         """
         pool = self._pool_of(pixels)
         if encoder is None:

@@ -66,13 +66,7 @@ class Subject:
 
     @property
     def with_gradients(self) -> nn.Module:
-        """Return the network.
-
-        Raises
-        ------
-        InputError
-            When the model has none, so that no gradients can be taken.
-        """
+        """Return the network; InputError where the model has none, so that no gradients can be taken."""
         if self.network is None:
             raise InputError(f"the model gives no gradients to take; --method {LIME} works")
         return self.network
@@ -123,14 +117,8 @@ def open_subjects(
 ) -> list[Subject]:
     """Return the model that a fold was fitted with; several where its copies are averaged.
 
-    Parameters
-    ----------
-    fold
-        The fold that the model did not learn from.
-    words
-        Words in place of the classes, for CLIP.
-    scratch
-        Where made-up pictures are shown.
+    The model did not learn from the fold. `words` stand in place of the classes, for CLIP; made-up pictures are shown
+    in `scratch`.
 
     Raises
     ------

@@ -33,17 +33,7 @@ def write_explained(
 
     The archive holds ``maps`` (n_maps, h, w) float32 in the order of the sheet, row by row; the JSON what each is.
 
-    Parameters
-    ----------
-    asked
-        What was asked beside the run, as `name_sheet` takes it.
-    how
-        What else the JSON says: draws and seed.
-
-    Raises
-    ------
-    OSError
-        When the folder cannot be written.
+    `asked` is what was asked beside the run, as `name_sheet` takes it; `how` goes into the JSON too: draws and seed.
     """
     folder = folder_of(prepared)
     rows = [(_heading(image), _tiles(image)) for image in explained]
@@ -62,10 +52,7 @@ def name_sheet(run: str, asked: dict[str, Any]) -> str:
 
     The plain question, a run's mistakes, however many, by what suits its model, has the run's name alone.
 
-    Parameters
-    ----------
-    asked
-        What was asked beside the run: a word, or a list whose order does not matter; None or empty where nothing was.
+    A list's order does not matter.
     """
     question = {what: sorted(value) if isinstance(value, list) else value for what, value in asked.items() if value}
     if not question:
@@ -94,19 +81,9 @@ def describe_maps(explained: Sequence[Explained]) -> list[dict[str, Any]]:
 
 
 def overlay(pixels: Pixels, drawn: Map) -> Pixels:
-    """Return a picture with a map over it.
+    """Return a picture, (3, h, w), with a map over it, (h, w, 3); the map is scaled by its own largest values.
 
-    Parameters
-    ----------
-    pixels
-        (3, h, w) uint8.
-    drawn
-        The map; scaled by its own largest values. Gradients jump from pixel to pixel: they are drawn smoothed.
-
-    Returns
-    -------
-    Pixels
-        (h, w, 3) uint8.
+    Gradients jump from pixel to pixel: they are drawn smoothed.
     """
     picture = pixels.transpose(1, 2, 0).astype(np.float32)
     values = drawn.values

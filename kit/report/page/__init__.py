@@ -51,21 +51,9 @@ def refresh_report(prepared: Prepared, results: Sequence[Result], skipped: dict[
 
 
 def write_report(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str], png: bool = False) -> Path:
-    """Write the page, and the numbers behind its charts; return the page's path.
+    """Write the page, and the numbers behind its charts, with `png` as pictures too; return the page's path.
 
-    Parameters
-    ----------
-    results
-        Finished runs, the ensemble among them.
-    skipped
-        Runs that could not be made, and why.
-    png
-        Write every chart as a picture too.
-
-    Raises
-    ------
-    InputError
-        When nothing has been trained yet.
+    `skipped` says of each run why it could not be made. InputError where nothing has been trained yet.
     """
     competition = prepared.competition
     if not results:

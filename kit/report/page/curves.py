@@ -75,13 +75,7 @@ def calibrate_nested(labels: Labels, proba: Proba, folds: Groups) -> Proba | Non
 
 
 def order_by_similarity(counts: NDArray[np.integer]) -> list[int]:
-    """Return the classes so that those confused most stand side by side.
-
-    Parameters
-    ----------
-    counts
-        (n_classes, n_classes) confusions.
-    """
+    """Return the classes so that those confused most stand side by side, by (n_classes, n_classes) confusions."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 

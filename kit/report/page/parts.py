@@ -27,18 +27,9 @@ class Text:
 
 @dataclass(frozen=True)
 class SortableTable:
-    """Hold a table that sorts by any column.
+    """Hold a table that sorts by any column; its rows hold text, numbers or `Measured`.
 
-    Parameters
-    ----------
-    title
-        What it shows.
-    columns
-        The headers.
-    rows
-        One list per row: text, numbers, or `Measured`.
-    caption
-        What must be known to read it.
+    The caption says what must be known to read it.
     """
 
     title: str
@@ -68,8 +59,6 @@ class Series:
 
     Parameters
     ----------
-    name
-        For the legend.
     x
         (n,) numbers, or names of bars.
     y
@@ -91,16 +80,8 @@ class Series:
 class Chart:
     """Hold what every chart has.
 
-    Parameters
-    ----------
-    key
-        Name of its files, of letters, digits and dashes; unique on the page.
-    title
-        What it shows.
-    x_title, y_title
-        Of the horizontal and of the vertical axis.
-    caption
-        What must be known to read it.
+    Files are named by `key`, of letters, digits and dashes, unique on the page. The caption says what must be known to
+    read it.
     """
 
     key: str
@@ -120,8 +101,6 @@ class Plot(Chart):
 
     Parameters
     ----------
-    series
-        The lines, points or bars.
     x_range, y_range
         Ends of the series' x and y; None to fit the numbers.
     is_log
@@ -152,8 +131,6 @@ class Heatmap(Chart):
 
     Parameters
     ----------
-    row_names, column_names
-        What the rows and columns stand for.
     values
         (n_rows, n_columns); NaN where there is none.
     order
@@ -180,12 +157,7 @@ class Heatmap(Chart):
 class Matrices(Chart):
     """Draw one 2 x 2 matrix per class: the labels against the predictions.
 
-    Parameters
-    ----------
-    names
-        The classes.
-    values
-        (n_classes, 2, 2) counts; first what is not of the class, then what is.
+    `values` are (n_classes, 2, 2) counts; first what is not of the class, then what is.
     """
 
     names: Sequence[str] = ()

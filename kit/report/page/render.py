@@ -36,13 +36,7 @@ KINDS = {
 
 
 def render_page(title: str, made: str, sections: Sequence[Section]) -> str:
-    """Return the page.
-
-    Parameters
-    ----------
-    made
-        When and by what: the line below the heading.
-    """
+    """Return the page; `made`, below its heading, says when and by what."""
     import jinja2
     from plotly.offline import get_plotlyjs
 

@@ -19,16 +19,12 @@ class ClassScore:
 
     Parameters
     ----------
-    name
-        The class.
     precision, precision_se
         Share of the images decided for the class that are of it, and its standard error.
     recall, recall_se
         Share of the class's images that are decided for it, and its standard error.
     f1, f1_se
         Harmonic mean of both, and its standard error.
-    support
-        Images of the class.
     decided
         Images decided for the class.
     """
@@ -52,16 +48,7 @@ class ClassScore:
 def per_class(labels: Labels, proba: Proba, classes: tuple[str, ...], groups: Groups | None = None) -> list[ClassScore]:
     """Return every class's precision, recall and F1, in the order of the classes.
 
-    Parameters
-    ----------
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    proba
-        (n_images, n_classes) probabilities; the most probable class is decided for, or every class from one half.
-    classes
-        Class names.
-    groups
-        (n_images,) whole numbers, equal for images that are not independent; every image for itself by default.
+    An image is decided for its most probable class; where it may have several, for every class from one half.
     """
     decided = decide(np.asarray(proba), labels.ndim == 2)
     counts = count_decisions(labels, decided, len(classes))

@@ -30,14 +30,7 @@ NEEDS = ("proba", "labels")
 
 
 def read_custom(name: str, folders: Sequence[Path]) -> Metric:
-    """Return a custom metric.
-
-    Parameters
-    ----------
-    name
-        ``package.module.function``.
-    folders
-        Where its file is looked for, in order.
+    """Return the custom metric ``package.module.function``, whose file is looked for in the folders in order.
 
     Raises
     ------
@@ -54,13 +47,7 @@ def read_custom(name: str, folders: Sequence[Path]) -> Metric:
 
 
 def locate_custom(name: str, folders: Sequence[Path]) -> tuple[Path, Path]:
-    """Return the folder that holds a custom metric, and its file relative to that.
-
-    Raises
-    ------
-    InputError
-        When the file is in none of them.
-    """
+    """Return the folder that holds a custom metric, and its file relative to it; InputError where none does."""
     relative = Path(*name.split(".")[:-1]).with_suffix(".py")
     for folder in folders:
         if (folder / relative).is_file():

@@ -69,13 +69,7 @@ class Metric:
         return decide(proba, labels.ndim == 2) if self.needs == "labels" else proba
 
     def score(self, labels: Labels, proba: Proba) -> float:
-        """Return the metric of probabilities (n_images, n_classes).
-
-        Raises
-        ------
-        InputError
-            When the metric is not defined on these images.
-        """
+        """Return the metric of probabilities; InputError where it is not defined on these images."""
         labels, proba = np.asarray(labels), np.asarray(proba)
         value = float(self.of(labels, self.read(labels, proba))) if len(labels) else float("nan")
         if not np.isfinite(value):

@@ -86,10 +86,7 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
 def check_metric_name(name: str, task: str) -> None:
     """Refuse a metric that does not exist or is not of this task; a user's function is read later, by who computes it.
 
-    Raises
-    ------
-    ValueError
-        Saying which name is nearest, or which metrics the task has.
+    A ValueError says which name is nearest, or which metrics the task has.
     """
     if name not in METRICS and CUSTOM_NAME.fullmatch(name):
         return
@@ -108,10 +105,7 @@ def check_metric_name(name: str, task: str) -> None:
 def check_metric_classes(metric: Metric, classes: tuple[str, ...]) -> None:
     """Refuse a metric that is the same for every prediction of these classes, or needs them in another order.
 
-    Raises
-    ------
-    InputError
-        Naming what is wrong with which classes.
+    An InputError says what is wrong with which classes.
     """
     match = AT_K.fullmatch(metric.name)
     if match and match[1] == "top_" and int(match[2]) >= len(classes):

@@ -28,23 +28,7 @@ Z_95 = 1.96
 def score_with_error(
     metric: str | Metric, labels: Labels, proba: Proba, groups: Groups | None = None
 ) -> tuple[float, float]:
-    """Return a metric and its standard error.
-
-    Parameters
-    ----------
-    metric
-        A metric or its name.
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    proba
-        (n_images, n_classes) probabilities.
-    groups
-        (n_images,) whole numbers, equal for images that are not independent; every image for itself by default.
-
-    Returns
-    -------
-    tuple
-        The score and one standard error, in the metric's unit.
+    """Return a metric and one standard error, in the metric's unit; without `groups` every image counts for itself.
 
     Raises
     ------
@@ -68,17 +52,6 @@ def paired_difference(
     """Return how much better `ours` is than `theirs` on the same images, and its standard error.
 
     Both share the images' difficulty, so the difference is known far better than either score.
-
-    Parameters
-    ----------
-    metric
-        A metric or its name.
-    labels
-        (n_images,) class codes, or (n_images, n_classes) of 0 and 1.
-    ours, theirs
-        (n_images, n_classes) probabilities.
-    groups
-        (n_images,) whole numbers, equal for images that are not independent; every image for itself by default.
 
     Returns
     -------
