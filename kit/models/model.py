@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from kit.core.names import MULTICLASS
-from kit.core.shapes import Proba, Tensors
+from kit.core.shapes import Proba, Tensors, Vectors
 from kit.data.images import Images
-from kit.features.cache import GIVEN
+from kit.features.cache import GIVEN, image_features
 from kit.scoring.task import Task
 
 
@@ -119,3 +119,25 @@ class Model:
     def settle(self, value: Any) -> None:
         """Predict with this value of the swept setting from now on."""
         raise NotImplementedError
+
+
+class OnPixels(Model):
+    """Read an encoder's features, or pixels without one; a subclass has these fields, with its defaults.
+
+    Parameters
+    ----------
+    encoder
+        Encoder whose features are used; None for pixels and colour histograms.
+    encoder_args
+        Constructor arguments of the encoder.
+    pixels
+        Side of the image where there is no encoder, in pixels.
+    """
+
+    encoder: str | None
+    encoder_args: dict[str, Any]
+    pixels: int
+
+    def _features(self, images: Images) -> Vectors:
+        """Return what the model reads of images, (n_images, n_dims) float32."""
+        return image_features(images, self.encoder, self.encoder_args, self.pixels)

@@ -23,14 +23,7 @@ metric = "macro_f1"
 n = 5
 seed = 0
 
-# One table per experiment: a model, and its options beside it. These read pixels and work offline: a floor to beat.
-[runs.forest]
-model = "forest"
-
-[runs.extra_trees]
-model = "forest"
-trees = "extra"
-
+{forests}
 # From here on weights come from the model hub; where it cannot be reached, these runs are skipped and say so.
 [runs.probe]
 model = "linear_probe"
@@ -45,6 +38,15 @@ balance = "sqrt_inverse"  # rare classes count more
 # The ensemble combines all runs, by weights chosen on out-of-fold predictions; `members` names some of them.
 [ensemble]
 method = "weights"
+"""
+FORESTS = """\
+# One table per experiment: a model, and its options beside it. These read pixels and work offline: a floor to beat.
+[runs.forest]
+model = "forest"
+
+[runs.extra_trees]
+model = "forest"
+trees = "extra"
 """
 TEMPLATES = ("a photo of a {}.", "a close-up photo of a {}.", "a picture of a {}.", "an image showing a {}.")
 
@@ -63,14 +65,7 @@ metric = "accuracy"  # or macro_f1, balanced_accuracy, log_loss
 n = 5
 seed = 0
 
-# One table per experiment: a model, and its options beside it. These read pixels and work offline: a floor to beat.
-[runs.forest]
-model = "forest"
-
-[runs.extra_trees]
-model = "forest"
-trees = "extra"
-
+{forests}
 [runs.svm]
 model = "svm"
 {spreading}

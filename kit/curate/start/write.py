@@ -17,6 +17,7 @@ from kit.core.names import COMPETITION_FILE, MULTICLASS, MULTILABEL
 from kit.curate.start.hints import LABELED, TEST, UNLABELED
 from kit.curate.start.layout import Layout
 from kit.curate.start.templates import (
+    FORESTS,
     LABEL_SETS,
     NEIGHBOURS,
     PROMPT_LIST,
@@ -96,6 +97,7 @@ def _compose(name: str, layout: Layout, slug: str | None, workspace: Workspace |
         title=toml_text(slug or name),
         slug=f"slug = {toml_text(slug)}\n" if slug else "",
         data="".join(f"{key} = {toml_source(source)}\n" for key, source in sources.items() if source),
+        forests=FORESTS,
         spreading=SPREADING if layout.unlabeled else "",
         neighbours=NEIGHBOURS if layout.unlabeled else "",
         pseudo=PSEUDO if layout.unlabeled else "",

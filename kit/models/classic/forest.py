@@ -9,23 +9,19 @@ import numpy as np
 from pydantic import Field
 
 from kit.core.names import MULTICLASS, MULTILABEL
-from kit.core.shapes import Proba, Vectors
+from kit.core.shapes import Proba
 from kit.data.images import Images
-from kit.features.cache import image_features
 from kit.models.balance import Adjustable, balance_images
+from kit.models.model import OnPixels
 from kit.models.search import Between, OneOf
 
 
 @dataclass
-class Forest(Adjustable):
+class Forest(OnPixels, Adjustable):
     """Average many decision trees (Breiman 2001; extra trees: Geurts et al. 2006).
 
     Parameters
     ----------
-    encoder
-        Encoder whose features are used; None for pixels and colour histograms.
-    encoder_args
-        Constructor arguments of the encoder.
     pixels
         Side of the image the trees see where there is no encoder, in pixels.
     trees
@@ -77,6 +73,3 @@ class Forest(Adjustable):
             for both, seen in zip(proba, self.forest_.classes_, strict=True)
         ]
         return np.stack(columns, axis=1)
-
-    def _features(self, images: Images) -> Vectors:
-        return image_features(images, self.encoder, self.encoder_args, self.pixels)

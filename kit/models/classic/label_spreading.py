@@ -8,25 +8,18 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from kit.core.shapes import Proba, Vectors
+from kit.core.shapes import Proba
 from kit.data.images import Images
-from kit.features.cache import image_features
-from kit.models.model import Model
+from kit.models.model import OnPixels
 from kit.models.search import Between
 
 
 @dataclass
-class LabelSpreading(Model):
+class LabelSpreading(OnPixels):
     """Let labels flow along a nearest-neighbour graph of labelled and unlabelled images (Zhou et al. 2004).
 
     Parameters
     ----------
-    encoder
-        Encoder whose features are used; None for pixels and colour histograms.
-    encoder_args
-        Constructor arguments of the encoder.
-    pixels
-        Side of the image where there is no encoder, in pixels.
     n_neighbors
         Neighbours of each image in the graph.
     alpha
@@ -63,9 +56,6 @@ class LabelSpreading(Model):
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.spreading_.classes_] = _fill_unreached(values)
         return proba
-
-    def _features(self, images: Images) -> Vectors:
-        return image_features(images, self.encoder, self.encoder_args, self.pixels)
 
 
 def draw_at_most(images: Images, n_images: int, seed: int) -> Images:

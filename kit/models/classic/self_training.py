@@ -8,28 +8,21 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from kit.core.shapes import Proba, Vectors
+from kit.core.shapes import Proba
 from kit.data.images import UNKNOWN, Images
-from kit.features.cache import image_features
 from kit.models.classic.label_spreading import draw_at_most
-from kit.models.model import Model
+from kit.models.model import OnPixels
 from kit.models.search import Between
 
 
 @dataclass
-class SelfTraining(Model):
+class SelfTraining(OnPixels):
     """Let a logistic regression teach itself: it labels what it is sure of, and is fitted again (Yarowsky 1995).
 
     The most confident images are taken whatever their class, as in scikit-learn: easy classes grow first.
 
     Parameters
     ----------
-    encoder
-        Encoder whose features are used; None for pixels and colour histograms.
-    encoder_args
-        Constructor arguments of the encoder.
-    pixels
-        Side of the image where there is no encoder, in pixels.
     C
         Inverse strength of the regression's regularisation, above 0.
     criterion
@@ -88,6 +81,3 @@ class SelfTraining(Model):
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.classifier_.classes_] = self.classifier_.predict_proba(self._features(images))
         return proba
-
-    def _features(self, images: Images) -> Vectors:
-        return image_features(images, self.encoder, self.encoder_args, self.pixels)

@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from kit.core.shapes import Proba, Vectors
+from kit.core.shapes import Proba
 from kit.data.images import Images
-from kit.features.cache import image_features
 from kit.models.balance import Adjustable, balance_images
+from kit.models.model import OnPixels
 from kit.models.search import Between, OneOf
 
 
 @dataclass
-class SVM(Adjustable):
+class SVM(OnPixels, Adjustable):
     """Separate the classes with the widest margin (Cortes and Vapnik 1995).
 
     Probabilities are the softmax of the one-vs-rest margins, not Platt's: scikit-learn's ``probability=True`` costs
@@ -24,12 +24,6 @@ class SVM(Adjustable):
 
     Parameters
     ----------
-    encoder
-        Encoder whose features are used; None for pixels and colour histograms.
-    encoder_args
-        Constructor arguments of the encoder.
-    pixels
-        Side of the image where there is no encoder, in pixels.
     kernel
         ``"rbf"`` or ``"linear"``.
     C
@@ -70,6 +64,3 @@ class SVM(Adjustable):
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.machine_.classes_] = softmax(margins, axis=1)
         return proba
-
-    def _features(self, images: Images) -> Vectors:
-        return image_features(images, self.encoder, self.encoder_args, self.pixels)
