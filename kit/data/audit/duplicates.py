@@ -57,6 +57,8 @@ def find_clusters(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> tupl
     cut into clusters of which every pair is near, as those are that reach beyond the labelled images. What still fills
     more than 5 % of a class is a look (a studio, a scanner), not a duplicate: it is not grouped.
 
+    `facts`, and the thumbnails in `cache`, are those of `kit.data.audit.facts.audit_files`.
+
     Returns
     -------
     tuple

@@ -14,7 +14,7 @@ from kit.runs.store import Result, list_imported, result_at
 def sources_of(prepared: Prepared, result: Result) -> list[Result]:
     """Return a run's teachers and members; InputError where one is not there any more.
 
-    How an import was made is not known.
+    An import has none: how it was made is not known.
     """
     sources = result.record.sources
     imported = list_imported(prepared) if sources else ()

@@ -51,7 +51,8 @@ class Scratch:
     ) -> Proba:
         """Return what a function of images, such as a model's `predict_proba`, gives pictures.
 
-        `encoder` is the name and the arguments of that whose features the model reads; None for one that reads pixels.
+        The pictures are (n_images, 3, h, w) uint8 of the geometry. `encoder` is the name and the arguments of that
+        whose features the model reads; None for one that reads pixels.
         """
         pool = self._pool_of(pixels)
         if encoder is None:
