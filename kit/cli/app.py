@@ -34,13 +34,7 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 def hoist(arguments: list[str]) -> list[str]:
-    """Move global options in front of the command, wherever they were written.
-
-    Raises
-    ------
-    InputError
-        When a flag is given a value.
-    """
+    """Move global options in front of the command, wherever they were written; a flag with a value is an InputError."""
     _check_flags(arguments)
     return _move_to_front(arguments)
 
@@ -118,15 +112,8 @@ app = typer.Typer(
 
 
 def command(name: str | None = None, *, panel: str, example: str) -> Callable[[Function], Function]:
-    """Add a command under a heading of ``--help``, one of `PANELS`; `example` ends its own help.
+    """Add a command under a heading of ``--help``, one of `PANELS`; its name is the function's where none is given.
 
-    Parameters
-    ----------
-    name
-        What is typed; the function's name by default.
-    panel
-        One of `PANELS`.
-    example
-        A call of it to copy, without the program's name.
+    `example` is a call of it to copy, without the program's name; it ends the command's own help.
     """
     return app.command(name, cls=Command, rich_help_panel=panel, epilog=f"{EXAMPLE}{PROGRAM} {example}")

@@ -14,9 +14,7 @@ from kit.cli.call import DEFAULT, Comp, complete_result, holding, read, ready, s
 from kit.core.errors import InputError
 
 if TYPE_CHECKING:
-    from kit.data.prepared import Prepared
     from kit.kaggle.bundle import WrittenBundle
-    from kit.runs.store import Result
 
 
 @command(panel=KAGGLE, example="bundle digits probe --limit 9h")
@@ -45,6 +43,7 @@ def bundle(
     from kit.core.deadline import parse_duration
     from kit.core.names import ENSEMBLE
     from kit.kaggle.bundle import write_bundle
+    from kit.runs.train import find_members, find_trained
 
     if not re.fullmatch(r"[A-Za-z0-9-]+", owner):
         raise InputError(f"--owner {owner}: a name at Kaggle, as in your profile's address: letters, digits and -")
@@ -52,7 +51,7 @@ def bundle(
     prepared = ready(read(comp))
     named = list(dict.fromkeys(name for name in runs or () if name != ENSEMBLE))
     with holding(prepared.competition):
-        results = _find(prepared, named)
+        results = [find_trained(prepared, name) for name in named] or find_members(prepared)
         written = write_bundle(prepared, results, owner, drop, wheels, "-".join(named) or ENSEMBLE, lacks)
     n_images = n_test or len(prepared.split("test")) + len(prepared.broken_test)
     estimate = written.trial.estimate(n_images)
@@ -72,13 +71,6 @@ def bundle(
     terminal.note(f"run the notebook:   kaggle kernels push -p {place}")
     terminal.note("and once it has run:")
     suggest("submit", comp, *(named if len(named) == 1 else ()), "-k", written.addresses["kernel"], "-v", "1")
-
-
-def _find(prepared: Prepared, names: list[str]) -> list[Result]:
-    """Return the finished runs that were named, else the ensemble's members."""
-    from kit.runs.train import find_members, find_trained
-
-    return [find_trained(prepared, name) for name in names] if names else find_members(prepared)
 
 
 def _tell(written: WrittenBundle, owner: str, n_images: int, estimate: float, how: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,12 +158,8 @@ def ready(competition: Competition, time_limit: str | None = None, held: bool = 
     from kit.data.prepared import prepare
 
     set_deadline(parse_duration(time_limit) if time_limit else None)
-    if held:
-        prepared = prepare(competition)
-    else:
-        with holding(competition):
-            prepared = prepare(competition)
-    return prepared
+    with nullcontext() if held else holding(competition):
+        return prepare(competition)
 
 
 @contextmanager

@@ -128,7 +128,6 @@ def _draw_balance(prepared: Prepared, name: str) -> dict[str, Any]:
         raise InputError(f"run {name}: {run.model} does not balance classes, so there is nothing to draw")
     before, after = sizes_before_and_after(prepared.pool.select(prepared.labeled, prepared.labels), model, run.seed)
     path = prepared.competition.workspace.runs(prepared.competition.name) / name / "balance.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomic(path) as file:
         file.write(draw_distribution(before, after, prepared.classes, f"{name}: {model.balance}"))
     facts = {"run": name, "balance": model.balance, "picture": str(path)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -52,8 +53,6 @@ def bench_(
     seeds: Annotated[int, typer.Option(min=1, help="Of semi: draws of labels per setting.")] = 5,
 ) -> None:
     """Time decoding and the runs' encoders side by side; or measure what is claimed: bench semi, bench explain."""
-    from dataclasses import asdict
-
     if comp == SEMI:
         _bench_semi(data, seeds)
         return
@@ -77,8 +76,6 @@ def bench_(
 
 def _bench_semi(data: Path | None, seeds: int) -> None:
     """Compare ways to use unlabelled images and print the table."""
-    from dataclasses import asdict
-
     from kit.bench import bench_semi, compare_with_baseline, render_semi
     from kit.core.files import Workspace
 

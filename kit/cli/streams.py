@@ -19,15 +19,7 @@ class Stdout(io.FileIO):
     """Write to stdout; what fails is named after it, and not taken for a file of the workspace."""
 
     def write(self, data: Any) -> int | None:
-        """Write bytes.
-
-        Raises
-        ------
-        ReaderGone
-            When the other end of the pipe is closed.
-        OSError
-            When they cannot be written; its file name is `STDOUT`.
-        """
+        """Write bytes: ReaderGone where the pipe is closed, an OSError that names `STDOUT` where they cannot go."""
         try:
             return super().write(data)
         except BrokenPipeError as error:

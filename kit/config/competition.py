@@ -90,10 +90,7 @@ class Competition(Table):
     def metric(self) -> Metric:
         """Return the metric; a custom one is looked for beside competition.toml, then in the workspace.
 
-        Raises
-        ------
-        InputError
-            When the file of a custom metric is missing or cannot be run.
+        One whose file is missing or cannot be run raises InputError.
         """
         return find_metric(self.facts.metric, (self.folder, self.workspace.root))
 
@@ -121,13 +118,7 @@ class Competition(Table):
         return shlex.join([PROGRAM, word, comp, *rest, *elsewhere])
 
     def run(self, name: str) -> Run:
-        """Return a run by name.
-
-        Raises
-        ------
-        InputError
-            When there is no such run; names the nearest.
-        """
+        """Return a run by name; where there is none, an InputError names the nearest."""
         if grid := self._runs_of_grid(name):
             raise InputError(f"{self.file}: {name} is a grid; name one of its runs: {some(grid)}")
         if name not in self.runs:
@@ -135,24 +126,12 @@ class Competition(Table):
         return self.runs[name]
 
     def check_single(self, what: str) -> None:
-        """Refuse what needs one class per image where an image may have several; `what` begins the message.
-
-        Raises
-        ------
-        InputError
-            Where the task is ``"multilabel"``.
-        """
+        """Refuse what needs one class per image where it may have several; `what` begins the InputError."""
         if self.facts.task == MULTILABEL:
             raise InputError(f'{self.file}: {what}: not where images have several labels, task = "multilabel"')
 
     def runs_of(self, name: str) -> list[str]:
-        """Return the names of a grid's runs, or of the one run that is called so.
-
-        Raises
-        ------
-        InputError
-            When there is neither; names the nearest.
-        """
+        """Return the names of a grid's runs, or of the one run of this name; else an InputError names the nearest."""
         grids = {run.grid for run in self.runs.values() if run.grid}
         if name not in grids and name not in self.runs:
             raise InputError(f"{self.file}: no run {name!r}; {nearest(name, {*self.runs, *grids})}")

@@ -18,19 +18,10 @@ UNNAMEABLE = re.compile(r"[^A-Za-z0-9-]+")  # in a run's name, whose parts are j
 
 
 def expand_grids(tables: dict[str, Any], file: Path) -> dict[str, tuple[object, str | None]]:
-    """Return every run's table, and the grid that it comes from, by name.
+    """Return every run's table, and the grid that it comes from, by name, of the ``[runs.*]`` tables of a file.
 
-    Parameters
-    ----------
-    tables
-        The ``[runs.*]`` tables as they stand in the file.
-    file
-        For error messages.
-
-    Raises
-    ------
-    InputError
-        When a grid is not lists of values by key, a key stands both in it and beside it, or two runs get one name.
+    A grid that is not lists of values by key, a key that stands both in it and beside it, and two runs of one name
+    raise InputError.
     """
     expanded: dict[str, tuple[object, str | None]] = {}
     for name, table in tables.items():

@@ -54,10 +54,6 @@ def read_competition(
 
     Parameters
     ----------
-    name
-        A folder's name under kit/competitions, or a path to a folder holding competition.toml.
-    workspace
-        Where data and results lie.
     changes
         ``table.key=value`` overrides, the value in TOML's notation (a bare word is taken as text).
     seed

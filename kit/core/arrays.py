@@ -33,7 +33,7 @@ def fill_array(
     """Return the memory-mapped array at `path`, computing the rows that are not there yet; a damaged one is remade.
 
     Rows are computed in blocks into a ``.part`` file beside `path`, with a note of how many are safe on the disk, so
-    that a killed run goes on where it stopped. The disk space is reserved first: a full disk is an error here, not a
+    that a killed run goes on where it stopped. The disk space is reserved first: a full disk is an OSError here, not a
     bus error in the middle of a write. Of several processes that want the same array one fills it and the others wait;
     where the one is killed, the next goes on.
 
@@ -47,11 +47,6 @@ def fill_array(
         Rows per block.
     after_block
         Called between blocks. What it raises stops the filling; a later call goes on at the next block.
-
-    Raises
-    ------
-    OSError
-        When the disk is full.
     """
     import numpy as np
 

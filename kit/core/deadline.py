@@ -30,24 +30,15 @@ def seconds_left() -> float | None:
 
 
 def check_deadline() -> None:
-    """Stop when the limit is reached; call it only where a later call can go on.
-
-    Raises
-    ------
-    TimeIsUp
-        When the limit is reached.
-    """
+    """Raise TimeIsUp when the limit is reached; call it only where a later call can go on."""
     if time_is_up():
         raise TimeIsUp("the time limit is reached; what was computed is kept, the same command goes on from there")
 
 
 def parse_duration(text: str, option: str = "--time-limit") -> float:
-    """Return the seconds of a duration such as ``9h``, ``1h30m``, ``45s`` or ``600``; errors name the option.
+    """Return the seconds of a duration such as ``9h``, ``1h30m``, ``45s`` or ``600``.
 
-    Raises
-    ------
-    InputError
-        When it is not a duration above 0.
+    What is no duration above 0 raises InputError, which names the option.
     """
     match = DURATION.fullmatch(text.strip())
     hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 0, 0)

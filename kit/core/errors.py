@@ -13,14 +13,8 @@ class InputError(Exception):
 class MissingWeights(InputError):
     """Report which weights cannot be reached and how to bring them; `all` skips such a run.
 
-    Parameters
-    ----------
-    message
-        The whole message.
-    cause
-        Its part that keeps other weights away too, and is printed once for all of them; empty where there is none.
-    remedy
-        Its part about these weights alone: how to bring them.
+    Of the message, `cause` is the part that keeps other weights away too, and is printed once for all of them, empty
+    where there is none; `remedy` is the part about these weights alone: how to bring them.
     """
 
     def __init__(self, message: str, cause: str = "", remedy: str = "") -> None:

@@ -20,13 +20,7 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Read learned weights.
-
-    Raises
-    ------
-    DamagedFile
-        When the file is not there or cannot be read as safetensors.
-    """
+    """Read learned weights; a file that is not there or is no safetensors any more raises DamagedFile."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -25,17 +25,9 @@ REMOVED = ".removed"  # suffix of a folder on its way out
 
 
 def list_removable(competition: Competition, prepared: Prepared | None) -> list[tuple[Path, int]]:
-    """Return folders that may go, with their size in bytes.
+    """Return folders that may go, with their size in bytes: those not in use, without `prepared` all but imports.
 
-    Parameters
-    ----------
-    prepared
-        The competition made ready, to know which runs are in use; None to remove all but imports.
-
-    Raises
-    ------
-    InputError
-        When an option of a run is refused or a member of the ensemble is unknown: what is in use is not known then.
+    An option that is refused and an unknown member of the ensemble raise InputError: what is in use is not known then.
     """
     home = competition.workspace.runs(competition.name)
     kept = set() if prepared is None else _in_use(prepared)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,15 +46,7 @@ LEAST_WEIGHT = 0.005  # weight below which a member is not worth a word
 def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     """Combine finished runs, in the form of a run; re-used when the same was combined before.
 
-    Parameters
-    ----------
-    members
-        At least one finished run, imported ones included.
-
-    Raises
-    ------
-    InputError
-        When there is no member, or a member's ids or classes are others.
+    No member at all, and a member of other ids or classes, raise InputError.
     """
     if not members:
         raise InputError(f"the ensemble has no finished member; {prepared.competition.command('all')} makes them")
@@ -66,7 +57,8 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / key
     started = time.perf_counter()
     oof, test, learned = combine(prepared, members, method)
-    _write(folder, oof, test)
+    write_predictions(folder / "oof.parquet", oof)
+    write_predictions(folder / "test.parquet", test)
     document = describe_run(prepared, ENSEMBLE, oof) | learned | {"key": key, "model": f"ensemble ({method})"}
     document |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
     result = write_result(ENSEMBLE, folder, document)
@@ -145,24 +137,12 @@ def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit)
 
 
 def members_of(prepared: Prepared) -> list[Result]:
-    """Return the finished members of the ensemble, imported ones included, in the order of ``[ensemble] members``.
-
-    Raises
-    ------
-    InputError
-        When a member is neither a run nor an import.
-    """
+    """Return the finished members, imports among them, in the order of ``[ensemble] members``; see `check_members`."""
     return [result for name in check_members(prepared) if (result := find_usable(prepared, name))]
 
 
 def check_members(prepared: Prepared) -> list[str]:
-    """Return the names of the members.
-
-    Raises
-    ------
-    InputError
-        When a member is neither a run nor an import; names the nearest.
-    """
+    """Return the members' names; where one is neither a run nor an import, an InputError names the nearest."""
     competition = prepared.competition
     known = {*competition.runs, *list_imported(prepared)}
     members = competition.ensemble.members
@@ -189,21 +169,10 @@ def _member_proba(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray
     return np.stack(probas), labels
 
 
-def _write(folder: Path, oof: Predictions, test: Predictions) -> None:
-    write_predictions(folder / "oof.parquet", oof)
-    write_predictions(folder / "test.parquet", test)
-
-
 def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[str]) -> dict[str, tuple[float, float]]:
-    """Return how much some members add: the ensemble of all against that of the others.
+    """Return how much some members add: the ensemble of all against that of the others, nested, on the same images.
 
-    Both are nested, and paired on the same images.
-
-    Returns
-    -------
-    dict
-        By member, what is lost without it, in the metric's unit and positive where the member helps, and one standard
-        error.
+    By member: what is lost without it, in the metric's unit and above 0 where the member helps, and one standard error.
     """
     labels, whole = _decided(prepared, members)
     lost = {}

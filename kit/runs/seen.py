@@ -49,12 +49,7 @@ Entry = dict[str, Any]
 def note_untuned(folder: Path, key: str) -> None:
     """Remember that a run had these settings before they were tried; what was tried first stays searched.
 
-    Parameters
-    ----------
-    folder
-        Of the study.
-    key
-        The run's key, before anything of it is scored there.
+    The folder is the study's, the key the run's before anything of it is scored there.
     """
     untuned = _read_untuned(folder)
     if key not in untuned and not (folder / FITS / key / SCORED).exists():
@@ -64,18 +59,8 @@ def note_untuned(folder: Path, key: str) -> None:
 def note_setting(prepared: Prepared, name: str, setting: Run, fields: Iterable[str]) -> None:
     """Remember a setting that a search scored on all folds, or the run's values before anything is scored.
 
-    Whether the run had these values before is decided when they are first noted, and holds from then on.
-
-    Parameters
-    ----------
-    prepared
-        Its runs folder is held.
-    name
-        The run that is tuned.
-    setting
-        It with the values that were tried.
-    fields
-        The options that are searched.
+    Whether the run had these values before is decided when they are first noted, and holds from then on. The setting is
+    the run `name` with the values that were tried of the searched fields; the runs folder is held.
     """
     model = build_model(prepared.competition, setting).options()
     options = json.loads(json.dumps(model, default=str))  # as run.json gives them back
@@ -142,14 +127,8 @@ def _read_untuned(folder: Path) -> list[str]:
 def note_prompts(folder: Path, prompts: PromptList, beside: Iterable[PromptList] = ()) -> None:
     """Remember that a score of this version of the list was seen; the first look counts.
 
-    Parameters
-    ----------
-    folder
-        The competition's runs folder; hold it (`kit.core.files.hold`) where another process may note too.
-    prompts
-        The list as it was scored.
-    beside
-        The lists that lie beside it; at the first look of all they are remembered.
+    `beside` are the lists that lie beside it, remembered at the first look of all. Hold the competition's runs folder
+    (`kit.core.files.hold`) where another process may note too.
     """
     looks = _read_looks(folder)
     is_first = not looks and read_json(folder / FIRST_PROMPTS) is None  # a look at `names` leaves no row
@@ -169,13 +148,6 @@ def are_prompts_spoiled(folder: Path, prompts: PromptList) -> bool:
     Its CV is then measured on rows that had a say in its words, whatever file they stand in now. The generated list
     never is, nor is the first version that was looked at, also when it is gone back to. Of words in a new file it
     cannot be told whether they answer to what was seen: they are taken to, where it is known what was there before.
-
-    Parameters
-    ----------
-    folder
-        The competition's runs folder.
-    prompts
-        The list as it is now.
     """
     if prompts.name == NAMES:
         return False

@@ -39,17 +39,9 @@ class Announced(str):
 
 
 def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Result], dict[str, str]]:
-    """Cross-validate runs, teachers first; all that cannot be had is found before any work.
+    """Cross-validate runs, teachers first; return their results, and why other runs were skipped, by name.
 
-    Parameters
-    ----------
-    strict
-        Raise instead of skipping a run.
-
-    Returns
-    -------
-    tuple
-        The results, and why other runs were skipped, by name.
+    All that cannot be had is found before any work; with `strict` it raises instead of skipping a run.
 
     Raises
     ------
@@ -151,17 +143,9 @@ def find_better(prepared: Prepared, results: list[Result], combined: Result) -> 
 
 
 def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
-    """Return the finished members of the ensemble; warn of those that are not finished.
+    """Return the finished members of the ensemble; warn of the others, but for those that the user was `told` of.
 
-    Parameters
-    ----------
-    told
-        Runs of which the user knows already that they are not finished.
-
-    Raises
-    ------
-    InputError
-        When none is finished; names the command that trains them.
+    Where none is finished, an InputError names the command that trains them.
     """
     members = members_of(prepared)
     if not members:
@@ -173,17 +157,9 @@ def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
 
 
 def find_trained(prepared: Prepared, name: str) -> Result:
-    """Return the finished run of a name, the last kept round where it has rounds, or the ensemble of what is finished.
+    """Return the finished run, of rounds the last kept one, the import, or the ensemble of what is finished, by name.
 
-    Parameters
-    ----------
-    name
-        A run, an import or the ensemble.
-
-    Raises
-    ------
-    InputError
-        When there is no such run, or it has not been trained; names the command that trains it.
+    Where there is no such run, or it has not been trained, an InputError names the command that trains it.
     """
     if name == ENSEMBLE:
         return ensemble(prepared, find_members(prepared))

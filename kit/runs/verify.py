@@ -213,15 +213,12 @@ def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
 def _verify_test_mean(prepared: Prepared, run: Result) -> None:
     """The test predictions must be the mean of all the folds' models, not one fold's; a refit's, its predictions."""
     if run.record.refit:
-        refitted = run.fold_predictions(EVERYTHING, "test")
-        if _differ(run.predictions("test").at(refitted.ids).proba, refitted.proba):
-            raise LeakFound(f"{run.name}: test.parquet is not what the model that was fitted on everything says")
-        return
-    mean = mean_predictions([run.fold_predictions(fold, "test") for fold in prepared.scored])
-    if _differ(run.predictions("test").at(mean.ids).proba, mean.proba):
-        raise LeakFound(
-            f"{run.name}: test.parquet is not the mean of what the {len(prepared.scored)} folds' models say"
-        )
+        again, origin = run.fold_predictions(EVERYTHING, "test"), "what the model that was fitted on everything says"
+    else:
+        again = mean_predictions([run.fold_predictions(fold, "test") for fold in prepared.scored])
+        origin = f"the mean of what the {len(prepared.scored)} folds' models say"
+    if _differ(run.predictions("test").at(again.ids).proba, again.proba):
+        raise LeakFound(f"{run.name}: test.parquet is not {origin}")
 
 
 def _verify_settled(prepared: Prepared, run: Result) -> None:

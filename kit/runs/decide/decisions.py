@@ -63,25 +63,11 @@ class Decisions:
 
 
 def decided_test(prepared: Prepared, result: Result, tell: Callable[[str], None] | None = None) -> Predictions:
-    """Return a run's test predictions as they are sent.
+    """Return a run's test predictions as they are sent; `tell` is told how images that show no class were found.
 
-    Parameters
-    ----------
-    result
-        A finished run, or the ensemble.
-    tell
-        Is told how images that show no class were found.
-
-    Returns
-    -------
-    Predictions
-        With several labels per image, shifted so that one half is the threshold. With one and ``[decision]
-        none_of_these``, with a further class of that name, certain where an image is rejected and 0 elsewhere.
-
-    Raises
-    ------
-    InputError
-        When a score cannot be had of this run.
+    With several labels per image they are shifted so that one half is the threshold. With one and ``[decision]
+    none_of_these`` they have a further class of that name, certain where an image is rejected and 0 elsewhere. A score
+    that cannot be had of this run raises InputError.
     """
     test, name = result.predictions("test"), prepared.competition.decision.none_of_these
     if prepared.pool.is_multilabel:
@@ -95,13 +81,7 @@ def decided_test(prepared: Prepared, result: Result, tell: Callable[[str], None]
 
 
 def describe_decisions(prepared: Prepared, result: Result) -> Decisions:
-    """Return what is decided of a run's images.
-
-    Raises
-    ------
-    InputError
-        When a score of none of these cannot be had of this run.
-    """
+    """Return what is decided of a run's images; a score that cannot be had of this run raises InputError."""
     labels, proba = oof_rows(prepared, result.predictions("oof"))
     thresholds = result.record.thresholds
     rejects = prepared.competition.decision.none_of_these is not None and not prepared.pool.is_multilabel

@@ -98,19 +98,9 @@ class Rejection(Rule):
 
 
 def reject_test_images(prepared: Prepared, result: Result) -> Rejection:
-    """Find the test images that show none of the classes.
+    """Find the test images that show none of the classes, with one label per image and ``[decision] none_of_these``.
 
-    Parameters
-    ----------
-    prepared
-        With one label per image and ``[decision] none_of_these``.
-    result
-        A finished run, or the ensemble.
-
-    Raises
-    ------
-    InputError
-        When the name is a class, a score cannot be had of this run, or there are too few classes to hide one.
+    A name that is a class, a score that cannot be had of this run and too few classes to hide one raise InputError.
     """
     rule, scorer = learn_rule(prepared, result), Scorer(prepared, result)
     ranks = combine_ranks(rule.references, scorer.test())
@@ -119,7 +109,7 @@ def reject_test_images(prepared: Prepared, result: Result) -> Rejection:
 
 
 def learn_rule(prepared: Prepared, result: Result) -> Rule:
-    """Return the rule for a run; parameters and errors are those of `reject_test_images`."""
+    """Return the rule for a run; its errors are those of `reject_test_images`."""
     rate = prepared.competition.decision.accept_rate
     check_decision(prepared)
     scorer = Scorer(prepared, result)
@@ -138,14 +128,7 @@ def learn_rule(prepared: Prepared, result: Result) -> Rule:
 def name_rejected(predictions: Predictions, name: str, is_rejected: Mask) -> Predictions:
     """Return predictions with a further class of this name, certain where an image is rejected and 0 elsewhere.
 
-    Parameters
-    ----------
-    predictions
-        Of one class per image.
-    name
-        What an image is called that shows none of the classes.
-    is_rejected
-        (n_images,) in the order of `predictions`.
+    The predictions are of one class per image; the mask (n_images,) is in their order.
     """
     proba = np.column_stack([predictions.proba, np.zeros(len(predictions))])
     proba[is_rejected] = np.eye(proba.shape[1])[-1]

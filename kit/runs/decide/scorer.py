@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kit.core.errors import InputError, some
-from kit.core.shapes import Groups, Labels, Logits, Proba, Rows, Scores, Vectors
+from kit.core.shapes import Groups, Labels, Proba, Rows, Scores, Vectors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.features.cache import encode_images
@@ -39,15 +39,7 @@ OF_FEATURES: dict[str, Callable[[Vectors, Vectors, Labels], Scores]] = {
 
 
 def exemplars_of(prepared: Prepared, fold: int, without: int | None = None) -> Images:
-    """Return a fold's training images with which others are compared, of large classes a draw.
-
-    Parameters
-    ----------
-    fold
-        The fold that is held out.
-    without
-        Code of a class that shall not be known, or None.
-    """
+    """Return the training images of a fold to compare others with: of large classes a draw, none of `without`."""
     images = prepared.training(fold)
     rows = [_draw(np.flatnonzero(images.labels == code)) for code in np.unique(images.labels) if code != without]
     return images.take(np.sort(np.concatenate(rows)))
@@ -61,21 +53,13 @@ def side_by_side(values: Sequence[Vectors]) -> Vectors:
 class Scorer:
     """Score images by a run: each labelled one as the folds that hold it out see it, test images by all folds' mean.
 
-    Parameters
-    ----------
-    prepared
-        Its ``[decision]`` says which scores are wanted, and of whose features.
-    result
-        A finished run, or the ensemble.
-
-    Raises
-    ------
-    InputError
-        When a score compares features and the run has no pretrained encoder.
+    The competition's ``[decision]`` says which scores are wanted, and of whose features; where they compare features
+    and the run has no pretrained encoder, InputError is raised.
     """
 
     def __init__(self, prepared: Prepared, result: Result) -> None:
-        self._prepared, self._result, plan = prepared, result, prepared.competition.decision
+        self._prepared, self._result, self._folds = prepared, result, prepared.scored
+        plan = prepared.competition.decision
         self.encoders = [(plan.encoder, plan.encoder_args)] if plan.encoder else _encoders_of(prepared, result)
         self.names = COMBINED if plan.score == "combined" else (plan.score,)
         if self.encoders or not set(self.names) & set(OF_FEATURES):
@@ -112,10 +96,6 @@ class Scorer:
             hidden.append(Hidden(tuple(scores), labels == code, blocks))
         return hidden
 
-    @property
-    def _folds(self) -> tuple[int, ...]:
-        return self._prepared.scored
-
     def _in_order(self, per_fold: list[list[Scores]]) -> list[Scores]:
         """Return every score of all folds' images, (n_images,) each, in the order of the scored rows."""
         rows = np.concatenate([np.flatnonzero(self._prepared.folds == fold) for fold in self._folds])
@@ -134,7 +114,7 @@ class Scorer:
             if name == "max_probability":
                 scores.append(max_probability(proba))
             elif name == "energy":
-                scores.append(energy(self._logits(fold, images)))
+                scores.append(energy(_restore_head(self._prepared, self._result, fold).predict_logits(images)))
             else:
                 exemplars = exemplars_of(self._prepared, fold, without)
                 values = self._features(images), self._features(exemplars)
@@ -150,10 +130,6 @@ class Scorer:
     def _features(self, images: Images) -> Vectors:
         """Return the encoders' features of images, (n_images, n_dims)."""
         return side_by_side([encode_images(images, name, args).values for name, args in self.encoders])
-
-    def _logits(self, fold: int, images: Images) -> Logits:
-        """Return the logits of one fold's head."""
-        return _restore_head(self._prepared, self._result, fold).predict_logits(images)
 
 
 def _draw(rows: Rows) -> Rows:

@@ -54,12 +54,7 @@ from kit.scoring.predictions import concatenate, mean_predictions, read_predicti
 
 
 def crossval(prepared: Prepared, name: str) -> Result:
-    """Fit a run on every fold, or re-use what is there; with rounds of pseudo labels, all rounds.
-
-    Returns
-    -------
-    Result
-        The finished run; with rounds, the last round that was kept.
+    """Fit a run on every fold, or re-use what is there; of a run with rounds, return the last round that was kept.
 
     Raises
     ------

@@ -84,10 +84,7 @@ def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) ->
 def fit_model(prepared: Prepared, run: Run, fold: int, home: Path) -> tuple[Model, Images, Record | None]:
     """Return a fitted model, the labelled images that it learned from and the record of its pseudo labels.
 
-    Parameters
-    ----------
-    home
-        Folder of the fold, for checkpoints.
+    Checkpoints are written below `home`, the fold's folder.
     """
     labeled, choice = leave_out(prepared, run, prepared.training(fold)), None
     if run.pseudo is not None:
@@ -149,10 +146,7 @@ def _hash_files(home: Path, files: Iterable[str]) -> dict[str, str]:
 def read_sweep(folder: Path, fold: int) -> Proba:
     """Return a fold's probabilities at every value of its swept setting, (n_values, n_images, n_classes).
 
-    Raises
-    ------
-    DamagedFile
-        When the file is not there or is damaged.
+    A file that is not there or is damaged raises DamagedFile.
     """
     file = fold_folder(folder, fold) / "sweep.npy"
     try:

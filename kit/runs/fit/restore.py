@@ -21,19 +21,8 @@ from kit.runs.store import fold_folder
 def restore_fold(prepared: Prepared, run: Run, folder: Path, fold: int) -> Model | None:
     """Return the model that was fitted on the other folds; None where it keeps no weights and must be fitted anew.
 
-    Its swept setting is not chosen yet: `read_settled` says what was chosen for the fold.
-
-    Parameters
-    ----------
-    run
-        The settings of the run, or of its round.
-    folder
-        Of the finished run.
-
-    Raises
-    ------
-    InputError
-        When the kept weights are not there or damaged.
+    Its swept setting is not chosen yet: `read_settled` says what was chosen for the fold. Kept weights that are not
+    there or are damaged raise DamagedFile.
     """
     if not build_fold_model(prepared, run, fold).keeps_weights:
         return None

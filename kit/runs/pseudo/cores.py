@@ -24,16 +24,7 @@ IMAGES_PER_BATCH = 4096
 def find_cores(cores: Cores, pool: Images, labeled: Images, proba: Proba) -> Labels:
     """Return the class that each image's cluster vouches for, -1 outside the cores; (n_images,).
 
-    Parameters
-    ----------
-    cores
-        How the pool is clustered.
-    pool
-        The images to choose from.
-    labeled
-        The labelled images of the training folds.
-    proba
-        (n_images, n_classes) the teachers' mean predictions of the pool.
+    Of the images to choose from, `proba` are the teachers' mean predictions; `labeled` are those of the training folds.
     """
     features = encode_images(pool, cores.encoder, cores.encoder_args).values
     n_classes = proba.shape[1]

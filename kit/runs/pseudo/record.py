@@ -13,18 +13,10 @@ Record = dict[str, Any]
 
 
 def describe_balance(per_class: np.ndarray) -> dict[str, float | None]:
-    """Return how even a choice is over the classes.
+    """Return how even a choice is over the classes, of which (n_classes,) images were chosen.
 
-    Parameters
-    ----------
-    per_class
-        (n_classes,) chosen images.
-
-    Returns
-    -------
-    dict
-        ``max_to_min``: the largest class over the smallest, None where a class has none; ``entropy``: 0 (one class
-        alone) to 1 (all equal), None where nothing was chosen.
+    ``max_to_min``: the largest class over the smallest, None where a class has none; ``entropy``: 0 (one class alone)
+    to 1 (all equal), None where nothing was chosen.
     """
     total = per_class.sum()
     if not total:
@@ -36,21 +28,11 @@ def describe_balance(per_class: np.ndarray) -> dict[str, float | None]:
 
 
 def compare_rounds(now: dict[str, int], before: dict[str, int], today: dict[str, int]) -> dict[str, float | None]:
-    """Return how a choice differs from the last round's.
+    """Return how this round's choice differs from the last one's, class codes by name of image.
 
-    Parameters
-    ----------
-    now, before
-        Class code by name of image, of this round's choice and of the last one's.
-    today
-        The class that this round's teachers predict for every image, chosen or not.
-
-    Returns
-    -------
-    dict
-        ``overlap``: share of the last choice that is chosen again; ``agreement``: of the images in both, the share
-        whose label is the same; ``contradicted``: share of the last choice whose class the teachers now predict
-        otherwise. None where there is nothing to compare.
+    `today` is what this round's teachers predict for every image, chosen or not. ``overlap``: share of the last choice
+    that is chosen again; ``agreement``: of the images in both, the share whose label is the same; ``contradicted``:
+    share of the last choice whose class the teachers now predict otherwise. None where there is nothing to compare.
     """
     both = now.keys() & before.keys()
     known = before.keys() & today.keys()
@@ -89,15 +71,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def list_remarks(mean: Record, plan: dict[str, Any]) -> list[str]:
-    """Return what a user must know of a choice, one sentence each; nothing where all went as asked.
-
-    Parameters
-    ----------
-    mean
-        From `average_records`.
-    plan
-        The keys of ``pseudo``.
-    """
+    """Return what a user must know of the folds' mean choice, one sentence each; nothing where all went as asked."""
     remarks = []
     if not mean["n_pool"]:
         return ["the pool of unlabelled images is empty: there are no pseudo labels, the labelled images stand alone"]

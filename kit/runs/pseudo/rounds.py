@@ -31,17 +31,7 @@ from kit.runs.store import (
 def choose_for_fold(
     prepared: Prepared, name: str, plan: PseudoPlan, use_test_images: bool, teachers: Sequence[Result], fold: int
 ) -> PseudoLabels:
-    """Choose the pseudo labels of one fold of a round.
-
-    Parameters
-    ----------
-    name
-        The round, ``RUN.N``.
-    use_test_images
-        Whether test images may be labelled too.
-    teachers
-        The teachers, of which the models of this fold are asked.
-    """
+    """Choose the pseudo labels of one fold of a round, ``RUN.N``, by the teachers' models of this fold."""
     predictions = [pool_predictions(teacher, fold, use_test_images) for teacher in teachers]
     labeled, pool = prepared.training(fold), prepared.unlabeled(fold, use_test_images)
     return choose_pseudo_labels(predictions, plan, labeled, pool, _last_choice(name, teachers, fold))

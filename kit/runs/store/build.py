@@ -19,20 +19,10 @@ from kit.models.model import Model
 
 
 def build_model(competition: Competition, run: Run, seed: int | None = None) -> Model:
-    """Build the model of a run from its checked options.
+    """Build the model of a run from its checked options; `seed`, a fold's, takes the place of the run's own.
 
-    Parameters
-    ----------
-    competition
-        Its task, and the name of its file in error messages.
-    seed
-        In place of the run's own, a fold's seed.
-
-    Raises
-    ------
-    InputError
-        When the model or an option is unknown, a value has the wrong type or is out of range, or the model cannot do
-        the competition's task.
+    An unknown model or option, a value of another type or out of range, and a model that cannot do the competition's
+    task raise InputError.
     """
     table = f"{competition.file}: [runs.{run.name}]"
     if run.model not in MODELS:

@@ -23,10 +23,7 @@ from kit.data.table.scan import read_column, read_csv
 def read_exclusion(prepared: Prepared, run: Run) -> dict[str, float]:
     """Return the weight, 0..1, that a run gives to each image of its `exclude` file; empty where it names none.
 
-    Raises
-    ------
-    InputError
-        When the file is not there, names an image that is not labelled, or a weight is no number from 0 to 1.
+    A file that is not there, an image that is not labelled and a weight that is no such number raise InputError.
     """
     if run.exclude is None:
         return {}
@@ -52,13 +49,7 @@ def describe_exclusion(prepared: Prepared, run: Run) -> dict[str, Any] | None:
 
 
 def leave_out(prepared: Prepared, run: Run, labeled: Images) -> Images:
-    """Return the images that a run trains on, each with its weight.
-
-    Raises
-    ------
-    InputError
-        When nothing, or no image of a class, would be left to train on.
-    """
+    """Return the images that a run trains on, each with its weight; InputError where a class would have none left."""
     weight_of = read_exclusion(prepared, run)
     if run.exclude is None or not weight_of:
         return labeled

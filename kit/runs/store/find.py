@@ -48,10 +48,7 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
 
 
 def find_usable(prepared: Prepared, name: str) -> Result | None:
-    """Return a finished run, or None; a run whose table or prompt list is refused is named and left out.
-
-    A mistake in one table must not hide what the others have done.
-    """
+    """Return a finished run, or None; one whose table or prompt list is refused is named and hides no other."""
     try:
         return find_result(prepared, name)
     except InputError as error:
@@ -62,12 +59,8 @@ def find_usable(prepared: Prepared, name: str) -> Result | None:
 def run_key(prepared: Prepared, run: Run) -> str:
     """Return the key of what decides a run's predictions: settings, images, folds, weights, words, the model's code.
 
-    Of the kit's other files the version stands for all: it is raised where their behaviour changes.
-
-    Raises
-    ------
-    InputError
-        When a teacher has not been trained.
+    Of the kit's other files the version stands for all: it is raised where their behaviour changes. A teacher that has
+    not been trained raises TeacherMissing.
     """
     model = build_model(prepared.competition, run)
     options = model.options()
@@ -115,19 +108,10 @@ def rounds_of(run: Run) -> Iterator[Run]:
 
 @dataclass(frozen=True)
 class Round:
-    """Hold one round of a run, or a run without rounds.
+    """Hold one round of a run, or a run without rounds; its result is None where nothing was made of it.
 
-    Parameters
-    ----------
-    run
-        Its settings.
-    result
-        What was made of it; None where nothing was.
-    verdict
-        ``"kept"``; ``"dropped"``, being worse than the last kept round by more than one paired standard error, which
-        ends the rounds; ``"missing"``, not being made.
-    before
-        The last kept round before it.
+    The verdict is ``"kept"``; ``"dropped"``, being worse than the last kept round, `before`, by more than one paired
+    standard error, which ends the rounds; or ``"missing"``, not being made.
     """
 
     run: Run
@@ -142,12 +126,7 @@ Make = Callable[[Prepared, Run, Result | None], Result | None]  # of a round's s
 def walk_rounds(prepared: Prepared, name: str, make: Make | None = None) -> Iterator[Round]:
     """Give each round of a run with its verdict; a missing one is the last, as the next one's key follows from it.
 
-    Parameters
-    ----------
-    name
-        A run of competition.toml.
-    make
-        Makes, or finds, a round; without it the disk is asked.
+    `make` makes, or finds, a round; without it the disk is asked.
     """
     kept = None
     for run in rounds_of(prepared.competition.run(name)):
@@ -178,13 +157,7 @@ def find_run(prepared: Prepared, run: Run) -> Result | None:
 
 
 def teachers_of(prepared: Prepared, run: Run) -> list[Result]:
-    """Return the finished teachers of a run.
-
-    Raises
-    ------
-    TeacherMissing
-        When one has not been trained.
-    """
+    """Return the finished teachers of a run; one that has not been trained raises TeacherMissing."""
     teachers = []
     for teacher in run.pseudo.teachers if run.pseudo else ():
         result = find_result(prepared, teacher) or _find_round(prepared, run, teacher)
@@ -217,13 +190,7 @@ def runs_of_other_folds(prepared: Prepared) -> list[str]:
 
 
 def result_at(prepared: Prepared, name: str, key: str) -> Result:
-    """Return the finished run, or the import, with a key.
-
-    Raises
-    ------
-    InputError
-        When it is not there.
-    """
+    """Return the finished run, or the import, with a key; where it is not there, an InputError says what makes it."""
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / key
     result = read_result(name, folder)
     if result is None and (imported := read_import(prepared, name)) and imported.record.key == key:

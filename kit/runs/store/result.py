@@ -119,17 +119,7 @@ class RunRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Result:
-    """Point to a finished run.
-
-    Parameters
-    ----------
-    name
-        The run.
-    folder
-        Where its files lie.
-    record
-        The content of run.json.
-    """
+    """Point to a finished run: its name, its folder and the content of its run.json."""
 
     name: str
     folder: Path

@@ -61,13 +61,7 @@ def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
 
 
 def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[Labels, Proba]:
-    """Return labels and oof probabilities in the order of the scored images.
-
-    Raises
-    ------
-    InputError
-        When a scored image has no oof prediction.
-    """
+    """Return labels and oof probabilities in the order of the scored images; a missing row raises InputError."""
     rows = prepared.scored_rows
     return prepared.labels[rows], oof.at(prepared.pool.ids[prepared.labeled[rows]]).proba
 

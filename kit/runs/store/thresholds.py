@@ -22,13 +22,7 @@ N_HOLD_OUT_BLOCKS = 5  # blocks in which a single published hold-out is cross-fi
 
 
 def check_decision(prepared: Prepared) -> None:
-    """Check what [decision] says of the classes, before any work.
-
-    Raises
-    ------
-    InputError
-        When thresholds are of other classes, or what shows none of the classes has the name of one.
-    """
+    """Refuse thresholds of other classes, and a class as the name of what shows none of them, before any work."""
     name = prepared.competition.decision.none_of_these
     if name in prepared.classes:
         file = prepared.competition.file
@@ -57,10 +51,7 @@ def sent_key(prepared: Prepared, thresholds: Thresholds | None) -> str:
 def read_thresholds(prepared: Prepared) -> Weights | None:
     """Return the thresholds that the user gave, (n_classes,); None where they are to be chosen.
 
-    Raises
-    ------
-    InputError
-        When their file cannot be read or is of other classes, or a value is no probability.
+    A file that cannot be read, other classes and a value that is no probability raise InputError.
     """
     competition, classes = prepared.competition, prepared.classes
     given, where = competition.decision.thresholds, f"{competition.file}: [decision] thresholds"
@@ -96,15 +87,7 @@ def _read_file(prepared: Prepared, name: str) -> dict[str, Any]:
 def thresholds_of(prepared: Prepared, labels: Labels, proba: Proba) -> Thresholds | None:
     """Return the thresholds for a run's predictions, those of each fold as the other folds choose them.
 
-    Parameters
-    ----------
-    labels, proba
-        Of the scored images, in the order of `scored_rows`.
-
-    Returns
-    -------
-    Thresholds or None
-        None where an image has one label.
+    Labels and probabilities are in the order of `scored_rows`. None where an image has one label.
     """
     if not prepared.pool.is_multilabel:
         return None

@@ -59,17 +59,8 @@ class Comparison:
 def compare_on_fresh_folds(prepared: Prepared, candidates: list[Run], home: Path) -> Comparison:
     """Score the search's choice and the run's own values on fresh folds.
 
-    Parameters
-    ----------
-    candidates
-        The run with its own values, then the complete trials' settings; all scored on the competition's folds.
-    home
-        Folder of the fits.
-
-    Raises
-    ------
-    TimeIsUp
-        When the time limit is reached; the next call goes on.
+    The candidates are the run with its own values, then the complete trials' settings, all scored on the competition's
+    folds; their fits lie in `home`. When the time limit is reached, TimeIsUp is raised; the next call goes on.
     """
     has_teachers = candidates[0].pseudo is not None
     seed, fresh = (None, prepared) if has_teachers else fresh_folds(prepared)
@@ -97,10 +88,7 @@ def compare_on_fresh_folds(prepared: Prepared, candidates: list[Run], home: Path
 def fresh_folds(prepared: Prepared) -> tuple[int, Prepared]:
     """Return another seed and the competition split by it, groups and near-duplicates kept whole as ever.
 
-    Raises
-    ------
-    InputError
-        When the images are so few, or so grouped, that there is no other split.
+    Where the images are so few, or so grouped, that there is no other split, InputError is raised.
     """
     plan, rows = prepared.competition.folds, prepared.labeled
     ids, groups = prepared.pool.ids[rows], prepared.pool.groups[rows]

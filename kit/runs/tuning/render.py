@@ -10,13 +10,7 @@ TRIALS_SHOWN = 10  # trials
 
 
 def render(tuned: Tuned, with_toml: bool = False) -> str:
-    """Return what a person reads.
-
-    Parameters
-    ----------
-    with_toml
-        Give the best values as TOML also where they are not surely better than the run's.
-    """
+    """Return what a person reads; `with_toml` adds the best values also where they are not surely better."""
     fresh = tuned.comparison
     where = f"fresh folds (seed {fresh.seed})" if fresh.seed is not None else "the same folds, chosen nested"
     n_chosen = count(len(set(fresh.chosen.values())), "setting")

@@ -29,18 +29,12 @@ CHECKED = ("encoder", "encoder_args", "prompts")  # fields whose values must be 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Hold what a tuning fresh.
+    """Hold what a tuning found of a run.
 
     Parameters
     ----------
-    run
-        The run that was tuned.
     metric, sign
         The competition's metric, and 1 where more of it is better, else -1.
-    space
-        What was tried.
-    trials
-        All trials, in order.
     options
         The searched values of the best setting, or of the run itself where none was better.
     best
@@ -104,16 +98,9 @@ class Tuned:
 
 
 def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = None) -> Tuned:
-    """Search a run's settings and say what that is worth.
+    """Search a run's settings and say what that is worth; its runs folder is held.
 
-    Parameters
-    ----------
-    prepared
-        Its runs folder is held.
-    n_trials
-        Trials in all, those of earlier calls among them.
-    seconds
-        After which the search stops; what it found by then is scored on top.
+    The trials of earlier calls count among `n_trials`. After `seconds` the search stops; what it found is scored then.
 
     Raises
     ------
@@ -181,15 +168,7 @@ def tuned_name(run: Run) -> str:
 
 
 def write_run(run: Run, options: dict[str, Any]) -> str:
-    """Return a run with other values as a table of competition.toml, ready to paste.
-
-    Parameters
-    ----------
-    run
-        The run.
-    options
-        The values that take the place of its own.
-    """
+    """Return a run as a table of competition.toml to paste; `options` take the place of its own."""
     shared = run.model_dump(exclude={"name", "grid", "search", "options", "model"}, exclude_defaults=True)
     table = {"model": run.model, **run.options, **options, **shared}
     return "\n".join([f"[runs.{tuned_name(run)}]", *(f"{key} = {_toml(value)}" for key, value in table.items())])

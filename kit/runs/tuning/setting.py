@@ -35,17 +35,10 @@ def change(run: Run, options: dict[str, Any]) -> Run:
 
 
 def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | None]:
-    """Fit a setting on one scored fold after another; give the score on the folds so far after each.
+    """Fit a setting, from `change`, on one scored fold after another; give the score on the folds so far after each.
 
     The last is the CV that `train` prints; before it, None where the metric is not defined on so few folds. What was
-    fitted before is read.
-
-    Parameters
-    ----------
-    run
-        The run with the setting's values, from `change`.
-    home
-        Folder of the fits.
+    fitted before is read from `home`, the folder of the fits.
 
     Raises
     ------
@@ -70,7 +63,7 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
     write_predictions(folder / "oof.parquet", oof)
     write_json(folder / SCORED, so_far)
     for fold in sweeps:
-        _fold_file(folder, fold).unlink(missing_ok=True)
+        (folder / f"fold_{fold}.npy").unlink(missing_ok=True)
     yield so_far[-1]
 
 
@@ -103,12 +96,7 @@ def read_oof(prepared: Prepared, run: Run, home: Path) -> Predictions:
 def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]) -> dict[int, Predictions]:
     """Return a setting's predictions of some folds; a swept model is fitted on all of them, since the others choose.
 
-    Raises
-    ------
-    InputError
-        When the setting is refused, or training diverges.
-    TimeIsUp
-        When the time limit is reached; the next call goes on.
+    Its errors are those of `score_folds`.
     """
     swept = build_model(prepared.competition, run).is_swept
     folder, folds = home / run_key(prepared, run), list(folds)
@@ -129,13 +117,9 @@ def discard(prepared: Prepared, run: Run, home: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _fold_file(folder: Path, fold: int) -> Path:
-    return folder / f"fold_{fold}.npy"
-
-
 def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> Proba:
     """Return a fold's probabilities by its model at every swept value, (n_values, n_images, n_classes)."""
-    file, checkpoints, images = _fold_file(folder, fold), folder / f"fold_{fold}", prepared.held_out(fold)
+    file, checkpoints, images = folder / f"fold_{fold}.npy", folder / f"fold_{fold}", prepared.held_out(fold)
     shape = (None, len(images), images.n_classes)
     if (sweep := read_array(file, shape, "float32")) is None:
         check_deadline()

@@ -29,12 +29,8 @@ def read_space(competition: Competition, run: Run) -> dict[str, Dimension]:
     """Return what is tried for each field: the run's own search table, else what its model declares.
 
     Of the declared fields those are left out that this run does not read or its other options forbid, and those whose
-    value is ``"nested"``: they are chosen for each fold already.
-
-    Raises
-    ------
-    InputError
-        When a field is unknown, a range or list is none or leaves the field's limits, or nothing is left to search.
+    value is ``"nested"``: they are chosen for each fold already. An unknown field, a range or list that is none or
+    leaves the field's limits, and a space with nothing to search raise InputError.
     """
     model = build_model(competition, run)
     hints = _hints(run)

@@ -19,6 +19,7 @@ from kit.core.errors import DamagedFile, InputError, TimeIsUp
 from kit.core.files import key_of
 from kit.core.terminal import Progress, note
 from kit.data.prepared import Prepared
+from kit.models.search import OneOf
 from kit.runs.fit.fold import fold_seed
 from kit.runs.seen import FITS, TUNE, note_setting
 from kit.runs.store import run_key
@@ -37,18 +38,10 @@ COMPLETE, PRUNED, REFUSED = "complete", "pruned", "refused"
 
 @dataclass(frozen=True)
 class Trial:
-    """Hold one trial.
+    """Hold one trial: its number, from 0, and the searched fields' values.
 
-    Parameters
-    ----------
-    number
-        Its place, from 0.
-    options
-        The searched fields' values.
-    state
-        ``"complete"``; ``"pruned"``, given up after some folds; ``"refused"`` by the model, or its training diverged.
-    score
-        In the competition's metric, on the folds that were fitted; None where there is none.
+    The state is ``"complete"``; ``"pruned"``, given up after some folds; or ``"refused"`` by the model, or its training
+    diverged. The score, in the competition's metric, is that of the folds that were fitted; None where there is none.
     """
 
     number: int
@@ -60,10 +53,7 @@ class Trial:
 def study_folder(prepared: Prepared, run: Run, space: dict[str, Dimension]) -> Path:
     """Return the folder of a search: another one for other data, folds, spaces, seeds and settings beside the searched.
 
-    Raises
-    ------
-    InputError
-        When the lowest values of the space are refused together.
+    Where the lowest values of the space are refused together, InputError is raised.
     """
     corner = run_key(prepared, change(run, {field: ends(dimension)[0] for field, dimension in space.items()}))
     metric = prepared.competition.metric
@@ -73,26 +63,13 @@ def study_folder(prepared: Prepared, run: Run, space: dict[str, Dimension]) -> P
 
 
 def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Path, n_trials: int) -> list[Trial]:
-    """Go on with a search until it has `n_trials` trials, earlier ones among them, or the time limit is reached.
+    """Go on with a search until it has `n_trials` trials, or the time limit is reached; return all of them, in order.
 
-    The first trial is the run's own values, where the space holds them.
-
-    Parameters
-    ----------
-    prepared
-        Its runs folder is held.
-    space
-        What is tried.
-    folder
-        From `study_folder`.
-    n_trials
-        Trials in all: complete, pruned and refused.
-
-    Returns
-    -------
-    list of Trial
-        All of them, in order.
+    Earlier trials count, be they complete, pruned or refused. The first is the run's own values, where the space holds
+    them. The folder is that of `study_folder`; the runs folder is held.
     """
+    from optuna.samplers import TPESampler
+
     distributions = {field: _distribution(run, field, dimension) for field, dimension in space.items()}
     sign = prepared.competition.metric.sign
     with opened(folder / "study.db", sign) as study:
@@ -101,7 +78,7 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
         trials = _finished(study)
         with Progress(f"tune {run.name}", n_trials - len(trials)) as progress:
             while len(trials) < n_trials and not time_is_up():
-                study.sampler = _sampler(fold_seed(run.seed, len(trials)))
+                study.sampler = TPESampler(seed=fold_seed(run.seed, len(trials)))
                 try:
                     _run_trial(prepared, run, study, distributions, folder / FITS)
                 except TimeIsUp:
@@ -156,17 +133,9 @@ def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions:
     study.tell(trial, score)
 
 
-def _sampler(seed: int) -> optuna.samplers.TPESampler:
-    from optuna.samplers import TPESampler
-
-    return TPESampler(seed=seed)
-
-
 def _distribution(run: Run, field: str, dimension: Dimension) -> Any:
     """Return a dimension in Optuna's terms."""
     from optuna import distributions
-
-    from kit.models.search import OneOf
 
     if isinstance(dimension, OneOf):
         return distributions.CategoricalDistribution(dimension.values)
@@ -211,13 +180,9 @@ def _propose_own_values(prepared: Prepared, run: Run, study: optuna.Study, distr
                 return
         elif values[field] not in distribution.choices:
             return
-    if not any(values in _tried(trial) for trial in study.get_trials(deepcopy=False)):
+    trials = study.get_trials(deepcopy=False)
+    if not any(values in (trial.params, trial.system_attrs.get("fixed_params")) for trial in trials):
         study.enqueue_trial(values)
-
-
-def _tried(trial: optuna.trial.FrozenTrial) -> tuple[dict[str, Any], ...]:
-    """Return the values of a trial, drawn or queued."""
-    return trial.params, trial.system_attrs.get("fixed_params", {})
 
 
 def _finished(study: optuna.Study) -> list[Trial]:
