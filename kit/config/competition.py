@@ -8,37 +8,16 @@ from pathlib import Path
 
 from pydantic import ConfigDict
 
-from kit.config.data import Data, Facts, Listing, Source, Tree
+from kit.config.data import Data, Facts
 from kit.config.known import HOME
 from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining
-from kit.config.runs import Cores, PseudoPlan, Run
+from kit.config.runs import Run
 from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace
 from kit.core.names import COMPETITION_FILE, ENSEMBLE, MULTILABEL, PROGRAM
 from kit.scoring.metrics import Metric, find_metric
 from kit.scoring.task import Task
-
-__all__ = [
-    "Competition",
-    "Cores",
-    "Data",
-    "DecisionPlan",
-    "EnsemblePlan",
-    "Facts",
-    "Folds",
-    "HOME",
-    "Listing",
-    "Mining",
-    "PseudoPlan",
-    "RESERVED",
-    "RUN_NAME",
-    "Run",
-    "Source",
-    "Table",
-    "Tree",
-    "order_runs",
-]
 
 # names of folders beside the runs'
 RESERVED = (ENSEMBLE, "bundle", "cache", "explain", "mined", "report", "triage", "tune", "unpacked")

@@ -13,25 +13,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from kit.config.competition import (
-    RESERVED,
-    RUN_NAME,
-    Competition,
-    Cores,
-    Data,
-    DecisionPlan,
-    EnsemblePlan,
-    Facts,
-    Folds,
-    Listing,
-    Mining,
-    PseudoPlan,
-    Run,
-    Table,
-    Tree,
-)
+from kit.config.competition import RESERVED, RUN_NAME, Competition
+from kit.config.data import Data, Facts, Listing, Tree
 from kit.config.grid import expand_grids
 from kit.config.known import list_competitions
+from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining
+from kit.config.runs import Cores, PseudoPlan, Run
+from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, plain, some
 from kit.core.files import Workspace
 from kit.core.names import COMPETITION_FILE, MULTILABEL, PROGRAM

@@ -17,7 +17,8 @@ from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import find_ensemble, members_of
 from kit.runs.seen import TUNE
-from kit.runs.store import find_run, read_record, rounds_of, run_folder, run_key
+from kit.runs.store.find import find_run, rounds_of, run_key
+from kit.runs.store.result import read_record, run_folder
 from kit.runs.tuning import read_space, study_folder
 
 KEY_OF_RUN = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")

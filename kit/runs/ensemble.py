@@ -21,18 +21,10 @@ from kit.core.names import ENSEMBLE
 from kit.core.shapes import Groups, Labels, Proba
 from kit.core.terminal import count, stage, track
 from kit.data.prepared import Prepared
-from kit.runs.store import (
-    Result,
-    decide_anew,
-    describe_run,
-    find_usable,
-    list_imported,
-    oof_rows,
-    read_result,
-    score_anew,
-    stale_imports,
-    write_result,
-)
+from kit.runs.store.find import find_usable
+from kit.runs.store.imported import list_imported, stale_imports
+from kit.runs.store.result import Result, read_result, write_result
+from kit.runs.store.score import decide_anew, describe_run, oof_rows, score_anew
 from kit.runs.store.thresholds import scored_blocks
 from kit.scoring.metrics import paired_difference
 from kit.scoring.mixing import Mixture, fit_greedy, fit_shrunk, of_choices, take_uniform

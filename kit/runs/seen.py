@@ -28,8 +28,9 @@ from kit.core.errors import InputError
 from kit.core.files import read_json, read_object, write_json
 from kit.data.prepared import Prepared
 from kit.features.prompts.lists import NAMES, PromptList, list_prompts, prompts_of
-from kit.runs.store import Result, run_key
 from kit.runs.store.build import build_model
+from kit.runs.store.find import run_key
+from kit.runs.store.result import Result
 
 if TYPE_CHECKING:
     from kit.data.images import Pool

@@ -16,15 +16,10 @@ from kit.core.terminal import count, note, stage, warn
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import check_members, ensemble, find_ensemble, members_of
 from kit.runs.fit.crossval import check_run, crossval, is_finished
-from kit.runs.store import (
-    Result,
-    compare_runs,
-    find_result,
-    find_usable,
-    list_imported,
-    runs_of_other_folds,
-    stale_imports,
-)
+from kit.runs.store.find import find_result, find_usable, runs_of_other_folds
+from kit.runs.store.imported import list_imported, stale_imports
+from kit.runs.store.result import Result
+from kit.runs.store.score import compare_runs
 from kit.scoring.metrics import distinguishable
 
 SKIPPED = "skipped.json"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.config.competition import PseudoPlan
+from kit.config.runs import PseudoPlan
 from kit.core.errors import InputError, LeakFound, some
 from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
@@ -30,16 +30,10 @@ from kit.runs.fit.fold import find_changed, read_fitted, read_sweep
 from kit.runs.fit.restore import read_settled
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import choose_for_fold
-from kit.runs.store import (
-    EVERYTHING,
-    IMPORTED,
-    Result,
-    fold_folder,
-    list_imported,
-    oof_rows,
-    read_provenance,
-    result_at,
-)
+from kit.runs.store.find import result_at
+from kit.runs.store.imported import list_imported
+from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder, read_provenance
+from kit.runs.store.score import oof_rows
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
 from kit.scoring.metrics import Metric, find_metric, score_with_error
 from kit.scoring.predictions import Predictions, mean_predictions, read_predictions

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 from support.folders import touch, zip_files
 
-from kit.config.competition import Listing
+from kit.config.data import Listing
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace

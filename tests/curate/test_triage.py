@@ -20,8 +20,9 @@ from kit.curate.triage.writing import write_triage
 from kit.data.prepared import prepare
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.store import find_result, run_key
+from kit.runs.store import find_result
 from kit.runs.store.exclusion import leave_out, read_exclusion
+from kit.runs.store.find import run_key
 from kit.runs.store.imported import import_predictions
 
 RUNS = """

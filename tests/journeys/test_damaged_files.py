@@ -32,7 +32,8 @@ from kit.runs.ensemble import ensemble, find_ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.pseudo.rounds import average_choice
 from kit.runs.seen import note_untuned
-from kit.runs.store import find_result, fold_folder, result_at, runs_of_other_folds
+from kit.runs.store import find_result, fold_folder, result_at
+from kit.runs.store.find import runs_of_other_folds
 from kit.runs.tuning import read_space, study_folder, tune
 from kit.runs.tuning.setting import change, score_folds
 from kit.runs.verify import verify

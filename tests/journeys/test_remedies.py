@@ -20,7 +20,8 @@ from kit.core.files import Workspace
 from kit.data.prepared import prepare
 from kit.features.prompts.lists import read_prompts
 from kit.runs.fit.crossval import crossval
-from kit.runs.store import result_at, teachers_of
+from kit.runs.store import result_at
+from kit.runs.store.find import teachers_of
 from kit.runs.train import find_finished
 
 SVM = '\n[runs.svm]\nmodel = "svm"\npixels = 4\n'

@@ -23,8 +23,8 @@ from kit.report.page.sections import suspicious
 from kit.runs.ensemble import ensemble, members_of
 from kit.runs.fit.crossval import crossval
 from kit.runs.fit.fold import read_fitted
-from kit.runs.store import find_result, fold_folder, list_imported, stale_imports
-from kit.runs.store.imported import import_predictions
+from kit.runs.store import find_result, fold_folder, list_imported
+from kit.runs.store.imported import import_predictions, stale_imports
 from kit.runs.train import find_finished
 from kit.runs.verify import verify
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions

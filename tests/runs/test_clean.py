@@ -14,8 +14,10 @@ from kit.data.prepared import prepare
 from kit.runs.clean import list_removable, remove
 from kit.runs.ensemble import ensemble, find_ensemble, members_of
 from kit.runs.fit.crossval import crossval
-from kit.runs.store import find_result, run_folder, run_key
+from kit.runs.store import find_result
+from kit.runs.store.find import run_key
 from kit.runs.store.imported import import_predictions
+from kit.runs.store.result import run_folder
 
 RUNS = """
 [runs.svm]

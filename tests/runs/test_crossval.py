@@ -14,8 +14,9 @@ from kit.core.files import read_json
 from kit.data.prepared import prepare
 from kit.runs.fit.crossval import crossval
 from kit.runs.fit.fold import fold_seed
-from kit.runs.store import find_result, fold_folder, oof_rows, run_key
+from kit.runs.store import find_result, fold_folder, oof_rows
 from kit.runs.store.build import build_model
+from kit.runs.store.find import run_key
 from kit.runs.verify import verify
 from kit.scoring.metrics import METRICS
 from kit.scoring.predictions import Predictions, write_predictions

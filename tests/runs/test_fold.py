@@ -15,7 +15,8 @@ from kit.core.tensors import read_tensors
 from kit.data.prepared import Prepared, prepare
 from kit.runs.fit.crossval import crossval
 from kit.runs.fit.fold import build_fold_model, fit_fold, predict
-from kit.runs.store import EVERYTHING, Result, fold_folder
+from kit.runs.store import Result, fold_folder
+from kit.runs.store.result import EVERYTHING
 from kit.scoring.predictions import read_predictions
 
 NETWORK = """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from kit.config.competition import PseudoPlan
+from kit.config.runs import PseudoPlan
 from kit.runs.pseudo import choose_pseudo_labels
 from kit.runs.pseudo.opinion import scale_to_prior
 from kit.runs.pseudo.record import average_records, compare_rounds, describe_balance, list_remarks

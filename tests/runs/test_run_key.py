@@ -10,7 +10,7 @@ from support.clouds import clouds
 from kit.data.prepared import prepare
 from kit.features.neighbours import read_neighbours
 from kit.runs.fit.crossval import crossval
-from kit.runs.store import run_key
+from kit.runs.store.find import run_key
 
 TAUGHT = """
 [runs.forest]

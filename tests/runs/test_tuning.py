@@ -28,7 +28,7 @@ from kit.models import MODELS
 from kit.models.search import Between, OneOf
 from kit.runs.clean import list_removable
 from kit.runs.fit.crossval import crossval
-from kit.runs.store import run_key
+from kit.runs.store.find import run_key
 from kit.runs.tuning import read_space, render, study_folder, tune
 from kit.runs.tuning.honest import choose_apart, fresh_folds
 from kit.runs.tuning.report import write_run

@@ -16,8 +16,9 @@ from kit.core.files import read_json, write_json
 from kit.data.prepared import Prepared, prepare
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.store import Result, find_result, fold_folder, write_result
+from kit.runs.store import Result, find_result, fold_folder
 from kit.runs.store.imported import import_predictions
+from kit.runs.store.result import write_result
 from kit.runs.verify import verify
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions
 

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from kit.config.competition import Competition, Listing
+from kit.config.competition import Competition
+from kit.config.data import Listing
 from kit.config.reader import suggest_labeled
 from kit.core.errors import InputError, some
 from kit.core.files import csv_text, write_atomic, write_csv, write_json

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
-from kit.config.competition import Listing
+from kit.config.data import Listing
 from kit.core.errors import InputError, some
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.terminal import note

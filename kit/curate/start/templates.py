@@ -5,7 +5,7 @@ The runs in them are a floor to beat; the comments tell what to try next.
 
 from __future__ import annotations
 
-from kit.config.competition import Listing
+from kit.config.data import Listing
 from kit.config.toml import toml_text
 
 LABEL_SETS = """\

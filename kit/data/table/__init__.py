@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Competition, Listing
+from kit.config.competition import Competition
+from kit.config.data import Listing
 from kit.core.errors import InputError, some
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.terminal import note, warn

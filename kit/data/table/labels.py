@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Listing
+from kit.config.data import Listing
 from kit.core.errors import InputError, some
 from kit.core.shapes import Labels
 from kit.core.terminal import warn

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kit.config.competition import Competition, Listing
+from kit.config.competition import Competition
+from kit.config.data import Listing
 from kit.core.errors import InputError, nearest, some
 from kit.data.table.scan import strip_archive
 from kit.data.table.sources import name_key

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit.config.competition import Competition, Listing, Mining
+from kit.config.competition import Competition, Mining
+from kit.config.data import Listing
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
 from kit.core.names import MULTILABEL, PROGRAM

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Competition, Tree
+from kit.config.competition import Competition
+from kit.config.data import Tree
 from kit.core.errors import InputError, some
 from kit.core.names import MULTILABEL
 from kit.data.table.scan import read_column, read_csv, refuse_empty

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Competition, EnsemblePlan, Folds, Listing
+from kit.config.competition import Competition, EnsemblePlan, Folds
+from kit.config.data import Listing
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace, write_atomic
 from kit.core.terminal import note, warn

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Listing
+from kit.config.data import Listing
 from kit.core.errors import InputError, some
 from kit.core.shapes import Ids
 from kit.core.terminal import escape, warn

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.config.competition import Listing
+from kit.config.data import Listing
 from kit.core.errors import InputError, some
 from kit.core.files import hash_file
 from kit.core.names import MULTILABEL

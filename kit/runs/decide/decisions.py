@@ -19,7 +19,8 @@ from kit.core.files import write_json
 from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.runs.decide.rule import Rejection, name_rejected, reject_test_images
-from kit.runs.store import Result, Thresholds, oof_rows
+from kit.runs.store.result import Result, Thresholds
+from kit.runs.store.score import oof_rows
 from kit.runs.store.thresholds import decide_oof, decide_test
 from kit.scoring.predictions import Predictions
 from kit.scoring.roc import RocCurve, count_confusions, describe_confusions, draw_roc_curves, roc_curves

@@ -18,7 +18,7 @@ import numpy as np
 from kit.core.shapes import Groups, Ids, Mask, Scores
 from kit.data.prepared import Prepared
 from kit.runs.decide.scorer import Scorer
-from kit.runs.store import Result
+from kit.runs.store.result import Result
 from kit.runs.store.thresholds import check_decision, scored_blocks
 from kit.scoring.predictions import Predictions
 from kit.scoring.rejection import Hidden, choose_accept_rate, combine_ranks, threshold_of

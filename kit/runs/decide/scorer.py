@@ -19,7 +19,9 @@ from kit.models import MODELS
 from kit.models.heads.head import Head
 from kit.runs.fit.fold import WEIGHTS_FILE
 from kit.runs.fit.restore import read_settled, restore_fold
-from kit.runs.store import IMPORTED, Result, fold_folder, list_imported, result_at, settings_of
+from kit.runs.store.find import result_at, settings_of
+from kit.runs.store.imported import list_imported
+from kit.runs.store.result import IMPORTED, Result, fold_folder
 from kit.scoring.rejection import (
     MIN_CLASSES,
     Hidden,

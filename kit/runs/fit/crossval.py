@@ -31,24 +31,11 @@ from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import average_choice, picks_nothing, remarks_on_choice
 from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
-from kit.runs.store import (
-    DROPPED,
-    EVERYTHING,
-    KEPT,
-    MISSING,
-    PREDICTED_SPLITS,
-    Result,
-    describe_run,
-    find_run,
-    fold_folder,
-    run_folder,
-    run_key,
-    teachers_of,
-    walk_rounds,
-    write_result,
-)
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import describe_exclusion
+from kit.runs.store.find import DROPPED, KEPT, MISSING, PREDICTED_SPLITS, find_run, run_key, teachers_of, walk_rounds
+from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
+from kit.runs.store.score import describe_run
 from kit.runs.store.thresholds import check_decision
 from kit.scoring.predictions import concatenate, mean_predictions, read_predictions, write_predictions
 

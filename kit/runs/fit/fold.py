@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from kit.config.competition import PseudoPlan, Run
+from kit.config.competition import Run
+from kit.config.runs import PseudoPlan
 from kit.core.errors import DamagedFile, InputError
 from kit.core.files import hash_file, read_object, remedy_for, write_atomic, write_json
 from kit.core.shapes import Proba
@@ -27,9 +28,10 @@ from kit.models.copies import Averaged, Bagged
 from kit.models.model import Model
 from kit.runs.pseudo.record import Record
 from kit.runs.pseudo.rounds import choose_for_fold
-from kit.runs.store import EVERYTHING, fold_folder, run_key, teachers_of
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
+from kit.runs.store.find import run_key, teachers_of
+from kit.runs.store.result import EVERYTHING, fold_folder
 from kit.scoring.predictions import Predictions, write_predictions
 
 CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool

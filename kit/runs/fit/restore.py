@@ -15,7 +15,7 @@ from kit.core.tensors import read_tensors
 from kit.data.prepared import Prepared
 from kit.models.model import Model
 from kit.runs.fit.fold import SETTLED_FILE, WEIGHTS_FILE, build_fold_model
-from kit.runs.store import fold_folder
+from kit.runs.store.result import fold_folder
 
 
 def restore_fold(prepared: Prepared, run: Run, folder: Path, fold: int) -> Model | None:

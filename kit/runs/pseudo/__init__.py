@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.config.competition import PseudoPlan
+from kit.config.runs import PseudoPlan
 from kit.core.shapes import Ids, Labels, Mask, Rows, Scores, Weights
 from kit.data.images import Images
 from kit.runs.pseudo.cores import find_cores

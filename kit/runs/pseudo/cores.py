@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit.config.competition import Cores
+from kit.config.runs import Cores
 from kit.core.shapes import Labels, Mask, Proba, Scores, Vectors
 from kit.data.images import Images
 from kit.features.cache import encode_images

@@ -9,23 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kit.config.competition import PseudoPlan, Run
+from kit.config.competition import Run
+from kit.config.runs import PseudoPlan
 from kit.core.errors import DamagedFile
 from kit.core.files import remedy_for
 from kit.core.names import base_of, round_of
 from kit.data.prepared import Prepared
 from kit.runs.pseudo import PseudoLabels, choose_pseudo_labels
 from kit.runs.pseudo.record import Record, average_records, list_remarks
-from kit.runs.store import (
-    DROPPED,
-    Result,
-    compare_runs,
-    fold_folder,
-    pool_predictions,
-    read_provenance,
-    teachers_of,
-    walk_rounds,
-)
+from kit.runs.store.find import DROPPED, pool_predictions, teachers_of, walk_rounds
+from kit.runs.store.result import Result, fold_folder, read_provenance
+from kit.runs.store.score import compare_runs
 
 
 def choose_for_fold(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.config.competition import PseudoPlan
+from kit.config.runs import PseudoPlan
 from kit.core.shapes import Labels, Rows, Scores, Weights
 
 

@@ -18,7 +18,7 @@ from kit.core.shapes import Groups
 from kit.core.terminal import Progress
 from kit.data.folds import assign_folds, assign_label_set_folds, scored_folds
 from kit.data.prepared import Prepared
-from kit.runs.store import decide_anew
+from kit.runs.store.score import decide_anew
 from kit.runs.tuning.setting import predict_folds, read_oof
 from kit.scoring.metrics import distinguishable, paired_difference, score_with_error
 from kit.scoring.predictions import concatenate

@@ -17,7 +17,8 @@ from kit.data.prepared import Prepared
 from kit.models.search import OneOf
 from kit.runs.fit.crossval import check_run
 from kit.runs.seen import FITS, SUFFIX, note_setting, note_untuned
-from kit.runs.store import decide_anew, run_key
+from kit.runs.store.find import run_key
+from kit.runs.store.score import decide_anew
 from kit.runs.tuning.honest import Comparison, compare_on_fresh_folds
 from kit.runs.tuning.setting import change, read_oof, score_folds
 from kit.runs.tuning.space import Dimension, read_space, spell

@@ -24,8 +24,9 @@ from kit.data.prepared import Prepared
 from kit.runs.fit.fold import fit_model, predict
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.seen import SCORED
-from kit.runs.store import decide_anew, rounds_of, run_key
 from kit.runs.store.build import build_model
+from kit.runs.store.find import rounds_of, run_key
+from kit.runs.store.score import decide_anew
 from kit.scoring.predictions import Predictions, concatenate, read_predictions, write_predictions
 
 

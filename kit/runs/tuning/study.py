@@ -22,8 +22,8 @@ from kit.data.prepared import Prepared
 from kit.models.search import OneOf
 from kit.runs.fit.fold import fold_seed
 from kit.runs.seen import FITS, TUNE, note_setting
-from kit.runs.store import run_key
 from kit.runs.store.build import build_model
+from kit.runs.store.find import run_key
 from kit.runs.store.thresholds import decision_key
 from kit.runs.tuning.database import opened
 from kit.runs.tuning.setting import change, discard, score_folds
