@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from kit.config.competition import Competition
     from kit.core.files import Workspace
     from kit.data.prepared import Prepared
-    from kit.report.board import Row
     from kit.runs.store import Result
 
 DEFAULT = "digits"
@@ -196,7 +195,7 @@ def make_board(
     from kit.core import terminal
     from kit.report.board import leaderboard, render_board
 
-    rows: list[Row] = leaderboard(prepared, results, skipped)
+    rows = leaderboard(prepared, results, skipped)
     document = {
         "competition": prepared.competition.name,
         "metric": prepared.competition.facts.metric,

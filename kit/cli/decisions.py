@@ -8,10 +8,7 @@ from kit.core.names import ENSEMBLE
 
 
 @command(panel=LOOK, example="decisions digits probe")
-def decisions(
-    comp: Comp = DEFAULT,
-    run: ResultName = ENSEMBLE,
-) -> None:
+def decisions(comp: Comp = DEFAULT, run: ResultName = ENSEMBLE) -> None:
     """Show what is decided of a run's images: thresholds, none of these, ROC curve and confusions of each class."""
     from kit.core import terminal
     from kit.runs.decide.decisions import describe_decisions, render_decisions, write_decisions

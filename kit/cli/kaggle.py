@@ -23,10 +23,7 @@ SLUG_REMEDY = 'slug = "..." in [competition] names the competition at Kaggle'
 
 
 @command(panel=KAGGLE, example="submission digits probe")
-def submission(
-    comp: Comp = DEFAULT,
-    run: ResultName = ENSEMBLE,
-) -> None:
+def submission(comp: Comp = DEFAULT, run: ResultName = ENSEMBLE) -> None:
     """Write the next validated CSV of a run into submissions/COMP, with a ledger row."""
     from kit.kaggle.submission import make_submission
     from kit.runs.train import find_trained

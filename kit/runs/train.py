@@ -152,7 +152,7 @@ def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
 
 
 def find_trained(prepared: Prepared, name: str) -> Result:
-    """Return the finished run, of rounds the last kept one, the import, or the ensemble of what is finished, by name.
+    """Return the finished run or import of a name, or the ensemble; of a run with rounds, the last that was kept.
 
     Where there is no such run, or it has not been trained, an InputError names the command that trains it.
     """

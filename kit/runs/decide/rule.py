@@ -63,13 +63,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rejection(Rule):
-    """Hold which test images a rule rejects.
-
-    Parameters
-    ----------
-    ids, ranks, is_rejected
-        (n_test,) test images, their mean ranks, and whether they are rejected.
-    """
+    """Hold which test images a rule rejects: their ids, mean ranks, and whether each is rejected, (n_test,)."""
 
     ids: Ids
     ranks: Scores

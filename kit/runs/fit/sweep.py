@@ -68,7 +68,7 @@ def _weigh(prepared: Prepared, labels: Labels) -> Weights:
 
 
 def _choose(losses: np.ndarray) -> int:
-    """Return the best value's row in losses (n_values, n_temperatures, n_images), 0 where it is not surely better."""
+    """Return which value's losses (n_values, n_temperatures, n_images) are best; 0, the first, unless surely better."""
     at_best = losses.sum(axis=2).argmin(axis=1)  # each value's temperature
     calibrated = losses[np.arange(len(losses)), at_best]  # (n_values, n_images)
     best = int(calibrated.mean(axis=1).round(9).argmin())

@@ -24,7 +24,8 @@ IMAGES_PER_BATCH = 4096
 def find_cores(cores: Cores, pool: Images, labeled: Images, proba: Proba) -> Labels:
     """Return the class that each image's cluster vouches for, -1 outside the cores; (n_images,).
 
-    Of the images to choose from, `proba` are the teachers' mean predictions; `labeled` are those of the training folds.
+    `proba` (n_images, n_classes) are the teachers' mean predictions of the pool; `labeled` are the images of the
+    training folds.
     """
     features = encode_images(pool, cores.encoder, cores.encoder_args).values
     n_classes = proba.shape[1]

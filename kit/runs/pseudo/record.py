@@ -28,7 +28,7 @@ def describe_balance(per_class: np.ndarray) -> dict[str, float | None]:
 
 
 def compare_rounds(now: dict[str, int], before: dict[str, int], today: dict[str, int]) -> dict[str, float | None]:
-    """Return how this round's choice differs from the last one's, class codes by name of image.
+    """Return how this round's choice differs from the last one's; each is a class code by name of image.
 
     `today` is what this round's teachers predict for every image, chosen or not. ``overlap``: share of the last choice
     that is chosen again; ``agreement``: of the images in both, the share whose label is the same; ``contradicted``:

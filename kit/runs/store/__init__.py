@@ -4,7 +4,7 @@ A run lies in ``runs/NAME/RUN/KEY/``, where KEY is the hash of all that decides 
 another folder, nothing is overwritten, and a setting that was tried before is re-used. Rounds of pseudo labels are
 runs of their own, ``RUN.1``, ``RUN.2``. Predictions made elsewhere lie in ``runs/NAME/RUN/imported/``.
 
-For other wings; this one imports from the files.
+Other wings import from here, the files of this one from each other.
 """
 
 from kit.runs.store.find import find_result, find_run, result_at, settings_of

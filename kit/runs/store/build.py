@@ -58,12 +58,18 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     return model
 
 
+def option_hints(model_type: type[Model]) -> dict[str, Any]:
+    """Return the annotations of the fields that a run may set: all of the model's but the seed."""
+    hints = typing.get_type_hints(model_type, include_extras=True)
+    names = [field.name for field in dataclasses.fields(model_type) if field.init and field.name != "seed"]
+    return {name: hints[name] for name in names}
+
+
 @cache
 def _checker(model_type: type[Model]) -> type[BaseModel]:
     """Return what checks the options of a model: a field for each of its keys but the seed, made once."""
-    hints = typing.get_type_hints(model_type, include_extras=True)
-    keys = [field for field in dataclasses.fields(model_type) if field.init and field.name != "seed"]
-    fields: dict[str, Any] = {field.name: (hints[field.name], _default(field)) for field in keys}
+    defaults = {field.name: _default(field) for field in dataclasses.fields(model_type)}
+    fields: dict[str, Any] = {name: (hint, defaults[name]) for name, hint in option_hints(model_type).items()}
     config = ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False)
     return create_model(model_type.__name__, __config__=config, **fields)
 

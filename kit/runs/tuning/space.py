@@ -5,7 +5,6 @@ Reads and writes nothing. What lies outside a field's limits is refused here, be
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import typing
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from kit.core.errors import InputError, nearest
 from kit.models import MODELS
 from kit.models.balance import NESTED
 from kit.models.search import Between, OneOf
-from kit.runs.store.build import build_model
+from kit.runs.store.build import build_model, option_hints
 
 Dimension = Between | OneOf
 RANGE = "{ low = 1e-6, high = 1e-3, log = true }"  # how a range is written
@@ -33,7 +32,7 @@ def read_space(competition: Competition, run: Run) -> dict[str, Dimension]:
     leaves the field's limits, and a space with nothing to search raise InputError.
     """
     model = build_model(competition, run)
-    hints = _hints(run)
+    hints = option_hints(MODELS[run.model])
     place = f"{competition.file}: [runs.{run.name}.search]"
     if run.search:
         return {field: _read_dimension(place, run, field, given, hints) for field, given in run.search.items()}
@@ -59,7 +58,7 @@ def ends(dimension: Dimension) -> tuple[Any, ...]:
 
 def is_whole(run: Run, field: str) -> bool:
     """Return whether a field of the run's model takes whole numbers alone."""
-    parts = list(_parts(_hints(run)[field]))
+    parts = list(_parts(option_hints(MODELS[run.model])[field]))
     return any(part is int for part in parts) and not any(part is float for part in parts)
 
 
@@ -78,14 +77,6 @@ def _is_allowed(competition: Competition, run: Run, field: str, dimension: Dimen
     except InputError:
         return False
     return True
-
-
-def _hints(run: Run) -> dict[str, Any]:
-    """Return the annotations of the fields that a run may set."""
-    model_type = MODELS[run.model]
-    hints = typing.get_type_hints(model_type, include_extras=True)
-    fields = [field for field in dataclasses.fields(model_type) if field.init and field.name != "seed"]
-    return {field.name: hints[field.name] for field in fields}
 
 
 def _parts(hint: Any) -> Iterator[Any]:
