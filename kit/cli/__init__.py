@@ -18,6 +18,7 @@ from typer._completion_classes import completion_init
 from kit.cli.app import app
 from kit.cli.call import options
 from kit.cli.completion import VARIABLE
+from kit.cli.process import set_up_process
 from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
 from kit.core.errors import InputError, LeakFound, Stopped, TimeIsUp
 from kit.core.names import PROGRAM
@@ -50,6 +51,7 @@ EXTRAS = {  # a package that only some commands need -> the extra of an installe
 def main() -> None:
     """Run a command; turn what went wrong into one message and an exit code."""
     open_streams()
+    set_up_process()
     signal.signal(signal.SIGINT, _stop)
     try:
         try:

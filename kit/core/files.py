@@ -132,12 +132,13 @@ def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     file = folder / ".lock"
-    lock = FileLock(file, poll_interval=POLL_SECONDS, on_acquired=_note_holder)
+    lock = FileLock(file, poll_interval=POLL_SECONDS)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         say(f"{folder} is held by {_read_holder(file) or 'another run'}; waiting for it to end")
         lock.acquire()
+    _note_holder(file)
     try:
         yield
     finally:
@@ -146,11 +147,10 @@ def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _note_holder(descriptor: int) -> None:
-    """Write into an open lock file who holds it: a courtesy to those who wait, which a full disk need not grant."""
+def _note_holder(file: Path) -> None:
+    """Write into a held lock file who holds it: a courtesy to those who wait, which a full disk need not grant."""
     with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)  # what a killed holder left
-        os.write(descriptor, f"process {os.getpid()} since {time.strftime('%H:%M:%S')}".encode())
+        file.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", encoding="utf-8")
 
 
 def _read_holder(file: Path) -> str:

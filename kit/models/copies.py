@@ -28,12 +28,21 @@ class Averaged(Model):
     def __init__(self, build: Callable[[int], Model], seeds: Sequence[int]) -> None:
         super().__init__(seed=seeds[0])
         self._copies = [build(seed) for seed in seeds]
-        self.keeps_weights, self.resumes = self._copies[0].keeps_weights, self._copies[0].resumes
 
     @property
     def copies(self) -> Sequence[Model]:
         """Return the copies, in the order of their seeds."""
         return self._copies
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Return whether a copy keeps its weights."""
+        return self._copies[0].keeps_weights
+
+    @property
+    def resumes(self) -> bool:
+        """Return whether a copy leaves checkpoints."""
+        return self._copies[0].resumes
 
     def options(self) -> dict[str, Any]:
         """Return the options of one copy, which are those of all."""

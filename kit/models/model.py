@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from kit.core.names import MULTICLASS
-from kit.core.shapes import Proba, Tensors, Vectors
+from kit.core.shapes import Proba, Tensors
 from kit.data.images import Images
-from kit.features.cache import GIVEN, image_features
+from kit.features.cache import GIVEN
 from kit.scoring.task import Task
 
 
@@ -24,10 +24,6 @@ class Model:
     ----------
     tasks
         What it can predict: ``"multiclass"``, ``"multilabel"`` or both.
-    keeps_weights
-        Whether `tensors` and `restore` keep what was learned. Else a model is fitted anew where it is needed again.
-    resumes
-        Whether `fit` leaves checkpoints, so that a killed run goes on at its last epoch: see `checkpoint_at`.
     sweep_name
         What the setting is called that is chosen after the fit: see `sweep_values`.
     record_
@@ -36,8 +32,6 @@ class Model:
 
     tasks: ClassVar[tuple[str, ...]] = (MULTICLASS,)
     sweep_name: ClassVar[str] = "setting"
-    keeps_weights: bool = False
-    resumes: bool = False
     record_: dict[str, Any] | list[dict[str, Any]] | None = None
     seed: int
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -82,6 +76,16 @@ class Model:
         """Return the models whose mean predicts: this one alone, unless it is several copies."""
         return [self]
 
+    @property
+    def keeps_weights(self) -> bool:
+        """Return whether `tensors` and `restore` keep what was learned; else it is fitted anew where it is needed."""
+        return type(self).tensors is not Model.tensors
+
+    @property
+    def resumes(self) -> bool:
+        """Return whether `fit` leaves checkpoints, so that a killed run goes on at its last epoch."""
+        return type(self).checkpoint_at is not Model.checkpoint_at
+
     def tensors(self) -> Tensors:
         """Return what was learned."""
         raise NotImplementedError
@@ -119,25 +123,3 @@ class Model:
     def settle(self, value: Any) -> None:
         """Predict with this value of the swept setting from now on."""
         raise NotImplementedError
-
-
-class OnPixels(Model):
-    """Read an encoder's features, or pixels without one; a subclass has these fields, with its defaults.
-
-    Parameters
-    ----------
-    encoder
-        Encoder whose features are used; None for pixels and colour histograms.
-    encoder_args
-        Constructor arguments of the encoder.
-    pixels
-        Side of the image where there is no encoder, in pixels.
-    """
-
-    encoder: str | None
-    encoder_args: dict[str, Any]
-    pixels: int
-
-    def _features(self, images: Images) -> Vectors:
-        """Return what the model reads of images, (n_images, n_dims) float32."""
-        return image_features(images, self.encoder, self.encoder_args, self.pixels)

@@ -23,8 +23,8 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "curate": "look_alikes mining start triage words",
     "report": "board correlation explain page",
     "bench": "explain pretrain semi speed",
-    "cli": "app completion call streams bundle correlation data decisions everything explain house kaggle leaderboard "
-    "mine models prompts report start train triage tune",
+    "cli": "app completion call process streams bundle correlation data decisions everything explain house kaggle "
+    "leaderboard mine models prompts report start train triage tune",
 }
 WINGS = list(ORDER)
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

@@ -12,13 +12,16 @@ from support.clips import TINY_CLIP
 from support.light import LIGHT, fitted
 
 from kit.config.competition import HOME
+from kit.core.errors import InputError
 from kit.data.prepared import prepare
 from kit.kaggle.bundle.manifest import read_bundle
 from kit.kaggle.bundle.writing import write_bundle
 from kit.models import MODELS
 from kit.models.heads.linear_probe import LinearProbe
+from kit.models.model import Model
 from kit.runs.fit.crossval import check_run, crossval
 from kit.runs.store import find_result
+from kit.runs.store.build import build_model
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -78,3 +81,17 @@ def test_the_model_in_contributing_works_as_it_is_printed(colours, monkeypatch):
     assert find_result(prepared, "nearest_mean") == result and len(result.predictions("oof")) == 18
     bundle = read_bundle(write_bundle(prepared, [result], "somebody").folder)
     assert [(member.name, member.kept) for member in bundle.members] == [("nearest_mean", False)]
+
+
+def test_what_a_model_can_do_is_what_it_defines():
+    assert not Model().keeps_weights and not Model().resumes and not Model().is_swept
+    assert {name for name, model in MODELS.items() if model.__new__(model).resumes} == {
+        "fine_tune", "small_cnn", "clip_finetune",
+    }  # fmt: skip
+
+
+def test_a_class_that_is_no_model_is_refused_by_name(colours, monkeypatch):
+    monkeypatch.setitem(MODELS, "foreign", type("Foreign", (), {}))
+    competition = colours('[runs.foreign]\nmodel = "foreign"\n')
+    with pytest.raises(InputError, match="Foreign is no subclass of"):
+        build_model(competition, competition.run("foreign"))

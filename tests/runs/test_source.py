@@ -43,7 +43,7 @@ class Nearest(Model):
         from sklearn.svm import SVC
 
         rows: list[int] = [3, 1]
-        self.rows = rows
+        self.rows, self.machine = rows, SVC()
         return self
 
 
@@ -74,7 +74,9 @@ TELLING = {
     "an order": ("[3, 1]", "[1, 3]"),
     "a decorator": ("@dataclass\n", "@dataclass(kw_only=True)\n"),
     "a base": ("Nearest(Model)", "Nearest(Model, Other)"),
-    "a method": ("        self.rows = rows\n", ""),
+    "a method": ("        self.rows, self.machine = rows, SVC()\n", ""),
+    "what an imported name stands for": ("import SVC", "import NuSVC as SVC"),
+    "the library of an imported name": ("from sklearn.svm", "from cuml.svm"),
     "a name": ("def scaled", "def rescaled"),
 }
 
@@ -111,3 +113,16 @@ def test_what_a_class_derives_from_is_in_its_key(monkeypatch):
     head = sys.modules["kit.models.heads.head"]
     monkeypatch.setattr(inspect, "getsource", lambda module: getsource(module) + "X = 1\n" * (module is head))
     assert source_key(model) != before
+
+
+def test_what_the_base_class_of_all_cannot_do_is_in_no_key(monkeypatch):
+    model, getsource = MODELS["linear_probe"], inspect.getsource
+    before = source_key(model)
+    base = sys.modules["kit.models.model"]
+    monkeypatch.setattr(inspect, "getsource", lambda module: getsource(module) + "X = 1\n" * (module is base))
+    assert source_key(model) == before
+
+
+def test_a_module_that_is_being_saved_has_another_key(monkeypatch):
+    half = SOURCE[: SOURCE.index("labeled: Images")]
+    assert key_of_source(monkeypatch, half) != key_of_source(monkeypatch, SOURCE)

@@ -43,7 +43,6 @@ class Dialled(Model):
     """A swept model whose one setting says how much of the true colour it believes."""
 
     sweep_name: ClassVar[str] = "dial"
-    keeps_weights = True
 
     dial: float | None = None
     seed: int = 0

@@ -32,7 +32,7 @@ from kit.kaggle.submission import class_prior
 from kit.runs.store import Result
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
-PACKAGES += ("pillow", "safetensors", "rich")  # all that the kit imports to predict
+PACKAGES += ("pillow", "safetensors", "rich", "filelock")  # all that the kit imports to predict
 OF_OPEN_CLIP = ("open_clip_torch", "ftfy")
 OF_BOTH = ("regex", "wcwidth", "huggingface_hub")  # what those import, and other packages of Kaggle's image too
 HEAD = "# what Kaggle's image is {how} to lack or to have in another version; inference.py checks it first\n"

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kit.core.errors import InputError
-from kit.core.names import PROGRAM
+from kit.core.names import IS_CHECKOUT, PROGRAM
 from kit.kaggle.client.credentials import HOW_TO, TOKEN_PAGE, Credentials
 
 CODE_ONLY = f"submit a notebook instead: {PROGRAM} submit COMP -k OWNER/KERNEL -v VERSION -m MSG"
@@ -140,9 +140,10 @@ def explain_failure(
     return KaggleFailure(f"{doing}: {cause}", failure)
 
 
+INSTALL = "pip install -r requirements.txt" if IS_CHECKOUT else "pip install 'kit[kaggle]'"
 USER_KINDS = {
     "no_credentials": f"the client found no credentials it could use; {HOW_TO}",
-    "no_client": "the client cannot be imported ({message}); pip install -r requirements.txt",
+    "no_client": f"the client cannot be imported ({{message}}); {INSTALL}",
     "disk": "{message}: {file}; free some space or choose another --workspace",
 }
 FAILED_KINDS = {

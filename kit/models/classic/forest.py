@@ -12,7 +12,7 @@ from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.shapes import Proba
 from kit.data.images import Images
 from kit.models.balance import Adjustable, balance_images
-from kit.models.model import OnPixels
+from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between, OneOf
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kit.core.shapes import Proba
 from kit.data.images import Images
-from kit.models.model import OnPixels
+from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from kit.core.shapes import Proba
 from kit.data.images import UNKNOWN, Images
 from kit.models.classic.label_spreading import draw_at_most
-from kit.models.model import OnPixels
+from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between
 
 

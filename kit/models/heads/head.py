@@ -73,8 +73,6 @@ class Head(Balance, Model):
         How classes of unequal size are treated: see `kit.models.balance.Balance`. What neighbours know is not weighed.
     """
 
-    keeps_weights = True
-
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
     prompts: Prompts | None = None

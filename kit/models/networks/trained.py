@@ -37,9 +37,6 @@ class TrainedNetwork(Adjustable, Recipe):
         Of the network's start, order, augmentation and dropout.
     """
 
-    keeps_weights = True
-    resumes = True
-
     tta: Literal["none", "mirror", "crops", "mirrored_crops"] = "none"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0

@@ -28,6 +28,8 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
     if run.model not in MODELS:
         raise InputError(f"{table} model = {run.model!r} is not a model; {nearest(run.model, MODELS)}")
     model_type = MODELS[run.model]
+    if not issubclass(model_type, Model):
+        raise InputError(f"{table} model {run.model!r}: {model_type.__name__} is no subclass of kit.models.model.Model")
     if competition.facts.task not in model_type.tasks:
         able = some(name for name, other in MODELS.items() if competition.facts.task in other.tasks)
         raise InputError(

@@ -111,7 +111,7 @@ class Round:
     """Hold one round of a run, or a run without rounds; its result is None where nothing was made of it.
 
     The verdict is ``"kept"``; ``"dropped"``, being worse than the last kept round, `before`, by more than one paired
-    standard error, which ends the rounds; or ``"missing"``, not being made.
+    standard error, after which the one before still counts; or ``"missing"``, not being made.
     """
 
     run: Run

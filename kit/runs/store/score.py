@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import __version__
+from kit.core.names import IS_CHECKOUT
 from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
@@ -93,7 +94,9 @@ def compare_runs(prepared: Prepared, ours: Result, theirs: Result) -> tuple[floa
 
 @functools.cache
 def commit() -> str:
-    """Return the commit of the kit's checkout, with ``+`` when it was edited since; empty outside git."""
+    """Return the commit of the kit's checkout, with ``+`` when it was edited since; empty outside of one."""
+    if not IS_CHECKOUT:  # git would name the repository that the environment lies in
+        return ""
     home = Path(__file__).parents[2]
     git = ["git", "-C", str(home)]
     try:

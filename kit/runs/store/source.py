@@ -1,8 +1,9 @@
 """The code of a model, as far as it decides what the model predicts: part of a run's key.
 
-Reads the source files of the model's class and of the classes that it derives from. Imports, comments, docstrings,
-layout and the annotations of functions decide nothing: a file may be moved and its prose be mended, and finished runs
-are found again. Whatever else is changed is another model.
+Reads the source files of the model's class and of the classes that it derives from, but for `Model`, whose defaults the
+kit's version stands for. Comments, docstrings, layout and the annotations of functions decide nothing, nor does the
+room of the kit that something is imported from: a file may be moved and its prose be mended, and finished runs are
+found again. Whatever else is changed is another model, what an imported name stands for included.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 from kit.core.files import key_of
@@ -21,14 +23,39 @@ IDLE_FIELDS = ("annotation", "returns", "type_comment")
 
 def source_key(model_type: type[Model]) -> str:
     """Return the hash of the code of the modules that define a model's class and the classes it derives from."""
-    modules = dict.fromkeys(base.__module__ for base in model_type.__mro__ if base is not object)
+    modules = dict.fromkeys(base.__module__ for base in model_type.__mro__ if base not in (object, Model))
     return key_of([_hash_code(inspect.getsource(sys.modules[name])) for name in modules])
 
 
 @cache
 def _hash_code(source: str) -> str:
-    """Return the hash of a module's code."""
-    return key_of(_spell(ast.parse(source), in_class=False))
+    """Return the hash of a module's code; of one that cannot be read, being saved just now, that of its text."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return key_of(source)
+    code = _spell(tree, in_class=False)
+    words = set(_words(code))
+    return key_of(code, sorted(meaning for name, meaning in _imports(tree) if repr(name) in words))
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
+    """Give each imported name, and what it stands for: of what is the kit's, whatever the room that it comes from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                name = (alias.asname or alias.name).partition(".")[0]
+                yield name, [name, "kit" if module.partition(".")[0] == "kit" else module, alias.name]
+
+
+def _words(code: object) -> Iterator[str]:
+    """Give every text of nested lists."""
+    if isinstance(code, list):
+        for part in code:
+            yield from _words(part)
+    elif isinstance(code, str):
+        yield code
 
 
 def _spell(node: object, in_class: bool) -> object:
