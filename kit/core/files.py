@@ -20,6 +20,7 @@ from typing import IO, Any, Literal
 
 KEY_LENGTH = 16  # hexadecimal digits of a key: 64 bits
 POLL_SECONDS = 0.5
+HOLDER = ".holder"  # who holds a folder, while it is held
 
 
 @dataclass(frozen=True)
@@ -131,31 +132,26 @@ def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    file = folder / ".lock"
-    lock = FileLock(file, poll_interval=POLL_SECONDS)
+    holder = folder / HOLDER  # beside the lock file, which some versions of filelock empty or remove
+    lock = FileLock(folder / ".lock", poll_interval=POLL_SECONDS)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        say(f"{folder} is held by {_read_holder(file) or 'another run'}; waiting for it to end")
+        say(f"{folder} is held by {_read_holder(holder) or 'another run'}; waiting for it to end")
         lock.acquire()
-    _note_holder(file)
+    with contextlib.suppress(OSError):  # a courtesy to those who wait, which a full disk need not grant
+        holder.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", encoding="utf-8")
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            os.truncate(file, 0)
+            holder.unlink()
         lock.release()
 
 
-def _note_holder(file: Path) -> None:
-    """Write into a held lock file who holds it: a courtesy to those who wait, which a full disk need not grant."""
-    with contextlib.suppress(OSError):
-        file.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", encoding="utf-8")
-
-
-def _read_holder(file: Path) -> str:
-    """Return who holds a lock file; "" where that is not written, or the system lets nobody read it meanwhile."""
+def _read_holder(holder: Path) -> str:
+    """Return who holds a folder; "" where that is not written, or the system lets nobody read it meanwhile."""
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return holder.read_text(encoding="utf-8").strip()
     except OSError:
         return ""

@@ -66,11 +66,11 @@ def test_a_second_run_waits_says_who_holds_and_goes_on_after_a_kill(tmp_path):
 
 def test_a_folder_is_held_on_a_full_disk(tmp_path):
     with no_file_above(0), hold(tmp_path, print):
-        assert (tmp_path / ".lock").read_text() == ""
+        assert (tmp_path / ".holder").read_text() == ""
 
 
 def test_a_held_folder_says_who_holds_it_and_nothing_afterwards(tmp_path):
     for _ in range(2):
         with hold(tmp_path, print):
-            assert (tmp_path / ".lock").read_text().startswith("process ")
-        assert (tmp_path / ".lock").read_text() == ""
+            assert (tmp_path / ".holder").read_text().startswith("process ")
+        assert not (tmp_path / ".holder").exists()
