@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before any library is loaded: tests share
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist is told 80; the kit's own width of a pipe is what is tested
 
 import runpy
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from support.pools import make_half_grey
 from support.tiles import make_tiles
 from support.toys import Dialled, Memoriser
 
+from kit.cli import main
 from kit.cli.call import options
 from kit.config.competition import Competition
 from kit.config.reader import read_competition
@@ -47,6 +49,20 @@ def _from_anew() -> Iterator[None]:
     terminal.err.quiet, options.json = False, False
     yield
     set_deadline(None)
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs a command of the kit in this process: exit code, stdout, stderr."""
+
+    def run(workspace: Path, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(workspace)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
+
+    return run
 
 
 @pytest.fixture

@@ -114,11 +114,6 @@ class Bagged(Averaged):
         return draw_bootstrap(labeled, copy.seed)
 
 
-def are_copies(tensors: Tensors) -> bool:
-    """Return whether kept tensors are those of several copies."""
-    return any(name.startswith(COPY) for name in tensors)
-
-
 def draw_bootstrap(labeled: Images, seed: int) -> Images:
     """Return a bootstrap draw: as many images as there are, with replacement, class by class.
 

@@ -6,7 +6,6 @@ import dataclasses
 import fcntl
 import json
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, recall_score
+from support.command import flat
 
 from kit.bench import Measurement, bench, bench_semi, compare_with_baseline, render_semi, semi
-from kit.cli import main
 from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.errors import InputError, MissingWeights
@@ -93,15 +92,12 @@ def everything(photos: Path, workspace: Workspace) -> Prepared:
 
 
 @pytest.fixture
-def kit(monkeypatch, capsys, workspace):
+def kit(workspace, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(workspace.root)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
+        code, out, err = run_command(workspace.root, *arguments)
+        return code, out, flat(err)
 
     return call
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from support.command import flat
 from support.folders import touch, write, zip_files
 from support.kaggle_site import SLUG, point_at
 
-from kit.cli import main
-
 
 @pytest.fixture
-def kit(tmp_path, monkeypatch, capsys):
+def kit(tmp_path, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path / "workspace")])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
+        code, out, err = run_command(tmp_path / "workspace", *arguments)
+        return code, out, flat(err)
 
     return call
 

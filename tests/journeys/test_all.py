@@ -15,23 +15,18 @@ import pandas as pd
 import pytest
 from support.warm import COMMAND, Warm
 
-from kit.cli import main
 from kit.cli.app import hoist
 
 HOME = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def kit(colours, monkeypatch, capsys):
+def kit(colours, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
     competition = colours()
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(competition.workspace.root)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, streams.err
+        return run_command(competition.workspace.root, *arguments)
 
     call.workspace = competition.workspace.root
     return call

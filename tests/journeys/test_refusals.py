@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import unicodedata
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 import pytest
 from support.folders import touch, write
 
-from kit.cli import main
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
@@ -56,16 +54,12 @@ def score(labels, proba):
 
 
 @pytest.fixture
-def kit(colours, monkeypatch, capsys):
+def kit(colours, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
     competition = colours('[runs.svm]\nmodel = "svm"\n')
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(competition.workspace.root)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, streams.err
+        return run_command(competition.workspace.root, *arguments)
 
     call.competition = competition
     return call

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from support.colours import COLOURS, draw, lay_out, write_toml
 from support.folders import refusal, touch, write
 
-from kit.cli import main
 from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.errors import InputError, TeacherMissing
@@ -31,16 +29,12 @@ CLIP += '\n[runs.probe]\nmodel = "linear_probe"\nencoder = "open_clip:ViT-B-32/o
 
 
 @pytest.fixture
-def kit(tmp_path, capsys, monkeypatch):
+def kit(tmp_path, monkeypatch, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(tmp_path)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, streams.err
+        return run_command(tmp_path, *arguments)
 
     return call
 

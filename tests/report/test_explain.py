@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 from support.colours import lay_out, write_toml
+from support.command import flat
 from support.folders import write
 
-from kit.cli import main
 from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
@@ -86,16 +85,13 @@ def prepared(tmp_path_factory) -> Prepared:
 
 
 @pytest.fixture
-def kit(prepared, monkeypatch, capsys):
+def kit(prepared, run_command):
     """Return a function that runs one command: exit code, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         root = prepared.competition.workspace.root
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
+        code, out, err = run_command(root, *arguments)
+        return code, out, flat(err)
 
     return call
 

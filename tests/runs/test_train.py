@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
+from support.command import flat
 
-from kit.cli import main
 from kit.data.prepared import prepare
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
@@ -34,16 +33,13 @@ pseudo = { teachers = ["probe"] }
 
 
 @pytest.fixture
-def kit(colours, monkeypatch, capsys):
+def kit(colours, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
 
     def call(*arguments: str, runs: str = RUNS) -> tuple[int, str, str]:
         root = colours(runs).workspace.root
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
+        code, out, err = run_command(root, *arguments)
+        return code, out, flat(err)
 
     return call
 

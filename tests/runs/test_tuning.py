@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import sys
 import tomllib
 import typing
 from dataclasses import fields, replace
@@ -18,7 +17,6 @@ from pydantic import ConfigDict, TypeAdapter
 from support.toys import DIAL, Dialled
 from support.warm import Warm
 
-from kit.cli import main
 from kit.config.reader import read_competition
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TeacherMissing, TimeIsUp
@@ -320,16 +318,12 @@ def test_clean_keeps_the_present_search_and_lists_those_of_other_spaces(colours)
 
 
 @pytest.fixture
-def kit(colours, monkeypatch, capsys):
+def kit(colours, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
 
     def call(run: str, *arguments: str) -> tuple[int, str, str]:
         root = colours(run).workspace.root
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, streams.err
+        return run_command(root, *arguments)
 
     return call
 

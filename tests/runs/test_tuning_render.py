@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
 
 import pytest
+from support.command import flat
 from support.toys import DIAL
 
-from kit.cli import main
 from kit.config.competition import Run
 from kit.models.search import Between
 from kit.runs.tuning import Tuned, render
@@ -64,16 +63,13 @@ def test_a_long_search_shows_the_ten_best():
 
 
 @pytest.fixture
-def kit(colours, monkeypatch, capsys, toys):
+def kit(colours, toys, run_command):
     """Return a function that runs one command in this process: exit code, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         root = colours(DIAL).workspace.root
-        monkeypatch.setattr(sys, "argv", ["kit", *arguments, "--workspace", str(root)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, " ".join(streams.err.split())
+        code, out, err = run_command(root, *arguments)
+        return code, out, flat(err)
 
     return call
 

@@ -19,6 +19,7 @@ from kit.core.names import ENSEMBLE, base_of, round_of
 from kit.core.terminal import warn
 from kit.data.images import name_images
 from kit.data.prepared import Prepared
+from kit.features.cache import GIVEN
 from kit.features.prompts import prompts_of
 from kit.features.weights import parse_encoder
 from kit.runs.store.build import build_model
@@ -90,7 +91,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
 
 def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dict[str, Any] | None) -> list[object]:
     """Return what an encoder's weights are, whatever their file is called; nothing of given features."""
-    if encoder is None or encoder == "given":
+    if encoder is None or encoder == GIVEN:
         return []
     return [parse_encoder(encoder, encoder_args, prepared.pool.lookup).identity]
 
