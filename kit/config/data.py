@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Annotated, Literal
 
@@ -13,36 +14,78 @@ from kit.scoring.metrics import check_metric_name
 
 
 class Listing(Table):
-    """Name the images of one split by a CSV file.
+    """Name the images of one split by a CSV file, or by a pattern of their files' names.
 
     Parameters
     ----------
     csv
-        The CSV file, below the data root.
+        The file that lists them, below the data root: ``.csv``, ``.tsv``, either inside a zip, or a ``.json`` as COCO
+        and iNaturalist write it (images, annotations, categories), whose columns `kit.data.table.records` names.
     images
-        The folder its ids are relative to.
+        The folder that holds them, or several; searched at any depth.
     id
-        Column of the image's name; the extension is optional. The first column by default.
+        Column of the image's id, by default the first; where it is its file's name, folder and suffix are optional.
+    file
+        Column of the file's name where that is not the id, as where a sample submission counts images of a test list.
     label
-        Column of the class; the second column by default. Unread for unlabelled and test images.
+        Column of the class; by default the only one left. Unread for unlabelled and test images.
         A list of columns for those that `form` ``"columns"`` and ``"tags"`` read; all but id and group by default.
     group
         Column whose equal values must not straddle folds (a patient, a photographer).
     form
-        With several labels per image, how they are written: ``"rows"``, a row per image and label; ``"cell"``, all in
-        one cell; ``"columns"``, a column per class that holds 0 or 1; ``"tags"``, columns that each hold a label or
+        How labels are written: ``"rows"``, a row per image and label; ``"cell"``, all in one cell; ``"columns"``, a
+        column per class that holds 0 or 1, also with one label each; ``"tags"``, columns that each hold a label or
         nothing, as in Azure Custom Vision's export. By default it is inferred where there is no doubt.
+        ``"pixels"``: each row is an image, its grey values or colours in columns or in one cell; without a column of
+        ids, these are row numbers that begin where the sample submission's do.
     separator
         Of ``"cell"``: what stands between two labels. By default it is inferred where there is no doubt.
+    pattern
+        In place of `csv`: a regular expression, searched in each file's path below `images`, whose group
+        ``(?P<label>...)`` is the class, as in ``"(?P<label>cat|dog)[.][0-9]+[.]jpg"``; ``(?P<id>...)`` and
+        ``(?P<group>...)`` are optional.
     """
 
-    csv: str
-    images: str = "."
+    csv: str | None = None
+    images: str | Annotated[list[str], Field(min_length=1)] = "."
     id: str | None = None
+    file: str | None = None
     label: str | Annotated[list[str], Field(min_length=1)] | None = None
     group: str | None = None
-    form: Literal["rows", "cell", "columns", "tags"] | None = None
+    form: Literal["rows", "cell", "columns", "tags", "pixels"] | None = None
     separator: Annotated[str, Field(min_length=1)] | None = None
+    pattern: str | None = None
+
+    @property
+    def folders(self) -> list[str]:
+        """Return the folders that hold the images."""
+        return [self.images] if isinstance(self.images, str) else self.images
+
+    @property
+    def title(self) -> str:
+        """Return what lists the images, for messages: the CSV, or the folders whose files' names do."""
+        return self.csv or ", ".join(self.folders)
+
+    @model_validator(mode="after")
+    def _one_of_csv_and_pattern(self) -> Listing:
+        if (self.csv is None) == (self.pattern is None):
+            raise ValueError('a listing needs either csv = "train.csv" or pattern = "(?P<label>[a-z]+)[.][0-9]+[.]jpg"')
+        if self.pattern is not None:
+            self._check_pattern(self.pattern)
+        if self.form == "pixels" and self.file is not None:
+            raise ValueError('form = "pixels" has its images in the CSV; take out file')
+        return self
+
+    def _check_pattern(self, pattern: str) -> None:
+        """Refuse a pattern that is none or names no label, and keys that name columns beside it."""
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"pattern {pattern!r} is no regular expression ({error})") from error
+        if odd := sorted(set(groups) - {"label", "id", "group"}):
+            raise ValueError(f"pattern {pattern!r}: group {some(odd)} is unknown; there are label, id and group")
+        if columns := [key for key in ("id", "file", "label", "group", "form", "separator") if getattr(self, key)]:
+            raise ValueError(f"{some(columns)} names columns of a csv; with pattern write (?P<{columns[0]}>...) in it")
 
 
 Source = str | list[str] | Listing
@@ -122,9 +165,9 @@ class Data(Table):
     root
         The folder as Kaggle gives it.
     labeled
-        A folder of class folders, or a CSV listing; a list of them where training and validation images lie apart.
+        A folder of class folders, or a listing; a list of them where training and validation images lie apart.
     unlabeled, test
-        A folder, several folders, or a CSV listing; zip and tar archives are unpacked.
+        A folder, several folders, or a listing; zip, tar and 7z archives are unpacked.
     sample_submission
         The CSV whose ids, columns and order a submission must have.
     solution

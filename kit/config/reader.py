@@ -6,6 +6,7 @@ a wrong type or an unknown name is refused with the file, the table, the key and
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -155,12 +156,17 @@ def _cause(complaint: ErrorDetails, table_type: type[Table]) -> str:
     places = complaint["loc"]
     path = ".".join(str(place) for place in places if not str(place).startswith(UNION_TAGS))
     if complaint["type"] == "extra_forbidden":
-        innermost = [table_type, *(NESTED_TABLES[place] for place in places if place in NESTED_TABLES)][-1]
+        innermost = [table_type, *filter(None, map(_find_table, places))][-1]
         return f"unknown key {path!r}; {nearest(str(places[-1]), innermost.model_fields)}"
     if complaint["type"] == "missing":
         return f"key {path!r} is missing"
     message = plain(complaint["msg"])
     return f"{path}: {message} (it is {complaint['input']!r})" if path else message
+
+
+def _find_table(place: str | int) -> type[Table] | None:
+    """Return the table that pydantic names in a place, also as ``function-after[check(), Listing]``."""
+    return next((table for name, table in NESTED_TABLES.items() if re.search(rf"(\A| ){name}\]?\Z", str(place))), None)
 
 
 def _parse_run(name: str, table: object, file: Path, grid: str | None) -> Run:
@@ -179,12 +185,14 @@ def _check_forms(competition: Competition, file: Path) -> None:
     """Refuse keys on several labels per image where an image has one, and pseudo labels where it may have several."""
     is_multilabel = competition.facts.task == MULTILABEL
     for listing in [source for source in competition.data.labeled_sources if isinstance(source, Listing)]:
-        columns = listing.label if isinstance(listing.label, list) else None
-        several = {"form": listing.form, "separator": listing.separator, "label = [...]": columns}
+        several = {"form": listing.form if listing.form not in ("columns", "pixels") else None}
+        several |= {"separator": listing.separator}
         for key, value in several.items():
             if value is not None and not is_multilabel:
                 cause = f"labeled.{key} says how several labels per image are written"
                 raise InputError(f'{file}: [data] {cause}; it needs task = "multilabel" in [competition]')
+        if isinstance(listing.label, list) and listing.form not in ("columns", None) and not is_multilabel:
+            raise InputError(f'{file}: [data] labeled.label = [...] of one label each is read with form = "columns"')
         if listing.separator is not None and listing.form not in (None, "cell"):
             raise InputError(f'{file}: [data] labeled.separator is read with form = "cell" alone, not "{listing.form}"')
     for name, run in competition.runs.items() if is_multilabel else ():
@@ -211,7 +219,7 @@ def _check_mined(competition: Competition, file: Path) -> None:
 def suggest_labeled(data: Data) -> str:
     """Return the key ``labeled`` that reads mined labels: below the pool's folder, or the root that holds them all."""
     pool = data.unlabeled
-    images = pool.images if isinstance(pool, Listing) else pool if isinstance(pool, str) else "."
+    images = pool.folders[0] if isinstance(pool, Listing) else pool if isinstance(pool, str) else "."
     return f'labeled = {{ csv = "mined.csv", images = "{images}" }}'
 
 

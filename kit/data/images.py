@@ -24,10 +24,21 @@ if TYPE_CHECKING:
 
 SPLITS = ("labeled", "unlabeled", "test")
 UNKNOWN = -1  # the code of a label that is not known, as in scikit-learn's semi_supervised
+EIGHT_BITS = 255.0
 MIN_BYTES = 32  # nothing shorter is an image
 PNG_SIGNATURE = b"\x89PNG"
 WEBP_SIGNATURE = b"WEBP"  # after RIFF and the size
 PNG_DEPTH, PNG_COLOUR_TYPE, PNG_PALETTE = 24, 25, 3  # byte offsets in the header; the palette's colour type
+
+
+def grey_range(low: float, high: float, is_whole: bool) -> tuple[float, float]:
+    """Return the values that black and white have in a set of greys, by its lowest and highest value.
+
+    Decimal numbers up to 1 are shares of white, numbers up to 255 are greys of 8 bits; else the highest is white. Black
+    is 0, or the lowest of values that go below.
+    """
+    white = 1.0 if high <= 1 and not is_whole else EIGHT_BITS if high <= EIGHT_BITS else high
+    return min(0.0, low), white
 
 
 @dataclass(frozen=True)

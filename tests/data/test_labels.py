@@ -107,7 +107,7 @@ def test_an_image_of_two_groups_is_refused(tmp_path):
         read_table(set_task(tmp_path, with_keys('label = "label", group = "who"')))
 
 
-@pytest.mark.parametrize("keys", ['form = "rows"', 'separator = " "', 'label = ["x", "y"]'])
+@pytest.mark.parametrize("keys", ['form = "rows"', 'separator = " "', 'form = "tags"'])
 def test_keys_on_several_labels_need_the_task(tmp_path, keys):
     assert 'it needs task = "multilabel"' in refusal(tmp_path, with_keys(keys))
 

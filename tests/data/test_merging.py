@@ -13,7 +13,7 @@ from kit.core.errors import InputError
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
 from kit.data.table import read_classes, read_table
-from kit.data.table.sources import list_unnamed
+from kit.data.table.listing import list_unnamed
 
 
 def test_merged_classes_are_one(tmp_path, data):

@@ -6,7 +6,7 @@ import pytest
 from support.folders import CSV_LABELED, competition_of, of, read, refusal, shown, touch, write
 
 from kit.data.table import read_classes, read_table
-from kit.data.table.sources import list_unnamed
+from kit.data.table.listing import list_unnamed
 
 
 def test_a_csv_keeps_zeros_and_sorts_by_id(tmp_path, listed):
@@ -80,15 +80,32 @@ def test_an_empty_label_is_refused_with_its_row(tmp_path, listed):
 
 
 def test_a_missing_file_is_refused_with_its_row_and_folder(tmp_path, listed):
-    write(listed / "train.csv", "id,label\n000001,cat\n000002,cat\n999,dog\n998,dog\n")
+    write(listed / "train.csv", "id,label\n000001,cat\n997,cat\n999,dog\n998,dog\n")
     text = refusal(tmp_path, CSV_LABELED)
-    assert f"no image in {listed / 'images'} for '999' (row 4), '998' (row 5)" in text
+    assert f"no image in {listed / 'images'} for '997' (row 3), '999' (row 4), '998' (row 5)" in text
+    assert "the nearest file is '000004.jpg'" in text
 
 
-def test_a_missing_file_that_lies_elsewhere_is_hinted_at(tmp_path, listed):
+def test_a_file_that_lies_deeper_and_has_another_suffix_is_found_and_said(tmp_path, listed, capsys):
     touch(listed, "images/deep/999.png")
-    write(listed / "train.csv", "id,label\n000001,cat\n000002,cat\n999.jpg,dog\n")
-    assert "there is 'deep/999.png'" in refusal(tmp_path, CSV_LABELED)
+    write(listed / "train.csv", "id,label\n000001,cat\n000002,cat\n999.jpg,dog\n000004,dog\n")
+    assert read(tmp_path, CSV_LABELED)["path"].iloc[-1].endswith("images/deep/999.png")
+    assert "matched, 1 by folder: '999.jpg' is" in shown(capsys)
+
+
+def test_one_missing_image_is_left_out_and_named(tmp_path, listed, capsys):
+    write(listed / "train.csv", "id,label\n000001,cat\n000002,cat\n000003,dog\n000004,dog\n000005,dog\n")
+    assert len(read(tmp_path, CSV_LABELED)) == 4
+    text = shown(capsys)
+    assert "for '000005' (row 6); the nearest file is '00000" in text and "left out (1 of 5 rows)" in text
+
+
+def test_a_test_image_that_is_missing_stays_in_the_submission(tmp_path, listed, capsys):
+    touch(listed, "test/7.jpg", "test/8.jpg")
+    write(listed / "test.csv", "id\n7\n8\n9\n")
+    table = read(tmp_path, CSV_LABELED, 'test = { csv = "test.csv", images = "test" }')
+    assert of(table, "test")["id"].tolist() == ["7", "8", "9"]
+    assert "for '9' (row 4)" in (text := shown(capsys)) and "they get the class prior in the submission" in text
 
 
 def test_missing_unlabelled_files_are_warned_of(tmp_path, data, capsys):

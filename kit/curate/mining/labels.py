@@ -66,7 +66,7 @@ def write_labels(mined: Mined) -> Path:
             f"threshold {threshold:g} mines too few images of {some(small)} to cross-validate; lower [mining] "
             "threshold, or name more exemplars"
         )
-    file = competition.root / listing.csv
+    file = competition.root / listing.title
     text = csv_text(_header(listing), rows)
     folds = competition.workspace.folds(competition.name)
     if folds.exists() and not (file.is_file() and file.read_bytes() == text):
@@ -90,7 +90,7 @@ def check_writable(competition: Competition) -> Listing:
             f"{competition.file}: [data] does not say where mined labels are kept; write "
             f"{suggest_labeled(competition.data)} and labels_are_mined = true"
         )
-    file = competition.root / listing.csv
+    file = competition.root / listing.title
     if file.is_file() and tuple((foreign := read_csv(file)).columns) != _header(listing):
         raise InputError(
             f"{file}: is there and was not mined (its columns are {some(foreign.columns)}); name another file in "
@@ -106,7 +106,7 @@ def _header(listing: Listing) -> tuple[str, str, str]:
 
 def _name_below(mined: Mined, listing: Listing, threshold: float) -> list[tuple[str, str, str]]:
     """Return `Mined.rows` with ids as the labelled listing wants them: paths below its folder."""
-    folder = f"{find_folder(mined.competition, 'labeled.images', listing.images)}/"
+    folder = f"{find_folder(mined.competition, 'labeled.images', listing.folders[0])}/"
     if outside := [path for path in mined.paths if not path.startswith(folder)]:
         key = name_key(mined.competition, "labeled.images")
         raise InputError(f"{key} = {listing.images!r}: does not hold {some(outside, 1)}; name the pool's folder")

@@ -22,7 +22,7 @@ from kit.data.audit.facts import audit_files
 from kit.data.audit.image_file import SEPARATOR
 from kit.data.images import SPLITS
 from kit.data.table.labels import split_labels
-from kit.data.table.sources import list_unnamed
+from kit.data.table.listing import list_unnamed
 
 if TYPE_CHECKING:
     from pathlib import Path

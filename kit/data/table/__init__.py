@@ -20,13 +20,17 @@ from kit.core.errors import InputError, some
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.terminal import note, warn
 from kit.data.images import SPLITS
+from kit.data.table.archives import strip_archive
 from kit.data.table.labels import join_labels, split_labels
+from kit.data.table.listing import read_listing
 from kit.data.table.merging import as_list, join_sources, merge_classes
-from kit.data.table.scan import IMAGE_SUFFIXES, is_image, is_visible, scan_files, strip_archive, strip_suffix
-from kit.data.table.sources import check_root, find_file, find_folder, list_folders, name_key, read_listing
+from kit.data.table.naming import name_images
+from kit.data.table.scan import IMAGE_SUFFIXES, describe_others, is_image, is_visible, scan_files
+from kit.data.table.sources import check_root, find_folder, list_folders, name_key
 from kit.data.table.tree import read_lineage
 
 TABLE_COLUMNS = ["id", "path", "label", "split", "group"]
+MANY_OTHERS = 0.1  # of a folder's files that are no images: more than notes that somebody left there
 MIN_IMAGES_PER_CLASS = 2  # one to learn from and one to score, in different folds
 
 
@@ -127,7 +131,7 @@ def _check_mined(competition: Competition) -> None:
     source = competition.data.labeled
     if not competition.data.labels_are_mined or not isinstance(source, Listing):
         return
-    file = competition.root / source.csv
+    file = competition.root / source.title
     if not file.is_file():
         raise InputError(f"{file}: no labels have been mined yet; {competition.command('mine', '--write')} mines them")
 
@@ -138,7 +142,8 @@ def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:
     pools = [*list_folders(competition.data.unlabeled), *list_folders(competition.data.test)]
     elsewhere = {(competition.root / pool).resolve() for pool in pools}  # below a labelled ``.`` they are no classes
     classes = {path.name for path in _visible_folders(folder) if path.resolve() not in elsewhere}
-    images = [name for name in scan_files(folder) if is_image(name)]
+    files = scan_files(folder)
+    images = list(filter(is_image, files))
     names = [name for name in images if "/" in name and name.partition("/")[0] in classes]
     tree = competition.data.hierarchy
     if tree is not None and tree.separator is not None:  # the folders' path is the label's
@@ -154,7 +159,8 @@ def _read_class_folders(competition: Competition, text: str) -> pd.DataFrame:
     _check_class_folders(f"{name_key(competition, 'labeled')} = {text!r}", folder, text, classes, tops)
     if n_beside:
         note(f"{folder}: {n_beside} images beside the class folders are not read")
-    return _make_part(_name_images(names, folder), [f"{folder}/{name}" for name in names], labels)
+    _tell_others(folder, [name for name in files if name.partition("/")[0] in classes])
+    return _make_part(name_images(names, folder), [f"{folder}/{name}" for name in names], labels)
 
 
 def _place_labels(
@@ -162,7 +168,7 @@ def _place_labels(
 ) -> list[str]:
     """Return labels, by the row of their CSV, as the table holds them; refuse those that the hierarchy lacks."""
     lineage, is_multilabel = read_lineage(competition), competition.facts.task == MULTILABEL
-    where = find_file(competition, "labeled.csv", source.csv) if isinstance(source, Listing) else None
+    where = competition.root / source.title if isinstance(source, Listing) else None
     above: dict[str, list[str]] = {}
 
     def with_parents(row: Hashable, label: str) -> list[str]:
@@ -215,27 +221,26 @@ def _read_folders(competition: Competition, split: str, texts: list[str]) -> pd.
     paths: list[str] = []
     for text in texts:
         folder = find_folder(competition, split, text)
-        images = [name for name in scan_files(folder) if is_image(name)]
+        files = scan_files(folder)
+        images = list(filter(is_image, files))
         if not images:
-            cause = f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)}); put some there or leave the key out"
+            others = f" but {shown}" if (shown := describe_others(files)) else ""
+            wanted = f"images are {', '.join(IMAGE_SUFFIXES)}"
+            cause = f"{folder} holds no images{others} ({wanted}); put some there or leave the key out"
             raise InputError(f"{name_key(competition, split)} = {text!r}: {cause}")
+        _tell_others(folder, files)
         prefix = f"{strip_archive(text.strip('/'))}/" if len(texts) > 1 else ""
         names += [prefix + name for name in images]
         paths += [f"{folder}/{name}" for name in images]
-    return _make_part(_name_images(names, competition.root / (texts[0] if len(texts) == 1 else "")), paths)
+    return _make_part(name_images(names, competition.root / (texts[0] if len(texts) == 1 else "")), paths)
 
 
-def _name_images(names: list[str], folder: Path) -> list[str]:
-    """Return an id per file: the stem where all differ, else the path without suffix."""
-    whole = [strip_suffix(name) for name in names]
-    stems = [name.rpartition("/")[2] for name in whole]
-    if len(set(stems)) == len(stems):
-        return stems
-    if len(set(whole)) < len(whole):
-        repeated = next(name for name, n in Counter(whole).items() if n > 1)
-        pair = sorted(name for name in names if strip_suffix(name) == repeated)
-        raise InputError(f"{folder}: {some(pair)} have the same id {repeated!r}; rename or remove one")
-    return whole
+def _tell_others(folder: Path, files: list[str]) -> None:
+    """Say how many of a folder's files are no images, by suffix; where they are many, as a warning."""
+    if shown := describe_others(files):
+        n_others = sum(not is_image(name) for name in files)
+        say = warn if n_others >= MANY_OTHERS * len(files) else note
+        say(f"{folder}: {n_others} of {len(files)} files are no images and are not read: {shown}")
 
 
 def _make_part(ids: list[str], paths: list[str], labels: list[str] | None = None) -> pd.DataFrame:

@@ -14,8 +14,8 @@ from kit.config.competition import Competition
 from kit.config.data import Listing
 from kit.core.errors import InputError, some
 from kit.core.shapes import Vectors
-from kit.data.table.scan import read_csv, strip_suffix
-from kit.data.table.sources import find_file, find_folder, id_column, name_key
+from kit.data.table.listing import list_paths
+from kit.data.table.sources import find_file, name_key
 
 
 def read_embeddings(competition: Competition, table: pd.DataFrame) -> Vectors | None:
@@ -41,7 +41,7 @@ def read_embeddings(competition: Competition, table: pd.DataFrame) -> Vectors | 
     file = find_file(competition, "embeddings", competition.data.embeddings)
     given = _load_array(file)
     listing = competition.data.unlabeled if isinstance(competition.data.unlabeled, Listing) else None
-    listed = _list_paths(competition, listing) if listing else []
+    listed = list_paths(competition, "unlabeled", listing) if listing and listing.csv else []
     if listed and len(given) == len(listed):
         return _pick_rows(given, listed, table["path"].tolist())
     if competition.data.labels_are_mined:
@@ -52,23 +52,15 @@ def read_embeddings(competition: Competition, table: pd.DataFrame) -> Vectors | 
             'unlabeled = { csv = "...", images = "..." } with one row for each of theirs, in their order'
         )
     if len(given) != len(table):
-        wanted = f"{len(table)} images in the table" + (f" or {len(listed)} rows in {listing.csv}" if listing else "")
+        wanted = f"{len(table)} images in the table" + (f" or {len(listed)} rows in {listing.title}" if listing else "")
         key = name_key(competition, "embeddings")
         raise InputError(f"{file}: {len(given)} rows for {wanted}; {key} wants one row each")
     return given
 
 
-def _list_paths(competition: Competition, listing: Listing) -> list[str]:
-    """Return what the CSV of the unlabelled images lists, as paths whose suffix is optional."""
-    rows = read_csv(find_file(competition, "unlabeled.csv", listing.csv))
-    folder = find_folder(competition, "unlabeled.images", listing.images)
-    return [f"{folder}/{image_id}" for image_id in rows[id_column(rows, listing)]]
-
-
-def _pick_rows(given: Vectors, listed: list[str], paths: list[str]) -> Vectors:
+def _pick_rows(given: Vectors, listed: list[str | None], paths: list[str]) -> Vectors:
     """Return the rows of `given` (n_listed, n_dims) in the order of `paths`, NaN where a path is not listed."""
-    exact, path_of = set(paths), {strip_suffix(path): path for path in paths}
-    row_of = {path if path in exact else path_of.get(path): row for row, path in enumerate(listed)}
+    row_of = {path: row for row, path in enumerate(listed)}
     rows = np.array([row_of.get(path, -1) for path in paths], dtype=np.int64)
     embeddings = given[rows]  # (n_images, n_dims)
     embeddings[rows < 0] = np.nan

@@ -18,11 +18,15 @@ from kit.core.errors import InputError, some
 from kit.core.shapes import Labels
 from kit.core.terminal import warn
 from kit.data.table.scan import read_column
+from kit.data.table.sources import is_named
 
 JOINER = "|"  # between the labels of a cell of the image table, and so in no class's name
 SEPARATORS = ("|", ";", ",")  # that part labels wherever they stand in a cell; a space may be part of a name
 TAG = re.compile(r"(tag|label)s?[ _.-]?\d*", re.IGNORECASE)  # how columns are headed that each hold a label or nothing
-SWITCHES = {"0": False, "1": True, "0.0": False, "1.0": True}
+SWITCHES = {"0": False, "1": True, "0.0": False, "1.0": True}  # the usual spellings
+SPELLINGS = {"false": False, "true": True}  # of truth in words
+LIST = re.compile(r"\s*\[(.*)\]\s*", re.DOTALL)  # a list of Python's or JSON's
+QUOTED = re.compile(r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^'",\s][^,]*?))\s*(?:,|\Z)""")
 
 
 def join_labels(labels: Iterable[str]) -> str:
@@ -46,7 +50,25 @@ def read_multi_hot(cells: Collection[str], classes: tuple[str, ...]) -> Labels:
 
 def is_on(column: pd.Series) -> pd.Series:
     """Return which cells of a column per class mean yes; what is neither 0 nor 1 counts as yes."""
-    return column.map(SWITCHES).ne(False)
+    return _read_truth(column).ne(False)
+
+
+def _read_truth(column: pd.Series) -> pd.Series:
+    """Return cells as True or False, None where one is neither 0 nor 1 in any spelling."""
+    truth = {cell: _switch(cell) for cell in set(column)}
+    return column.map(truth.get).astype(object)
+
+
+def _switch(cell: str) -> bool | None:
+    """Return what a cell of a column per class means: 0, 1, 0.0, 1e0, False, ...; None where it is neither."""
+    text = cell.strip().casefold()
+    if text in SPELLINGS:
+        return SPELLINGS[text]
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return {0.0: False, 1.0: True}.get(value)
 
 
 def read_label_lists(
@@ -66,16 +88,19 @@ def read_label_lists(
     InputError
         When it is in doubt which form it is, a cell holds no label, or no 0 or 1; names the row and the remedy.
     """
-    columns = _label_columns(rows, id_name, listing, key, file)
+    columns = label_columns(rows, id_name, listing, key, file)
     form = listing.form or _find_form(rows, id_name, columns, listing, key, file)
     if form in ("rows", "cell") and len(columns) > 1:
         raise InputError(f'{file}: form = "{form}" reads one column, here are {some(columns)}; name it ({key}.label)')
     cells = [read_column(rows, name, f"{key}.label", file) for name in columns]
     if form == "columns":
-        labels = _read_switches(cells, file)
+        labels = read_switches(cells, file)
     elif form == "cell":
-        separator = listing.separator or _find_separator(cells[0], key, file)
-        labels = [_split_cell(cell, separator, file, row) for row, cell in cells[0].items()]
+        if listing.separator is None and _are_lists(cells[0]):
+            labels = [_split_list(cell, file, row) for row, cell in cells[0].items()]
+        else:
+            separator = listing.separator or _find_separator(cells[0], key, file)
+            labels = [_split_cell(cell, separator, file, row) for row, cell in cells[0].items()]
     else:
         if listing.form is None:
             _refuse_parts(cells, key, file)
@@ -84,11 +109,12 @@ def read_label_lists(
     return _gather(rows, id_name, listing, labels, file) if form == "rows" else (rows, labels)
 
 
-def _label_columns(rows: pd.DataFrame, id_name: str, listing: Listing, key: str, file: Path) -> list[str]:
+def label_columns(rows: pd.DataFrame, id_name: str, listing: Listing, key: str, file: Path) -> list[str]:
     """Return the columns that may hold labels: those named, else all but id and group."""
     if listing.label is not None:
         return [listing.label] if isinstance(listing.label, str) else list(listing.label)
-    columns = [name for name in rows.columns if name and name not in (id_name, listing.group)]
+    others = (id_name, listing.group, listing.file)
+    columns = [name for name in rows.columns if is_named(name) and name not in others]
     if not columns:
         raise InputError(f"{file}: no column but {id_name!r}, so no labels; is it separated by commas? ({key})")
     return columns
@@ -98,12 +124,12 @@ def _find_form(rows: pd.DataFrame, id_name: str, columns: list[str], listing: Li
     """Return the form that the columns leave no doubt about."""
     if listing.separator is not None:
         return "cell"
-    if len(columns) > 1 and all(_are_switches(rows, name) for name in columns):
+    if len(columns) > 1 and all(are_switches(rows, name) for name in columns):
         return "columns"
     if len(columns) > 1 and (listing.label is not None or all(TAG.fullmatch(name) for name in columns)):
         return "tags"
     if len(columns) > 1:
-        switches = [name for name in columns if _are_switches(rows, name)]
+        switches = [name for name in columns if are_switches(rows, name)]
         odd = [name for name in columns if name not in switches] if len(switches) > 1 else columns
         cause = f"which of the columns {some(columns)} hold labels is in doubt"
         if len(switches) > 1:
@@ -115,9 +141,9 @@ def _find_form(rows: pd.DataFrame, id_name: str, columns: list[str], listing: Li
     return "rows" if rows[id_name].duplicated().any() else "cell"
 
 
-def _are_switches(rows: pd.DataFrame, name: str) -> bool:
-    """Return whether all cells of the columns of a name hold 0 or 1."""
-    return bool(rows.loc[:, [name]].isin(list(SWITCHES)).to_numpy().all())
+def are_switches(rows: pd.DataFrame, name: str) -> bool:
+    """Return whether all cells of the columns of a name hold 0 or 1, in any spelling of numbers or truth."""
+    return all(_switch(cell) is not None for cell in set(rows.loc[:, [name]].to_numpy().ravel().tolist()))
 
 
 def _find_separator(cells: pd.Series, key: str, file: Path) -> str:
@@ -134,6 +160,26 @@ def _find_separator(cells: pd.Series, key: str, file: Path) -> str:
     raise InputError(f"{file}: how {shown!r} parts labels is in doubt; {remedy}")
 
 
+def _are_lists(cells: pd.Series) -> bool:
+    """Tell whether cells are lists in brackets, all that are not empty."""
+    filled = cells.loc[cells.str.strip() != ""]
+    return len(filled) > 0 and bool(filled.str.match(LIST).all())
+
+
+def _split_list(cell: str, file: Path, row: Hashable) -> list[str]:
+    """Return the labels of a list in brackets, with or without quotes; none for an empty cell."""
+    opened = LIST.fullmatch(cell)
+    inside = opened[1].strip().rstrip(",") if opened else ""
+    labels, at = [], 0
+    while at < len(inside):
+        part = QUOTED.match(inside, at)
+        if part is None:
+            raise InputError(f"{file}: row {row}: {cell!r} is no list of labels; write ['a', 'b']")
+        labels.append(re.sub(r"\\(.)", r"\1", next(group for group in part.groups() if group is not None)))
+        at = part.end()
+    return [label for label in labels if label.strip()]
+
+
 def _split_cell(cell: str, separator: str, file: Path, row: Hashable) -> list[str]:
     """Return the labels of a cell, outer spaces dropped; nothing for an empty one."""
     parts = cell.split() if separator.isspace() else [part.strip() for part in cell.split(separator)]
@@ -142,10 +188,10 @@ def _split_cell(cell: str, separator: str, file: Path, row: Hashable) -> list[st
     return [part for part in parts if part]
 
 
-def _read_switches(cells: list[pd.Series], file: Path) -> list[list[str]]:
+def read_switches(cells: list[pd.Series], file: Path) -> list[list[str]]:
     """Return the labels whose columns hold a 1."""
     for column in cells:
-        odd = column.loc[~column.isin(list(SWITCHES))]
+        odd = column.loc[_read_truth(column).isna()]
         if len(odd):
             raise InputError(f"{file}: row {odd.index[0]}, column {column.name!r}: {odd.iloc[0]!r} is not 0 or 1")
     names = [str(column.name) for column in cells]

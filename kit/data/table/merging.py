@@ -13,7 +13,7 @@ import pandas as pd
 from kit.config.competition import Competition
 from kit.config.data import Listing
 from kit.core.errors import InputError, nearest, some
-from kit.data.table.scan import strip_archive
+from kit.data.table.archives import strip_archive
 from kit.data.table.sources import name_key
 
 NameOrNames = str | list[str]  # of one image: a name, or with several labels per image a list of names
@@ -62,7 +62,9 @@ def join_sources(
     if twice := [path for path, n in Counter(together["path"]).items() if n > 1]:
         raise InputError(f"{key}: {some(sorted(twice), 1)} is in two of its sources; name every image once")
     if together["id"].duplicated().any():
-        names = [source.csv if isinstance(source, Listing) else strip_archive(source.strip("/")) for source in sources]
+        names = [
+            source.title if isinstance(source, Listing) else strip_archive(source.strip("/")) for source in sources
+        ]
         named = [part["id"].map(f"{name}/{{}}".format) for part, name in zip(parts, names, strict=True)]
         together["id"] = pd.concat(named, ignore_index=True)
     if repeated := together.loc[together["id"].duplicated(), "id"].tolist():

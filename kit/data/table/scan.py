@@ -7,67 +7,86 @@ nothing, and no cell is converted: "000001" keeps its zeros, a class named "NA" 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import lzma
 import os
-import re
 import shutil
-import tarfile
+import sys
 import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from kit.core.errors import InputError, nearest, some
+from kit.data.table.archives import is_archive as is_archive
+from kit.data.table.archives import list_members, named, unpack
+from kit.data.table.archives import strip_archive as strip_archive
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff")
-ARCHIVE_SUFFIX = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.xz)\Z", re.IGNORECASE)
+PLAIN_SUFFIXES = ("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff", "avif", "jp2")
+LIBRARY_SUFFIXES = ("heic", "heif", "dcm")  # read by a library of their own; beside a plain file of the name, left out
+IMAGE_SUFFIXES = (*PLAIN_SUFFIXES, *LIBRARY_SUFFIXES)
+RECORD_SUFFIXES = ("tfrec", "tfrecord", "tfrecords")  # images packed for TensorFlow, most often copies of those beside
 OTHER_SEPARATORS = (";", "\t", "|")  # a spreadsheet writes them where the comma is the decimal point
-BLOCK_BYTES = 2**20
-ARCHIVE_ERRORS = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    RuntimeError,  # encrypted, or packed by a method that zipfile does not know
-)
+MANY_COLUMNS = 256  # more hold the pixels of images, and are many
+MAX_ZIPS = 3  # within each other, around one table
 
 
 def read_csv(file: Path) -> pd.DataFrame:
     """Read a CSV file as text, nothing converted; the index holds each row's line as a text editor counts it.
 
+    A ``.tsv`` is separated by tabs; either may lie alone inside a zip, and that inside another one.
+
     Raises
     ------
     InputError
-        When it is not UTF-8 (a byte order mark is fine), has no header or no commas, or a row has another number of
-        cells.
+        When it is neither UTF-8 nor marked as UTF-16, has no header or no commas, holds a NUL, or a row has another
+        number of cells.
     """
-    rows, lines, before = [], [], 0
-    reader = csv.reader(io.StringIO(_read_text(file), newline=""), strict=True)
-    try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                lines.append(before + 1)
-            before = reader.line_num
-    except csv.Error as error:
-        raise InputError(f"{file}: row {before + 1}: not CSV ({error}); quote the cell or remove the quote") from error
+    separator = "\t" if is_tsv(file.name) else ","
+    text = read_text(file)
+    header = next(csv.reader(io.StringIO(text[: text.find("\n") + 1 or None], newline=""), delimiter=separator), [])
+    if len(header) > MANY_COLUMNS:
+        return _read_wide(text, separator, file)
+    rows, lines = _read_cells(text, separator, file)
     if not rows:
         raise InputError(f"{file}: empty; it needs a header and a row per image")
     header = [name.strip() for name in rows[0]]
-    if len(header) == 1 and (separator := next((mark for mark in OTHER_SEPARATORS if mark in header[0]), None)):
-        raise InputError(f"{file}: separated by {separator!r}, not by commas; save it with commas")
+    if len(header) == 1 and (other := next((mark for mark in OTHER_SEPARATORS if mark in header[0]), None)):
+        raise InputError(f"{file}: separated by {other!r}, not by commas; save it with commas")
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
             cause = f"{len(row)} cells where the header has {len(header)}; quote cells that hold a comma"
             raise InputError(f"{file}: row {line}: {cause}")
     return pd.DataFrame(rows[1:], columns=header, index=lines[1:], dtype=object)
+
+
+def is_tsv(name: str) -> bool:
+    """Tell a table whose cells are separated by tabs, alone or inside a zip."""
+    return name.lower().removesuffix(".zip").endswith(".tsv")
+
+
+def read_text(file: Path) -> str:
+    """Read text in UTF-8, with or without a byte order mark, or in UTF-16 with one; out of a zip where it lies in one.
+
+    InputError names the byte that is none, a NUL, and a zip that holds more than one table.
+    """
+    data = file.read_bytes()
+    if file.name.lower().endswith(".zip"):
+        with named(file):
+            data = _read_zipped(data, file, 0)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.start + len(data) - len(error.object)  # error.object lacks the byte order mark
+        line = data.count(b"\n", 0, byte) + 1
+        raise InputError(f"{file}: not UTF-8 (byte {byte}, row {line}); save it as UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{file}: row {line}: a NUL byte, which no text has; save the file again as UTF-8")
+    return text
 
 
 def scan_files(folder: Path) -> list[str]:
@@ -100,34 +119,23 @@ def list_archive(archive: Path) -> list[str]:
 
     InputError where it is no archive or cut short.
     """
-    with _named(archive):
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                names = [name for name in opened.namelist() if not name.endswith("/")]
-        else:
-            with tarfile.open(archive) as opened:
-                names = [member.name.removeprefix("./") for member in opened if member.isfile()]
-    names = [name for name in names if all(map(is_visible, name.split("/")))]
+    names = [name for name in list_members(archive) if all(map(is_visible, name.split("/")))]
     while len({name.partition("/")[0] for name in names}) == 1 and all("/" in name for name in names):
         names = [name.partition("/")[2] for name in names]
     return names
 
 
 def extract_archive(archive: Path, folder: Path) -> Path:
-    """Unpack a zip or tar archive into `folder`, once; return the folder inside that holds its files.
+    """Unpack a zip, tar or 7z archive into `folder`, once; return the folder inside that holds its files.
 
-    Raises
-    ------
-    InputError
-        When it is no archive, cut short or encrypted, or a member has an absolute path, a ``..`` or a link out.
+    InputError as of `kit.data.table.archives.unpack`; nothing is left behind then.
     """
     if not folder.exists():
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
-            with _named(archive):
-                _extract(archive, temporary)
+            unpack(archive, temporary)
             temporary.replace(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -144,14 +152,14 @@ def is_image(name: str) -> bool:
     return "." in name and name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
 
 
-def is_archive(name: str) -> bool:
-    """Tell an archive by its suffix, in either case."""
-    return ARCHIVE_SUFFIX.search(name) is not None
-
-
-def strip_archive(name: str) -> str:
-    """Return a name without its archive suffix."""
-    return ARCHIVE_SUFFIX.sub("", name)
+def describe_others(names: Iterable[str]) -> str:
+    """Return how many files are no images, by suffix, for a message; nothing where all are images."""
+    kinds = Counter(Path(name).suffix.lower() or "without suffix" for name in names if not is_image(name))
+    if not kinds:
+        return ""
+    shown = some(f"{n} {kind}" for kind, n in kinds.most_common())
+    packed = any(kind.removeprefix(".") in RECORD_SUFFIXES for kind in kinds)
+    return f"{shown}{' (TFRecords are ignored)' if packed else ''}"
 
 
 def strip_suffix(name: str) -> str:
@@ -159,15 +167,48 @@ def strip_suffix(name: str) -> str:
     return name.rpartition(".")[0] if is_image(name) else name
 
 
-def _read_text(file: Path) -> str:
-    """Read UTF-8, with or without a byte order mark; name the byte that is none."""
-    data = file.read_bytes()
+def _read_zipped(data: bytes, file: Path, depth: int) -> bytes:
+    """Return the one table in a zip, or in the one zip that a zip holds."""
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        names = [member.filename for member in opened.infolist() if not member.is_dir()]
+        names = [name for name in names if all(map(is_visible, name.split("/")))]
+        tables = [name for name in names if name.lower().endswith((".csv", ".tsv", ".json", ".txt"))]
+        tables = tables or [name for name in names if name.lower().endswith(".zip") and depth < MAX_ZIPS]
+        if len(tables) != 1:
+            holds = some(tables or names) or "nothing"
+            raise InputError(f"{file}: holds {holds}, where one table is wanted; unpack it and name the file")
+        inner = opened.read(tables[0])
+    return _read_zipped(inner, file, depth + 1) if tables[0].lower().endswith(".zip") else inner
+
+
+def _read_cells(text: str, separator: str, file: Path) -> tuple[list[list[str]], list[int]]:
+    """Return the rows of a CSV, the header first, and the line at which each begins; a cell may be of any length."""
+    rows, lines, before = [], [], 0
+    limit = csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = error.start + len(data) - len(error.object)  # error.object lacks the byte order mark
-        line = data.count(b"\n", 0, byte) + 1
-        raise InputError(f"{file}: not UTF-8 (byte {byte}, row {line}); save it as UTF-8") from error
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(before + 1)
+            before = reader.line_num
+    except csv.Error as error:
+        raise InputError(f"{file}: row {before + 1}: not CSV ({error}); quote the cell or remove the quote") from error
+    finally:
+        csv.field_size_limit(limit)
+    return rows, lines
+
+
+def _read_wide(text: str, separator: str, file: Path) -> pd.DataFrame:
+    """Read a CSV of very many columns as text: equal cells share their memory, and no row spans lines."""
+    try:
+        rows = pd.read_csv(
+            io.StringIO(text), sep=separator, dtype=object, keep_default_na=False, na_filter=False, header=None
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{file}: not CSV ({' '.join(str(error).split())}); mend that row") from error
+    header = [str(name).strip() for name in rows.iloc[0]]
+    return rows.iloc[1:].set_axis(header, axis=1).set_axis(pd.RangeIndex(2, len(rows) + 1), axis=0)
 
 
 def _walk(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
@@ -183,30 +224,6 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
                 yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", (*above, here))
             elif entry.is_file() or not Path(entry).exists():
                 yield prefix + entry.name
-
-
-@contextmanager
-def _named(archive: Path) -> Iterator[None]:
-    """Name the archive in whatever its library has to say."""
-    try:
-        yield
-    except ARCHIVE_ERRORS as error:
-        raise InputError(f"{archive}: cannot be unpacked ({error}); fetch it again or unpack it by hand") from error
-
-
-def _extract(archive: Path, folder: Path) -> None:
-    """Unpack every member, none of them outside the folder."""
-    if not zipfile.is_zipfile(archive):
-        with tarfile.open(archive) as members:
-            members.extractall(folder, filter="data")
-            while members.fileobj.read(BLOCK_BYTES):  # a broken header ends a tar quietly: the checksum comes last
-                pass
-        return
-    with zipfile.ZipFile(archive) as members:
-        for name in members.namelist():
-            if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                raise InputError(f"{archive}: member {name!r} would land outside the folder; refused")
-        members.extractall(folder)
 
 
 def _enter_single_folder(folder: Path) -> Path:

@@ -79,7 +79,7 @@ def find_data(inputs: Path, bundle: Bundle) -> Path:
         When there is none, or several that do not have the competition's name.
     """
     test = bundle.data.test
-    wanted = [test.csv, test.images] if isinstance(test, Listing) else list_folders(test)
+    wanted = list_folders(test) + ([test.csv] if isinstance(test, Listing) and test.csv else [])
     wanted += [bundle.data.sample_submission] if bundle.data.sample_submission else []
     complete = [path for path in _folders(inputs, DATA_DEPTH) if all((path / name).exists() for name in wanted)]
     slug = (bundle.facts.slug or "").rstrip("/").rpartition("/")[2]

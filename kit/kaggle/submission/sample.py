@@ -182,7 +182,7 @@ def _never_seen(prepared: Prepared) -> set[str]:
     """Return the columns of the labelled images' CSV that are 0 in every row: classes of which nothing was learned."""
     competition, never = prepared.competition, set[str]()
     for source in competition.data.labeled_sources:
-        if isinstance(source, Listing) and source.form in (None, "columns"):
+        if isinstance(source, Listing) and source.csv and source.form in (None, "columns"):
             rows = read_csv(find_file(competition, "labeled.csv", source.csv))
             named = set(rows.columns) - {id_column(rows, source), source.group, ""}
             never |= {name for name in named if not is_on(pd.Series(rows[name])).any()}

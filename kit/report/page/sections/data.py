@@ -12,7 +12,7 @@ import pandas as pd
 from kit.data.audit import Audit, ask_probe, audit
 from kit.data.audit.facts import audit_files
 from kit.data.table import read_table
-from kit.data.table.sources import list_unnamed
+from kit.data.table.listing import list_unnamed
 from kit.models.balance import Balance, sizes_before_and_after
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Fold, Part, Plot, Section, Series, SortableTable, Text
