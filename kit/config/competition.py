@@ -10,7 +10,7 @@ from pydantic import ConfigDict
 
 from kit.config.data import Data, Facts
 from kit.config.known import HOME
-from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining
+from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining, SubmissionPlan
 from kit.config.runs import Run
 from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, some
@@ -49,6 +49,7 @@ class Competition(Table):
     ensemble: EnsemblePlan
     mining: Mining | None = None
     decision: DecisionPlan = DecisionPlan()
+    submission: SubmissionPlan = SubmissionPlan()
 
     @property
     def root(self) -> Path:
@@ -69,7 +70,8 @@ class Competition(Table):
     def metric(self) -> Metric:
         """Return the metric; a custom one is looked for beside competition.toml, then in the workspace.
 
-        One whose file is missing or cannot be run raises InputError.
+        One whose file is missing or cannot be run raises InputError. What it has to know of the classes
+        `kit.data.prepared.Prepared.metric` tells it.
         """
         return find_metric(self.facts.metric, (self.folder, self.workspace.root))
 

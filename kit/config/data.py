@@ -142,18 +142,24 @@ class Facts(Table):
     task
         ``"multiclass"``: one label per image; ``"multilabel"``: several, or none.
     metric
-        A name in `kit.scoring.metrics.METRICS`; ``map@K`` or ``top_K`` for a number K; or ``module.function`` of a
-        Python file beside competition.toml or in the workspace, see `kit.scoring.metrics.custom`.
+        A name in `kit.scoring.metrics.METRICS`; ``map@K`` or ``top_K`` for a number K; an F-beta such as
+        ``samples_f2``; or ``module.function`` of a Python file beside competition.toml or in the workspace, see
+        `kit.scoring.metrics.custom`.
+    order
+        The classes from the lowest grade to the highest, for ``quadratic_kappa`` of names that are no numbers.
     """
 
     title: str
     slug: str | None = None
     task: Literal["multiclass", "multilabel"] = "multiclass"
     metric: str = "accuracy"
+    order: Annotated[list[str], Field(min_length=2)] | None = None
 
     @model_validator(mode="after")
     def _metric_suits(self) -> Facts:
         check_metric_name(self.metric, self.task)
+        if self.order is not None and self.metric != "quadratic_kappa":
+            raise ValueError('order is read with metric = "quadratic_kappa" alone; take it out')
         return self
 
 

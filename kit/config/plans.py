@@ -1,4 +1,4 @@
-"""``[folds]``, ``[mining]``, ``[ensemble]`` and ``[decision]``."""
+"""``[folds]``, ``[mining]``, ``[ensemble]``, ``[decision]`` and ``[submission]``."""
 
 from __future__ import annotations
 
@@ -122,3 +122,25 @@ class DecisionPlan(Table):
         if odd := [f"{name} = {value}" for name, value in given.items() if not 0 < value < 1]:
             raise ValueError(f"thresholds must lie above 0 and below 1: {some(odd)}")
         return self
+
+
+class SubmissionPlan(Table):
+    """Say what the sample submission leaves open.
+
+    Parameters
+    ----------
+    positive
+        Of two classes the one whose probability is wanted where there is one number per image, and of which a metric of
+        two classes is. By default the class that the sample's column names, or that is a yes (1, true, positive); else
+        the last.
+    form
+        How a prediction is written, where the sample file does not show it: ``"label"``; ``"labels"``, several in one
+        cell; ``"ranked"``, guesses in one cell, the likeliest first; ``"probability"`` of the positive class;
+        ``"probabilities"``, a column per class; ``"zero_one"``, the same of 0 and 1; ``"rows"``, a row per image and
+        class; ``"confidence"``, a label and its probability.
+    """
+
+    positive: str | None = None
+    form: (
+        Literal["label", "labels", "ranked", "probability", "probabilities", "zero_one", "rows", "confidence"] | None
+    ) = None

@@ -18,7 +18,7 @@ from kit.config.competition import RESERVED, RUN_NAME, Competition
 from kit.config.data import Data, Facts, Listing, Tree
 from kit.config.grid import expand_grids
 from kit.config.known import list_competitions
-from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining
+from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining, SubmissionPlan
 from kit.config.runs import Cores, PseudoPlan, Run
 from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, plain, some
@@ -60,6 +60,7 @@ def read_competition(
         _apply_change(tables, change)
     known = {"competition": Facts, "data": Data, "mining": Mining}
     known |= {"folds": Folds, "runs": Run, "ensemble": EnsemblePlan, "decision": DecisionPlan}
+    known |= {"submission": SubmissionPlan}
     for table in tables:
         if table not in known:
             raise InputError(f"{file}: unknown table [{table}]; {nearest(table, known)}")
@@ -86,6 +87,7 @@ def read_competition(
         ensemble=_parse(EnsemblePlan, tables.get("ensemble", {}), file, "ensemble"),
         mining=_parse(Mining, tables["mining"], file, "mining") if "mining" in tables else None,
         decision=_parse(DecisionPlan, tables.get("decision", {}), file, "decision"),
+        submission=_parse(SubmissionPlan, tables.get("submission", {}), file, "submission"),
     )
     _check_forms(competition, file)
     _check_mined(competition, file)
@@ -135,7 +137,7 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
     for parent in parents:
         inner = table.get(parent)
         if not isinstance(inner, dict):
-            if table is not tables or parent not in ("folds", "ensemble", "decision", "runs"):
+            if table is not tables or parent not in ("folds", "ensemble", "decision", "submission", "runs"):
                 raise InputError(f"--set {change}: no table {parent!r}; {nearest(parent, table)}")
             inner = table[parent] = {}
         table = inner

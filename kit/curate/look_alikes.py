@@ -126,7 +126,7 @@ def _score(prepared: Prepared, values: Vectors) -> tuple[float, float]:
         model = LogisticRegression(C=LOGISTIC_C, max_iter=1000).fit(values[~held_out], prepared.labels[~held_out])
         proba[np.ix_(held_out, model.classes_)] = model.predict_proba(values[held_out])
     rows = prepared.scored_rows
-    return score_with_error(prepared.competition.metric, prepared.labels[rows], proba[rows], prepared.scored_groups)
+    return score_with_error(prepared.metric, prepared.labels[rows], proba[rows], prepared.scored_groups)
 
 
 def describe_look_alikes(groups: LookAlikes, metric: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from kit.data.table.labels import read_multi_hot
 from kit.data.table.sources import check_root
 from kit.data.table.tree import read_hierarchy
 from kit.scoring.hierarchy import Hierarchy
-from kit.scoring.metrics import check_metric_classes
+from kit.scoring.metrics import Classes, Metric, check_metric_classes
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Prepared:
     def classes(self) -> tuple[str, ...]:
         """Return the class names."""
         return self.pool.classes
+
+    @property
+    def metric(self) -> Metric:
+        """Return the metric, which knows of the classes what it has to; InputError where it is not defined on them."""
+        return self.competition.metric.for_classes(describe_classes(self.competition, self.classes))
 
     @property
     def hierarchy(self) -> Hierarchy | None:
@@ -142,7 +147,7 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
     is_labeled = (usable["split"] == "labeled").to_numpy()
     task = competition.facts.task
     classes = read_classes(table, task)
-    check_metric_classes(metric, classes)
+    _check_metric(competition, metric, classes)
     labels = _read_codes(usable.loc[is_labeled, "label"], classes, task)
     _announce(competition, usable, classes)
     committed = committed_folds(competition)
@@ -198,6 +203,24 @@ def _read_codes(labels: pd.Series, classes: tuple[str, ...], task: str) -> Label
     if task == MULTILABEL:
         return read_multi_hot(labels.tolist(), classes)
     return pd.Categorical(labels, categories=classes).codes.astype(np.int64)
+
+
+def describe_classes(competition: Competition, names: tuple[str, ...]) -> Classes:
+    """Return what competition.toml tells a metric of the classes."""
+    return Classes(names, competition.submission.positive, tuple(competition.facts.order or ()))
+
+
+def _check_metric(competition: Competition, metric: Metric, names: tuple[str, ...]) -> None:
+    """Refuse a metric that is not defined on the classes, and a positive class that is none of two."""
+    positive = competition.submission.positive
+    try:
+        if positive is not None and (len(names) != 2 or competition.facts.task == MULTILABEL):
+            raise InputError(f"[submission] positive = {positive!r} is of two classes, one per image; take it out")
+        if positive is not None and positive not in names:
+            raise InputError(f"[submission] positive = {positive!r} is no class; {nearest(positive, names)}")
+        check_metric_classes(metric, describe_classes(competition, names))
+    except InputError as error:
+        raise InputError(f"{competition.file}: {error}") from error
 
 
 def _check_files(competition: Competition) -> None:

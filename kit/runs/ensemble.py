@@ -85,7 +85,7 @@ def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
 
 def _key(prepared: Prepared, members: list[Result]) -> str:
     """Return the key of what is combined and how."""
-    method, metric = prepared.competition.ensemble.method, prepared.competition.metric.key
+    method, metric = prepared.competition.ensemble.method, prepared.metric.key
     keys = [(member.name, member.record.key) for member in members]
     return key_of(__version__, keys, prepared.fold_key, method, metric)
 
@@ -113,7 +113,7 @@ def _choose_fit(prepared: Prepared, method: str) -> Fit:
     """Return what learns weights; where there are no other rows to learn them on, equal ones are taken."""
     if len(np.unique(scored_blocks(prepared))) < 2:
         return take_uniform
-    return fit_greedy(prepared.competition.metric) if method == "greedy" else fit_shrunk
+    return fit_greedy(prepared.metric) if method == "greedy" else fit_shrunk
 
 
 def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit) -> Predictions:
@@ -170,9 +170,7 @@ def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[s
     lost = {}
     for member in track([member for member in members if member.name in names], "members"):
         _, without = _decided(prepared, [other for other in members if other is not member])
-        lost[member.name] = paired_difference(
-            prepared.competition.metric, labels, whole, without, prepared.scored_groups
-        )
+        lost[member.name] = paired_difference(prepared.metric, labels, whole, without, prepared.scored_groups)
     return lost
 
 

@@ -131,7 +131,7 @@ def recall_skipped(prepared: Prepared, results: list[Result]) -> dict[str, str]:
 
 def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
     """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
-    sign = prepared.competition.metric.sign
+    sign = prepared.metric.sign
     best = max(results, key=lambda result: sign * result.record.cv)
     difference, error = compare_runs(prepared, best, combined)
     return best.base if difference > 0 and distinguishable(difference, error) else None

@@ -24,7 +24,7 @@ from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
 from kit.core.shapes import Proba
 from kit.core.terminal import Progress
-from kit.data.prepared import Prepared
+from kit.data.prepared import Prepared, describe_classes
 from kit.runs.ensemble import combine
 from kit.runs.fit.fold import find_changed, read_fitted, read_sweep
 from kit.runs.fit.restore import read_settled
@@ -194,14 +194,15 @@ def _verify_score(prepared: Prepared, run: Result) -> None:
 
 
 def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
-    """Return the metric that a run was scored in; None for a user's metric that is not today's."""
-    today = prepared.competition.metric
+    """Return the metric that a run was scored in; None for one that gives other numbers today."""
+    today = prepared.metric
     if run.folder.name == IMPORTED or run.record.metric_key == today.key:
         return today
     try:
-        return find_metric(run.record.metric)
+        metric = find_metric(run.record.metric).for_classes(describe_classes(prepared.competition, prepared.classes))
     except InputError:  # what a user's file held then is not known any more
         return None
+    return metric if metric.key == run.record.metric_key else None
 
 
 def _verify_test_mean(prepared: Prepared, run: Result) -> None:

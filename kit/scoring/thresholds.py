@@ -14,14 +14,12 @@ import numpy as np
 
 from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.scoring.hierarchy import Hierarchy
-from kit.scoring.metrics import Metric, paired_difference
-from kit.scoring.metrics.decisions import Counts, macro_f1, micro_f1, weighted_f1
+from kit.scoring.metrics import Counts, Metric, paired_difference
 
 LOG_ODDS = np.arange(-4.0, 4.01, 0.25)  # thresholds that are tried, .018 to .982; 0 is one half
 PLACE_OF_HALF = 16  # its place among them
 FEW_IMAGES = 20  # of a class, with which the threshold chosen for it and the shared one count alike
 MOST_IMAGES = 5000  # on which a metric that is no function of counts is computed over and over
-OF_COUNTS = {"macro_f1": macro_f1, "micro_f1": micro_f1, "weighted_f1": weighted_f1}  # by the metric's key
 N_SWEEPS = 3  # times that every class is gone through
 CERTAIN = 1e-6  # probability: the log-odds of a certain one stay finite
 ROUNDING_ERROR = 1e-12
@@ -160,11 +158,11 @@ def _scorer(metric: Metric, labels: Labels, log_odds: np.ndarray) -> Callable[[n
 
     Metrics of counts are had from each class's counts at every threshold, made once; the others from a draw of images.
     """
-    if metric.key in OF_COUNTS:
+    if metric.of_counts is not None:
         columns = np.arange(labels.shape[1])
         counts = [_count(log_odds[:, code], labels[:, code] == 1) for code in columns]
         right, decided = (np.stack(column) for column in zip(*counts, strict=True))  # (n_classes, n_thresholds)
-        n_images, of = labels.sum(axis=0), OF_COUNTS[metric.key]
+        n_images, of = labels.sum(axis=0), metric.of_counts
         return lambda places: _or_worst(of(Counts(right[columns, places], n_images, decided[columns, places])))
     drawn = np.random.default_rng(0).permutation(len(labels))[:MOST_IMAGES]
     labels, log_odds = labels[drawn], log_odds[drawn]

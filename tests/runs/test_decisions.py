@@ -26,7 +26,7 @@ from kit.runs.verify import verify
 def test_the_cv_is_after_thresholds_that_other_folds_chose_and_verifies(forests):
     prepared, (forest, _) = forests
     labels, decided = decided_rows(prepared, forest)
-    assert forest.record.cv == pytest.approx(prepared.competition.metric.score(labels, decided))
+    assert forest.record.cv == pytest.approx(prepared.metric.score(labels, decided))
     assert set(forest.record.thresholds.per_fold) == {"0", "1", "2"}
     assert len(verify(prepared, [forest])) == 2
 
@@ -44,7 +44,7 @@ def test_one_half_on_request_scores_anew_what_was_trained(forests):
     other = replace(prepared, competition=prepared.competition.model_copy(update={"decision": plan}))
     again = find_result(other, "forest")
     labels, proba = oof_rows(prepared, forest.predictions("oof"))
-    assert again.folder == forest.folder and again.record.cv == prepared.competition.metric.score(labels, proba)
+    assert again.folder == forest.folder and again.record.cv == prepared.metric.score(labels, proba)
     assert decided_test(other, again).proba == pytest.approx(forest.predictions("test").proba)
 
 
@@ -52,7 +52,7 @@ def test_a_submission_is_scored_against_the_solution_as_decided(forests):
     prepared, (forest, _) = forests
     solution, test = read_solution(prepared), decided_test(prepared, forest)
     labels = np.array([solution[image_id] for image_id in test.ids])
-    assert local_score(prepared, solution, test)[0] == prepared.competition.metric.score(labels, test.proba)
+    assert local_score(prepared, solution, test)[0] == prepared.metric.score(labels, test.proba)
     written = pd.read_csv(make_submission(prepared, forest), keep_default_na=False)
     decided = dict(zip(test.ids, test.proba >= 0.5, strict=True))
     for image_id, cell in zip(written["id"], written["label"], strict=True):

@@ -56,7 +56,7 @@ def measure_exclusion(prepared: Prepared, name: str, file: Path) -> Effect:
 
     InputError where no run has this name, or the file is refused.
     """
-    metric, groups = prepared.competition.metric, prepared.scored_groups
+    metric, groups = prepared.metric, prepared.scored_groups
     run = prepared.competition.run(name)
     without = run.model_copy(update={"exclude": str(file.resolve())})
     left_out = {image_id for image_id, weight in read_exclusion(prepared, without).items() if weight < 1}

@@ -108,7 +108,7 @@ def choose_run(prepared: Prepared, results: list[Result], name: str | None) -> R
         raise InputError(f"triage judges labels by oof predictions, and no run has made any yet; {command}")
     by_name = {result.name: result for result in results}
     if name is None:
-        sign = prepared.competition.metric.sign
+        sign = prepared.metric.sign
         return by_name.get(ENSEMBLE) or max(results, key=lambda result: sign * result.record.cv)
     if name != ENSEMBLE:
         prepared.competition.run(name)  # names the nearest of those there are

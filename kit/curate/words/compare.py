@@ -102,7 +102,7 @@ def _score_lists(prepared: Prepared, encoder: str, args: dict[str, Any], lists: 
     features = encode_images(_labeled_images(prepared, encoder, args), encoder, args).values  # (n_labeled, n_dims)
     texts = [read_text_weights(prepared.pool, encoder, args, prompts.name) for prompts in lists]
     probas = [softmax(text.logit_scale * features @ text.values.T, axis=1) for text in texts]
-    metric = prepared.competition.metric
+    metric = prepared.metric
     scores = [metric.sign * metric.score(prepared.labels, proba) for proba in probas]
     best = int(np.argmax(scores))  # in a tie `names`: it was not written for these images
     rows = [
@@ -165,7 +165,7 @@ def _score_list(
     is_best: bool,
 ) -> ListScore:
     """Score one list, and compare it with the probabilities of ``names`` and of the best list."""
-    labels, classes, metric = prepared.labels, prepared.classes, prepared.competition.metric
+    labels, classes, metric = prepared.labels, prepared.classes, prepared.metric
     groups = prepared.pool.groups[prepared.labeled]
     folder = prepared.competition.workspace.runs(prepared.competition.name)
     score, error = score_with_error(metric, labels, proba, groups)

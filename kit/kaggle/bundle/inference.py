@@ -106,6 +106,7 @@ def as_competition(bundle: Bundle, folder: Path, root: Path, scratch: Path) -> C
         runs={member.name: member.run for member in bundle.members},
         ensemble=EnsemblePlan(),
         decision=bundle.decision.plan,
+        submission=bundle.submission,
     )
 
 

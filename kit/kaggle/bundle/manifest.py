@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kit.config.competition import Data, DecisionPlan, Facts, Run, Table
+from kit.config.competition import Data, DecisionPlan, Facts, Run, SubmissionPlan, Table
 from kit.core.errors import InputError, some
 from kit.core.files import hash_file, key_of, write_atomic
 from kit.core.names import PROGRAM
@@ -151,7 +151,7 @@ class Bundle(Table):
     ----------
     format, kit
         Version of bundle.json, and of the kit that wrote it.
-    competition, facts, data
+    competition, facts, data, submission
         The competition; of its data the test images and the sample submission are read.
     what
         ``"ensemble"``, or the names of the runs.
@@ -174,6 +174,7 @@ class Bundle(Table):
     competition: str
     facts: Facts
     data: Data
+    submission: SubmissionPlan = SubmissionPlan()
     what: str
     classes: list[str]
     parents: list[int] | None

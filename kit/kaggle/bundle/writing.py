@@ -164,6 +164,7 @@ def _describe(
         competition=competition.name,
         facts=competition.facts,
         data=competition.data.model_copy(update={"embedded": None, "solution": None, "embeddings": None}),
+        submission=competition.submission,
         what=what,
         classes=list(prepared.classes),
         parents=hierarchy.parents.tolist() if hierarchy is not None and prepared.pool.is_multilabel else None,

@@ -68,9 +68,9 @@ def form_of(prepared: Prepared, sample: pd.DataFrame) -> Form:
     columns = sample.columns[1:]
     if len(columns) > 1 or columns[0] in prepared.classes:
         is_whole = sample.iloc[:, 1:].isin(["0", "1"]).to_numpy().all()
-        needs_labels = prepared.competition.metric.needs == "labels"
+        needs_labels = prepared.metric.needs == "labels"
         return Form("columns", is_binary=bool(prepared.pool.is_multilabel and is_whole and needs_labels))
-    ranked = re.fullmatch(r"map@(\d+)", prepared.competition.metric.name)
+    ranked = re.fullmatch(r"map@(\d+)", prepared.metric.name)
     if not prepared.pool.is_multilabel and ranked is None:
         return Form("label")
     separator = prepared.competition.decision.separator or _find_separator(prepared, sample.iloc[:, 1].tolist())

@@ -129,7 +129,7 @@ def warn_of_noise(prepared: Prepared, rows: Sequence[LedgerRow], public_share: f
     known = [row for row in rows if number(row["cv"]) is not None and number(row["public"]) is not None]
     if len({row["run"] for row in known}) < 2:
         return None
-    sign = prepared.competition.metric.sign
+    sign = prepared.metric.sign
     by_cv = max(known, key=lambda row: sign * float(row["cv"]))
     by_public = max(known, key=lambda row: sign * float(row["public"]))
     lead = sign * (float(by_public["public"]) - float(by_cv["public"]))
@@ -163,7 +163,7 @@ def pick_two(prepared: Prepared, rows: Sequence[LedgerRow]) -> list[Pick]:
     scored = [row for row in rows if row["status"] == "COMPLETE" and number(row["cv"]) is not None]
     if not scored:
         return []
-    sign = prepared.competition.metric.sign
+    sign = prepared.metric.sign
     best = max(scored, key=lambda row: sign * float(row["cv"]))
     best_result = _result(prepared, best)
     picks = [Pick(best["file"], best["ref"], f"best CV, {cv_with_error(best)}")]

@@ -33,7 +33,7 @@ def score_beside(prepared: Prepared, result: Result) -> dict[str, Score]:
     _, proba = oof_rows(prepared, result.predictions("oof"))
     scores = {}
     for name in BESIDE[prepared.competition.facts.task]:
-        if name == prepared.competition.metric.name:
+        if name == prepared.metric.name:
             continue
         try:
             asked = decided if find_metric(name).needs == "labels" else proba

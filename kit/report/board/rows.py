@@ -58,7 +58,7 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
 
     `skipped` says of each other run why it could not be made.
     """
-    sign = prepared.competition.metric.sign
+    sign = prepared.metric.sign
     ordered = sorted(results, key=lambda result: -sign * result.record.cv)
     solution = read_solution(prepared)
     cv_only = None if solution is None else why_cv_only(prepared)

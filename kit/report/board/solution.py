@@ -108,12 +108,12 @@ def local_score(prepared: Prepared, solution: dict[str, Label], test: Prediction
     rows = prepared.split("test")
     group = dict(zip(pool.ids[rows], pool.groups[rows].tolist(), strict=True))
     groups = np.array([group.get(image_id, -1 - row) for row, image_id in enumerate(test.ids)])  # broken ones: alone
-    return score_with_error(prepared.competition.metric, labels, test.proba, groups)
+    return score_with_error(prepared.metric, labels, test.proba, groups)
 
 
 def why_cv_only(prepared: Prepared) -> str | None:
     """Return why a submission cannot be scored here, or None: there is none, or the metric needs more than labels."""
-    metric = prepared.competition.metric
+    metric = prepared.metric
     if not len(prepared.split("test")) + len(prepared.broken_test):
         return "there is no test image"
     if metric.needs == "labels":

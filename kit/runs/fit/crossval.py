@@ -215,7 +215,7 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
             continue
         fitted = restore_fold(prepared, run, folder, fold) or fit_model(prepared, run, fold, home)[0]
         settle_fold(prepared, fitted, fold, home, value)
-    score = prepared.competition.metric.score
+    score = prepared.metric.score
     labels = {fold: prepared.fold_labels(fold) for fold in sweeps}
     together, every = np.concatenate(list(sweeps.values()), axis=1), np.concatenate(list(labels.values()))
     return {

@@ -78,7 +78,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
     if prepared.hierarchy is not None:
         parts.append(prepared.hierarchy.key)
     if len(model.sweep_values()) > 1:
-        parts.append(prepared.competition.metric.key)  # it decides what is chosen
+        parts.append(prepared.metric.key)  # it decides what is chosen
     parts.extend(_encoder_identity(prepared, *model.encoder_used))
     parts.extend(prompts_of(prepared.pool, name).key for name in model.prompt_lists)
     if run.pseudo is not None:

@@ -127,7 +127,7 @@ def _read(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str] = 
         predictions = Predictions(ids.to_numpy(dtype=object), prepared.classes, proba, prepared.pool.task)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error
-    metric = prepared.competition.metric
+    metric = prepared.metric
     if metric.needs == "proba" and np.isin(predictions.proba, (0, 1)).all():
         warn(f"{path}: every probability is 0 or 1, as labels are; {metric.name} counts how sure they are")
     return predictions.at(wanted)
@@ -135,7 +135,7 @@ def _read(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str] = 
 
 def _spread_labels(path: Path, prepared: Prepared, table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of one label per image as one column per class, 1 for the label; others as they are."""
-    classes, metric = prepared.classes, prepared.competition.metric
+    classes, metric = prepared.classes, prepared.metric
     if table.shape[1] != 2 or str(table.columns[1]).removeprefix("class:") in classes:
         return table
     labels = table.iloc[:, 1].astype(str)

@@ -40,7 +40,7 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
 
 def score_anew(prepared: Prepared, result: Result) -> Result:
     """Return a run scored by the competition's metric and thresholds, also if others counted when it was made."""
-    today = (prepared.competition.metric.key, decision_key(prepared))
+    today = (prepared.metric.key, decision_key(prepared))
     if (result.record.metric_key, result.record.decision) == today:
         return result
     return result.with_record(**_score(prepared, result.predictions("oof")))
@@ -48,7 +48,7 @@ def score_anew(prepared: Prepared, result: Result) -> Result:
 
 def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
     """Return CV and standard error in the competition's metric."""
-    metric = prepared.competition.metric
+    metric = prepared.metric
     labels, proba = oof_rows(prepared, oof)
     thresholds = thresholds_of(prepared, labels, proba)
     proba = decide_oof(prepared, proba, thresholds)
@@ -89,7 +89,7 @@ def compare_runs(prepared: Prepared, ours: Result, theirs: Result) -> tuple[floa
     """Return the paired difference of two runs' oof, above 0 where ours is better, and its standard error."""
     labels, our_proba = decided_rows(prepared, ours)
     _, their_proba = decided_rows(prepared, theirs)
-    return paired_difference(prepared.competition.metric, labels, our_proba, their_proba, prepared.scored_groups)
+    return paired_difference(prepared.metric, labels, our_proba, their_proba, prepared.scored_groups)
 
 
 @functools.cache

@@ -93,7 +93,7 @@ def thresholds_of(prepared: Prepared, labels: Labels, proba: Proba) -> Threshold
         return None
     fixed, blocks = read_thresholds(prepared), scored_blocks(prepared)
     if fixed is None:
-        arguments = (prepared.competition.metric, labels, proba, blocks, prepared.hierarchy, prepared.scored_groups)
+        arguments = (prepared.metric, labels, proba, blocks, prepared.hierarchy, prepared.scored_groups)
         chosen, nested = choose_thresholds(*arguments), nest_thresholds(*arguments)
     else:
         chosen, nested = ChosenThresholds(fixed, None, None), dict.fromkeys(np.unique(blocks).tolist(), fixed)

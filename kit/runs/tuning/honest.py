@@ -73,7 +73,7 @@ def compare_on_fresh_folds(prepared: Prepared, candidates: list[Run], home: Path
             progress.advance()
     untuned = concatenate([predictions[0][fold] for fold in fresh.scored])
     tuned = concatenate([predictions[chosen[fold]][fold] for fold in fresh.scored])
-    metric, groups = prepared.competition.metric, fresh.scored_groups
+    metric, groups = prepared.metric, fresh.scored_groups
     labels, ours = decide_anew(fresh, tuned)
     _, theirs = decide_anew(fresh, untuned)
     return Comparison(
@@ -109,7 +109,7 @@ def choose_apart(prepared: Prepared, fresh: Prepared, candidates: list[Run], hom
 
     Where no row is outside, those of the fold itself choose.
     """
-    metric = prepared.competition.metric
+    metric = prepared.metric
     opinions = [decide_anew(prepared, read_oof(prepared, run, home)) for run in candidates]
     folds, chosen = fresh.folds[prepared.scored_rows], {}
     for fold in fresh.scored:

@@ -128,7 +128,7 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
     if time_is_up() and not complete:
         raise TimeIsUp("the time is up before one trial was complete; what was computed is kept, call again to go on")
     set_deadline(None)
-    metric, fits = prepared.competition.metric, folder / FITS
+    metric, fits = prepared.metric, folder / FITS
     candidates = [untuned, *(change(run, trial.options) for trial in complete)]
     opinions = [decide_anew(prepared, read_oof(prepared, each, fits)) for each in candidates]
     scores = [metric.sign * metric.score(*opinion) for opinion in opinions]

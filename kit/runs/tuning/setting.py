@@ -76,7 +76,7 @@ def _are_scores(scored: Any, n_folds: int) -> bool:
 
 
 def _score(prepared: Prepared, oof: Predictions) -> float:
-    return prepared.competition.metric.score(*decide_anew(prepared, oof))
+    return prepared.metric.score(*decide_anew(prepared, oof))
 
 
 def _score_so_far(prepared: Prepared, run: Run, sweeps: dict[int, Proba]) -> float | None:

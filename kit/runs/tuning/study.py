@@ -56,7 +56,7 @@ def study_folder(prepared: Prepared, run: Run, space: dict[str, Dimension]) -> P
     Where the lowest values of the space are refused together, InputError is raised.
     """
     corner = run_key(prepared, change(run, {field: ends(dimension)[0] for field, dimension in space.items()}))
-    metric = prepared.competition.metric
+    metric = prepared.metric
     spelled = {field: asdict(dimension) for field, dimension in space.items()}
     key = key_of(corner, spelled, metric.key, decision_key(prepared), importlib.metadata.version("optuna"))
     return prepared.competition.workspace.runs(prepared.competition.name) / TUNE / run.name / key
@@ -71,7 +71,7 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
     from optuna.samplers import TPESampler
 
     distributions = {field: _distribution(run, field, dimension) for field, dimension in space.items()}
-    sign = prepared.competition.metric.sign
+    sign = prepared.metric.sign
     with opened(folder / "study.db", sign) as study:
         _set_up_again(study, distributions)
         _propose_own_values(prepared, run, study, distributions)

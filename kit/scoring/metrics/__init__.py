@@ -10,9 +10,9 @@ Arrays in, numbers out; the one file read is that of a custom metric. Labels are
 
 from kit.scoring.metrics.by_class import ClassScore, per_class
 from kit.scoring.metrics.decisions import hits
-from kit.scoring.metrics.metric import Metric, decide
-from kit.scoring.metrics.names import METRICS, check_metric_classes, check_metric_name, find_metric
-from kit.scoring.metrics.probabilities import negative_log_proba
+from kit.scoring.metrics.metric import Classes, Counts, Metric, decide, positive_of
+from kit.scoring.metrics.names import METRICS, check_metric_classes, check_metric_name, find_metric, grades_of
+from kit.scoring.metrics.probabilities import count_zeros, negative_log_proba, rescale
 from kit.scoring.metrics.uncertainty import N_BOOTSTRAP, Z_95, distinguishable, paired_difference, score_with_error
 
 __all__ = [
@@ -20,15 +20,21 @@ __all__ = [
     "N_BOOTSTRAP",
     "Z_95",
     "ClassScore",
+    "Classes",
+    "Counts",
     "Metric",
     "check_metric_classes",
     "check_metric_name",
+    "count_zeros",
     "decide",
     "distinguishable",
     "find_metric",
+    "grades_of",
     "hits",
     "negative_log_proba",
     "paired_difference",
     "per_class",
+    "positive_of",
+    "rescale",
     "score_with_error",
 ]

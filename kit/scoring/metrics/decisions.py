@@ -6,35 +6,11 @@ Labels and decisions are (n_images,) class codes, or (n_images, n_classes) of 0 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from kit.core.shapes import Labels, Proba, Scores
-from kit.scoring.metrics.metric import decide
-
-
-class Counts(NamedTuple):
-    """Count images per class, (n_classes,) each: rightly decided for the class, labelled with it, decided for it."""
-
-    right: np.ndarray
-    labeled: np.ndarray
-    decided: np.ndarray
-
-    @property
-    def f1(self) -> np.ndarray:
-        """Return F1 per class, (n_classes,); NaN for a class that is neither label nor decision."""
-        return _ratio(2 * self.right, self.labeled + self.decided)
-
-    @property
-    def recall(self) -> np.ndarray:
-        """Return the share of a class's images that are decided for it, (n_classes,); NaN where it has no image."""
-        return _ratio(self.right, self.labeled)
-
-    @property
-    def precision(self) -> np.ndarray:
-        """Return the share of the images decided for a class that are of it, (n_classes,); NaN where there are none."""
-        return _ratio(self.right, self.decided)
+from kit.core.shapes import Labels, Proba, Scores, Weights
+from kit.scoring.metrics.metric import Counts, decide
 
 
 def count_decisions(labels: Labels, decided: Labels, n_classes: int | None = None) -> Counts:
@@ -61,27 +37,32 @@ def share_of_classes(labels: Labels, decided: Labels) -> Scores:
     return (labels == decided).mean(axis=1)
 
 
-def f1_of_images(labels: Labels, decided: Labels) -> Scores:
-    """Return each image's F1 over its classes, 0..1; 1 where it has no label and none is decided for; (n_images,)."""
-    scores = _ratio(2 * (labels & decided).sum(axis=1), labels.sum(axis=1) + decided.sum(axis=1))
-    return np.nan_to_num(scores, nan=1.0)
+def fbeta_of_images(labels: Labels, decided: Labels, beta: float = 1.0) -> Scores:
+    """Return each image's F-beta over its classes, 0..1; 1 where it has no label and gets none; (n_images,)."""
+    counts = Counts((labels & decided).sum(axis=1), labels.sum(axis=1), decided.sum(axis=1))
+    return np.nan_to_num(counts.fbeta(beta), nan=1.0)
 
 
-def macro_f1(counts: Counts) -> float:
-    """Return the mean F1 over classes that occur as label or decision, 0..1."""
-    return _mean(counts.f1)
+def macro_fbeta(counts: Counts, beta: float = 1.0) -> float:
+    """Return the mean F-beta over classes that occur as label or decision, 0..1."""
+    return _mean(counts.fbeta(beta))
 
 
-def micro_f1(counts: Counts) -> float:
-    """Return F1 over all pairs of image and class, 0..1; accuracy where an image has one class."""
-    n_pairs = counts.labeled.sum() + counts.decided.sum()
-    return float(2 * counts.right.sum() / n_pairs) if n_pairs else float("nan")
+def micro_fbeta(counts: Counts, beta: float = 1.0) -> float:
+    """Return F-beta over all pairs of image and class, 0..1; accuracy where an image has one class."""
+    pairs = Counts(*(np.array([float(column.sum())]) for column in counts))
+    return float(pairs.fbeta(beta)[0])
 
 
-def weighted_f1(counts: Counts) -> float:
-    """Return the mean F1 over classes, each weighing as much as it has images, 0..1."""
+def weighted_fbeta(counts: Counts, beta: float = 1.0) -> float:
+    """Return the mean F-beta over classes, each weighing as much as it has images, 0..1."""
     n_labels = counts.labeled.sum()
-    return float(np.nan_to_num(counts.f1) @ counts.labeled / n_labels) if n_labels else float("nan")
+    return float(np.nan_to_num(counts.fbeta(beta)) @ counts.labeled / n_labels) if n_labels else float("nan")
+
+
+def fbeta_of_class(counts: Counts, beta: float, code: int) -> float:
+    """Return the F-beta of one class, 0..1; 0 where no image is of it or decided for it, as scikit-learn has it."""
+    return float(np.nan_to_num(Counts(*(column[code : code + 1] for column in counts)).fbeta(beta)[0]))
 
 
 def balanced_accuracy(counts: Counts) -> float:
@@ -89,19 +70,21 @@ def balanced_accuracy(counts: Counts) -> float:
     return _mean(counts.recall)
 
 
-def of_counts(metric: Callable[[Counts], float]) -> Callable[[np.ndarray, np.ndarray], float]:
-    """Return a metric of counts as one of labels and decisions."""
-    return lambda labels, decided: metric(count_decisions(labels, decided))
+def of_counts(
+    metric: Callable[[Counts], float], n_classes: int | None = None
+) -> Callable[[np.ndarray, np.ndarray], float]:
+    """Return a metric of counts as one of labels and decisions; `n_classes` where it asks for a certain class."""
+    return lambda labels, decided: metric(count_decisions(labels, decided, n_classes))
 
 
 def share_counts(
-    metric: Callable[[Counts], float],
+    metric: Callable[[Counts], float], n_classes: int | None = None
 ) -> Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], float]]:
     """Return a metric of counts as one of resamples: with several labels per image they are one matrix product."""
 
     def share(labels: Labels, decided: Labels) -> Callable[[np.ndarray], float]:
         if labels.ndim == 1:
-            return lambda rows: metric(count_decisions(labels[rows], decided[rows]))
+            return lambda rows: metric(count_decisions(labels[rows], decided[rows], n_classes))
         pairs = np.hstack([labels & decided, labels, decided]).astype(np.float32)  # whole numbers, exact to 2**24
 
         def score(rows: np.ndarray) -> float:
@@ -121,20 +104,16 @@ def mcc(labels: Labels, decided: Labels) -> float:
     return float((right.sum() * n_images - labeled @ chosen) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-def quadratic_kappa(labels: Labels, decided: Labels) -> float:
+def quadratic_kappa(labels: Labels, decided: Labels, grades: Weights | None = None) -> float:
     """Return Cohen's kappa with quadratic weights, at most 1; 0 where only one class occurs.
 
-    How wrong a decision is, is the squared distance of the class codes: of the classes in their sorted order. Names
-    that are numbers are sorted as text, so that 10 precedes 2: write 02 there.
+    How wrong a decision is, is the squared distance of the classes' `grades`, (n_classes,) any numbers, gaps and
+    halves among them; of the class codes by default. With whole numbers it is the metric of Kaggle's competitions,
+    which weighs by the ratings themselves; scikit-learn weighs by their places, the same where there are no gaps.
     """
-    given, chosen = labels.astype(np.float64), decided.astype(np.float64)
+    given, chosen = (codes.astype(np.float64) if grades is None else grades[codes] for codes in (labels, decided))
     by_chance = given.var() + chosen.var() + (given.mean() - chosen.mean()) ** 2
     return 1 - float(((given - chosen) ** 2).mean() / by_chance) if by_chance > 0 else 0.0
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Divide; NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def _mean(per_class: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,60 @@ from kit.core.shapes import Labels, Mask, Proba, Rows, Scores
 
 THRESHOLD = 0.5  # probability from which on an image that may have several classes is decided to have a class
 
+TWO = {  # names of yes and no, in any case: the second is the positive class
+    ("0", "1"), ("0.0", "1.0"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("neg", "pos"),
+    ("negative", "positive"),
+}  # fmt: skip
+
+
 ResampledMetric = Callable[[Rows], float]  # the metric of a resample, given as positions with repeats
+
+
+class Counts(NamedTuple):
+    """Count images per class, (n_classes,) each: rightly decided for the class, labelled with it, decided for it."""
+
+    right: np.ndarray
+    labeled: np.ndarray
+    decided: np.ndarray
+
+    @property
+    def f1(self) -> np.ndarray:
+        """Return F1 per class, (n_classes,); NaN for a class that is neither label nor decision."""
+        return self.fbeta(1.0)
+
+    def fbeta(self, beta: float) -> np.ndarray:
+        """Return F-beta per class, (n_classes,): recall counts `beta` times as much as precision; NaN as `f1`."""
+        weight = beta**2
+        return ratio((1 + weight) * self.right, weight * self.labeled + self.decided)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """Return the share of a class's images that are decided for it, (n_classes,); NaN where it has no image."""
+        return ratio(self.right, self.labeled)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Return the share of the images decided for a class that are of it, (n_classes,); NaN where there are none."""
+        return ratio(self.right, self.decided)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Hold what a metric may have to know of the classes.
+
+    Parameters
+    ----------
+    names
+        (n_classes,) in the order of the codes.
+    positive
+        Of two classes the one whose probability counts; None for `positive_of`.
+    order
+        Names from the lowest grade to the highest, where the names are no numbers.
+    """
+
+    names: tuple[str, ...]
+    positive: str | None = None
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +97,11 @@ class Metric:
         ``left_out(labels, n_classes) -> (n_classes,)`` bool: the classes that cannot be scored with these labels.
     key
         Changes where the metric gives other numbers under the same name; the name by default.
+    of_counts
+        The metric as a function of each class's counts, where it is one; else None.
+    bind
+        ``bind(metric, kinds)`` returns the metric of certain classes, where it needs to know more of them than their
+        codes: which is the positive one, or how far grades lie apart. See `for_classes`.
     """
 
     name: str
@@ -55,6 +113,8 @@ class Metric:
     tasks: tuple[str, ...] = (MULTICLASS, MULTILABEL)
     left_out: Callable[[Labels, int], Mask] | None = None
     key: str = ""
+    of_counts: Callable[[Counts], float] | None = None
+    bind: Callable[[Metric, Classes], Metric] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.key or self.name)
@@ -63,6 +123,13 @@ class Metric:
     def sign(self) -> int:
         """Return 1 where greater is better, else -1."""
         return 1 if self.greater_is_better else -1
+
+    def for_classes(self, classes: Classes) -> Metric:
+        """Return the metric of these classes: itself, but where it has to know which is positive, or what is a grade.
+
+        InputError where it is not defined on them.
+        """
+        return self if self.bind is None else self.bind(self, classes)
 
     def read(self, labels: Labels, proba: Proba) -> np.ndarray:
         """Return what the metric reads: the probabilities themselves, or what they decide."""
@@ -98,3 +165,17 @@ def decide(proba: Proba, is_multilabel: bool) -> Labels:
     Of equally probable classes the first is taken.
     """
     return (proba >= THRESHOLD).astype(np.int8) if is_multilabel else proba.argmax(axis=1)
+
+
+def positive_of(names: tuple[str, ...]) -> tuple[str, bool]:
+    """Return the positive one of two classes, and whether their names say so: else it is the last, a guess."""
+    lowered = [name.strip().lower() for name in names]
+    for order in ((0, 1), (1, 0)):
+        if tuple(lowered[place] for place in order) in TWO:
+            return names[order[1]], True
+    return names[-1], False
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Divide; NaN where there is nothing to divide by."""
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

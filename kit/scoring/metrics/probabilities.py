@@ -13,7 +13,7 @@ import numpy as np
 
 from kit.core.shapes import Labels, Mask, Proba, Rows, Scores
 
-EPSILON = np.finfo(np.float32).eps  # the clip of scikit-learn's log_loss for float32
+EPSILON = np.finfo(np.float64).eps  # the clip of scikit-learn's log_loss; a certain error costs 36
 
 
 def negative_log_proba(labels: Labels, proba: Proba) -> Scores:
@@ -21,12 +21,35 @@ def negative_log_proba(labels: Labels, proba: Proba) -> Scores:
 
     Where an image may have several labels it is the mean over the classes of what each one's yes or no costs.
     """
-    proba = np.asarray(proba, dtype=np.float64)
     if labels.ndim == 2:
+        proba = np.asarray(proba, dtype=np.float64)
         of_label = np.where(labels == 1, proba, 1 - proba)
         return -np.log(np.clip(of_label, EPSILON, 1 - EPSILON)).mean(axis=1)
-    proba = proba / proba.sum(axis=1, keepdims=True)
+    proba = rescale(proba)
     return -np.log(np.clip(proba[np.arange(len(labels)), labels], EPSILON, 1.0))
+
+
+def squared_error(labels: Labels, proba: Proba) -> Scores:
+    """Return each image's Brier score, 0 or above, less is better; (n_images,).
+
+    Of two classes it is the squared error of one's probability, 0..1; of more the sum over the classes, 0..2, both as
+    in scikit-learn. Where an image may have several labels it is the mean over the classes.
+    """
+    proba = np.asarray(proba, dtype=np.float64) if labels.ndim == 2 else rescale(proba)
+    errors = (proba - one_hot(labels, proba.shape[1])) ** 2
+    return errors.mean(axis=1) if labels.ndim == 2 or proba.shape[1] == 2 else errors.sum(axis=1)
+
+
+def count_zeros(labels: Labels, proba: Proba) -> int:
+    """Return how many images have a probability of exactly 0 for what they are, so that the log-loss is cut off."""
+    of_label = np.where(one_hot(labels, proba.shape[1]), proba, 1 if labels.ndim == 1 else 1 - proba)
+    return int((of_label <= 0).any(axis=1).sum())
+
+
+def rescale(proba: Proba) -> Proba:
+    """Return probabilities in float64 whose rows sum to 1; of a near-certain class what is lacking to 1 stays exact."""
+    proba = np.asarray(proba, dtype=np.float64)
+    return proba / proba.sum(axis=1, keepdims=True)
 
 
 def is_among_first(labels: Labels, proba: Proba, k: int) -> Scores:
@@ -97,6 +120,32 @@ def share_average_precision(labels: Labels, proba: Proba) -> Callable[[Rows], fl
         return _mean_over(total / np.maximum(n_positives, 1), n_positives > 0)
 
     return average_precision
+
+
+def auc_of_class(labels: Labels, proba: Proba, code: int) -> float:
+    """Return the area under the ROC curve of one class against the rest, 0..1."""
+    return macro_auc(*_one_class(labels, proba, code))
+
+
+def average_precision_of_class(labels: Labels, proba: Proba, code: int) -> float:
+    """Return the average precision of one class against the rest, 0..1."""
+    return macro_average_precision(*_one_class(labels, proba, code))
+
+
+def share_auc_of_class(labels: Labels, proba: Proba, code: int) -> Callable[[Rows], float]:
+    """Return `auc_of_class` of resamples: the images are sorted once."""
+    return share_auc(*_one_class(labels, proba, code))
+
+
+def share_average_precision_of_class(labels: Labels, proba: Proba, code: int) -> Callable[[Rows], float]:
+    """Return `average_precision_of_class` of resamples: the images are sorted once."""
+    return share_average_precision(*_one_class(labels, proba, code))
+
+
+def _one_class(labels: Labels, proba: Proba, code: int) -> tuple[Labels, Proba]:
+    """Return labels (n_images, 1) of 0 and 1 and probabilities (n_images, 1) of one class."""
+    is_class = one_hot(labels, proba.shape[1])[:, [code]]
+    return is_class.astype(np.int8), rescale(proba)[:, [code]]
 
 
 def lacks_either(labels: Labels, n_classes: int) -> Mask:
