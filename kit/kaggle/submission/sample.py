@@ -6,9 +6,6 @@ Reads sample_submission.csv; writes nothing.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +21,7 @@ from kit.data.prepared import Prepared
 from kit.data.table.labels import is_on
 from kit.data.table.scan import read_csv
 from kit.data.table.sources import find_file, id_column, name_key
+from kit.kaggle.submission.identity import meant_ids
 
 CELL_SEPARATORS = (" ", ",", ";", "|")  # looked for between the labels of a cell, Kaggle's commonest first
 
@@ -136,26 +134,6 @@ def _match_ids(path: Path, sample: pd.DataFrame, known: Ids) -> Ids:
     if extra := sorted(set(known) - set(ids)):
         raise InputError(f"{path}: {len(extra)} test images are not in it: {some(extra)}; is it another version?")
     return ids
-
-
-def meant_ids(ids: Sequence[str] | Ids, known: Collection[str] | Ids) -> Ids:
-    """Return the `known` test ids that the organisers' `ids` mean, (n_rows,).
-
-    The organisers' may have the suffix of an image file, or another Unicode form. One that means none of the known
-    stays as it is, so that a message can name it.
-    """
-    tested = set(known)
-    if tested >= set(ids) or tested <= set(ids):
-        return np.asarray(ids, dtype=object)
-    forms = Counter(unicodedata.normalize("NFC", image_id) for image_id in tested)
-    by_form = {form: image_id for image_id in tested if forms[form := unicodedata.normalize("NFC", image_id)] == 1}
-    plain = [image_id if image_id in tested else _without_suffix(image_id) for image_id in ids]
-    return np.array([by_form.get(unicodedata.normalize("NFC", name), name) for name in plain], dtype=object)
-
-
-def _without_suffix(image_id: str) -> str:
-    """Drop an image suffix from an id of the sample file."""
-    return re.sub(r"\.(jpe?g|png|bmp|gif|webp|tiff?)$", "", image_id, flags=re.IGNORECASE)
 
 
 def _check_columns(path: Path, columns: list[str], prepared: Prepared) -> None:
