@@ -53,7 +53,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
         finished = find_finished(prepared)
         page = refresh_report(prepared, finished, skipped) if find_spec("plotly") else None
         board = make_board(prepared, finished, skipped, submission=path, report=page)
-        better = find_better(prepared, results, combined) if path else None
+        better = find_better(prepared, finished, combined) if path else None
     say(*board)
     for line in describe_skipped(skipped):
         terminal.warn(line)
@@ -62,11 +62,11 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     if path is None:
         terminal.stage("submission", "none: the competition has no test images")
     if better:
-        terminal.note(f"{better} alone is better than the ensemble: it may be sent in its place")
+        terminal.note(f"{better.base} alone is better than the ensemble: it may be sent in its place")
     if is_late:
         suggest("all", comp, *(["--time-limit", time_limit] if time_limit else []))
     elif better:
-        suggest("submission", comp, better)
+        suggest("submission", comp, better.base)
     elif path and competition.facts.slug:
         suggest("submit", comp, "-m", path.stem)
     else:

@@ -65,7 +65,8 @@ class EnsemblePlan(Table):
     members
         Names of runs and imports; all of them but the grids' runs by default.
     method
-        ``"weights"``: temperatures and simplex weights by log-loss; ``"greedy"``: forward selection on the metric.
+        ``"weights"``: temperatures and weights by log-loss, from a prior that favours the best few members alike;
+        ``"greedy"``: forward selection on the metric.
     """
 
     members: list[str] | None = None

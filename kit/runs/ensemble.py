@@ -1,9 +1,9 @@
-"""Ensemble: a temperature per member, simplex weights by log-loss, shrunk to uniform; the score is nested.
+"""Ensemble: a temperature per member, weights with a prior that favours the best few; the score is nested.
 
-Reads the members' oof and test predictions; writes ``runs/NAME/ensemble/KEY/`` in the form of a run. Temperatures,
-weights and the strength of the shrinkage for fold k are chosen on the other folds' oof rows, so that the printed CV is
-measured on rows that chose nothing; the weights for the test images are chosen on all rows. Shrunk all the way, the
-weights are uniform: that is the fallback where learning them does not help.
+Reads the members' oof and test predictions; writes ``runs/NAME/ensemble/KEY/`` in the form of a run. Temperatures and
+weights for fold k are chosen on the other folds' oof rows, so that the printed CV is measured on rows that chose
+nothing; the weights for the test images are chosen on all rows. A copy of another member is noticed without a label and
+left out; a member that adds nothing gets no weight, and is not bundled.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from kit import __version__
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
 from kit.core.names import ENSEMBLE
-from kit.core.shapes import Groups, Labels, Proba
-from kit.core.terminal import count, stage, track
+from kit.core.shapes import Groups, Labels, Proba, Weights
+from kit.core.terminal import count, note, stage, track
 from kit.data.prepared import Prepared
 from kit.runs.store.find import find_usable
 from kit.runs.store.imported import list_imported, stale_imports
@@ -27,12 +27,10 @@ from kit.runs.store.result import Result, read_result, write_result
 from kit.runs.store.score import decide_anew, describe_run, oof_rows, score_anew
 from kit.runs.store.thresholds import scored_blocks
 from kit.scoring.metrics import paired_difference
-from kit.scoring.mixing import Mixture, fit_greedy, fit_shrunk, of_choices, take_uniform
+from kit.scoring.mixing import Mixture, find_copies, fit_greedy, fit_weighed, of_choices, take_uniform
 from kit.scoring.predictions import Predictions, write_predictions
 
-Fit = Callable[[Labels, np.ndarray, Groups], Mixture]  # of labels, members' probabilities and blocks
-
-LEAST_WEIGHT = 0.005  # weight below which a member is not worth a word
+Fit = Callable[[Labels, np.ndarray, Groups | None], Mixture]  # of labels, members' probabilities and groups
 
 
 def ensemble(prepared: Prepared, members: list[Result]) -> Result:
@@ -59,21 +57,32 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
 
 
 def _tell(prepared: Prepared, combined: Result, how: str) -> None:
-    """Say what the ensemble scores, whom it consists of and whether it was there already."""
+    """Say what the ensemble scores, whom it consists of, whom not, and whether it was there already."""
     record, score = combined.record, prepared.competition.data.score_name
     scored = f"{score} {record.cv:.4f} +- {record.se:.4f} (nested)"
     members = f"{count(len(record.members), 'member')} {how}"
-    ordered = sorted(record.weights.items(), key=lambda item: -item[1])
-    heard = ", ".join(f"{name} {weight:.2f}" for name, weight in ordered if weight >= LEAST_WEIGHT)
-    stage("ensemble", f"{members}; {scored}; {heard}")
+    stage("ensemble", f"{members}; {scored}; {', '.join(_name_weights(combined))}")
+    for line in describe_idle(combined):
+        note(f"ensemble: {line}")
+
+
+def _name_weights(combined: Result) -> list[str]:
+    """Return the members that weigh, the heaviest first, with their weights."""
+    ordered = sorted(combined.record.weights.items(), key=lambda item: -item[1])
+    return [f"{name} {weight:.2f}" for name, weight in ordered if weight > 0]
+
+
+def describe_idle(combined: Result) -> list[str]:
+    """Say which members have no weight and why, one line per reason; nothing where all weigh."""
+    copies = combined.record.copies
+    lines = [f"{name} has the predictions of {kept}: one of them is kept" for name, kept in copies.items()]
+    idle = [name for name, weight in combined.record.weights.items() if weight == 0 and name not in copies]
+    return [*lines, *([f"no weight for what adds nothing: {', '.join(idle)}"] if idle else [])]
 
 
 def list_weights(combined: Result, separator: str) -> str:
-    """Return the ensemble's weights as text, the heaviest member first, and how far they are shrunk to uniform."""
-    ordered = sorted(combined.record.weights.items(), key=lambda item: -item[1])
-    weights = separator.join(f"{name} {weight:.2f}" for name, weight in ordered)
-    shrunk = 1 - combined.record.shrinkage
-    return f"{weights}{separator}({shrunk:.0%} of the way to equal weights)" if shrunk else weights
+    """Return the ensemble's weights as text, the heaviest member first, then why others have none."""
+    return separator.join([*_name_weights(combined), *describe_idle(combined)])
 
 
 def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
@@ -93,18 +102,24 @@ def _key(prepared: Prepared, members: list[Result]) -> str:
 def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
     """Return nested oof predictions, test predictions, and what was learned on all rows."""
     proba, labels = _member_proba(prepared, members)
-    fit = _choose_fit(prepared, method)
-    final = fit(labels, proba, scored_blocks(prepared))
+    copies = find_copies(proba)
+    fit = _leave_out(_choose_fit(prepared, method), copies, len(members))
+    final = fit(labels, proba, prepared.scored_groups)
     test_ids = prepared.pool.ids[prepared.split("test")]
     several = prepared.pool.is_multilabel
     mixed = final(np.stack([of_choices(member.predictions("test").at(test_ids).proba, several) for member in members]))
     oof = _mix_nested(prepared, labels, proba, fit)
     test = Predictions(test_ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
     names = [member.name for member in members]
+
+    def by_name(values: Weights | None) -> dict[str, float]:
+        return {} if values is None else dict(zip(names, values.round(6).tolist(), strict=True))
+
     return oof, test, {
-        "weights": dict(zip(names, final.weights.round(6).tolist(), strict=True)),
-        "temperatures": dict(zip(names, final.temperatures.round(6).tolist(), strict=True)),
-        "shrinkage": final.shrinkage,
+        "weights": by_name(final.weights),
+        "temperatures": by_name(final.temperatures),
+        "prior": by_name(final.prior),
+        "copies": {names[copy]: names[kept] for copy, kept in copies.items()},
         "members": {member.name: member.record.key for member in members},
     }  # fmt: skip
 
@@ -113,16 +128,33 @@ def _choose_fit(prepared: Prepared, method: str) -> Fit:
     """Return what learns weights; where there are no other rows to learn them on, equal ones are taken."""
     if len(np.unique(scored_blocks(prepared))) < 2:
         return take_uniform
-    return fit_greedy(prepared.metric) if method == "greedy" else fit_shrunk
+    return fit_greedy(prepared.metric) if method == "greedy" else fit_weighed
+
+
+def _leave_out(fit: Fit, copies: Collection[int], n_members: int) -> Fit:
+    """Return a fit of all members in which copies have no weight."""
+    kept = np.setdiff1d(np.arange(n_members), list(copies))
+
+    def spread(values: Weights, absent: float) -> Weights:
+        whole = np.full(n_members, absent)
+        whole[kept] = values
+        return whole
+
+    def fit_kept(labels: Labels, proba: np.ndarray, groups: Groups | None) -> Mixture:
+        mixture = fit(labels, proba[kept], groups)
+        prior = None if mixture.prior is None else spread(mixture.prior, 0.0)
+        return Mixture(spread(mixture.temperatures, 1.0), spread(mixture.weights, 0.0), prior)
+
+    return fit_kept if len(kept) < n_members else fit
 
 
 def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit) -> Predictions:
     """Return oof predictions, every block's mixed by what the other blocks taught."""
-    blocks = scored_blocks(prepared)
+    blocks, groups = scored_blocks(prepared), prepared.scored_groups
     mixed = np.empty(proba.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
     for block in np.unique(blocks):
         rest, here = blocks != block, blocks == block
-        mixed[here] = fit(labels[rest], proba[:, rest], blocks[rest])(proba[:, here])
+        mixed[here] = fit(labels[rest], proba[:, rest], groups[rest])(proba[:, here])
     ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
     several = prepared.pool.is_multilabel
     return Predictions(ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
@@ -177,5 +209,6 @@ def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[s
 def _decided(prepared: Prepared, members: list[Result]) -> tuple[Labels, Proba]:
     """Return labels and the nested probabilities of an ensemble, with its thresholds at one half."""
     proba, labels = _member_proba(prepared, members)
-    oof = _mix_nested(prepared, labels, proba, _choose_fit(prepared, prepared.competition.ensemble.method))
-    return decide_anew(prepared, oof)
+    fit = _choose_fit(prepared, prepared.competition.ensemble.method)
+    fit = _leave_out(fit, find_copies(proba), len(members))
+    return decide_anew(prepared, _mix_nested(prepared, labels, proba, fit))

@@ -129,12 +129,16 @@ def recall_skipped(prepared: Prepared, results: list[Result]) -> dict[str, str]:
     return {name: reason for name, reason in kept.items() if name in untrained}
 
 
-def find_better(prepared: Prepared, results: list[Result], combined: Result) -> str | None:
-    """Return the run of the best CV where a paired test tells it from the ensemble, else None."""
+def find_better(prepared: Prepared, results: list[Result], combined: Result) -> Result | None:
+    """Return the run or import of the best CV where a paired test tells it from the ensemble, else None.
+
+    It is what is to be sent in the ensemble's place, and whatever says what to send asks here.
+    """
     sign = prepared.metric.sign
-    best = max(results, key=lambda result: sign * result.record.cv)
+    others = [result for result in results if result.name != ENSEMBLE]
+    best = max(others, key=lambda result: sign * result.record.cv)
     difference, error = compare_runs(prepared, best, combined)
-    return best.base if difference > 0 and distinguishable(difference, error) else None
+    return best if difference > 0 and distinguishable(difference, error) else None
 
 
 def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:

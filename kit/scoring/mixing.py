@@ -1,9 +1,13 @@
-"""Mixing: how members' probabilities become one - temperatures, simplex weights, shrinkage, forward selection.
+"""Mixing: how members' probabilities become one - copies, temperatures, weights with a prior, forward selection.
 
 Arrays in, arrays out: nothing is read or written. `kit.runs.ensemble` decides which rows choose for which. Where an
 image may have several labels each class is a choice between no and yes: labels are (n_images, n_classes) of 0 and 1,
 probabilities end with an axis of those two, and the log-loss is the mean over the classes. A member alone, or members
 of equal predictions, stay as they are: there is nothing to weigh, and a temperature would only change the predictions.
+
+A few dozen images teach weights little, so `fit_weighed` begins with a prior that favours the best few members equally:
+those that a paired comparison cannot tell from the best. The prior counts as much as `PRIOR_IMAGES` images do; what
+the labelled images say moves the weights from there, the farther the more of them there are.
 """
 
 from __future__ import annotations
@@ -12,27 +16,38 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kit.core.shapes import Groups, Labels, Proba, Weights
+from kit.core.shapes import Groups, Labels, Proba, Scores, Weights
 from kit.scoring.metrics import Metric, find_metric
+from kit.scoring.metrics.uncertainty import error_of_mean
 
-SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of the learned weights; 0 is uniform
 PROBA_FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
 TEMPERATURE_BOUNDS = (-3.0, 3.0)  # natural logarithm of the temperature
+TEMPERATURE_SPREAD = 0.5  # of the logarithm, one standard deviation: what few images may not exceed without reason
+PRIOR_IMAGES = 10  # images that the prior on the weights counts as
+SHARE_OF_ALL = 0.1  # share of the prior that all members have alike; the rest goes to the best few
+LEAST_EVIDENCE = 0.05  # of the best member's: one below is not among the best few
+LEAST_WEIGHT = 0.02  # a member below adds nothing: it is dropped
+WEIGHT_STEP = 1e-7  # the weights have settled when none moves farther
+MOST_STEPS = 2000
+SAME = 0.999  # correlation of log-probabilities from which on two members are one; runs of C = 29 and 31 reach 0.9998
+SAME_FLOOR = 1e-3  # probability: what lies below is rounding
 N_GREEDY_STEPS = 50
-FLAT_GRADIENT = 1e-4  # of a convex loss's gradient: no weights on the simplex gain more than this, in nats per image
 
 
-def fit_temperature(labels: Labels, log_proba: Proba) -> float:
+def fit_temperature(labels: Labels, log_proba: Proba, spread: float | None = None) -> float:
     """Return the temperature, above 0, that minimises one member's log-loss (Guo et al. 2017, section 4.2).
 
     Above 1 it makes the member less sure. `log_proba` ends with an axis of two where an image may have several labels.
+    `spread` is the standard deviation, above 0, of a normal prior on the temperature's logarithm around 0.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
+    pull = 0.0 if spread is None else 0.5 / (spread**2 * max(len(labels), 1))
+
     def loss(log_temperature: float) -> float:
         scaled = log_proba / np.exp(log_temperature)
-        return float((logsumexp(scaled, axis=-1) - _of_label(scaled, labels)).mean())
+        return float((logsumexp(scaled, axis=-1) - _of_label(scaled, labels)).mean() + pull * log_temperature**2)
 
     best = minimize_scalar(loss, bounds=TEMPERATURE_BOUNDS, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(best.x))
@@ -45,43 +60,77 @@ def apply_temperature(log_proba: Proba, temperature: float) -> np.ndarray:
     return softmax(log_proba / temperature, axis=-1)
 
 
-def fit_simplex_weights(of_truth: np.ndarray) -> Weights:
-    """Return the convex weights, (n_members,), that minimise the log-loss of a mixture.
+def find_copies(probas: np.ndarray) -> dict[int, int]:
+    """Return which members are copies of an earlier one, by position: equal up to rounding or a temperature.
 
-    The loss needs the members' probabilities of the true class alone, and is convex. Float64 and the exact gradient:
-    with numeric gradients on float32 the optimiser returns its start without a warning.
-
-    `of_truth` is (n_members, n_images) float64: the probability that each member gives the true class, above 0.
-
-    Raises
-    ------
-    RuntimeError
-        When the optimiser fails, or stops at its start though the gradient there is not flat.
+    Needs no label. Members are taken for one whose log-probabilities, centred in every row, correlate to `SAME`.
+    `probas` are (n_members, n_images, n_classes), as `of_choices` gives them.
     """
-    from scipy.optimize import minimize
+    kept: dict[int, np.ndarray] = {}
+    copies = {}
+    for position, proba in enumerate(probas):
+        logits = np.log(np.maximum(proba, SAME_FLOOR))
+        logits = (logits - logits.mean(axis=-1, keepdims=True)).ravel()
+        logits /= max(float(np.linalg.norm(logits)), PROBA_FLOOR)
+        alike = [
+            other for other, theirs in kept.items()
+            if float(logits @ theirs) >= SAME or np.array_equal(proba, probas[other])
+        ]  # fmt: skip
+        if alike:
+            copies[position] = alike[0]
+        else:
+            kept[position] = logits
+    return copies
 
+
+def prior_weights(losses: Scores, errors: Scores, groups: Groups | None = None) -> Weights:
+    """Return the prior on the members' weights, (n_members,): the best few alike, a little for all.
+
+    A member's distance to the best is counted in paired standard errors, of the log-loss and of the errors; by both,
+    its evidence is exp(-(z_loss^2 + z_error^2) / 4), 1 for the best. Images of one group count together.
+
+    `losses` and `errors` are (n_members, n_images).
+    """
+    evidence = np.exp(-(_behind(losses, groups) ** 2 + _behind(errors, groups) ** 2) / 4)
+    few = np.where(evidence < LEAST_EVIDENCE * evidence.max(), 0, evidence)
+    return SHARE_OF_ALL / len(few) + (1 - SHARE_OF_ALL) * few / few.sum()
+
+
+def _behind(values: Scores, groups: Groups | None) -> Scores:
+    """Return how many paired standard errors every member is behind the best, 0 or more, (n_members,)."""
+    apart = values - values[int(values.mean(axis=1).argmin())]
+    errors = np.array([error_of_mean(each, groups, 1) for each in apart])
+    return np.maximum(apart.mean(axis=1), 0) / np.maximum(errors, PROBA_FLOOR)
+
+
+def fit_weights(of_truth: np.ndarray, prior: Weights, n_prior: float = PRIOR_IMAGES) -> Weights:
+    """Return the most probable convex weights, (n_members,), of a mixture under a Dirichlet prior.
+
+    They minimise the log-loss less ``n_prior * prior @ log(weights)``, which is convex. Found by expectation
+    maximisation: every step shares each image among the members that foretold its class.
+
+    Parameters
+    ----------
+    of_truth
+        (n_members, n_images, n_choices) float64: the probability that each member gives the true class, above 0; an
+        image of several labels has a choice for each class, together they count as one image.
+    prior
+        (n_members,) weights that sum to 1.
+    n_prior
+        Images that the prior counts as; 0 leaves the weights to the images alone.
+    """
     of_truth = np.asarray(of_truth, dtype=np.float64)
-    n_members, n_images = of_truth.shape
-    start = np.full(n_members, 1 / n_members)
-    if n_members == 1:
-        return start
-
-    def loss(weights: Weights) -> tuple[float, np.ndarray]:
-        mixture = np.maximum(weights @ of_truth, PROBA_FLOOR)
-        return float(-np.log(mixture).mean()), -(of_truth / mixture).sum(axis=1) / n_images
-
-    constraint = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}
-    best = minimize(
-        loss, start, jac=True, method="SLSQP", bounds=[(0, 1)] * n_members, constraints=constraint,
-        options={"maxiter": 500, "ftol": 1e-10},
-    )  # fmt: skip
-    weights = np.maximum(best.x, 0)
-    weights /= weights.sum()
-    gradient = loss(start)[1]
-    flat = np.ptp(gradient) < FLAT_GRADIENT
-    if not np.isfinite(weights).all() or (not flat and np.abs(weights - start).max() < 1e-9):
-        raise RuntimeError(f"ensemble weights: the optimiser did not move ({best.message})")
-    return weights
+    n_members, n_images = of_truth.shape[:2]
+    weights = np.full(n_members, 1 / n_members)
+    for _ in range(MOST_STEPS):
+        part = weights[:, None, None] * of_truth
+        part /= part.sum(axis=0)
+        moved = (part.mean(axis=2).sum(axis=1) + n_prior * prior) / (n_images + n_prior)
+        settled = np.abs(moved - weights).max() < WEIGHT_STEP
+        weights = moved
+        if settled:
+            break
+    return weights / weights.sum()
 
 
 def select_greedily(labels: Labels, proba: Proba, metric: str | Metric) -> Weights:
@@ -102,61 +151,51 @@ def select_greedily(labels: Labels, proba: Proba, metric: str | Metric) -> Weigh
 
 
 class Mixture:
-    """Mix members: each at its temperature, then by weight."""
+    """Mix members: each at its temperature, then by weight; `prior` is what the weights began with, where they did."""
 
-    def __init__(self, temperatures: Weights, weights: Weights, shrinkage: float) -> None:
-        self.temperatures, self.weights, self.shrinkage = temperatures, weights, shrinkage
+    def __init__(self, temperatures: Weights, weights: Weights, prior: Weights | None = None) -> None:
+        self.temperatures, self.weights, self.prior = temperatures, weights, prior
 
     def __call__(self, proba: Proba) -> np.ndarray:
         """Return the mixture of (n_members, ...) probabilities, of the shape of one member's."""
         return np.tensordot(self.weights, _scale(proba, self.temperatures), axes=1)
 
 
-def fit_shrunk(labels: Labels, proba: Proba, blocks: Groups) -> Mixture:
-    """Fit temperatures and weights; choose the shrinkage by cross-validation over `blocks`."""
+def fit_weighed(labels: Labels, proba: Proba, groups: Groups | None = None) -> Mixture:
+    """Fit temperatures and weights with a prior on both; drop members that add nothing."""
     if _is_one(proba):
-        return take_uniform(labels, proba, blocks)
-    temperatures = np.array([fit_temperature(labels, _log(member)) for member in proba])
+        return take_uniform(labels, proba, groups)
+    temperatures = _calibrate(labels, proba)
     scaled = _scale(proba, temperatures)
-    # (n_members, n_images), or (n_members, n_images, n_classes)
     of_truth = np.maximum(np.stack([_of_label(member, labels) for member in scaled]), PROBA_FLOOR)
-    uniform = np.full(len(proba), 1 / len(proba))
-    losses = np.zeros((len(SHRINKAGES), len(labels)))
-    for block in np.unique(blocks) if len(np.unique(blocks)) > 1 else []:
-        rest, held_out = blocks != block, blocks == block
-        learned = fit_simplex_weights(of_truth[:, rest].reshape(len(proba), -1))
-        for row, share in enumerate(SHRINKAGES):
-            weights = share * learned + (1 - share) * uniform
-            mixed = np.tensordot(weights, of_truth[:, held_out], axes=1)
-            losses[row, held_out] = -np.log(np.maximum(mixed, PROBA_FLOOR)).reshape(len(mixed), -1).mean(axis=1)
-    share = SHRINKAGES[_simplest_good(losses)]
-    learned = fit_simplex_weights(of_truth.reshape(len(proba), -1))
-    return Mixture(temperatures, share * learned + (1 - share) * uniform, share)
+    of_truth = of_truth.reshape(len(proba), len(labels), -1)
+    wrong = (proba.argmax(axis=-1) != labels).reshape(of_truth.shape)
+    prior = prior_weights(-np.log(of_truth).mean(axis=2), wrong.mean(axis=2), groups)
+    weights = fit_weights(of_truth, prior)
+    weights = np.where(weights < min(LEAST_WEIGHT, weights.max()), 0, weights)
+    return Mixture(temperatures, weights / weights.sum(), prior)
 
 
-def _simplest_good(losses: np.ndarray) -> int:
-    """Return the first row (the most uniform) that is within one paired standard error of the best."""
-    best = int(losses.mean(axis=1).argmin())
-    apart = losses - losses[best]
-    error = apart.std(axis=1) / np.sqrt(max(losses.shape[1], 1))
-    return int(np.flatnonzero(apart.mean(axis=1) <= error)[0])
-
-
-def take_uniform(labels: Labels, proba: Proba, blocks: Groups) -> Mixture:
+def take_uniform(labels: Labels, proba: Proba, groups: Groups | None = None) -> Mixture:
     """Mix evenly, learning nothing."""
-    return Mixture(np.ones(len(proba)), np.full(len(proba), 1 / len(proba)), 0.0)
+    return Mixture(np.ones(len(proba)), np.full(len(proba), 1 / len(proba)))
 
 
-def fit_greedy(metric: str | Metric) -> Callable[[Labels, Proba, Groups], Mixture]:
+def _calibrate(labels: Labels, proba: Proba) -> Weights:
+    """Return every member's temperature, (n_members,)."""
+    return np.array([fit_temperature(labels, _log(member), TEMPERATURE_SPREAD) for member in proba])
+
+
+def fit_greedy(metric: str | Metric) -> Callable[[Labels, Proba, Groups | None], Mixture]:
     """Return a fit by forward selection on the metric."""
 
-    def fit(labels: Labels, proba: Proba, blocks: Groups) -> Mixture:
+    def fit(labels: Labels, proba: Proba, groups: Groups | None = None) -> Mixture:
         if _is_one(proba):
-            return take_uniform(labels, proba, blocks)
-        temperatures = np.array([fit_temperature(labels, _log(member)) for member in proba])
+            return take_uniform(labels, proba, groups)
+        temperatures = _calibrate(labels, proba)
         scaled = _scale(proba, temperatures)
         yes = scaled[..., 1] if labels.ndim == 2 else scaled
-        return Mixture(temperatures, select_greedily(labels, yes, metric), 1.0)
+        return Mixture(temperatures, select_greedily(labels, yes, metric))
 
     return fit
 

@@ -174,9 +174,12 @@ def test_members_are_mixed_as_in_the_ensemble(prepared, elsewhere, written, inpu
     assert {member.name: member.temperature for member in bundle.members}.items() <= record.temperatures.items()
 
 
-def test_chunks_change_nothing(written, inputs, tmp_path):
-    whole, _ = predictions_of_bundle(written.folder, inputs, tmp_path / "a")
-    parts, _ = predictions_of_bundle(written.folder, inputs, tmp_path / "b", chunk=4)
+def test_chunks_change_nothing(prepared, inputs, tmp_path):
+    both = [crossval(prepared, name) for name in ("smooth", "forest")]
+    folder = write_bundle(prepared, both, "somebody").folder
+    whole, bundle = predictions_of_bundle(folder, inputs, tmp_path / "a")
+    parts, _ = predictions_of_bundle(folder, inputs, tmp_path / "b", chunk=4)
+    assert len(bundle.members) == 2
     assert np.abs(whole.proba - parts.proba).max() < 1e-5
     assert len(list((tmp_path / "b").rglob("features/*.npy"))) == 1  # the graph's; those of chunks are gone
     assert not list((tmp_path / "b").rglob("store/*.npy"))
@@ -291,19 +294,29 @@ def test_a_run_that_is_not_trained_is_refused(prepared, capsys, monkeypatch):
 
 def test_members_that_cannot_go_are_named_with_the_remedy(prepared, monkeypatch):
     monkeypatch.setattr("kit.kaggle.bundle.members.MAX_TRAINING_IMAGES", 20)
-    results = [crossval(prepared, name) for name in ("probe", "smooth")]
+    results = [crossval(prepared, name) for name in ("smooth", "forest")]
     with pytest.raises(InputError, match=r"smooth asks an image's neighbours.*runs\.smooth\.smooth=0.*--drop"):
         write_bundle(prepared, results, "somebody")
 
 
 def test_drop_shares_the_weight_of_what_stays_at_home(prepared, capsys, monkeypatch):
     monkeypatch.setattr("kit.kaggle.bundle.members.MAX_TRAINING_IMAGES", 20)
-    results = [crossval(prepared, name) for name in ("probe", "svm", "smooth")]
+    results = [crossval(prepared, name) for name in ("smooth", "forest", "timm_probe")]
     weights = ensemble(prepared, results).record.weights
     shares = write_bundle(prepared, results, "somebody", drop=True).members
     assert "smooth" not in shares and sum(shares.values()) == pytest.approx(1)
-    assert shares["probe"] / shares["svm"] == pytest.approx(weights["probe"] / weights["svm"])
+    assert shares["forest"] / shares["timm_probe"] == pytest.approx(weights["forest"] / weights["timm_probe"])
     assert "left out of the bundle: smooth" in " ".join(capsys.readouterr().err.split())
+
+
+def test_copies_and_members_that_add_nothing_stay_at_home(prepared, written, capsys):
+    results = [crossval(prepared, name) for name in NAMES]
+    record = ensemble(prepared, results).record
+    assert record.copies == {"smooth": "probe", "transduced": "probe"} and record.weights["network"] == 0
+    assert set(written.members) == {name for name, weight in record.weights.items() if weight > 0}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "smooth has the predictions of probe: one of them is kept" in told
+    assert "no weight for what adds nothing: " in told and "network" in told
 
 
 def test_weights_that_are_lost_are_named(prepared):

@@ -29,8 +29,9 @@ from kit.report.page.sections import SECTIONS
 from kit.runs.ensemble import ensemble, leave_one_out
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import find_result
-from kit.runs.train import find_finished
+from kit.runs.train import find_better, find_finished
 from kit.scoring.metrics import paired_difference
+from kit.scoring.predictions import write_predictions
 
 NASTY = {"blue": "<script>alert(1)</script>", "green": 'a"b&c', "red": "$x_1$ {{ 7 * 7 }}"}
 RUNS = """
@@ -147,6 +148,19 @@ def test_every_section_is_there_whose_data_exists(evidence):
     }
     assert wanted <= set(sections_of(evidence))
     assert "correlation" not in sections_of(evidence)
+
+
+def test_the_headline_names_the_single_run_that_all_would_have_sent(trained, tmp_path):
+    forest = find_result(trained, "forest")
+    shutil.copytree(forest.folder, tmp_path / "weaker")
+    oof = forest.predictions("oof")
+    write_predictions(tmp_path / "weaker" / "oof.parquet", replace(oof, proba=oof.proba[:, [1, 2, 0]]))
+    weaker = replace(forest, name="ensemble", folder=tmp_path / "weaker").with_record(cv=0.1, members={})
+    results = [forest, weaker]
+    better = find_better(trained, results, weaker)
+    assert better == forest and Evidence(trained, results).headline == forest
+    assert "Run forest: " in sections_of(Evidence(trained, results))["headline"].parts[0].text
+    assert find_better(trained, results, replace(forest, name="ensemble")) is None
 
 
 def test_the_headline_says_the_score_of_the_ensemble(evidence):

@@ -38,7 +38,7 @@ NOBODY = np.zeros(0, dtype=np.int64)
 def mix_members(members: Sequence[Member], parts: list[Predictions]) -> Proba:
     """Return the members' mixture as the ensemble makes it; the predictions of a run alone stay as they are."""
     temperatures, weights = [member.temperature for member in members], [member.weight for member in members]
-    mixture, several = Mixture(np.array(temperatures), np.array(weights), 1.0), parts[0].task == MULTILABEL
+    mixture, several = Mixture(np.array(temperatures), np.array(weights)), parts[0].task == MULTILABEL
     mixed = mixture(np.stack([of_choices(part.proba, several) for part in parts]))
     return mixed[..., 1] if several else mixed
 

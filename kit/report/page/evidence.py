@@ -23,6 +23,7 @@ from kit.report.board import Row, leaderboard
 from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result, decided_rows, oof_rows, settings_of
 from kit.runs.store.build import build_model
+from kit.runs.train import find_better
 from kit.scoring.predictions import Predictions
 
 MOST_RUNS = 12  # whose pictures are drawn; the tables hold all
@@ -55,8 +56,9 @@ class Evidence:
 
     @cached_property
     def headline(self) -> Result:
-        """Return what is to be sent: the ensemble, or the best run where there is none."""
-        return self.drawn[0]
+        """Return what is to be sent: the ensemble, or the best run where there is none or that one is surely better."""
+        first = self.drawn[0]
+        return (find_better(self.prepared, self.ordered, first) if first.name == ENSEMBLE else None) or first
 
     @cached_property
     def ledger(self) -> list[dict[str, str]]:

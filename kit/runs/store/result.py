@@ -20,7 +20,7 @@ from kit.scoring.predictions import Predictions, read_predictions
 IMPORTED = "imported"
 REFIT = "refit"  # the folder of the model that was fitted on every label
 EVERYTHING = 10_000  # its number in place of a fold's: no image is in that fold, so all are in its training
-OF_ENSEMBLE = {"members", "weights", "temperatures", "shrinkage"}
+OF_ENSEMBLE = {"members", "weights", "temperatures", "prior"}
 
 
 class Thresholds(BaseModel):
@@ -59,8 +59,10 @@ class RunRecord(BaseModel):
         Of training; None for an import.
     images_key
         The images that an import is of.
-    weights, temperatures, shrinkage, members
-        Of an ensemble, by member; `members` holds their keys, `shrinkage` is 0 where the weights are equal.
+    weights, temperatures, prior, members
+        Of an ensemble, by member; `members` holds their keys, `prior` the weights before the labelled images spoke.
+    copies
+        Of an ensemble: members that have the predictions of another one, and which that is.
     pseudo, pseudo_choice
         The keys of ``pseudo``, and which labels were chosen in the mean of the folds ("diary" on the disk).
     teachers
@@ -90,7 +92,8 @@ class RunRecord(BaseModel):
     made: str = ""
     weights: dict[str, float] = {}
     temperatures: dict[str, float] = {}
-    shrinkage: float = 0.0
+    prior: dict[str, float] = {}
+    copies: dict[str, str] = {}
     members: dict[str, str] = {}
     key: str
     model: str

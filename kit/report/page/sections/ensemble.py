@@ -5,7 +5,8 @@ from __future__ import annotations
 from kit.core.names import ENSEMBLE
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Measured, Plot, Section, Series, SortableTable
-from kit.runs.ensemble import leave_one_out, members_of
+from kit.runs.ensemble import describe_idle, leave_one_out, members_of
+from kit.runs.store import Result
 
 MOST_MEMBERS = 8  # left out one by one, the heaviest: each costs a nested fit
 
@@ -22,7 +23,7 @@ def build(evidence: Evidence) -> Section | None:
         "Weights of the members",
         "weight",
         "",
-        _shrinkage(record.shrinkage),
+        _explain(combined),
         series=[Series("weight", names, [record.weights[name] for name in names], kind="bars")],
         upright=True,
     )
@@ -48,8 +49,8 @@ def build(evidence: Evidence) -> Section | None:
     return Section("ensemble", "Ensemble", [weights, table])
 
 
-def _shrinkage(share: float) -> str:
-    if share == 0:
-        return "Learned weights were no better than equal ones on rows that did not choose them, so they are equal."
-    learned = round(100 * share)
-    return f"{learned} % learned, {100 - learned} % equal weights: as much as rows that did not choose them bear out."
+def _explain(combined: Result) -> str:
+    """Say where the weights come from, and why members have none."""
+    start = "The weights begin with the best few alike; the labelled images move them from there, as far as they tell. "
+    idle = [f"{line[0].upper()}{line[1:]}." for line in describe_idle(combined)]
+    return " ".join([(start if combined.record.prior else "").strip(), *idle]).strip()
