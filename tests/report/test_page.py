@@ -155,11 +155,11 @@ def test_the_headline_names_the_single_run_that_all_would_have_sent(trained, tmp
     shutil.copytree(forest.folder, tmp_path / "weaker")
     oof = forest.predictions("oof")
     write_predictions(tmp_path / "weaker" / "oof.parquet", replace(oof, proba=oof.proba[:, [1, 2, 0]]))
-    weaker = replace(forest, name="ensemble", folder=tmp_path / "weaker").with_record(cv=0.1, members={})
+    weaker = replace(forest, name="ensemble", folder=tmp_path / "weaker").with_record(cv=0.1, model="ensemble")
     results = [forest, weaker]
     better = find_better(trained, results, weaker)
     assert better == forest and Evidence(trained, results).headline == forest
-    assert "Run forest: " in sections_of(Evidence(trained, results))["headline"].parts[0].text
+    assert SECTIONS[0](Evidence(trained, results)).parts[0].text.startswith("Run forest: ")
     assert find_better(trained, results, replace(forest, name="ensemble")) is None
 
 
