@@ -225,8 +225,8 @@ def _draw(labels: Labels, shots: int, seed: int) -> dict[str, Rows]:
 
 def _encoders(competition: Competition) -> dict[str, dict[str, Any]]:
     """Return each encoder of the runs once, with its arguments."""
-    used = (build_model(competition, run).encoder_used for run in competition.runs.values())
-    return {encoder: args for encoder, args in used if encoder is not None}
+    models = (build_model(competition, run) for run in competition.runs.values())
+    return dict(each for model in models for each in model.encoders_used)
 
 
 def _measure(everything: Prepared, setting: PhotoSetting, seed: int) -> list[Measurement]:

@@ -20,6 +20,7 @@ from kit.data.prepared import Prepared
 from kit.data.store import Geometry, decode_block, read_pixels
 from kit.features.device import device_name, place_network
 from kit.features.encoders import load_encoder
+from kit.features.joint import encoders_of
 from kit.features.weights import parse_encoder
 
 N_ROUNDS = 5
@@ -72,8 +73,8 @@ def bench(prepared: Prepared) -> list[Timing]:
 
 def _encoders(prepared: Prepared) -> list[tuple[str, dict[str, Any]]]:
     """Return each encoder of the runs once, with its arguments."""
-    options = [run.options for run in prepared.competition.runs.values() if "encoder" in run.options]
-    return list({chosen["encoder"]: chosen.get("encoder_args", {}) for chosen in options}.items())
+    each = (encoders_of(run.options) for run in prepared.competition.runs.values())
+    return list({text: args for encoders in each for text, args in encoders}.items())
 
 
 def _bench_decoding(images: Images) -> Timing:

@@ -141,6 +141,7 @@ def features(comp: Comp = DEFAULT) -> None:
 
     from kit.core import terminal
     from kit.features.cache import GIVEN, encode_images, has_features
+    from kit.features.joint import encoders_of
     from kit.runs.train import group_by_reason
 
     prepared = ready(read(comp))
@@ -150,20 +151,22 @@ def features(comp: Comp = DEFAULT) -> None:
     skipped: dict[str, str] = {}
     with holding(prepared.competition):
         for name, run in prepared.competition.runs.items():
-            encoder, args = run.options.get("encoder"), run.options.get("encoder_args", {})
-            if encoder is None or run.model in ("fine_tune", "clip_finetune"):
+            encoders = encoders_of(run.options)
+            if run.model in ("fine_tune", "clip_finetune"):
                 continue  # networks that are trained read pixels
             try:
-                known = encoder == GIVEN or has_features(prepared.pool, encoder, args)
-                shapes[name] = encode_images(everything, encoder, args).values.shape
+                for encoder, args in encoders:
+                    known = encoder == GIVEN or has_features(prepared.pool, encoder, args)
+                    n_images, n_dims = encode_images(everything, encoder, args).values.shape
+                    shapes[name] = (n_images, n_dims + shapes.get(name, (0, 0))[1])
+                    if known and (encoder, args) not in told:
+                        terminal.stage("features", f"{encoder}: {terminal.count(len(everything), 'image')} re-used")
+                    told.append((encoder, args))
             except MissingWeights as error:
                 if options.strict:
                     raise
+                shapes.pop(name, None)
                 skipped[name] = str(error)
-                continue
-            if known and (encoder, args) not in told:
-                terminal.stage("features", f"{encoder}: {terminal.count(len(everything), 'image')} re-used")
-            told.append((encoder, args))
     for reason, names in group_by_reason(skipped).items():
         terminal.warn(f"skipped {', '.join(names)}: {reason}")
     lines = [f"{name}: {n} images x {dims}" for name, (n, dims) in shapes.items()]

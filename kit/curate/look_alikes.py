@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kit.config.competition import Competition, Run
+from kit.config.competition import Competition
 from kit.core import terminal
 from kit.core.errors import InputError
 from kit.core.names import MULTILABEL
@@ -21,6 +21,7 @@ from kit.core.shapes import Groups, Labels, Vectors
 from kit.data.folds.file import refuse_to_regroup, write_groups
 from kit.data.prepared import Prepared, committed_folds, prepare
 from kit.features.cache import encode_images
+from kit.features.joint import Joined, encoders_of
 from kit.scoring.metrics import score_with_error
 
 MAX_CLASS_IMAGES = 10_000  # of a class: the distances of all pairs take 800 MB
@@ -67,10 +68,10 @@ def keep_together(competition: Competition, n_groups: int, run: str | None = Non
     refuse_to_regroup(competition, committed_folds(competition))
     if competition.facts.task == MULTILABEL:
         raise InputError('images of several labels are not grouped by class; give groups yourself: group = "COLUMN"')
-    options = _find_encoder(competition, run).options
+    encoder, args = _find_encoder(competition, run)
     plain = prepare(competition, keep_folds=False)
     images = plain.pool.select(plain.labeled)
-    values = encode_images(images, options["encoder"], options.get("encoder_args")).values
+    values = encode_images(images, encoder, args).values
     groups = group_alike(values, plain.labels, n_groups, plain.classes)
     names = np.array([f"{plain.classes[code]} {group}" for code, group in zip(plain.labels, groups, strict=True)])
     ids = plain.pool.ids[plain.labeled]
@@ -106,12 +107,12 @@ def group_alike(values: Vectors, labels: Labels, n_groups: int, classes: tuple[s
     return groups
 
 
-def _find_encoder(competition: Competition, name: str | None) -> Run:
-    """Return the run whose encoder compares images."""
+def _find_encoder(competition: Competition, name: str | None) -> Joined:
+    """Return the encoder that compares images: the first of a run's."""
     runs = [competition.run(name)] if name else competition.runs.values()
     for run in runs:
-        if run.options.get("encoder"):
-            return run
+        if encoders := encoders_of(run.options):
+            return encoders[0]
     who = f"run {name} has no" if name else "no run has an"
     raise InputError(f"{who} encoder to compare images by; give one, or name another run: --encoder-of RUN")
 

@@ -6,7 +6,7 @@ goes on at the next block. Which images a model may use is decided when a `Graph
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +39,15 @@ class Graph:
     ----------
     nodes
         The images; those with a label are the anchors.
-    encoder, encoder_args
-        Whose features decide who is near.
+    encoders
+        Whose features decide who is near, each with its arguments; what several say is added up.
     """
 
-    def __init__(self, nodes: Images, encoder: str, encoder_args: dict[str, Any], n_neighbors: int) -> None:
+    def __init__(self, nodes: Images, encoders: Sequence[tuple[str, dict[str, Any]]], n_neighbors: int) -> None:
         with_test = bool((nodes.pool.splits[nodes.rows] == "test").any())
-        self._all = read_neighbours(nodes.pool, encoder, encoder_args, n_neighbors + SPARE, with_test)
+        self._all = [
+            read_neighbours(nodes.pool, encoder, args, n_neighbors + SPARE, with_test) for encoder, args in encoders
+        ]
         self._position = np.full(len(nodes.pool), -1)
         self._position[nodes.rows] = np.arange(len(nodes))
         self.nodes, self.n_neighbors = nodes, n_neighbors
@@ -55,16 +57,20 @@ class Graph:
         self.affinity = _scale(both, degree**-0.5, degree**-0.5)  # S = D^-1/2 W D^-1/2
 
     def attach(self, images: Images) -> csr_array:
-        """Return the weights of each image's nearest nodes, (n_images, n_nodes), not normalised."""
+        """Return the weights of each image's nearest nodes, (n_images, n_nodes), not normalised: the encoders' sum."""
+        first, *others = (self._attach_by(pairs[images.rows]) for pairs in self._all)
+        return sum(others, first)
+
+    def _attach_by(self, pairs: NDArray[np.void]) -> csr_array:
+        """Return the weights that one encoder gives, by each image's pool rows and cosines, nearest first."""
         from scipy.sparse import csr_array
 
-        pairs = self._all[images.rows]  # (n_images, k), nearest first
         columns = self._position[pairs["row"]]
         usable = (columns >= 0) & (pairs["cosine"] > BARRED)
         usable &= np.cumsum(usable, axis=1) <= self.n_neighbors
-        rows = np.repeat(np.arange(len(images)), usable.sum(axis=1))
+        rows = np.repeat(np.arange(len(pairs)), usable.sum(axis=1))
         weights = np.maximum(pairs["cosine"][usable], 0) ** NEIGHBOUR_SHARPNESS
-        shape = (len(images), int((self._position >= 0).sum()))
+        shape = (len(pairs), int((self._position >= 0).sum()))
         return csr_array((weights.astype(np.float32), (rows, columns[usable])), shape=shape)
 
     def diffuse(self, proba: Proba, smooth: float) -> Proba:

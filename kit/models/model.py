@@ -11,6 +11,7 @@ from kit.core.names import MULTICLASS
 from kit.core.shapes import Proba, Tensors
 from kit.data.images import Images
 from kit.features.cache import GIVEN
+from kit.features.joint import Joined
 from kit.scoring.task import Task
 
 
@@ -61,9 +62,15 @@ class Model:
         return options.get("encoder"), options.get("encoder_args", {})
 
     @property
+    def encoders_used(self) -> list[Joined]:
+        """Return every encoder whose features or network it reads, each with its arguments; none for pixels."""
+        encoder, args = self.encoder_used
+        return [] if encoder is None else [(encoder, args)]
+
+    @property
     def needs_weights(self) -> bool:
-        """Return whether the encoder's weights must be there."""
-        return self.encoder_used[0] not in (None, GIVEN)
+        """Return whether weights of an encoder must be there."""
+        return any(encoder != GIVEN for encoder, _ in self.encoders_used)
 
     @property
     def prompt_lists(self) -> list[str]:

@@ -38,17 +38,17 @@ def test_test_images_are_neighbours_only_where_they_may_be(tmp_path):
 def test_a_node_has_as_many_neighbours_as_asked_for_and_the_affinity_is_symmetric(tmp_path):
     pool, codes = clouds(tmp_path)
     labeled, others = split(pool, codes)
-    graph = Graph(labeled.join(others), "given", {}, 4)
+    graph = Graph(labeled.join(others), [("given", {})], 4)
     assert (graph.attach(graph.nodes) > 0).sum(axis=1).max() == 4
     assert abs(graph.affinity - graph.affinity.T).max() < 1e-6
-    left_out = Graph(others, "given", {}, SPARE)
+    left_out = Graph(others, [("given", {})], SPARE)
     assert left_out.attach(labeled).shape == (len(labeled), len(others))
 
 
 def test_diffusion_solves_its_equation(tmp_path):
     pool, codes = clouds(tmp_path)
     labeled, others = split(pool, codes)
-    graph = Graph(labeled.join(others), "given", {}, 5)
+    graph = Graph(labeled.join(others), [("given", {})], 5)
     source = np.random.default_rng(0).dirichlet(np.ones(3), len(graph.nodes))
     exact = np.linalg.solve(np.eye(len(source)) - 0.8 * graph.affinity.toarray(), 0.2 * source)
     assert graph.diffuse(source, 0.8) == pytest.approx(exact / exact.sum(axis=1, keepdims=True), abs=5e-3)

@@ -16,7 +16,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits images table audit folds sheet store prepared",
-    "features": "transclip weights device encoders cache prompts neighbours",
+    "features": "transclip weights device encoders cache joint prompts neighbours",
     "models": "search model balance logistic training copies heads networks classic options",
     "runs": "store pseudo seen fit decide ensemble train tuning verify clean",
     "kaggle": "client submission bundle",

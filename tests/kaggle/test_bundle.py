@@ -38,6 +38,7 @@ from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.scoring.predictions import Predictions
 
+SMALL = "{ pretrained_cfg_overlay = { input_size = [3, 32, 32] } }"
 RUNS = f"""
 [runs.forest]
 model = "forest"
@@ -69,13 +70,14 @@ batch_size = 8
 [runs.timm_probe]
 model = "linear_probe"
 encoder = "timm:test_efficientnet@network.safetensors"
-encoder_args = {{ pretrained_cfg_overlay = {{ input_size = [3, 32, 32] }} }}
+encoder_args = {SMALL}
 
 [runs.smooth]
 model = "linear_probe"
 encoder = "{TINY_CLIP}"
 smooth = 0.5
 n_neighbors = 3
+encoders = [{{ encoder = "timm:test_efficientnet@network.safetensors", encoder_args = {SMALL} }}]
 
 [runs.transduced]
 model = "linear_probe"
@@ -181,7 +183,7 @@ def test_chunks_change_nothing(prepared, inputs, tmp_path):
     parts, _ = predictions_of_bundle(folder, inputs, tmp_path / "b", chunk=4)
     assert len(bundle.members) == 2
     assert np.abs(whole.proba - parts.proba).max() < 1e-5
-    assert len(list((tmp_path / "b").rglob("features/*.npy"))) == 1  # the graph's; those of chunks are gone
+    assert len(list((tmp_path / "b").rglob("features/*.npy"))) == 2  # of the graph, by two encoders; others are gone
     assert not list((tmp_path / "b").rglob("store/*.npy"))
 
 

@@ -12,7 +12,8 @@ from support.clouds import clouds, split
 from kit.config.competition import Run
 from kit.core.errors import InputError
 from kit.data.prepared import prepare
-from kit.features.neighbours import read_neighbours
+from kit.features.cache import keep_features
+from kit.features.neighbours import Graph, read_neighbours
 from kit.models.heads.linear_probe import LinearProbe
 from kit.models.heads.prototypes import Prototypes
 from kit.models.heads.tip_adapter import TipAdapter
@@ -146,6 +147,62 @@ def worded(colours):
         return prepare(competition)
 
     return make
+
+
+@pytest.fixture
+def two_eyed(tmp_path):
+    """Return labelled images and others that two encoders see, each half of what tells the classes apart."""
+    pool, codes = clouds(tmp_path, n_unlabeled=300, spread=0.4)
+    halves = np.random.default_rng(2).normal(0, 0.4, (2, len(pool), 8)) + np.eye(8)[codes]
+    halves[0, :, 0] = halves[1, :, 1] = 0  # one encoder does not see the first class, one not the second
+    pool = dataclasses.replace(pool, embeddings=halves[0].astype(np.float32))
+    keep_features(pool, TINY_CLIP, {}, (halves[1] / np.linalg.norm(halves[1], axis=1, keepdims=True)).astype("f2"))
+    return *split(pool, codes), codes
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.8])
+def test_one_of_encoders_is_encoder(smooth, tmp_path):
+    labeled, others = split(*clouds(tmp_path))
+    alone, listed = (
+        LinearProbe(smooth=smooth, **options).fit(labeled, others).predict_proba(others)
+        for options in ({"encoder": "given"}, {"encoders": ["given"]})
+    )
+    assert np.array_equal(alone, listed)
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.8])
+def test_joined_encoders_know_more_than_each(smooth, two_eyed):
+    labeled, others, codes = two_eyed
+    right = [
+        (LinearProbe(encoders=encoders, smooth=smooth).fit(labeled, others).predict_proba(others).argmax(axis=1)
+         == codes[others.rows]).mean()
+        for encoders in (["given"], [TINY_CLIP], ["given", TINY_CLIP])
+    ]  # fmt: skip
+    assert right[2] > max(right[:2]) + 0.02
+
+
+def test_a_graph_of_two_encoders_is_the_sum_of_theirs(two_eyed):
+    labeled, others, _ = two_eyed
+    nodes, both = labeled.join(others), [("given", {}), (TINY_CLIP, {})]
+    first, second = (Graph(nodes, [each], 5).attach(nodes) for each in both)
+    assert abs(Graph(nodes, both, 5).attach(nodes) - (first + second)).max() < 1e-6
+
+
+def test_a_head_without_an_encoder_is_refused(colours):
+    with pytest.raises(InputError, match=r"\[runs\.probe\] needs 'encoder', or several: encoders = \[\.\.\.\]"):
+        build_model(colours(), Run(name="probe", model="linear_probe", options={}))
+
+
+def test_the_encoder_with_a_text_tower_reads_the_words(worded):
+    prepared = worded("")
+    pool = dataclasses.replace(prepared.pool, embeddings=np.ones((len(prepared.pool), 4), dtype=np.float32))
+    prepared = dataclasses.replace(prepared, pool=pool)
+    images, unlabeled = prepared.held_out(0), prepared.unlabeled(0, False)
+    alone, joined = (
+        ZeroShot(prompts="right", **options).fit(prepared.training(0), unlabeled).predict_proba(images)
+        for options in ({"encoder": TINY_CLIP}, {"encoders": ["given", TINY_CLIP]})
+    )
+    assert joined == pytest.approx(alone, abs=1e-6)
 
 
 def test_several_lists_and_all_weights_are_one_sweep(worded):

@@ -18,6 +18,7 @@ from kit.data.audit import audit
 from kit.data.prepared import Prepared
 from kit.data.table import read_table
 from kit.features.cache import GIVEN, Features, encode_images, has_features
+from kit.features.joint import encoders_of
 from kit.runs.store import Result, decided_rows, oof_rows, result_at
 
 
@@ -124,9 +125,8 @@ def _find_features(prepared: Prepared, result: Result, rows: Rows) -> Features |
     weights = result.record.weights
     sources = [result_at(prepared, name, members[name]) for name in sorted(members, key=lambda name: -weights[name])]
     for source in [result, *sources]:
-        options = source.record.options
-        encoder, args = options.get("encoder"), options.get("encoder_args", {})
-        if encoder and (encoder == GIVEN or has_features(prepared.pool, encoder, args)):
-            return encode_images(prepared.pool.select(rows), encoder, args)
+        for encoder, args in encoders_of(source.record.options):
+            if encoder == GIVEN or has_features(prepared.pool, encoder, args):
+                return encode_images(prepared.pool.select(rows), encoder, args)
     note(f"no encoder's features are there for {result.name}: neighbours are not asked, outliers not looked for")
     return None

@@ -19,6 +19,7 @@ from kit.curate.words.scores import Difference, EncoderScores, ListScore, Prompt
 from kit.curate.words.snippet import compose_snippet
 from kit.data.prepared import Prepared
 from kit.features.cache import encode_images, has_features
+from kit.features.joint import encoders_of
 from kit.features.prompts import NAMES, PromptList, list_prompts, prompts_of, read_text_weights, warm_text_weights
 from kit.runs.seen import are_prompts_spoiled, note_prompts
 from kit.scoring.metrics import Metric, distinguishable, negative_log_proba, paired_difference, score_with_error
@@ -82,7 +83,7 @@ def _read_lists(pool: Pool) -> list[PromptList]:
 def _find_encoders(prepared: Prepared, wanted: str | None) -> list[tuple[str, dict[str, Any]]]:
     """Return the open_clip encoders that runs name, each once, or the wanted one with its run's arguments."""
     options = [run.options for run in prepared.competition.runs.values()]
-    named = [(str(each.get("encoder")), each.get("encoder_args", {})) for each in options]
+    named = [each for table in options for each in encoders_of(table)]
     encoders = {key_of(text, args): (text, args) for text, args in named if text.startswith(OPEN_CLIP_PREFIX)}
     if wanted is None and not encoders:
         file = prepared.competition.file

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from kit.kaggle.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedW
 from kit.kaggle.bundle.members import BundledRun, asks_neighbours, is_kept, reads_unlabeled
 from kit.kaggle.bundle.out_of_distribution import carry_rule
 from kit.models.heads.head import NODES
+from kit.models.model import Model
 from kit.runs.fit.fold import WEIGHTS_FILE
 from kit.runs.fit.restore import read_settled
 from kit.runs.store import Result, fold_folder
@@ -96,14 +98,14 @@ class Contents:
         """Write one run's models and what they need."""
         run, kept = chosen.run, is_kept(self.prepared, chosen.run)
         model = build_model(self.prepared.competition, run)
-        options, (encoder, args) = dict(run.options), model.encoder_used
-        if encoder is not None:
-            options["encoder"] = self._add_encoder(encoder, args, run.model != "fine_tune")
-            for name in model.prompt_lists:
-                self._add_words(encoder, options["encoder"], args, name)
+        options, carried = dict(run.options), self._add_encoders(model, run.model != "fine_tune")
+        if options.get("encoder"):
+            options["encoder"] = carried[0]["encoder"]
+        if options.get("encoders"):
+            options["encoders"] = carried[1:] if options.get("encoder") else carried
         asks = self._asks(chosen)
         if not kept or asks:
-            self._add_training(encoder, options, model.options().get("pixels", 0))
+            self._add_training(model, carried)
         write = self._write_nodes if asks else self._copy_weights if kept else self._write_rows
         folds = [write(chosen, fold) for fold in self.prepared.scored]
         settings = run.model_copy(update={"options": options, "pseudo": None, "grid": None})
@@ -154,22 +156,36 @@ class Contents:
         position[self._rows] = np.arange(len(self._rows))
         return position[images.rows]
 
-    def _add_training(self, encoder: str | None, options: dict[str, Any], side: int) -> None:
-        """Write the training images as a model that is fitted anew sees them."""
-        images, args = self.prepared.pool.select(self._rows), options.get("encoder_args", {})
-        kind = "pixels" if encoder is None else "features"
-        what = {"side": side} if encoder is None else {"encoder": options["encoder"], "args": args}
+    def _add_training(self, model: Model, carried: Sequence[dict[str, Any]]) -> None:
+        """Write the training images as a model that is fitted anew sees them: pixels, or every encoder's features."""
+        images = self.prepared.pool.select(self._rows)
+        for (encoder, args), each in zip(model.encoders_used, carried, strict=True):
+            what = {"encoder": each["encoder"], "args": args}  # float16: as they lie in the cache
+            self._add_array("features", what, lambda e=encoder, a=args: encode_images(images, e, a).values.astype("f2"))
+        if not carried:
+            side = model.options()["pixels"]
+            self._add_array("pixels", {"side": side}, lambda: read_pixels(images, squashed(side)))
+
+    def _add_array(self, kind: str, what: dict[str, Any], read: Callable[[], np.ndarray]) -> None:
+        """Write an array of the training images, once."""
         if any(what.items() <= known.items() for known in self._arrays[kind]):
             return
-        values = (
-            read_pixels(images, squashed(side))
-            if encoder is None
-            else encode_images(images, encoder, args).values.astype(np.float16)  # as they lie in the cache
-        )
+        values = read()
         name = f"training/{kind}_{len(self._arrays[kind])}.npy"
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         np.save(self.folder / name, values)
         self._arrays[kind].append({**what, "file": name})
+
+    def _add_encoders(self, model: Model, with_weights: bool) -> list[dict[str, Any]]:
+        """Copy a model's encoders and what its words become; return how the bundle writes each, with its arguments."""
+        names = [self._add_encoder(text, args, with_weights) for text, args in model.encoders_used]
+        carried = [
+            {"encoder": name, "encoder_args": args} for name, (_, args) in zip(names, model.encoders_used, strict=True)
+        ]
+        for prompts in model.prompt_lists:
+            reader = model.encoders_used.index(model.encoder_used)
+            self._add_words(model.encoders_used[reader][0], names[reader], carried[reader]["encoder_args"], prompts)
+        return carried
 
     def _add_encoder(self, text: str, args: dict[str, Any], with_weights: bool) -> str:
         """Copy an encoder; return how the bundle writes it."""

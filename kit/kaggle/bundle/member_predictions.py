@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from kit.data.images import UNKNOWN, Images, Pool, name_images
 from kit.data.prepared import Prepared
 from kit.data.store import keep_pixels
 from kit.features.cache import encode_images, keep_features, squashed
+from kit.features.joint import encoders_of
 from kit.features.prompts import TextWeights, keep_text_weights
 from kit.kaggle.bundle.manifest import Bundle, Member
 from kit.kaggle.bundle.out_of_distribution import Rejecter
@@ -59,7 +59,8 @@ class MemberPredictions:
         self._fitted = {member.name: list(self._fit_anew(member)) for member in bundle.members if not member.kept}
         self._parts: dict[str, list[Predictions]] = {member.name: [] for member in bundle.members}
         self._pools: list[Pool] = []
-        self._encoded: dict[str, list[Vectors]] = {each.name: [] for each in bundle.members if each.asks_neighbours}
+        asking = [member.name for member in bundle.members if member.asks_neighbours]
+        self._encoded: dict[str, list[list[Vectors]]] = {name: [] for name in asking}
 
     def add(self, pool: Pool) -> None:
         """Predict the images of a pool; members that use neighbours encode them, and predict in the end."""
@@ -69,8 +70,8 @@ class MemberPredictions:
             self._rejecter.compare(images)
         for member in self.bundle.members:
             if member.asks_neighbours:
-                values = encode_images(images, *_encoder_of(member)).values
-                self._encoded[member.name].append(values.astype(np.float16))
+                values = [encode_images(images, *each).values for each in encoders_of(member.run.options)]
+                self._encoded[member.name].append([part.astype(np.float16) for part in values])
             else:
                 models = self._fitted.get(member.name) or self._restore(member)
                 self._parts[member.name].append(self._predict(models, images))
@@ -96,13 +97,15 @@ class MemberPredictions:
 
     def _predict_together(self, member: Member) -> Predictions:
         """Return a member's predictions of all images, which are nodes of one graph with the training images."""
-        training, (encoder, args) = self.bundle.training_images, _encoder_of(member)
+        training = self.bundle.training_images
         names = [name for name in training.names if not name.startswith("test/")]
         tables = [_table_of(names), *(_table_of(name_images(pool.splits, pool.ids).tolist()) for pool in self._pools)]
         pool = pool_of(self.competition, self.bundle, pd.concat(tables, ignore_index=True))
-        file = next(each["file"] for each in training.features if (each["encoder"], each["args"]) == (encoder, args))
-        known = np.load(self.competition.folder / file)[: len(names)]
-        keep_features(pool, encoder, args, np.concatenate([known, *self._encoded[member.name]]))
+        files = {(each["encoder"], repr(each["args"])): each["file"] for each in training.features}
+        for i, (encoder, args) in enumerate(encoders_of(member.run.options)):
+            known = np.load(self.competition.folder / files[encoder, repr(args)])[: len(names)]
+            fresh_values = [values[i] for values in self._encoded[member.name]]
+            keep_features(pool, encoder, args, np.concatenate([known, *fresh_values]))
         fresh = np.arange(len(names), len(pool))
         images = pool.select(fresh)
         return self._predict(self._restore(member, fresh if member.run.use_test_images else NOBODY), images)
@@ -148,11 +151,6 @@ class MemberPredictions:
         """Return the competition without any image."""
         pool = pool_of(self.competition, self.bundle, _table_of([]))
         return Prepared(self.competition, pool, NOBODY, NOBODY, NOBODY, ())
-
-
-def _encoder_of(member: Member) -> tuple[str, dict[str, Any]]:
-    """Return a member's encoder and its arguments."""
-    return member.run.options["encoder"], member.run.options.get("encoder_args", {})
 
 
 def _table_of(names: Sequence[str]) -> pd.DataFrame:

@@ -103,7 +103,7 @@ def _why_not(prepared: Prepared, result: Result) -> str | None:
     if run.refit:
         again = f"train it with --set runs.{base_of(run.name)}.refit=false"
         return f"was fitted on every label in the end (refit), and that model is not kept; {again}"
-    if model.encoder_used[0] == GIVEN:
+    if any(encoder == GIVEN for encoder, _ in model.encoders_used):
         return 'reads the embeddings that were given (encoder = "given"), and new test images have none'
     if tuple(result.record.classes) != prepared.classes:
         return f"was trained on other classes, or in another order; {prepared.competition.command('train', run.name)}"

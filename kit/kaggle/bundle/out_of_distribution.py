@@ -17,11 +17,12 @@ from kit.core.tensors import read_tensors, write_tensors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.features.cache import encode_images
+from kit.features.joint import side_by_side
 from kit.kaggle.bundle.manifest import CarriedRule
 from kit.models.heads.head import Head
 from kit.models.model import Model
 from kit.runs.decide.rule import learn_rule, name_rejected
-from kit.runs.decide.scorer import OF_FEATURES, Scorer, exemplars_of, side_by_side
+from kit.runs.decide.scorer import OF_FEATURES, Scorer, exemplars_of
 from kit.runs.store import Result
 from kit.scoring import rejection
 from kit.scoring.predictions import Predictions

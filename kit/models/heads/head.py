@@ -22,6 +22,7 @@ from kit.core.errors import InputError
 from kit.core.shapes import Logits, Proba, Tensors, Vectors
 from kit.data.images import Images
 from kit.features.cache import encode_images
+from kit.features.joint import Joined, encode_jointly, encoders_of
 from kit.features.neighbours import Graph
 from kit.features.prompts import read_text_weights
 from kit.features.transclip import fit_mixture
@@ -31,6 +32,7 @@ from kit.models.search import Between
 from kit.scoring.task import Task
 
 SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
+OPEN_CLIP = "open_clip:"  # what the notation of an encoder with a text tower begins with
 NODES = "nodes."  # prefix of the kept tensors that name the graph's nodes
 PRIORS = [0.0, 0.1, 0.25, 0.5, 1.0]  # 0 first: in a tie the words are left out
 SMOOTHS = [0.0, 0.5, 0.8, 0.9]  # 0 first: in a tie the neighbours are left out
@@ -51,9 +53,13 @@ class Head(Balance, Model):
     Parameters
     ----------
     encoder
-        Encoder whose features are used.
+        Encoder whose features are used; with several, that which reads the words.
     encoder_args
         Constructor arguments of the encoder.
+    encoders
+        Further encoders, as notations or as tables of `encoder` and `encoder_args`. The features of all stand side by
+        side, each of unit length; an image's neighbours are those that any of them names, weighed together. Where
+        `encoder` is not given, the first open_clip encoder of them reads the words.
     prompts
         Prompt list of the prior, or several of which one is chosen for each fold on the other folds' oof rows; None
         for no prior.
@@ -73,8 +79,9 @@ class Head(Balance, Model):
         How classes of unequal size are treated: see `kit.models.balance.Balance`. What neighbours know is not weighed.
     """
 
-    encoder: str
+    encoder: str | None = None
     encoder_args: dict[str, Any] = field(default_factory=dict)
+    encoders: list[str | dict[str, Any]] = field(default_factory=list)
     prompts: Prompts | None = None
     prior: Prior = NESTED
     smooth: Smooth = 0.0
@@ -101,12 +108,27 @@ class Head(Balance, Model):
     def check_task(self, task: Task) -> None:
         """Refuse, as InputError, options that pit the classes against each other where an image may have several."""
         super().check_task(task)
+        if not self.encoders_used:
+            raise InputError("needs 'encoder', or several: encoders = [...]")
         if not task.is_multilabel:
             return
         if self.prompts is not None:
             raise InputError("prompts: words choose one class per image; leave them out with several labels")
         if self.transduction != "diffusion":
             raise InputError('transduction: with several labels per image neighbours speak by "diffusion" alone')
+
+    @property
+    def encoders_used(self) -> list[Joined]:
+        """Return every encoder whose features stand side by side."""
+        return encoders_of({"encoder": self.encoder, "encoder_args": self.encoder_args, "encoders": self.encoders})
+
+    @property
+    def encoder_used(self) -> tuple[str | None, dict[str, Any]]:
+        """Return the encoder that reads the words: `encoder`, else the first open_clip one, else the first."""
+        encoders = self.encoders_used
+        reading = [each for each in encoders if each[0].startswith(OPEN_CLIP)]
+        first: tuple[str | None, dict[str, Any]] = (None, {})
+        return first if not encoders else encoders[0] if self.encoder or not reading else reading[0]
 
     def fit(self, labeled: Images, unlabeled: Images) -> Self:
         """Learn from the labelled images; remember who the neighbours may be."""
@@ -191,8 +213,14 @@ class Head(Balance, Model):
         return [{}] if self.taus() == [0.0] else [{"tau": tau} for tau in self.taus()]
 
     def _features(self, images: Images) -> Vectors:
-        """Return the encoder's features, (n_images, n_dims)."""
-        return encode_images(images, self.encoder, self.encoder_args).values
+        """Return the encoders' features side by side, (n_images, n_dims)."""
+        return encode_jointly(images, self.encoders_used)
+
+    def word_logits(self, images: Images, name: str) -> Logits:
+        """Return the zero-shot logits of a prompt list, (n_images, n_classes)."""
+        encoder, args = self.encoder_used
+        text = read_text_weights(images.pool, str(encoder), args, name)
+        return text.logit_scale * encode_images(images, str(encoder), args).values @ text.values.T
 
     def _predict(self, images: Images, settings: list[Setting]) -> Proba:
         """Return probabilities at several settings, (n_settings, n_images, n_classes)."""
@@ -214,8 +242,7 @@ class Head(Balance, Model):
 
         @cache
         def of_words(name: str) -> Logits:
-            text = read_text_weights(images.pool, self.encoder, self.encoder_args, name)
-            return log_softmax(text.logit_scale * features @ text.values.T, axis=1)
+            return log_softmax(self.word_logits(images, name), axis=1)
 
         def proba_at(setting: Setting) -> Proba:
             logits = of_head(tuple(setting_alone(setting).items()))
@@ -233,7 +260,7 @@ class Head(Balance, Model):
         if self._graph is None:
             nodes = images.pool.select(self._nodes["rows"], self._nodes["labels"])
             nodes = replace(nodes, weights=self._nodes["weights"])
-            self._graph = Graph(nodes, self.encoder, self.encoder_args, self.n_neighbors)
+            self._graph = Graph(nodes, self.encoders_used, self.n_neighbors)
             self._proba_of_nodes = self._proba_by_setting(nodes)
         key = json.dumps({name: value for name, value in setting.items() if name != "tau"})  # it comes after
         if key not in self._spread:

@@ -66,6 +66,8 @@ class LinearProbe(Head):
             raise InputError("pull: words choose one class per image; leave it out with several labels")
         if self.pull != 0 and self.prompts is None:
             raise InputError(f"pull = {self.pull!r} needs prompts, towards whose weights it pulls")
+        if self.pull != 0 and len(self.encoders_used) > 1:
+            raise InputError("pull: words are the features of one encoder; leave out pull, or encoders")
         if self.hierarchy == 0:
             return
         if not task.has_hierarchy:
@@ -110,7 +112,8 @@ class LinearProbe(Head):
 
     def _anchor(self, labeled: Images) -> Vectors:
         """Return the zero-shot classifier, (n_classes, n_dims), scaled as CLIP scales cosines."""
-        text = read_text_weights(labeled.pool, self.encoder, self.encoder_args, self.prompt_lists[0])
+        encoder, args = self.encoder_used
+        text = read_text_weights(labeled.pool, str(encoder), args, self.prompt_lists[0])
         return text.logit_scale * text.values.astype(np.float64)
 
     def _fit(self, features: Vectors, labeled: Images, C: float, anchor: Vectors | None) -> Regression:

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from kit.core.shapes import Logits, Tensors, Vectors
 from kit.data.images import Images
-from kit.features.prompts import read_text_weights
 from kit.models.balance import NESTED
 from kit.models.heads.head import Head, Setting
 from kit.models.logistic import fit_plain, log_proba_of
@@ -105,7 +104,7 @@ class TipAdapter(Head):
         alpha, beta = self.head_default()["alpha"], self.head_default()["beta"]
         generator = torch.Generator().manual_seed(self.seed)
         features, values = torch.from_numpy(cache["keys"]), torch.from_numpy(cache["values"])
-        words = torch.from_numpy(self._words(features.numpy(), labeled))
+        words = torch.from_numpy(self._words(labeled))
         targets, weights = torch.from_numpy(labeled.labels), torch.from_numpy(labeled.weights)
         keys = features.clone().requires_grad_()
         optimizer = torch.optim.AdamW([keys], lr=self.lr, eps=1e-4)
@@ -122,13 +121,12 @@ class TipAdapter(Head):
                 schedule.step()
         return keys.detach().numpy()
 
-    def _words(self, features: Vectors, labeled: Images) -> Logits:
+    def _words(self, labeled: Images) -> Logits:
         """Return the zero-shot logits that the cache is trained beside, (n_images, n_classes); zeros without words.
 
         Of several lists the first: which is chosen later is not known yet.
         """
         name = self._lists()[0]
         if name is None or self.prior == 0:
-            return np.zeros((len(features), labeled.n_classes), dtype=np.float32)
-        text = read_text_weights(labeled.pool, self.encoder, self.encoder_args, name)
-        return (text.logit_scale * features @ text.values.T).astype(np.float32)
+            return np.zeros((len(labeled), labeled.n_classes), dtype=np.float32)
+        return self.word_logits(labeled, name).astype(np.float32)

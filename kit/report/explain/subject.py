@@ -89,6 +89,11 @@ def check_explainable(competition: Competition, name: str, methods: Sequence[str
             f'run {name} reads the embeddings that were given (encoder = "given"): nobody knows how they come from '
             "pixels, so there is nothing to point at; explain a run with an encoder of its own"
         )
+    if len(model.encoders_used) > 1 and not words:
+        raise InputError(
+            f"run {name} joins {len(model.encoders_used)} encoders, each of which sees an image its own way; explain a "
+            "run that reads one of them"
+        )
     if words and not _is_clip(encoder):
         able = [run.name for run in competition.runs.values() if _is_clip(run.options.get("encoder"))]
         hint = f"those that can: {some(able)}" if able else f"{competition.name} has none"

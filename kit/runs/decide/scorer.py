@@ -5,7 +5,7 @@ Reads a finished run's predictions and weights, and the feature cache; writes no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from kit.core.errors import InputError, some
 from kit.core.shapes import Groups, Labels, Proba, Rows, Scores, Vectors
 from kit.data.images import Images
 from kit.data.prepared import Prepared
-from kit.features.cache import encode_images
+from kit.features.joint import encode_jointly, encoders_of
 from kit.models import MODELS
 from kit.models.heads.head import Head
 from kit.runs.fit.fold import WEIGHTS_FILE
@@ -45,11 +45,6 @@ def exemplars_of(prepared: Prepared, fold: int, without: int | None = None) -> I
     images = prepared.training(fold)
     rows = [_draw(np.flatnonzero(images.labels == code)) for code in np.unique(images.labels) if code != without]
     return images.take(np.sort(np.concatenate(rows)))
-
-
-def side_by_side(values: Sequence[Vectors]) -> Vectors:
-    """Return several encoders' features (n_images, n_dims) side by side, float32 of unit length."""
-    return np.concatenate(values, axis=1).astype(np.float32) / np.float32(np.sqrt(len(values)))
 
 
 class Scorer:
@@ -131,7 +126,7 @@ class Scorer:
 
     def _features(self, images: Images) -> Vectors:
         """Return the encoders' features of images, (n_images, n_dims)."""
-        return side_by_side([encode_images(images, name, args).values for name, args in self.encoders])
+        return encode_jointly(images, self.encoders)
 
 
 def _draw(rows: Rows) -> Rows:
@@ -158,9 +153,8 @@ def _encoders_of(prepared: Prepared, result: Result) -> list[tuple[str, dict[str
     """Return the pretrained encoders of a run, or of an ensemble's members, each once."""
     encoders: dict[str, tuple[str, dict[str, Any]]] = {}
     for options in _options_of(prepared, result):
-        if options.get("encoder") and options.get("pretrained", True):
-            encoder = (options["encoder"], options.get("encoder_args") or {})
-            encoders[repr(encoder)] = encoder
+        if options.get("pretrained", True):
+            encoders |= {repr(encoder): encoder for encoder in encoders_of(options)}
     return list(encoders.values())
 
 

@@ -105,10 +105,11 @@ def check_run(prepared: Prepared, name: str) -> None:
     lists, pool = [prompts_of(prepared.pool, prompts) for prompts in model.prompt_lists], prepared.pool
     if encoder == GIVEN and lists:
         raise InputError(f'run {name}: encoder = "given" has no text tower; prompts need an open_clip encoder')
-    if encoder and model.needs_weights:
-        find_weights(parse_encoder(encoder, args, pool.lookup))
-        if lists:
-            warm_text_weights(pool, encoder, args, lists)
+    for each, its_args in model.encoders_used:
+        if each != GIVEN and model.needs_weights:
+            find_weights(parse_encoder(each, its_args, pool.lookup))
+    if encoder and model.needs_weights and lists:
+        warm_text_weights(pool, encoder, args, lists)
 
 
 def crossval_run(prepared: Prepared, run: Run) -> Result:

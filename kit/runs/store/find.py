@@ -79,7 +79,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
         parts.append(prepared.hierarchy.key)
     if len(model.sweep_values()) > 1:
         parts.append(prepared.metric.key)  # it decides what is chosen
-    parts.extend(_encoder_identity(prepared, *model.encoder_used))
+    parts.extend(part for each in model.encoders_used for part in _encoder_identity(prepared, *each))
     parts.extend(prompts_of(prepared.pool, name).key for name in model.prompt_lists)
     if run.pseudo is not None:
         parts.append(run.pseudo.model_dump(exclude={"rounds"}))
