@@ -20,11 +20,11 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "models": "search model balance logistic training copies heads networks classic options",
     "runs": "store pseudo seen fit decide ensemble train tuning verify clean",
     "kaggle": "client submission bundle",
-    "curate": "look_alikes mining start triage words",
+    "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
     "bench": "explain pretrain semi speed",
     "cli": "app completion call process streams bundle correlation data decisions everything explain house kaggle "
-    "leaderboard mine models prompts report start train triage tune",
+    "leaderboard mine models plan prompts report start train triage tune",
 }
 WINGS = list(ORDER)
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

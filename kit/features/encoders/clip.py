@@ -120,13 +120,19 @@ def load_clip(spec: EncoderSpec) -> ClipNetwork:
         tag = None if spec.name.startswith(HF_HUB) else spec.tag
         network = _create(spec, published, name, pretrained=tag, require_pretrained=True)
     else:
-        # Without weights open_clip would fetch a Hugging Face text tower's: pretrained_text says no.
-        network = _create(spec, published, name, load_weights=False, pretrained_text=False)
+        network = build_untrained(spec)
         load_state(network, _convert(network, read_weights(file), spec), spec)
     if getattr(network.visual, "output_tokens", False):  # CoCa's would give its caption's tokens beside the features
         setattr(network.visual, "output_tokens", False)  # noqa: B010 - only some towers have it
     _check_size(spec, network)
     return network
+
+
+def build_untrained(spec: EncoderSpec) -> ClipNetwork:
+    """Build a CLIP with random weights; errors as of `load_clip`."""
+    # Without weights open_clip would fetch a Hugging Face text tower's: pretrained_text says no.
+    name = f"{LOCAL_DIR}{spec.folder}" if spec.folder else spec.name
+    return _create(spec, read_configuration(spec), name, load_weights=False, pretrained_text=False)
 
 
 def _read_json(spec: EncoderSpec, file: Any) -> ClipConfiguration:

@@ -29,11 +29,16 @@ def find_weights(spec: EncoderSpec) -> None:
     """
     if local_weights(spec) is not None:
         return
-    place, file = _hub_file(spec)
+    place, file = hub_file(spec)
     obstacle = "" if _on_this_machine(spec, place, file) else _ask_hub(place)
     if obstacle:
         remedy = _remedy(spec, place, file)
         raise MissingWeights(f"{spec.text}: {obstacle} {remedy}", obstacle if obstacle == UNREACHED else "", remedy)
+
+
+def is_on_this_machine(spec: EncoderSpec) -> bool:
+    """Return whether the weights are at hand without the hub; InputError where the architecture or tag is unknown."""
+    return local_weights(spec) is not None or _on_this_machine(spec, *hub_file(spec))
 
 
 def locate_weights(spec: EncoderSpec) -> Path:
@@ -45,7 +50,7 @@ def locate_weights(spec: EncoderSpec) -> Path:
         return local
     from huggingface_hub import try_to_load_from_cache
 
-    place, file = _hub_file(spec)
+    place, file = hub_file(spec)
     names = [] if place.startswith("http") else dict.fromkeys((file, *LOCAL_WEIGHTS))
     for name in names:
         cached = try_to_load_from_cache(place, name)
@@ -71,8 +76,11 @@ def _remedy(spec: EncoderSpec, place: str, file: str) -> str:
     )
 
 
-def _hub_file(spec: EncoderSpec) -> tuple[str, str]:
-    """Return the hub's repository and file of an encoder's weights; the URL where it has no repository."""
+def hub_file(spec: EncoderSpec) -> tuple[str, str]:
+    """Return the hub's repository and file of an encoder's weights; the URL where it has no repository.
+
+    InputError where the architecture or tag is unknown.
+    """
     if spec.library == "timm":
         import timm
 

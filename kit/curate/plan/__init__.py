@@ -1,0 +1,35 @@
+"""Plan the runs of a competition: what an expert would try on this machine, in this time, with these weights.
+
+Reads the image table, a few images and the headers of weights; asks the hub once; writes ``[runs.*]`` and
+``[ensemble]`` of competition.toml. File by file::
+
+    facts.py      the competition's counts, the machine, what the user wishes
+    catalog.py    encoders of today that the hub offers, one published reason each
+    folder.py     weights in a folder: the network, and how it wants its images
+    choose.py     between ways to read a file of weights, by a probe on the labels
+    measure.py    what an encoder costs: a few images through it
+    portfolio.py  which encoders fit machine and time
+    recipe.py     which runs: heads, the joint one, fine-tunes
+    text.py       a plan as TOML and as a table; the user's own runs are kept
+    write.py      into competition.toml
+"""
+
+from kit.curate.plan.facts import PRESETS, PlanFacts, Wishes, read_facts
+from kit.curate.plan.recipe import Plan, PlannedRun, plan_runs
+from kit.curate.plan.text import describe_plan, plan_text, rewrite
+from kit.curate.plan.write import plan_competition, write_plan
+
+__all__ = [
+    "PRESETS",
+    "Plan",
+    "PlanFacts",
+    "PlannedRun",
+    "Wishes",
+    "describe_plan",
+    "plan_competition",
+    "plan_runs",
+    "plan_text",
+    "read_facts",
+    "rewrite",
+    "write_plan",
+]

@@ -1,0 +1,87 @@
+"""Choose between the ways to read a file of weights, by a probe on the labels: a strict load proves nothing.
+
+Reads labelled images; writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kit.core.shapes import Vectors
+from kit.curate.plan.facts import PlanFacts
+from kit.curate.plan.folder import Candidate, FoundWeights
+from kit.features.weights import parse_encoder
+
+C = 30.0  # as the linear probe's
+N_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Hold the way that was chosen, and what is to be said of the choice; nothing where a file decides."""
+
+    candidate: Candidate
+    sentence: str = ""
+
+
+def choose_candidate(found: FoundWeights, facts: PlanFacts) -> Choice:
+    """Return the way to read a file by which a probe names most of the held-out labelled images right."""
+    if len(found.candidates) == 1:
+        return Choice(found.candidates[0])
+    readable = [i for i, path in enumerate(facts.labeled) if _can_be_read(path)]
+    labels = np.array(facts.labels)[readable]
+    paths = np.array(facts.labeled)[readable]
+    is_kept = np.bincount(labels)[labels] > 1 if len(labels) else np.zeros(0, dtype=bool)  # one image: no fold for it
+    labels, paths = labels[is_kept], paths[is_kept]
+    if len(np.unique(labels)) < 2:
+        return Choice(
+            found.candidates[0], f"{found.path}: {_list(found)}; the first is taken, no label can compare them"
+        )
+    scores = [oof_accuracy(_encode(candidate, paths.tolist(), facts), labels) for candidate in found.candidates]
+    best = int(np.argmax(scores))
+    spelled = ", ".join(f"{each.words} {score:.3f}" for each, score in zip(found.candidates, scores, strict=True))
+    said = f"{found.path}: nothing beside it says how it wants its images; out of fold on {len(labels)} labels: "
+    return Choice(found.candidates[best], f"{said}{spelled}; the best is taken")
+
+
+def oof_accuracy(features: Vectors, labels: np.ndarray) -> float:
+    """Return how many labels a logistic regression names right that did not see them, 0..1."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    folds = StratifiedKFold(
+        min(N_FOLDS, int(np.bincount(labels)[np.unique(labels)].min())), shuffle=True, random_state=0
+    )
+    named = cross_val_predict(LogisticRegression(C=C, max_iter=300), features, labels, cv=folds)
+    return float(np.mean(named == labels))
+
+
+def _can_be_read(path: str) -> bool:
+    """Return whether an image is whole: broken ones are told of by `check`."""
+    from kit.data.images import decode_image
+
+    try:
+        decode_image(path)
+    except OSError:
+        return False
+    return True
+
+
+def _encode(candidate: Candidate, paths: list[str], facts: PlanFacts) -> Vectors:
+    """Return features of images as one candidate reads the file."""
+    from kit.data.store import decode_block
+    from kit.features.cache import BATCH, ImageForward
+    from kit.features.device import choose_precision, device_name
+    from kit.features.encoders import load_encoder
+
+    spec = parse_encoder(candidate.encoder, candidate.encoder_args, facts.lookup)
+    run = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
+    geometry = run.preprocessing.geometry
+    return np.concatenate([run(decode_block(paths[i : i + BATCH], geometry)) for i in range(0, len(paths), BATCH)])
+
+
+def _list(found: FoundWeights) -> str:
+    """Return the candidates in words."""
+    return " or ".join(each.words for each in found.candidates)

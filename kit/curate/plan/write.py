@@ -1,0 +1,28 @@
+"""Write a plan into competition.toml: its runs in place of an earlier plan's, the user's own kept."""
+
+from __future__ import annotations
+
+from kit.config.competition import Competition
+from kit.core.files import write_atomic
+from kit.curate.plan.facts import Wishes, read_facts
+from kit.curate.plan.recipe import Plan, plan_runs
+from kit.curate.plan.text import rewrite
+
+
+def plan_competition(competition: Competition, wishes: Wishes) -> Plan:
+    """Plan the runs of a competition; nothing is written.
+
+    InputError where its image table cannot be read, or the folder of weights is none.
+    """
+    return plan_runs(read_facts(competition), wishes)
+
+
+def write_plan(competition: Competition, plan: Plan) -> list[str]:
+    """Put a plan into competition.toml; return the names of the user's own runs, which are kept.
+
+    InputError where the file is laid out so that its tables cannot be told apart.
+    """
+    text, kept = rewrite(competition.file.read_text(encoding="utf-8-sig"), plan)
+    with write_atomic(competition.file, "w") as file:
+        file.write(text)
+    return kept

@@ -1,0 +1,222 @@
+"""The planner: what it chooses by the images, the machine, the weights and the time, and what it says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+from PIL import Image
+from safetensors.torch import save_file
+
+from kit.config.reader import read_competition
+from kit.core.files import Workspace
+from kit.curate.plan import Wishes, plan_runs, read_facts
+from kit.curate.plan.catalog import CARD, OFFERS
+from kit.curate.plan.choose import choose_candidate, oof_accuracy
+from kit.curate.plan.folder import find_in_folder
+from kit.curate.plan.measure import measure_encoder
+from kit.features.weights import PACKAGES, parse_encoder
+from kit.runs.store.build import build_model
+
+SIDE = 80  # pixels: more than what is taken for small
+N_EACH = 4
+
+
+def lay_out(root, n_unlabeled=6, n_test=4, side=SIDE):
+    """Write photos of one colour each, warm and cold ones."""
+    rng = np.random.default_rng(0)
+
+    def save(path, colour):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(-40, 40, (side, side, 3))
+        Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(path)
+
+    for name, colour in {"warm": (200, 80, 40), "cold": (40, 90, 200)}.items():
+        for i in range(N_EACH):
+            save(root / "train" / name / f"{name}{i}.png", colour)
+    for split, n in {"pool": n_unlabeled, "test": n_test}.items():
+        for i in range(n):
+            save(root / split / f"{split}{i}.png", (120, 90, 120))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Return a function that makes a competition of drawn photos."""
+
+    def make(extra="", runs="", **counts):
+        lay_out(tmp_path / "data", **counts)
+        folder = tmp_path / "competitions" / "photos"
+        folder.mkdir(parents=True, exist_ok=True)
+        head = f'[competition]\ntitle = "t"\n{extra}\n[data]\nroot = "data"\nlabeled = "train"\n'
+        rest = "".join(f'{key} = "{key if key == "test" else "pool"}"\n' for key in ("unlabeled", "test"))
+        (folder / "competition.toml").write_text(head + rest + runs)
+        return read_competition("photos", Workspace(tmp_path))
+
+    return make
+
+
+def names(plan):
+    return [run.name for run in plan.runs]
+
+
+def test_facts_are_counted(photos):
+    facts = read_facts(photos())
+    counts = (facts.n_classes, facts.n_labeled, facts.n_smallest, facts.n_unlabeled, facts.n_test, facts.n_folds)
+    assert counts == (2, 8, 4, 6, 4, 5)
+    assert facts.side == SIDE and len(facts.labeled) == 8 and sorted(facts.labels) == [0] * 4 + [1] * 4
+
+
+def test_without_the_hub_a_plan_has_the_forest_and_probes_on_what_pip_brings(photos):
+    plan = plan_runs(read_facts(photos()), Wishes())
+    assert names(plan)[:3] == ["forest", "probe_lite0", "probe_lite2"]
+    assert plan.runs[1].table["encoder"] == "timm:tf_efficientnet_lite0@pip"
+    assert any("hub cannot be reached" in note and "hf download" in note for note in plan.notes)
+    assert all(run.seconds > 0 and run.megabytes > 0 and run.reason for run in plan.runs)
+
+
+def test_the_forest_has_no_options(photos):
+    assert plan_runs(read_facts(photos()), Wishes("quick")).runs[0].table == {"model": "forest"}
+
+
+def test_every_planned_run_is_accepted_by_its_model(photos, run_command, tmp_path):
+    photos()
+    code, _, _ = run_command(tmp_path, "plan", "photos", "--preset", "best", "--write")
+    competition = read_competition("photos", Workspace(tmp_path))
+    assert code == 0 and len(competition.runs) >= 3
+    for run in competition.runs.values():
+        build_model(competition, run)
+
+
+def test_test_images_serve_as_unlabelled_ones_and_that_is_called_a_guess(photos):
+    plan = plan_runs(read_facts(photos()), Wishes())
+    assert plan.runs[1].table["use_test_images"] is True
+    assert any("guess about the rules" in note and "--no-test-images" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(("wishes", "n_unlabeled"), [(Wishes(test_images=False), 6), (Wishes(), 40)])
+def test_test_images_are_left_alone_where_the_user_says_so_or_the_pool_is_ten_times_as_many(
+    photos, wishes, n_unlabeled
+):
+    plan = plan_runs(read_facts(photos(n_unlabeled=n_unlabeled)), wishes)
+    assert not any("use_test_images" in run.table for run in plan.runs)
+    assert not any("guess" in note for note in plan.notes)
+
+
+def test_small_images_are_read_by_pixels_too(photos):
+    assert {"extra_trees", "svm", "label_spreading"} <= set(names(plan_runs(read_facts(photos(side=20)), Wishes())))
+    assert "svm" not in names(plan_runs(read_facts(photos()), Wishes()))
+
+
+def test_with_no_encoder_at_all_a_plan_says_what_is_lost_and_how_to_bring_it(photos, monkeypatch):
+    for name, package in list(PACKAGES.items()):
+        monkeypatch.setitem(PACKAGES, name, dataclasses.replace(package, distribution="no-such-package"))
+    plan = plan_runs(read_facts(photos()), Wishes())
+    assert {"forest", "svm"} <= set(names(plan)) and not any("encoder" in run.table for run in plan.runs)
+    assert any("no encoder at all" in note and "pip install" in note for note in plan.notes)
+
+
+def test_what_does_not_fit_into_the_time_is_left_out_and_said(photos):
+    plan = plan_runs(read_facts(photos()), Wishes(seconds=0.01))
+    encoders = {run.table["encoder"] for run in plan.runs if "encoder" in run.table}
+    assert len(encoders) == 1  # the floor
+    assert any("is left out: to encode takes" in note and "--time" in note for note in plan.notes)
+
+
+def test_a_folder_of_weights_comes_first_and_its_choice_is_said(photos, tmp_path):
+    folder = tmp_path / "weights" / "test_efficientnet"
+    folder.mkdir(parents=True)
+    save_file(timm.create_model("test_efficientnet").state_dict(), folder / "model.safetensors")
+    plan = plan_runs(read_facts(photos()), Wishes(weights=tmp_path / "weights"))
+    assert names(plan)[1] == "probe_test_efficientnet"
+    assert plan.runs[1].table["encoder"] == "timm:test_efficientnet@weights/test_efficientnet/model.safetensors"
+    assert any("out of fold on 8 labels" in note and "padding same" in note for note in plan.notes)
+
+
+def test_the_way_that_names_most_labels_right_is_taken(photos, tmp_path):
+    folder = tmp_path / "test_efficientnet"
+    folder.mkdir()
+    save_file(timm.create_model("test_efficientnet").state_dict(), folder / "model.safetensors")
+    found = find_in_folder(folder)[0][0]
+    choice = choose_candidate(found, read_facts(photos()))
+    scores = {each.words: float(choice.sentence.split(f"{each.words} ")[-1][:5]) for each in found.candidates}
+    assert scores[choice.candidate.words] == max(scores.values())
+
+
+def test_out_of_fold_accuracy_knows_features_from_noise():
+    rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2], 20)
+    noise = rng.normal(size=(60, 30))
+    assert oof_accuracy(np.eye(3)[labels] + 0.1 * noise[:, :3], labels) == 1.0
+    assert oof_accuracy(noise, labels) < 0.6
+
+
+def test_an_encoder_without_weights_costs_what_it_costs_with_them(photos):
+    spec = parse_encoder("timm:tf_efficientnet_lite0@pip")
+    samples = read_facts(photos()).samples
+    with_weights, without = (measure_encoder(spec, samples, pretrained) for pretrained in (True, False))
+    assert (with_weights.n_dims, with_weights.megabytes) == (
+        without.n_dims,
+        without.megabytes,
+    ) and with_weights.n_dims == 1280
+    assert measure_encoder(spec, ()).seconds > 0  # where no image can be read
+
+
+def test_an_encoder_too_large_for_the_memory_is_left_out(photos, monkeypatch):
+    monkeypatch.setattr("kit.curate.plan.portfolio.memory_megabytes", lambda: 1.0)
+    plan = plan_runs(read_facts(photos()), Wishes())
+    assert any("is left out: it needs" in note for note in plan.notes)
+
+
+def test_every_encoder_of_the_catalogue_exists():
+    tags = {f"open_clip:{name}/{tag}" for name, tag in open_clip.list_pretrained()}
+    known = tags | {f"timm:{name}" for name in timm.list_models(pretrained=True)}
+    assert {offer.encoder for offer in OFFERS} | {encoder for encoder, _ in CARD.values()} <= known
+    assert len({offer.name for offer in OFFERS}) == len(OFFERS) and all(offer.reason for offer in OFFERS)
+
+
+def test_a_persons_runs_stay_and_are_named(photos, run_command, tmp_path):
+    photos(runs='\n[runs.mine]\nmodel = "svm"\n')
+    code, _, err = run_command(tmp_path, "plan", "photos", "--preset", "quick", "--write")
+    assert code == 0 and "kept, for they are your own: mine" in err
+    assert list(read_competition("photos", Workspace(tmp_path)).runs)[-1] == "mine"
+
+
+def test_without_write_nothing_is_written(photos, run_command, tmp_path):
+    file = photos().file
+    before = file.read_text()
+    code, out, err = run_command(tmp_path, "plan", "photos", "--preset", "quick")
+    assert code == 0 and file.read_text() == before
+    assert "probe_lite0" in out and "--write" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "god"], "--preset god: did you mean 'good'?"),
+        (["--time", "soon"], "--time 'soon': write 9h"),
+        (["--weights", "nowhere"], "there is no such folder"),
+    ],
+)
+def test_what_cannot_be_is_refused(photos, run_command, tmp_path, options, message):
+    photos()
+    code, _, err = run_command(tmp_path, "plan", "photos", *options)
+    assert code == 2 and message in err
+
+
+def test_several_labels_per_image_are_planned_without_words_and_support_vectors(tmp_path):
+    lay_out(tmp_path / "data", side=20)
+    images = sorted(path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data/train").rglob("*.png"))
+    rows = [f"{image},{'a;b' if i % 2 else 'a'}" for i, image in enumerate(images)]
+    (tmp_path / "data" / "labels.csv").write_text("id,label\n" + "\n".join(rows) + "\n")
+    source = 'labeled = { csv = "labels.csv", images = ".", form = "cell", separator = ";" }\nunlabeled = "pool"'
+    text = f'[competition]\ntitle = "t"\ntask = "multilabel"\nmetric = "macro_f1"\n[data]\nroot = "data"\n{source}\n'
+    folder = tmp_path / "competitions" / "photos"
+    (folder / "prompts").mkdir(parents=True)
+    (folder / "prompts" / "first.toml").write_text("")
+    (folder / "competition.toml").write_text(text)
+    competition = read_competition("photos", Workspace(tmp_path))
+    facts = read_facts(competition)
+    assert (facts.n_classes, facts.n_labeled, facts.n_smallest, facts.prompts) == (2, 8, 4, None)
+    assert names(plan_runs(facts, Wishes())) == ["forest", "extra_trees", "probe_lite0", "probe_lite2"]
