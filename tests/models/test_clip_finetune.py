@@ -277,8 +277,8 @@ def test_a_blend_outside_0_to_1_is_refused(labeled, unlabeled, alpha):
     [
         ({"train": "both", "train_head": True}, "drop train_head"),
         ({"train": "both", "probe_first": True}, "drop train_head and probe_first"),
-        ({"frozen_epochs": 1}, "set train_head or probe_first"),
-        ({"head_lr": 1e-3}, "set train_head or probe_first"),
+        ({"frozen_epochs": 1, "epochs": 2}, "set train_head or probe_first"),
+        ({"head_lr": 1e-3, "probe_first": False}, "set train_head or probe_first"),
         ({"lora_alpha": 8.0}, "need lora_rank"),
     ],
 )

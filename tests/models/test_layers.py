@@ -65,7 +65,7 @@ def test_the_schedule_keeps_each_layers_share():
     network = timm.create_model("test_vit", num_classes=3)
     recipe = Recipe(lr=0.1, head_lr=0.4, layer_decay=0.5, epochs=5)
     optimizer = make_optimizer(network, network.head, recipe)
-    make_schedule(optimizer, recipe, 10, frozen=False).step_update(20)
+    make_schedule(optimizer, recipe.warmup_share, 50).step_update(20)
     rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     scales = layer_scales(network, 0.5)
     top = rates[id(network.head.weight)]

@@ -50,9 +50,10 @@ def test_the_schedule_is_counted_in_steps_and_ends_at_zero(steps_per_epoch, froz
     recipe = Recipe(epochs=15, frozen_epochs=5, lr=0.1, head_lr=0.4)
     network = make_network()
     optimizer = make_optimizer(network, network[-1], recipe)
-    schedule = make_schedule(optimizer, recipe, steps_per_epoch, frozen)
+    n_steps = steps_per_epoch * (5 if frozen else 10)
+    schedule = make_schedule(optimizer, recipe.warmup_share, n_steps)
     rates = []
-    for step in range(1, steps_per_epoch * (5 if frozen else 10) + 1):
+    for step in range(1, n_steps + 1):
         schedule.step_update(step)
         rates.append([group["lr"] for group in optimizer.param_groups])
     rates = np.array(rates)

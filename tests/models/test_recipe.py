@@ -16,9 +16,9 @@ from kit.runs.store.build import build_model
 @pytest.mark.parametrize("model", [FineTune, ClipFinetune])
 def test_every_key_of_the_recipe_reaches_training(model):
     instance = model(
-        encoder="timm:test_vit", epochs=7, accumulate=3, layer_decay=0.7, lora_rank=2, lora_targets=["qkv"]
+        encoder="timm:test_vit", epochs=7, lr=1e-3, accumulate=3, layer_decay=0.7, lora_rank=2, lora_targets=["qkv"]
     )
-    recipe = recipe_of(instance)
+    recipe = recipe_of(instance, 90)
     assert type(recipe) is Recipe
     assert all(getattr(recipe, key.name) == getattr(instance, key.name) for key in fields(Recipe))
 
@@ -35,6 +35,6 @@ def test_a_whole_recipe_is_read_from_toml(colours):
         'lora_rank = 4\nlora_alpha = 8.0\nlora_targets = ["attn"]\nlayer_decay = 0.75\naccumulate = 2\nhead_lr = 1e-3'
     )
     competition = colours(f'[runs.net]\nmodel = "fine_tune"\nencoder = "timm:test_vit"\n{keys}')
-    recipe = recipe_of(build_model(competition, competition.run("net")))
+    recipe = recipe_of(build_model(competition, competition.run("net")), 90)
     assert (recipe.lora_rank, recipe.lora_alpha, recipe.lora_targets) == (4, 8.0, ["attn"])
     assert (recipe.layer_decay, recipe.accumulate, recipe.head_lr) == (0.75, 2, 1e-3)

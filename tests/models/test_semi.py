@@ -16,6 +16,7 @@ from support.training import (
 )
 
 from kit.core.errors import InputError
+from kit.models.training.finessl import make_method
 from kit.models.training.recipe import SEMI_DEFAULTS, Semi
 from kit.models.training.semi import (
     Matching,
@@ -25,7 +26,6 @@ from kit.models.training.semi import (
     fixed_threshold,
     freematch_thresholds,
     grown_momentum,
-    make_method,
     ramp_up,
 )
 from kit.runs.store.build import build_model
@@ -127,7 +127,10 @@ def test_a_threshold_out_of_the_reach_of_smoothed_labels_is_said(capfd):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("threshold = 0.9", 'semi = "none" does not read threshold; it is read by fixmatch, self_training'),
+        (
+            "threshold = 0.9",
+            'semi = "none" does not read threshold; it is read by fixmatch, swift, finessl',
+        ),
         ('semi = "freematch"\nthreshold = 0.9', 'semi = "freematch" does not read threshold'),
         ('semi = "fixmatch"\njoin_epoch = 7', "does not read join_epoch; it is read by self_training"),
         ('semi = "fixmatch"\nmomentum = 0.9', "reads momentum only with align"),

@@ -27,6 +27,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "mean_teacher": {"semi": "mean_teacher", "ema_decay": 0.9},
     "fixmatch": {"semi": "fixmatch", "align": True, **SOON},
     "freematch": {"semi": "freematch", "fairness": 0.05},
+    "swift": {"semi": "swift", "loss_temperature": 0.5, "confidence_temperature": 0.5, **SOON},
+    "finessl": {"semi": "finessl", "unlabeled_ratio": 2, **SOON},
     "self_training": {"semi": "self_training", "join_epoch": 3, **SOON},
 }
 RICH = replace(

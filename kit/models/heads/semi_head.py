@@ -90,7 +90,7 @@ class SemiProbe(Head, Semi):
         import torch
 
         from kit.models.training.batches import reproducible
-        from kit.models.training.semi import make_method
+        from kit.models.training.finessl import make_method
 
         shares = np.bincount(labeled.labels, labeled.weights, labeled.n_classes)
         method = make_method(self, torch.from_numpy(shares / shares.sum()))

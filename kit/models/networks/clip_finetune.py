@@ -15,7 +15,6 @@ from kit.features.prompts import prompts_of, read_text_weights
 from kit.features.weights import parse_encoder
 from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
-from kit.models.training.recipe import recipe_of
 
 if TYPE_CHECKING:
     from kit.models.training.clip import ClipClassifier
@@ -31,6 +30,11 @@ class ClipFinetune(TrainedNetwork):
     that, `theta_1` is the fine-tuned model and every `alpha` between is a model of its own, often better than both.
     The logit scale is CLIP's and stays fixed. So do the statistics of batch norms in a ResNet tower: some hundred
     images estimate them badly, and averaged statistics do not fit averaged weights.
+
+    Where `epochs` is not written, training suits few labels: it starts at the probe, takes 100 steps or more, with
+    rates that fall from layer to layer, and with under 500 training images the last 2 layers learn alone, on kept
+    activations of 8 views of each image. The words come in by `alpha`: a blend of the probe and of the words is a
+    probe with the words as its prior.
 
     Parameters
     ----------
@@ -50,10 +54,12 @@ class ClipFinetune(TrainedNetwork):
     probe_first
         Start the head at a linear probe on the untouched tower's features, then train both (Kumar et al. 2022,
         LP-FT). `theta_0` stays the zero-shot model, as in WiSE-FT: alpha 0 has seen no label, and blends of heads are
-        blends of logits.
+        blends of logits. None to do so where `epochs` is not written and neither the words nor the text tower learn.
     tta, precision, seed
         As `kit.models.networks.trained.TrainedNetwork`.
-    epochs, batch_size, lr, ...
+    lr
+        Of the body; None for 3e-4 where the last layers learn alone, else for 1e-5.
+    epochs, steps, batch_size, ...
         All other keys are those of `kit.models.training.recipe.Recipe`; the head of frozen_epochs and head_lr is that
         of train_head or probe_first.
 
@@ -63,6 +69,10 @@ class ClipFinetune(TrainedNetwork):
     """
 
     sweep_name: ClassVar[str] = "alpha"
+    usual_epochs: ClassVar[int] = 10
+    least_steps: ClassVar[int] = 100
+    usual_lr: ClassVar[float] = 1e-5
+    few_lr: ClassVar[float] = 3e-4
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
@@ -70,9 +80,8 @@ class ClipFinetune(TrainedNetwork):
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
     train: Literal["image", "both"] = "image"
     train_head: bool = False
-    probe_first: bool = False
-    epochs: Annotated[int, Field(ge=1)] = 10
-    lr: Annotated[float, Field(ge=0), Between(1e-7, 1e-3, log=True)] = 1e-5
+    probe_first: bool | None = None
+    lr: Annotated[float, Field(ge=0), Between(1e-7, 1e-3, log=True)] | None = None
     weight_decay: Annotated[float, Field(ge=0), Between(1e-3, 0.5, log=True)] = 0.1
     augment: Literal["none", "light", "strong", "rotate_shift"] = "light"
     freeze_batch_norm: bool = True
@@ -84,11 +93,18 @@ class ClipFinetune(TrainedNetwork):
                 f'clip_finetune: balance = "{self.balance}" adjusts predictions, of which alpha makes many; '
                 'loss = "balanced_softmax" does the same in training'
             )
-        head_learns = self.train_head or self.probe_first
+        head_learns = self.train_head or self.starts_at_probe
         if head_learns and self.train == "both":
             raise InputError('train = "both" makes the head anew in every step: drop train_head and probe_first')
         if (self.frozen_epochs or self.head_lr is not None) and not head_learns:
             raise InputError("frozen_epochs and head_lr are those of a head that learns: set train_head or probe_first")
+        if self.train == "both" and (self.leaves_layers or self.semi == "finessl"):
+            raise InputError('train = "both" trains all of both towers: drop train_layers and semi = "finessl"')
+        if self.semi == "swift" and not self.starts_at_probe:
+            raise InputError(
+                'semi = "swift" starts at a probe: drop probe_first = false, train_head and train = "both"'
+            )
+        self._has_bias = self.starts_at_probe
         self._loaded: float | None = None  # alpha of the network that is built; None before
 
     def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
@@ -99,10 +115,14 @@ class ClipFinetune(TrainedNetwork):
         """
         from kit.models.training.blend import copy_state
 
+        self._has_bias = self.starts_at_probe
         self._build(labeled.pool)
-        if self.probe_first:
-            self._start_at_probe(labeled)
-        self._train(recipe_of(self), labeled, unlabeled, self._network.head, self._made_from)
+        recipe = self._settle_recipe(labeled, is_pretrained=self.train == "image")
+        if self.starts_at_probe:
+            values = self._features(labeled)
+            self._start_at_probe(labeled, values)
+            recipe = self._settle_temperatures(recipe, labeled, unlabeled, values)
+        self._train(recipe, labeled, unlabeled, self._network.head, self._made_from)
         if self.train == "both":
             self._network.keep_words()
         self._theta_1, self._loaded = copy_state(self._network), 1.0
@@ -147,7 +167,7 @@ class ClipFinetune(TrainedNetwork):
         import torch
 
         self._theta_1 = {name: torch.tensor(value) for name, value in tensors.items()}
-        self._loaded = None
+        self._has_bias, self._loaded = "head.bias" in tensors, None
         return self
 
     def _predict(self, images: Images, alpha: float) -> Proba:
@@ -179,11 +199,22 @@ class ClipFinetune(TrainedNetwork):
             self._network.keep_words()
         self._loaded = alpha
 
-    def _start_at_probe(self, labeled: Images) -> None:
+    @property
+    def starts_at_probe(self) -> bool:
+        """Return whether training starts at a linear probe: unless it was said not to, or the words learn."""
+        if self.probe_first is None:
+            return self.is_left_to_rule and self.train == "image" and not self.train_head
+        return self.probe_first
+
+    def _features(self, images: Images) -> Vectors:
+        """Return the untouched tower's features, (n_images, n_dims)."""
+        return self.encode(images, alpha=0.0)
+
+    def _start_at_probe(self, labeled: Images, values: Vectors) -> None:
         """Let the head be a linear probe on the untouched tower's features of the training images."""
         from kit.models.training.probe import fit_probe, set_head
 
-        coefficients, intercepts = fit_probe(self.encode(labeled, alpha=0.0), labeled)
+        coefficients, intercepts = fit_probe(values, labeled)
         scale = self._network.logit_scale
         set_head(self._network.head, coefficients / scale, intercepts / scale)
 
@@ -201,8 +232,8 @@ class ClipFinetune(TrainedNetwork):
         with reproducible(self.seed, device_name()):  # networks draw random weights before they load others
             text = read_text_weights(pool, self.encoder, self.encoder_args, self.prompts)
             encoder = load_encoder(spec)
-            network = make_classifier(encoder, text, words if self.train == "both" else None, self.probe_first)
-        network.head.requires_grad_(self.train_head or self.probe_first)
+            network = make_classifier(encoder, text, words if self.train == "both" else None, self._has_bias)
+        network.head.requires_grad_(self.train_head or self.starts_at_probe)
         self._preprocessing, self._device = encoder.preprocessing, device_name()
         geometry = self._preprocessing.geometry
         rule = choose_training(network.tower, min(geometry.height, geometry.width), self._device)

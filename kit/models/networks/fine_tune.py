@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from kit.core.errors import InputError
@@ -14,11 +15,12 @@ from kit.data.images import Images, Pool
 from kit.features.weights import EncoderSpec, parse_encoder
 from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
-from kit.models.training.recipe import recipe_of
 from kit.scoring.task import Task
 
 if TYPE_CHECKING:
-    pass
+    from torch import nn
+
+FROZEN_EPOCHS = 3  # where training does not start at a probe
 
 RESIZES: dict[str, dict[str, Any]] = {  # in timm's words
     "crop": {"crop_mode": "center"},
@@ -29,11 +31,15 @@ RESIZES: dict[str, dict[str, Any]] = {  # in timm's words
 
 @dataclass(kw_only=True)
 class FineTune(TrainedNetwork):
-    """Train a timm network with a new classifier: first the classifier alone, then all of it.
+    """Train a timm network with a new classifier: first the classifier alone, then all of it, or from a probe on.
 
-    The classifier starts at zero. timm draws that of an EfficientNet or MobileNet from +-1 / sqrt(n_classes), which
-    gives logits of 10 and more with few classes: with 15 labels each, training only came to undo them (trashnet,
-    MobileNetV2, same draw: accuracy .36, from zero .60).
+    Where `epochs` is not written, training suits few labels: the classifier starts as a linear probe, training takes
+    100 steps or more, with rates that fall from layer to layer, and with under 500 training images the last 2 layers
+    learn alone, on kept activations of 8 views of each image.
+
+    A classifier that is no probe starts at zero. timm draws that of an EfficientNet or MobileNet from
+    +-1 / sqrt(n_classes), which gives logits of 10 and more with few classes: with 15 labels each, training only came
+    to undo them (trashnet, MobileNetV2, same draw: accuracy .36, from zero .60).
 
     Parameters
     ----------
@@ -55,16 +61,20 @@ class FineTune(TrainedNetwork):
         Of the dense layer.
     probe_first
         Start the classifier at a linear probe on the pretrained network's features, in place of the frozen epochs
-        (Kumar et al. 2022, LP-FT).
+        (Kumar et al. 2022, LP-FT). None to do so where neither `epochs` nor `frozen_epochs` is written, the network is
+        pretrained, its classifier linear, and an image has one label.
+    frozen_epochs
+        See `kit.models.training.recipe.Recipe`; None for 3 of a pretrained network that does not start at a probe.
     drop_rate
         Dropout before the output layer; None for the network's own, after a dense layer none.
     tta, precision, seed
         As `kit.models.networks.trained.TrainedNetwork`.
-    epochs, frozen_epochs, batch_size, lr, head_lr, ...
+    epochs, steps, batch_size, lr, head_lr, ...
         All other keys are those of `kit.models.training.recipe.Recipe`.
     """
 
     tasks: ClassVar[tuple[str, ...]] = (MULTICLASS, MULTILABEL)
+    least_steps: ClassVar[int] = 100
 
     encoder: str
     encoder_args: dict[str, Any] = field(default_factory=dict)
@@ -73,8 +83,7 @@ class FineTune(TrainedNetwork):
     resize: Literal["crop", "pad", "squash"] | None = None
     head: Literal["linear", "dense", "dense_norm"] = "linear"
     head_units: Annotated[int, Field(ge=1)] = 256
-    frozen_epochs: Annotated[int, Field(ge=0)] = 3
-    probe_first: bool = False
+    probe_first: bool | None = None
     head_lr: Annotated[float, Field(ge=0), Between(1e-4, 1e-2, log=True, needs="pretrained")] | None = 1e-3
     label_smoothing: Annotated[float, Field(ge=0, lt=1), Between(0, 0.3)] = 0.1
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -83,8 +92,10 @@ class FineTune(TrainedNetwork):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.pretrained and (self.probe_first or self.lora_rank):
-            raise InputError("probe_first and lora_rank build on a pretrained network: they need pretrained = true")
+        if not self.pretrained and (self.probe_first or self.lora_rank or self.leaves_layers):
+            raise InputError(
+                "probe_first, lora_rank and train_layers build on a pretrained network: they need pretrained = true"
+            )
         if self.probe_first and self.head != "linear":
             raise InputError(f'probe_first: a probe is linear and head = "{self.head}" is not; use one of them')
 
@@ -109,16 +120,24 @@ class FineTune(TrainedNetwork):
 
         from kit.features.weights import find_weights
         from kit.models.training.classifier import classifiers
+        from kit.models.training.probe import fit_probe, set_head
 
         spec = parse_encoder(self.encoder, self.encoder_args, labeled.pool.lookup)
         if self.pretrained:
             find_weights(spec)
         self._build(spec, labeled.n_classes, self.pretrained)
         self.remember_classes(labeled)
-        if self.probe_first:
-            self._start_at_probe(labeled)
-        is_frozen = self.pretrained and not self.probe_first
-        recipe = replace(recipe_of(self), frozen_epochs=self.frozen_epochs if is_frozen else 0)
+        recipe = self._settle_recipe(labeled, self.pretrained)
+        heads = self._probe_heads(labeled)
+        if heads:
+            values = self._features(labeled)
+            for head in heads:  # those of a distilled network are averaged, and so are their features
+                set_head(head, *fit_probe(values, labeled))
+            recipe = self._settle_temperatures(recipe, labeled, unlabeled, values)
+        elif recipe.semi == "swift":
+            raise InputError('semi = "swift" starts at a probe: a pretrained network, head = "linear", probe_first')
+        usual = FROZEN_EPOCHS if self.frozen_epochs is None else self.frozen_epochs
+        recipe = replace(recipe, frozen_epochs=usual if self.pretrained and not heads else 0)
         head = nn.ModuleList(classifiers(self._network))
         self._train(recipe, labeled, unlabeled, head, [asdict(self), spec.identity])
         return self
@@ -140,22 +159,30 @@ class FineTune(TrainedNetwork):
         start._build(spec, len(pool.classes), self.pretrained)
         return start
 
-    def _start_at_probe(self, labeled: Images) -> None:
-        """Let the classifier be a linear probe on the network's features of the training images."""
+    def _probe_heads(self, labeled: Images) -> list[nn.Linear]:
+        """Return the classifiers that shall start as a linear probe on the pooled features; none where none shall.
+
+        InputError where `probe_first` asks for it and the classifiers cannot be one.
+        """
         from torch import nn
 
         from kit.models.training.classifier import classifiers
-        from kit.models.training.probe import fit_probe, set_head
 
-        values = self._features(labeled)
-        heads = [head for head in classifiers(self._network) if isinstance(head, nn.Linear)]
-        if len(heads) < len(classifiers(self._network)) or any(head.in_features != values.shape[1] for head in heads):
+        is_asked = bool(self.probe_first)
+        may = self.pretrained and self.head == "linear" and not labeled.is_multilabel and self.frozen_epochs is None
+        if not is_asked and not (self.probe_first is None and self.is_left_to_rule and may):
+            return []
+        n_dims = self._features(labeled.take(np.arange(1))).shape[1]
+        every = classifiers(self._network)
+        heads = [head for head in every if isinstance(head, nn.Linear) and head.in_features == n_dims]
+        if len(heads) == len(every):
+            return heads
+        if is_asked:
             raise InputError(
                 f"probe_first: the classifier of {self.encoder} is no linear layer on its pooled features; use "
                 "frozen_epochs"
             )
-        for head in heads:  # those of a distilled network are averaged, and so are their features
-            set_head(head, *fit_probe(values, labeled))
+        return []
 
     def _features(self, images: Images) -> Vectors:
         """Return the network's pooled features as they are, (n_images, n_dims)."""

@@ -50,6 +50,8 @@ class SmallCNN(TrainedNetwork):
     """
 
     tasks: ClassVar[tuple[str, ...]] = (MULTICLASS, MULTILABEL)
+    usual_epochs: ClassVar[int] = 60
+    usual_lr: ClassVar[float] = 2e-3
 
     image_size: Annotated[int, Field(ge=8, le=512)] = 64
     resize: Literal["crop", "pad", "squash"] = "squash"
@@ -58,8 +60,7 @@ class SmallCNN(TrainedNetwork):
     )
     head_units: Annotated[int, Field(ge=0)] = 0
     drop_rate: Annotated[float, Field(ge=0, lt=1), Between(0, 0.5)] = 0.2
-    epochs: Annotated[int, Field(ge=1)] = 60
-    lr: Annotated[float, Field(ge=0), Between(1e-4, 1e-2, log=True)] = 2e-3
+    lr: Annotated[float, Field(ge=0), Between(1e-4, 1e-2, log=True)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1), Between(0, 0.3)] = 0.1
     augment: Literal["none", "light", "strong", "rotate_shift"] = "light"
 
@@ -82,7 +83,7 @@ class SmallCNN(TrainedNetwork):
         """
         self._build(labeled.n_classes)
         self.remember_classes(labeled)
-        self._train(recipe_of(self), labeled, unlabeled, self._layers[-1], asdict(self))
+        self._train(recipe_of(self, len(labeled)), labeled, unlabeled, self._layers[-1], asdict(self))
         return self
 
     def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> SmallCNN:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -12,13 +12,19 @@ from kit.core.errors import InputError
 from kit.core.shapes import Proba, Tensors, Vectors
 from kit.data.images import Images, Pool
 from kit.models.balance import SHARES, Adjustable
-from kit.models.training.recipe import Recipe
+from kit.models.training.recipe import Recipe, recipe_of
 from kit.scoring.task import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
     from kit.features.encoders import Preprocessing
+
+FEW_IMAGES = 500  # labelled images below which the last layers learn alone
+LAST_LAYERS = 2
+LAYER_DECAY = 0.7
+ANEW = ("mean_teacher", "self_training")  # methods that cannot keep activations: all layers learn, as published
+ASKED = 512  # images of the pool of which the confidence at the start is measured
 
 
 @dataclass(kw_only=True)
@@ -36,6 +42,8 @@ class TrainedNetwork(Adjustable, Recipe):
     seed
         Of the network's start, order, augmentation and dropout.
     """
+
+    few_lr: ClassVar[float] = 3e-4  # of the last layers, where they learn alone
 
     tta: Literal["none", "mirror", "crops", "mirrored_crops"] = "none"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -59,6 +67,43 @@ class TrainedNetwork(Adjustable, Recipe):
         from kit.models.training.batches import predict_network
 
         return predict_network(self._network, images, self._preprocessing, self._device, self._precision, tta=self.tta)
+
+    @property
+    def is_left_to_rule(self) -> bool:
+        """Return whether the length of training is not written, and with it what suits few labels."""
+        return self.epochs is None
+
+    def _settle_recipe(self, labeled: Images, is_pretrained: bool = True) -> Recipe:
+        """Return the recipe with what is not written: its length, and which layers learn at which rates."""
+        from kit.models.training.layers import knows_layers
+
+        recipe = recipe_of(self, len(labeled))
+        if not (is_pretrained and self.is_left_to_rule and knows_layers(self._network)):
+            return replace(recipe, train_layers=recipe.train_layers or "all")
+        if recipe.layer_decay is None:
+            recipe = replace(recipe, layer_decay=LAYER_DECAY)
+        if recipe.train_layers is None:
+            is_small = len(labeled) < FEW_IMAGES and not self.lora_rank and self.semi not in ANEW
+            recipe = replace(recipe, train_layers=LAST_LAYERS if is_small else "all")
+        return replace(recipe, lr=self.few_lr) if recipe.leaves_layers and self.lr is None else recipe
+
+    def _settle_temperatures(self, recipe: Recipe, labeled: Images, unlabeled: Images, values: Vectors) -> Recipe:
+        """Return the recipe with the temperatures of SWIFT, by rule where none are given; the head is a probe.
+
+        `values` are the features of the labelled images, (n_images, n_dims).
+        """
+        from kit.models.training.probe import calibrate_probe, fit_probe, passing_temperature
+
+        if recipe.semi != "swift" or not len(unlabeled):
+            return recipe
+        if recipe.loss_temperature is None:
+            recipe = replace(recipe, loss_temperature=calibrate_probe(values, labeled))
+        if recipe.confidence_temperature is None:
+            draw = np.random.default_rng(self.seed).permutation(len(unlabeled))[:ASKED]
+            coefficients, intercepts = fit_probe(values, labeled)
+            logits = self._features(unlabeled.take(np.sort(draw))) @ coefficients.T + intercepts
+            recipe = replace(recipe, confidence_temperature=passing_temperature(logits, recipe.of_semi("threshold")))
+        return recipe
 
     def _train(self, recipe: Recipe, labeled: Images, unlabeled: Images, head: nn.Module, made_from: object) -> None:
         """Train the network that `_hold` keeps, by the one training loop; `record_` tells of each epoch."""

@@ -222,8 +222,10 @@ def ask(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) ->
 
 def _logits_of(network: Network, pixels: Tensor, forward: ForwardOf[Network], precision: str) -> Tensor:
     """Return what a network gives for one batch, in float32."""
+    if pixels.ndim == 4:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
     with half_precision(pixels.device.type, precision):
-        return forward(network, pixels.contiguous(memory_format=torch.channels_last)).float()
+        return forward(network, pixels).float()
 
 
 def half_precision(device_type: str, precision: str) -> torch.autocast:

@@ -47,15 +47,17 @@ class ClipClassifier(Towered):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits, (n_images, n_classes)."""
-        return self.compare(self.encode(pixels), self.head.weight, self.head.bias)
+        features = self.encode(pixels)
+        with torch.autocast(features.device.type, enabled=False):  # see `compare`
+            return self.logit_scale * self.head(features)
 
-    def compare(self, features: Tensor, words: Tensor, bias: Tensor | None = None) -> Tensor:
+    def compare(self, features: Tensor, words: Tensor) -> Tensor:
         """Return CLIP's logits of features, computed in float32.
 
         bfloat16 rounds cosines by up to 0.001, a tenth of a logit at a scale of 100.
         """
         with torch.autocast(features.device.type, enabled=False):
-            return self.logit_scale * functional.linear(features, words, bias)
+            return self.logit_scale * functional.linear(features, words)
 
     def keep_words(self) -> None:
         """Leave the head as it is: no text tower learns."""

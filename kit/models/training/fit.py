@@ -20,7 +20,7 @@ from kit.features.device import place_network
 from kit.features.encoders import Preprocessing
 from kit.models.training.adapters import add_adapters, merge_adapters
 from kit.models.training.batches import Forward, reproducible
-from kit.models.training.layers import checkpoint_activations
+from kit.models.training.layers import checkpoint_activations, freeze_layers
 from kit.models.training.loop import Loop, TrainingRecord
 from kit.models.training.recipe import Recipe
 from kit.models.training.unlabeled import check_unlabeled, describe_teaching
@@ -82,7 +82,7 @@ def fit_network(
     TimeIsUp
         When the time limit is reached; the checkpoint is written before.
     """
-    if recipe.frozen_epochs and head is None:
+    if recipe.n_frozen and head is None:
         raise ValueError("frozen epochs need a head that learns in them")
     place_network(network, device, "float32")
     if recipe.grad_checkpointing:
@@ -90,6 +90,8 @@ def fit_network(
     with reproducible(seed, device):
         if recipe.lora_rank:
             add_adapters(network, head, recipe)
+        if isinstance(recipe.train_layers, int):
+            freeze_layers(network, head, recipe.train_layers)
         others = check_unlabeled(recipe, labeled, unlabeled)
         loop = Loop(network, recipe, labeled, others, preprocessing, head, forward, seed, device, precision)
         facts = (asdict(recipe), seed, preprocessing.key, precision, device, made_from)

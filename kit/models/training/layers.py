@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, cast
 
 from timm.models import group_parameters
@@ -57,6 +58,33 @@ def layer_scales(network: nn.Module, layer_decay: float) -> dict[str, float]:
             raise InputError(f"layer_decay: the layers of {type(tower).__name__} are not known; set layer_decay = 1.0")
         scales |= {f"{prefix}{name}": layer_decay ** (last - layer) for name, layer in layers.items()}
     return scales
+
+
+def freeze_layers(network: nn.Module, head: nn.Module | None, n_layers: int) -> None:
+    """Let the last `n_layers` of a network's body learn, and the head; the others require no gradients any more.
+
+    The layers are those of `layer_scales`. InputError where the network's layers are not known.
+    """
+    try:
+        scales = layer_scales(network, 0.5)
+    except InputError as error:
+        raise InputError(str(error).replace("layer_decay = 1.0", 'train_layers = "all"')) from error
+    of_head = {id(parameter) for parameter in head.parameters()} if head is not None else set()
+    body = {name: each for name, each in network.named_parameters() if id(each) not in of_head}
+    depths = {name: -math.log2(scales[name]) for name in body}  # 0 at the last layer
+    last = min(depths.values())
+    for name, parameter in body.items():
+        if depths[name] >= last + n_layers:
+            parameter.requires_grad_(False)
+
+
+def knows_layers(network: nn.Module) -> bool:
+    """Return whether the order of a network's layers is known."""
+    try:
+        layer_scales(network, 0.5)
+    except InputError:
+        return False
+    return True
 
 
 def checkpoint_activations(network: nn.Module) -> None:

@@ -5,6 +5,7 @@ Reads the decoded images of `kit.data.store`; writes a checkpoint where it is as
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,19 @@ from kit.models.training.batches import (
     split_off,
     weighted_targets,
 )
+from kit.models.training.finessl import make_method
 from kit.models.training.hold_out import HoldOut
+from kit.models.training.kept import Cut, KeptViews
 from kit.models.training.loss import make_loss
-from kit.models.training.optimizer import make_optimizer, make_schedule, set_mode
+from kit.models.training.optimizer import add_parameters, make_optimizer, make_schedule, set_mode
 from kit.models.training.recipe import Recipe
-from kit.models.training.semi import STEPWISE, Method, fixed_threshold, make_method
+from kit.models.training.semi import STEPWISE, Method, fixed_threshold
+from kit.models.training.split import make_split
 from kit.models.training.steps import Batch, Steps
 from kit.models.training.unlabeled import Stream, take_confident
 
 BALANCE_STREAM = 2  # tells the draws of resampling from those of the order
+VIEW_STREAM = 3  # tells the draws of kept views from all others
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
 TrainingRecord = list[dict[str, Any]]
@@ -77,18 +82,24 @@ class Loop:
         self.head = head
         self.optimizer = make_optimizer(network, head, recipe)
         self.ema = ModelEmaV3(network, recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        self.steps = Steps(network, forward, self.optimizer, device, precision, recipe.accumulate)
+        self.cut = self._cut(unlabeled) if recipe.keeps_views and len(labeled) > 1 else None
+        self.kept = self._keep_views() if self.cut else None
+        self.forward = self.cut.split.upper if self.cut else forward
+        self.steps = Steps(network, self.forward, self.optimizer, device, precision, recipe.accumulate)
         self.epoch = 0
         self.record: TrainingRecord = []
         self.loss = make_loss(recipe, self.train)
         self.method: Method | None = None
         if recipe.semi in STEPWISE:
             shares = class_shares(self.train.labels, self.train.n_classes, self.train.weights)
-            self.method = make_method(recipe, torch.from_numpy(shares), recipe.label_smoothing)
+            scale = float(getattr(network, "logit_scale", 1.0))  # CLIP multiplies what its head gives
+            self.method = make_method(recipe, torch.from_numpy(shares), recipe.label_smoothing, head, scale)
             self.method.to(device)
+            self.loss = self.method.label_loss(self.loss)
+            add_parameters(self.optimizer, self.method, recipe)
             pool = self.train.join(unlabeled) if self.method.on_labeled else unlabeled
             second = "strong" if self.method.is_strong else recipe.augment
-            self.stream = Stream(pool, preprocessing, recipe, second, seed, device)
+            self.stream = Stream(pool, preprocessing, recipe, second, seed, device, self.cut)
 
     @property
     def averaged(self) -> nn.Module:
@@ -100,8 +111,8 @@ class Loop:
         if checkpoint is not None:
             self._resume(checkpoint, key)
         saved = time.monotonic()
-        with Progress("epochs", self.recipe.epochs - self.epoch) as progress:
-            while self.epoch < self.recipe.epochs and not self._is_stale():
+        with Progress("epochs", self.recipe.n_epochs - self.epoch) as progress:
+            while self.epoch < self.recipe.n_epochs and not self._is_stale():
                 self._run_epoch()
                 progress.advance(detail=f"loss {self.record[-1]['loss']:.3f}")
                 is_late = time_is_up()
@@ -121,7 +132,8 @@ class Loop:
         started = time.monotonic()
         train, joined = self._join()
         train = self._balance(train)
-        losses = self._train_epoch(train.join(train) if self.recipe.augment_copy else train)
+        with self.method.watch() if self.method else contextlib.nullcontext():
+            losses = self._train_epoch(train.join(train) if self.recipe.augment_copy else train)
         self.epoch += 1
         if not np.isfinite([*losses.values()]).all():
             raise InputError(f"training diverged in epoch {self.epoch}: the loss is {losses['loss']}; lower lr")
@@ -161,31 +173,41 @@ class Loop:
 
     def _train_epoch(self, train: Images) -> dict[str, float]:
         """Step through all batches; return the mean loss, and that of unlabelled images where they took part."""
-        frozen = self.epoch < self.recipe.frozen_epochs
-        done = self.epoch if frozen else self.epoch - self.recipe.frozen_epochs  # epochs of this phase
+        frozen = self.epoch < self.recipe.n_frozen
         set_mode(self.network, self.head, self.optimizer, self.recipe, frozen)
         torch.manual_seed(seed_of(self.seed, self.epoch))  # dropout, stochastic depth, mixup
         generator = Generator().manual_seed(seed_of(self.seed, self.epoch))
-        batches = draw_steps(train.rows, self.recipe.batch_size, self.recipe.steps_per_epoch, generator)
-        schedule = make_schedule(self.optimizer, self.recipe, len(batches), frozen)
+        n_steps = self.recipe.steps_in(self.epoch)
+        batches = draw_steps(train.rows, self.recipe.batch_size, n_steps, generator)
+        before, n_phase = self._count_steps(0 if frozen else self.recipe.n_frozen, len(batches))
+        schedule = make_schedule(self.optimizer, self.recipe.warmup_share, n_phase)
         n_images, method = sum(map(len, batches)), None if frozen else self.method
         if method is not None:
             self.stream.restart(self.epoch, n_images * self.recipe.of_semi("unlabeled_ratio"))
         total, total_unlabeled = torch.zeros((2,), device=self.device)
         for i, positions in enumerate(batches):
-            schedule.step_update(done * len(batches) + i + 1)
-            taught = [] if method is None else self._teach(method, len(positions), done + i / len(batches))
+            schedule.step_update(before + i + 1)
+            taught = [] if method is None else self._teach(method, len(positions), (before + i) / n_phase)
             loss, *others = self.steps.take([self._read(train, positions, generator), *taught])
             total += loss * len(positions)
             total_unlabeled += sum(others) * len(positions)
             if self.ema:
-                self.ema.update(self.network, step=self.epoch * len(batches) + i + 1)
+                self.ema.update(self.network, step=self._count_steps(0, len(batches))[0] + i + 1)
         losses = {"loss": float(total) / n_images}
         return losses | ({} if method is None else {"unlabeled_loss": float(total_unlabeled) / n_images})
+
+    def _count_steps(self, first: int, n_pass: int) -> tuple[int, int]:
+        """Return the steps of a phase before this epoch, and in all; the phase of frozen epochs begins at `first` 0."""
+        last = self.recipe.n_frozen if first == 0 and self.epoch < self.recipe.n_frozen else None
+        sizes = [self.recipe.steps_in(epoch) or n_pass for epoch in range(self.recipe.n_epochs)]
+        return sum(sizes[first : self.epoch]), sum(sizes[first:last])
 
     def _read(self, train: Images, positions: Rows, generator: Generator) -> Batch:
         """Return varied, standardised pixels and weighted targets."""
         recipe = self.recipe
+        targets = weighted_targets(train, positions, recipe.label_smoothing).to(self.device)
+        if self.kept is not None:
+            return Batch(self.kept.draw(train.rows[positions], generator), targets, self.loss)
         pixels = torch.from_numpy(read_rows(self.store, train.rows[positions])).to(self.device)
         copies = torch.from_numpy(positions >= len(train) // 2) if recipe.augment_copy else None
         if recipe.augment_rare is None:
@@ -194,22 +216,37 @@ class Loop:
             levels = recipe.augment, recipe.augment_rare
             pixels = augment_rarely(pixels, levels, generator, recipe.flip, self.is_copy[positions])
         pixels = self.preprocessing.normalise(pixels)
-        targets = weighted_targets(train, positions, recipe.label_smoothing).to(self.device)
         pixels, targets = mix(pixels, targets, recipe.mixup, recipe.cutmix)
         return Batch(pixels.contiguous(memory_format=torch.channels_last), targets, self.loss)
 
-    def _teach(self, method: Method, n_labeled: int, done: float) -> list[Batch]:
+    def _teach(self, method: Method, n_labeled: int, progress: float) -> list[Batch]:
         """Return the step's unlabelled batch with what a teacher asks of it; none where it teaches nothing."""
-        progress = done / (self.recipe.epochs - self.recipe.frozen_epochs)
         weak, strong = self.stream.views(n_labeled * self.recipe.of_semi("unlabeled_ratio"))
         teacher = self.averaged if method.by_average else self.network
         targets = method.teach(ask(teacher, weak, self.forward, self.precision), progress)
         return [] if targets is None else [Batch(strong, targets, method.loss)]
 
+    def _cut(self, unlabeled: Images) -> Cut | None:
+        """Return what makes the activations that are kept; None where the network or the memory does not allow it."""
+        rows = self.train.rows[:2]
+        sample = self.preprocessing.normalise(torch.from_numpy(read_rows(self.store, rows)).to(self.device))
+        split = make_split(self.network, self.head, self.forward, sample)
+        if split is None:
+            return None
+        cut = Cut(split, self.network, self.preprocessing, self.precision, self.device, sample)
+        n_pool = len(unlabeled) if self.recipe.semi != "none" else 0
+        return cut if cut.holds(len(self.train), 2) and cut.holds(n_pool, 2) else None
+
+    def _keep_views(self) -> KeptViews:
+        """Draw the views of the training images, the first of which are the images themselves."""
+        recipe, seed = self.recipe, seed_of(self.seed, 0, VIEW_STREAM)
+        assert self.cut is not None
+        return KeptViews(self.train, self.cut, recipe.augment, recipe.flip, recipe.n_views, True, seed)
+
     def _is_stale(self) -> bool:
         """Return whether the inner accuracy has not risen for `patience` epochs of the whole network."""
         patience = self.recipe.patience
-        return patience is not None and min(self.hold_out.stale, self.epoch - self.recipe.frozen_epochs) >= patience
+        return patience is not None and min(self.hold_out.stale, self.epoch - self.recipe.n_frozen) >= patience
 
     def _save(self, checkpoint: Path, key: str) -> None:
         """Write everything that the next epoch depends on."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,8 +31,27 @@ SEMI_DEFAULTS: dict[str, dict[str, Any]] = {
         "momentum": 0.999,
         "fairness": 0.0,
     },
+    "swift": {
+        "unlabeled_ratio": 5,
+        "unlabeled_weight": 1.0,
+        "threshold": 0.8,
+        "align": True,
+        "momentum": 0.999,
+        "loss_temperature": None,
+        "confidence_temperature": None,
+    },
+    "finessl": {
+        "unlabeled_ratio": 1,
+        "unlabeled_weight": 1.0,
+        "threshold": 0.7,
+        "momentum": 0.999,
+        "margin": 8.0,
+        "smoothing": 0.1,
+    },
     "self_training": {"unlabeled_weight": 1.0, "threshold": None, "join_epoch": 7},
 }
+VIEWS = 8
+KEEP_VIEWS = ("none", "fixmatch", "freematch", "swift", "finessl")  # methods whose images can be kept as activations
 SHARE_OF_SURE = {"fixmatch": 0.95, "self_training": 0.9}
 
 
@@ -45,22 +65,39 @@ class Semi:
         ``"none"``; ``"mean_teacher"``: the moving average of the weights says what another view of an image shall give
         (Tarvainen and Valpola 2017); ``"fixmatch"``: what is said with confidence of a weakly varied image is the label
         of the strongly varied one (Sohn et al. 2020); ``"freematch"``: the same with thresholds that follow the
-        confidence of all and of each class (Wang et al. 2023); ``"self_training"``: from an epoch on, images named with
+        confidence of all and of each class (Wang et al. 2023); ``"swift"``: FixMatch on a network that starts at a
+        probe, with two temperatures, so that a CLIP, whose probabilities are flat, uses the pool (Liu et al. 2026);
+        ``"finessl"``: all unlabelled images, by the trust of a second head, with margins for the classes that are
+        seldom named (Gan and Wei 2024); ``"self_training"``: from an epoch on, images named with
         confidence join the training images, chosen anew in every epoch.
     unlabeled_ratio
-        Unlabelled images per labelled one in a step; None for 7, for Mean Teacher 3, whose images are labelled ones
-        too.
+        Unlabelled images per labelled one in a step; None for 7, for SWIFT 5, for FineSSL 1, for Mean Teacher 3, whose
+        images are labelled ones too.
     unlabeled_weight
         Factor on the loss of unlabelled images; None for 1, for Mean Teacher 50 on the mean square of probabilities.
     threshold
-        Of ``"fixmatch"`` and ``"self_training"``: probability above which a pseudo label counts, 0..1; None for .95 and
-        .9 of the highest probability that label smoothing asks for: beyond that nothing would pass.
+        Of ``"fixmatch"``, ``"swift"``, ``"finessl"`` and ``"self_training"``: probability above which a pseudo label
+        counts, 0..1; None for .8 of SWIFT, .7 of FineSSL, where it counts for the second head, and for .95 and .9 of
+        the highest probability that label smoothing asks for: beyond that nothing would pass.
     align
-        Of ``"fixmatch"`` and ``"freematch"``: scale probabilities so that their running mean is the distribution of the
-        labels (Berthelot et al. 2020, ReMixMatch, section 3.1), against classes that grow at the cost of others.
+        Of ``"fixmatch"``, ``"freematch"`` and ``"swift"``: scale probabilities so that their running mean is the
+        distribution of the labels (Berthelot et al. 2020, ReMixMatch, section 3.1), against classes that grow at the
+        cost of others; SWIFT does, unless it is told not to.
     momentum
         Of FreeMatch's thresholds and of the running mean of `align`: the largest; it grows with the steps, so that
         short runs forget their start.
+    loss_temperature
+        Of ``"swift"``: what logits are divided by in every loss. None for the temperature at which the probe that the
+        network starts at is calibrated, by cross-validation on the training images.
+    confidence_temperature
+        Of ``"swift"``: what logits are divided by where they are compared with the threshold. None for the one at which
+        half of the pool passes at the start.
+    margin
+        Of ``"finessl"``: by how much the logit of a class that is never named with confidence is lowered in the loss;
+        that of the class that is named most is not. 0 for none.
+    smoothing
+        Of ``"finessl"``: share of a pseudo label that the second head sees spread over the other classes; published .1,
+        .5 with a handful of labels.
     fairness
         Of ``"freematch"``: weight of its fairness term, 0 for none; published 0.001 to 0.05.
     ramp_share
@@ -69,12 +106,16 @@ class Semi:
         Of ``"self_training"``: first epoch, from 1, in which unlabelled images join.
     """
 
-    semi: Literal["none", "mean_teacher", "fixmatch", "freematch", "self_training"] = "none"
+    semi: Literal["none", "mean_teacher", "fixmatch", "freematch", "swift", "finessl", "self_training"] = "none"
     unlabeled_ratio: Annotated[int, Field(ge=1)] | None = None
     unlabeled_weight: Annotated[float, Field(ge=0)] | None = None
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     align: bool | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    loss_temperature: Annotated[float, Field(gt=0)] | None = None
+    confidence_temperature: Annotated[float, Field(gt=0)] | None = None
+    margin: Annotated[float, Field(ge=0)] | None = None
+    smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
     fairness: Annotated[float, Field(ge=0)] | None = None
     ramp_share: Annotated[float, Field(gt=0, le=1)] | None = None
     join_epoch: Annotated[int, Field(ge=1)] | None = None
@@ -101,13 +142,27 @@ class Recipe(Semi, Balance):
     Parameters
     ----------
     epochs
-        Passes over the training images, the frozen ones among them.
+        Passes over the training images, the frozen ones among them. None for the model's usual number, and for more
+        steps where those would be fewer than it needs: with few labels a pass is two or three steps, and ten passes
+        teach nothing.
+    steps
+        Steps of the optimiser in all: the same training for 40 labels and for 4,000. An epoch is then one of `epochs`
+        equal parts of them. None for one pass, or `steps_per_epoch`, in each epoch.
     steps_per_epoch
         Steps in place of one pass: with few labels a pass is two steps, and methods that learn from unlabelled images
         need hundreds. None for one pass.
     frozen_epochs
         First epochs in which only the head learns, so that its random start does not spoil the pretrained body
-        (Kumar et al. 2022, section 3).
+        (Kumar et al. 2022, section 3). None for none, or for the model's usual number.
+    train_layers
+        Last layers of the body that learn, by the layers that `layer_decay` counts; the others stay as they are, batch
+        norms among them. ``"all"`` for all. None for the last 2 of a pretrained network where `epochs` is not written
+        and there are under 500 training images, else for all.
+    views
+        Varied views of each image that are drawn once and whose activations below the learning layers are kept, so
+        that a step computes the learning layers alone: many times faster on a CPU. The first is the image as it is. 0
+        to vary every image anew in every step; None for 8 where `train_layers` leaves layers out. Mixup, cutmix,
+        augment_copy, augment_rare, grad_checkpointing, Mean Teacher and self-training vary images anew in any case.
     batch_size
         Images per step, at most; batches of an epoch are equally large, to one image.
     accumulate
@@ -120,11 +175,12 @@ class Recipe(Semi, Balance):
     optimizer
         A name of timm's optimisers.
     lr
-        Highest learning rate per step, of the body.
+        Highest learning rate per step, of the body; None for the model's usual one.
     head_lr
         The same of the head; None for `lr`.
     layer_decay
-        Factor on the learning rate from each layer to the one before it (Bao et al. 2022, BEiT); 1 for none.
+        Factor on the learning rate from each layer to the one before it (Bao et al. 2022, BEiT); 1 for none. None for
+        .7 of a pretrained network where `epochs` is not written and the layers are known, else for 1.
     weight_decay
         Not applied to norms, biases and what the network itself exempts. With ``"adamw"`` it is decoupled: weights
         shrink by lr * weight_decay per step. With ``"adam"``, ``"sgd"`` and ``"momentum"`` it is coupled, that is L2 in
@@ -177,16 +233,23 @@ class Recipe(Semi, Balance):
         How classes of unequal size are treated: the keys of `kit.models.balance.Balance`.
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 30
+    usual_epochs: ClassVar[int] = 30
+    least_steps: ClassVar[int] = 0  # where neither epochs nor steps are given
+    usual_lr: ClassVar[float] = 3e-4
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
-    frozen_epochs: Annotated[int, Field(ge=0)] = 0
+    frozen_epochs: Annotated[int, Field(ge=0)] | None = None
+    train_layers: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
+    views: Annotated[int, Field(ge=0)] | None = None
     batch_size: Annotated[int, Field(ge=2)] = 32
     accumulate: Annotated[int, Field(ge=1)] = 1
     grad_checkpointing: bool = False
     optimizer: str = "adamw"
-    lr: Annotated[float, Field(ge=0), Between(1e-5, 3e-3, log=True)] = 3e-4
+    lr: Annotated[float, Field(ge=0), Between(1e-5, 3e-3, log=True)] | None = None
     head_lr: Annotated[float, Field(ge=0)] | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     weight_decay: Annotated[float, Field(ge=0), Between(1e-3, 0.5, log=True)] = 0.05
     head_weight_decay: Annotated[float, Field(ge=0)] | None = None
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -212,15 +275,57 @@ class Recipe(Semi, Balance):
         self._check_loss()
         if self.semi == "mean_teacher" and not self.ema_decay:
             raise InputError('semi = "mean_teacher": the teacher is the moving average; it needs ema_decay above 0')
-        if self.semi == "self_training" and self.of_semi("join_epoch") > self.epochs:
+        if self.steps is not None and self.steps_per_epoch is not None:
+            raise InputError("steps are those of the whole training, steps_per_epoch of a part of it: use one of them")
+        if self.semi == "self_training" and self.of_semi("join_epoch") > self.n_epochs:
             raise InputError(
-                f"join_epoch = {self.of_semi('join_epoch')} lies after the last of {self.epochs} epochs: no unlabelled "
-                "image would join"
+                f"join_epoch = {self.of_semi('join_epoch')} lies after the last of {self.n_epochs} epochs: no "
+                "unlabelled image would join"
             )
         if self.augment_copy and self.augment == "none" and not self.flip:
             raise InputError('augment_copy adds a varied copy of each image: it needs an augment other than "none"')
+        if self.lora_rank and self.leaves_layers:
+            raise InputError("lora_rank adapts layers of the whole body; lora_targets names some: drop train_layers")
         if not self.lora_rank and (self.lora_alpha is not None or self.lora_targets is not None):
             raise InputError("lora_alpha and lora_targets say how to adapt layers: they need lora_rank above 0")
+
+    @property
+    def n_epochs(self) -> int:
+        """Return the number of epochs: the given one or the model's usual one, and no more than there are steps."""
+        epochs = self.usual_epochs if self.epochs is None else self.epochs
+        return epochs if self.steps is None else min(epochs, self.steps)
+
+    @property
+    def n_frozen(self) -> int:
+        """Return the number of frozen epochs."""
+        return self.frozen_epochs or 0
+
+    @property
+    def body_lr(self) -> float:
+        """Return the learning rate of the body."""
+        return self.usual_lr if self.lr is None else self.lr
+
+    @property
+    def leaves_layers(self) -> bool:
+        """Return whether some layers of the body do not learn."""
+        return isinstance(self.train_layers, int)
+
+    @property
+    def n_views(self) -> int:
+        """Return how many views of an image are kept, at most."""
+        return VIEWS if self.views is None else self.views
+
+    @property
+    def keeps_views(self) -> bool:
+        """Return whether activations of a few views can take the place of images that are varied in every step."""
+        varied_anew = self.mixup or self.cutmix or self.augment_copy or self.augment_rare or self.grad_checkpointing
+        return bool(self.n_views) and self.leaves_layers and not varied_anew and self.semi in KEEP_VIEWS
+
+    def steps_in(self, epoch: int) -> int | None:
+        """Return the steps of an epoch, from 0; None for those of one pass."""
+        if self.steps is None:
+            return self.steps_per_epoch
+        return self.steps * (epoch + 1) // self.n_epochs - self.steps * epoch // self.n_epochs
 
     def _check_loss(self) -> None:
         """Refuse what nothing reads, and classes that would be balanced twice."""
@@ -239,6 +344,14 @@ class Recipe(Semi, Balance):
             raise InputError("augment_copy varies a copy of every image, augment_rare of rare ones: use one of them")
 
 
-def recipe_of(model: Recipe) -> Recipe:
-    """Return the recipe alone of a model that is one."""
-    return Recipe(**{field.name: getattr(model, field.name) for field in fields(Recipe)})
+def recipe_of(model: Recipe, n_images: int) -> Recipe:
+    """Return the recipe alone of a model that is one, with its length for `n_images` training images."""
+    recipe = Recipe(
+        **{field.name: getattr(model, field.name) for field in fields(Recipe)}
+        | {"epochs": model.n_epochs, "lr": model.body_lr}
+    )
+    n_pass = math.ceil(n_images * (2 if recipe.augment_copy else 1) / recipe.batch_size)
+    n_steps = recipe.n_epochs * (recipe.steps_per_epoch or n_pass)
+    if model.epochs is None and model.steps is None and n_steps < model.least_steps:
+        return replace(recipe, steps=model.least_steps, steps_per_epoch=None)
+    return recipe

@@ -7,7 +7,9 @@ from step to step lies in its buffers, and so in a checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -15,9 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kit.core.terminal import warn
+from kit.models.training.loss import Loss
 from kit.models.training.recipe import SHARE_OF_SURE, Semi
 
-STEPWISE = ("mean_teacher", "fixmatch", "freematch")  # methods in whose every step unlabelled images take part
+STEPWISE = (
+    "mean_teacher",
+    "fixmatch",
+    "freematch",
+    "swift",
+    "finessl",
+)  # methods in whose every step unlabelled images take part
 RAMP = 5.0  # exponent of Laine and Aila's ramp: it begins at exp(-5)
 TIE = 1e-4  # share by which a confidence must exceed that of a network which knows nothing
 
@@ -101,6 +110,14 @@ class Method(nn.Module):
         """Return the loss of the other view's float32 logits, summed over the images."""
         raise NotImplementedError
 
+    def watch(self) -> AbstractContextManager[Any]:
+        """Note inside the block what the method needs of the network beside its logits: nothing, of most."""
+        return contextlib.nullcontext()
+
+    def label_loss(self, loss: Loss) -> Loss:
+        """Return the loss of the labelled images: as it is, unless the method changes it."""
+        return loss
+
     def report(self) -> dict[str, Any]:
         """Return what was taught since the last report: a share per class, and what the method adds; begin anew."""
         taught = float(self.counts.sum())
@@ -147,9 +164,14 @@ class MeanTeacher(Method):
 
 
 class Matching(Method):
-    """Let confident predictions of weak views be the labels of strong ones, as FixMatch and FreeMatch.
+    """Let confident predictions of weak views be the labels of strong ones, as FixMatch, FreeMatch and SWIFT.
 
-    Sohn et al. 2020, FixMatch, section 2; Wang et al. 2023, FreeMatch, section 3.
+    SWIFT is FixMatch with two temperatures: one sharpens the logits in the losses, of labelled and unlabelled images,
+    the other where confidence is compared with the threshold. A CLIP's probabilities, and those of a probe on a few
+    labels, are flat: without them no image passes, and what passes teaches little.
+
+    Sohn et al. 2020, FixMatch, section 2; Wang et al. 2023, FreeMatch, section 3; Liu et al. 2026, Solving
+    semi-supervised few-shot learning from an auto-annotation perspective (SWIFT), section 4.
 
     Parameters
     ----------
@@ -171,6 +193,9 @@ class Matching(Method):
         super().__init__(settings, n_classes)
         self.is_adaptive, self.align = settings.semi == "freematch", settings.of_semi("align")
         self.momentum = settings.of_semi("momentum")
+        is_swift = settings.semi == "swift"
+        self.loss_temperature = (settings.of_semi("loss_temperature") if is_swift else None) or 1.0
+        self.confidence_temperature = (settings.of_semi("confidence_temperature") if is_swift else None) or 1.0
         self.fairness = settings.of_semi("fairness") if self.is_adaptive else 0.0
         self.threshold = 0.0 if self.is_adaptive else fixed_threshold(settings, n_classes, label_smoothing)
         self.register_buffer("wanted", wanted.float())
@@ -190,7 +215,8 @@ class Matching(Method):
         """Update the running means by one batch; return the labels that pass, times the weight."""
         if not self.weight and not self.fairness:
             return None
-        proba, momentum = logits.softmax(dim=1), grown_momentum(self.momentum, int(self.n_updates))
+        proba = (logits / self.confidence_temperature).softmax(dim=1)
+        momentum = grown_momentum(self.momentum, int(self.n_updates))
         if self.align:
             self.unaligned.lerp_(proba.mean(dim=0), 1 - momentum)
             proba = align_batch(proba, self.wanted, self.unaligned)
@@ -206,11 +232,17 @@ class Matching(Method):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return cross entropy with the labels that passed, and the fairness term as often as there are images."""
-        loss = self.weight * functional.cross_entropy(logits, targets, reduction="sum")
+        loss = self.weight * functional.cross_entropy(logits / self.loss_temperature, targets, reduction="sum")
         passes = targets.sum(dim=1) > 0
         if self.fairness and bool(passes.any()):
             loss = loss + self.fairness * len(logits) * fairness_loss(logits[passes], self.proba, self.histogram)
         return loss
+
+    def label_loss(self, loss: Loss) -> Loss:
+        """Return the loss of labelled images, of logits at the temperature of the losses."""
+        if self.loss_temperature == 1.0:
+            return loss
+        return lambda logits, targets: loss(logits / self.loss_temperature, targets)
 
     def report(self) -> dict[str, Any]:
         """Return how much passed, the share of each class, and the thresholds: one, or of every class."""
@@ -230,10 +262,3 @@ def fixed_threshold(settings: Semi, n_classes: int, label_smoothing: float) -> f
             f"{sure:.2f}: hardly an unlabelled image will pass"
         )
     return given
-
-
-def make_method(settings: Semi, wanted: Tensor, label_smoothing: float = 0.0) -> Method:
-    """Build one of `STEPWISE`; see `Matching` for the parameters."""
-    if settings.semi == "mean_teacher":
-        return MeanTeacher(settings, len(wanted))
-    return Matching(settings, wanted, label_smoothing)

@@ -20,6 +20,7 @@ from kit.data.store import read_rows, read_store
 from kit.features.encoders import Preprocessing
 from kit.models.training.augment import augment
 from kit.models.training.batches import draw_passes, seed_of
+from kit.models.training.kept import Cut, KeptViews
 from kit.models.training.recipe import Recipe
 
 STREAM = 1  # tells the unlabelled images' draws from those of the labelled ones, which they must not shift
@@ -36,10 +37,10 @@ def check_unlabeled(recipe: Recipe, labeled: Images, unlabeled: Images | None) -
     nothing = labeled.take(np.zeros(0, dtype=np.int64))
     if recipe.semi == "none":
         return nothing
-    if recipe.semi != "self_training" and recipe.frozen_epochs >= recipe.epochs:
+    if recipe.semi != "self_training" and recipe.n_frozen >= recipe.n_epochs:
         raise InputError(
-            f'semi = "{recipe.semi}" begins after the frozen epochs: with frozen_epochs = {recipe.frozen_epochs} and '
-            f"epochs = {recipe.epochs} it never does"
+            f'semi = "{recipe.semi}" begins after the frozen epochs: with frozen_epochs = {recipe.n_frozen} and '
+            f"epochs = {recipe.n_epochs} it never does"
         )
     if unlabeled is not None:
         unlabeled = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))
@@ -51,15 +52,30 @@ def check_unlabeled(recipe: Recipe, labeled: Images, unlabeled: Images | None) -
 class Stream:
     """Give batches of unlabelled images, each in two views; every epoch draws from another generator.
 
-    The recipe's `augment` and `flip` vary the first view, the level `second` the second.
+    The recipe's `augment` and `flip` vary the first view, the level `second` the second. With a `cut` a few views are
+    drawn once, and activations below the cut take the place of pixels.
     """
 
     def __init__(
-        self, images: Images, preprocessing: Preprocessing, recipe: Recipe, second: str, seed: int, device: str
+        self,
+        images: Images,
+        preprocessing: Preprocessing,
+        recipe: Recipe,
+        second: str,
+        seed: int,
+        device: str,
+        cut: Cut | None = None,
     ) -> None:
         self.images, self.preprocessing, self.flip = images, preprocessing, recipe.flip
         self.levels, self.seed, self.device = (recipe.augment, second), seed, device
         self.store = read_store(images.pool, preprocessing.geometry)
+        self.kept: list[KeptViews] = []
+        if cut is not None:
+            numbers = {recipe.augment: 1, second: recipe.n_views}
+            self.kept = [
+                KeptViews(images, cut, level, recipe.flip, numbers[level], i == 0, seed_of(seed, 0, STREAM, i))
+                for i, level in enumerate(self.levels)
+            ]
 
     def restart(self, epoch: int, n_images: int) -> None:
         """Draw which images an epoch will see, `n_images` in all: passes over the pool, one after the other."""
@@ -68,9 +84,11 @@ class Stream:
         self.start = 0
 
     def views(self, n_images: int) -> list[Tensor]:
-        """Return both views of the next images, standardised, (n_images, 3, h, w) each."""
+        """Return both views of the next images, standardised, (n_images, 3, h, w) each; or their activations."""
         positions = self.order[self.start : self.start + n_images]
         self.start += n_images
+        if self.kept:
+            return [kept.draw(self.images.rows[positions], self.generator) for kept in self.kept]
         pixels = torch.from_numpy(read_rows(self.store, self.images.rows[positions])).to(self.device)
         varied = [augment(pixels, level, self.generator, self.flip) for level in self.levels]
         return [self.preprocessing.normalise(view).contiguous(memory_format=torch.channels_last) for view in varied]
