@@ -194,12 +194,14 @@ def make_board(
 
     from kit.core import terminal
     from kit.report.board import leaderboard, render_board
+    from kit.runs.seen import count_looks
 
     rows = leaderboard(prepared, results, skipped)
     document = {
         "competition": prepared.competition.name,
         "metric": prepared.competition.facts.metric,
         "runs": [asdict(row) for row in rows],
+        "looks": asdict(count_looks(prepared, len(results))),
     }
     made = {name: str(path) for name, path in files.items() if path is not None}
     board: Any = render_board(prepared, rows, terminal.out.width)

@@ -208,7 +208,7 @@ def _score_locally(prepared: Prepared, comp: str, run: str) -> None:
         raise InputError(f"{comp} has neither slug nor solution; {SLUG_REMEDY}")
     package = _find_package(prepared, run) or _write_package(prepared, run)
     result = result_at(prepared, package.row["run"], package.row["key"])
-    score, error = local_score(prepared, solution, decided_test(prepared, result))
+    score, error = local_score(prepared, solution, decided_test(prepared, result))[:2]
     terminal.note(f"{comp} is a practice competition: nothing is sent, its solution scores {package.row['file']} here")
     expected = f"CV {float(package.row['cv']):.4f} ± {float(package.row['se']):.4f}"
     document = _document(competition, package.row) | {"sent": False, "local": score, "local_se": error}

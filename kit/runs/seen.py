@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,39 @@ def is_setting_spoiled(prepared: Prepared, result: Result) -> bool:
             if _is_alike(entry, setting, fields):
                 alike.append(entry)
     return not all(entry["own"] for entry in alike) if alike else _is_scored(prepared, record.key)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Count what was scored on today's folds, of all that is remembered.
+
+    Parameters
+    ----------
+    runs
+        Finished runs of today's settings, the ensemble among them.
+    retired
+        Finished runs of other settings, whose folders are still here.
+    settings
+        Settings that `tune` tried, and that no run had before.
+    prompts
+        Versions of prompt lists whose score was seen.
+    """
+
+    runs: int
+    retired: int
+    settings: int
+    prompts: int
+
+
+def count_looks(prepared: Prepared, n_runs: int) -> Looks:
+    """Count the looks at today's folds; `n_runs` runs of today's settings are finished."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    records = [read_object(file) or {} for file in home.glob("*/*/run.json")]
+    n_finished = sum(record.get("fold_key") == prepared.fold_key for record in records)
+    entries = [entry for file in _home(prepared).glob(f"*/{SEARCHED}") for entry in _read_entries(file)]
+    n_settings = sum(entry["fold_key"] == prepared.fold_key and not entry["own"] for entry in entries)
+    n_prompts = sum(len(versions) for versions in _read_looks(home).values())
+    return Looks(n_runs, max(n_finished - n_runs, 0), n_settings, n_prompts)
 
 
 def _home(prepared: Prepared) -> Path:

@@ -18,7 +18,7 @@ import numpy as np
 
 from kit.core.shapes import Groups, Labels, Proba, Scores, Weights
 from kit.scoring.metrics import Metric, find_metric
-from kit.scoring.metrics.uncertainty import error_of_mean
+from kit.scoring.metrics.uncertainty import error_of_difference
 
 PROBA_FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
 TEMPERATURE_BOUNDS = (-3.0, 3.0)  # natural logarithm of the temperature
@@ -99,7 +99,7 @@ def prior_weights(losses: Scores, errors: Scores, groups: Groups | None = None) 
 def _behind(values: Scores, groups: Groups | None) -> Scores:
     """Return how many paired standard errors every member is behind the best, 0 or more, (n_members,)."""
     apart = values - values[int(values.mean(axis=1).argmin())]
-    errors = np.array([error_of_mean(each, groups, 1) for each in apart])
+    errors = np.array([error_of_difference(each, groups) for each in apart])
     return np.maximum(apart.mean(axis=1), 0) / np.maximum(errors, PROBA_FLOOR)
 
 

@@ -43,7 +43,7 @@ def test_the_command_shows_one_run_class_by_class(trained, capsys, monkeypatch):
     }
     assert run(["leaderboard", "colours", *workspace]) == 0
     row = json.loads(capsys.readouterr().out)["runs"][0]
-    assert set(row["beside"]["macro_f1"]) == {"score", "se"}
+    assert set(row["beside"]["macro_f1"]) == {"score", "se", "low", "high"}
     assert run(["leaderboard", "colours", "--per-class", "svn", *workspace]) == 2
     assert "no finished run of this name; did you mean 'svm'?" in capsys.readouterr().err
 

@@ -117,7 +117,7 @@ def test_a_rejected_image_gets_the_name_and_is_scored_by_it(trained):
     assert ((test.proba.argmax(axis=1) == 4) == rejected).all() and rejected.any()
     table = fill_sample(prepared, test)
     assert ((table["label"] == "weed") == rejected).all()
-    score, _ = local_score(prepared, read_solution(prepared), test)
+    score = local_score(prepared, read_solution(prepared), test).score
     codes = np.array([(*CLASSES, "weed").index(label) for label in table["label"]])
     assert score == pytest.approx((codes == CODES[4 * N_LABELED :]).mean())
 

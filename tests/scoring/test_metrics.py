@@ -11,7 +11,7 @@ from support.draws import N_CLASSES, N_IMAGES, draw_several, draw_single
 
 from kit.core.errors import InputError
 from kit.scoring.metrics import METRICS, Classes, count_zeros, decide, find_metric, score_with_error
-from kit.scoring.metrics.uncertainty import _bootstrap_rows
+from kit.scoring.metrics.uncertainty.resamples import bootstrap_rows
 
 
 def apk(labels: np.ndarray, proba: np.ndarray, k: int) -> float:
@@ -224,7 +224,7 @@ def test_what_resamples_share_gives_what_each_would_give_alone(name, draw):
     metric = METRICS[name]
     ours = metric.read(labels, proba)
     shared = metric.share(labels, ours)
-    for rows in list(_bootstrap_rows(N_IMAGES, n_draws=5)):
+    for rows in list(bootstrap_rows(N_IMAGES, n_draws=5)):
         assert shared(rows) == pytest.approx(metric.of(labels[rows], ours[rows]), abs=1e-9)
 
 

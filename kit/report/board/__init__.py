@@ -1,6 +1,7 @@
 """Leaderboard: every run with CV +- SE, the paired test against the best, and local or Kaggle scores.
 
 - `rows`: what is known of every run. `board`: the rows as a table. `classes`: one run, class by class.
+- `luck`: what of the best CV is the luck by which the best was chosen.
 - `remarks`: what must be known of a CV before it is believed.
 - `beside`: scores in other metrics than the competition's.
 - `solution`: the scorer of practice competitions, which alone reads a solution file.
@@ -8,6 +9,7 @@
 
 from kit.report.board.board import render_board, shorten_encoder
 from kit.report.board.classes import render_classes, score_classes
+from kit.report.board.luck import describe_luck
 from kit.report.board.remarks import optimistic_lists, remarks_on
 from kit.report.board.rows import SAME, Row, leaderboard, used_test_images
 from kit.report.board.solution import local_score, read_solution, solution_hash, why_cv_only
@@ -15,6 +17,7 @@ from kit.report.board.solution import local_score, read_solution, solution_hash,
 __all__ = [
     "SAME",
     "Row",
+    "describe_luck",
     "leaderboard",
     "local_score",
     "optimistic_lists",

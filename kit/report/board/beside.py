@@ -8,7 +8,7 @@ from kit.core.errors import InputError
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.data.prepared import Prepared
 from kit.runs.store import Result, decided_rows, oof_rows
-from kit.scoring.metrics import find_metric, score_with_error
+from kit.scoring.metrics import estimate, find_metric
 
 BESIDE = {
     MULTICLASS: ("accuracy", "balanced_accuracy", "macro_f1"),
@@ -18,10 +18,12 @@ BESIDE = {
 
 @dataclass(frozen=True)
 class Score:
-    """Hold a score and one standard error, in the metric's unit."""
+    """Hold a score, one standard error and the ends of the 95 % interval, in the metric's unit."""
 
     score: float
     se: float
+    low: float
+    high: float
 
 
 def score_beside(prepared: Prepared, result: Result) -> dict[str, Score]:
@@ -37,7 +39,7 @@ def score_beside(prepared: Prepared, result: Result) -> dict[str, Score]:
             continue
         try:
             asked = decided if find_metric(name).needs == "labels" else proba
-            scores[name] = Score(*score_with_error(name, labels, asked, prepared.scored_groups))
+            scores[name] = Score(*estimate(name, labels, asked, prepared.scored_groups))
         except InputError:  # the competition's metric is what must be defined; one beside it may be missing
             continue
     return scores

@@ -11,6 +11,7 @@ from kit.core.names import ENSEMBLE
 from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.features.weights import LOCAL_DIR
+from kit.report.board.luck import describe_luck
 from kit.report.board.rows import SAME, Row
 
 
@@ -28,7 +29,8 @@ def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
     notes = [f"no room for {', '.join(left_out)}: a wider terminal or --json shows them"] if left_out else []
     if USES_TEST in known - columns.keys():
         notes.append(f"use test images: {', '.join(row.run for row in rows if row.test_images_used)}")
-    caption = [f"= {SAME} from the best at 95 % (paired on the same images)", *notes, *_footnotes(rows)]
+    caption = [f"= {SAME} from the best at 95 % (all runs jointly, on the same images)"]
+    caption += [*describe_luck(prepared, rows), *notes, *_footnotes(rows)]
     title = f"{facts.title} ({facts.metric}{' on mined labels' if is_mined else ''})"
     table = empty_table(title, "\n".join(caption))
     for name, (header, _) in columns.items():

@@ -6,7 +6,8 @@ Reads run.json and the predictions of finished runs, the ledger, and a practice 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,10 +18,18 @@ from kit.report.board.beside import Score, score_beside
 from kit.report.board.remarks import remarks_on, sources_of
 from kit.report.board.solution import Label, local_score, read_solution, why_cv_only
 from kit.runs.decide.decisions import decided_test
-from kit.runs.store import Result, compare_runs, read_provenance
-from kit.scoring.metrics import distinguishable
+from kit.runs.store import Result, compare_with_the_best, read_provenance
+from kit.scoring.metrics import Estimate
 
-SAME = "not distinguishable"
+BEST, SAME = "best", "not distinguishable"
+
+
+class Against(NamedTuple):
+    """Hold how a run compares with the best: the paired difference, its standard error, the joint test's verdict."""
+
+    difference: float
+    error: float
+    may_be_best: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +38,8 @@ class Row:
 
     `test_images_used` says that the run, one of its teachers or one of its members learned from test images;
     `pseudo_precision` is the share, 0..1, of the test images it was taught whose pseudo label the solution confirms;
+    `corrected` is the best CV without the luck by which the best of all runs was chosen, of that run alone;
+    `interval` and `local_interval` are the ends of the 95 % intervals of `cv` and `local`;
     `beside` holds the out-of-fold scores in other metrics by name;
     `remarks` hold what must be known of the CV before it is believed, and why rounds of pseudo labels ended.
     """
@@ -40,11 +51,14 @@ class Row:
     test_images_used: bool
     cv: float | None = None
     se: float | None = None
+    interval: list[float] | None = None
+    corrected: float | None = None
     difference: float | None = None
     difference_se: float | None = None
     verdict: str
     local: float | None = None
     local_se: float | None = None
+    local_interval: list[float] | None = None
     public: str | None = None
     private: str | None = None
     seconds: float | None = None
@@ -63,7 +77,12 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
     solution = read_solution(prepared)
     cv_only = None if solution is None else why_cv_only(prepared)
     ledger = read_ledger(prepared.competition)
-    rows = [_row(prepared, result, ordered[0], solution, cv_only, ledger) for result in ordered]
+    contest, corrected = compare_with_the_best(prepared, ordered)
+    rows = [
+        _row(prepared, result, Against(*against), solution, cv_only, ledger)
+        for result, *against in zip(ordered, *(values.tolist() for values in contest), strict=True)
+    ]
+    rows[0] = replace(rows[0], verdict=BEST, corrected=corrected)
     for name, reason in skipped.items():
         run = prepared.competition.runs[name]
         facts = {"run": name, "model": run.model, "encoder": run.options.get("encoder")}
@@ -84,15 +103,14 @@ def used_test_images(prepared: Prepared, result: Result) -> bool:
 def _row(
     prepared: Prepared,
     result: Result,
-    best: Result,
+    against: Against,
     solution: dict[str, Label] | None,
     cv_only: str | None,
     ledger: list[dict[str, str]],
 ) -> Row:
     """Fill one line."""
     name, record = result.name, result.record
-    difference, error = compare_runs(prepared, result, best)
-    local: tuple[float | None, float | None] = (None, None)
+    local: Estimate | None = None
     if solution is not None and cv_only is None:
         try:
             local = local_score(prepared, solution, decided_test(prepared, result))
@@ -107,11 +125,13 @@ def _row(
         test_images_used=used_test_images(prepared, result),
         cv=record.cv,
         se=record.se,
-        difference=difference,
-        difference_se=error,
-        verdict=_verdict(result is best, difference, error),
-        local=local[0],
-        local_se=local[1],
+        interval=record.interval,
+        difference=against.difference,
+        difference_se=against.error,
+        verdict=SAME if against.may_be_best else f"{against.difference:+.3f} ± {against.error:.3f}",
+        local=local and local.score,
+        local_se=local and local.se,
+        local_interval=local and [local.low, local.high],
         public=public,
         private=private,
         seconds=record.seconds,
@@ -136,10 +156,3 @@ def _kaggle_scores(prepared: Prepared, ledger: list[dict[str, str]], result: Res
     """Return Kaggle's latest public and private scores of what would be sent of this run today."""
     sent = [row for row in ledger if (row["public"] or row["private"]) and is_of(prepared, result, row)]
     return (sent[-1]["public"] or None, sent[-1]["private"] or None) if sent else (None, None)
-
-
-def _verdict(is_best: bool, difference: float, error: float) -> str:
-    """Say whether a run can be told from the best."""
-    if is_best:
-        return "best"
-    return f"{difference:+.3f} ± {error:.3f}" if distinguishable(difference, error) else SAME

@@ -17,7 +17,7 @@ from kit.data.table.scan import read_csv
 from kit.data.table.sources import find_file, name_key
 from kit.data.table.tree import read_lineage
 from kit.kaggle.submission import form_of, meant_ids, named_classes, read_sample, with_broken
-from kit.scoring.metrics import score_with_error
+from kit.scoring.metrics import Estimate, estimate
 from kit.scoring.predictions import Predictions
 
 Label = int | np.ndarray  # a class code, or (n_classes,) of 0 and 1
@@ -93,8 +93,8 @@ def _read_label_sets(prepared: Prepared, path: Path, table: pd.DataFrame) -> dic
     return dict(zip(rows[id_name], hot, strict=True))
 
 
-def local_score(prepared: Prepared, solution: dict[str, Label], test: Predictions) -> tuple[float, float]:
-    """Return metric and standard error of what was decided for the test images, as Kaggle would score it.
+def local_score(prepared: Prepared, solution: dict[str, Label], test: Predictions) -> Estimate:
+    """Return what was decided for the test images, scored as Kaggle would, with standard error and 95 % interval.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def local_score(prepared: Prepared, solution: dict[str, Label], test: Prediction
     rows = prepared.split("test")
     group = dict(zip(pool.ids[rows], pool.groups[rows].tolist(), strict=True))
     groups = np.array([group.get(image_id, -1 - row) for row, image_id in enumerate(test.ids)])  # broken ones: alone
-    return score_with_error(prepared.metric, labels, test.proba, groups)
+    return estimate(prepared.metric, labels, test.proba, groups)
 
 
 def why_cv_only(prepared: Prepared) -> str | None:

@@ -10,13 +10,14 @@ Other wings import from here, the files of this one from each other.
 from kit.runs.store.find import find_result, find_run, result_at, settings_of
 from kit.runs.store.imported import list_imported
 from kit.runs.store.result import IMPORTED, Result, fold_folder, read_provenance
-from kit.runs.store.score import commit, compare_runs, decided_rows, oof_rows
+from kit.runs.store.score import commit, compare_runs, compare_with_the_best, decided_rows, oof_rows
 
 __all__ = [
     "IMPORTED",
     "Result",
     "commit",
     "compare_runs",
+    "compare_with_the_best",
     "decided_rows",
     "find_result",
     "find_run",

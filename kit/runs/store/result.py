@@ -49,8 +49,8 @@ class RunRecord(BaseModel):
 
     Parameters
     ----------
-    cv, se
-        The score of the oof in `metric`, and one standard error.
+    cv, se, interval
+        The score of the oof in `metric`, one standard error, and the ends of the 95 % interval.
     left_out
         Classes of which the metric says nothing.
     decision, thresholds
@@ -77,6 +77,7 @@ class RunRecord(BaseModel):
 
     cv: float
     se: float
+    interval: list[float] | None = None
     metric: str
     metric_key: str | None = None
     left_out: list[str] = []

@@ -9,6 +9,7 @@ import functools
 import importlib.metadata
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
-from kit.scoring.metrics import paired_difference, score_with_error
+from kit.scoring.metrics import Contest, compare_with_best, correct_best, estimate, paired_difference
 from kit.scoring.predictions import Predictions
 
 ROUNDING = 1e-9  # one image that turned wrong is exactly one standard error, and no reason to stop
@@ -41,21 +42,25 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
 def score_anew(prepared: Prepared, result: Result) -> Result:
     """Return a run scored by the competition's metric and thresholds, also if others counted when it was made."""
     today = (prepared.metric.key, decision_key(prepared))
-    if (result.record.metric_key, result.record.decision) == today:
+    if (result.record.metric_key, result.record.decision) == today and result.record.interval is not None:
         return result
     return result.with_record(**_score(prepared, result.predictions("oof")))
 
 
 def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
-    """Return CV and standard error in the competition's metric."""
+    """Return CV, standard error and 95 % interval in the competition's metric."""
     metric = prepared.metric
     labels, proba = oof_rows(prepared, oof)
     thresholds = thresholds_of(prepared, labels, proba)
     proba = decide_oof(prepared, proba, thresholds)
-    cv, error = score_with_error(metric, labels, proba, prepared.scored_groups)
-    left_out = list(metric.classes_left_out(labels, prepared.classes))
-    scored = {"cv": cv, "se": error, "metric": metric.name, "metric_key": metric.key, "left_out": left_out}
-    return scored | {
+    cv, error, low, high = estimate(metric, labels, proba, prepared.scored_groups)
+    return {
+        "cv": cv,
+        "se": error,
+        "interval": [low, high],
+        "metric": metric.name,
+        "metric_key": metric.key,
+        "left_out": list(metric.classes_left_out(labels, prepared.classes)),
         "decision": decision_key(prepared),
         "thresholds": None if thresholds is None else thresholds.model_dump(),
     }
@@ -90,6 +95,13 @@ def compare_runs(prepared: Prepared, ours: Result, theirs: Result) -> tuple[floa
     labels, our_proba = decided_rows(prepared, ours)
     _, their_proba = decided_rows(prepared, theirs)
     return paired_difference(prepared.metric, labels, our_proba, their_proba, prepared.scored_groups)
+
+
+def compare_with_the_best(prepared: Prepared, results: Sequence[Result]) -> tuple[Contest, float]:
+    """Return how runs' oof compare with the best of them by a joint test, and its CV without the luck of the choice."""
+    pairs = [decided_rows(prepared, result) for result in results]
+    given = (prepared.metric, pairs[0][0], [proba for _, proba in pairs], prepared.scored_groups)
+    return compare_with_best(*given), correct_best(*given)
 
 
 @functools.cache

@@ -13,7 +13,18 @@ from kit.scoring.metrics.decisions import hits
 from kit.scoring.metrics.metric import Classes, Counts, Metric, decide, positive_of
 from kit.scoring.metrics.names import METRICS, check_metric_classes, check_metric_name, find_metric, grades_of
 from kit.scoring.metrics.probabilities import count_zeros, negative_log_proba, rescale
-from kit.scoring.metrics.uncertainty import N_BOOTSTRAP, Z_95, distinguishable, paired_difference, score_with_error
+from kit.scoring.metrics.uncertainty import (
+    N_BOOTSTRAP,
+    Z_95,
+    Contest,
+    Estimate,
+    compare_with_best,
+    correct_best,
+    distinguishable,
+    estimate,
+    paired_difference,
+    score_with_error,
+)
 
 __all__ = [
     "METRICS",
@@ -21,13 +32,18 @@ __all__ = [
     "Z_95",
     "ClassScore",
     "Classes",
+    "Contest",
     "Counts",
+    "Estimate",
     "Metric",
     "check_metric_classes",
     "check_metric_name",
+    "compare_with_best",
+    "correct_best",
     "count_zeros",
     "decide",
     "distinguishable",
+    "estimate",
     "find_metric",
     "grades_of",
     "hits",

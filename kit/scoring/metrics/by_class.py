@@ -10,7 +10,7 @@ import numpy as np
 from kit.core.shapes import Groups, Labels, Proba
 from kit.scoring.metrics.decisions import count_decisions
 from kit.scoring.metrics.metric import decide
-from kit.scoring.metrics.uncertainty import error_of_ratio
+from kit.scoring.metrics.uncertainty.spread import error_of_ratio
 
 
 @dataclass(frozen=True)

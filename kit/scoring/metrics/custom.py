@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import math
 import re
 import sys
 import types
@@ -79,7 +80,7 @@ def _load(name: str, path: Path, function: str, text: bytes) -> Metric:
         raise InputError(f"{path}: {function}.greater_is_better = {greater_is_better!r} must be True or False")
     return Metric(
         name, _checked(metric, f"{path}: {function}"), greater_is_better=greater_is_better, needs=needs,
-        key=f"{name} {digest}",
+        range=(-math.inf, math.inf), key=f"{name} {digest}",
     )  # fmt: skip
 
 

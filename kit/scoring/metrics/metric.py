@@ -95,6 +95,9 @@ class Metric:
         ``"multiclass"``, ``"multilabel"`` or both.
     left_out
         ``left_out(labels, n_classes) -> (n_classes,)`` bool: the classes that cannot be scored with these labels.
+    range
+        The lowest and the highest value that the metric can have, for its 95 % interval; by default 0 and 1, and 0 and
+        infinity of a loss. Minus infinity where it is not known.
     key
         Changes where the metric gives other numbers under the same name; the name by default.
     of_counts
@@ -112,6 +115,7 @@ class Metric:
     needs: Literal["labels", "proba"] = "proba"
     tasks: tuple[str, ...] = (MULTICLASS, MULTILABEL)
     left_out: Callable[[Labels, int], Mask] | None = None
+    range: tuple[float, float] | None = None
     key: str = ""
     of_counts: Callable[[Counts], float] | None = None
     bind: Callable[[Metric, Classes], Metric] | None = None
@@ -123,6 +127,11 @@ class Metric:
     def sign(self) -> int:
         """Return 1 where greater is better, else -1."""
         return 1 if self.greater_is_better else -1
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Return the lowest and the highest value that the metric can have."""
+        return self.range or ((0.0, 1.0) if self.greater_is_better else (0.0, float("inf")))
 
     def for_classes(self, classes: Classes) -> Metric:
         """Return the metric of these classes: itself, but where it has to know which is positive, or what is a grade.

@@ -10,6 +10,7 @@ from kit.report.page.parts import Measured, Part, Plot, Section, Series, Sortabl
 COLUMNS = (
     "run",
     "CV ± SE",
+    "95 %",
     "against best",
     "local ± SE",
     "public",
@@ -34,6 +35,7 @@ def build(evidence: Evidence) -> Section:
             [
                 row.run,
                 Measured(row.cv, row.se),
+                f"{row.interval[0]:.3f} to {row.interval[1]:.3f}" if row.interval else "",
                 "best" if row.verdict == "best" else f"{against}{' =' if row.verdict == SAME else ''}",
                 Measured(row.local, row.local_se),
                 row.public,
@@ -50,7 +52,8 @@ def build(evidence: Evidence) -> Section:
         f"All runs ({metric})",
         [COLUMNS[i].replace("CV", score) for i in kept],
         [[row[i] for i in kept] for row in rows],
-        "Against best: paired on the same images, positive where the run is better; = is not distinguishable at 95 %.",
+        "Against best: paired on the same images, positive where the run is better; = may be the best too, by a joint "
+        "test of all runs at 95 %.",
     )
     names = [row.run for row in scored]
     series = [Series(score, names, [row.cv for row in scored], [row.se for row in scored], kind="points")]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kit.core.names import ENSEMBLE, base_of
+from kit.report.board.rows import BEST, SAME
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Section, SortableTable
-from kit.scoring.metrics import distinguishable
 
 NO_WEIGHT = 0.005  # of a member: what rounds to nothing
 
@@ -25,7 +25,7 @@ def _runs(evidence: Evidence) -> Iterator[list[str]]:
     for row in evidence.board:
         if row.difference is None or row.difference_se is None:
             continue
-        if distinguishable(row.difference, row.difference_se) and row.difference < 0:
+        if row.verdict not in (BEST, SAME):
             yield [f"run {row.run}", f"{row.difference:+.3f} ± {row.difference_se:.3f} against {best}, paired"]
 
 

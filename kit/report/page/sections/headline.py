@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.core.names import ENSEMBLE, PROGRAM
 from kit.kaggle.submission import is_of
-from kit.report.board import SAME, Row
+from kit.report.board import SAME, Row, describe_luck
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Part, Section, Text
 
@@ -15,12 +15,15 @@ def build(evidence: Evidence) -> Section:
     metric = competition.facts.metric
     what = "agreement with mined labels" if competition.data.labels_are_mined else f"CV {metric}"
     scores = [f"{what} {row.cv:.4f} ± {row.se:.4f}"]
+    if row.interval is not None:
+        scores[0] += f" (95 %: {row.interval[0]:.3f} to {row.interval[1]:.3f})"
     if row.local is not None:
         scores.append(f"local score {row.local:.4f} ± {row.local_se:.4f}")
     scores += [
         f"{kind} leaderboard {score}" for kind, score in (("public", row.public), ("private", row.private)) if score
     ]
     parts: list[Part] = [Text(f"{_name(row)}: {', '.join(scores)}.", "lead"), Text(_compare(evidence))]
+    parts += [Text(f"{line}.") for line in describe_luck(evidence.prepared, evidence.board)]
     parts += [Text(f"{row.run}: {remark}.", "warning") for remark in row.remarks if remark.startswith("CV")]
     parts += _file(evidence, row)
     return Section("headline", "What to send", parts)
