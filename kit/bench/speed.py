@@ -15,13 +15,13 @@ import numpy as np
 
 from kit.core.errors import InputError, MissingWeights
 from kit.core.terminal import track
-from kit.data.images import Images
+from kit.data.images import Images, pool_behind
 from kit.data.prepared import Prepared
 from kit.data.store import Geometry, decode_block, read_pixels
 from kit.features.device import device_name, place_network
 from kit.features.encoders import load_encoder
 from kit.features.joint import encoders_of
-from kit.features.weights import parse_encoder
+from kit.features.weights import spec_of
 
 N_ROUNDS = 5
 N_IMAGES = 64
@@ -81,7 +81,8 @@ def _bench_decoding(images: Images) -> Timing:
     """Compare the store, once it is made, with decoding the files."""
     geometry = Geometry(128, 128)
     read_pixels(images, geometry)
-    ways = (lambda: read_pixels(images, geometry), lambda: decode_block(images.paths, geometry))
+    paths = pool_behind(images).paths[images.rows]
+    ways = (lambda: read_pixels(images, geometry), lambda: decode_block(paths, geometry))
     return _compare("images at 128 px", "store", "files", ways)
 
 
@@ -89,7 +90,7 @@ def _bench_encoder(images: Images, text: str, args: dict[str, Any]) -> list[Timi
     """Compare bfloat16 weights with float32 ones, forward."""
     import torch
 
-    spec = parse_encoder(text, args, images.pool.lookup)
+    spec = spec_of(images.pool, text, args)
     ways = {}
     for precision in ("bfloat16", "float32"):
         encoder = load_encoder(spec)

@@ -1,15 +1,18 @@
 """What a model may see: the pool of readable images, and selections of it with the labels it may know.
 
 `Pool` holds no labels at all; `Images` is a selection with the labels of the training folds and nothing else, so a
-model cannot reach a label it was not given.
+model cannot reach a label it was not given. Nor does it reach a name: it holds positions in a `Gallery`, which knows
+no id, no path and no file. What reads files for a model asks `pool_behind` for the pool behind.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -41,9 +44,75 @@ def grey_range(low: float, high: float, is_whole: bool) -> tuple[float, float]:
     return min(0.0, low), white
 
 
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Hold what a model may know of all images, by their positions in the pool.
+
+    Parameters
+    ----------
+    splits
+        Of each image one of `SPLITS`.
+    groups
+        Of each image the number of its group; equal numbers must not straddle folds.
+    classes
+        Class names in the order of all probabilities.
+    task
+        ``"multiclass"`` or ``"multilabel"``: the shape of labels.
+    hierarchy
+        Of the classes; None where competition.toml names none.
+    key
+        The key of all images and embeddings.
+    """
+
+    splits: Texts
+    groups: Groups
+    classes: tuple[str, ...]
+    task: str
+    hierarchy: Hierarchy | None
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    def __deepcopy__(self, memo: object) -> Gallery:
+        return self  # a copy would have no pool behind it
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Return whether an image may have several labels."""
+        return self.task == MULTILABEL
+
+    def select(self, rows: Rows, labels: Labels | None = None) -> Images:
+        """Return the images at `rows` with their labels; without `labels` none is known."""
+        rows = np.asarray(rows, dtype=np.int64)
+        shape, kind = ((len(rows), len(self.classes)), np.int8) if self.is_multilabel else (len(rows), np.int64)
+        labels = np.full(shape, UNKNOWN, dtype=kind) if labels is None else np.asarray(labels, dtype=kind)
+        return Images(self, rows, labels, np.ones(len(rows), dtype=np.float32), np.zeros(len(rows), dtype=bool))
+
+
+_BEHIND: WeakKeyDictionary[Gallery, Pool] = WeakKeyDictionary()  # the pool of every gallery that is alive
+
+
+def pool_behind(images: Pool | Gallery | Images) -> Pool:
+    """Return the pool behind a gallery or a selection, with its names and files; no model may call this."""
+    if isinstance(images, Images):
+        images = images.pool
+    return images if isinstance(images, Pool) else _BEHIND[images]
+
+
+def ids_of(images: Images) -> Ids:
+    """Return the ids of a selection."""
+    return pool_behind(images).ids[images.rows]
+
+
+def names_of(images: Images) -> Texts:
+    """Return ``split/id`` of each image of a selection: ids alone may repeat in another split."""
+    return name_images(images.pool.splits[images.rows], ids_of(images))
+
+
 @dataclass(frozen=True)
 class Pool:
-    """Hold every readable image of a competition: what models may know of it.
+    """Hold every readable image of a competition, with its name and file.
 
     Parameters
     ----------
@@ -105,17 +174,26 @@ class Pool:
             embeddings=None if self.embeddings is None else self.embeddings[rows],
         )
 
+    @cached_property
+    def _numbered(self) -> Groups:
+        """Return the groups as numbers: their names may be those of files or patients."""
+        return np.unique(self.groups, return_inverse=True)[1]
+
+    @property
+    def gallery(self) -> Gallery:
+        """Return what a model may know of the pool."""
+        gallery = Gallery(self.splits, self._numbered, self.classes, self.task, self.hierarchy, self.key)
+        _BEHIND[gallery] = self
+        return gallery
+
     def select(self, rows: Rows, labels: Labels | None = None) -> Images:
-        """Return the images at `rows` with their labels; without `labels` none is known."""
-        rows = np.asarray(rows, dtype=np.int64)
-        shape, kind = ((len(rows), len(self.classes)), np.int8) if self.is_multilabel else (len(rows), np.int64)
-        labels = np.full(shape, UNKNOWN, dtype=kind) if labels is None else np.asarray(labels, dtype=kind)
-        return Images(self, rows, labels, np.ones(len(rows), dtype=np.float32), np.zeros(len(rows), dtype=bool))
+        """Return the images at `rows` with their labels, as a model sees them; without `labels` none is known."""
+        return self.gallery.select(rows, labels)
 
 
 @dataclass(frozen=True)
 class Images:
-    """Hold a selection of the pool, as one model sees it.
+    """Hold a selection of the pool, as one model sees it: positions, never names.
 
     Parameters
     ----------
@@ -127,7 +205,7 @@ class Images:
         Whether the label was predicted by a model; such an image proves nothing and must not validate.
     """
 
-    pool: Pool
+    pool: Gallery
     rows: Rows
     labels: Labels
     weights: Weights
@@ -137,23 +215,8 @@ class Images:
         return len(self.rows)
 
     @property
-    def ids(self) -> Ids:
-        """Return the ids."""
-        return self.pool.ids[self.rows]
-
-    @property
-    def names(self) -> Texts:
-        """Return ``split/id`` of each image: ids alone may repeat in another split."""
-        return name_images(self.pool.splits[self.rows], self.ids)
-
-    @property
-    def paths(self) -> Texts:
-        """Return the files."""
-        return self.pool.paths[self.rows]
-
-    @property
     def groups(self) -> Groups:
-        """Return the groups."""
+        """Return the numbers of the groups."""
         return self.pool.groups[self.rows]
 
     @property

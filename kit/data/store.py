@@ -22,7 +22,7 @@ from kit.core.deadline import check_deadline
 from kit.core.files import key_of, write_atomic
 from kit.core.shapes import Pixels, Rows
 from kit.core.terminal import Progress, stage
-from kit.data.images import Images, Pool, decode_image
+from kit.data.images import Gallery, Images, Pool, decode_image, pool_behind
 
 if TYPE_CHECKING:
     import torch
@@ -83,12 +83,13 @@ class Geometry:
         return [max(1, int(target[1] * height / width)), target[1]]
 
 
-def read_store(pool: Pool, geometry: Geometry) -> Pixels:
+def read_store(pool: Pool | Gallery, geometry: Geometry) -> Pixels:
     """Return the decoded images of the whole pool, memory-mapped, decoding those that are not there yet.
 
     They are (n_pool, 3, height, width). TimeIsUp where the time limit is reached between blocks; a later call goes on
     at the next.
     """
+    pool = pool_behind(pool)
     path = _locate(pool, geometry)
     with Progress("store", len(pool)) as progress:
 

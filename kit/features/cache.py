@@ -18,12 +18,12 @@ from kit.core.arrays import fill_array, read_array
 from kit.core.deadline import check_deadline
 from kit.core.errors import InputError, some
 from kit.core.files import key_of, read_object, write_atomic, write_json
-from kit.core.shapes import Ids, Pixels, Rows, Vectors
+from kit.core.shapes import Pixels, Rows, Vectors
 from kit.core.terminal import Progress, stage, track, warn
-from kit.data.images import Images, Pool
+from kit.data.images import Images, Pool, ids_of, pool_behind
 from kit.data.store import BLOCK, Geometry, decode_block, read_rows, read_store
 from kit.features.encoders import Encoder, load_encoder, preprocessing_of
-from kit.features.weights import EncoderSpec, parse_encoder
+from kit.features.weights import EncoderSpec, spec_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,6 @@ GIVEN = "given"  # the encoder name of the organisers' own embeddings.npy
 class Features:
     """Hold image features, float32 of unit length; `key` is of encoder, weights, preprocessing and precision."""
 
-    ids: Ids
     values: Vectors
     key: str
 
@@ -52,16 +51,15 @@ def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | N
     """
     if encoder == GIVEN:
         return _given_features(images)
-    spec = parse_encoder(encoder, encoder_args, images.pool.lookup)
-    values, key = _read_cache(images.pool, spec)
-    return Features(images.ids, read_rows(values, images.rows).astype(np.float32), key)
+    values, key = _read_cache(pool_behind(images), spec_of(images.pool, encoder, encoder_args))
+    return Features(read_rows(values, images.rows).astype(np.float32), key)
 
 
 def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> bool:
     """Return whether an encoder has encoded the whole pool already."""
     from kit.features.device import choose_precision, device_name
 
-    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    spec = spec_of(pool, encoder, encoder_args)
     precisions = (choose_precision(spec, device_name()), "float32")  # the second where the first overflows
     return any(_locate(pool, spec, precision)[0].exists() for precision in precisions)
 
@@ -71,7 +69,7 @@ def adopt_features(pool: Pool, other: Pool, rows: Rows, encoder: str, encoder_ar
 
     `rows` are the positions of the pool's images in `other`, (n_pool,).
     """
-    values, _ = _read_cache(other, parse_encoder(encoder, encoder_args, pool.lookup))
+    values, _ = _read_cache(other, spec_of(pool, encoder, encoder_args))
     keep_features(pool, encoder, encoder_args, read_rows(values, rows))
 
 
@@ -79,7 +77,7 @@ def keep_features(pool: Pool, encoder: str, encoder_args: dict[str, Any], values
     """Keep (n_pool, n_dims) float16 features that were computed elsewhere as those of a pool; no image is read."""
     from kit.features.device import choose_precision, device_name
 
-    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    spec = spec_of(pool, encoder, encoder_args)
     precision = choose_precision(spec, device_name())
     path, _ = _locate(pool, spec, precision)
     note = {"encoder": spec.text, "precision": precision, "preprocessing": preprocessing_of(spec).key}
@@ -210,22 +208,23 @@ class ImageForward:
 
 def _given_features(images: Images) -> Features:
     """Return the organisers' embeddings, brought to unit length."""
-    if images.pool.embeddings is None:
+    embeddings = pool_behind(images).embeddings
+    if embeddings is None:
         raise InputError('encoder = "given" needs [data] embeddings = "embeddings.npy"')
-    values = np.asarray(images.pool.embeddings[images.rows], dtype=np.float32)
+    values = np.asarray(embeddings[images.rows], dtype=np.float32)
     is_missing = np.isnan(values).any(axis=1)
     if is_missing.any():
         raise InputError(
             f'encoder = "given": [data] embeddings has no row for {is_missing.sum()} of {len(values)} images: '
-            f"{some(images.ids[is_missing])}"
+            f"{some(ids_of(images)[is_missing])}"
         )
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     if (odd := ~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0)).any():
         raise InputError(
             f'encoder = "given": [data] embeddings are zero or infinite for {odd.sum()} of {len(values)} images: '
-            f"{some(images.ids[odd])}"
+            f"{some(ids_of(images)[odd])}"
         )
-    return Features(images.ids, values / norms, key_of(GIVEN, images.pool.key))
+    return Features(values / norms, key_of(GIVEN, images.pool.key))
 
 
 def image_features(images: Images, encoder: str | None, encoder_args: dict[str, Any], pixels: int) -> Vectors:

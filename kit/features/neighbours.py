@@ -17,7 +17,7 @@ from kit.core.deadline import check_deadline
 from kit.core.files import key_of
 from kit.core.shapes import Proba, Rows, Scores, Vectors, Weights
 from kit.core.terminal import Progress
-from kit.data.images import Images, Pool
+from kit.data.images import Gallery, Images, Pool, pool_behind
 from kit.features.cache import encode_images
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Graph:
 
 
 def read_neighbours(
-    pool: Pool, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool
+    pool: Pool | Gallery, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool
 ) -> NDArray[np.void]:
     """Return the nearest images of every image of the pool, at most `k`; searched the first time.
 
@@ -119,6 +119,7 @@ def read_neighbours(
 
     The array is (n_pool, k) of ``row`` (position in the pool) and ``cosine`` (-1..1), nearest first.
     """
+    pool = pool_behind(pool)
     everything = pool.select(np.arange(len(pool)))
     features = encode_images(everything, encoder, encoder_args)
     allowed = np.flatnonzero((pool.splits != "test") | with_test)

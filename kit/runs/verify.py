@@ -24,6 +24,7 @@ from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
 from kit.core.shapes import Proba
 from kit.core.terminal import Progress
+from kit.data.images import ids_of, names_of
 from kit.data.prepared import Prepared, describe_classes
 from kit.runs.ensemble import combine
 from kit.runs.fit.fold import find_changed, read_fitted, read_sweep
@@ -228,7 +229,7 @@ def _verify_settled(prepared: Prepared, run: Result) -> None:
         for noted in (settled, chosen["per_fold"].get(str(fold))):
             if noted != value:
                 raise LeakFound(f"{where} is {noted}, but the other folds' oof rows choose {value}")
-        oof = run.fold_predictions(fold, "oof").at(prepared.held_out(fold).ids).proba
+        oof = run.fold_predictions(fold, "oof").at(ids_of(prepared.held_out(fold))).proba
         if value not in chosen["values"]:
             continue
         swept = sweeps[fold][chosen["values"].index(value)]
@@ -263,12 +264,12 @@ def _verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], _Run], run:
 def _verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
     """One fold's model must not have seen the fold, by its ledger, and the oof must be what it wrote."""
     labeled, held_out = set(_read_ledger(run, fold)["labeled"]), prepared.held_out(fold)
-    if seen := sorted(labeled & set(held_out.names)):
+    if seen := sorted(labeled & set(names_of(held_out))):
         raise LeakFound(f"{run.name} fold {fold}: fitted on {len(seen)} images of its own fold: {some(seen)}")
-    if foreign := sorted(labeled - set(prepared.training(fold).names)):
+    if foreign := sorted(labeled - set(names_of(prepared.training(fold)))):
         raise LeakFound(f"{run.name} fold {fold}: fitted on images outside the training folds: {some(foreign)}")
     of_fold = run.fold_predictions(fold, "oof")
-    if set(of_fold.ids) != set(held_out.ids):
+    if set(of_fold.ids) != set(ids_of(held_out)):
         raise LeakFound(f"{run.name} fold {fold}: its predictions are of other images than the fold's")
     if not np.array_equal(of_fold.proba, run.predictions("oof").at(of_fold.ids).proba):
         raise LeakFound(f"{run.name} fold {fold}: oof.parquet is not what this fold's model said")

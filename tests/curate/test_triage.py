@@ -123,7 +123,7 @@ def test_a_weight_of_one_changes_nothing_but_the_key(mislabelled, tmp_path):
     same = run.model_copy(update={"exclude": str(file)})
     labeled = prepared.training(0)
     left = leave_out(prepared, same, labeled)
-    assert left.ids.tolist() == labeled.ids.tolist() and left.weights.tolist() == labeled.weights.tolist()
+    assert left.rows.tolist() == labeled.rows.tolist() and left.weights.tolist() == labeled.weights.tolist()
     assert run_key(prepared, run) != run_key(prepared, same)
     effect = measure_exclusion(prepared, "probe", file)
     assert (effect.n_excluded, effect.difference, effect.error) == (0, 0.0, 0.0)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from kit.cli import main
 from kit.config.competition import Run
 from kit.core.errors import InputError
-from kit.data.images import Images, Pool
+from kit.data.images import Images, Pool, pool_behind
 from kit.data.prepared import prepare
 from kit.models.balance import adjust, class_shares, class_weights, draw_counts, draw_distribution, repeat_factors
 from kit.models.balance.options import NESTED, TAU
@@ -175,7 +175,7 @@ def test_every_switch_hears_rare_classes_more(name, switch, tmp_path):
 
 def test_inverse_weights_of_models_agree_with_scikit_learns_balanced(tmp_path):
     labeled, others = clouds(tmp_path, UNEQUAL)
-    values, asked = (images.pool.embeddings[images.rows] for images in (labeled, others))
+    values, asked = (pool_behind(images).embeddings[images.rows] for images in (labeled, others))
     values, asked = (features / np.linalg.norm(features, axis=1, keepdims=True) for features in (values, asked))
     ours = {name: LIGHT[name](balance="inverse").fit(labeled, others) for name in ("linear_probe", "svm", "forest")}
     proba = {name: model.predict_proba(others) for name, model in ours.items()}

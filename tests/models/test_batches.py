@@ -80,9 +80,9 @@ def test_early_stopping_holds_out_only_real_labels(pool):
     everything = labeled.take(np.arange(3, 36)).join(pseudo).join(doubtful)
     learned, hold_out = split_off(everything, RICH, seed=0)
     assert 0 < len(hold_out) < 12
-    assert set(hold_out.ids) <= set(labeled.ids[3:])
-    assert set(learned.ids) | set(hold_out.ids) == set(everything.ids)
-    assert not set(learned.ids) & set(hold_out.ids)
+    assert set(hold_out.rows) <= set(labeled.rows[3:])
+    assert set(learned.rows) | set(hold_out.rows) == set(everything.rows)
+    assert not set(learned.rows) & set(hold_out.rows)
 
 
 def test_early_stopping_keeps_groups_together(pool):

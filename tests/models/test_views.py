@@ -10,6 +10,7 @@ import torch
 from support.clips import TOWERS, write_clip
 from support.pools import labels_of, make_pool
 
+from kit.data.images import pool_behind
 from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.networks.small_cnn import SmallCNN
 from kit.models.training.views import views_of
@@ -66,7 +67,9 @@ def models(folder: Path, tta: str) -> list:
 def test_a_model_predicts_the_mean_over_its_views(images):
     labeled, others = images
     nobody = labeled.take(np.arange(0))
-    for plain, mirrored in zip(*(models(labeled.pool.lookup[0], tta) for tta in ("none", "mirror")), strict=True):
+    for plain, mirrored in zip(
+        *(models(pool_behind(labeled).lookup[0], tta) for tta in ("none", "mirror")), strict=True
+    ):
         alone = plain.fit(labeled, nobody).predict_proba(others)
         both = mirrored.fit(labeled, nobody).predict_proba(others)
         assert not np.allclose(alone, both, atol=1e-7) and np.allclose(both.sum(1), 1, atol=1e-5)

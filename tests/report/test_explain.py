@@ -18,7 +18,7 @@ from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-from kit.data.images import decode_image
+from kit.data.images import decode_image, ids_of, pool_behind
 from kit.data.prepared import Prepared, prepare
 from kit.data.store import decode_block
 from kit.report.explain import Question, explain, latest_sheets
@@ -105,10 +105,10 @@ def test_what_is_explained_is_what_predicts(prepared, name):
         crossval(prepared, name)
     result, fold = find_result(prepared, name), prepared.scored[1]
     images = prepared.held_out(fold)
-    expected = result.fold_predictions(fold, "oof").at(images.ids).proba
+    expected = result.fold_predictions(fold, "oof").at(ids_of(images)).proba
     with Scratch(prepared.pool) as scratch:
         (subject,) = open_subjects(prepared, result, fold, (), scratch)
-        pixels = decode_block(images.paths, subject.geometry).numpy()
+        pixels = decode_block(pool_behind(images).paths[images.rows], subject.geometry).numpy()
         np.testing.assert_allclose(subject.say(pixels), expected, atol=2e-3)
         if subject.network is not None:
             with torch.no_grad():

@@ -11,6 +11,7 @@ from support.toys import Memoriser
 
 from kit.core.errors import InputError, LeakFound, MissingWeights
 from kit.core.files import read_json
+from kit.data.images import names_of
 from kit.data.prepared import prepare
 from kit.runs.fit.crossval import crossval
 from kit.runs.fit.fold import fold_seed
@@ -128,7 +129,7 @@ def test_pseudo_labels_come_from_the_same_folds_models(colours):
     for fold in prepared.scored:
         ledger = read_json(fold_folder(student.folder, fold) / "provenance.json")
         assert {teacher["fold"] for teacher in ledger["teachers"]} == {fold}
-        assert not set(ledger["labeled"]) & set(prepared.held_out(fold).names)
+        assert not set(ledger["labeled"]) & set(names_of(prepared.held_out(fold)))
     verify(prepared, [student])
 
 
@@ -264,4 +265,4 @@ def test_provenance_names_everything_a_fold_was_fitted_on(colours):
     prepared = prepare(colours(MEMORISER))
     result = crossval(prepared, "memoriser")
     ledger = read_json(fold_folder(result.folder, 0) / "provenance.json")
-    assert sorted(ledger["labeled"]) == sorted(prepared.training(0).names)
+    assert sorted(ledger["labeled"]) == sorted(names_of(prepared.training(0)))

@@ -13,6 +13,7 @@ import pytest
 import kit.runs.verify
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import read_json, write_json
+from kit.data.images import names_of
 from kit.data.prepared import Prepared, prepare
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
@@ -131,7 +132,7 @@ def test_a_group_that_straddles_folds_is_refused_on_reading(trained):
 
 def test_a_model_fitted_on_its_own_fold_is_named(trained):
     prepared, teacher, _ = trained
-    leaked = prepared.held_out(1).names[0]
+    leaked = names_of(prepared.held_out(1))[0]
     ledger = edit_ledger(teacher, 1)
     edit_ledger(teacher, 1, labeled=[*ledger["labeled"], leaked])
     with pytest.raises(LeakFound, match=rf"svm fold 1: fitted on 1 images of its own fold: {leaked}"):
@@ -182,7 +183,7 @@ def test_pseudo_labels_without_a_teacher_are_named(trained):
 def test_a_leaking_teacher_is_found_through_its_student(trained):
     prepared, teacher, student = trained
     ledger = edit_ledger(teacher, 0)
-    edit_ledger(teacher, 0, labeled=[*ledger["labeled"], prepared.held_out(0).names[0]])
+    edit_ledger(teacher, 0, labeled=[*ledger["labeled"], names_of(prepared.held_out(0))[0]])
     with pytest.raises(LeakFound, match="svm fold 0: fitted on"):
         verify(prepared, [student])
 
@@ -190,7 +191,7 @@ def test_a_leaking_teacher_is_found_through_its_student(trained):
 def test_a_leaking_member_is_found_through_its_ensemble(trained, combined):
     prepared, result = combined
     ledger = edit_ledger(trained[1], 0)
-    edit_ledger(trained[1], 0, labeled=[*ledger["labeled"], prepared.held_out(0).names[0]])
+    edit_ledger(trained[1], 0, labeled=[*ledger["labeled"], names_of(prepared.held_out(0))[0]])
     with pytest.raises(LeakFound, match="svm fold 0: fitted on"):
         verify(prepared, [result])
 

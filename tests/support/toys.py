@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kit.data.images import Images
+from kit.data.images import Images, pool_behind
 from kit.models.model import Model
 
 DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low = 0.1, high = 0.9 } }\n'
@@ -15,32 +15,30 @@ DIAL = '[runs.dialled]\nmodel = "dialled"\ndial = 0.5\nsearch = { dial = { low =
 
 @dataclass
 class Memoriser(Model):
-    """Return the remembered label of any image it was fitted on, else the uniform distribution."""
+    """Return the remembered label of any image it was fitted on, by its place, else the uniform distribution."""
 
     bias: float = 0.0
     seed: int = 0
-    memory: dict[str, int] = field(default_factory=dict, init=False)
+    memory: dict[int, int] = field(default_factory=dict, init=False)
 
     fits: ClassVar[list[int]] = []
 
     def fit(self, labeled: Images, unlabeled: Images) -> Memoriser:
         self.fits.append(self.seed)
-        self.memory = dict(
-            zip(zip(labeled.pool.splits[labeled.rows], labeled.ids, strict=True), labeled.labels, strict=True)
-        )
+        self.memory = dict(zip(labeled.rows.tolist(), labeled.labels.tolist(), strict=True))
         return self
 
     def predict_proba(self, images: Images) -> np.ndarray:
         proba = np.full((len(images), images.n_classes), 1 / images.n_classes)
-        for row, key in enumerate(zip(images.pool.splits[images.rows], images.ids, strict=True)):
-            if key in self.memory:
-                proba[row] = np.eye(images.n_classes)[self.memory[key]]
+        for i, row in enumerate(images.rows.tolist()):
+            if row in self.memory:
+                proba[i] = np.eye(images.n_classes)[self.memory[row]]
         return proba
 
 
 @dataclass
 class Dialled(Model):
-    """A swept model whose one setting says how much of the true colour it believes."""
+    """A swept model whose one setting says how much of the true colour, read behind its back, it believes."""
 
     sweep_name: ClassVar[str] = "dial"
 
@@ -73,6 +71,6 @@ class Dialled(Model):
         return self
 
     def _at(self, images: Images, value: float) -> np.ndarray:
-        names = [path.rsplit("/", 2)[-2] for path in images.paths]
+        names = [path.rsplit("/", 2)[-2] for path in pool_behind(images).paths[images.rows]]
         right = np.array([images.classes.index(name) if name in images.classes else 0 for name in names])
         return value * np.eye(images.n_classes)[right] + (1 - value) / images.n_classes

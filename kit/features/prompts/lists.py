@@ -18,13 +18,11 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import key_of
-
-if TYPE_CHECKING:
-    from kit.data.images import Pool
+from kit.data.images import Gallery, Pool, pool_behind
 
 NAMES = "names"
 NAMES_TEMPLATE = "a photo of a {}."
@@ -120,9 +118,9 @@ def read_prompts(folder: Path, name: str, classes: tuple[str, ...]) -> PromptLis
     return PromptList(name, _check_templates(tables.get("templates", "default"), file), words)
 
 
-def prompts_of(pool: Pool, name: str) -> PromptList:
+def prompts_of(pool: Pool | Gallery, name: str) -> PromptList:
     """Read a prompt list of the pool's competition."""
-    return read_prompts(pool.prompts, name, pool.classes)
+    return read_prompts(pool_behind(pool).prompts, name, pool.classes)
 
 
 def _as_words(class_name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +19,10 @@ from kit.core.errors import InputError
 from kit.core.files import key_of, write_atomic
 from kit.core.shapes import Vectors
 from kit.core.terminal import warn
+from kit.data.images import Gallery, Pool, pool_behind
 from kit.features.encoders import Encoder, load_encoder
 from kit.features.prompts.lists import NAMES, PromptList, prompts_of
-from kit.features.weights import EncoderSpec, parse_encoder
-
-if TYPE_CHECKING:
-    from kit.data.images import Pool
+from kit.features.weights import EncoderSpec, spec_of
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,12 @@ def text_weights(encoder: Encoder, prompts: PromptList) -> Vectors:
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def read_text_weights(pool: Pool, encoder: str, encoder_args: dict[str, Any], prompts: str) -> TextWeights:
+def read_text_weights(pool: Pool | Gallery, encoder: str, encoder_args: dict[str, Any], prompts: str) -> TextWeights:
     """Return the zero-shot classifier of a prompt list, from the cache where it lies there.
 
     InputError where the prompt list is refused or the encoder has no text tower.
     """
+    pool = pool_behind(pool)
     return warm_text_weights(pool, encoder, encoder_args, [prompts_of(pool, prompts)])[0]
 
 
@@ -56,7 +55,7 @@ def keep_text_weights(
     pool: Pool, encoder: str, encoder_args: dict[str, Any], prompts: str, weights: TextWeights
 ) -> None:
     """Keep a zero-shot classifier that was computed elsewhere, so that no text is encoded."""
-    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    spec = spec_of(pool, encoder, encoder_args)
     _write(_path(pool, spec, prompts_of(pool, prompts)), weights)
 
 
@@ -67,7 +66,7 @@ def warm_text_weights(
 
     InputError where the encoder has no text tower, or a prompt is longer than it reads.
     """
-    spec = parse_encoder(encoder, encoder_args, pool.lookup)
+    spec = spec_of(pool, encoder, encoder_args)
     loaded: Encoder | None = None
     classifiers = []
     for words in lists:

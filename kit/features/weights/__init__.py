@@ -31,6 +31,7 @@ from kit.features.weights.spec import (
     digest_of,
     local_weights,
     parse_encoder,
+    spec_of,
 )
 from kit.features.weights.state import load_state, read_weights
 
@@ -49,4 +50,5 @@ __all__ = [
     "parse_encoder",
     "pip_weights",
     "read_weights",
+    "spec_of",
 ]

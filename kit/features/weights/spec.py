@@ -10,6 +10,7 @@ from typing import Any
 
 from kit.core.errors import InputError, MissingWeights, some
 from kit.core.files import hash_file
+from kit.data.images import Gallery, Pool, pool_behind
 from kit.features.weights.pip import PIP, find_package, pip_weights
 
 LOCAL_DIR = "local-dir:"
@@ -114,6 +115,14 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
     if not slash:
         raise InputError(f"encoder {text!r}: name the pretrained weights too, for example open_clip:{tag}/openai")
     return EncoderSpec(text, library, name, tag=tag, file=file, args=args)
+
+
+def spec_of(pool: Pool | Gallery, encoder: str, encoder_args: dict[str, Any] | None) -> EncoderSpec:
+    """Return the encoder that a run names, its weights looked up where the competition's files lie.
+
+    InputError and MissingWeights as of `parse_encoder`.
+    """
+    return parse_encoder(encoder, encoder_args, pool_behind(pool).lookup)
 
 
 def local_weights(spec: EncoderSpec) -> Path | None:

@@ -17,7 +17,7 @@ import numpy as np
 from kit.config.competition import Run
 from kit.core.shapes import Rows
 from kit.core.tensors import read_tensors, write_tensors
-from kit.data.images import Images
+from kit.data.images import Images, names_of
 from kit.data.prepared import Prepared
 from kit.data.store import read_pixels
 from kit.features.cache import encode_images, squashed
@@ -78,7 +78,7 @@ class Contents:
         """Return the training images that are carried, or None."""
         if not any(self._arrays.values()):
             return None
-        names = self.prepared.pool.select(self._rows).names
+        names = names_of(self.prepared.pool.select(self._rows))
         return TrainingImages(names=names.tolist(), features=self._arrays["features"], pixels=self._arrays["pixels"])
 
     def _asks(self, chosen: BundledRun) -> bool:

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from kit.core.errors import InputError
 from kit.core.shapes import Proba, Tensors, Vectors
-from kit.data.images import Images, Pool
+from kit.data.images import Gallery, Images
 from kit.features.prompts import prompts_of, read_text_weights
-from kit.features.weights import parse_encoder
+from kit.features.weights import spec_of
 from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
 
@@ -186,7 +186,7 @@ class ClipFinetune(TrainedNetwork):
             tta=self.tta,
         )
 
-    def _load(self, pool: Pool, alpha: float) -> None:
+    def _load(self, pool: Gallery, alpha: float) -> None:
         """Let the network be one blend; the words of a blend are those of the blended text tower."""
         from kit.models.training.blend import interpolate
 
@@ -218,7 +218,7 @@ class ClipFinetune(TrainedNetwork):
         scale = self._network.logit_scale
         set_head(self._network.head, coefficients / scale, intercepts / scale)
 
-    def _build(self, pool: Pool) -> None:
+    def _build(self, pool: Gallery) -> None:
         """Build the zero-shot classifier: towers and words; what it is made of is `theta_0`."""
         from kit.features.device import choose_training, device_name, place_network
         from kit.features.encoders import load_encoder
@@ -226,7 +226,7 @@ class ClipFinetune(TrainedNetwork):
         from kit.models.training.blend import copy_state
         from kit.models.training.clip import make_classifier
 
-        spec, words = parse_encoder(self.encoder, self.encoder_args, pool.lookup), prompts_of(pool, self.prompts)
+        spec, words = spec_of(pool, self.encoder, self.encoder_args), prompts_of(pool, self.prompts)
         if spec.library != "open_clip":
             raise InputError(f"encoder {spec.text!r}: clip_finetune trains open_clip models; fine_tune trains timm's")
         with reproducible(self.seed, device_name()):  # networks draw random weights before they load others

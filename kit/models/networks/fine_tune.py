@@ -11,8 +11,8 @@ from pydantic import Field
 from kit.core.errors import InputError
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.shapes import Tensors, Vectors
-from kit.data.images import Images, Pool
-from kit.features.weights import EncoderSpec, parse_encoder
+from kit.data.images import Gallery, Images
+from kit.features.weights import EncoderSpec, parse_encoder, spec_of
 from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
 from kit.scoring.task import Task
@@ -122,7 +122,7 @@ class FineTune(TrainedNetwork):
         from kit.models.training.classifier import classifiers
         from kit.models.training.probe import fit_probe, set_head
 
-        spec = parse_encoder(self.encoder, self.encoder_args, labeled.pool.lookup)
+        spec = spec_of(labeled.pool, self.encoder, self.encoder_args)
         if self.pretrained:
             find_weights(spec)
         self._build(spec, labeled.n_classes, self.pretrained)
@@ -149,11 +149,11 @@ class FineTune(TrainedNetwork):
         self._take_weights(tensors)
         return self
 
-    def _start(self, pool: Pool) -> FineTune:
+    def _start(self, pool: Gallery) -> FineTune:
         """Return a model with the same network before training."""
         from kit.features.weights import find_weights
 
-        start, spec = replace(self), parse_encoder(self.encoder, self.encoder_args, pool.lookup)
+        start, spec = replace(self), spec_of(pool, self.encoder, self.encoder_args)
         if self.pretrained:
             find_weights(spec)
         start._build(spec, len(pool.classes), self.pretrained)

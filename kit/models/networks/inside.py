@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kit.data.images import Pool
+from kit.data.images import Gallery
 from kit.features.encoders import Preprocessing
 from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.networks.trained import TrainedNetwork
@@ -23,7 +23,7 @@ class Inside:
     device: str
 
 
-def look_inside(model: TrainedNetwork, pool: Pool) -> Inside:
+def look_inside(model: TrainedNetwork, pool: Gallery) -> Inside:
     """Return the network that a fitted or restored model predicts with; of CLIP, at the settled blend.
 
     It is no copy: what changes its weights changes the model's predictions. In the pool CLIP's words and weights are

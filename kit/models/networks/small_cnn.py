@@ -11,7 +11,7 @@ from pydantic import Field
 from kit.core.errors import InputError
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.shapes import Tensors, Vectors
-from kit.data.images import Images, Pool
+from kit.data.images import Gallery, Images
 from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
 from kit.models.training.recipe import recipe_of
@@ -92,7 +92,7 @@ class SmallCNN(TrainedNetwork):
         self._take_weights(tensors)
         return self
 
-    def _start(self, pool: Pool) -> SmallCNN:
+    def _start(self, pool: Gallery) -> SmallCNN:
         """Return a model with the same network before training."""
         start = replace(self)
         start._build(len(pool.classes))

@@ -10,7 +10,7 @@ import numpy as np
 
 from kit.core.errors import InputError
 from kit.core.shapes import Proba, Tensors, Vectors
-from kit.data.images import Images, Pool
+from kit.data.images import Gallery, Images
 from kit.models.balance import SHARES, Adjustable
 from kit.models.training.recipe import Recipe, recipe_of
 from kit.scoring.task import Task
@@ -123,7 +123,7 @@ class TrainedNetwork(Adjustable, Recipe):
             made_from=made_from,
         )
 
-    def _start(self, pool: Pool) -> TrainedNetwork:
+    def _start(self, pool: Gallery) -> TrainedNetwork:
         """Return a model with the same network before training."""
         raise NotImplementedError
 

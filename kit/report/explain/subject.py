@@ -196,7 +196,7 @@ def _open_network(prepared: Prepared, model: TrainedNetwork, words: Sequence[str
 
     from kit.report.explain.networks import LinearOnFeatures, Standardised
 
-    inside = look_inside(model, prepared.pool)
+    inside = look_inside(model, prepared.pool.gallery)
     network, geometry, say = inside.network, inside.preprocessing.geometry, model.predict_proba
     if words and isinstance(model, ClipFinetune):  # `check_explainable` lets no other pass
         text = _words_of_tuned(prepared, model, words)
@@ -257,7 +257,7 @@ def _words_of_tuned(prepared: Prepared, model: ClipFinetune, words: Sequence[str
     encoder, args = _encoder_of(model)
     if model.train == "image":
         return _encode_words(prepared, encoder, args, words)
-    network: Any = look_inside(model, prepared.pool).network  # torch knows not what its modules hold
+    network: Any = look_inside(model, prepared.pool.gallery).network  # torch knows not what its modules hold
     spec = parse_encoder(encoder, args, prepared.pool.lookup)
     with torch.no_grad():
         tokens = tokenize(spec, list(words)).to(next(network.parameters()).device)

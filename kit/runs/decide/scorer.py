@@ -12,7 +12,7 @@ import numpy as np
 
 from kit.core.errors import InputError, some
 from kit.core.shapes import Groups, Labels, Proba, Rows, Scores, Vectors
-from kit.data.images import Images
+from kit.data.images import Images, ids_of
 from kit.data.prepared import Prepared
 from kit.features.joint import encode_jointly, encoders_of
 from kit.models import MODELS
@@ -101,7 +101,7 @@ class Scorer:
     def _score_held_out(self, fold: int, without: int | None = None) -> list[Scores]:
         """Return the scores of a fold's images, as if one class were not known."""
         images = self._prepared.held_out(fold)
-        proba = self._result.predictions("oof").at(images.ids).proba
+        proba = self._result.predictions("oof").at(ids_of(images)).proba
         return self._score(fold, images, proba if without is None else drop_class(proba, without), without)
 
     def _score(self, fold: int, images: Images, proba: Proba, without: int | None = None) -> list[Scores]:
@@ -122,7 +122,7 @@ class Scorer:
         """Return the predictions of one fold's model, or of the whole run where folds are not kept."""
         is_kept = (fold_folder(self._result.folder, fold) / f"{split}.parquet").exists()
         predictions = self._result.fold_predictions(fold, split) if is_kept else self._result.predictions(split)
-        return predictions.at(images.ids).proba
+        return predictions.at(ids_of(images)).proba
 
     def _features(self, images: Images) -> Vectors:
         """Return the encoders' features of images, (n_images, n_dims)."""

@@ -22,7 +22,7 @@ from kit.core.errors import DamagedFile, InputError
 from kit.core.files import hash_file, read_object, remedy_for, write_atomic, write_json
 from kit.core.shapes import Proba
 from kit.core.tensors import write_tensors
-from kit.data.images import Images
+from kit.data.images import Images, ids_of, names_of
 from kit.data.prepared import Prepared
 from kit.models.copies import Averaged, Bagged
 from kit.models.model import Model
@@ -181,7 +181,7 @@ def _add_pseudo_labels(
     teachers = teachers_of(prepared, run)
     chosen = choose_for_fold(prepared, run.name, plan, run.use_test_images, teachers, fold)
     pool = prepared.unlabeled(fold, run.use_test_images)
-    position = {name: row for row, name in zip(pool.rows, pool.names, strict=True)}
+    position = {name: row for row, name in zip(pool.rows, names_of(pool), strict=True)}
     rows = np.array([position[name] for name in chosen.ids], dtype=np.int64)
     taught = dataclasses.replace(
         prepared.pool.select(rows, chosen.codes),
@@ -194,7 +194,7 @@ def _add_pseudo_labels(
 def provenance(labeled: Images) -> dict[str, Any]:
     """Return what a model was fitted on, by ``split/id``: the leak ledger."""
     real, pseudo = labeled.take(np.flatnonzero(~labeled.is_pseudo)), labeled.take(np.flatnonzero(labeled.is_pseudo))
-    return {"labeled": list(real.names), "pseudo": {"ids": list(pseudo.names), "codes": pseudo.labels.tolist()}}
+    return {"labeled": list(names_of(real)), "pseudo": {"ids": list(names_of(pseudo)), "codes": pseudo.labels.tolist()}}
 
 
 def settle_fold(prepared: Prepared, model: Model, fold: int, home: Path, value: Any) -> None:
@@ -225,4 +225,4 @@ def predict(model: Model, images: Images) -> Predictions:
     proba = np.concatenate(parts) if parts else np.zeros((0, images.n_classes))
     if images.pool.hierarchy is not None:
         proba = images.pool.hierarchy.make_consistent(proba)
-    return Predictions(images.ids, images.classes, proba, images.pool.task)
+    return Predictions(ids_of(images), images.classes, proba, images.pool.task)

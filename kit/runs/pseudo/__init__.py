@@ -20,7 +20,7 @@ import numpy as np
 
 from kit.config.runs import PseudoPlan
 from kit.core.shapes import Ids, Labels, Mask, Rows, Scores, Weights
-from kit.data.images import Images
+from kit.data.images import Images, names_of
 from kit.runs.pseudo.cores import find_cores
 from kit.runs.pseudo.opinion import Opinion, form_opinion
 from kit.runs.pseudo.record import Record, compare_rounds, describe_balance
@@ -109,7 +109,7 @@ def _allowed(ids: Ids, opinion: Opinion, plan: PseudoPlan, labeled: Images | Non
         return allowed
     if labeled is None or pool is None:
         raise ValueError("cores are found among the pool and the labelled images: hand in both")
-    images = pool.take(_positions(pool.names, ids))
+    images = pool.take(_positions(names_of(pool), ids))
     return allowed & (find_cores(plan.cores, images, labeled, opinion.proba) == opinion.codes)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from kit.config.competition import Run
 from kit.core.errors import InputError, some
 from kit.core.files import key_of
-from kit.data.images import Images
+from kit.data.images import Images, ids_of
 from kit.data.prepared import Prepared
 from kit.data.table.scan import read_column, read_csv
 
@@ -53,7 +53,7 @@ def leave_out(prepared: Prepared, run: Run, labeled: Images) -> Images:
     weight_of = read_exclusion(prepared, run)
     if run.exclude is None or not weight_of:
         return labeled
-    factors = np.array([weight_of.get(image_id, 1.0) for image_id in labeled.ids], dtype=np.float32)
+    factors = np.array([weight_of.get(image_id, 1.0) for image_id in ids_of(labeled)], dtype=np.float32)
     kept = np.flatnonzero(factors > 0)
     left = replace(labeled.take(kept), weights=labeled.weights[kept] * factors[kept])
     gone = _classes_in(labeled) - _classes_in(left)

@@ -20,6 +20,7 @@ from kit.core.deadline import check_deadline
 from kit.core.errors import InputError
 from kit.core.files import read_json, write_atomic, write_json
 from kit.core.shapes import Proba
+from kit.data.images import ids_of
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import fit_model, predict
 from kit.runs.fit.sweep import choose_per_fold
@@ -103,7 +104,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
     folder, folds = home / run_key(prepared, run), list(folds)
     if (folder / SCORED).exists():
         oof = read_predictions(folder / "oof.parquet")
-        return {fold: oof.at(prepared.held_out(fold).ids) for fold in folds}
+        return {fold: oof.at(ids_of(prepared.held_out(fold))) for fold in folds}
     needed = prepared.scored if swept else folds
     settled = _settle(
         replace(prepared, scored=tuple(needed)), run, {fold: _fit_fold(prepared, run, fold, folder) for fold in needed}
@@ -145,5 +146,5 @@ def _settle(prepared: Prepared, run: Run, sweeps: dict[int, Proba]) -> dict[int,
         proba = sweeps[fold][position]
         if pool.hierarchy is not None:
             proba = pool.hierarchy.make_consistent(proba)
-        predictions[fold] = Predictions(prepared.held_out(fold).ids, pool.classes, proba, pool.task)
+        predictions[fold] = Predictions(ids_of(prepared.held_out(fold)), pool.classes, proba, pool.task)
     return predictions
