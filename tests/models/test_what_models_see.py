@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def labeled(pool) -> Images:
 def reach(value: Any, depth: int = DEPTH) -> Iterator[Any]:
     """Yield a value and all that its public attributes, items and methods without arguments give."""
     yield value
-    if depth == 0 or isinstance(value, str | bytes | int | float | np.ndarray):
+    if depth == 0 or isinstance(value, str | bytes | int | float | np.ndarray | Path):
         return
     if isinstance(value, dict):
         value = [*value, *value.values()]
