@@ -20,15 +20,31 @@ def new(
     name: Annotated[str, typer.Argument(help="Name of the new competition.")],
     data: Annotated[Path, typer.Option(help="A folder of images, or a zip or tar of one.")],
     slug: Annotated[str | None, typer.Option(help="Kaggle's slug or URL.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of the classes, or FILE:COLUMN.")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="Column of the images' names, in the same file.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column that no fold may part, such as a patient; or none.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What the Evaluation page names; no file does.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class that one number per image is the probability of.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="multiclass or multilabel: one label per image, or several.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a competition of that name.")] = False,
 ) -> None:
-    """Infer the layout of a folder of images; write competition.toml and a first prompt list."""
-    from kit.curate.start import check_competition_name, infer_layout
+    """Infer the layout of a folder of images; write competition.toml and a first prompt list, each choice explained."""
+    from kit.curate.start import Answers, check_competition_name, infer_layout, list_choices
 
     home = _home()
     check_competition_name(name, home)
-    layout = infer_layout(data.expanduser(), options.workspace / "data" / name)
-    file = _write_draft(name, layout, home, slug)
-    say(str(file.parent), {"competition": name, "file": str(file)})
+    answers = Answers(label, id_column, group, metric, positive, task, slug)
+    answers.check()
+    layout = infer_layout(data.expanduser(), options.workspace / "data" / name, answers)
+    file = _write_draft(name, layout, home, slug, force)
+    document = {"competition": name, "file": str(file), "images": layout.counts, "left_aside": dict(layout.left_aside)}
+    say(str(file.parent), document | {"choices": list_choices(layout)})
     suggest("all", name)
 
 
@@ -78,16 +94,17 @@ def _home() -> Path:
     return HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
 
 
-def _write_draft(name: str, layout: Layout, home: Path, slug: str | None) -> Path:
+def _write_draft(name: str, layout: Layout, home: Path, slug: str | None, force: bool = False) -> Path:
     """Write a competition.toml, say what was inferred, and return the file."""
     from kit.core import terminal
     from kit.core.files import Workspace
     from kit.core.names import COMPETITION_FILE
-    from kit.curate.start import check_readable, describe_layout, write_competition
+    from kit.curate.start import check_readable, describe_choices, describe_layout, write_competition
 
     workspace = Workspace(options.workspace)
     terminal.err.print(describe_layout(layout))
-    file = write_competition(name, layout, home, slug, workspace) / COMPETITION_FILE
+    terminal.err.print(describe_choices(layout))
+    file = write_competition(name, layout, home, slug, workspace, force) / COMPETITION_FILE
     check_readable(name, workspace)
     terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
     return file

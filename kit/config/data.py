@@ -130,6 +130,22 @@ def _tree_of(value: object) -> object:
     return {"separator": value} if isinstance(value, str) else value
 
 
+class ClassNames(Table):
+    """Name the table that says what the classes' codes mean.
+
+    Parameters
+    ----------
+    csv
+        A CSV or TSV file below the data root.
+    code, name
+        Its columns; the first and the second by default.
+    """
+
+    csv: str
+    code: str | None = None
+    name: str | None = None
+
+
 class Facts(Table):
     """Hold what the organisers decided.
 
@@ -186,6 +202,9 @@ class Data(Table):
         The labels are those that `mine` wrote. They may be wrong, so that CV measures agreement with them.
     hierarchy
         Which class stands above which: ``"/"`` where labels are paths, or a table, see `Tree`.
+    names
+        The file that says what the classes' codes mean: JSON, text, or a table, see `ClassNames`. The report and the
+        first prompt list use the words; labels and submissions keep the codes.
     merge
         Classes that shall be one: ``{ new = ["a", "b"] }``, the names as the files have them.
     """
@@ -200,6 +219,7 @@ class Data(Table):
     embedded: Literal["digits"] | None = None
     labels_are_mined: bool = False
     hierarchy: Annotated[Tree | None, BeforeValidator(_tree_of)] = None
+    names: str | ClassNames | None = None
     merge: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -21,11 +21,14 @@ class Folds(Table):
         Seed of the split, 0..2**31.
     use
         The folds that are scored: ``[0]`` for one published 80/20 hold-out. All by default.
+    group
+        Column of the labelled images' CSV whose equal values must not straddle folds: a patient, a photographer.
     """
 
     n: Annotated[int, Field(ge=2, le=100)] = 5
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     use: list[int] | None = None
+    group: str | None = None
 
 
 class Mining(Table):

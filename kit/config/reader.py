@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kit.config.competition import RESERVED, RUN_NAME, Competition
-from kit.config.data import Data, Facts, Listing, Tree
+from kit.config.data import ClassNames, Data, Facts, Listing, Tree
 from kit.config.grid import expand_grids
 from kit.config.known import list_competitions
 from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining, SubmissionPlan
@@ -31,9 +31,10 @@ NESTED_TABLES: dict[str, type[Table]] = {
     "pseudo": PseudoPlan,
     "cores": Cores,
     "Listing": Listing,
+    "ClassNames": ClassNames,
     "hierarchy": Tree,
 }  # by pydantic's names
-UNION_TAGS = ("function", "list[", "str", "Listing")  # pydantic's names of what a value might have been
+UNION_TAGS = ("function", "list[", "str", "Listing", "ClassNames")  # pydantic's names of what a value might have been
 
 
 def read_competition(
@@ -73,13 +74,14 @@ def read_competition(
     for table in ("competition", "data"):
         if table not in tables:
             raise InputError(f"{file}: table [{table}] is missing")
+    folds = _parse(Folds, tables.get("folds", {}), file, "folds")
     competition = Competition(
         name=folder.name,
         folder=folder,
         workspace=workspace,
         facts=_parse(Facts, tables["competition"], file, "competition"),
-        data=_parse(Data, tables["data"], file, "data"),
-        folds=_parse(Folds, tables.get("folds", {}), file, "folds"),
+        data=_group_by(_parse(Data, tables["data"], file, "data"), folds, file),
+        folds=folds,
         runs={
             run: _parse_run(run, table, file, grid)
             for run, (table, grid) in expand_grids(tables.get("runs", {}), file).items()
@@ -95,6 +97,20 @@ def read_competition(
     _check_folds_in_use(competition, file)
     _check_teachers(competition, file)
     return competition
+
+
+def _group_by(data: Data, folds: Folds, file: Path) -> Data:
+    """Return the data whose labelled images' lists have the folds' column of groups, where they name none."""
+    if folds.group is None:
+        return data
+    if not any(isinstance(source, Listing) for source in data.labeled_sources):
+        cause = "[folds] group is a column of the labelled images' CSV, and class folders have none"
+        raise InputError(f'{file}: {cause}; write labeled = {{ csv = "...", images = "..." }} in [data]')
+    sources = [
+        source.model_copy(update={"group": folds.group}) if isinstance(source, Listing) and not source.group else source
+        for source in data.labeled_sources
+    ]
+    return data.model_copy(update={"labeled": sources if isinstance(data.labeled, list) else sources[0]})
 
 
 def _find_folder(name: str, workspace: Workspace) -> Path:

@@ -1,54 +1,37 @@
-"""Infer the layout of a folder of images: which files are labelled, unlabelled and test images.
+"""Infer the layout of a folder of images: each question answered by the files, with its evidence.
 
-Reads the names of files (archives are listed, not unpacked) and the CSV files beside them; unpacks the archive that it
-is given. The result is a `Layout`, for a person to confirm.
+Reads the names of files (archives are listed, not unpacked) and the tables beside them; unpacks the archive that it is
+given. The result is a `Layout`, for a person to confirm.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
-from kit.config.data import Listing
-from kit.core.errors import InputError, some
+from kit.config.data import ClassNames, Listing
+from kit.core.errors import InputError, nearest, some
 from kit.core.names import MULTICLASS, MULTILABEL
-from kit.core.terminal import note
-from kit.curate.start.hints import (
-    ID_COLUMNS,
-    LABEL_COLUMNS,
-    LABELED,
-    TEST,
-    UNLABELED,
-    VALIDATION,
-    find_roles,
-    guess_columns,
-    guess_ids,
-    images_in,
-    match_ids,
-    read_cells,
-    role_of,
-    subfolders,
-)
-from kit.curate.start.label_sets import PATH, are_paths, guess_label_sets
-from kit.data.table.scan import (
-    IMAGE_SUFFIXES,
-    extract_archive,
-    is_archive,
-    is_image,
-    list_archive,
-    read_csv,
-    scan_files,
-    strip_archive,
-)
+from kit.curate.start.cells import PATH, are_paths
+from kit.curate.start.choices import Answers, Choice
+from kit.curate.start.columns import ID_COLUMNS, LABEL_COLUMNS
+from kit.curate.start.folders import find_class_folders, find_named
+from kit.curate.start.groups import choose_group, offer_folds
+from kit.curate.start.listed import Labeled, find_listed
+from kit.curate.start.roles import LABELED, TEST, UNLABELED, VALIDATION, find_roles
+from kit.curate.start.samples import Sample, find_sample, find_solution, guess_metric
+from kit.curate.start.splits import Found, Source, find_pool, find_test, find_validation
+from kit.curate.start.survey import Survey, survey_folder
+from kit.curate.start.words import Words, are_codes, find_words
+from kit.data.table.archives import is_archive
 from kit.data.table.sources import list_folders
 
-SAMPLE = re.compile(r"sample.*sub|submission", re.IGNORECASE)
-SOLUTION = re.compile(r"solution", re.IGNORECASE)
-MAX_CSV_DEPTH = 2  # folders between the root and a CSV
+ASIDE_DEPTH = 2  # of the folders that are told apart
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 
 
 @dataclass(frozen=True)
@@ -67,39 +50,49 @@ class Layout:
         ``"multilabel"`` where a CSV gives images several labels.
     hierarchy
         The separator of labels that are paths, or None.
+    metric, group, positive, slug
+        Of competition.toml; None where it shall not say.
+    n_folds
+        Of the organisers' folds, where `group` is their column; else None.
+    names, words
+        The file that says what the classes' codes mean, and the words themselves.
+    choices
+        Every question with its evidence.
+    left_aside
+        How many images and other files nothing reads, by kind.
     """
 
     root: Path
     labeled: str | Listing
     classes: tuple[str, ...]
     counts: dict[str, int]
-    unlabeled: str | tuple[str, ...] | None = None
-    test: str | tuple[str, ...] | Listing | None = None
+    unlabeled: Source = None
+    test: Source = None
     validation: tuple[str, ...] = ()
     sample_submission: str | None = None
     solution: str | None = None
     task: str = MULTICLASS
     hierarchy: str | None = None
+    metric: str = "accuracy"
+    group: str | None = None
+    n_folds: int | None = None
+    positive: str | None = None
+    slug: str | None = None
+    names: str | ClassNames | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+    left_aside: Mapping[str, int] = field(default_factory=dict)
+
+    def choice(self, question: str) -> Choice:
+        """Return what was chosen for a question."""
+        return next(choice for choice in self.choices if choice.question == question)
 
 
-SourceT = TypeVar("SourceT", bound=str | tuple[str, ...] | Listing | None, covariant=True)
+def infer_layout(data: Path, unpack_to: Path | None = None, answers: Answers | None = None) -> Layout:
+    """Infer which files of a folder are labelled, unlabelled and test images, and what else the files tell.
 
-
-@dataclass(frozen=True)
-class _Images(Generic[SourceT]):
-    """Hold where images lie, which they are and, of labelled ones, their classes."""
-
-    source: SourceT
-    names: set[str] = field(default_factory=set)
-    classes: set[str] = field(default_factory=set)
-    task: str = MULTICLASS
-
-
-def infer_layout(data: Path, unpack_to: Path | None = None) -> Layout:
-    """Infer which files of a folder are labelled, unlabelled and test images.
-
-    Labels are class folders (``train/<class>/``, ``<class>/``) or a CSV whose ids are image files; where both are there
-    and name different classes, the CSV is believed. Folders are recognised by the words of their names.
+    Labels are class folders (``train/<class>/``, ``<class>/``), a table whose ids are image files, or the beginnings of
+    file names; where a table and folders name different classes, the table is believed.
 
     Parameters
     ----------
@@ -107,206 +100,261 @@ def infer_layout(data: Path, unpack_to: Path | None = None) -> Layout:
         A folder, or a zip or tar archive.
     unpack_to
         Where an archive is unpacked: the workspace's ``data/NAME``.
+    answers
+        What a person says; the files tell the rest.
 
     Raises
     ------
     InputError
-        When there is no file, no image, or nothing that labels images; the message tells what was looked for.
+        When there is no file, no image, or nothing that labels images, when two answers are as likely, or when an
+        answer fits nothing; the message tells what was looked for.
     """
-    root = _open_root(data, unpack_to)
-    files = scan_files(root)
-    names = [*filter(is_image, files), *_list_archived(root, files)]
-    if not names:
-        what = f"no images ({', '.join(IMAGE_SUFFIXES)}); found {_show(root)}" if files else "no files"
-        raise InputError(f"{root}: holds {what}; give the folder that holds the competition's images")
-    tables, complaints = _read_tables(root, files)
-    roles, sample = find_roles(names), _highest(tables, SAMPLE)
-    labeled = _find_labeled(names, roles, tables)
-    if labeled.source is None:
-        raise complaints[0] if complaints else _no_labels(root)
-    test = _find_test(names, roles, tables, sample, labeled.names)
-    pool = _find_pool(names, roles, labeled, test)
-    validation = _Images(tuple(roles[VALIDATION]), images_in(names, roles[VALIDATION]))
-    _refuse_beside(root, labeled.source, validation.source)
-    for source in (labeled.source, pool.source, test.source):
-        _refuse_inside_archives(root, list_folders(source))
-    splits = {LABELED: labeled, UNLABELED: pool, TEST: test, VALIDATION: validation}
+    answers = answers or Answers()
+    survey = survey_folder(data, unpack_to)
+    sample = find_sample(survey)
+    classes = set(sample.columns) if sample and len(sample.columns) > 1 else (sample.tokens if sample else set())
+    roles = find_roles(survey.tree, classes)
+    labeled, label = _choose_labeled(survey, roles, sample, answers, classes)
+    test = find_test(survey, roles, sample, labeled)
+    pool = find_pool(survey, roles, labeled, test)
+    validation = find_validation(survey, roles, labeled.names | pool.names | test.names)
+    _refuse_unreadable(survey.root, labeled, test, pool, validation)
+    return _compose(data, survey, sample, answers, labeled, label, test, pool, validation)
+
+
+def _compose(
+    data: Path,
+    survey: Survey,
+    sample: Sample | None,
+    answers: Answers,
+    labeled: Labeled,
+    label: Choice,
+    test: Found,
+    pool: Found,
+    validation: Found,
+) -> Layout:
+    """Return the layout with what follows from the labels: groups, words, metric, positive class, slug."""
+    assert labeled.source is not None
+    classes = tuple(sorted(labeled.classes))
+    task = answers.task or labeled.task
+    rows = _rows_of(survey, labeled.source)
+    spare = _columns_of(labeled.source)
+    group, words = choose_group(rows, spare, answers), find_words(survey, labeled.source, classes)
+    metric, positive = _choose_metric(sample, task, classes, answers), _choose_positive(sample, classes, answers)
+    slug, folds = _choose_slug(data, answers), offer_folds(rows, spare)
+    counts = {
+        LABELED: len(labeled.labels),
+        UNLABELED: pool.n_images,
+        TEST: test.n_images,
+        VALIDATION: validation.n_images,
+    }
+    questions = [label, _explain_ids(labeled), _explain_test(test, sample), group, metric]
+    questions += [
+        _explain_folds(group, folds),
+        _explain_words(words, classes),
+        _explain_form(sample, task, classes, metric.value),
+    ]
+    aside = _count_aside(survey, labeled, test, pool)
     return Layout(
-        root=root,
+        root=survey.root,
         labeled=labeled.source,
-        classes=tuple(sorted(labeled.classes)),
-        counts={split: len(images.names) for split, images in splits.items()},
+        classes=classes,
+        counts=counts,
         unlabeled=pool.source,
         test=test.source,
-        validation=validation.source,
-        sample_submission=sample,
-        solution=_highest(tables, SOLUTION),
-        task=labeled.task,
-        hierarchy=PATH if labeled.task == MULTILABEL and are_paths(labeled.classes) else None,
+        validation=validation.source if isinstance(validation.source, tuple) else (),
+        sample_submission=sample.file if sample else None,
+        solution=find_solution(survey.tables),
+        task=task,
+        hierarchy=PATH if task == MULTILABEL and are_paths(labeled.classes) else None,
+        metric=metric.value,
+        group=group.value or None,
+        n_folds=folds[1] if folds and group.value == folds[0] else None,
+        positive=positive.value or None if positive else None,
+        slug=slug.value if slug else None,
+        names=words.source,
+        words=words.of_class,
+        choices=(*questions, *filter(None, (positive, slug))),
+        left_aside=aside,
     )
 
 
-def _open_root(data: Path, unpack_to: Path | None) -> Path:
-    """Return the folder to look at; an archive is unpacked."""
-    if data.is_dir():
-        return data.resolve()
-    if not data.exists():
-        raise InputError(f"{data}: no such folder or archive")
-    if not is_archive(data.name) or unpack_to is None:
-        raise InputError(f"{data}: is a file; give a folder of images{' or an archive' if unpack_to else ''}")
-    if unpack_to.exists():
-        note(f"{unpack_to} is there already and read as it is; remove it to unpack {data.name} again")
-    return extract_archive(data, unpack_to).resolve()
+def _choose_labeled(
+    survey: Survey, roles: dict[str, list[str]], sample: Sample | None, answers: Answers, classes: set[str]
+) -> tuple[Labeled, Choice]:
+    """Return the labelled images and why: a table is believed where folders name other classes, or it names groups."""
+    listed = find_listed(survey, roles, sample, answers)
+    folders = find_class_folders(survey, roles, classes)
+    best = listed[0] if listed else Labeled(None)
+    options = {"label": "--label COLUMN", "id": "--id COLUMN"}
+    rejected = list(best.rejected)
+    if best.source is None or (_agree(best, folders) and not _adds_groups(survey, best, answers)):
+        if best.source is not None:
+            rejected = [f"{_show_label(best)}, which says the same"]
+        best = folders if folders.source is not None else best
+    elif folders.source is not None:
+        rejected.append(f"class folders in {folders.source!r}" if isinstance(folders.source, str) else "folders")
+    if best.source is None:
+        best = find_named(survey, roles)
+    if best.source is None:
+        raise next(iter(survey.complaints.values()), None) or _no_labels(survey)
+    rejected += [_show_label(other) for other in listed[1:] if other is not best][:3]
+    return best, Choice("label", _show_label(best), best.evidence, tuple(rejected), options["label"])
 
 
-def _list_archived(root: Path, files: list[str]) -> list[str]:
-    """Return the images inside archives, as if each were a folder; those unpacked beside are left out."""
-    images = []
-    for archive in filter(is_archive, files):
-        if not any(name.startswith(f"{strip_archive(archive)}/") for name in files):
-            images += [f"{archive}/{name}" for name in list_archive(root / archive) if is_image(name)]
-    return images
+def _agree(listed: Labeled, folders: Labeled) -> bool:
+    """Tell whether class folders say of every listed image what the table says."""
+    if folders.source is None or listed.task != MULTICLASS or listed.classes != folders.classes:
+        return False
+    return all(folders.labels.get(name) == of_image for name, of_image in listed.labels.items())
 
 
-def _read_tables(root: Path, files: list[str]) -> tuple[dict[str, pd.DataFrame], list[InputError]]:
-    """Read the CSV files; also return what is wrong with unreadable ones, to be told where no file has labels."""
-    tables, complaints = {}, []
-    for file in sorted(files):
-        if file.lower().endswith(".csv") and file.count("/") <= MAX_CSV_DEPTH:
-            try:
-                tables[file] = read_csv(root / file)
-            except InputError as error:
-                complaints.append(error)
-    return tables, complaints
+def _adds_groups(survey: Survey, listed: Labeled, answers: Answers) -> bool:
+    """Tell whether a table says more than folders: which images belong together, or what was asked for by name."""
+    rows = _rows_of(survey, listed.source)
+    return bool(answers.label or choose_group(rows, _columns_of(listed.source), answers).value)
 
 
-def _highest(tables: dict[str, pd.DataFrame], pattern: re.Pattern[str]) -> str | None:
-    """Return the CSV with such a name, the one highest up."""
-    named = [file for file in tables if pattern.search(Path(file).name)]
-    return min(named, key=lambda file: (file.count("/"), file), default=None)
+def _show_label(labeled: Labeled) -> str:
+    """Return where labels come from, as a message names it."""
+    source = labeled.source
+    if not isinstance(source, Listing):
+        return f"class folders in {source!r}"
+    if source.csv is None:
+        return f"names in {source.images!r}"
+    label = source.label if isinstance(source.label, str) else f"{len(labeled.classes)} columns"
+    return f"{source.csv}:{label}"
 
 
-def _find_labeled(
-    names: list[str], roles: dict[str, list[str]], tables: dict[str, pd.DataFrame]
-) -> _Images[str | Listing | None]:
-    """Return the labelled images; a CSV is believed where class folders name other classes."""
-    folders, listed = _find_class_folders(names, roles), _find_listed(names, roles, tables)
-    return listed if listed.names and listed.classes != folders.classes else folders
+def _rows_of(survey: Survey, source: str | Listing | None) -> pd.DataFrame | None:
+    """Return the rows of the table that lists images; None where none does."""
+    return survey.tables[source.csv] if isinstance(source, Listing) and source.csv else None
 
 
-def _find_class_folders(names: list[str], roles: dict[str, list[str]]) -> _Images[str | None]:
-    """Return the images in class folders: below the labelled folder with most images, else wherever there are any."""
-    taken = {*roles[UNLABELED], *roles[TEST], *roles[VALIDATION]}
-    for folder in sorted(roles[LABELED], key=lambda path: -len(images_in(names, [path]))) or ["."]:
-        while len(inside := [path for path in subfolders(names, folder) if path not in taken]) == 1:
-            folder = inside[0]
-        inside = [path for path in inside if not is_archive(path)]
-        if inside:
-            classes = {path.rpartition("/")[2] for path in inside}
-            start = 0 if folder == "." else len(folder) + 1
-            inner = {name for name in images_in(names, [folder]) if name[start:].partition("/")[0] in classes}
-            return _Images(folder, inner, classes)
-    return _Images(None)
+def _columns_of(source: str | Listing | None) -> set[str]:
+    """Return the columns of ids and labels."""
+    if not isinstance(source, Listing):
+        return set()
+    labels = [source.label] if isinstance(source.label, str) else source.label or []
+    return {name for name in (source.id, source.file, *labels) if name}
 
 
-def _find_listed(
-    names: list[str], roles: dict[str, list[str]], tables: dict[str, pd.DataFrame]
-) -> _Images[Listing | None]:
-    """Return the images of the CSV that labels most."""
-    avoid = [*roles[TEST], *roles[VALIDATION], *roles[UNLABELED]]
-    listed: list[_Images[Listing | None]] = []
-    for file, table in tables.items():
-        if SAMPLE.search(Path(file).name) or SOLUTION.search(file) or role_of(file) not in (LABELED, None):
-            continue
-        if several := _find_label_sets(names, roles, file, table, avoid):
-            listed.append(several)
-            continue
-        for image_id, label in guess_columns(table):
-            match = match_ids(read_cells(table, image_id), names, avoid, prefer=roles[LABELED])
-            labels = [cell for cell in read_cells(table, label) if cell.strip()]
-            if match and 1 < len(set(labels)) < len(labels):
-                listing = Listing(csv=file, images=match[0], id=image_id, label=label)
-                listed.append(_Images(listing, match[1], set(labels)))
-                break
-    return max(listed, key=lambda images: len(images.names), default=_Images(None))
+def _explain_ids(labeled: Labeled) -> Choice:
+    """Return how images are named."""
+    source = labeled.source
+    if not isinstance(source, Listing) or source.csv is None:
+        return Choice("ids", "the files' names", "no table lists the labelled images")
+    if source.form == "pixels":
+        return Choice(
+            "ids", source.id or "the rows, counted", f"the pixels stand in {source.csv}", option="--id COLUMN"
+        )
+    n, where = len(labeled.labels), some(list_folders(source), 3)
+    return Choice("ids", f"{source.csv}:{source.id}", f"{n:,} of its cells name an image in {where}", (), "--id COLUMN")
 
 
-def _find_label_sets(
-    names: list[str], roles: dict[str, list[str]], file: str, table: pd.DataFrame, avoid: list[str]
-) -> _Images[Listing] | None:
-    """Return the images that a CSV gives several labels, or None."""
-    for image_id in guess_ids(table):
-        several = guess_label_sets(table, image_id)
-        match = several and match_ids(read_cells(table, image_id), names, avoid, prefer=roles[LABELED])
-        if several and match:
-            keys, classes = several
-            return _Images(Listing(csv=file, images=match[0], id=image_id, **keys), match[1], classes, MULTILABEL)
+def _explain_test(test: Found, sample: Sample | None) -> Choice:
+    """Return which images are tested."""
+    others = tuple(sample.others) if sample else ()
+    return Choice("test", f"{test.n_images:,} images" if test.source else "", test.evidence, others)
+
+
+def _explain_folds(group: Choice, folds: tuple[str, int] | None) -> Choice:
+    """Return how images are split, and the organisers' folds on offer."""
+    if folds is None:
+        return Choice("folds", "5, stratified", "no column of folds is given")
+    if group.value == folds[0]:
+        return Choice("folds", f"{folds[1]}, the organisers'", f"--group {folds[0]}")
+    why = f"column {folds[0]!r} holds the organisers' {folds[1]} folds"
+    return Choice("folds", "5, stratified", why, option=f"--group {folds[0]} keeps them")
+
+
+def _explain_words(words: Words, classes: tuple[str, ...]) -> Choice:
+    """Return what the classes are called."""
+    if words.source is None:
+        why = "codes that no file explains: words are yours to write" if are_codes(classes) else "their names"
+        return Choice("words", "", why)
+    shown = words.source if isinstance(words.source, str) else f"{words.source.csv}:{words.source.name}"
+    first = next(iter(words.of_class.items()))
+    return Choice("words", shown, f"it names {first[0]!r} {first[1]!r}", words.rejected)
+
+
+def _explain_form(sample: Sample | None, task: str, classes: tuple[str, ...], metric: str) -> Choice:
+    """Return what a submission looks like."""
+    if sample is None:
+        return Choice("form", "id and label", "there is no sample submission")
+    if len(sample.columns) > 1:
+        return Choice("form", f"{len(sample.columns)} columns of numbers", f"{sample.file} has so many")
+    if sample.is_decimal and len(classes) == 2:
+        return Choice("form", "one number per image", f"{sample.file} holds {min(sample.cells)}")
+    several = task == MULTILABEL or metric.startswith("map@")
+    shown = next(iter(sorted(sample.cells)), "")
+    return Choice("form", "labels in one cell" if several else "a label per image", f"{sample.file} holds {shown!r}")
+
+
+def _choose_metric(sample: Sample | None, task: str, classes: tuple[str, ...], answers: Answers) -> Choice:
+    """Return the metric: the answer, else the likeliest."""
+    option = "--metric NAME"
+    if answers.metric:
+        return Choice("metric", answers.metric, option, option=option)
+    guess = guess_metric(sample, task == MULTILABEL, classes)
+    return Choice("metric", guess.metric, f"{guess.evidence}; the Evaluation page names it", (), option, is_guess=True)
+
+
+def _choose_positive(sample: Sample | None, classes: tuple[str, ...], answers: Answers) -> Choice | None:
+    """Return the class that one number per image is the probability of; None where there is no such number."""
+    option = "--positive CLASS"
+    if answers.positive:
+        if answers.positive not in classes:
+            raise InputError(f"--positive {answers.positive}: not a class; {nearest(answers.positive, classes)}")
+        return Choice("positive", answers.positive, option, option=option)
+    if sample is None or sample.label is None or len(classes) != 2 or not sample.is_decimal:
+        return None
+    if sample.label in classes:
+        return Choice("positive", sample.label, f"the column of {sample.file}", option=option)
+    if set(classes) <= {"0", "1", "0.0", "1.0", "False", "True", "false", "true"}:
+        return Choice("positive", classes[-1], f"{sample.label!r} is 1 or true of it", (classes[0],), option)
+    return Choice("positive", classes[-1], "the class that sorts last", (classes[0],), option, is_guess=True)
+
+
+def _choose_slug(data: Path, answers: Answers) -> Choice | None:
+    """Return Kaggle's name: the answer, else that of a folder that looks so."""
+    if answers.slug:
+        return Choice("slug", answers.slug, "--slug", option="--slug NAME")
+    name = data.name if data.is_dir() else re.sub(r"(\.tar)?\.\w+$", "", data.name)
+    if SLUG.fullmatch(name):
+        return Choice("slug", name, "the folder is called so", (), "--slug NAME", is_guess=True)
     return None
 
 
-def _find_test(
-    names: list[str],
-    roles: dict[str, list[str]],
-    tables: dict[str, pd.DataFrame],
-    sample: str | None,
-    labeled: set[str],
-) -> _Images[str | tuple[str, ...] | Listing | None]:
-    """Return the test images: in a folder of that name, else those that a test CSV or the sample submission lists."""
-    if roles[TEST]:
-        return _Images(_one_or_all(roles[TEST]), images_in(names, roles[TEST]))
-    others = [*roles[LABELED], *roles[VALIDATION], *roles[UNLABELED]]
-    listings = [file for file in tables if role_of(file) == TEST]
-    for file in [*listings, *([sample] if sample else [])]:
-        for image_id in guess_ids(tables[file]):
-            ids = read_cells(tables[file], image_id)
-            match = match_ids(ids, names, others) or match_ids(ids, names)
-            if match and not match[1] & labeled:
-                return _Images(Listing(csv=file, images=match[0], id=image_id), match[1])
-    return _Images(None)
+def _count_aside(survey: Survey, labeled: Labeled, test: Found, pool: Found) -> dict[str, int]:
+    """Return how many images of each folder, and other files by suffix, no split has."""
+    read = labeled.names | test.names | pool.names
+    aside: dict[str, int] = {}
+    for name in survey.names:
+        if name not in read:
+            where = f"images in {'/'.join(name.split('/')[:-1][:ASIDE_DEPTH]) or '.'}"
+            aside[where] = aside.get(where, 0) + 1
+    return aside | {f"{suffix} files": n for suffix, n in survey.n_others.most_common()}
 
 
-def _find_pool(
-    names: list[str], roles: dict[str, list[str]], labeled: _Images[Any], test: _Images[Any]
-) -> _Images[str | tuple[str, ...] | None]:
-    """Return the unlabelled images: in folders of that name, else those of the labelled images' folder in no CSV."""
-    folders = roles[UNLABELED]
-    if not folders and isinstance(labeled.source, Listing) and labeled.source.images != ".":
-        folders = [labeled.source.images]
-    images = images_in(names, folders) - labeled.names - test.names
-    return _Images(_one_or_all(folders), images) if images else _Images(None)
-
-
-def _one_or_all(folders: list[str]) -> str | tuple[str, ...]:
-    """Return one folder as text, several as they are."""
-    return folders[0] if len(folders) == 1 else tuple(folders)
-
-
-def _no_labels(root: Path) -> InputError:
+def _no_labels(survey: Survey) -> InputError:
     """Return the error where nothing labels the images."""
     return InputError(
-        f"{root}: no labels found: neither class folders (train/<class>/, or <class>/) nor a CSV with a "
+        f"{survey.root}: no labels found: neither class folders (train/<class>/, or <class>/) nor a CSV with a "
         f"column of image names ({some(ID_COLUMNS, 3)}, ...) and one of classes ({some(LABEL_COLUMNS, 3)}, ...); "
-        f"found {_show(root)}"
+        f"found {survey.show()}"
     )
 
 
-def _refuse_beside(root: Path, labeled: str | Listing, validation: tuple[str, ...]) -> None:
-    """Refuse class folders beside a folder of validation images: it would be read as one more class."""
-    beside = [path for path in validation if (path.rpartition("/")[0] or ".") == labeled]
+def _refuse_unreadable(root: Path, labeled: Labeled, test: Found, pool: Found, validation: Found) -> None:
+    """Refuse what the image table could not read: class folders beside validation images, folders inside archives."""
+    beside = [path for path in validation.source or () if (str(path).rpartition("/")[0] or ".") == labeled.source]
     if beside:
         remedy = "move the class folders into a folder of their own, such as train/"
         raise InputError(f"{root}: the class folders lie beside {some(beside)}; {remedy}")
-
-
-def _refuse_inside_archives(root: Path, folders: list[str]) -> None:
-    """Refuse folders that lie inside an archive: only whole archives are unpacked."""
-    for path in folders:
-        for above in PurePosixPath(path).parents:
-            if is_archive(above.name):
+    for source in (labeled.source, pool.source, test.source):
+        for path in list_folders(source):
+            above = next((above for above in PurePosixPath(path).parents if is_archive(above.name)), None)
+            if above is not None:
                 remedy = f"unpack it, or give it instead of the folder: --data {root / above}"
                 raise InputError(f"{root}: the images lie in {path!r}, inside {above}; {remedy}")
-
-
-def _show(root: Path) -> str:
-    """Return the first entries of a folder, for a message."""
-    return some(sorted(f"{path.name}/" if path.is_dir() else path.name for path in root.iterdir()), 8)

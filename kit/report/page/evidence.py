@@ -15,6 +15,7 @@ from kit.core.errors import InputError
 from kit.core.files import read_object, remedy_for
 from kit.core.names import ENSEMBLE
 from kit.core.shapes import Groups, Labels, Proba, Rows
+from kit.data.class_names import read_class_names
 from kit.data.prepared import Prepared
 from kit.kaggle.submission import read_ledger
 from kit.models import MODELS
@@ -36,6 +37,16 @@ class Evidence:
     prepared: Prepared
     results: Sequence[Result]
     skipped: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """Return what the classes' codes mean, by ``[data] names``; nothing where it names no file."""
+        competition = self.prepared.competition
+        return read_class_names(competition.root, competition.data.names) if competition.data.names else {}
+
+    def spell(self, names: Sequence[str]) -> list[str]:
+        """Return classes as the report shows them: a code with its words behind it."""
+        return [f"{name} {self.words[name]}" if self.words.get(name, name) != name else name for name in names]
 
     @cached_property
     def board(self) -> list[Row]:

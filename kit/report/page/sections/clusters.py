@@ -39,7 +39,7 @@ def _draw(evidence: Evidence, result: Result) -> Heatmap | None:
         "cluster",
         f"Purity {purity:.2f}: the share of labels that are their cluster's most frequent class.",
         row_names=[f"cluster {i}" for i in range(len(ordered))],
-        column_names=evidence.prepared.classes,
+        column_names=evidence.spell(evidence.prepared.classes),
         values=ordered,
         shares=True,
     )

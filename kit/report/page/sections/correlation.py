@@ -21,13 +21,18 @@ def build(evidence: Evidence) -> Section | None:
                     f"correlation-{result.name}-{when}",
                     f"{result.name}: distance of class features {when} fine-tuning",
                     caption="Euclidean, features of unit length, each image by the fold that held it out.",
-                    row_names=measured["classes"],
-                    column_names=measured["classes"],
+                    row_names=evidence.spell(measured["classes"]),
+                    column_names=evidence.spell(measured["classes"]),
                     values=np.array(measured[when], dtype=float),
                 )
             )
         rows = [
-            [" and ".join(pair["classes"]), pair["before"], pair["after"], pair["after"] - pair["before"]]
+            [
+                " and ".join(evidence.spell(pair["classes"])),
+                pair["before"],
+                pair["after"],
+                pair["after"] - pair["before"],
+            ]
             for pair in measured["moved"]
         ]
         rows = [[name, *(round(value, 3) for value in values)] for name, *values in rows]

@@ -28,7 +28,7 @@ def build(evidence: Evidence) -> Section:
     parts: list[Part] = [Text(f"{len(facts.classes)} classes; images: {counts}.")]
     if facts.probe:
         parts.append(Text(f"{facts.probe.verdict[0].upper()}{facts.probe.verdict[1:]}."))
-    parts.append(_classes(facts))
+    parts.append(_classes(evidence, facts))
     parts += _balances(evidence)
     parts.append(_findings(facts))
     for title, clusters in (
@@ -63,9 +63,9 @@ def _audit(evidence: Evidence) -> Audit:
     return replace(facts, unnamed=list_unnamed(competition, named), probe=probe)
 
 
-def _classes(facts: Audit) -> Plot:
+def _classes(evidence: Evidence, facts: Audit) -> Plot:
     names = sorted(facts.classes, key=lambda name: -facts.classes[name])
-    series = [Series("images", names, [facts.classes[name] for name in names], kind="bars")]
+    series = [Series("images", evidence.spell(names), [facts.classes[name] for name in names], kind="bars")]
     return Plot("classes", "Labelled images per class", "images", "", series=series, upright=True)
 
 
@@ -83,7 +83,7 @@ def _balances(evidence: Evidence) -> Iterator[Plot]:
             continue
         drawn.add(key)
         order = np.argsort(-before, kind="stable")
-        names = [prepared.classes[i] for i in order]
+        names = evidence.spell([prepared.classes[i] for i in order])
         sides = {"before": before, "after": after}
         yield Plot(
             f"balance-{result.name}",

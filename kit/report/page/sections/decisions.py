@@ -21,16 +21,16 @@ def build(evidence: Evidence) -> Section | None:
     decided = describe_decisions(evidence.prepared, result)
     parts: list[Part] = [Text(f"Of {result.name}.", "note")]
     if decided.thresholds:
-        parts += _thresholds(decided, decided.thresholds)
+        parts += _thresholds(evidence, decided, decided.thresholds)
     if decided.rejection:
         parts += _rejected(evidence, decided.rejection)
     return Section("decisions", "What is decided", parts)
 
 
-def _thresholds(decided: Decisions, thresholds: Thresholds) -> list[Part]:
+def _thresholds(evidence: Evidence, decided: Decisions, thresholds: Thresholds) -> list[Part]:
     """Give every class's threshold, those that the folds chose beside it, and what they are worth."""
     order = np.argsort([-threshold for threshold in thresholds.values], kind="stable")
-    names = [decided.classes[i] for i in order]
+    names = evidence.spell([decided.classes[i] for i in order])
     per_fold = [
         Series(f"without fold {fold}", names, [chosen[i] for i in order], kind="points")
         for fold, chosen in thresholds.per_fold.items()
@@ -39,7 +39,7 @@ def _thresholds(decided: Decisions, thresholds: Thresholds) -> list[Part]:
     caption = "A class is said from its threshold on. Each fold's images are decided by what the other folds chose."
     rows = [
         [name, Measured(thresholds.values[code]), *counts.ravel().tolist()[1:]]
-        for code, (name, counts) in enumerate(zip(decided.classes, decided.counts, strict=True))
+        for code, (name, counts) in enumerate(zip(evidence.spell(decided.classes), decided.counts, strict=True))
     ]
     parts: list[Part] = []
     if thresholds.gain is not None and thresholds.gain_se is not None:

@@ -77,12 +77,12 @@ def _test_tile(evidence: Evidence, test: Predictions, row: int, i: int, sureness
     proba, classes = test.proba[i], test.classes
     predicted = _name(evidence, decide(proba[None], evidence.labels.ndim == 2)[0], classes)
     if evidence.labels.ndim == 2:
-        second = f"least sure of {classes[int(np.abs(proba - 0.5).argmin())]}"
+        second = f"least sure of {evidence.spell(classes)[int(np.abs(proba - 0.5).argmin())]}"
     elif predicted == evidence.prepared.competition.decision.none_of_these:
         pool = evidence.prepared.pool
         return Tile(str(pool.paths[row]), [f"said {predicted}", str(pool.ids[row])])
     else:
-        second = f"else {classes[int(np.argsort(-proba)[1])]}"
+        second = f"else {evidence.spell(classes)[int(np.argsort(-proba)[1])]}"
     return _tile(evidence, row, predicted, second, sureness, "plain")
 
 
@@ -93,7 +93,7 @@ def _tile(evidence: Evidence, row: int, predicted: str, second: str, sureness: f
 
 def _name(evidence: Evidence, code: Labels, classes: Sequence[str] | None = None) -> str:
     """Return the class, or the classes, that a code or a row of zeros and ones stands for; of a tree the deepest."""
-    classes, tree = classes or evidence.prepared.classes, evidence.prepared.hierarchy
+    classes, tree = evidence.spell(classes or evidence.prepared.classes), evidence.prepared.hierarchy
     if code.ndim == 0:
         return classes[int(code)]
     codes = np.flatnonzero(code) if tree is None else tree.deepest(code)

@@ -54,7 +54,7 @@ def _parts(evidence: Evidence, result: Result) -> Iterator[Part]:
     proba = evidence.oof(result)
     yield _confusions(evidence, result, proba)
     as_given = evidence.probabilities(result)
-    curves = roc_curves(evidence.labels, as_given, evidence.prepared.classes)
+    curves = roc_curves(evidence.labels, as_given, tuple(evidence.spell(evidence.prepared.classes)))
     yield _classes(evidence, proba, curves)
     yield _reliability(evidence, result, as_given)
     yield from _roc(result, curves)
@@ -62,7 +62,7 @@ def _parts(evidence: Evidence, result: Result) -> Iterator[Part]:
 
 
 def _confusions(evidence: Evidence, result: Result, proba: Proba) -> Chart:
-    labels, classes = evidence.labels, evidence.prepared.classes
+    labels, classes = evidence.labels, evidence.spell(evidence.prepared.classes)
     key = f"confusion-{result.name}"
     if labels.ndim == 2:
         values = count_confusions(labels, proba)
@@ -86,7 +86,8 @@ def _confusions(evidence: Evidence, result: Result, proba: Proba) -> Chart:
 
 def _classes(evidence: Evidence, proba: Proba, curves: Sequence[RocCurve]) -> SortableTable:
     prepared = evidence.prepared
-    scores = per_class(evidence.labels, proba, prepared.classes, prepared.scored_groups)
+    classes = tuple(evidence.spell(prepared.classes))
+    scores = per_class(evidence.labels, proba, classes, prepared.scored_groups)
     rows = [
         [
             score.name,
