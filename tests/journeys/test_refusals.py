@@ -192,8 +192,8 @@ def test_a_sample_of_another_unicode_form_keeps_its_own_ids(colours):
     for file in (sample, competition.root / "solution.csv"):
         write(file, file.read_text().replace(first, composed))
     prepared = prepare(competition)
-    table, ids = read_sample(prepared)
-    assert table.iloc[0, 0] == composed and ids[0] == apart and apart in read_solution(prepared)
+    sample = read_sample(prepared)
+    assert sample.rows.iloc[0, 0] == composed and sample.ids[0] == apart and apart in read_solution(prepared)
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])

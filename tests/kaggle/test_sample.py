@@ -10,7 +10,7 @@ from support.channels import make_with_sample, predictions_of
 from kit.core.errors import InputError
 from kit.kaggle.submission.check import check_submission
 from kit.kaggle.submission.fill import fill_sample
-from kit.kaggle.submission.sample import form_of, read_sample
+from kit.kaggle.submission.sample import read_sample
 from kit.report.board import why_cv_only
 
 
@@ -99,7 +99,7 @@ def test_a_missing_class_or_a_strange_column_is_refused(tmp_path):
 )
 def test_a_finished_table_that_kaggle_would_refuse_is_refused(tmp_path, sample, column, cell, message):
     prepared = make_with_sample(tmp_path, sample)
-    table, (form, _) = fill_sample(prepared, predictions_of(prepared)).astype(object), read_sample(prepared)
+    table, form = fill_sample(prepared, predictions_of(prepared)).astype(object), read_sample(prepared)
     table.loc[table.index[0], column] = cell
     with pytest.raises(InputError, match=message):
         check_submission(prepared, form, table)
@@ -107,6 +107,5 @@ def test_a_finished_table_that_kaggle_would_refuse_is_refused(tmp_path, sample, 
 
 def test_the_form_is_told_by_columns_and_cells(tmp_path):
     prepared = make_with_sample(tmp_path, "id,label\nred green")
-    sample, _ = read_sample(prepared)
-    form = form_of(prepared, sample)
+    form = read_sample(prepared).form
     assert (form.kind, form.separator) == ("labels", " ")

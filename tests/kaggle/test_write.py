@@ -60,7 +60,7 @@ def test_shuffled_predictions_give_the_same_submission(trained):
 
 def test_a_sample_with_one_column_per_class_wants_probabilities(trained):
     prepared, result = trained
-    rewrite_sample(prepared, lambda sample: sample[["id"]].assign(red=0, green=0, blue=1))
+    rewrite_sample(prepared, lambda sample: sample[["id"]].assign(red=0.5, green=0.25, blue=0.25))
     table = fill_sample(prepared, result.predictions("test"))
     assert list(table.columns) == ["id", "red", "green", "blue"]
     assert table[["red", "green", "blue"]].sum(axis=1).to_numpy() == pytest.approx(np.ones(9), abs=1e-4)
@@ -94,8 +94,11 @@ def test_another_submission_gets_the_next_number_and_the_ledger_knows_its_hash(t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda sample: sample.iloc[1:], "1 test images are not in it"),
-        (lambda sample: pd.concat([sample, sample.assign(id="99999").iloc[:1]]), "1 ids have no test image: 99999"),
+        (lambda sample: sample.assign(id=[f"9999{n}" for n in range(9)]), "9 ids have no test image: 99990.*9 test im"),
+        (
+            lambda sample: pd.concat([sample, sample.assign(id=list("abcdefghi"))]),
+            "9 ids have no test image: a, b.*test",
+        ),
         (lambda sample: pd.concat([sample, sample.iloc[:1]]), "ids repeat"),
         (lambda sample: sample[["id"]], "only one column"),
         (lambda sample: sample.assign(red="", pink=""), "neither one label nor the 3 classes"),
@@ -143,7 +146,7 @@ def test_without_test_images_there_is_nothing_to_submit(colours):
     assert not prepared.competition.workspace.submissions("colours").exists()
 
 
-@pytest.mark.parametrize("values", [["0.5"], ["0.0"], ["1e-3"], ["1", "2", "3"], ["0", "0.25"], ["7", ""]])
+@pytest.mark.parametrize("values", [["0.5"], ["0.0"], ["1e-3"], ["1", "2", "3"], ["0", "0.25"]])
 def test_a_column_that_wants_numbers_is_refused_by_name_and_value(trained, values):
     prepared, result = trained
     rewrite_sample(prepared, lambda sample: sample.assign(label=[values[i % len(values)] for i in range(9)]))
@@ -152,7 +155,7 @@ def test_a_column_that_wants_numbers_is_refused_by_name_and_value(trained, value
         make_submission(prepared, result)
 
 
-@pytest.mark.parametrize("value", ["", "0", "red", "?", "nan"])
+@pytest.mark.parametrize("value", ["", "0", "42", "red", "?", "nan"])
 def test_place_holders_in_the_sample_are_overwritten(trained, value):
     prepared, result = trained
     rewrite_sample(prepared, lambda sample: sample.assign(label=value))

@@ -22,7 +22,7 @@ def test_the_board_of_several_labels_shows_f1_and_average_precision(paints):
 
 
 def test_a_metric_of_one_label_is_refused_for_several(tmp_path):
-    with pytest.raises(InputError, match="metric: 'mcc' is no metric of task = 'multilabel', which has accuracy, ham"):
+    with pytest.raises(InputError, match="metric: 'mcc' is no metric of task = 'multilabel', which has accuracy, bri"):
         make_by_chance(tmp_path, metric="mcc")
 
 

@@ -32,7 +32,7 @@ from kit.data.table.sources import list_folders
 from kit.kaggle.bundle.manifest import Bundle, read_bundle
 from kit.kaggle.bundle.member_predictions import NOBODY, MemberPredictions, hierarchy_of, pool_of
 from kit.kaggle.bundle.out_of_distribution import Rejecter
-from kit.kaggle.submission import add_broken, check_submission, fill_sample, read_sample
+from kit.kaggle.submission import add_broken, check_submission, fill, read_sample, write_table
 from kit.scoring.predictions import Predictions
 from kit.scoring.thresholds import apply_thresholds
 
@@ -60,10 +60,10 @@ def predict_bundle(folder: Path, inputs: Path, output: Path, chunk: int = IMAGES
         competition = as_competition(bundle, folder, root, Path(scratch))
         table = read_test(competition)
         ready = as_prepared(bundle, competition, table)
-        sample, _ = read_sample(ready)  # one that does not fit must not be found out after hours
+        sample = read_sample(ready)  # one that does not fit must not be found out after hours
         note(f"{len(table)} test images in {root}; {len(bundle.members)} runs of {len(bundle.members[0].folds)} folds")
         _, decided = predict_table(bundle, competition, table, chunk)
-        text = fill_sample(ready, decided).to_csv(index=False, lineterminator="\n")
+        text = write_table(sample, fill(ready, sample, decided))
         with write_atomic(output, "w") as file:
             file.write(text)
     check_submission(ready, sample, read_csv(output))

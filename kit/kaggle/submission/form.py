@@ -62,8 +62,8 @@ class Form:
     class_column
         Of ``"rows"`` the position of the column that names the class; None where ids end with the class.
     separator
-        What stands between ``"labels"`` or ``"ranked"`` guesses, or between image and class in ids of ``"rows"``, or
-        between class and ``"confidence"`` in one cell.
+        What stands between ``"labels"`` or ``"ranked"`` guesses, "" where no cell shows it; or between image and class
+        in ids of ``"rows"``, or between class and ``"confidence"`` in one cell.
     n_ranked
         How many guesses stand in a cell.
     positive

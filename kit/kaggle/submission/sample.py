@@ -1,199 +1,231 @@
-"""Tell what the sample submission asks for: its ids, and whether a label, several labels or numbers are wanted.
+"""Read the sample submission of a competition: which test image each row means, and what is filled in where.
 
-Reads sample_submission.csv; writes nothing.
+Reads sample_submission.csv and, where there is none, the listing of the labelled images; writes nothing.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from kit.config.data import Listing
 from kit.core.errors import InputError, some
-from kit.core.shapes import Ids
-from kit.core.terminal import escape, warn
+from kit.core.names import MULTICLASS
+from kit.core.shapes import Ids, Mask, Rows
 from kit.data.prepared import Prepared
-from kit.data.table.labels import is_on
-from kit.data.table.scan import read_csv
+from kit.data.table.labels import is_on, label_columns
+from kit.data.table.records import read_rows
+from kit.data.table.scan import IMAGE_SUFFIXES, read_csv
 from kit.data.table.sources import find_file, id_column, name_key
+from kit.kaggle.submission.form import CELL_SEPARATORS, Form, read_form, split_row_id
 from kit.kaggle.submission.identity import meant_ids
+from kit.kaggle.submission.style import PLAIN, Style, read_style
+from kit.kaggle.submission.suit import RANKED, state_form, suit_form
 
-CELL_SEPARATORS = (" ", ",", ";", "|")  # looked for between the labels of a cell, Kaggle's commonest first
+MAX_UNKNOWN = 0.05  # of the sample's rows that may have no test image; more are another version's
 
 
 @dataclass(frozen=True)
-class Form:
-    """Say how a submission writes the prediction of an image.
+class Sample:
+    """Hold a sample submission and what it asks for.
 
     Parameters
     ----------
-    kind
-        ``"label"``: one class in one column; ``"labels"``: any number of classes in one cell; ``"columns"``: a number
-        in a column per class.
-    separator
-        What stands between two ``"labels"``.
-    n_ranked
-        How many ``"labels"`` stand in a cell, the most probable first, as ``map@K`` reads them; 0 for those whose
-        probability is high enough, however many.
-    is_binary
-        Whether ``"columns"`` hold 0 and 1, not probabilities.
+    rows
+        Its rows as text; columns that are not filled in are written as they are.
+    form
+        How a prediction is written.
+    ids
+        (n_rows,) the test id that each row means; text that is none of them where there is no such image.
+    is_known
+        (n_rows,) whether a test image is meant.
+    codes
+        (n_rows,) of ``"rows"`` the class of each row, as a position among the named classes; else empty.
+    style
+        How its header and cells are quoted.
+    notes
+        What was taken for granted or left out, to be told.
     """
 
-    kind: Literal["label", "labels", "columns"]
-    separator: str = ""
-    n_ranked: int = 0
-    is_binary: bool = False
-
-
-def form_of(prepared: Prepared, sample: pd.DataFrame) -> Form:
-    """Return the form of a sample submission.
-
-    With several labels per image, a column per class wants probabilities where a value of the sample has a decimal
-    point or the metric reads probabilities, else 0 and 1. The separator of labels in a cell is that of ``[decision]
-    separator``, of the sample's cells, of ``[data] labeled.separator``, or a space. Where the metric is ``map@K`` such
-    a cell holds the K most probable classes, also with one label per image.
-
-    Raises
-    ------
-    InputError
-        When a class's name holds the separator.
-    """
-    columns = sample.columns[1:]
-    if len(columns) > 1 or columns[0] in prepared.classes:
-        is_whole = sample.iloc[:, 1:].isin(["0", "1"]).to_numpy().all()
-        needs_labels = prepared.metric.needs == "labels"
-        return Form("columns", is_binary=bool(prepared.pool.is_multilabel and is_whole and needs_labels))
-    ranked = re.fullmatch(r"map@(\d+)", prepared.metric.name)
-    if not prepared.pool.is_multilabel and ranked is None:
-        return Form("label")
-    separator = prepared.competition.decision.separator or _find_separator(prepared, sample.iloc[:, 1].tolist())
-    if odd := [name for name in prepared.classes if separator in name]:
-        file = prepared.competition.file
-        raise InputError(
-            f"{file}: class {some(map(repr, odd), 2)} holds {separator!r}, which parts labels in the submission; "
-            'write [decision] separator = ";" or what else the competition asks for'
-        )
-    return Form("labels", separator, min(int(ranked[1]), len(prepared.classes)) if ranked else 0)
-
-
-def _find_separator(prepared: Prepared, cells: list[str]) -> str:
-    """Return the separator of the sample's cells, of the training labels, or a space."""
-    for separator in CELL_SEPARATORS:
-        several = [cell.split(separator) for cell in cells if separator in cell]
-        if several and {part.strip() for parts in several for part in parts} <= {*prepared.classes, ""}:
-            return separator
-    sources = prepared.competition.data.labeled_sources
-    given = [source.separator for source in sources if isinstance(source, Listing)]
-    return next((separator for separator in given if separator), CELL_SEPARATORS[0])
+    rows: pd.DataFrame
+    form: Form
+    ids: Ids
+    is_known: Mask
+    codes: Rows
+    style: Style = PLAIN
+    notes: tuple[str, ...] = ()
 
 
 def named_classes(prepared: Prepared) -> tuple[str, ...]:
     """Return the classes, and after them the name of images that show none of them, where ``[decision]`` gives one."""
     none = prepared.competition.decision.none_of_these
-    return prepared.classes if none is None else (*prepared.classes, none)
+    return prepared.classes if none is None or none in prepared.classes else (*prepared.classes, none)
 
 
-def read_sample(prepared: Prepared) -> tuple[pd.DataFrame, Ids]:
-    """Read the sample file and the test id that each of its rows means; without a file one is made.
+def read_sample(prepared: Prepared) -> Sample:
+    """Read the sample file; without one a sample is made, its columns named as those of the labelled images.
 
     Raises
     ------
     InputError
-        When there are no test images, the file is missing, its ids are not exactly those of the test images, or its
-        columns or values fit neither labels nor classes.
+        When there are no test images, the file is missing, its ids are not those of the test images, its columns or
+        values fit neither labels nor classes, or the metric needs what it has no room for.
     """
     competition = prepared.competition
     known = np.concatenate([prepared.pool.ids[prepared.split("test")], np.array(prepared.broken_test, dtype=object)])
     if not len(known):
         raise InputError(f"no test images: {name_key(competition, 'test')} names none, so there is nothing to submit")
     if competition.data.sample_submission is None:
-        ids = np.sort(known)
-        return pd.DataFrame({"id": ids, "label": prepared.classes[0]}), ids
-    path = find_file(competition, "sample_submission", competition.data.sample_submission)
-    sample = read_csv(path)
-    ids = _match_ids(path, sample, known)
-    _check_columns(path, list(sample.columns[1:]), prepared)
-    if form_of(prepared, sample).kind == "label":
-        _check_values(path, sample, named_classes(prepared))
-    return sample, ids
+        path, rows, style = competition.file, _make_rows(prepared, known), PLAIN
+    else:
+        path = find_file(competition, "sample_submission", competition.data.sample_submission)
+        rows, style = read_csv(path), read_style(path)
+    try:
+        form = find_form(prepared, rows, known)
+        _check_columns(prepared, rows, form)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+    ids, codes = _read_ids(prepared, rows, form, known)
+    is_known = np.isin(ids.astype(str), known.astype(str))
+    notes = (*([form.guess] if form.guess else []), *_check_ids(path, prepared, ids, is_known, known, form))
+    return Sample(rows, form, ids, is_known, codes, style, notes)
 
 
-def _match_ids(path: Path, sample: pd.DataFrame, known: Ids) -> Ids:
-    """Return the test id that each row of the sample means, or refuse ids that are not exactly the test images'."""
-    ids = meant_ids(sample.iloc[:, 0].to_numpy(dtype=object), known)
-    repeated = sample.iloc[:, 0][pd.Series(ids).duplicated().to_numpy()]
-    if len(repeated):
-        raise InputError(f"{path}: ids repeat: {some(repeated)}")
-    if missing := sorted(set(ids) - set(known)):
-        raise InputError(f"{path}: {len(missing)} ids have no test image: {some(missing)}")
-    if extra := sorted(set(known) - set(ids)):
-        raise InputError(f"{path}: {len(extra)} test images are not in it: {some(extra)}; is it another version?")
-    return ids
+def find_form(prepared: Prepared, rows: pd.DataFrame, known: Ids) -> Form:
+    """Return the form of a sample's rows: what they show, ``[submission]`` says and the metric reads.
+
+    The separator of labels in a cell is that of ``[decision] separator``, of the sample's cells, of ``[data]
+    labeled.separator``, or a space. InputError where they clash, or a class's name holds the separator.
+    """
+    plan, classes = prepared.competition.submission, named_classes(prepared)
+    form = read_form(rows, classes, prepared.pool.task, known.tolist(), plan.positive)
+    if plan.form is not None:
+        form = state_form(form, plan.form, rows, classes, plan.positive)
+    form = suit_form(form, prepared.metric, rows, classes, plan.positive, is_stated=plan.form is not None)
+    if form.kind not in ("labels", "ranked"):
+        return form
+    sources = prepared.competition.data.labeled_sources
+    given = [source.separator for source in sources if isinstance(source, Listing) and source.separator]
+    separators = [prepared.competition.decision.separator, form.separator, *given, CELL_SEPARATORS[0]]
+    separator = next(separator for separator in separators if separator)
+    if odd := [name for name in prepared.classes if separator in name]:
+        raise InputError(
+            f"{prepared.competition.file}: class {some(map(repr, odd), 2)} holds {separator!r}, which parts labels in "
+            'the submission; write [decision] separator = ";" or what else the competition asks for'
+        )
+    return replace(form, separator=separator, n_ranked=min(form.n_ranked, len(prepared.classes)))
 
 
-def _check_columns(path: Path, columns: list[str], prepared: Prepared) -> None:
-    """Accept one label column, or one column per class.
+def _make_rows(prepared: Prepared, known: Ids) -> pd.DataFrame:
+    """Return the rows of a sample that nobody gave: columns and ids as the labelled images' CSV has them, sorted."""
+    id_name, columns, has_suffix = _listed_columns(prepared)
+    written = np.sort(known).tolist()
+    if has_suffix:
+        test = prepared.split("test")
+        paths = dict(zip(prepared.pool.ids[test], prepared.pool.paths[test], strict=True))
+        written = [_with_suffix(image_id, paths.get(image_id)) for image_id in written]
+    needs_proba, is_single = prepared.metric.needs == "proba", prepared.pool.task == MULTICLASS
+    if needs_proba and (len(prepared.classes) > 2 or not is_single) and not RANKED.fullmatch(prepared.metric.name):
+        columns = columns if set(columns) == set(prepared.classes) else list(prepared.classes)
+    if len(columns) == 1 or set(columns) != set(prepared.classes):
+        return pd.DataFrame({id_name: written, columns[0]: prepared.classes[0]}, dtype=object)
+    shown = ["0.5" if needs_proba else str(int(is_single and at == 0)) for at in range(len(columns))]
+    return pd.DataFrame({id_name: written, **dict(zip(columns, shown, strict=True))}, dtype=object)
+
+
+def _listed_columns(prepared: Prepared) -> tuple[str, list[str], bool]:
+    """Return the id column and the label columns of the labelled images' CSV, and whether its ids have suffixes."""
+    source = prepared.competition.data.labeled_sources[0]
+    if not isinstance(source, Listing) or source.pattern is not None or source.form == "pixels":
+        return "id", ["label"], False
+    file, key = find_file(prepared.competition, "labeled.csv", source.title), name_key(prepared.competition, "labeled")
+    rows = read_rows(file)
+    id_name = id_column(rows, source)
+    columns = label_columns(rows, id_name, source, key, file)
+    if len(columns) > 1 and set(columns) != set(prepared.classes):
+        columns = ["label"]
+    suffixes = tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)
+    return id_name, columns, bool(rows[id_name].str.lower().str.endswith(suffixes).all())
+
+
+def _with_suffix(image_id: str, path: str | None) -> str:
+    """Return an id with its file's suffix, as a listing whose ids have theirs would write it."""
+    suffix = Path(path).suffix if path else ""
+    return image_id if image_id.endswith(suffix) else image_id + suffix
+
+
+def _read_ids(prepared: Prepared, rows: pd.DataFrame, form: Form, known: Ids) -> tuple[Ids, Rows]:
+    """Return the test id that each row means, and of a row per image and class its class."""
+    written, nothing = rows.iloc[:, form.id_column].to_numpy(dtype=object), np.zeros(0, dtype=np.int64)
+    if form.kind != "rows":
+        return meant_ids(written, known), nothing
+    if form.class_column is not None:
+        named = [cell.strip() for cell in rows.iloc[:, form.class_column]]
+    else:
+        parts = [split_row_id(row_id, form.separator, named_classes(prepared)) or ("", "") for row_id in written]
+        written, named = np.array([head for head, _ in parts], dtype=object), [name.strip() for _, name in parts]
+    heads = list(dict.fromkeys(written))
+    meant = dict(zip(heads, meant_ids(heads, known), strict=True))
+    code = {name.strip(): code for code, name in enumerate(named_classes(prepared))}
+    return np.array([meant[head] for head in written], dtype=object), np.array([code[name] for name in named])
+
+
+def _check_ids(path: Path, prepared: Prepared, ids: Ids, is_known: Mask, known: Ids, form: Form) -> Sequence[str]:
+    """Refuse ids that repeat or are not the test images'; say which few have no image, or no row."""
+    repeated = pd.Series(ids).duplicated().to_numpy()
+    if form.kind != "rows" and repeated.any():
+        raise InputError(f"{path}: ids repeat: {some(ids[repeated])}; an image has one row, take the others out")
+    unknown = sorted({str(image_id) for image_id in ids[~is_known]})
+    extra = sorted(set(known) - set(ids))
+    key = name_key(prepared.competition, "test")
+    if len(unknown) > max(1, MAX_UNKNOWN * len(set(ids))):
+        near = f", and {len(extra)} test images are not in it ({some(extra, 3)})" if extra else ""
+        cause = f"{len(unknown)} ids have no test image: {some(unknown)}{near}"
+        raise InputError(f"{path}: {cause}; is it another version, or does {key} leave out a folder?")
+    notes = []
+    if unknown:
+        notes.append(
+            f"{path}: {len(unknown)} of {len(set(ids))} ids have no test image: {some(unknown)}; their rows get the "
+            "mean of all predictions, for Kaggle wants every row"
+        )
+    if extra:
+        notes.append(f"{path}: {len(extra)} test images are not in it and are left out: {some(extra)}")
+    return notes
+
+
+def _check_columns(prepared: Prepared, rows: pd.DataFrame, form: Form) -> None:
+    """Accept one column per class.
 
     Parents and the name for none of the classes may be left out; classes that no labelled image has may be columns.
     """
-    classes, none = prepared.classes, prepared.competition.decision.none_of_these
-    if not columns:
-        raise InputError(f"{path}: only one column; expected an id and a label column, or an id and the classes")
-    if len(columns) == 1 and columns[0] not in classes:
+    if form.kind not in ("probabilities", "zero_one") or len(form.values) == 1:
         return
-    spare = {none} if none else set()
+    none, spare = prepared.competition.decision.none_of_these, set[str]()
+    if none:
+        spare.add(none)
     if prepared.pool.is_multilabel and prepared.hierarchy is not None:
-        spare |= {classes[parent] for parent in prepared.hierarchy.parents if parent >= 0}
-    odd = sorted((set(columns) ^ set(classes)) - spare)
-    if len(columns) > 1 and odd and prepared.pool.is_multilabel:
-        odd = sorted(set(odd) - _never_seen(prepared))
-    if len(columns) > 1 and odd:
-        raise InputError(f"{path}: columns are neither one label nor the {len(classes)} classes: {some(odd)} differ")
+        spare |= {prepared.classes[parent] for parent in prepared.hierarchy.parents if parent >= 0}
+    columns = {rows.columns[at]: name for at, name in zip(form.values, form.classes, strict=True)}
+    odd = [column for column, name in columns.items() if name is None]
+    if odd and prepared.pool.is_multilabel:
+        odd = [column for column in odd if column not in _never_seen(prepared)]
+    odd += [name for name in prepared.classes if name not in columns.values() and name not in spare]
+    if odd:
+        raise InputError(
+            f"columns are neither one label nor the {len(prepared.classes)} classes: {some(sorted(odd))} differ"
+        )
 
 
 def _never_seen(prepared: Prepared) -> set[str]:
     """Return the columns of the labelled images' CSV that are 0 in every row: classes of which nothing was learned."""
     competition, never = prepared.competition, set[str]()
     for source in competition.data.labeled_sources:
-        if isinstance(source, Listing) and source.csv and source.form in (None, "columns"):
-            rows = read_csv(find_file(competition, "labeled.csv", source.csv))
+        if isinstance(source, Listing) and source.form in (None, "columns"):
+            rows = read_rows(find_file(competition, "labeled.csv", source.title))
             named = set(rows.columns) - {id_column(rows, source), source.group, ""}
             never |= {name for name in named if not is_on(pd.Series(rows[name])).any()}
     return never
-
-
-def _check_values(path: Path, sample: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    """Refuse a label column that asks for something other than a class, as 0.5 asks for a probability.
-
-    A sample's values are place-holders: most often a class, nothing, or some text. Numbers are refused only where no
-    value is a class and no class is a number of that kind. Zeros alone, the commonest place-holder, pass with a
-    warning.
-    """
-    if len(sample.columns) != 2 or sample.columns[1] in classes:
-        return
-    values = sorted({value.strip() for value in sample.iloc[:, 1]} - {""})
-    kinds = {_kind(value) for value in values}
-    if set(sample.iloc[:, 1]) & set(classes) or "text" in kinds or kinds <= {_kind(name) for name in classes}:
-        return
-    column = (
-        f"{path}: column {sample.columns[1]!r} holds {some(values, 3)}, which no class is like ({some(classes, 3)})"
-    )
-    if values == ["0"]:
-        warn(escape(f"{column}; taken for a place-holder: class names are written"))
-        return
-    raise InputError(
-        f"{column}; one column of probabilities is not what the kit writes. If the numbers stand for the classes, name "
-        "the classes so; if they are place-holders, empty the column"
-    )
-
-
-def _kind(value: str) -> str:
-    """Return whether a value is a ``"whole"`` or ``"decimal"`` number, or ``"text"``."""
-    if re.fullmatch(r"[+-]?\d+", value):
-        return "whole"
-    return "decimal" if re.fullmatch(r"[+-]?(\d+\.\d*|\.?\d+)(e[+-]?\d+)?", value, re.IGNORECASE) else "text"

@@ -12,30 +12,42 @@ import pandas as pd
 
 from kit.core.errors import InputError
 from kit.kaggle.submission.cells import is_switch, spell_classes, spell_switch
-from kit.kaggle.submission.form import CELL_SEPARATORS, Form, Kind, choose_positive, spell_two
+from kit.kaggle.submission.form import Form, Kind, choose_positive, spell_two
 from kit.scoring.metrics import Metric
+
+
+class FormClash(InputError):
+    """Report that the sample has no room for what the metric reads."""
+
 
 RANKED = re.compile(r"(?:map@|top_)(\d+)")
 STATED = '[submission] form = "{}" says that it is so'
 
 
 def suit_form(
-    form: Form, metric: Metric, sample: pd.DataFrame, classes: tuple[str, ...], positive: str | None = None
+    form: Form,
+    metric: Metric,
+    sample: pd.DataFrame,
+    classes: tuple[str, ...],
+    positive: str | None = None,
+    is_stated: bool = False,
 ) -> Form:
     """Return the form in which a metric reads a sample submission.
 
     A number per image of two classes is a probability where the metric needs one, though the sample shows 0 or 1; a
     cell holds K guesses where the metric is ``map@K``; columns that show 0 and 1 hold probabilities where those are
-    read, and the other way round.
+    read, and the other way round. A form that `is_stated` stays what it is.
 
     Raises
     ------
-    InputError
+    FormClash
         When the metric needs probabilities and the sample has room for labels alone, or the other way round; the
         remedy is the metric, the sample, or ``[submission] form``.
     """
     if match := RANKED.fullmatch(metric.name):
-        return _suit_ranked(form, int(match[1]), len(classes))
+        return _suit_ranked(form, int(match[1]), is_stated)
+    if is_stated:
+        return form
     if metric.needs == "proba":
         return _suit_probabilities(form, metric, sample, classes, positive)
     return _suit_labels(form, metric, sample, classes, positive)
@@ -61,21 +73,19 @@ def state_form(
     if kind == "label":
         return replace(form, kind=kind, spelling=spell_classes(cells, classes), guess="")
     if kind in ("labels", "ranked"):
-        n_ranked = form.n_ranked or 1
-        return replace(form, kind=kind, separator=form.separator or CELL_SEPARATORS[0], n_ranked=n_ranked)
+        return replace(form, kind=kind, n_ranked=form.n_ranked or 1)
     return replace(form, kind=kind)
 
 
-def _suit_ranked(form: Form, n_ranked: int, n_classes: int) -> Form:
+def _suit_ranked(form: Form, n_ranked: int, is_stated: bool) -> Form:
     """Return the form of the likeliest classes in one cell; a probability of every class ranks them too."""
-    if form.has_numbers:
+    if form.has_numbers or (is_stated and form.kind != "ranked"):
         return form
     if form.kind == "zero_one":
         return replace(form, kind="probabilities", spelling=())
     if form.kind in ("label", "labels", "ranked"):
-        separator = form.separator or CELL_SEPARATORS[0]
-        return replace(form, kind="ranked", separator=separator, n_ranked=min(n_ranked, n_classes))
-    raise InputError(
+        return replace(form, kind="ranked", n_ranked=n_ranked)
+    raise FormClash(
         f"the metric ranks {n_ranked} guesses, and the sample asks for one and its confidence; mend metric under "
         "[competition], or " + STATED.format("ranked")
     )
@@ -91,10 +101,10 @@ def _suit_probabilities(
         return replace(form, kind="probabilities", spelling=())
     if form.kind == "label" and len(classes) == 2:
         return _one_number(form, sample, classes, positive)
-    raise InputError(
+    raise FormClash(
         f"metric {metric.name!r} needs probabilities, and the sample has room for labels alone (column "
         f"{sample.columns[form.values[0]]!r}): take a metric of labels (accuracy, macro_f1) under [competition] if "
-        "that is what the Evaluation page says, or a sample with a column per class"
+        "that is what the Evaluation page says, or a sample with a column per class; else " + STATED.format(form.kind)
     )
 
 
@@ -102,13 +112,14 @@ def _suit_labels(
     form: Form, metric: Metric, sample: pd.DataFrame, classes: tuple[str, ...], positive: str | None
 ) -> Form:
     """Return the form that holds what is decided, or refuse one number that is a probability."""
-    if form.kind == "probabilities" and _are_switches(sample, form):
-        return replace(form, kind="zero_one", spelling=_switches(sample, form))
+    if form.kind in ("probabilities", "rows") and _are_switches(sample, form):
+        kind = "zero_one" if form.kind == "probabilities" else form.kind
+        return replace(form, kind=kind, spelling=_switches(sample, form))
     if form.kind != "probability":
         return form
     cells = sample.iloc[:, form.values[0]].tolist()
     if not all(map(is_switch, cells)):
-        raise InputError(
+        raise FormClash(
             f"metric {metric.name!r} reads labels, and the sample asks for a probability (column "
             f"{sample.columns[form.values[0]]!r} holds {cells[0]}): take a metric of probabilities (roc_auc, log_loss) "
             "under [competition] if that is what the Evaluation page says; else " + STATED.format("label")

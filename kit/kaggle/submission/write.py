@@ -14,8 +14,9 @@ from kit.core.errors import some
 from kit.core.files import hash_file, write_atomic
 from kit.core.terminal import note, stage
 from kit.data.prepared import Prepared
-from kit.kaggle.submission.fill import fill_sample
+from kit.kaggle.submission.fill import fill, write_table
 from kit.kaggle.submission.ledger import LedgerRow, columns_of, hold_ledger, is_of, read_ledger, write_ledger
+from kit.kaggle.submission.sample import read_sample
 from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result, commit
 
@@ -29,11 +30,12 @@ def make_submission(prepared: Prepared, result: Result) -> Path:
     Raises
     ------
     InputError
-        When there are no test images, the sample file is missing, names other ids or asks for what is not a class, or
-        the finished table fails a check.
+        When there are no test images, the sample file is missing, names other ids, asks for what is not a class or has
+        no room for what the metric reads, or the finished table fails a check.
     """
-    table = fill_sample(prepared, decided_test(prepared, result, note))
-    text = table.to_csv(index=False, lineterminator="\n").encode()
+    sample = read_sample(prepared)
+    table = fill(prepared, sample, decided_test(prepared, result, note))
+    text = write_table(sample, table).encode()
     digest = hashlib.sha256(text).hexdigest()
     folder = prepared.competition.workspace.submissions(prepared.competition.name)
     path = _find_written(folder, result.name, digest)

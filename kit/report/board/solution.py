@@ -16,7 +16,7 @@ from kit.data.table.labels import join_labels, read_label_lists, read_multi_hot
 from kit.data.table.scan import read_csv
 from kit.data.table.sources import find_file, name_key
 from kit.data.table.tree import read_lineage
-from kit.kaggle.submission import form_of, meant_ids, named_classes, read_sample, with_broken
+from kit.kaggle.submission import FormClash, meant_ids, named_classes, read_sample, with_broken
 from kit.scoring.metrics import Estimate, estimate
 from kit.scoring.predictions import Predictions
 
@@ -118,11 +118,10 @@ def why_cv_only(prepared: Prepared) -> str | None:
         return "there is no test image"
     if metric.needs == "labels":
         return None
-    sample, _ = read_sample(prepared)
-    form = form_of(prepared, sample)
-    if form.kind == "columns" or form.n_ranked:
+    try:
+        form = read_sample(prepared).form
+    except FormClash as error:
+        return str(error)
+    if form.has_numbers or form.kind == "ranked":
         return None
-    return (
-        f"{metric.name} needs probabilities and cannot be scored from labels, which are what the submission holds: CV "
-        "only; a sample_submission with a column per class asks for probabilities"
-    )
+    return f"{metric.name} needs probabilities, and the submission holds labels, as [submission] form says: CV only"
