@@ -12,6 +12,7 @@ from support.clips import FILE, VIT, make_clip
 from kit.config.competition import HOME
 from kit.core.errors import InputError, MissingWeights
 from kit.features.encoders import load_encoder
+from kit.features.encoders.timm_network import load_timm
 from kit.features.weights import find_weights, parse_encoder
 
 DIGITS = HOME / "digits"
@@ -184,3 +185,47 @@ def test_a_local_dir_without_its_configuration_is_named(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"odd": 1}}))
     with pytest.raises(InputError, match="open_clip cannot build it"):
         load_encoder(parse_encoder(f"open_clip:local-dir:{tmp_path}"))
+
+
+@pytest.fixture(scope="module")
+def resnet() -> dict[str, torch.Tensor]:
+    """The weights of a small network, drawn at random, with a head of seven classes."""
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", num_classes=7)
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def loaded(tensors: dict[str, torch.Tensor], folder) -> torch.nn.Module:
+    save_file(tensors, folder / "w.safetensors")
+    return load_timm(parse_encoder("timm:test_resnet@w.safetensors", {}, (folder,)), 0)
+
+
+@pytest.mark.parametrize("beginning", ["", "module.", "model.", "module.model.", "_orig_mod.", "encoder.backbone."])
+def test_names_may_begin_with_what_a_wrapper_puts_before_them(resnet, tmp_path, beginning):
+    network = loaded({beginning + name: tensor for name, tensor in resnet.items()}, tmp_path)
+    assert all(torch.equal(tensor, resnet[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_counters_of_batch_normalisation_may_be_missing(resnet, tmp_path):
+    without = {name: tensor for name, tensor in resnet.items() if not name.endswith("num_batches_tracked")}
+    network, image = loaded(without, tmp_path).eval(), torch.rand(1, 3, 32, 32)
+    assert len(without) < len(resnet)
+    assert torch.equal(network(image), loaded(resnet, tmp_path).eval()(image))
+
+
+@pytest.mark.parametrize("name", ["fc", "head", "classifier.1"])
+def test_a_head_of_another_size_or_name_is_left_out_and_said(resnet, tmp_path, capsys, name):
+    tensors = {key: tensor for key, tensor in resnet.items() if not key.startswith("fc.")}
+    heads = {f"{name}.weight": torch.zeros(7, resnet["fc.weight"].shape[1]), f"{name}.bias": torch.zeros(7)}
+    network = loaded(tensors | heads, tmp_path)
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"its head is left out, {name}.bias, {name}.weight: of 7 classes" in shown
+    assert all(torch.equal(tensor, resnet[key]) for key, tensor in network.state_dict().items())
+
+
+def test_a_layer_that_is_missing_is_no_head(resnet, tmp_path):
+    first = next(name for name in resnet if name.endswith("weight"))
+    with pytest.raises(InputError, match=rf"another architecture than .*{first} is missing"):
+        loaded({name: tensor for name, tensor in resnet.items() if name != first}, tmp_path)

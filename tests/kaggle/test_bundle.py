@@ -197,7 +197,7 @@ def test_the_submission_has_the_samples_rows_in_its_order(written, inputs, tmp_p
 def test_a_sample_of_one_column_per_class_gets_probabilities(written, inputs, tmp_path):
     sample = inputs / "competitions" / "colours-2025" / "sample_submission.csv"
     ids = [row[0] for row in rows_of(sample)[1:]]
-    sample.write_text("id,red,blue,green\n" + "".join(f"{image_id},0,0,1\n" for image_id in ids))
+    sample.write_text("id,red,blue,green\n" + "".join(f"{image_id},0.2,0.3,0.5\n" for image_id in ids))
     rows = rows_of(predict_bundle(written.folder, inputs, tmp_path / "submission.csv"))
     predictions, _ = predictions_of_bundle(written.folder, inputs, tmp_path / "scratch")
     assert rows[0] == ["id", "red", "blue", "green"]

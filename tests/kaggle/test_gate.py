@@ -73,7 +73,7 @@ def test_probabilities_must_be_finite_numbers(prepared, path, value):
     path.write_text(text)
     check_file(prepared, path)
     path.write_text(text.replace("0.5", f'"{value}"', 1))
-    with pytest.raises(InputError, match=r"no finite number|empty values"):
+    with pytest.raises(InputError, match=r"00\d+, column 'red': .* is not a probability, 0..1|empty values"):
         check_file(prepared, path)
 
 

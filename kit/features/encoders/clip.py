@@ -28,6 +28,7 @@ from kit.features.weights import (
     find_weights,
     load_state,
     local_weights,
+    match_names,
     read_weights,
 )
 
@@ -121,7 +122,7 @@ def load_clip(spec: EncoderSpec) -> ClipNetwork:
         network = _create(spec, published, name, pretrained=tag, require_pretrained=True)
     else:
         network = build_untrained(spec)
-        load_state(network, _convert(network, read_weights(file), spec), spec)
+        load_state(network, _convert(network, match_names(network, read_weights(file)), spec), spec)
     if getattr(network.visual, "output_tokens", False):  # CoCa's would give its caption's tokens beside the features
         setattr(network.visual, "output_tokens", False)  # noqa: B010 - only some towers have it
     _check_size(spec, network)

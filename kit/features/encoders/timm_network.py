@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kit.core.errors import InputError, nearest
 from kit.data.store import Geometry
 from kit.features.encoders.preprocessing import Preprocessing, read_channels, read_size, read_word, refuse_unknown
-from kit.features.weights import EncoderSpec, load_state, local_weights, read_weights
+from kit.features.weights import EncoderSpec, load_state, local_weights, match_names, read_weights
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def load_timm(spec: EncoderSpec, n_classes: int, pretrained: bool = True, **args
         hint = str(error) if known else nearest(spec.name, timm.list_models())
         raise InputError(f"encoder {spec.text!r}: timm cannot build it; {hint}") from error
     if file is not None:
-        tensors = read_weights(file)
+        tensors = match_names(network, read_weights(file))
         if "input_size" in given.get("pretrained_cfg_overlay", {}):
             tensors = _fit_positions(network, tensors)
         load_state(network, tensors, spec, ignore=_classifier_keys(network))

@@ -33,7 +33,7 @@ from kit.features.weights.spec import (
     parse_encoder,
     spec_of,
 )
-from kit.features.weights.state import load_state, read_weights
+from kit.features.weights.state import load_state, match_names, read_weights
 
 __all__ = [
     "EncoderSpec",
@@ -47,6 +47,7 @@ __all__ = [
     "load_state",
     "local_weights",
     "locate_weights",
+    "match_names",
     "parse_encoder",
     "pip_weights",
     "read_weights",

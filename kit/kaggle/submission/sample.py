@@ -182,7 +182,7 @@ def _check_ids(path: Path, prepared: Prepared, ids: Ids, is_known: Mask, known: 
     unknown = sorted({str(image_id) for image_id in ids[~is_known]})
     extra = sorted(set(known) - set(ids))
     key = name_key(prepared.competition, "test")
-    if len(unknown) > max(1, MAX_UNKNOWN * len(set(ids))):
+    if len(unknown) > max(1, MAX_UNKNOWN * len(set(ids))) or not is_known.any():
         near = f", and {len(extra)} test images are not in it ({some(extra, 3)})" if extra else ""
         cause = f"{len(unknown)} ids have no test image: {some(unknown)}{near}"
         raise InputError(f"{path}: {cause}; is it another version, or does {key} leave out a folder?")

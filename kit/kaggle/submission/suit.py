@@ -14,6 +14,7 @@ from kit.core.errors import InputError
 from kit.kaggle.submission.cells import is_switch, spell_classes, spell_switch
 from kit.kaggle.submission.form import Form, Kind, choose_positive, spell_two
 from kit.scoring.metrics import Metric
+from kit.scoring.metrics.custom import CUSTOM_NAME
 
 
 class FormClash(InputError):
@@ -36,7 +37,7 @@ def suit_form(
 
     A number per image of two classes is a probability where the metric needs one, though the sample shows 0 or 1; a
     cell holds K guesses where the metric is ``map@K``; columns that show 0 and 1 hold probabilities where those are
-    read, and the other way round. A form that `is_stated` stays what it is.
+    read, and the other way round. A form that `is_stated`, or whose metric is the user's own, stays what it is.
 
     Raises
     ------
@@ -46,8 +47,8 @@ def suit_form(
     """
     if match := RANKED.fullmatch(metric.name):
         return _suit_ranked(form, int(match[1]), is_stated)
-    if is_stated:
-        return form
+    if is_stated or CUSTOM_NAME.fullmatch(metric.name):
+        return form  # a user's function knows what it makes of probabilities
     if metric.needs == "proba":
         return _suit_probabilities(form, metric, sample, classes, positive)
     return _suit_labels(form, metric, sample, classes, positive)

@@ -120,8 +120,12 @@ def why_cv_only(prepared: Prepared) -> str | None:
         return None
     try:
         form = read_sample(prepared).form
-    except FormClash as error:
-        return str(error)
-    if form.has_numbers or form.kind == "ranked":
+        has_room = form.has_numbers or form.kind == "ranked"
+    except FormClash:
+        has_room = False
+    if has_room:
         return None
-    return f"{metric.name} needs probabilities, and the submission holds labels, as [submission] form says: CV only"
+    return (
+        f"{metric.name} needs probabilities and cannot be scored from labels, which are what the submission holds: CV "
+        "only; a sample_submission with a column per class asks for probabilities"
+    )
