@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import typer
+
 from kit.cli.app import START, command
 from kit.cli.call import DEFAULT, Comp, TimeLimit, holding, make_board, options, read, ready, say, suggest
 from kit.core.errors import TimeIsUp
@@ -72,4 +74,6 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
     else:
         suggest("triage", comp)
     if is_late:
-        raise TimeIsUp("time limit reached; what was finished is in the submission, the next call goes on")
+        done = "what was finished is in the submission" if path else "what was finished is in the table"
+        terminal.note(f"stopped at the time limit: {done}; the same command goes on with the rest (exit code 1)")
+        raise typer.Exit(1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kit.core.errors import InputError, TimeIsUp
 
@@ -27,6 +30,19 @@ def time_is_up() -> bool:
 def seconds_left() -> float | None:
     """Return the seconds until the limit, or None without one."""
     return None if _deadline is None else _deadline - time.monotonic()
+
+
+@contextmanager
+def within(seconds: float | None) -> Iterator[None]:
+    """Let what is done inside end after `seconds` too, where the limit is not nearer; None for the limit alone."""
+    global _deadline
+    limit = _deadline
+    if seconds is not None:
+        _deadline = min(time.monotonic() + seconds, *([limit] if limit is not None else []), math.inf)
+    try:
+        yield
+    finally:
+        _deadline = limit
 
 
 def check_deadline() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from kit.config.competition import order_runs
+from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
 from kit.core.files import read_object, write_json
 from kit.core.names import ENSEMBLE
@@ -16,6 +17,7 @@ from kit.core.terminal import count, note, stage, warn
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import check_members, ensemble, find_ensemble, members_of
 from kit.runs.fit.crossval import check_run, crossval, is_finished
+from kit.runs.pace import Pace
 from kit.runs.store.find import find_result, find_usable, runs_of_other_folds
 from kit.runs.store.imported import list_imported, stale_imports
 from kit.runs.store.result import Result
@@ -23,6 +25,8 @@ from kit.runs.store.score import compare_runs
 from kit.scoring.metrics import distinguishable
 
 SKIPPED = "skipped.json"
+PATIENCE = 2.0  # times its estimate that a run may take while others wait
+LEAST_SECONDS = 0.1  # of an estimate, to divide by
 
 
 class OutOfTime(str):
@@ -50,21 +54,88 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
     ordered = order_runs(prepared.competition, names)
     skipped = _find_missing(prepared, ordered, strict)
     _announce(prepared, ordered, skipped)
-    results = []
-    for name in ordered:
-        plan = prepared.competition.runs[name].pseudo
-        without = [teacher for teacher in (plan.teachers if plan else ()) if teacher in skipped]
-        if name not in skipped and without:
-            skipped[name] = f"its teacher {without[0]} was skipped"
-        if name in skipped:
-            continue
-        try:
-            results.append(crossval(prepared, name))
-        except TimeIsUp as error:
+    waiting = [name for name in ordered if name not in skipped]
+    trained = (_train_in_turn if seconds_left() is None else _train_in_time)(prepared, waiting, skipped, strict)
+    return [trained[name] for name in ordered if name in trained], skipped
+
+
+def _train_in_turn(prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool) -> dict[str, Result]:
+    """Train runs in their order; note in `skipped` those that lack a teacher."""
+    trained = {}
+    for name in names:
+        if (result := _attempt(prepared, name, skipped, strict)) is not None:
+            trained[name] = result
+    return trained
+
+
+def _train_in_time(prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool) -> dict[str, Result]:
+    """Train what is worth most per minute first, each within its share of the time; the rest with what is left.
+
+    Shares follow from the pace of a few images and one step. No run takes the time that the others need, and one that
+    does not fit is begun only where nothing else is left: the next call goes on with it.
+    """
+    pace, waiting, trained, cut = Pace(prepared), list(names), {}, []
+    seconds = {name: 0.0 if time_is_up() else pace.estimate(name) for name in waiting}
+    _announce_time(seconds)
+    while waiting:
+        left = max(seconds_left() or 0.0, 0.0)
+        ready = [name for name in waiting if not set(_teachers(prepared, name)) & set(waiting)]
+        fitting = [name for name in ready if seconds[name] <= left or is_finished(prepared, name)]
+        if not fitting:
+            break
+        name = max(fitting, key=lambda name: pace.worth(name) / max(seconds[name], LEAST_SECONDS))
+        waiting.remove(name)
+        others = sum(seconds[other] for other in waiting if seconds[other] <= left)
+        with within(max(PATIENCE * seconds[name], left - others)):
+            result = _attempt(prepared, name, skipped, strict)
+        if result is not None:
+            trained[name] = result
+        elif isinstance(skipped.get(name), OutOfTime) and not time_is_up():
+            cut.append(name)
+        if not time_is_up():
+            seconds |= {other: pace.estimate(other) for other in waiting}  # what is encoded by now costs nothing
+    for name in [*cut, *sorted(waiting, key=seconds.__getitem__)]:
+        if (result := None if time_is_up() else _attempt(prepared, name, skipped, strict)) is not None:
+            trained[name] = result
+            skipped.pop(name, None)
+        elif name not in skipped or isinstance(skipped[name], OutOfTime):
             if strict:
-                raise
-            skipped[name] = OutOfTime(error)
-    return results, skipped
+                check_deadline()
+            skipped[name] = OutOfTime(f"the time limit; it takes about {_spell(seconds[name])} here")
+    return trained
+
+
+def _attempt(prepared: Prepared, name: str, skipped: dict[str, str], strict: bool) -> Result | None:
+    """Train a run; where a teacher is missing or the time is up, note it and return None."""
+    without = [teacher for teacher in _teachers(prepared, name) if teacher in skipped]
+    if without:
+        skipped[name] = f"its teacher {without[0]} was skipped"
+        return None
+    try:
+        return crossval(prepared, name)
+    except TimeIsUp as error:
+        if strict and time_is_up():
+            raise
+        skipped[name] = OutOfTime(error)
+        return None
+
+
+def _teachers(prepared: Prepared, name: str) -> list[str]:
+    """Return the runs whose pseudo labels a run learns from."""
+    plan = prepared.competition.runs[name].pseudo
+    return plan.teachers if plan else []
+
+
+def _announce_time(seconds: dict[str, float]) -> None:
+    """Say how long the runs will take, by the pace of a few images."""
+    spelled = ", ".join(f"{name} {_spell(each)}" for name, each in seconds.items() if each)
+    if spelled:
+        note(f"by the pace of a few images, {_spell(seconds_left() or 0.0)} are left: {spelled}")
+
+
+def _spell(seconds: float) -> str:
+    """Return a time in words."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _announce(prepared: Prepared, names: list[str], skipped: dict[str, str]) -> None:

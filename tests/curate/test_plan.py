@@ -17,7 +17,7 @@ from kit.curate.plan import Wishes, plan_runs, read_facts
 from kit.curate.plan.catalog import CARD, OFFERS
 from kit.curate.plan.choose import choose_candidate, oof_accuracy
 from kit.curate.plan.folder import find_in_folder
-from kit.curate.plan.measure import measure_encoder
+from kit.features.measure import measure_encoder
 from kit.features.weights import PACKAGES, parse_encoder
 from kit.runs.store.build import build_model
 
@@ -71,8 +71,8 @@ def test_facts_are_counted(photos):
 
 def test_without_the_hub_a_plan_has_the_forest_and_probes_on_what_pip_brings(photos):
     plan = plan_runs(read_facts(photos()), Wishes())
-    assert names(plan)[:3] == ["forest", "probe_lite0", "probe_lite2"]
-    assert plan.runs[1].table["encoder"] == "timm:tf_efficientnet_lite0@pip"
+    assert names(plan) == ["forest", "joint", "probe_lite0", "probe_lite2"]
+    assert plan.runs[1].table["encoders"] == ["timm:tf_efficientnet_lite0@pip", "timm:tf_efficientnet_lite2@pip"]
     assert any("hub cannot be reached" in note and "hf download" in note for note in plan.notes)
     assert all(run.seconds > 0 and run.megabytes > 0 and run.reason for run in plan.runs)
 
@@ -130,8 +130,10 @@ def test_a_folder_of_weights_comes_first_and_its_choice_is_said(photos, tmp_path
     folder.mkdir(parents=True)
     save_file(timm.create_model("test_efficientnet").state_dict(), folder / "model.safetensors")
     plan = plan_runs(read_facts(photos()), Wishes(weights=tmp_path / "weights"))
-    assert names(plan)[1] == "probe_test_efficientnet"
-    assert plan.runs[1].table["encoder"] == "timm:test_efficientnet@weights/test_efficientnet/model.safetensors"
+    assert "probe_test_efficientnet" in names(plan)[1:3]
+    table = next(run.table for run in plan.runs if run.name == "probe_test_efficientnet")
+    assert any("Probes out of fold on 8 labels: test_efficientnet" in note for note in plan.notes)
+    assert table["encoder"] == "timm:test_efficientnet@weights/test_efficientnet/model.safetensors"
     assert any("out of fold on 8 labels" in note and "padding same" in note for note in plan.notes)
 
 
@@ -219,4 +221,4 @@ def test_several_labels_per_image_are_planned_without_words_and_support_vectors(
     competition = read_competition("photos", Workspace(tmp_path))
     facts = read_facts(competition)
     assert (facts.n_classes, facts.n_labeled, facts.n_smallest, facts.prompts) == (2, 8, 4, None)
-    assert names(plan_runs(facts, Wishes())) == ["forest", "extra_trees", "probe_lite0", "probe_lite2"]
+    assert names(plan_runs(facts, Wishes())) == ["forest", "extra_trees", "joint", "probe_lite0", "probe_lite2"]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from support.clips import TINY_CLIP
+from support.colours import FOREST_AND_SVM
 from support.command import flat
 
+from kit.core.deadline import set_deadline
 from kit.data.prepared import prepare
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.train import Announced, OutOfTime, describe_skipped, find_finished
+from kit.runs.pace import Pace
+from kit.runs.train import Announced, OutOfTime, describe_skipped, find_finished, train_runs
 
 RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n[runs.forest]\nmodel = "forest"\nn_trees = 5\npixels = 4\n'
 FROM_THE_HUB = """
@@ -103,3 +108,42 @@ def test_an_ensemble_of_other_members_is_named_and_not_shown(colours, capsys):
     assert [result.name for result in find_finished(again)] == ["forest", "svm"]
     message = " ".join(capsys.readouterr().err.split())
     assert "the ensemble was made of other members, so not shown; ./run.sh ensemble colours" in message
+
+
+def test_with_time_enough_a_limit_changes_no_result(colours):
+    prepared = prepare(colours())
+    set_deadline(3600)
+    results, skipped = train_runs(prepared, list(prepared.competition.runs), strict=False)
+    assert [result.base for result in results] == list(prepared.competition.runs) and skipped == {}
+    set_deadline(None)
+    again, _ = train_runs(prepared, list(prepared.competition.runs), strict=False)
+    assert [result.record.key for result in again] == [result.record.key for result in results]
+
+
+def test_a_long_run_does_not_starve_the_others_and_is_left_out_with_its_estimate(colours):
+    """A network of hours stands first; the two behind it are finished all the same."""
+    network = '[runs.long]\nmodel = "small_cnn"\nepochs = 1000000\n\n'
+    prepared = prepare(colours(network + FOREST_AND_SVM))
+    set_deadline(9)
+    results, skipped = train_runs(prepared, list(prepared.competition.runs), strict=False)
+    assert [result.base for result in results] == ["forest", "svm"]
+    assert isinstance(skipped["long"], OutOfTime)
+    assert re.search(r"the time limit; it takes about \d+ min here", skipped["long"])
+
+
+def test_a_run_that_takes_longer_than_its_share_is_stopped_and_begun_again_with_what_is_left(colours, monkeypatch):
+    prepared = prepare(colours(FOREST_AND_SVM))
+    monkeypatch.setattr("kit.runs.pace.PIXEL_SECONDS", 1e-9)  # an estimate that is far too low
+    set_deadline(3600)
+    results, skipped = train_runs(prepared, list(prepared.competition.runs), strict=False)
+    assert len(results) == 2 and skipped == {}
+
+
+def test_estimates_count_encoding_once_and_nothing_for_what_is_finished(colours):
+    probe = f'model = "linear_probe"\nencoder = "{TINY_CLIP}"\n'
+    prepared = prepare(colours(f"[runs.probe]\n{probe}\n[runs.other]\n{probe}C = 3.0\n"))
+    pace = Pace(prepared)
+    before = pace.estimate("other")
+    crossval(prepared, "probe")
+    assert pace.estimate("probe") == 0.0
+    assert 0 < pace.estimate("other") < before

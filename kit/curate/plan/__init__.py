@@ -7,7 +7,6 @@ Reads the image table, a few images and the headers of weights; asks the hub onc
     catalog.py    encoders of today that the hub offers, one published reason each
     folder.py     weights in a folder: the network, and how it wants its images
     choose.py     between ways to read a file of weights, by a probe on the labels
-    measure.py    what an encoder costs: a few images through it
     portfolio.py  which encoders fit machine and time
     recipe.py     which runs: heads, the joint one, fine-tunes
     text.py       a plan as TOML and as a table; the user's own runs are kept

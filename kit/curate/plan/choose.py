@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.core.shapes import Vectors
+from kit.core.shapes import Labels, Vectors
 from kit.curate.plan.facts import PlanFacts
 from kit.curate.plan.folder import Candidate, FoundWeights
-from kit.features.weights import parse_encoder
+from kit.features.weights import EncoderSpec, parse_encoder
 
 C = 30.0  # as the linear probe's
 N_FOLDS = 5
@@ -30,16 +30,13 @@ def choose_candidate(found: FoundWeights, facts: PlanFacts) -> Choice:
     """Return the way to read a file by which a probe names most of the held-out labelled images right."""
     if len(found.candidates) == 1:
         return Choice(found.candidates[0])
-    readable = [i for i, path in enumerate(facts.labeled) if _can_be_read(path)]
-    labels = np.array(facts.labels)[readable]
-    paths = np.array(facts.labeled)[readable]
-    is_kept = np.bincount(labels)[labels] > 1 if len(labels) else np.zeros(0, dtype=bool)  # one image: no fold for it
-    labels, paths = labels[is_kept], paths[is_kept]
-    if len(np.unique(labels)) < 2:
+    labels, paths = comparable_labels(facts)
+    if not len(labels):
         return Choice(
             found.candidates[0], f"{found.path}: {_list(found)}; the first is taken, no label can compare them"
         )
-    scores = [oof_accuracy(_encode(candidate, paths.tolist(), facts), labels) for candidate in found.candidates]
+    specs = [parse_encoder(each.encoder, each.encoder_args, facts.lookup) for each in found.candidates]
+    scores = [oof_accuracy(encode_paths(spec, paths), labels) for spec in specs]
     best = int(np.argmax(scores))
     spelled = ", ".join(f"{each.words} {score:.3f}" for each, score in zip(found.candidates, scores, strict=True))
     said = f"{found.path}: nothing beside it says how it wants its images; out of fold on {len(labels)} labels: "
@@ -69,14 +66,27 @@ def _can_be_read(path: str) -> bool:
     return True
 
 
-def _encode(candidate: Candidate, paths: list[str], facts: PlanFacts) -> Vectors:
-    """Return features of images as one candidate reads the file."""
+def comparable_labels(facts: PlanFacts) -> tuple[Labels, list[str]]:
+    """Return class numbers and paths of labelled images on which encoders are compared.
+
+    Images that cannot be read are left out, and classes of a single image, which no fold can hold out; none are left
+    where there are not two classes.
+    """
+    readable = [i for i, path in enumerate(facts.labeled) if _can_be_read(path)]
+    labels = np.array(facts.labels, dtype=np.int64)[readable]
+    is_kept = np.bincount(labels)[labels] > 1 if len(labels) else np.zeros(0, dtype=bool)
+    if len(np.unique(labels[is_kept])) < 2:
+        return labels[:0], []
+    return labels[is_kept], [facts.labeled[i] for i, kept in zip(readable, is_kept, strict=True) if kept]
+
+
+def encode_paths(spec: EncoderSpec, paths: list[str]) -> Vectors:
+    """Return features of images, (n_paths, n_dims) of unit length; nothing is cached."""
     from kit.data.store import decode_block
     from kit.features.cache import BATCH, ImageForward
     from kit.features.device import choose_precision, device_name
     from kit.features.encoders import load_encoder
 
-    spec = parse_encoder(candidate.encoder, candidate.encoder_args, facts.lookup)
     run = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
     geometry = run.preprocessing.geometry
     return np.concatenate([run(decode_block(paths[i : i + BATCH], geometry)) for i in range(0, len(paths), BATCH)])

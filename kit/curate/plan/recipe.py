@@ -7,12 +7,13 @@ from typing import Any
 
 from kit.curate.plan.catalog import BEST, CARD
 from kit.curate.plan.facts import PlanFacts, Wishes
-from kit.curate.plan.measure import STEP_FACTOR
 from kit.curate.plan.portfolio import Hub, Member, Portfolio, gather
+from kit.features.measure import STEP_FACTOR
 from kit.features.weights import parse_encoder
 
 SMALL_SIDE = 64  # pixels: of images up to here, forests and support vectors on pixels are worth their second
 SHARE = 0.8  # what an image takes from its neighbours: the share of the best known recipe
+STRENGTH = 30.0  # C of a probe on one encoder; side by side each counts a part of the cosine, so that C grows
 PASSES = 20  # of a fine-tune over the labelled images, to tell its time
 HEAD_PACE, GRAPH_PACE = 2e7, 2e10  # numbers per second that a regression and a search for neighbours get through
 FOREST_SECONDS = 2.0  # per fold
@@ -103,7 +104,21 @@ def _heads(facts: PlanFacts, wishes: Wishes, members: tuple[Member, ...]) -> lis
             table = {"model": "zero_shot", **_encoder_keys(member), **_words(member, facts)}
             reason = "words alone: shows what better words are worth"
             runs.append(PlannedRun(f"zero_shot_{member.name}", table, reason, 5.0, _head_megabytes(facts, [member])))
-    return runs
+    return [*_joint(facts, members, shared), *runs]
+
+
+def _joint(facts: PlanFacts, members: tuple[Member, ...], shared: dict[str, Any]) -> list[PlannedRun]:
+    """Return the probe on the good encoders side by side, where there are several; encoding is counted at their own."""
+    members = tuple(member for member in members if member.is_joined)
+    if len(members) < 2:
+        return []
+    words = next((words for member in members if (words := _words(member, facts))), {})
+    encoders = [_encoder_keys(member) if member.encoder_args else member.encoder for member in members]
+    table = {"model": "linear_probe", "encoders": encoders, "C": STRENGTH * len(members), **words, **shared}
+    flow = ", and labels flow along the neighbours that any of them names" if shared else ""
+    reason = f"the good encoders side by side: they err on different images{flow}; the best bet with few labels"
+    seconds = _head_seconds(facts, list(members), bool(shared))
+    return [PlannedRun("joint", table, reason, seconds, _head_megabytes(facts, list(members)))]
 
 
 def _neighbours(facts: PlanFacts, wishes: Wishes) -> dict[str, Any]:
@@ -175,8 +190,8 @@ def _networks(facts: PlanFacts, wishes: Wishes, portfolio: Portfolio) -> list[Pl
 
 def _network(name: str, member: Member, facts: PlanFacts) -> PlannedRun:
     """Return a fine-tune of an encoder, with its time by a pass of a few images through it."""
-    from kit.curate.plan.measure import measure_encoder
     from kit.features.device import list_devices
+    from kit.features.measure import measure_encoder
     from kit.features.weights.hub import is_on_this_machine
 
     spec = parse_encoder(member.encoder, member.encoder_args, facts.lookup)

@@ -61,6 +61,32 @@ def measure_encoder(spec: EncoderSpec, paths: tuple[str, ...], pretrained: bool 
     return Cost(seconds, megabytes, n_dims, n_weights)
 
 
+def measure_step(spec: EncoderSpec) -> tuple[float, int]:
+    """Measure a training step, forwards and backwards, at random weights; nothing is fetched.
+
+    Returns
+    -------
+    float
+        Seconds per image.
+    int
+        Height of the images, in pixels.
+    """
+    from kit.features.device import device_name
+    from kit.features.encoders import preprocessing_of
+    from kit.features.encoders.untrained import build_tower
+
+    geometry = preprocessing_of(spec).geometry
+    tower = build_tower(spec).to(device_name()).train()
+    pixels = _blank(geometry.height, geometry.width).float().to(device_name())
+    seconds = 0.0
+    for _ in range(2):  # the first step is slower: memory is asked for
+        started = time.perf_counter()
+        tower(pixels).sum().backward()
+        float(next(tower.parameters()).sum())  # waits for the device
+        seconds = time.perf_counter() - started
+    return seconds / len(pixels), geometry.height
+
+
 def _blank(height: int, width: int) -> torch.Tensor:
     """Return black images, for where none can be read."""
     import torch
