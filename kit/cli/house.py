@@ -13,7 +13,7 @@ from kit.cli.call import DEFAULT, Comp, holding, options, read, ready, say, sugg
 from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
-SEMI, EXPLAIN = "semi", "explain"
+SEMI, EXPLAIN, COVERAGE = "semi", "explain", "coverage"
 
 
 @command(panel=HOUSE, example="clean digits --yes")
@@ -44,15 +44,19 @@ def clean(
 @command("bench", panel=HOUSE, example="bench digits")
 def bench_(
     comp: Annotated[
-        str, typer.Argument(metavar="COMP", help="A competition; semi: ways to use unlabelled images; explain.")
+        str,
+        typer.Argument(metavar="COMP", help="A competition; or semi (unlabelled images), explain, coverage."),
     ] = DEFAULT,
     data: Annotated[
         Path | None,
         typer.Option(help="Of semi and explain: a folder with cifar10, trashnet, grocery, mobilenetv2_100, mini-clip."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of semi: draws of labels per setting.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Of semi: draws of labels; of coverage: hundreds of draws.")] = 5,
 ) -> None:
-    """Time decoding and the runs' encoders side by side; or measure what is claimed: bench semi, bench explain."""
+    """Time decoding and the runs' encoders; or measure what is claimed: bench semi, bench explain, bench coverage."""
+    if comp == COVERAGE:
+        _bench_coverage(data, seeds)
+        return
     if comp == SEMI:
         _bench_semi(data, seeds)
         return
@@ -88,6 +92,19 @@ def _bench_semi(data: Path | None, seeds: int) -> None:
         )
     lines = compare_with_baseline(bench_semi(data, Workspace(options.workspace), range(seeds)))
     say(render_semi(lines), [asdict(line) for line in lines])
+
+
+def _bench_coverage(data: Path | None, seeds: int) -> None:
+    """Draw scores whose truth is known and print how their intervals hold."""
+    from rich.console import Group
+
+    from kit.bench import bench_coverage, render_coverage
+
+    if data is not None or options.changes or options.seed is not None:
+        raise InputError("bench coverage draws its numbers: --data, --set and --seed are nothing to it; --seeds N is")
+    coverage, luck = bench_coverage(seeds)
+    document = {"coverage": [asdict(row) for row in coverage], "equal_runs": [asdict(line) for line in luck]}
+    say(Group(*render_coverage(coverage, luck)), document)
 
 
 def _bench_explain(data: Path | None) -> None:
