@@ -136,3 +136,28 @@ def test_a_hold_out_leaves_every_class_an_image():
     hot = draw_label_sets(60)
     kept, held_out = inner(hot, np.arange(60), seed=0)
     assert hot[kept].any(axis=0).all() and len(held_out) > 5
+
+
+def whales() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ids, labels and groups: a class with one image, which shares its group with an image of another class."""
+    labels = np.array(["a"] * 6 + ["b"] * 6 + ["once", "twin", "twin"], dtype=object)
+    groups = np.array([*range(12), 0, 12, 12])
+    return np.array([f"{i:02d}" for i in range(15)]), labels, groups
+
+
+def test_a_class_with_one_image_is_never_held_out_and_said(capsys):
+    ids, labels, groups = whales()
+    folds = assign_folds(ids, labels, groups, 3, seed=0)
+    assert np.flatnonzero(folds == NO_FOLD).tolist() == [0, 12, 13, 14]  # with what shares its group
+    assert sorted(set(folds[folds != NO_FOLD])) == [0, 1, 2]
+    assert (
+        "2 classes have one image, or one group of images, and are never held out: 'once' (1), 'twin' (2), and 1 more"
+        in (" ".join(capsys.readouterr().err.split()))
+    )
+
+
+def test_the_other_classes_are_split_as_if_a_class_with_one_image_were_not_there():
+    ids, labels, groups = whales()
+    rest = np.r_[1:12]
+    folds = assign_folds(ids, labels, groups, 3, seed=4)
+    assert (folds[rest] == assign_folds(ids[rest], labels[rest], groups[rest], 3, seed=4)).all()

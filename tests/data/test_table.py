@@ -152,9 +152,13 @@ def test_a_nested_single_folder_is_refused_with_the_remedy(tmp_path):
     assert 'write labeled = "train/train"' in refusal(tmp_path, 'labeled = "train"')
 
 
-def test_a_class_with_one_image_is_refused_by_name(tmp_path, data):
+def test_a_class_with_one_image_is_kept_unless_too_few_are_left_to_score(tmp_path, data):
     touch(data, "train/ferret/9.jpg")
-    assert "class 'ferret' has one image" in refusal(tmp_path, 'labeled = "train"')
+    assert read_classes(read(tmp_path, 'labeled = "train"')) == ("cat", "dog", "ferret")
+    (data / "train" / "dog" / "000004.jpg").unlink()
+    assert "class 'dog', 'ferret' has one image; cross-validation needs two classes" in refusal(
+        tmp_path, 'labeled = "train"'
+    )
 
 
 def test_classes_differing_in_case_or_spaces_are_warned_of(tmp_path, data, capsys):

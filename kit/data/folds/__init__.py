@@ -16,26 +16,38 @@ from numpy.typing import NDArray
 from kit.config.competition import Competition
 from kit.core import terminal
 from kit.core.errors import InputError, some
-from kit.core.shapes import Folds, Groups, Ids, Labels, Rows, Texts, Weights
+from kit.core.shapes import Folds, Groups, Ids, Labels, Mask, Rows, Texts, Weights
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_FOLD = -1  # of images that are not labelled
+NO_FOLD = -1  # of images that are not labelled, and of labelled ones that are never held out
+MIN_GROUPS = 2  # of a class that is held out, in different folds; and classes that are scored
 MAX_SEEDS = 100  # seeds tried until every class is in two folds; the first nearly always does
 
 
 def assign_folds(ids: Ids, labels: Texts, groups: Groups, n_folds: int, seed: int) -> Folds:
-    """Assign every labelled image to a fold: classes spread evenly, groups kept whole.
+    """Assign labelled images to folds: classes spread evenly, groups kept whole.
 
-    The order of the rows does not matter: they are sorted by id first. `n_folds`, at least 2, is lowered, with a note,
-    to the number of groups in the smallest class.
+    Images of a class in one group alone, as of a class with one image, are in no fold, NO_FOLD: every model learns from
+    them and none is scored on them; so are the images that share their group. The order of the rows does not matter:
+    they are sorted by id first. `n_folds`, at least 2, is lowered, with a note, to the number of groups in the smallest
+    class that can be held out.
 
     Raises
     ------
     InputError
-        When a class has fewer than two groups; names it.
+        When fewer than two classes have two groups; names one that has not.
     """
+    kept = find_kept(labels, groups)
+    if kept.any():
+        _tell_kept(np.asarray(labels), kept)
+        folds = np.full(len(labels), NO_FOLD, dtype=np.int64)
+        rest = ~kept
+        folds[rest] = assign_folds(
+            np.asarray(ids)[rest], np.asarray(labels)[rest], np.asarray(groups)[rest], n_folds, seed
+        )
+        return folds
     order = np.argsort(np.asarray(ids, dtype=str))
     _, codes = np.unique(np.asarray(labels, dtype=str)[order], return_inverse=True)
     _, first, groups = np.unique(np.asarray(groups)[order], return_index=True, return_inverse=True)
@@ -150,6 +162,23 @@ def inner(
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
+def find_kept(labels: Texts, groups: Groups) -> Mask:
+    """Return which images are never held out: those of classes in one group alone, and all of such groups.
+
+    A class that loses a group so may be left with one, and is kept then too.
+    """
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    kept = np.zeros(len(labels), dtype=bool)
+    while not kept.all():
+        n_groups = count_groups(labels[~kept], groups[~kept])
+        alone = {name for name, n in n_groups.items() if n < MIN_GROUPS}
+        if not alone:
+            break
+        fixed = np.array([name in alone for name in labels.tolist()], dtype=bool) & ~kept
+        kept |= np.isin(groups, groups[fixed])
+    return kept
+
+
 def count_groups(labels: Texts, groups: Groups) -> Counter[str]:
     """Count the groups that each class is in."""
     return Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
@@ -199,6 +228,25 @@ def _split(codes: Labels, groups: Groups, n_folds: int, seed: int) -> Folds:
     return folds
 
 
+def _tell_kept(labels: Texts, kept: Mask) -> None:
+    """Say which images are never held out; refuse where too few classes are left to score."""
+    n_images, n_scored = Counter(labels[kept].tolist()), len(set(labels[~kept].tolist()))
+    alone = sorted(set(n_images) - set(labels[~kept].tolist()))
+    first = alone[0] if alone else next(iter(n_images))
+    what = "1 image" if n_images[first] == 1 else f"{n_images[first]} images, all of one group or near-duplicates"
+    if n_scored < MIN_GROUPS:
+        raise InputError(
+            f"class {first!r} has {what}: folds need two classes of two images that can be told apart; add one"
+        )
+    named = some(f"{name!r} ({n_images[name]})" for name in alone)
+    more = int(kept.sum()) - sum(n_images[name] for name in alone)
+    beside = f", and {more} more that share their groups" if more else ""
+    terminal.warn(
+        f"{len(alone)} classes have one image, or one group of images, and are never held out: {named}{beside}; "
+        "every model learns from them, and the CV says nothing of them"
+    )
+
+
 def _lower_n_folds(labels: Texts, groups: Groups, n_folds: int) -> int:
     """Return a number of folds that the smallest class can fill."""
     sizes = count_groups(labels, groups)
@@ -206,12 +254,6 @@ def _lower_n_folds(labels: Texts, groups: Groups, n_folds: int) -> int:
         raise InputError("no labelled image can be read: there is nothing to split into folds")
     smallest = min(sizes, key=lambda label: (sizes[label], label))
     size = sizes[smallest]
-    if size < 2:
-        n_images = int((labels == smallest).sum())
-        what = "1 image" if n_images == 1 else f"{n_images} images, all of one group or near-duplicates"
-        raise InputError(
-            f"class {smallest!r} has {what}: folds need two that can be told apart; add one or leave the class out"
-        )
     if size < n_folds:
         terminal.note(f"{size} folds instead of {n_folds}: class {smallest!r} has no more to spread")
     return min(size, n_folds)

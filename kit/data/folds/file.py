@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from kit.data.folds import (
     assign_label_set_folds,
     count_groups,
     find_absent,
+    find_kept,
     fold_groups,
     scored_folds,
 )
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 FOLD_COLUMNS = ["id", "label", "fold"]
 GROUP_COLUMNS = ["id", "group"]
 GROUPS = ".groups.csv"  # the end of the file that has them
+FOLD_NUMBER = re.compile(r"[0-9]+|-1")  # -1: in no fold, never held out
 INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
 
 
@@ -207,7 +210,7 @@ def _read_rows(file: Path) -> dict[str, tuple[str, int]]:
         )
     label_and_fold: dict[str, tuple[str, int]] = {}
     for number, row in enumerate(rows, start=2):
-        if len(row) != len(FOLD_COLUMNS) or not (row[2].isascii() and row[2].isdigit()):
+        if len(row) != len(FOLD_COLUMNS) or not FOLD_NUMBER.fullmatch(row[2]):
             raise InputError(
                 f"{file}, row {number}: {','.join(row)!r} is not id,label,fold; correct it, or {INCOMPARABLE}"
             )
@@ -249,7 +252,8 @@ def _verify_numbers(competition: Competition, file: Path, numbers: set[int], kno
     n_folds, wanted = max(numbers, default=-1) + 1, competition.folds.n
     if absent := sorted(set(range(n_folds)) - numbers):
         raise InputError(f"{file}: folds go up to {n_folds - 1}, but fold {some(absent)} is empty; {INCOMPARABLE}")
-    sizes = count_groups(known.labels, known.groups).values()
+    held_out = ~find_kept(known.labels, known.groups)
+    sizes = count_groups(known.labels[held_out], known.groups[held_out]).values()
     possible = len(np.unique(known.groups)) if competition.facts.task == MULTILABEL else min(sizes, default=0)
     if n_folds < 2 or n_folds > wanted or n_folds < min(wanted, possible):
         raise InputError(f"{file}: has {n_folds} folds, [folds] n is {wanted}; set n = {n_folds}, or {INCOMPARABLE}")

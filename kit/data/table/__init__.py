@@ -52,7 +52,7 @@ def read_table(competition: Competition) -> pd.DataFrame:
     ------
     InputError
         When a folder, file, column or image is missing, a CSV cannot be read, an id repeats or fits two files, a label
-        is empty, or a class has fewer than two images; names the key of competition.toml or the CSV's row. Where there
+        is empty, or fewer than two classes have two images; names the key of competition.toml or the CSV's row. Where there
         is a hierarchy, also when a label does not fit it.
     """
     check_root(competition)
@@ -258,9 +258,10 @@ def _check_classes(competition: Competition, labels: list[str]) -> None:
         if len(names) > 1:
             warn(f"classes {some(map(repr, names))} differ in case or outer spaces only; they are kept apart")
     small = sorted(name for name, n in n_images.items() if n < MIN_IMAGES_PER_CLASS)
-    if small:
-        cause = f"class {some(map(repr, small))} has one image; cross-validation needs at least {MIN_IMAGES_PER_CLASS}"
-        raise InputError(f"{key}: {cause}: add one or leave the class out")
+    if small and len(n_images) - len(small) < 2:
+        cause = f"class {some(map(repr, small))} has one image"
+        needs = f"cross-validation needs two classes of at least {MIN_IMAGES_PER_CLASS}"
+        raise InputError(f"{key}: {cause}; {needs}: add one")
     if len(n_images) == 1:
         raise InputError(f"{key}: one class only, {next(iter(n_images))!r}; a classifier needs two")
 
