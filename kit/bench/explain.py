@@ -24,8 +24,8 @@ from kit.core.errors import InputError
 from kit.core.files import Workspace, hold
 from kit.core.shapes import Mask, Pixels, Scores
 from kit.core.terminal import empty_table, stage, track, warn
+from kit.data.decoding import decode_image
 from kit.data.digits import write_digits
-from kit.data.images import decode_image
 from kit.data.prepared import Prepared, prepare
 from kit.data.store import Geometry, decode_block
 from kit.report.explain import N_SAMPLES, Question, explain_picture

@@ -146,6 +146,11 @@ class ClassNames(Table):
     name: str | None = None
 
 
+def _as_pair(value: object) -> object:
+    """Return a list of TOML as the pair that it stands for."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class Facts(Table):
     """Hold what the organisers decided.
 
@@ -196,6 +201,8 @@ class Data(Table):
         Practice only: the CSV file of the hidden labels; only the scorer reads it.
     embeddings
         A ``.npy`` file of features given by the organisers, one row per listed id.
+    greys
+        Of images of more than 8 bits the values of black and white; by default those of all such images together.
     embedded
         ``"digits"`` for the data set that the kit writes itself.
     labels_are_mined
@@ -216,11 +223,18 @@ class Data(Table):
     sample_submission: str | None = None
     solution: str | None = None
     embeddings: str | None = None
+    greys: Annotated[tuple[float, float] | None, BeforeValidator(_as_pair)] = None
     embedded: Literal["digits"] | None = None
     labels_are_mined: bool = False
     hierarchy: Annotated[Tree | None, BeforeValidator(_tree_of)] = None
     names: str | ClassNames | None = None
     merge: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _white_is_above_black(self) -> Data:
+        if self.greys is not None and self.greys[0] >= self.greys[1]:
+            raise ValueError(f"greys = {list(self.greys)}: black comes first, and white is above it")
+        return self
 
     @model_validator(mode="after")
     def _each_class_is_merged_once(self) -> Data:

@@ -11,7 +11,6 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,27 +20,8 @@ from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.shapes import Groups, Ids, Labels, Mask, Rows, Texts, Vectors, Weights
 from kit.scoring.hierarchy import Hierarchy
 
-if TYPE_CHECKING:
-    import torch
-    from PIL import Image
-
 SPLITS = ("labeled", "unlabeled", "test")
 UNKNOWN = -1  # the code of a label that is not known, as in scikit-learn's semi_supervised
-EIGHT_BITS = 255.0
-MIN_BYTES = 32  # nothing shorter is an image
-PNG_SIGNATURE = b"\x89PNG"
-WEBP_SIGNATURE = b"WEBP"  # after RIFF and the size
-PNG_DEPTH, PNG_COLOUR_TYPE, PNG_PALETTE = 24, 25, 3  # byte offsets in the header; the palette's colour type
-
-
-def grey_range(low: float, high: float, is_whole: bool) -> tuple[float, float]:
-    """Return the values that black and white have in a set of greys, by its lowest and highest value.
-
-    Decimal numbers up to 1 are shares of white, numbers up to 255 are greys of 8 bits; else the highest is white. Black
-    is 0, or the lowest of values that go below.
-    """
-    white = 1.0 if high <= 1 and not is_whole else EIGHT_BITS if high <= EIGHT_BITS else high
-    return min(0.0, low), white
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,81 +244,3 @@ def name_images(splits: Texts | str, ids: Ids) -> Texts:
     """Return ``split/id`` of each image; one split stands for all."""
     splits = np.broadcast_to(np.asarray(splits, dtype=object), len(ids))
     return np.array([f"{split}/{image_id}" for split, image_id in zip(splits, ids, strict=True)], dtype=object)
-
-
-def decode_image(path: str | Path) -> torch.Tensor:
-    """Return an image as RGB, EXIF rotation applied.
-
-    Files are recognised by their content, never by their name. torchvision decodes JPEG, PNG, WebP and GIF; what it
-    cannot (CMYK, BMP, TIFF, ...) Pillow does, with transparency laid on white.
-
-    Return (3, height, width) uint8; OSError where the file is no image or is truncated.
-    """
-    pixels = _decode_with_torchvision(path)
-    return _decode_with_pillow(path) if pixels is None else pixels
-
-
-def _decode_with_torchvision(path: str | Path) -> torch.Tensor | None:
-    """Decode the usual files fast; None for what torchvision refuses or reads wrongly."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_image, read_file
-
-    try:
-        data = read_file(str(path))
-        if len(data) < MIN_BYTES or _is_read_wrongly(data.numpy()):
-            return None
-        pixels = decode_image(data, mode=ImageReadMode.RGB_ALPHA, apply_exif_orientation=True)
-    except RuntimeError:
-        return None
-    if pixels.ndim != 3 or pixels.dtype != torch.uint8 or pixels.shape[0] != 4:
-        return None
-    return _lay_on_white(pixels)
-
-
-def _is_read_wrongly(data: np.ndarray) -> bool:
-    """Return whether torchvision would read a file otherwise than it is meant: PNG palettes, depths, EXIF in WebP."""
-    if data[:4].tobytes() == PNG_SIGNATURE:
-        return bool(data[PNG_DEPTH] != 8 or data[PNG_COLOUR_TYPE] == PNG_PALETTE)
-    return data[8:12].tobytes() == WEBP_SIGNATURE and b"EXIF" in data.tobytes()
-
-
-def _lay_on_white(pixels: torch.Tensor) -> torch.Tensor:
-    """Blend (4, h, w) over white; fully opaque images pass unchanged."""
-    import torch
-
-    rgb, alpha = pixels[:3], pixels[3:]
-    if bool((alpha == 255).all()):
-        return rgb
-    share = alpha.to(torch.float32) / 255
-    return (rgb * share + 255 * (1 - share)).round().to(torch.uint8)
-
-
-def _decode_with_pillow(path: str | Path) -> torch.Tensor:
-    """Decode odd formats."""
-    import torch
-
-    return torch.from_numpy(np.array(open_image(path))).permute(2, 0, 1).contiguous()
-
-
-def open_image(path: str | Path) -> Image.Image:
-    """Return an image as Pillow's RGB, EXIF rotation applied, for people to look at: models see `decode_image`.
-
-    Transparency is laid on white; 16-bit greys are scaled to 8 bits instead of clipped. Needs no torch. OSError where
-    the file is no image or is truncated.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            image.seek(0)
-            if image.mode.startswith(("I", "F")):
-                grey = np.asarray(image, dtype=np.float64)
-                span = 65535.0 if grey.max() > 255 else 255.0
-                image = Image.fromarray((np.clip(grey / span, 0, 1) * 255).round().astype(np.uint8))
-            image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data:
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image.convert("RGBA"))
-            return image.convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, EOFError) as error:
-        raise OSError(f"{path}: not a readable image ({error})") from error

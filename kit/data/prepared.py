@@ -6,7 +6,7 @@ begins here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from kit.data.audit.duplicates import group_near_duplicates
 from kit.data.audit.facts import audit_files
 from kit.data.folds import fold_groups, scored_folds
 from kit.data.folds.file import read_folds, read_groups
+from kit.data.greys import Range, settle_greys
 from kit.data.images import SPLITS, Images, Pool
 from kit.data.table import read_classes, read_table
 from kit.data.table.embeddings import read_embeddings
@@ -51,6 +52,10 @@ class Prepared:
         Ids of test images that cannot be read; the submission gives them the class prior.
     findings
         What the audit of the files found, without the probe; None where no files were audited.
+    greys
+        The values of black and white where images have greys of more than 8 bits, else None.
+    originals
+        The files that such images came as, by those that the pool names.
     """
 
     competition: Competition
@@ -61,6 +66,8 @@ class Prepared:
     scored: tuple[int, ...]
     broken_test: tuple[str, ...] = ()
     findings: Audit | None = None
+    greys: Range | None = None
+    originals: dict[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -140,6 +147,8 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
     facts = audit_files(table, cache)
     broken = facts["problem"].notna().to_numpy()
     _report_broken(table.loc[broken], facts)
+    settled = settle_greys(table, facts, cache, competition.data.greys)
+    seen = table.assign(path=settled.paths, digest=settled.digests)
     usable: pd.DataFrame = table.loc[~broken].reset_index(drop=True)
     clusters = group_near_duplicates(table, facts, cache)
     findings = summarise_audit(competition, table, facts, clusters)
@@ -160,7 +169,7 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
         competition,
         _make_pool(
             competition,
-            usable.assign(digest=facts.loc[~broken, "digest"].to_numpy(dtype=object)),
+            seen.loc[~broken].reset_index(drop=True),
             fold_groups(usable, clusters),
             classes,
             None if embeddings is None else embeddings[~broken],
@@ -171,6 +180,8 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
         scored_folds(competition, folds),
         broken_ids.get("test", ()),
         findings,
+        settled.range,
+        settled.originals,
     )
 
 

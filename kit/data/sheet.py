@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kit.core.files import write_atomic
 from kit.core.shapes import Pixels
 from kit.core.terminal import warn
-from kit.data.images import decode_image
+from kit.data.decoding import decode_image
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -22,7 +22,8 @@ from kit.core.deadline import check_deadline
 from kit.core.files import key_of, write_atomic
 from kit.core.shapes import Pixels, Rows
 from kit.core.terminal import Progress, stage
-from kit.data.images import Gallery, Images, Pool, decode_image, pool_behind
+from kit.data.decoding import decode_image
+from kit.data.images import Gallery, Images, Pool, pool_behind
 
 if TYPE_CHECKING:
     import torch

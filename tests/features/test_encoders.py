@@ -19,7 +19,7 @@ from support.clips import FILE, RESNET, TEXT, TIMM, VIT, make_clip
 
 from kit.config.competition import HOME
 from kit.core.errors import InputError, MissingWeights
-from kit.data.images import decode_image
+from kit.data.decoding import decode_image
 from kit.data.store import Geometry
 from kit.features.encoders import load_encoder, load_timm, preprocessing_of, timm_preprocessing
 from kit.features.prompts import PromptList, text_weights

@@ -15,7 +15,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "core": "shapes names errors files figures terminal arrays deadline stopwatch tensors",
     "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
-    "data": "digits images table class_names audit folds sheet store prepared",
+    "data": "digits decoding images table class_names audit folds sheet store greys prepared",
     "features": "transclip weights device encoders measure cache joint prompts neighbours",
     "models": "search model balance logistic training copies heads networks classic options",
     "runs": "store pseudo seen fit pace decide ensemble train tuning verify clean",

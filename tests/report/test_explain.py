@@ -18,7 +18,8 @@ from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-from kit.data.images import decode_image, ids_of, pool_behind
+from kit.data.decoding import decode_image
+from kit.data.images import ids_of, pool_behind
 from kit.data.prepared import Prepared, prepare
 from kit.data.store import decode_block
 from kit.report.explain import Question, explain, latest_sheets

@@ -24,6 +24,7 @@ from kit.curate.mining.exemplars import (
 )
 from kit.curate.mining.similarity import Nearest, find_nearest
 from kit.data.audit.facts import audit_files
+from kit.data.greys import settle_greys
 from kit.data.images import Pool
 from kit.data.table import read_pool, read_table
 from kit.data.table.embeddings import read_embeddings
@@ -123,11 +124,13 @@ def mine_labels(competition: Competition) -> Mined:
     for each, row in zip(exemplars, rows, strict=True):
         if pd.notna(facts["problem"].iloc[row]):
             raise InputError(f"{each.place}: {table['path'].iloc[row]} cannot be read ({facts['problem'].iloc[row]})")
+    settled = settle_greys(table, facts, competition.workspace.cache(competition.name), competition.data.greys)
     candidates = _find_candidates(table, facts, rows)
     labels = [each.label for each in exemplars]
     classes = tuple(sorted(set(labels)))
     used = np.union1d(candidates, rows)
-    pool = _make_pool(competition, table, facts, classes, used, embeddings)
+    seen = table.assign(path=settled.paths, digest=settled.digests)
+    pool = _make_pool(competition, seen, classes, used, embeddings)
     values, targets = (
         encode_images(pool.select(np.searchsorted(used, part)), plan.encoder, plan.encoder_args).values
         for part in (candidates, rows)
@@ -161,7 +164,6 @@ def _find_candidates(table: pd.DataFrame, facts: pd.DataFrame, exemplars: Rows) 
 def _make_pool(
     competition: Competition,
     table: pd.DataFrame,
-    facts: pd.DataFrame,
     classes: tuple[str, ...],
     rows: Rows,
     embeddings: Vectors | None,
@@ -174,7 +176,7 @@ def _make_pool(
         ids=table["id"].to_numpy(dtype=object)[rows],
         splits=table["split"].to_numpy(dtype=object)[rows],
         paths=table["path"].to_numpy(dtype=object)[rows],
-        digests=facts["digest"].to_numpy(dtype=object)[rows],
+        digests=table["digest"].to_numpy(dtype=object)[rows],
         groups=np.arange(len(rows)),
         classes=classes,
         cache=competition.workspace.cache(competition.name),

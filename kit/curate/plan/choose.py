@@ -57,7 +57,7 @@ def oof_accuracy(features: Vectors, labels: np.ndarray) -> float:
 
 def _can_be_read(path: str) -> bool:
     """Return whether an image is whole: broken ones are told of by `check`."""
-    from kit.data.images import decode_image
+    from kit.data.decoding import decode_image
 
     try:
         decode_image(path)

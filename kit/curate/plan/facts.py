@@ -15,7 +15,7 @@ import numpy as np
 
 from kit.config.competition import Competition
 from kit.core.names import MULTILABEL
-from kit.data.images import decode_image
+from kit.data.decoding import decode_image
 from kit.data.table import read_classes, read_table
 from kit.data.table.labels import split_labels
 

@@ -5,8 +5,9 @@ Reads the file; writes nothing. Whatever is wrong with a file becomes its `probl
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit.data.images import PNG_DEPTH, decode_image
+from kit.data.decoding import PNG_DEPTH, decode_image, grey_range, open_bytes, read_greys, render_greys
 
 if TYPE_CHECKING:
     import torch
@@ -34,13 +35,16 @@ def measure_file(path: str | Path) -> dict[str, Any]:
     -------
     dict
         `path`, `n_bytes`, `mtime_ns`, `digest` (SHA-256 of the bytes), `format` and `mode` (Pillow's), `width` and
-        `height` (pixels, EXIF rotation applied), `n_frames`, `problem` (one sentence; None where the image can be
+        `height` (pixels, EXIF rotation applied), `n_frames`, `lowest`, `highest` and `is_whole` (the values of greys of
+        more than 8 bits, and whether they are whole numbers; NaN and False else), `mean` (of these, else of the
+        picture, 0..255), `problem` (one sentence; None where the image can be
         used), `remark` (sentences, "; " between; None where there is none), `dhash` (64-bit difference hash) and
         `thumbnail` (16 x 16 RGB, 768 bytes). Numbers are 0 and texts None where a broken file has none.
     """
     n_bytes, mtime_ns = read_stamp(path)
     fact: dict[str, Any] = {"path": path, "n_bytes": n_bytes, "mtime_ns": mtime_ns, "digest": None}
     fact |= {"format": None, "mode": None, "width": 0, "height": 0, "n_frames": 0, "problem": None, "remark": None}
+    fact |= {"lowest": math.nan, "highest": math.nan, "is_whole": False, "mean": math.nan}
     fact |= {"dhash": 0, "thumbnail": bytes(SMALL_SIDE * SMALL_SIDE * 3)}
     try:
         data = Path(path).read_bytes()
@@ -52,8 +56,11 @@ def measure_file(path: str | Path) -> dict[str, Any]:
         return fact | {"problem": "empty: the file has zero bytes"}
     try:
         fact |= _read_header(data, path)
-        return fact | _measure_pixels(decode_image(path))
     except Exception as error:  # decoders raise anything on broken files, and one must not stop the rest
+        return fact | {"problem": _name_problem(error, path)} | _decode_all_the_same(error, path)
+    try:
+        return fact | (_measure_greys(path) if _is_deep(fact["mode"]) else _measure_pixels(decode_image(path)))
+    except Exception as error:
         return fact | {"problem": _name_problem(error, path), "remark": None}
 
 
@@ -68,14 +75,41 @@ def read_stamp(path: str | Path) -> tuple[int, int]:
 
 def _read_header(data: bytes, path: str | Path) -> dict[str, Any]:
     """Return what a file's header holds, without decoding it; Pillow refuses more than 178 million pixels here."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
+    with open_bytes(data, path) as image:
         kind = "JPEG" if image.format == "MPO" else image.format  # a JPEG with a second picture behind it
         fact = {"format": kind, "mode": image.mode, "width": image.width, "height": image.height}
         fact["n_frames"] = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         remarks = SEPARATOR.join(_list_remarks(image, fact, data, path))
     return fact | {"remark": remarks or None}
+
+
+def _decode_all_the_same(error: Exception, path: str | Path) -> dict[str, Any]:
+    """Return what the pixels are of a file whose header is odd, if they can be decoded; too large a one is not."""
+    from PIL import Image
+
+    if isinstance(error, Image.DecompressionBombError):
+        return {}
+    with contextlib.suppress(Exception):  # then what is wrong with the header is the problem
+        return _measure_pixels(decode_image(path)) | {"n_frames": 1, "problem": None, "remark": "odd header"}
+    return {}
+
+
+def _is_deep(mode: str) -> bool:
+    """Tell the modes of greys of more than 8 bits."""
+    return mode.startswith(("I", "F"))
+
+
+def _measure_greys(path: str | Path) -> dict[str, Any]:
+    """Return what `_measure_pixels` does of greys of more than 8 bits, by the image's own range, and their values."""
+    import torch
+
+    greys = read_greys(path)
+    if greys is None:
+        return _measure_pixels(decode_image(path))
+    lowest, highest = float(greys.min()), float(greys.max())
+    grey = render_greys(greys, *grey_range(lowest, highest, is_whole=False))
+    values = {"lowest": lowest, "highest": highest, "is_whole": bool((greys == greys.round()).all())}
+    return _measure_pixels(torch.from_numpy(grey).expand(3, -1, -1)) | values | {"mean": float(greys.mean())}
 
 
 def _list_remarks(image: Image.Image, fact: dict[str, Any], data: bytes, path: str | Path) -> Iterator[str]:
@@ -128,6 +162,7 @@ def _measure_pixels(pixels: torch.Tensor) -> dict[str, Any]:
     return {
         "width": pixels.shape[2],
         "height": pixels.shape[1],
+        "mean": float(thumbnail.float().mean()),
         "dhash": int.from_bytes(np.packbits(bits).tobytes(), "big"),
         "thumbnail": thumbnail.numpy().tobytes(),
     }

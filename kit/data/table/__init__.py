@@ -51,9 +51,9 @@ def read_table(competition: Competition) -> pd.DataFrame:
     Raises
     ------
     InputError
-        When a folder, file, column or image is missing, a CSV cannot be read, an id repeats or fits two files, a label
-        is empty, or fewer than two classes have two images; names the key of competition.toml or the CSV's row. Where there
-        is a hierarchy, also when a label does not fit it.
+        When a folder, file or column is missing, or most images of a listing; a CSV cannot be read, an id repeats or
+        fits two files, a label is empty, or fewer than two classes have two images; names the key of competition.toml
+        or the CSV's row. Where there is a hierarchy, also when a label does not fit it.
     """
     check_root(competition)
     _check_mined(competition)

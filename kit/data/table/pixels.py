@@ -24,7 +24,7 @@ from kit.core.errors import InputError, some
 from kit.core.files import key_of
 from kit.core.shapes import Vectors
 from kit.core.terminal import Progress, note, stage
-from kit.data.images import EIGHT_BITS, grey_range
+from kit.data.decoding import EIGHT_BITS, grey_range
 from kit.data.table.scan import is_tsv, read_csv, read_text
 from kit.data.table.sources import id_column, is_named, name_key
 

@@ -25,6 +25,7 @@ from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace, write_atomic
 from kit.core.terminal import note, warn
 from kit.data.audit.facts import audit_files
+from kit.data.greys import settle_greys
 from kit.data.prepared import Prepared
 from kit.data.table import read_test
 from kit.data.table.scan import read_csv
@@ -129,7 +130,9 @@ def predict_table(
     rule = bundle.decision.rule
     rejecter = None if rule is None else Rejecter(rule, competition.folder)
     members = MemberPredictions(bundle, competition, rejecter)
-    usable, digests = table.iloc[np.flatnonzero(~broken)], facts["digest"].to_numpy(dtype=object)[~broken]
+    settled = settle_greys(table, facts, cache, competition.data.greys)
+    usable = table.assign(path=settled.paths).iloc[np.flatnonzero(~broken)]
+    digests = np.array(settled.digests, dtype=object)[~broken]
     for start in range(0, len(usable), chunk):
         part = slice(start, start + chunk)
         members.add(pool_of(competition, bundle, usable.iloc[part], digests[part]))

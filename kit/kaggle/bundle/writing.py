@@ -163,7 +163,9 @@ def _describe(
         kit=__version__,
         competition=competition.name,
         facts=competition.facts,
-        data=competition.data.model_copy(update={"embedded": None, "solution": None, "embeddings": None}),
+        data=competition.data.model_copy(
+            update={"embedded": None, "solution": None, "embeddings": None, "greys": prepared.greys}
+        ),
         submission=competition.submission,
         what=what,
         classes=list(prepared.classes),

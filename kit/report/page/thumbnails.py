@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from kit.core.terminal import warn
-from kit.data.images import open_image
+from kit.data.decoding import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -59,7 +59,7 @@ def _audit(evidence: Evidence) -> Audit:
     rows = np.flatnonzero(pool.splits != "unlabeled")
     table = pd.DataFrame({"path": pool.paths[rows], "split": pool.splits[rows], "label": None})
     probe = ask_probe(table, audit_files(table, pool.cache), pool.cache)
-    named = [*pool.paths, *(image["path"] for image in facts.broken)]
+    named = [*(prepared.originals.get(path, path) for path in pool.paths), *(image["path"] for image in facts.broken)]
     return replace(facts, unnamed=list_unnamed(competition, named), probe=probe)
 
 
