@@ -165,8 +165,13 @@ def _parse(table_type: type[AnyTable], table: object, file: Path, name: str) -> 
     try:
         return table_type.model_validate(table)
     except ValidationError as error:
-        deepest = max(error.errors(), key=lambda each: len(each["loc"]))  # of a union, the type that fits best
+        deepest = max(error.errors(), key=_how_well_it_fits)  # of a union, the type that fits best
         raise InputError(f"{file}: [{name}] {_cause(deepest, table_type)}") from error
+
+
+def _how_well_it_fits(complaint: ErrorDetails) -> tuple[int, bool]:
+    """Return how deep into a table a complaint leads, and whether our own check of a table of that type made it."""
+    return len(complaint["loc"]), complaint["type"] == "value_error"
 
 
 def _cause(complaint: ErrorDetails, table_type: type[Table]) -> str:

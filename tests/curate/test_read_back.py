@@ -22,9 +22,9 @@ def kit(tmp_path, run_command):
     return call
 
 
-def empty_label(root: Path) -> None:
-    touch(root, *(f"images/{i}.jpg" for i in range(1, 6)))
-    write(root / "train.csv", "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n5,dog\n5,\n")
+def two_files(root: Path) -> None:
+    touch(root, *(f"images/{i}.jpg" for i in range(1, 6)), "images/5.png")
+    write(root / "train.csv", "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n5,dog\n")
 
 
 def empty_class(root: Path) -> None:
@@ -37,7 +37,7 @@ def single_image(root: Path) -> None:
 
 
 FAULTS = {
-    empty_label: ["train.csv: row 7: the label is empty"],
+    two_files: ["train.csv: row 6: id '5' fits 5.jpg, 5.png of"],
     empty_class: ["class folder 'bird' of", "holds no images"],
     single_image: ["class 'dog' has one image"],
 }
@@ -56,10 +56,10 @@ def test_what_check_refuses_new_says_at_once_with_the_remedy(kit, tmp_path, lay_
 
 
 def test_after_the_fault_is_mended_the_same_call_holds(kit, tmp_path):
-    empty_label(tmp_path / "data")
+    two_files(tmp_path / "data")
     arguments = ["new", "pets", "--data", str(tmp_path / "data"), "--json"]
     assert kit(*arguments)[0] == 2
-    write(tmp_path / "data" / "train.csv", "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n5,dog\n")
+    (tmp_path / "data" / "images" / "5.png").unlink()
     code, out, err = kit(*arguments)
     assert code == 0 and json.loads(out)["competition"] == "pets" and "./run.sh all pets" in err
 
@@ -76,8 +76,8 @@ def test_archives_are_unpacked_where_check_looks_for_them(kit, tmp_path):
 
 def test_a_downloaded_competition_is_read_at_once_too(kit, kaggle, kaggle_home, monkeypatch):
     rows = "".join(f"{i},{'cat' if i % 2 else 'dog'}\n" for i in range(6))
-    images = {f"images/{i}.jpg": b"" for i in range(6)}
-    kaggle.pack(images | {"train.csv": f"id,label\n{rows}5,\n".encode()})
+    images = {f"images/{i}.jpg": b"" for i in range(6)} | {"images/5.png": b""}
+    kaggle.pack(images | {"train.csv": f"id,label\n{rows}".encode()})
     point_at(kaggle, monkeypatch, kaggle_home)
     code, _, err = kit("download", SLUG)
-    assert code == 2 and "row 8: the label is empty" in err and f"./run.sh check {SLUG}" in err
+    assert code == 2 and "row 7: id '5' fits 5.jpg, 5.png" in err and f"./run.sh check {SLUG}" in err

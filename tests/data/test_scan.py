@@ -12,6 +12,7 @@ import pytest
 from support.folders import tar_files, write, zip_files
 
 from kit.core.errors import InputError
+from kit.data.table import archives
 from kit.data.table.scan import extract_archive, list_archive, read_column, read_csv, scan_files
 
 
@@ -104,3 +105,78 @@ def test_an_archive_is_listed_as_it_would_be_unpacked(tmp_path, pack):
 def test_two_columns_of_one_name_are_not_told_to_be_called_so():
     with pytest.raises(InputError, match="2 columns are named 'a'; rename all but one"):
         read_column(pd.DataFrame([["1", "2"]], columns=["a", "a"]), "a", "key", Path("x.csv"))
+
+
+def pack_seven(archive: Path, names: list[str], **options: object) -> None:
+    """Write a 7z archive of empty files."""
+    import py7zr
+
+    with py7zr.SevenZipFile(archive, "w", **options) as opened:
+        for name in names:
+            opened.writestr(b"x", name)
+
+
+def test_a_7z_archive_is_listed_and_unpacked(tmp_path):
+    pack_seven(tmp_path / "a.7z", ["pets/a/1.jpg", "pets/b/2.jpg", "__MACOSX/pets/._1.jpg"])
+    folder = extract_archive(tmp_path / "a.7z", tmp_path / "to")
+    assert sorted(scan_files(folder)) == sorted(list_archive(tmp_path / "a.7z")) == ["a/1.jpg", "b/2.jpg"]
+
+
+@pytest.mark.parametrize("damage", [cut, garble])
+def test_a_damaged_7z_archive_is_named_and_leaves_nothing(tmp_path, damage):
+    pack_seven(tmp_path / "a.7z", [f"{i:05d}.jpg" for i in range(200)])
+    (tmp_path / "a.7z").write_bytes(damage((tmp_path / "a.7z").read_bytes()))
+    with pytest.raises(InputError, match=r"a.7z: cannot be unpacked"):
+        extract_archive(tmp_path / "a.7z", tmp_path / "to")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.7z"]
+
+
+def test_an_encrypted_7z_archive_is_named(tmp_path):
+    pack_seven(tmp_path / "a.7z", ["1.jpg"], password="secret")
+    with pytest.raises(InputError, match=r"a.7z: cannot be unpacked \(.*password"):
+        extract_archive(tmp_path / "a.7z", tmp_path / "to")
+
+
+def test_archives_in_archives_become_folders_but_tables_stay(tmp_path):
+    zip_files(tmp_path / "train.zip", ["train/1.jpg", "train/2.jpg"])
+    tar_files(tmp_path / "more.tar.gz", ["3.jpg"], "w:gz")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as opened:
+        for name in ("train.zip", "more.tar.gz"):
+            opened.write(tmp_path / name, f"inner/{name}")
+        opened.writestr("inner/train.csv.zip", b"")
+    folder = extract_archive(tmp_path / "all.zip", tmp_path / "to")
+    expected = ["more/3.jpg", "train.csv.zip", "train/train/1.jpg", "train/train/2.jpg"]
+    assert sorted(scan_files(folder)) == sorted(list_archive(tmp_path / "all.zip")) == expected
+
+
+def test_an_archive_in_which_a_member_reaches_outside_is_refused_however_deep(tmp_path):
+    zip_files(tmp_path / "in.zip", ["../out.jpg"])
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as opened:
+        opened.write(tmp_path / "in.zip", "in.zip")
+    with pytest.raises(InputError, match=r"member '../out.jpg' would land outside the folder"):
+        extract_archive(tmp_path / "all.zip", tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_bomb_is_refused_and_so_is_what_does_not_fit(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("zeros", bytes(3 * 10**6))
+    monkeypatch.setattr(archives, "RATIO_FREE_BYTES", 10**6)
+    with pytest.raises(InputError, match=r"a.zip: 0.0 GB in 0.0 MB looks like a bomb; nothing was unpacked"):
+        extract_archive(tmp_path / "a.zip", tmp_path / "to")
+    monkeypatch.setattr(archives, "SPARE_BYTES", 10**18)
+    zip_files(tmp_path / "b.zip", ["1.jpg"])
+    with pytest.raises(InputError, match=r"b.zip: unpacked it takes .* free some space"):
+        extract_archive(tmp_path / "b.zip", tmp_path / "to")
+
+
+def test_archives_too_deep_within_each_other_are_refused(tmp_path):
+    inner = tmp_path / "0.zip"
+    zip_files(inner, ["1.jpg"])
+    for depth in range(1, 5):
+        outer = tmp_path / f"{depth}.zip"
+        with zipfile.ZipFile(outer, "w") as opened:
+            opened.write(inner, inner.name)
+        inner = outer
+    with pytest.raises(InputError, match="archives within archives, 4 deep"):
+        extract_archive(inner, tmp_path / "to")

@@ -155,7 +155,7 @@ def test_a_nested_single_folder_is_refused_with_the_remedy(tmp_path):
 def test_a_class_with_one_image_is_kept_unless_too_few_are_left_to_score(tmp_path, data):
     touch(data, "train/ferret/9.jpg")
     assert read_classes(read(tmp_path, 'labeled = "train"')) == ("cat", "dog", "ferret")
-    (data / "train" / "dog" / "000004.jpg").unlink()
+    (data / "train" / "dog" / "000004.JPEG").unlink()
     assert "class 'dog', 'ferret' has one image; cross-validation needs two classes" in refusal(
         tmp_path, 'labeled = "train"'
     )

@@ -166,7 +166,7 @@ def _find_paths(competition: Competition, split: str, listing: Listing, names: p
     matches = match_images(names.tolist(), files)
     shown = some(folders)
     if matches.doubtful:
-        row, fits = next(iter(matches.doubtful.items()))
+        row, fits = min(matches.doubtful.items())
         below = [path.removeprefix(f"{folders[0]}/") for path in fits]
         cause = f"id {names.iloc[row]!r} fits {some(below)} of {shown}"
         remedy = f"remove one, write its suffix, or name its folder ({split}.images)"
@@ -186,12 +186,12 @@ def _find_paths(competition: Competition, split: str, listing: Listing, names: p
 def _tell_matches(names: pd.Series, matches: Matches, file: Path) -> None:
     """Say of which images the file is named otherwise than its id, and of which one of several files was taken."""
     if matches.loose:
-        row = next(iter(matches.loose))
+        row = min(matches.loose)
         kinds = ", ".join(f"{n} by {how}" for how, n in Counter(matches.loose.values()).items())
         example = f"{names.iloc[row]!r} is {_path(matches, row)}"
         note(f"{file}: ids that are not their files' names were matched, {kinds}: {example}")
     if matches.chosen:
-        row = matches.chosen[0]
+        row = min(matches.chosen)
         cause = "of several files of an id the readable one in the folder that holds most was taken"
         note(f"{file}: {cause}: {len(matches.chosen)} ids, {names.iloc[row]!r} is {_path(matches, row)}")
 
@@ -256,7 +256,7 @@ def _read_pattern(competition: Competition, split: str, listing: Listing, patter
         labels = [[label] for label in labels]
     paths = [f"{folder}/{name}" for folder, name, _ in found]
     if twice := _list_repeated(pd.Series(ids, index=paths, dtype=object)):
-        image_id, where = next(iter(twice.items()))
+        image_id, where = min(twice.items())
         raise InputError(f"{key}.pattern = {pattern!r}: {some(where)} have the same id {image_id!r}; name more in it")
     groups = [part.get("group") or None for part in parts]
     return pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": groups}, dtype=object)

@@ -11,10 +11,14 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from kit.core.shapes import Mask, Rows, Texts
 from kit.data.table.scan import PLAIN_SUFFIXES, is_image, scan_files, strip_suffix
 
 N_NEAR = 200  # names before and after an id, of which the nearest is told
@@ -45,13 +49,22 @@ class Matches:
 
 @dataclass(frozen=True)
 class _Rung:
-    """Hold a way to compare an id with a file: both become a key."""
+    """Hold a way to compare ids with files: the next one's keys are made of the one's before.
+
+    Parameters
+    ----------
+    how
+        What is overlooked, for messages; empty where nothing worth saying is.
+    of_id, of_file
+        The key of an id, and of a file, made of its key on the rung before.
+    by_folder
+        Whether the key is a name without folders: these must agree as far as they are on the disk.
+    """
 
     how: str
-    key_of_id: Callable[[str], str]
-    key_of_file: Callable[[str], str]
-    images_only: bool = True
-    by_folder: bool = False  # the key is the name alone; folders must agree as far as they are on the disk
+    of_id: Callable[[str], str]
+    of_file: Callable[[str], str]
+    by_folder: bool = False
 
 
 def list_files(folders: Sequence[Path]) -> list[tuple[str, str]]:
@@ -68,28 +81,32 @@ def match_images(names: Sequence[str], files: Sequence[tuple[str, str]]) -> Matc
     holds most of the names.
     """
     matches = Matches([None] * len(names))
-    left, used = list(range(len(names))), set[int]()
-    for rung in RUNGS:
-        if not left:
+    left, keys, used = np.arange(len(names)), as_texts(names), np.zeros(len(files), dtype=bool)
+    rows, below = np.arange(len(files)), as_texts([name for _, name in files])
+    for step, rung in enumerate(RUNGS):
+        if not len(left):
             break
-        found = _look_up(names, left, files, rung, used)
-        votes: Counter[str] = Counter()
-        if any(len(fits) > 1 for fits in found.values()):
-            votes.update(_parent(files[i]) for i in used)
-            votes.update(_parent(files[i]) for fits in found.values() for i in fits)
-        for row, fits in found.items():
-            best = fits if len(fits) == 1 else _choose(fits, files, votes)
-            if len(best) > 1:
-                matches.doubtful[row] = sorted("/".join(files[i]) for i in best)
-                continue
-            matches.paths[row] = "/".join(files[best[0]])
-            used.add(best[0])
-            if len(fits) > 1:
-                matches.chosen.append(row)
-            elif rung.how:
-                matches.loose[row] = rung.how
-        left = [row for row in left if row not in found]
+        if step == 1:  # what is named in full may be any file; all else is an image
+            rows = np.flatnonzero([is_image(name) for name in below])
+            below = below[rows]
+        keys, below = as_texts(map(rung.of_id, keys)), as_texts(map(rung.of_file, below))
+        free = ~used[rows] if rung.how else np.ones(len(rows), dtype=bool)
+        single, several = _look_up(keys, below[free], rows[free])
+        if rung.by_folder:
+            _narrow_all([names[row] for row in left], single, several, files)
+        _settle(matches, left, single, several, files, used, rung.how)
+        is_left = single < 0
+        is_left[list(several)] = False
+        left, keys = left[is_left], keys[is_left]
     return matches
+
+
+def as_texts(values: Iterable[str]) -> Texts:
+    """Return texts as an array of objects, whatever their lengths."""
+    listed = list(values)
+    array = np.empty(len(listed), dtype=object)
+    array[:] = listed
+    return array
 
 
 def nearest_file(name: str, files: Sequence[tuple[str, str]]) -> str | None:
@@ -105,25 +122,62 @@ def nearest_file(name: str, files: Sequence[tuple[str, str]]) -> str | None:
     return next((below for stem, below in near if close and stem == close[0]), None)
 
 
-def _look_up(
-    names: Sequence[str], rows: Sequence[int], files: Sequence[tuple[str, str]], rung: _Rung, used: set[int]
-) -> dict[int, list[int]]:
-    """Return the files that fit the names of some rows by one rung; a loose one leaves files in use alone."""
-    wanted: dict[str, list[int]] = {}
-    for row in rows:
-        wanted.setdefault(rung.key_of_id(names[row]), []).append(row)
-    fits: dict[str, list[int]] = {}
-    for i, (_, below) in enumerate(files):
-        if rung.images_only and not is_image(below):
+def _look_up(keys: Texts, below: Texts, rows: Rows) -> tuple[Rows, dict[int, list[int]]]:
+    """Return for each id the row of the one file that has its key, else -1; and of those of several files these."""
+    twice = pd.Index(below, dtype=object).duplicated(keep=False)
+    at = pd.Index(below[~twice], dtype=object).get_indexer(pd.Index(keys, dtype=object))
+    single = np.where(at >= 0, rows[~twice][at] if (~twice).any() else -1, -1)
+    alike: dict[str, list[int]] = {}
+    for row, key in zip(rows[twice].tolist(), below[twice].tolist(), strict=True):
+        alike.setdefault(key, []).append(row)
+    several = {i: alike[key] for i, key in enumerate(keys.tolist()) if key in alike} if alike else {}
+    return single, several
+
+
+def _settle(
+    matches: Matches,
+    left: Rows,
+    single: Rows,
+    several: dict[int, list[int]],
+    files: Sequence[tuple[str, str]],
+    used: Mask,
+    how: str,
+) -> None:
+    """Note the one file of each id, the one chosen of several, or that nothing chooses."""
+    hits = np.flatnonzero(single >= 0)
+    for row, i in zip(left[hits].tolist(), single[hits].tolist(), strict=True):
+        matches.paths[row] = "/".join(files[i])
+        if how:
+            matches.loose[row] = how
+    used[single[hits]] = True
+    if not several:
+        return
+    votes = Counter(_parent(files[i]) for i in np.flatnonzero(used))
+    votes.update(_parent(files[i]) for fits in several.values() for i in fits)
+    for i, fits in several.items():
+        best, row = _choose(fits, files, votes), int(left[i])
+        if len(best) > 1:
+            matches.doubtful[row] = sorted("/".join(files[fit]) for fit in best)
             continue
-        key = rung.key_of_file(below)
-        if key in wanted and not (rung.how and i in used):
-            fits.setdefault(key, []).append(i)
-    found = {row: among for key, among in fits.items() for row in wanted[key]}
-    if rung.by_folder:
-        known = {_parent(file).rpartition("/")[2].casefold() for file in files}
-        found = {row: _narrow(names[row], among, files, known) for row, among in found.items()}
-    return {row: among for row, among in found.items() if among}
+        matches.paths[row] = "/".join(files[best[0]])
+        matches.chosen.append(row)
+        used[best[0]] = True
+
+
+def _narrow_all(
+    names: Sequence[str], single: Rows, several: dict[int, list[int]], files: Sequence[tuple[str, str]]
+) -> None:
+    """Leave of the files of each id those that lie in its folders, as far as an id has any."""
+    with_folder = [i for i, name in enumerate(names) if "/" in name or "\\" in name]
+    if not with_folder:
+        return
+    known = {parent.rpartition("/")[2].casefold() for parent in {_parent(file) for file in files}}
+    for i in with_folder:
+        fits = several.pop(i, None) or ([int(single[i])] if single[i] >= 0 else [])
+        fits = _narrow(names[i], fits, files, known) if fits else []
+        single[i] = fits[0] if len(fits) == 1 else -1
+        if len(fits) > 1:
+            several[i] = fits
 
 
 def _narrow(name: str, fits: list[int], files: Sequence[tuple[str, str]], known: set[str]) -> list[int]:
@@ -171,6 +225,8 @@ def _folders(path: str) -> list[str]:
 
 def _tidy(name: str) -> str:
     """Return a path with slashes, in one Unicode form, without ``./`` and outer spaces."""
+    if name.isascii() and "\\" not in name and name[:1].isalnum() and name[-1:].isalnum():
+        return name
     tidy = unicodedata.normalize("NFC", name).strip().replace("\\", "/")
     while tidy.startswith(("./", "/")):
         tidy = tidy.removeprefix(".").removeprefix("/")
@@ -182,20 +238,20 @@ def _whole(name: str) -> str:
     return strip_suffix(_tidy(name)).rstrip()
 
 
-def _name(name: str) -> str:
+def _last(path: str) -> str:
+    """Return the last part of a path."""
+    return path.rpartition("/")[2].strip()
+
+
+def _name(path: str) -> str:
     """Return the last part of a path tidied, without suffix."""
-    return _whole(name).rpartition("/")[2].strip()
-
-
-def _folded(name: str) -> str:
-    """Return the last part of a path without regard to case."""
-    return _name(name).casefold()
+    return _last(_whole(path))
 
 
 def _number(name: str) -> str:
-    """Return the last part of a path; of a number without leading zeros and ``.0``."""
-    number = NUMBER.match(_name(name))
-    return number[1] if number else _folded(name)
+    """Return a number without leading zeros and ``.0``; anything else as it is."""
+    number = NUMBER.match(name)
+    return number[1] if number else name
 
 
 def _as_is(name: str) -> str:
@@ -204,10 +260,10 @@ def _as_is(name: str) -> str:
 
 
 RUNGS = (
-    _Rung("", _as_is, _as_is, images_only=False),
+    _Rung("", _as_is, _as_is),
     _Rung("", _as_is, strip_suffix),
     _Rung("suffix, spaces or slashes", _whole, _whole),
-    _Rung("folder", _name, _name, by_folder=True),
-    _Rung("case", _folded, _folded, by_folder=True),
+    _Rung("folder", _last, _last, by_folder=True),
+    _Rung("case", str.casefold, str.casefold, by_folder=True),
     _Rung("number", _number, _number, by_folder=True),
 )

@@ -105,8 +105,6 @@ def _pixel_columns(names: list[str], head: pd.DataFrame, file: Path) -> list[str
     """Return the pixels' columns by their names, or by the first row's cells."""
     if numbered := _numbered(names):
         return numbered
-    if len(names) >= MIN_PIXELS and _shape_of(len(names)):
-        return names
     for name in names:
         if len(head) and _shape_of(n := len(_numbers(str(head[name].iloc[0])))) and n >= MIN_PIXELS:
             return [name]

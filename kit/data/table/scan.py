@@ -26,6 +26,7 @@ from kit.data.table.archives import strip_archive as strip_archive
 PLAIN_SUFFIXES = ("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp", "tif", "tiff", "avif", "jp2")
 LIBRARY_SUFFIXES = ("heic", "heif", "dcm")  # read by a library of their own; beside a plain file of the name, left out
 IMAGE_SUFFIXES = (*PLAIN_SUFFIXES, *LIBRARY_SUFFIXES)
+_IMAGE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
 RECORD_SUFFIXES = ("tfrec", "tfrecord", "tfrecords")  # images packed for TensorFlow, most often copies of those beside
 OTHER_SEPARATORS = (";", "\t", "|")  # a spreadsheet writes them where the comma is the decimal point
 MANY_COLUMNS = 256  # more hold the pixels of images, and are many
@@ -149,7 +150,8 @@ def is_visible(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Tell an image by its suffix, in either case."""
-    return "." in name and name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+    _, dot, suffix = name.rpartition(".")
+    return dot != "" and (suffix in _IMAGE_SUFFIXES or suffix.lower() in _IMAGE_SUFFIXES)
 
 
 def describe_others(names: Iterable[str]) -> str:
@@ -164,7 +166,8 @@ def describe_others(names: Iterable[str]) -> str:
 
 def strip_suffix(name: str) -> str:
     """Return an image's path without its suffix; any other name as it is."""
-    return name.rpartition(".")[0] if is_image(name) else name
+    stem, _, suffix = name.rpartition(".")
+    return stem if "." in name and suffix.lower() in _IMAGE_SUFFIXES else name
 
 
 def _read_zipped(data: bytes, file: Path, depth: int) -> bytes:
