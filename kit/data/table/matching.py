@@ -267,3 +267,16 @@ RUNGS = (
     _Rung("case", str.casefold, str.casefold, by_folder=True),
     _Rung("number", _number, _number, by_folder=True),
 )
+
+
+def _folded(path: str) -> str:
+    """Return the last part of a path tidied, without suffix and regard to case."""
+    return _name(path).casefold()
+
+
+def _as_number(path: str) -> str:
+    """Return the last part of a path tidied, of a number without leading zeros and ``.0``."""
+    return _number(_folded(path))
+
+
+ID_FORMS = (_as_is, _whole, _name, _folded, _as_number)  # of an id, from the strictest: what all rungs so far overlook

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from kit.core.shapes import Ids
-from kit.data.table.matching import RUNGS
+from kit.data.table.matching import ID_FORMS
 
 
 def meant_ids(ids: Sequence[str] | Ids, known: Collection[str] | Ids) -> Ids:
@@ -24,7 +24,7 @@ def meant_ids(ids: Sequence[str] | Ids, known: Collection[str] | Ids) -> Ids:
     """
     tested = set(known)
     meant, left = list(ids), [row for row, image_id in enumerate(ids) if image_id not in tested]
-    for form in dict.fromkeys(rung.key_of_id for rung in RUNGS):
+    for form in ID_FORMS:
         if not left or tested <= set(meant):
             break
         free = tested - set(meant)
