@@ -128,8 +128,8 @@ def _right_at(accuracy: float, groups: Groups | None = None) -> Callable[[np.ran
     def draw(generator: np.random.Generator, n_images: int) -> Draw:
         rate = np.full(n_images, accuracy)
         if groups is not None:
-            counts = (1 - TOGETHER) / TOGETHER * np.array([accuracy, 1 - accuracy])
-            rate = generator.beta(*counts, groups.max() + 1)[groups]
+            count = (1 - TOGETHER) / TOGETHER
+            rate = generator.beta(accuracy * count, (1 - accuracy) * count, int(groups.max()) + 1)[groups]
         return _decide(generator, generator.random(n_images) < rate)
 
     return draw

@@ -232,7 +232,7 @@ def test_a_missing_ledger_is_a_leak_until_shown_otherwise(trained):
 @pytest.mark.parametrize("change", [{"cv": 0.5}, {"se": 0.25}, {"cv": float("nan")}])
 def test_a_score_that_is_not_the_oofs_is_named(trained, change):
     prepared, teacher, _ = trained
-    with pytest.raises(LeakFound, match=r"svm: run.json says CV .* ± .*, its oof gives 1.000000 ± 0.000000"):
+    with pytest.raises(LeakFound, match=r"svm: run.json says CV .* ± .*, its oof gives 1.000000 ± 0.055556"):
         verify(prepared, [claim(teacher, **change)])
 
 
