@@ -78,7 +78,9 @@ def test_an_image_is_cropped_padded_or_squashed(labeled, resize, expected):
     assert fit(labeled, resize=resize, epochs=1)._preprocessing.geometry.resize == expected
 
 
-@pytest.mark.parametrize("option", [{"frozen_epochs": 1}, {"lora_rank": 2}, {"freeze_batch_norm": True}])
+@pytest.mark.parametrize(
+    "option", [{"frozen_epochs": 1}, {"lora_rank": 2}, {"freeze_batch_norm": True}, {"train_layers": 2}]
+)
 def test_what_keeps_pretrained_weights_is_refused(option):
     with pytest.raises(InputError, match="starts from random weights"):
         SmallCNN(**option)

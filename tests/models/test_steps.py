@@ -189,10 +189,10 @@ def images_of(pool: Pool) -> tuple[Images, Images]:
 def test_by_default_a_clip_starts_at_the_probe_and_trains_its_last_layers(clips, tower):
     labeled, unlabeled = images_of(clips)
     encoder = f"open_clip:local-dir:{tower}"
-    untrained = ClipFinetune(encoder=encoder, lr=0.0, head_lr=0.0).fit(labeled, unlabeled)
+    untrained = ClipFinetune(encoder=encoder, lr=0.0, head_lr=0.0, batch_size=2).fit(labeled, unlabeled)
     probe = LinearProbe(encoder).fit(labeled, unlabeled)
     assert np.allclose(untrained.predict_sweep(unlabeled)[-1], probe.predict_proba(unlabeled), atol=5e-3)
-    model = ClipFinetune(encoder=encoder).fit(labeled, unlabeled)
+    model = ClipFinetune(encoder=encoder, batch_size=8).fit(labeled, unlabeled)
     moved = {name for name, value in model._theta_1.items() if not torch.equal(value, model._theta_0[name])}
     assert len(model.record_) == ClipFinetune.usual_epochs
     assert 2 < len(moved) < len(model._theta_1)

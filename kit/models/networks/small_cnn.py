@@ -66,8 +66,9 @@ class SmallCNN(TrainedNetwork):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        frozen = {"frozen_epochs": self.frozen_epochs, "lora_rank": self.lora_rank}
-        for key, value in (frozen | {"freeze_batch_norm": self.freeze_batch_norm}).items():
+        frozen: dict[str, object] = {"frozen_epochs": self.frozen_epochs, "lora_rank": self.lora_rank}
+        frozen |= {"freeze_batch_norm": self.freeze_batch_norm, "train_layers": self.leaves_layers}
+        for key, value in frozen.items():
             if value:
                 raise InputError(f"{key} keeps what was pretrained, and small_cnn starts from random weights: drop it")
         if self.image_size < 2 ** len(self.channels):

@@ -15,6 +15,7 @@ from kit.models.logistic import Regression, fit_seen
 
 FOLDS = 5  # of the cross-validation by which a probe is calibrated
 TEMPERATURES = np.exp(np.arange(-3.0, 1.25, 0.25))
+START_SHARE = 1 / 3  # of the pool, whose confidence passes before the first step: half and more come to overfit
 C = 30.0  # inverse strength of the regularisation on features of unit length, as in linear_probe
 ABSENT = 10.0  # logits by which a class without training images lies below all others
 
@@ -80,7 +81,7 @@ def _log_loss(logits: Logits, labeled: Images) -> float:
     return -float(np.average(log_proba, weights=labeled.weights))
 
 
-def passing_temperature(logits: Logits, threshold: float, share: float = 0.5) -> float:
+def passing_temperature(logits: Logits, threshold: float, share: float = START_SHARE) -> float:
     """Return the temperature at which the confidence of a share of the images, 0..1, exceeds a threshold, 0..1.
 
     The lower the temperature, the more images pass; it is searched by halving between e^-7 and e^7.

@@ -91,7 +91,7 @@ class Semi:
         network starts at is calibrated, by cross-validation on the training images.
     confidence_temperature
         Of ``"swift"``: what logits are divided by where they are compared with the threshold. None for the one at which
-        half of the pool passes at the start.
+        a third of the pool passes at the start.
     margin
         Of ``"finessl"``: by how much the logit of a class that is never named with confidence is lowered in the loss;
         that of the class that is named most is not. 0 for none.
