@@ -59,7 +59,8 @@ def test_after_the_fault_is_mended_the_same_call_holds(kit, tmp_path):
     two_files(tmp_path / "data")
     arguments = ["new", "pets", "--data", str(tmp_path / "data"), "--json"]
     assert kit(*arguments)[0] == 2
-    (tmp_path / "data" / "images" / "5.png").unlink()
+    images = tmp_path / "data" / "images"
+    (images / "5.png").rename(images / "6.png")
     code, out, err = kit(*arguments)
     assert code == 0 and json.loads(out)["competition"] == "pets" and "./run.sh all pets" in err
 
