@@ -17,7 +17,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names audit folds sheet store greys prepared",
     "features": "transclip weights device encoders measure cache joint prompts neighbours",
-    "models": "search model balance logistic training copies heads networks classic options",
+    "models": "search trust model balance logistic training copies heads networks classic options",
     "runs": "store pseudo seen fit pace decide ensemble train tuning verify clean",
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining plan start triage words",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kit.data.prepared import prepare
-from kit.runs.fit.sweep import _losses, choose_per_fold
+from kit.models.trust import TRUSTED, weigh_evidence
+from kit.runs.fit.sweep import _choose, _losses, choose_per_fold
 
 
 def sweep_of(prepared, *shares: float, sure: float = 0.9) -> dict[int, np.ndarray]:
@@ -50,6 +51,49 @@ def test_a_setting_may_be_a_table(prepared):
     values = [{"smooth": 0.0}, {"smooth": 0.8}]
     chosen = choose_per_fold(prepared, values, sweep_of(prepared, 0.5, 1.0), values[0])
     assert chosen[prepared.scored[0]] == values[1]
+
+
+SMOOTHS = [{"smooth": smooth, "C": 30.0} for smooth in TRUSTED["smooth"]]  # the trusted first
+
+
+def losses_of(*means: float, n_images: int, spread: float = 0.5) -> np.ndarray:
+    """Return losses of n_images rows at one temperature whose means are exactly these, each pair as far apart."""
+    noise = np.random.default_rng(0).normal(0, spread, (len(means), n_images))
+    noise -= noise.mean(axis=1, keepdims=True)
+    return (np.array(means)[:, None] + noise)[:, None]
+
+
+def test_few_rows_do_not_switch_off_what_is_trusted():
+    apparent = losses_of(1.05, 1.05, 1.05, 1.0, n_images=72)  # none of the neighbours looks better
+    assert SMOOTHS[_choose(apparent, SMOOTHS, False)]["smooth"] == 0.8
+
+
+def test_few_rows_that_show_clear_harm_do():
+    assert SMOOTHS[_choose(losses_of(1.9, 1.8, 1.9, 1.0, n_images=72), SMOOTHS, False)]["smooth"] == 0.0
+
+
+def test_many_rows_decide_by_themselves():
+    apparent = losses_of(1.05, 1.05, 1.05, 1.0, n_images=20_000)
+    assert SMOOTHS[_choose(apparent, SMOOTHS, False)]["smooth"] == 0.0
+
+
+def test_what_is_trusted_is_chosen_before_all_else():
+    values = [{**smooth, "C": C} for smooth in SMOOTHS for C in (30.0, 10.0)]
+    losses = losses_of(1.0, 0.9, 1.2, 0.8, 1.2, 0.8, 1.2, 0.8, n_images=400, spread=0.05)
+    assert values[_choose(losses, values, False)] == {"smooth": 0.8, "C": 10.0}
+
+
+def test_neighbours_must_prove_themselves_where_an_image_may_have_several_labels():
+    same = losses_of(1.0, 1.0, 1.0, 1.0, n_images=72)
+    assert SMOOTHS[_choose(same, SMOOTHS, True)]["smooth"] == 0.0
+
+
+def test_evidence_and_rows_weigh_by_their_precision():
+    of_0 = TRUSTED["smooth"][0.0]
+    assert weigh_evidence({"smooth": 0.0}, -1.0, 1e9) == pytest.approx(of_0.excess)
+    assert weigh_evidence({"smooth": 0.0}, -1.0, 1e-9) == pytest.approx(-1.0)
+    assert weigh_evidence({"smooth": 0.0}, -1.0, of_0.sd) == pytest.approx((of_0.excess - 1.0) / 2)
+    assert weigh_evidence({"smooth": 0.8}, -1.0, 1e-9) == 0.0 and weigh_evidence({}, -1.0, 1.0) == -1.0
 
 
 def test_a_single_hold_out_takes_the_default(colours):

@@ -27,16 +27,18 @@ from kit.features.neighbours import Graph
 from kit.features.prompts import read_text_weights
 from kit.features.transclip import fit_mixture
 from kit.models.balance import NESTED, SHARES, TAU, Balance, adjust, balance_images, class_shares
+from kit.models.heads.relearning import learn_flowed
 from kit.models.model import Model
 from kit.models.search import Between
+from kit.models.trust import TRUSTED
 from kit.scoring.task import Task
 
 SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
 OPEN_CLIP = "open_clip:"  # what the notation of an encoder with a text tower begins with
 NODES = "nodes."  # prefix of the kept tensors that name the graph's nodes
 PRIORS = [0.0, 0.1, 0.25, 0.5, 1.0]  # 0 first: in a tie the words are left out
-SMOOTHS = [0.0, 0.5, 0.8, 0.9]  # 0 first: in a tie the neighbours are left out
-PRIOR_UNCHOSEN, SMOOTH_UNCHOSEN = 0.1, 0.5  # with a single hold-out, which may not choose
+SMOOTHS: list[float] = list(TRUSTED["smooth"])  # the trusted first
+PRIOR_UNCHOSEN = 0.1  # with a single hold-out, which may not choose
 
 Prior = Annotated[float, Field(ge=0), Between(0.01, 2, log=True, needs="prompts")] | Literal["nested"]
 Smooth = Annotated[float, Field(ge=0, lt=1), Between(0, 0.95, needs="smooth")] | Literal["nested"]
@@ -73,6 +75,9 @@ class Head(Balance, Model):
         Gaussians with neighbours of weight smooth / (1 - smooth) (Zanella et al. 2024).
     n_neighbors
         Neighbours of each image.
+    self_training
+        Weight of an unlabelled image, 0..1, in a second regression: it learns what diffusion has made of all nodes, and
+        what it predicts flows again. 0 for none; it needs neighbours, and one label per image.
     seed
         Seed of what is drawn.
     balance, tau, ...
@@ -86,7 +91,8 @@ class Head(Balance, Model):
     prior: Prior = NESTED
     smooth: Smooth = 0.0
     transduction: Literal["diffusion", "transclip"] = "diffusion"
-    n_neighbors: Annotated[int, Field(ge=1, le=100)] = 10
+    n_neighbors: Annotated[int, Field(ge=1, le=100)] = 5
+    self_training: Annotated[float, Field(ge=0, le=1)] = 0.0
     seed: int = 0
 
     def learn(self, features: Vectors, labeled: Images) -> Tensors:
@@ -150,7 +156,7 @@ class Head(Balance, Model):
         """Return the setting where nothing may choose: a little of everything that is on."""
         lists = self._lists()
         prior = PRIOR_UNCHOSEN if self.prior == NESTED and lists != [None] else self._priors()[0]
-        smooth = SMOOTH_UNCHOSEN if self.smooth == NESTED else self.smooth
+        smooth = SMOOTHS[0] if self.smooth == NESTED else self.smooth
         shared = {"prompts": lists[0] if prior else None, "prior": prior, "smooth": smooth}
         adjustment = {"tau": TAU} if self.balance == NESTED else self._adjustments()[0]
         return {**self.head_default(), **shared, **adjustment}
@@ -272,13 +278,27 @@ class Head(Balance, Model):
         smooth, proba_of_nodes = setting["smooth"], self._proba_of_nodes(setting)
         if self.transduction == "diffusion":
             flowed = _diffuse(graph, _know(proba_of_nodes, graph.nodes), smooth)
-            return lambda images, proba: graph.extend(images, proba, flowed, smooth)
+            if self.self_training == 0 or graph.nodes.is_multilabel or graph.nodes.is_known.all():
+                return lambda images, proba: graph.extend(images, proba, flowed, smooth)
+            return self._relearn(graph, flowed, smooth)
         strength, trust = smooth / (1 - smooth), np.minimum(graph.nodes.weights, 1)
         labels, near = graph.nodes.labels, graph.attach(graph.nodes)
         mixture, assigned = fit_mixture(self._features(graph.nodes), labels, trust, proba_of_nodes, near, strength)
         return lambda images, proba: mixture.assign(
             self._features(images), proba, strength * (graph.attach(images) @ assigned)
         )
+
+    def _relearn(self, graph: Graph, flowed: Proba, smooth: float) -> Callable[[Images, Proba], Proba]:
+        """Let a second regression learn from what has flowed, and what it predicts flow in turn."""
+        nodes = graph.nodes
+        features, trust = self._features(nodes), np.minimum(nodes.weights, 1)
+        fitted = learn_flowed(features, nodes.labels, trust, flowed, self.self_training, self.seed)
+
+        def predict(features: Vectors) -> Proba:
+            return softmax(features @ fitted[0].T + fitted[1], axis=1).astype(np.float32)
+
+        again = _diffuse(graph, _know(predict(features), nodes), smooth)
+        return lambda images, proba: graph.extend(images, predict(self._features(images)), again, smooth)
 
 
 def setting_alone(setting: Setting) -> Setting:

@@ -13,6 +13,7 @@ import numpy as np
 from kit.core.shapes import Labels, Proba, Weights
 from kit.data.prepared import Prepared
 from kit.models.balance import class_weights, image_weights
+from kit.models.trust import expected_excess, trusted_part, weigh_evidence
 
 LOG_TEMPERATURES = np.arange(-2.0, 2.75, 0.25)  # natural logarithms; at -2 a model is made e^2 times surer
 # Images of rare classes weigh more where the metric hears all classes alike; F1, of precision and recall, halfway.
@@ -28,13 +29,15 @@ def choose_per_fold(prepared: Prepared, values: list[Any], sweeps: dict[int, Pro
     the competition's metric is the log-loss does the temperature count. Where the metric is a mean over classes, so is
     the log-loss: an image weighs the more, the rarer its class is (`CLASS_WEIGHTS`).
 
-    The burden of proof lies with change: the best value must beat the first by more than one paired standard error, so
-    that what is worth nothing - a list of words that the encoder does not know - is left out and not nearly left out.
+    The burden of proof lies with change. Of a setting that was measured on many data sets (`kit.models.trust`) that
+    evidence is weighed against the rows: few rows move it little, many far. Of any other the best value must beat the
+    first by more than one paired standard error, so that what is worth nothing - a list of words that the encoder does
+    not know - is left out and not nearly left out.
 
     Parameters
     ----------
     values
-        The values that were tried, the plainest first; a single one is taken.
+        The values that were tried, the trusted or else the plainest first; a single one is taken.
     sweeps
         Per scored fold, probabilities at every value, (n_values, n_images, n_classes).
     default
@@ -57,7 +60,7 @@ def choose_per_fold(prepared: Prepared, values: list[Any], sweeps: dict[int, Pro
     for fold in prepared.scored:
         others = np.concatenate([part for other, part in losses.items() if other != fold], axis=2)
         weights = _weigh(prepared, np.concatenate([prepared.fold_labels(other) for other in losses if other != fold]))
-        chosen[fold] = values[_choose(others * weights)]
+        chosen[fold] = values[_choose(others * weights, values, prepared.pool.is_multilabel)]
     return chosen
 
 
@@ -67,14 +70,40 @@ def _weigh(prepared: Prepared, labels: Labels) -> Weights:
     return image_weights(labels, class_weights(labels, kind, len(prepared.classes)))
 
 
-def _choose(losses: np.ndarray) -> int:
-    """Return which value's losses (n_values, n_temperatures, n_images) are best; 0, the first, unless surely better."""
+def _choose(losses: np.ndarray, values: list[Any], is_multilabel: bool) -> int:
+    """Return which value is best, by losses (n_values, n_temperatures, n_images).
+
+    First what is trusted is chosen, with all else as in the first value; then all else. Of several labels per image
+    there is no evidence: neighbours, too, must prove themselves.
+    """
     at_best = losses.sum(axis=2).argmin(axis=1)  # each value's temperature
     calibrated = losses[np.arange(len(losses)), at_best]  # (n_values, n_images)
-    best = int(calibrated.mean(axis=1).round(9).argmin())
-    gains = calibrated[0] - calibrated[best]
-    error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
-    return best if gains.mean() > error else 0
+    if is_multilabel:
+        return _prove(calibrated, sorted(range(len(values)), key=lambda i: any(trusted_part(values[i]).values())))
+    trusted = [trusted_part(value) for value in values]
+    rest = [_without(value, trusted[0]) for value in values]
+    alike = [i for i in range(len(values)) if rest[i] == rest[0]]
+    first = min(alike, key=lambda i: expected_excess(trusted[i]))
+    best = min(alike, key=lambda i: round(weigh_evidence(trusted[i], *_excess(calibrated, i, first)), 9))
+    return _prove(calibrated, [i for i in range(len(values)) if trusted[i] == trusted[best]])
+
+
+def _without(value: Any, trusted: dict[str, Any]) -> Any:
+    """Return a setting without those that there is evidence of."""
+    return {name: each for name, each in value.items() if name not in trusted} if isinstance(value, dict) else value
+
+
+def _excess(losses: Weights, i: int, first: int) -> tuple[float, float]:
+    """Return how much greater a value's losses, of (n_values, n_images), are than the first's, and that one's error."""
+    more = losses[i] - losses[first]
+    return float(more.mean()), float(more.std(ddof=1) / np.sqrt(len(more))) if len(more) > 1 else 0.0
+
+
+def _prove(losses: Weights, among: list[int]) -> int:
+    """Return the value of the least loss, of (n_values, n_images); the first of them unless one is surely better."""
+    best = min(among, key=lambda i: losses[i].mean().round(9))
+    more, error = _excess(losses, best, among[0])
+    return best if -more > error else among[0]
 
 
 def _losses(labels: Labels, sweep: Proba, log_temperatures: np.ndarray) -> np.ndarray:
