@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from kit.core.shapes import Labels, Proba, Vectors, Weights
-from kit.models.logistic import Regression, spread_rows
+from kit.models.logistic import UNFOLD, Regression, spread_rows
 
 N_DIMS = 150  # principal axes kept of the nodes' features: what the pool hardly varies in would be learned by heart
 STRENGTH = 100.0  # inverse strength of the regularisation
@@ -48,16 +48,16 @@ def learn_flowed(
     axes = _principal_axes(features[rows])  # (n_dims, n_kept)
     regression = LogisticRegression(C=STRENGTH, tol=TOLERANCE, max_iter=2000)
     regression.fit(features[rows] @ axes, targets, sample_weight=weights)
-    coefficients, intercepts = regression.coef_, regression.intercept_
+    coefficients, intercepts = np.asarray(regression.coef_), np.asarray(regression.intercept_)
     if len(regression.classes_) == 2:
-        coefficients, intercepts = np.vstack([-coefficients, coefficients]) / 2, np.repeat(intercepts, 2) / [-2, 2]
+        coefficients, intercepts = UNFOLD * coefficients, UNFOLD[:, 0] * intercepts
     return spread_rows(coefficients @ axes.T, intercepts, regression.classes_, flowed.shape[1])
 
 
 def _principal_axes(features: Vectors) -> Vectors:
     """Return the principal axes of features, (n_dims, n_kept); all axes where they are few."""
-    from sklearn.utils.extmath import randomized_svd
+    from sklearn.decomposition import TruncatedSVD
 
     if min(features.shape) <= N_DIMS:
         return np.eye(features.shape[1], dtype=np.float32)
-    return randomized_svd(features, N_DIMS, n_iter=2, random_state=0)[2].T
+    return np.asarray(TruncatedSVD(N_DIMS, n_iter=2, random_state=0).fit(features).components_).T
