@@ -86,6 +86,7 @@ prompts = "names"
 prior = 0.1
 smooth = 0.5
 n_neighbors = 3
+self_training = 0.0
 use_test_images = true
 bags = 2
 """
@@ -314,10 +315,10 @@ def test_drop_shares_the_weight_of_what_stays_at_home(prepared, capsys, monkeypa
 def test_copies_and_members_that_add_nothing_stay_at_home(prepared, written, capsys):
     results = [crossval(prepared, name) for name in NAMES]
     record = ensemble(prepared, results).record
-    assert record.copies == {"smooth": "probe", "transduced": "probe"} and record.weights["network"] == 0
+    assert record.copies == {"transduced": "probe"} and record.weights["network"] == 0
     assert set(written.members) == {name for name, weight in record.weights.items() if weight > 0}
     told = " ".join(capsys.readouterr().err.split())
-    assert "smooth has the predictions of probe: one of them is kept" in told
+    assert "transduced has the predictions of probe: one of them is kept" in told
     assert "no weight for what adds nothing: " in told and "network" in told
 
 
