@@ -125,7 +125,7 @@ def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_
     with hold(home.root, warn):
         for name in dict.fromkeys(setting.name for setting in available):
             settings = [setting for setting in available if setting.name == name]
-            everything = _read_photos(data, settings[0], home)
+            everything = read_photos(data, settings[0], home)
             for setting in settings:
                 for seed in seeds:
                     measurements += _measure(everything, setting, seed)
@@ -133,7 +133,7 @@ def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_
     return measurements
 
 
-def _read_photos(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
+def read_photos(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
     """Return a folder of photos as a prepared competition, all of them labelled: bench alone sees all labels."""
     labeled = f'"{setting.name}"'
     if setting.labels:

@@ -13,7 +13,7 @@ from kit.cli.call import DEFAULT, Comp, holding, options, read, ready, say, sugg
 from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
-SEMI, EXPLAIN, COVERAGE = "semi", "explain", "coverage"
+SEMI, EXPLAIN, COVERAGE, RECIPES = "semi", "explain", "coverage", "recipes"
 
 
 @command(panel=HOUSE, example="clean digits --yes")
@@ -45,15 +45,28 @@ def clean(
 def bench_(
     comp: Annotated[
         str,
-        typer.Argument(metavar="COMP", help="A competition; or semi (unlabelled images), explain, coverage."),
+        typer.Argument(metavar="COMP", help="A competition; or semi (unlabelled images), recipes, explain, coverage."),
     ] = DEFAULT,
     data: Annotated[
         Path | None,
-        typer.Option(help="Of semi and explain: a folder with cifar10, trashnet, grocery, mobilenetv2_100, mini-clip."),
+        typer.Option(
+            help="Of semi, recipes and explain: a folder with cifar10, trashnet, grocery; of semi and explain with "
+            "mobilenetv2_100 and mini-clip too."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Of semi: draws of labels; of coverage: hundreds of draws.")] = 5,
+    weights: Annotated[
+        Path | None, typer.Option(help="Of recipes: a folder with mobilenetv2_100/model.safetensors, beside pip's.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="Of recipes: draws of labels per setting.")] = 8,
+    output: Annotated[Path | None, typer.Option(help="Of recipes: a JSON file to write the evidence to.")] = None,
 ) -> None:
-    """Time decoding and the runs' encoders; or measure what is claimed: bench semi, bench explain, bench coverage."""
+    """Time decoding and the runs' encoders; or measure what is claimed: semi, recipes, explain, coverage."""
+    if comp == RECIPES:
+        _bench_recipes(data, weights, draws, output)
+        return
+    if weights is not None or output is not None:
+        raise InputError(f"--weights and --output are read by {PROGRAM} bench recipes alone")
     if comp == COVERAGE:
         _bench_coverage(data, seeds)
         return
@@ -64,7 +77,7 @@ def bench_(
         _bench_explain(data)
         return
     if data is not None:
-        raise InputError(f"--data is read by {PROGRAM} bench semi and bench explain alone")
+        raise InputError(f"--data is read by {PROGRAM} bench semi, bench recipes and bench explain alone")
     from kit.bench import bench
 
     prepared = ready(read(comp))
@@ -105,6 +118,25 @@ def _bench_coverage(data: Path | None, seeds: int) -> None:
     coverage, luck = bench_coverage(seeds)
     document = {"coverage": [asdict(row) for row in coverage], "equal_runs": [asdict(line) for line in luck]}
     say(Group(*render_coverage(coverage, luck)), document)
+
+
+def _bench_recipes(data: Path | None, weights: Path | None, draws: int, output: Path | None) -> None:
+    """Compare the kit's joint probe with what an expert would write, and print the table."""
+    from kit.bench import recipes
+    from kit.core.files import Workspace
+
+    if options.changes or options.seed is not None:
+        raise InputError("bench recipes runs its own recipes: --set and --seed change nothing there; --draws N does")
+    if data is None:
+        raise InputError(
+            "bench recipes needs --data DIR, which holds trashnet/ and cifar10/ (class folders) and grocery/ "
+            "(labels.csv, images/); what is not there is left out"
+        )
+    measured = recipes.bench_recipes(data, weights, Workspace(options.workspace), range(draws))
+    evidence = recipes.summarise(measured)
+    if output is not None:
+        recipes.write_evidence(evidence, output)
+    say(recipes.render_recipes(evidence), [asdict(line) for line in evidence])
 
 
 def _bench_explain(data: Path | None) -> None:

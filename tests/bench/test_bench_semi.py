@@ -189,7 +189,7 @@ def test_a_seed_draws_the_same_again_and_another_seed_draws_others(everything):
 
 def test_at_most_so_many_photos_of_a_class_take_part(photos, workspace):
     thin = dataclasses.replace(semi.SETTINGS[0], n_per_class=5)
-    kept = semi._read_photos(photos, thin, workspace)
+    kept = semi.read_photos(photos, thin, workspace)
     assert np.bincount(kept.labels).tolist() == [5, 5, SHOTS]
     assert np.array_equal(kept.labels, truth_of(kept, kept.pool.ids))
 
@@ -316,7 +316,7 @@ def test_no_draw_at_all_is_refused(kit, photos):
 
 def test_data_is_refused_for_a_competition_and_an_unknown_one_is_named(kit, photos):
     code, _, err = kit("bench", "digits", "--data", str(photos))
-    assert code == 2 and "--data is read by ./run.sh bench semi and bench explain alone" in err
+    assert code == 2 and "--data is read by ./run.sh bench semi, bench recipes and bench explain alone" in err
     code, _, err = kit("bench", "digist")
     assert code == 2 and "no competition 'digist'; did you mean 'digits'?" in err
 
@@ -334,7 +334,7 @@ def test_speed_compares_the_store_with_files_and_refuses_a_pool_without_images(c
 
 def test_bench_semi_waits_for_another_that_holds_its_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(semi, "SETTINGS", (semi.PhotoSetting("photos", 3),))
-    monkeypatch.setattr(semi, "_read_photos", lambda *_: None)
+    monkeypatch.setattr(semi, "read_photos", lambda *_: None)
     (tmp_path / "photos").mkdir()
     home = tmp_path / "runs" / "bench-semi"
     home.mkdir(parents=True)
@@ -353,5 +353,5 @@ def test_a_folder_of_photos_may_have_quotes_and_backslashes_in_its_name(tmp_path
     odd = tmp_path / 'of "mine" \\ née'
     shutil.copytree(data / "train", odd / "trashnet")
     with pytest.raises(InputError) as refused:  # its files are empty
-        semi._read_photos(odd, semi.PhotoSetting("trashnet", 1), Workspace(tmp_path / "home"))
+        semi.read_photos(odd, semi.PhotoSetting("trashnet", 1), Workspace(tmp_path / "home"))
     assert str(odd) in str(refused.value)

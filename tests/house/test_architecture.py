@@ -22,7 +22,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
-    "bench": "coverage explain pretrain semi speed",
+    "bench": "coverage explain pretrain semi recipes speed",
     "cli": "app completion call process streams bundle correlation data decisions everything explain house kaggle "
     "leaderboard mine models plan prompts report start train triage tune",
 }
