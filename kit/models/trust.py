@@ -29,7 +29,7 @@ class Trust:
 
 
 TRUSTED: dict[str, dict[Any, Trust]] = {
-    "smooth": {0.8: Trust(0, 0), 0.5: Trust(0.03, 0.03), 0.9: Trust(0.03, 0.03), 0.0: Trust(0.1, 0.05)},
+    "smooth": {0.8: Trust(0, 0), 0.5: Trust(0.0, 0.019), 0.9: Trust(0.04, 0.04), 0.0: Trust(0.069, 0.069)},
 }
 """Of each setting the trusted value first."""
 

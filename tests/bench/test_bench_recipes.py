@@ -23,16 +23,14 @@ def test_the_trust_of_the_models_follows_from_the_committed_evidence():
     assert list(derive_trust(read_evidence())) == list(TRUSTED["smooth"])  # the trusted first: models try it first
 
 
-def test_trust_is_the_mean_and_the_deviation_over_sets():
+def test_trust_is_the_mean_over_sets_and_no_surer_than_it_is_large():
     table = {("a", 0.0): 1.3, ("a", 0.8): 1.0, ("b", 0.0): 0.9, ("b", 0.8): 0.8}
     lines = [
         Evidence(name, f"smooth = {value}", 0.5 + value / 9, 0, 0, loss, 8) for (name, value), loss in table.items()
     ]
     trust = derive_trust(lines)
     assert list(trust) == [0.8, 0.0] and (trust[0.8].excess, trust[0.8].sd) == (0.0, 0.0)
-    assert trust[0.0].excess == pytest.approx(0.2) and trust[0.0].sd == pytest.approx(
-        np.std([0.3, 0.1], ddof=1), abs=1e-3
-    )
+    assert (trust[0.0].excess, trust[0.0].sd) == pytest.approx((0.2, 0.2), abs=1e-3)
 
 
 def test_gains_are_paired_over_draws():

@@ -68,8 +68,8 @@ def derive_trust(evidence: Sequence[Evidence]) -> dict[float, Trust]:
     """Return what each share of neighbours costs beside the trusted one, which comes first.
 
     Trusted is the value of the best accuracy in the mean over sets. What another costs is the mean, over sets, of the
-    difference of their log-losses, at least 0, and its standard deviation over sets: how far one more set may differ. That is taken as no less than the
-    mean, for the sets are few and partly the same photos.
+    difference of their log-losses, at least 0, and its standard deviation over sets: how far one more set may differ.
+    That is taken as no less than the mean, for the sets are few and partly the same photos.
     """
     of: dict[float, list[Evidence]] = {}
     for each in evidence:

@@ -147,7 +147,7 @@ def _measure(
 
 def _predict(labeled: Images, others: Images, test: Images, encoders: Sequence[Joined]) -> dict[str, Proba]:
     """Return what each way says of the test images, which are among the unlabelled ones."""
-    joined = [{"encoder": text, "encoder_args": args} for text, args in encoders]
+    joined: list[str | dict[str, Any]] = [{"encoder": text, "encoder_args": args} for text, args in encoders]
     alone = [LinearProbe(*encoder, smooth=0.0) for encoder in encoders]
     best = max(alone, key=lambda probe: _accuracy_within(probe, labeled))
     twenty = LinearProbe(encoders=joined, smooth=0.8, n_neighbors=10, self_training=0.0)
