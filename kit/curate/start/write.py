@@ -14,10 +14,10 @@ from pathlib import Path
 
 from kit.config.competition import HOME, RUN_NAME
 from kit.config.toml import toml_text
-from kit.core.errors import InputError
+from kit.core.errors import InputError, some
 from kit.core.files import Workspace, write_atomic
 from kit.core.names import COMPETITION_FILE, MULTICLASS
-from kit.core.terminal import note
+from kit.core.terminal import note, warn
 from kit.curate.start.choices import Choice
 from kit.curate.start.layout import Layout
 from kit.curate.start.roles import LABELED, TEST, UNLABELED
@@ -68,9 +68,14 @@ def write_competition(
     if file.exists() and file.read_bytes() != text.encode() and not force:
         remedy = "choose another name, delete it, or write over it with --force"
         raise InputError(f"{file} is there already and says something else; {remedy}")
-    if layout.task == MULTICLASS and not _has_words(prompts, layout.classes, force):
+    if layout.task == MULTICLASS and not _keep_words(prompts, layout.classes, force):
         with write_atomic(prompts, "w") as opened:
             opened.write(_compose_prompts(layout.classes, layout.words))
+        if not has_words(layout):
+            cause = (
+                f"classes such as {some(map(repr, layout.classes), 3)} are codes, which say nothing to a text encoder"
+            )
+            warn(f"{prompts}: {cause}: no run reads this list until words stand in it")
     with write_atomic(file, "w") as opened:
         opened.write(text)
     return folder
@@ -87,7 +92,12 @@ def check_competition_name(name: str, home: Path) -> None:
         raise InputError(f"{name!r} is one of the kit's own competitions; choose another name")
 
 
-def _has_words(prompts: Path, classes: tuple[str, ...], force: bool) -> bool:
+def has_words(layout: Layout) -> bool:
+    """Tell whether the classes are called something that a text encoder may know."""
+    return not are_codes([layout.words.get(name, name) for name in layout.classes])
+
+
+def _keep_words(prompts: Path, classes: tuple[str, ...], force: bool) -> bool:
     """Tell whether a prompt list is there: nothing written is lost, other classes are put aside."""
     if not prompts.exists() or not force:
         return prompts.exists()
@@ -127,8 +137,7 @@ def _compose(name: str, layout: Layout, slug: str | None, workspace: Workspace |
     if layout.positive:
         submission = "\n# What a submission holds.\n[submission]\n"
         submission += _lines([("positive", toml_text(layout.positive), reasons.get("positive"))])
-    has_words = not are_codes([layout.words.get(name, name) for name in layout.classes])
-    runs = draft_runs(layout.task, bool(layout.unlabeled), has_words)
+    runs = draft_runs(layout.task, bool(layout.unlabeled), has_words(layout))
     return HEAD.format(
         facts=_lines(facts), data=_lines(data), folds=_lines(folds), submission=f"{submission}\n", runs=runs
     ).replace("\n\n\n", "\n\n")
