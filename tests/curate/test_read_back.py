@@ -82,3 +82,21 @@ def test_a_downloaded_competition_is_read_at_once_too(kit, kaggle, kaggle_home, 
     point_at(kaggle, monkeypatch, kaggle_home)
     code, _, err = kit("download", SLUG)
     assert code == 2 and "row 7: id '5' fits 5.jpg, 5.png" in err and f"./run.sh check {SLUG}" in err
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (
+            "log_loss",
+            "sample_submission.csv: metric 'log_loss' needs probabilities, and the sample has room for labels",
+        ),
+        ("roc_auc", "metric 'roc_auc' is of two classes, and here are 3"),
+    ],
+)
+def test_a_metric_that_the_sample_cannot_serve_is_refused_at_once(kit, tmp_path, metric, message):
+    root = tmp_path / "data"
+    touch(root, *(f"train/{name}/{name}{n}.jpg" for name in ("cat", "cow", "dog") for n in range(2)), "test/1.jpg")
+    write(root / "sample_submission.csv", "id,label\n1,cat\n")
+    code, _, err = kit("new", "pets", "--data", str(root), "--metric", metric)
+    assert code == 2 and message in err

@@ -132,7 +132,7 @@ def _make_rows(prepared: Prepared, known: Ids) -> pd.DataFrame:
     if needs_proba and (len(prepared.classes) > 2 or not is_single) and not RANKED.fullmatch(prepared.metric.name):
         columns = columns if set(columns) == set(prepared.classes) else list(prepared.classes)
     if len(columns) == 1 or set(columns) != set(prepared.classes):
-        return pd.DataFrame({id_name: written, columns[0]: prepared.classes[0]}, dtype=object)
+        return pd.DataFrame({id_name: written, columns[0]: next(iter(prepared.classes), "")}, dtype=object)
     shown = ["0.5" if needs_proba else str(int(is_single and at == 0)) for at in range(len(columns))]
     return pd.DataFrame({id_name: written, **dict(zip(columns, shown, strict=True))}, dtype=object)
 
