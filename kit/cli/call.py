@@ -163,11 +163,33 @@ def ready(competition: Competition, time_limit: str | None = None, held: bool = 
 
 @contextmanager
 def holding(competition: Competition) -> Iterator[None]:
-    """Hold the competition's runs folder against a second call."""
-    from kit.core import terminal
+    """Hold the competition's runs folder against a second call; `status` sees meanwhile what is done."""
+    from kit.core import activity, terminal
     from kit.core.files import hold
 
-    with hold(competition.workspace.runs(competition.name), terminal.warn):
+    folder = competition.workspace.runs(competition.name)
+    with hold(folder, terminal.warn), activity.shown(folder, shlex.join(sys.argv[1:])):
+        yield
+
+
+@contextmanager
+def looking(competition: Competition) -> Iterator[None]:
+    """Read the last finished state: hold the runs folder where it is free, and else look beside who holds it.
+
+    Only a `clean` is waited for: it would take away what is being read.
+    """
+    from kit.core import arrays, terminal
+    from kit.core.activity import read_activity
+    from kit.core.files import hold, is_held
+
+    folder = competition.workspace.runs(competition.name)
+    busy = read_activity(folder) if is_held(folder) else None
+    if busy is None or not busy.is_running or "clean" in shlex.split(busy.command):
+        with hold(folder, terminal.warn):
+            yield
+        return
+    terminal.note(f"beside {busy.command!r}, which runs (process {busy.pid}): this shows what is finished")
+    with arrays.impatient():
         yield
 
 

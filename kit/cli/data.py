@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.app import START, TRAIN, command
-from kit.cli.call import DEFAULT, Comp, complete_run, holding, options, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, complete_run, holding, looking, options, read, ready, say, suggest
 from kit.core.errors import InputError, MissingWeights
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def check(comp: Comp = DEFAULT) -> None:
     from kit.data.table import read_table
 
     competition = read(comp)
-    with holding(competition):
+    with looking(competition):
         make_data(competition)
         report = audit(competition, read_table(competition))
     if options.json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.app import KAGGLE, command
-from kit.cli.call import DEFAULT, Comp, ResultName, holding, options, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, ResultName, holding, looking, options, read, ready, say, suggest
 from kit.core.errors import InputError
 from kit.core.names import ENSEMBLE
 
@@ -28,12 +28,13 @@ def submission(comp: Comp = DEFAULT, run: ResultName = ENSEMBLE) -> None:
     from kit.kaggle.submission import make_submission
     from kit.runs.train import find_trained
 
-    prepared = ready(read(comp))
-    with holding(prepared.competition):
+    competition = read(comp)
+    with looking(competition):
+        prepared = ready(competition, held=True)
         result = find_trained(prepared, run)
         path = make_submission(prepared, result)
     say(str(path), {"file": str(path), "run": run, "cv": result.record.cv, "se": result.record.se})
-    facts = prepared.competition.facts
+    facts = competition.facts
     suggest(*(("submit", comp, run, "-m", path.stem) if facts.slug else ("leaderboard", comp)))
 
 

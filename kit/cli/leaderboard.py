@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.cli.app import LOOK, command
-from kit.cli.call import DEFAULT, Comp, complete_result, holding, make_board, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, complete_result, holding, looking, make_board, read, ready, say, suggest
 from kit.core.errors import InputError, nearest
 from kit.core.names import ENSEMBLE
 
@@ -30,7 +30,7 @@ def leaderboard_(
     from kit.runs.train import find_finished
 
     competition = read(comp)
-    with holding(competition):  # a `clean` in between would take away what is being read
+    with looking(competition):
         prepared = ready(competition, held=True)
         results = find_finished(prepared)
         if not results:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import LOOK, command
-from kit.cli.call import DEFAULT, Comp, holding, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, looking, read, ready, say, suggest
 
 
 @command("report", panel=LOOK, example="report digits --png")
@@ -20,7 +20,7 @@ def report_(
     from kit.runs.train import find_finished, recall_skipped
 
     competition = read(comp)
-    with holding(competition):
+    with looking(competition):
         prepared = ready(competition, held=True)
         results = find_finished(prepared)
         path = write_report(prepared, results, recall_skipped(prepared, results), png)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kit.core.errors import InputError
 from kit.core.files import read_json, write_json
 from kit.core.terminal import warn
 
@@ -20,6 +22,21 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 256  # no header of an array of ours is longer
 ZEROS_BYTES = 2**24  # written at a time
+_patience: ContextVar[bool] = ContextVar("patience", default=True)
+
+
+class BeingMade(InputError):
+    """Another process makes an array now, and this one does not wait for it."""
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Raise BeingMade in this block where an array that is wanted is being made by another process."""
+    token = _patience.set(False)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 def fill_array(
@@ -51,12 +68,15 @@ def fill_array(
     import numpy as np
 
     if (array := read_array(path, shape, dtype)) is None:
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         lock = path.with_suffix(".lock")
-        with FileLock(lock):
-            if not path.exists():  # else another process made it while this one waited
-                _fill_part(path, shape, dtype, fill, block, after_block)
+        try:
+            with FileLock(lock, blocking=_patience.get()):
+                if not path.exists():  # else another process made it while this one waited
+                    _fill_part(path, shape, dtype, fill, block, after_block)
+        except Timeout as error:
+            raise BeingMade(f"{path}: another process is making it now; call again when it is done") from error
         with contextlib.suppress(OSError):  # whoever waits for this lock file, or makes a new one, finds `path` made
             lock.unlink()
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -149,6 +149,21 @@ def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: Path) -> bool:
+    """Tell whether another process holds a folder now."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / ".lock").exists():
+        return False
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def _read_holder(holder: Path) -> str:
     """Return who holds a folder; "" where that is not written, or the system lets nobody read it meanwhile."""
     try:

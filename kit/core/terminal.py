@@ -1,6 +1,7 @@
 """What a person sees: results on stdout; stage headers, notes and progress on stderr.
 
 One line per stage: what it is about, what was re-used and what was made; at the end of a command what to do next.
+Where no bar can be drawn, a plain line says every half minute how far the work is.
 Colours are Rich's decision: none in a pipe, with NO_COLOR or TERM=dumb; FORCE_COLOR=1 keeps them in a pipe (`less -R`).
 COLUMNS says how wide a pipe is. ``--quiet`` silences all but errors, ``--json`` keeps stdout for one JSON document.
 """
@@ -14,11 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape as rich_escape
 from rich.text import Text
+
+from kit.core import activity
 
 if TYPE_CHECKING:
     from rich.progress import Progress as ProgressBar
@@ -29,6 +32,7 @@ Item = TypeVar("Item")
 LABEL_WIDTH = 11  # characters
 PIPE_WIDTH = 132  # characters, where neither a terminal nor COLUMNS says
 SHOWN_AFTER = 0.5  # seconds: what takes less shows no bar
+SILENT_SECONDS = 30.0  # without a line, where no bar is drawn; then one says how far the work is
 
 out = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH)
 err = Console(stderr=True)
@@ -57,6 +61,8 @@ def fail(text: str) -> None:
 
 def _say(label: str, style: str, text: str) -> None:
     """Print one line on stderr; brackets in `text` are no markup."""
+    _Silence.broken = time.monotonic()
+    activity.note_stage(f"{label}: {text}" if label else text)
     err.print(Text.assemble((f"{label:<{LABEL_WIDTH}} ", style), str(text)), soft_wrap=True)
 
 
@@ -98,64 +104,129 @@ def empty_table(title: str = "", caption: str = "") -> Table:
 class Progress:
     """Show how far a loop is, how fast it is and how long it still takes, once it has run for half a second.
 
-    Nothing appears in a pipe, with ``--quiet``, or where everything is re-used.
+    In a pipe a plain line tells it after every half minute of silence. Nothing appears with ``--quiet``, or where
+    everything is re-used. `status` sees the loop in any case.
     """
 
     def __init__(self, label: str, total: int) -> None:
-        self.label, self.total = label, total
+        self._told = activity.Bar(label, total)
         self._bar: ProgressBar | None = None
         self._timer: threading.Timer | None = None
-        self.n_made = 0  # by this call
-        self._n_reused, self._detail, self._is_over = 0, "", False
-        self._lock, self._started = threading.Lock(), time.perf_counter()
+        self._is_over, self._lock = False, threading.Lock()
 
     def __enter__(self) -> Progress:
-        if self.total and err.file.isatty() and not err.is_dumb_terminal and not err.quiet:
-            self._timer = threading.Timer(SHOWN_AFTER, self._open)
-            self._timer.daemon = True
-            self._timer.start()
+        self._told.started = time.perf_counter()
+        activity.bars.append(self._told)
+        if self.total and not err.quiet:
+            if err.file.isatty() and not err.is_dumb_terminal:
+                self._timer = threading.Timer(SHOWN_AFTER, self._open)
+                self._timer.daemon = True
+                self._timer.start()
+            else:
+                _Silence.watch()
         return self
+
+    @property
+    def n_made(self) -> int:
+        """Return how many items this call made."""
+        return self._told.n_made
+
+    @property
+    def total(self) -> int:
+        """Return how many items there are; it may be set while they are worked on."""
+        return self._told.total
+
+    @total.setter
+    def total(self, total: int) -> None:
+        self._told.total = total
 
     def advance(self, n: int = 1, detail: str = "") -> None:
         """Move on by `n` items."""
         with self._lock:
-            self.n_made, self._detail = self.n_made + n, detail
+            self._told.n_made, self._told.detail = self.n_made + n, detail
             if self._bar is not None:
                 self._bar.update(
-                    self._bar.task_ids[0], completed=self._n_done, total=self.total, description=self._describe()
+                    self._bar.task_ids[0], completed=self._told.n_done, total=self.total, description=self._describe()
                 )
 
     def resume_at(self, n: int) -> None:
         """Begin at `n` items, which an earlier call has made; ignored once this call has made one."""
         if not self.n_made:
-            self._n_reused = n
+            self._told.n_reused = n
 
     def summary(self, made: str) -> str:
         """Return how many items this call made and how fast: ``"1,200 images read at 45/s"`` for ``"images read"``."""
-        return f"{self.n_made:,} {made} at {_spell_rate(self.n_made / (time.perf_counter() - self._started))}"
-
-    @property
-    def _n_done(self) -> int:
-        return self._n_reused + self.n_made
+        return f"{self.n_made:,} {made} at {spell_rate(self._told.per_second)}"
 
     def _describe(self) -> str:
-        return escape(f"{self.label:<{LABEL_WIDTH}} {self._detail}")
+        return escape(f"{self._told.label:<{LABEL_WIDTH}} {self._told.detail}")
 
     def _open(self) -> None:
         """Draw the bar, unless the work is over."""
         with self._lock:
             if not self._is_over:
                 self._bar = _draw_bar()
-                self._bar.add_task(self._describe(), total=self.total, completed=self._n_done)
+                self._bar.add_task(self._describe(), total=self.total, completed=self._told.n_done)
                 self._bar.start()
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._is_over = True
+            activity.bars[:] = [bar for bar in activity.bars if bar is not self._told]
             if self._bar is not None:
                 self._bar.stop()
         if self._timer is not None:
             self._timer.cancel()
+
+
+class _Silence:
+    """Break the silence of a pipe: a thread that lives while loops run."""
+
+    broken = 0.0  # when the last line was printed, by time.monotonic
+    _thread: threading.Thread | None = None
+    _lock = threading.Lock()
+
+    @classmethod
+    def watch(cls) -> None:
+        """Begin to watch, where nobody does."""
+        with cls._lock:
+            if cls._thread is None:
+                cls.broken = max(cls.broken, time.monotonic() - SILENT_SECONDS / 2)
+                cls._thread = threading.Thread(target=cls._keep_watching, daemon=True, name="silence")
+                cls._thread.start()
+
+    @classmethod
+    def _keep_watching(cls) -> None:
+        while True:
+            time.sleep(min(1.0, SILENT_SECONDS / 4))
+            with cls._lock:
+                running = list(activity.bars)
+                if not running:
+                    cls._thread = None
+                    return
+            if time.monotonic() - cls.broken >= SILENT_SECONDS:
+                _say("...", "", spell_bars([bar.as_dict() for bar in running]))
+
+
+def spell_bars(bars: Iterable[dict[str, Any]]) -> str:
+    """Return in one line how far nested loops are; each is a dict of `kit.core.activity.Bar.as_dict`."""
+    return " · ".join(map(_spell_bar, bars))
+
+
+def _spell_bar(bar: dict[str, Any]) -> str:
+    parts = [f"{bar['label']} {bar['done']:,}/{bar['total']:,}"]
+    parts += [bar["detail"]] if bar["detail"] else []
+    if bar["seconds_left"] is not None:
+        parts += [spell_rate(bar["per_second"]), f"{spell_seconds(bar['seconds_left'])} left"]
+    return f"{parts[0]} ({', '.join(parts[1:])})" if parts[1:] else parts[0]
+
+
+def spell_seconds(seconds: float) -> str:
+    """Return a duration as people say it: ``"12 s"``, ``"3 min"``, ``"1 h 40 min"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _draw_bar() -> ProgressBar:
@@ -167,7 +238,7 @@ def _draw_bar() -> ProgressBar:
 
         def render(self, task: bars.Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(_spell_rate(speed) if speed else "")
+            return Text(spell_rate(speed) if speed else "")
 
     columns = (
         bars.TextColumn("{task.description}"),
@@ -179,7 +250,7 @@ def _draw_bar() -> ProgressBar:
     return bars.Progress(*columns, console=err, transient=True)
 
 
-def _spell_rate(per_second: float) -> str:
+def spell_rate(per_second: float) -> str:
     """Return items per second, or seconds per item where that is the larger number and there were any."""
     if 0 < per_second < 1:
         return f"{1 / per_second:.1f} s each"

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from kit.config.competition import Run
+from kit.core.activity import tell
 from kit.core.deadline import check_deadline, seconds_left, set_deadline
 from kit.core.errors import InputError, TeacherMissing
 from kit.core.terminal import Progress, note, stage, warn
@@ -166,16 +167,19 @@ def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:
     """Fit the folds one after the other; networks on as many devices as there are side by side."""
     waiting = [fold for fold in prepared.scored if read_fitted(folder, fold) is None]
     is_network = build_model(prepared.competition, run).resumes
+    tell(run=run.name)
     with Progress(f"train {run.name}", len(waiting)) as progress:
         spread = is_network and len(waiting) > 1 and len(list_devices()) > 1
         for _ in (_spread_folds if spread else _fit_in_turn)(prepared, run, folder, waiting):
             progress.advance()
+    tell(run=None, fold=None)
 
 
 def _fit_in_turn(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
     """Fit folds in this process; give their numbers as they finish."""
     for fold in folds:
         check_deadline()
+        tell(fold=fold)
         fit_fold(prepared, run, fold, folder)
         yield fold
 
