@@ -54,7 +54,9 @@ def plan(
         suggest("plan", comp, *given, *([] if test_images else ["--no-test-images"]), "--write")
 
 
-def read_wishes(preset: str, time: str | None, weights: Path | None, test_images: bool) -> Wishes:
+def read_wishes(
+    preset: str = "good", time: str | None = None, weights: Path | None = None, test_images: bool = True
+) -> Wishes:
     """Return what the options of `plan` and `new` ask for; InputError where one cannot be."""
     from kit.core.deadline import parse_duration
     from kit.core.errors import nearest
@@ -62,7 +64,23 @@ def read_wishes(preset: str, time: str | None, weights: Path | None, test_images
 
     if preset not in PRESETS:
         raise InputError(f"--preset {preset}: {nearest(preset, PRESETS)}")
+    if weights is not None and not weights.expanduser().is_dir():
+        raise InputError(f"--weights {weights}: there is no such folder; name one that holds .safetensors files")
     return Wishes(preset, parse_duration(time, "--time") if time else None, weights, test_images)
+
+
+def write_first_plan(name: str, wishes: Wishes) -> None:
+    """Put a plan in place of the runs of a competition.toml that was just drafted; show it on stderr."""
+    from kit.core import terminal
+    from kit.curate.plan import describe_plan, plan_competition, write_plan
+
+    competition = read(name)
+    with holding(competition):
+        planned = plan_competition(competition, wishes)
+    write_plan(competition, planned, is_draft=True)
+    for note in planned.notes:
+        terminal.note(note)
+    terminal.err.print(describe_plan(planned))
 
 
 def show_plan(planned: Plan) -> None:

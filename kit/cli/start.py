@@ -9,9 +9,11 @@ import typer
 
 from kit.cli.app import START, command
 from kit.cli.call import REPOSITORY, complete_comp, options, read, say, suggest
+from kit.cli.plan import Preset, TestImages, Time, WeightsFolder, read_wishes, write_first_plan
 from kit.core.errors import InputError
 
 if TYPE_CHECKING:
+    from kit.curate.plan import Wishes
     from kit.curate.start.layout import Layout
 
 
@@ -33,16 +35,20 @@ def new(
     ] = None,
     task: Annotated[str | None, typer.Option(help="multiclass or multilabel: one label per image, or several.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a competition of that name.")] = False,
+    preset: Preset = "good",
+    time: Time = None,
+    weights: WeightsFolder = None,
+    test_images: TestImages = True,
 ) -> None:
-    """Infer the layout of a folder of images; write competition.toml and a first prompt list, each choice explained."""
+    """Infer the layout of a folder of images; write competition.toml, its runs planned for this machine, and words."""
     from kit.curate.start import Answers, check_competition_name, infer_layout, list_choices
 
-    home = _home()
+    home, wishes = _home(), read_wishes(preset, time, weights, test_images)
     check_competition_name(name, home)
     answers = Answers(label, id_column, group, metric, positive, task, slug)
     answers.check()
     layout = infer_layout(data.expanduser(), options.workspace / "data" / name, answers)
-    file = _write_draft(name, layout, home, slug, force)
+    file = _write_draft(name, layout, home, slug, wishes, force)
     document = {"competition": name, "file": str(file), "images": layout.counts, "left_aside": dict(layout.left_aside)}
     say(str(file.parent), document | {"choices": list_choices(layout)})
     suggest("all", name)
@@ -82,7 +88,7 @@ def download(
     if file.exists():
         terminal.note(f"{file} is there already and left as it is")
     else:
-        _write_draft(name, infer_layout(folder), home, slug)
+        _write_draft(name, infer_layout(folder), home, slug, read_wishes())
     say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
     suggest("all", name)
 
@@ -94,8 +100,8 @@ def _home() -> Path:
     return HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
 
 
-def _write_draft(name: str, layout: Layout, home: Path, slug: str | None, force: bool = False) -> Path:
-    """Write a competition.toml, say what was inferred, and return the file."""
+def _write_draft(name: str, layout: Layout, home: Path, slug: str | None, wishes: Wishes, force: bool = False) -> Path:
+    """Write a competition.toml with planned runs, say what was inferred, and return the file."""
     from kit.core import terminal
     from kit.core.files import Workspace
     from kit.core.names import COMPETITION_FILE
@@ -106,6 +112,7 @@ def _write_draft(name: str, layout: Layout, home: Path, slug: str | None, force:
     terminal.err.print(describe_choices(layout))
     file = write_competition(name, layout, home, slug, workspace, force) / COMPETITION_FILE
     check_readable(name, workspace)
+    write_first_plan(name, wishes)
     terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
     return file
 

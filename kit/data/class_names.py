@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kit.data.table.scan import read_csv
 
 CODES = ("id", "category_id", "code", "label", "class_id", "index")
 NAMES = ("name", "scientificName", "scientific_name", "common_name", "label_name", "class_name", "category")
+CODE = re.compile(r"[a-z]{0,2}[-_ ]?\d+(\.\d+)?|\d+[a-z]?", re.IGNORECASE)
 LINE = re.compile(r"\s*([^\s,;:]+)[\s,;:]+(\S.*)")
 
 
@@ -80,3 +81,8 @@ def _read_lines(file: Path) -> dict[str, str]:
     if lines and all(pair and re.search(r"\d", pair[1]) for pair in pairs):
         return {pair[1]: pair[2] for pair in pairs if pair}
     return {str(code): line for code, line in enumerate(lines)}
+
+
+def are_codes(classes: Collection[str]) -> bool:
+    """Tell whether most classes are numbers or codes such as ``c3``, which say nothing to a reader of words."""
+    return sum(bool(CODE.fullmatch(name.strip())) for name in classes) > len(classes) / 2

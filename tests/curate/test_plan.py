@@ -222,3 +222,25 @@ def test_several_labels_per_image_are_planned_without_words_and_support_vectors(
     facts = read_facts(competition)
     assert (facts.n_classes, facts.n_labeled, facts.n_smallest, facts.prompts) == (2, 8, 4, None)
     assert names(plan_runs(facts, Wishes())) == ["forest", "extra_trees", "joint", "probe_lite0", "probe_lite2"]
+
+
+def test_new_writes_a_plan_and_the_same_call_holds_until_a_person_changes_a_run(run_command, tmp_path):
+    lay_out(tmp_path / "photos")
+    arguments = ["new", "photos", "--data", str(tmp_path / "photos"), "--preset", "quick"]
+    code, _, err = run_command(tmp_path, *arguments)
+    assert code == 0 and "plan for --preset quick" in err
+    competition = read_competition("photos", Workspace(tmp_path))
+    assert list(competition.runs) == ["forest", "joint", "probe_lite0", "probe_lite2"]
+    assert run_command(tmp_path, *arguments)[0] == 0
+    competition.file.write_text(competition.file.read_text() + '\n[runs.mine]\nmodel = "svm"\n')
+    assert run_command(tmp_path, *arguments)[0] == 2
+
+
+def test_words_that_are_codes_are_not_read(photos):
+    competition = photos()
+    (competition.folder / "prompts").mkdir()
+    file = competition.folder / "prompts" / "first.toml"
+    file.write_text('templates = ["a {}"]\n[words]\nwarm = ["c1"]\ncold = ["c2"]\n')
+    assert read_facts(competition).prompts is None
+    file.write_text('templates = ["a {}"]\n[words]\nwarm = ["red"]\ncold = ["blue"]\n')
+    assert read_facts(competition).prompts == "first"

@@ -134,9 +134,10 @@ def run(places, monkeypatch, capsys):
 
 
 def cut_down(file: Path) -> None:
-    """Give a new competition small forests, and an encoder that is here in place of the hub's."""
+    """Give a new competition small forests, and a CLIP that is here, as the hub would offer one."""
     text = file.read_text(encoding="utf-8").replace('model = "forest"', 'model = "forest"\nn_trees = 5')
-    file.write_text(text.replace("open_clip:ViT-B-32/openai", TINY_CLIP), encoding="utf-8")
+    probe = f'\n[runs.words]\nmodel = "linear_probe"\nencoder = "{TINY_CLIP}"\nprompts = "first"\n'
+    file.write_text(text + probe, encoding="utf-8")
 
 
 def load(source: str, path: Path):

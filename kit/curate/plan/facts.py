@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from kit.config.competition import Competition
+from kit.core.errors import InputError
 from kit.core.names import MULTILABEL
+from kit.data.class_names import are_codes
 from kit.data.decoding import decode_image
 from kit.data.table import read_classes, read_table
 from kit.data.table.labels import split_labels
+from kit.features.prompts import read_prompts
 
 N_SAMPLES = 16  # images that are looked at, for their size and to measure encoders
 MAX_LABELED = 240  # labelled images on which encoders are compared, the same number of each class as far as there are
@@ -126,7 +129,6 @@ def read_facts(competition: Competition) -> PlanFacts:
     chosen = _even(codes)
     rows_seen = np.unique(np.linspace(0, len(paths) - 1, min(N_SAMPLES, len(paths))).astype(int))
     sides = _read_sides([paths[i] for i in rows_seen])
-    prompts = sorted(file.stem for file in (competition.folder / "prompts").glob("*.toml"))
     return PlanFacts(
         task=task,
         n_classes=len(classes),
@@ -139,7 +141,7 @@ def read_facts(competition: Competition) -> PlanFacts:
         samples=tuple(sides),
         labeled=tuple(paths[rows[i]] for i in chosen),
         labels=tuple(codes[chosen].tolist()),
-        prompts=None if is_multilabel or not prompts else _likeliest(prompts),
+        prompts=None if is_multilabel else _choose_prompts(competition.folder / "prompts", classes),
         has_hierarchy=competition.data.hierarchy is not None,
         lookup=competition.lookup,
     )
@@ -175,6 +177,11 @@ def _read_sides(paths: list[str]) -> dict[str, int]:
     return sides
 
 
-def _likeliest(prompts: list[str]) -> str:
-    """Return the prompt list that a person wrote, where there is one beside the drafted "first"."""
-    return next((name for name in prompts if name == "crafted"), "first" if "first" in prompts else prompts[0])
+def _choose_prompts(folder: Path, classes: tuple[str, ...]) -> str | None:
+    """Return the prompt list to use: "crafted" before the drafted "first", none whose words are codes."""
+    for name in ("crafted", "first"):
+        with suppress(InputError):
+            words = read_prompts(folder, name, classes).words
+            if not are_codes([word for each in words for word in each]):
+                return name
+    return None

@@ -49,13 +49,14 @@ def plan_text(plan: Plan, kept: tuple[str, ...] = ()) -> str:
     return "\n".join(lines) + "\n\n" + "\n".join(runs)
 
 
-def rewrite(text: str, plan: Plan) -> tuple[str, list[str]]:
+def rewrite(text: str, plan: Plan, is_draft: bool = False) -> tuple[str, list[str]]:
     """Return a competition.toml with the plan's runs in place of an earlier plan's, and the names of the runs kept.
 
-    InputError where the text is laid out so that its tables cannot be told apart.
+    The runs of a draft, which nobody has seen yet, all make way. InputError where the text is laid out so that its
+    tables cannot be told apart.
     """
     sections = split_sections(OLD_TITLE.sub("", text))
-    planned = {name for name in _run_names(sections) if _is_planned(sections, name)}
+    planned = {name for name in _run_names(sections) if is_draft or _is_planned(sections, name)}
     kept = tuple(name for name in _run_names(sections) if name not in planned)
     rest = [each for each in sections if _run_of(each) not in planned]
     whole = "".join(each.comment + each.body for each in rest if _run_of(each) is None and not _is_ensemble(each))
@@ -65,6 +66,21 @@ def rewrite(text: str, plan: Plan) -> tuple[str, list[str]]:
     written = "\n".join(part.strip("\n") + "\n" for part in parts if part.strip())
     _check_kept(text, written, planned)
     return written, list(kept)
+
+
+def head_of(text: str) -> str:
+    """Return what a competition.toml says beside its runs and its ensemble."""
+    sections = split_sections(OLD_TITLE.sub("", text))
+    rest = [each for each in sections if _run_of(each) is None and not _is_ensemble(each)]
+    return "".join(each.comment + each.body for each in rest).strip()
+
+
+def is_all_planned(text: str) -> bool:
+    """Return whether every run stands as a plan wrote it, and the ensemble too: nothing is lost with them."""
+    sections = split_sections(text)
+    ensembles = [each.body.strip() for each in sections if _is_ensemble(each)]
+    planned = all(_is_planned(sections, name) for name in _run_names(sections))
+    return planned and all(body == ENSEMBLE.partition("\n")[2].strip() for body in ensembles)
 
 
 def split_sections(text: str) -> list[Section]:

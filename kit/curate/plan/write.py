@@ -17,12 +17,13 @@ def plan_competition(competition: Competition, wishes: Wishes) -> Plan:
     return plan_runs(read_facts(competition), wishes)
 
 
-def write_plan(competition: Competition, plan: Plan) -> list[str]:
+def write_plan(competition: Competition, plan: Plan, is_draft: bool = False) -> list[str]:
     """Put a plan into competition.toml; return the names of the user's own runs, which are kept.
 
-    InputError where the file is laid out so that its tables cannot be told apart.
+    The runs of a draft, which nobody has seen yet, all make way. InputError where the file is laid out so that its
+    tables cannot be told apart.
     """
-    text, kept = rewrite(competition.file.read_text(encoding="utf-8-sig"), plan)
+    text, kept = rewrite(competition.file.read_text(encoding="utf-8-sig"), plan, is_draft)
     with write_atomic(competition.file, "w") as file:
         file.write(text)
     return kept

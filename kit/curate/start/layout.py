@@ -26,7 +26,8 @@ from kit.curate.start.roles import LABELED, TEST, UNLABELED, VALIDATION, find_ro
 from kit.curate.start.samples import Sample, find_sample, find_solution, guess_metric
 from kit.curate.start.splits import Found, Source, find_pool, find_test, find_validation
 from kit.curate.start.survey import Survey, survey_folder
-from kit.curate.start.words import Words, are_codes, find_words
+from kit.curate.start.words import Words, find_words
+from kit.data.class_names import are_codes
 from kit.data.table.archives import is_archive
 from kit.data.table.sources import list_folders
 

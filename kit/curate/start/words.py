@@ -16,9 +16,8 @@ from kit.config.data import ClassNames, Listing
 from kit.core.errors import InputError
 from kit.curate.start.columns import named_columns, plain_name, read_cells, say_the_same
 from kit.curate.start.survey import Survey
-from kit.data.class_names import read_class_names
+from kit.data.class_names import are_codes, read_class_names
 
-CODE = re.compile(r"[a-z]{0,2}[-_ ]?\d+(\.\d+)?|\d+[a-z]?", re.IGNORECASE)
 NAMES = ("name", "classname", "labelname", "categoryname", "attributename", "scientificname", "commonname", "species")
 TEXTS = (".json", ".txt", ".csv", ".tsv")
 MAX_BYTES = 2**24  # of a file of names
@@ -32,11 +31,6 @@ class Words:
     source: str | ClassNames | None = None
     of_class: Mapping[str, str] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
-
-
-def are_codes(classes: Collection[str]) -> bool:
-    """Tell whether most classes are numbers or codes such as ``c3``, which say nothing to a reader of words."""
-    return sum(bool(CODE.fullmatch(name.strip())) for name in classes) > len(classes) / 2
 
 
 def find_words(survey: Survey, labeled: str | Listing | None, classes: Collection[str]) -> Words:

@@ -18,11 +18,12 @@ from kit.core.errors import InputError, some
 from kit.core.files import Workspace, write_atomic
 from kit.core.names import COMPETITION_FILE, MULTICLASS
 from kit.core.terminal import note, warn
+from kit.curate.plan import head_of, is_all_planned
 from kit.curate.start.choices import Choice
 from kit.curate.start.layout import Layout
 from kit.curate.start.roles import LABELED, TEST, UNLABELED
 from kit.curate.start.templates import HEAD, PROMPT_LIST, TEMPLATES, draft_runs, toml_source
-from kit.curate.start.words import are_codes
+from kit.data.class_names import are_codes
 from kit.features.prompts import read_prompts
 from kit.kaggle.client.slug import read_slug
 
@@ -65,7 +66,7 @@ def write_competition(
     file, prompts = folder / COMPETITION_FILE, folder / "prompts" / "first.toml"
     slug = slug or layout.slug
     text = _compose(name, layout, read_slug(slug) if slug else None, workspace)
-    if file.exists() and file.read_bytes() != text.encode() and not force:
+    if file.exists() and not force and not _is_the_same(file.read_text(encoding="utf-8-sig"), text):
         remedy = "choose another name, delete it, or write over it with --force"
         raise InputError(f"{file} is there already and says something else; {remedy}")
     if layout.task == MULTICLASS and not _keep_words(prompts, layout.classes, force):
@@ -79,6 +80,11 @@ def write_competition(
     with write_atomic(file, "w") as opened:
         opened.write(text)
     return folder
+
+
+def _is_the_same(there: str, text: str) -> bool:
+    """Tell whether a competition.toml says the same: to the letter, or but for runs that were planned since."""
+    return there == text or (is_all_planned(there) and head_of(there) == head_of(text))
 
 
 def check_competition_name(name: str, home: Path) -> None:
