@@ -183,6 +183,13 @@ def test_an_archive_given_as_data_is_unpacked(tmp_path, data):
     check(layout, tmp_path, (4, 0, 1))
 
 
+def test_an_archive_alone_in_the_folder_is_unpacked(tmp_path, data):
+    zip_files(tmp_path / "given" / "pets.zip", [*below("train", CLASS_FOLDERS), "test/5.jpg"])
+    layout = infer_layout(tmp_path / "given", unpack_to=data)
+    assert layout.root == data
+    check(layout, tmp_path, (4, 0, 1))
+
+
 def test_a_tar_given_as_data_is_unpacked(tmp_path, data):
     with tarfile.open(tmp_path / "pets.tar.gz", "w:gz") as archive:
         for name in below("./train", CLASS_FOLDERS):

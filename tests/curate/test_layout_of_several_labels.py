@@ -37,6 +37,13 @@ def test_a_new_competition_finds_several_labels(tmp_path, text, message):
     assert all(build_model(competition, run) for run in competition.runs.values())
 
 
+def test_commas_part_labels_of_which_some_stand_alone(tmp_path):
+    touch(tmp_path, *(f"train/{name}.jpg" for name in "abcd"))
+    write(tmp_path / "train.csv", 'id,thing\na,red car\nb,dog\nc,"red car, dog"\nd,"big tree, dog"\n')
+    layout = infer_layout(tmp_path)
+    assert (layout.labeled.separator, layout.classes) == (",", ("big tree", "dog", "red car"))
+
+
 def test_a_new_competition_keeps_names_with_spaces_whole(tmp_path):
     touch(tmp_path, *(f"train/{name}.jpg" for name in "abcd"))
     write(tmp_path / "train.csv", "id,labels\na,red apple\nb,green apple\nc,red apple\nd,green apple\n")

@@ -101,13 +101,14 @@ def columns_of_one_label_each(root: Path) -> Page:
     classes, rows, tests = ["clean", "dusty", "torn"], [], {}
     for n, k in cases(3, N_LABELED):
         put(root / "photos" / f"Known_{n}.jpg", k, n)
-        rows.append((f"Known_{n}", *(float(k == j) for j in range(3))))
+        rows.append((f"Known_{n}", *(float(k == j) for j in range(4))))
     for n, k in cases(3, N_TEST):
         put(root / "photos" / f"Hidden_{n}.jpg", k, 700 + n)
         tests[f"Hidden_{n}"] = classes[k]
-    tabulate(root / "train.csv", ["photo_id", *classes], rows)
+    columns = ["photo_id", *classes, "unknown"]  # the last is 0 in every row
+    tabulate(root / "train.csv", columns, rows)
     tabulate(root / "test.csv", ["photo_id"], [(name,) for name in tests])
-    tabulate(root / "sample_submission.csv", ["photo_id", *classes], [(name, *[0.33] * 3) for name in tests])
+    tabulate(root / "sample_submission.csv", columns, [(name, *[0.25] * 4) for name in tests])
     return Page(classes, tests, metric="log_loss", n_labeled=len(rows))
 
 

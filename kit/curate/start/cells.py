@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from kit.core.names import MULTICLASS, MULTILABEL
-from kit.curate.start.columns import count_values, named_columns, read_cells
+from kit.curate.start.columns import count_values, named_columns, read_cells, words_of
 from kit.data.table.labels import JOINER, SWITCHES, TAG
 
 ALWAYS = (JOINER, ";")  # separators that no name holds
-PLURALS = {"labels", "tags", "classes", "categories", "attributes", "attribute_ids", "targets"}
+PLURALS = {"labels", "tags", "classes", "categories", "attributes", "targets", "objects", "findings", "ids"}
 IN_NAMES = (",", " ")  # separators that a name may hold
 LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 PATH = "/"
@@ -57,7 +57,7 @@ def read_label_column(rows: pd.DataFrame, image_id: str | None, label: str) -> W
         return Written({"label": label, "form": "cell"}, [tuple(map(str.strip, p)) for p in parts], MULTILABEL)
     for separator in (*ALWAYS, *IN_NAMES):
         parts = [_split(cell, separator) for cell in cells]
-        if separates(cells, parts, separator, label.lower() in PLURALS or separator in ALWAYS):
+        if separates(cells, parts, separator, separator in ALWAYS or bool(PLURALS & set(words_of(label)))):
             return Written({"label": label, "form": "cell", "separator": separator}, parts, MULTILABEL)
     return Written({"label": label}, single)
 
@@ -72,6 +72,8 @@ def separates(cells: Sequence[str], parts: Sequence[tuple[str, ...]], separator:
     joined = [of_cell for of_cell in set(parts) if len(of_cell) > 1]
     if not any(part in alone for of_cell in joined for part in of_cell) or not 1 < len(labels) < len(distinct):
         return False
+    if separator == "," and len(joined) > 1:  # rarer in a name than a space
+        is_likely = is_likely or all(any(part in alone for part in of_cell) for of_cell in joined)
     return is_likely or all(label.isdecimal() for label in labels) or 3 * len(labels) <= len(distinct)
 
 

@@ -16,10 +16,10 @@ import pandas as pd
 from kit.core.errors import InputError, some
 from kit.core.terminal import note
 from kit.curate.start.match import ImageIndex
-from kit.curate.start.roles import FolderTree
+from kit.curate.start.roles import FolderTree, role_of
 from kit.curate.start.tables import is_table, read_table_rows
 from kit.data.table.archives import is_archive, strip_archive
-from kit.data.table.scan import IMAGE_SUFFIXES, extract_archive, is_image, list_archive, scan_files
+from kit.data.table.scan import IMAGE_SUFFIXES, extract_archive, is_image, is_visible, list_archive, scan_files
 
 MAX_DEPTH = 2  # folders between the root and a table
 
@@ -78,7 +78,7 @@ def survey_folder(data: Path, unpack_to: Path | None = None) -> Survey:
     InputError
         When there is no such folder, or it holds no image.
     """
-    root = _open_root(data, unpack_to)
+    root = _open_root(_only_archive(data, unpack_to), unpack_to)
     files = sorted(scan_files(root))
     names = [*filter(is_image, files), *_list_archived(root, files)]
     tables, pixels, complaints = _read_tables(root, files)
@@ -87,6 +87,13 @@ def survey_folder(data: Path, unpack_to: Path | None = None) -> Survey:
         what = f"no images ({', '.join(IMAGE_SUFFIXES)}); found {survey.show()}" if files else "no files"
         raise InputError(f"{root}: holds {what}; give the folder that holds the competition's images")
     return survey
+
+
+def _only_archive(data: Path, unpack_to: Path | None) -> Path:
+    """Return the archive that is alone in a folder, as a download leaves it, where it may be unpacked; else `data`."""
+    inside = [path for path in data.iterdir() if is_visible(path.name)] if data.is_dir() and unpack_to else []
+    is_all = len(inside) == 1 and inside[0].is_file() and is_archive(inside[0].name)
+    return inside[0] if is_all and role_of(inside[0].name) is None else data
 
 
 def _open_root(data: Path, unpack_to: Path | None) -> Path:

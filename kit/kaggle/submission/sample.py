@@ -211,7 +211,7 @@ def _check_columns(prepared: Prepared, rows: pd.DataFrame, form: Form) -> None:
         spare |= {prepared.classes[parent] for parent in prepared.hierarchy.parents if parent >= 0}
     columns = {rows.columns[at]: name for at, name in zip(form.values, form.classes, strict=True)}
     odd = [column for column, name in columns.items() if name is None]
-    if odd and prepared.pool.is_multilabel:
+    if odd:
         odd = [column for column in odd if column not in _never_seen(prepared)]
     odd += [name for name in prepared.classes if name not in columns.values() and name not in spare]
     if odd:
