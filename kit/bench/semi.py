@@ -236,7 +236,8 @@ def _measure(everything: Prepared, setting: PhotoSetting, seed: int) -> list[Mea
     for name in order_runs(laid.competition, list(laid.competition.runs)):
         kept = crossval(laid, name)
         for result in finished_rounds(laid, name):
-            measurements.append(_score(laid, truth, setting, seed, result, result.name == kept.name))
+            is_kept = result.name == kept.name or result.round == kept.record.rounds.get("kept")
+            measurements.append(_score(laid, truth, setting, seed, result, is_kept))
     return measurements
 
 

@@ -63,7 +63,7 @@ def _follow_leaderboard(prepared: Prepared, comp: str, results: list[Result]) ->
 
 
 def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[Any, dict[str, Any]]:
-    """Return one run class by class, as `say` takes it; a run with rounds means its last kept one."""
+    """Return one run class by class, as `say` takes it; a run with rounds counts as one."""
     from kit.core import terminal
     from kit.report.board import render_classes, score_classes
 

@@ -17,7 +17,7 @@ from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import find_ensemble, members_of
 from kit.runs.seen import TUNE
-from kit.runs.store.find import find_run, rounds_of, run_key
+from kit.runs.store.find import find_run, find_settled, rounds_of, run_key
 from kit.runs.store.result import read_record, run_folder
 from kit.runs.tuning import read_space, study_folder
 
@@ -81,6 +81,9 @@ def _round_folders(prepared: Prepared, name: str) -> set[Path]:
         folders.add(run_folder(prepared, run, run_key(prepared, run)))
         if find_run(prepared, run) is None:  # the key of the next round follows from this one
             break
+    run = prepared.competition.run(name)
+    if run.pseudo is not None and (settled := find_settled(prepared, run)):
+        folders.add(settled.folder)
     return folders
 
 

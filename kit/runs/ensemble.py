@@ -9,7 +9,7 @@ left out; a member that adds nothing gets no weight, and is not bundled.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -182,7 +182,7 @@ def check_members(prepared: Prepared) -> list[str]:
     return members
 
 
-def _member_proba(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray, Labels]:
+def _member_proba(prepared: Prepared, members: Sequence[Result]) -> tuple[np.ndarray, Labels]:
     """Return the members' oof probabilities (n_members, n_images, n_classes) and the labels; see `of_choices`."""
     probas, labels = [], prepared.labels[prepared.scored_rows]
     for member in members:
@@ -191,6 +191,15 @@ def _member_proba(prepared: Prepared, members: list[Result]) -> tuple[np.ndarray
             raise InputError(f"{member.folder}: classes are {some(oof.classes)}, not the competition's; remake the run")
         probas.append(of_choices(oof_rows(prepared, oof)[1], prepared.pool.is_multilabel))
     return np.stack(probas), labels
+
+
+def weigh(prepared: Prepared, members: Sequence[Result], fold: int) -> Mixture:
+    """Return the mixture of runs that the oof rows outside a fold choose; equal weights where there are none."""
+    proba, labels = _member_proba(prepared, members)
+    rest = prepared.folds[prepared.scored_rows] != fold
+    fit = fit_weighed if rest.any() else take_uniform
+    fit = _leave_out(fit, find_copies(proba), len(members))
+    return fit(labels[rest], proba[:, rest], prepared.scored_groups[rest])
 
 
 def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[str]) -> dict[str, tuple[float, float]]:

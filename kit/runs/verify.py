@@ -34,6 +34,7 @@ from kit.runs.pseudo.rounds import choose_for_fold
 from kit.runs.store.find import result_at
 from kit.runs.store.imported import list_imported
 from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder, read_provenance
+from kit.runs.store.rounds import choose_rounds
 from kit.runs.store.score import oof_rows
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
 from kit.scoring.metrics import Metric, find_metric, score_with_error
@@ -62,12 +63,16 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
         for fold in prepared.scored:  # outside the loop over runs: teachers' predictions of the pool are read once
             for run in fitted:
                 _verify_fold(prepared, run, fold)
-                _verify_pseudo(prepared, runs, run, fold)
+                if not run.record.rounds:
+                    _verify_pseudo(prepared, runs, run, fold)
                 progress.advance()
     sentences = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
     for run in runs.values():
         if _is_fitted(run):
-            _verify_settled(prepared, run)
+            if run.record.rounds:
+                _verify_rounds(prepared, runs, run)
+            else:
+                _verify_settled(prepared, run)
             _verify_test_mean(prepared, run)
             _verify_files(prepared, run)
         elif run.name == ENSEMBLE:
@@ -133,6 +138,7 @@ def _describe(prepared: Prepared, run: Result) -> str:
     chosen = f"; {run.record.chosen['name']} chosen on the other folds" if run.record.chosen else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"
     taught = "; pseudo labels from the same folds' models" if run.record.pseudo else ""
+    taught += "; how many rounds are kept is chosen on the other folds" if run.record.rounds else ""
     if (exclude := run.record.exclude) and exclude["n_images"]:
         held += f"; {exclude['n_images']} images left out of training by {exclude['file']}, whose choice nothing checks"
     return held + chosen + taught + (refit if run.record.refit else "")
@@ -148,6 +154,25 @@ def _describe_files(prepared: Prepared, run: Result) -> str:
 def _fitted_folds(prepared: Prepared, run: Result) -> list[int]:
     """Return the folds of which a run has a model, the refit's among them."""
     return [*prepared.scored, *([EVERYTHING] if run.record.refit else [])]
+
+
+def _verify_rounds(prepared: Prepared, runs: dict[tuple[str, str], _Run], run: Result) -> None:
+    """A run of rounds must be those which the other folds choose, fold by fold."""
+    made: list[Result] = [runs[round_made] for round_made in run.record.teachers.items()]
+    choice, noted = choose_rounds(prepared, made), run.record.rounds
+    per_fold = {str(fold): number for fold, number in choice.per_fold.items()}
+    if run.record.metric_key == prepared.metric.key and (noted["kept"], noted["per_fold"]) != (choice.kept, per_fold):
+        raise LeakFound(
+            f"{run.name}: run.json says that {noted['kept']} rounds are kept, by fold {noted['per_fold']}; the scored "
+            f"images choose {choice.kept}, the other folds' {per_fold}"
+        )
+    for fold in prepared.scored:
+        source = made[noted["per_fold"][str(fold)]]
+        if _read_ledger(run, fold) != _read_ledger(source, fold):
+            raise LeakFound(f"{run.name} fold {fold}: provenance.json is not that of {source.name}, the round it names")
+        ours, theirs = run.fold_predictions(fold, "oof"), source.fold_predictions(fold, "oof")
+        if not np.array_equal(ours.proba, theirs.at(ours.ids).proba):
+            raise LeakFound(f"{run.name} fold {fold}: its oof is not that of {source.name}, the round that it names")
 
 
 def _verify_files(prepared: Prepared, run: Result) -> None:

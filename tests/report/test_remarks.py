@@ -48,7 +48,7 @@ def test_images_left_out_of_training_mark_the_cv_and_all_that_is_made_of_the_run
     remarks = remarks_of(prepared, [*results, ensemble(prepared, results[:2])])
     told = "CV optimistic: 2 images are left out of training by out.csv; where oof told which, as triage does"
     assert "optimistic" not in remarks["probe"]
-    assert all(told in remarks[name] for name in ("clean", "taught.1", "ensemble"))
+    assert all(told in remarks[name] for name in ("clean", "taught", "ensemble"))
 
 
 def test_run_json_names_the_list_and_how_many_images_it_leaves_out(given):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -60,11 +61,14 @@ def test_runs_and_ensembles_of_other_settings_go(colours):
 def test_rounds_after_a_dropped_one_are_known_and_stay(prepared):
     crossval(prepared, "svm"), crossval(prepared, "taught")
     home = prepared.competition.workspace.runs("colours")
-    assert find_result(prepared, "taught").record.name == "taught.3"
+    whole = find_result(prepared, "taught")
+    assert whole.record.rounds["kept"] == 3
     dropped = next(home.glob("taught.2/*"))
     write_worse_oof(dropped)
-    assert find_result(prepared, "taught").name == "taught.1"
-    assert dropped not in listed(prepared)
+    shutil.rmtree(whole.folder)
+    again = crossval(prepared, "taught")
+    assert again.record.rounds["kept"] == 1
+    assert not {dropped, again.folder} & listed(prepared)
 
 
 def write_worse_oof(folder: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 
 import kit.runs.fit.fold
 from kit.core.errors import LeakFound
-from kit.core.files import read_json
+from kit.core.files import read_json, write_json
 from kit.data.prepared import Prepared, prepare
 from kit.report.board import leaderboard, render_board
 from kit.runs.fit.crossval import crossval
 from kit.runs.pseudo.rounds import choose_for_fold, describe_end, finished_rounds
 from kit.runs.store import find_result, fold_folder
+from kit.runs.store.rounds import choose_rounds, stays
 from kit.runs.verify import verify
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions
 
@@ -43,8 +47,9 @@ def make_worse(result) -> None:
 
 
 def test_each_round_has_a_record_that_compares_it_with_the_last_one(colours):
-    _, (_, last) = train(colours(taught(", rounds = 2")))
-    assert last.name == "taught.2"
+    prepared, (_, whole) = train(colours(taught(", rounds = 2")))
+    assert whole.name == "taught" and whole.record.rounds["kept"] == 2
+    last = finished_rounds(prepared, "taught")[2]
     choice = last.record.pseudo_choice
     assert choice["before"]["contradicted"] == 0.0 and 0 < choice["before"]["agreement"] <= 1
     assert choice["n_chosen"] == pytest.approx(sum(choice["per_class"].values()))
@@ -57,20 +62,93 @@ def _key(last) -> str:
 
 
 def test_a_dropped_round_says_by_how_much(colours):
-    prepared, _ = train(colours(taught(", rounds = 2")))
-    assert describe_end(prepared, "taught") == "all 2 rounds kept"
-    make_worse(finished_rounds(prepared, "taught")[1])
-    assert find_result(prepared, "taught").name == "taught.1"
-    assert describe_end(prepared, "taught").startswith("round 2 dropped: -")
+    prepared, (_, whole) = train(colours(taught(", rounds = 2")))
+    assert describe_end(whole) == "all 2 rounds kept, +0.000 ± 0.000 against no pseudo labels"
+    make_worse(finished_rounds(prepared, "taught")[2])
+    shutil.rmtree(whole.folder)
+    again = crossval(prepared, "taught")
+    assert again.record.rounds["kept"] == 1
+    assert "; round 2 dropped: -1.000 ± 0.000 against no pseudo labels" in describe_end(again)
+
+
+def test_round_0_is_the_same_model_without_pseudo_labels_and_is_not_trained_twice(colours, capsys):
+    prepared, (svm, _) = train(colours(taught(", rounds = 1")))
+    base, first = finished_rounds(prepared, "taught")
+    assert base.name == "taught.0" and base.record.pseudo is None and base.record.key == svm.record.key
+    assert np.array_equal(base.predictions("oof").proba, svm.predictions("oof").proba)
+    assert first.record.pseudo_choice["teachers"] == {"svm": 1.0}
+    assert "taught.0: the settings of svm, whose predictions it has" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_round_that_is_worse_than_its_base_is_not_kept_though_the_next_is_no_worse_than_it(colours):
+    prepared, (_, whole) = train(colours(taught(", rounds = 2")))
+    for result in finished_rounds(prepared, "taught")[1:]:
+        make_worse(result)
+    shutil.rmtree(whole.folder)
+    again = crossval(prepared, "taught")
+    assert again.record.rounds["kept"] == 0 and again.record.rounds["end"] == "dropped"
+    assert describe_end(again).startswith("0 rounds kept; round 1 dropped: -1.000")
+    base = finished_rounds(prepared, "taught")[0]
+    for split in ("oof", "test", "unlabeled"):
+        assert again.predictions(split).at(base.predictions(split).ids).proba == pytest.approx(
+            base.predictions(split).proba
+        )
+    row = leaderboard(prepared, [again], {})[0]
+    assert (row.round, row.over_base) == (0, None)
+
+
+def test_how_many_rounds_a_fold_keeps_does_not_depend_on_its_labels(colours):
+    prepared, _ = train(colours(taught(", rounds = 1")))
+    made = finished_rounds(prepared, "taught")
+    draws = np.random.default_rng(0)
+    for seed in range(20):
+        oof = made[1].predictions("oof")
+        noisy = draws.dirichlet(np.ones(3) * 0.5, len(oof.ids))
+        write_predictions(made[1].folder / "oof.parquet", Predictions(oof.ids, oof.classes, noisy))
+        before = choose_rounds(prepared, made)
+        for fold in prepared.scored:
+            labels = prepared.labels.copy()
+            labels[prepared.folds == fold] = draws.integers(0, 3, (prepared.folds == fold).sum())
+            after = choose_rounds(dataclasses.replace(prepared, labels=labels), made)
+            assert after.per_fold[fold] == before.per_fold[fold], seed
+
+
+def test_few_images_leave_the_evidence_its_say_and_many_do_not():
+    assert stays(0.0, 0.05) and not stays(-0.04, 0.03)
+    assert stays(-0.001, 0.03) and not stays(-0.001, 0.001)
+    assert stays(0.02, 0.01) and stays(0.0, 0.0)
+
+
+def test_a_hopeless_teacher_has_no_say(colours, toys):
+    runs = f'{SVM}\n[runs.chance]\nmodel = "memoriser"\n\n[runs.taught]\nmodel = "svm"\npixels = 4\n'
+    both = 'pseudo = { teachers = ["svm", "chance"], strategy = "top_k", k = 2 }\n'
+    prepared, _ = train(colours(runs + both))
+    _, first = finished_rounds(prepared, "taught")
+    assert first.record.pseudo_choice["teachers"] == {"svm": 1.0, "chance": 0.0}
+    assert first.record.pseudo_choice["n_chosen"] > 0
+    verify(prepared, [find_result(prepared, "taught")])
+
+
+def test_a_forged_number_of_rounds_is_named(colours):
+    prepared, (svm, whole) = train(colours(taught(", rounds = 1")))
+    rounds = whole.record.rounds | {"kept": 0}
+    write_json(whole.folder / "run.json", whole.record.document | {"rounds": rounds})
+    with pytest.raises(LeakFound, match=r"taught: run\.json says that 0 rounds are kept"):
+        verify(prepared, [svm, find_result(prepared, "taught")])
 
 
 def test_a_first_round_that_keeps_nothing_is_the_run_on_labels_alone(colours, capsys):
     prepared, (svm, results) = train(colours(taught(', strategy = "threshold", threshold = 1.0, rounds = 3')))
-    assert results.name == "taught.1"
+    assert results.record.rounds == {
+        "kept": 0,
+        "per_fold": {"0": 0, "1": 0, "2": 0},
+        "against_base": [],
+        "end": "empty",
+    }
     assert results.predictions("oof").proba == pytest.approx(svm.predictions("oof").proba)
     assert "nothing passes" in capsys.readouterr().err
-    assert describe_end(prepared, "taught") == "round 2 skipped: nothing passes"
-    assert [result.name for result in finished_rounds(prepared, "taught")] == ["taught.1"]
+    assert describe_end(results) == "0 rounds kept; round 1 skipped: nothing passes"
+    assert [result.name for result in finished_rounds(prepared, "taught")] == ["taught.0"]
     verify(prepared, [svm, results])
 
 
@@ -152,10 +230,11 @@ def test_pseudo_labels_from_another_folds_models_are_named(colours, monkeypatch)
 
 def test_the_leaderboard_says_why_rounds_ended_and_how_many_labels_are_right(colours):
     prepared, results = train(colours(taught(", keep_rate = 1.0, rounds = 2", "use_test_images = true")))
-    row = {row.run: row for row in leaderboard(prepared, results, {})}["taught.2"]
-    assert row.remarks == ("all 2 rounds kept",)
+    row = {row.run: row for row in leaderboard(prepared, results, {})}["taught"]
+    assert row.remarks == ("all 2 rounds kept, +0.000 ± 0.000 against no pseudo labels",)
+    assert (row.round, row.over_base, row.over_base_se) == (2, 0.0, 0.0)
     assert 0 < row.pseudo_precision <= 1
-    assert "taught.2: all 2 rounds kept" in render_board(prepared, [row], 200).caption
+    assert "taught: all 2 rounds kept" in render_board(prepared, [row], 200).caption
 
 
 def test_a_refit_sends_one_model_and_is_marked(colours):

@@ -17,6 +17,7 @@ from kit.data.images import names_of
 from kit.data.prepared import Prepared, prepare
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
+from kit.runs.pseudo.rounds import finished_rounds
 from kit.runs.store import Result, find_result, fold_folder
 from kit.runs.store.imported import import_predictions
 from kit.runs.store.result import write_result
@@ -39,7 +40,8 @@ DIALLED = '[runs.dialled]\nmodel = "dialled"\n[runs.svm]\nmodel = "svm"\npixels 
 @pytest.fixture
 def trained(colours):
     prepared = prepare(colours(RUNS))
-    return prepared, crossval(prepared, "svm"), crossval(prepared, "taught")
+    teacher, _ = crossval(prepared, "svm"), crossval(prepared, "taught")
+    return prepared, teacher, finished_rounds(prepared, "taught")[1]
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def test_an_honest_import_passes_as_a_member_too(trained):
 def test_honest_runs_pass_where_one_hold_out_is_scored(colours):
     prepared = prepare(colours(RUNS, ("folds.use=[0]",)))
     results = [crossval(prepared, name) for name in ("svm", "taught")]
-    assert len(verify(prepared, [*results, ensemble(prepared, results)])) == 4
+    assert len(verify(prepared, [*results, ensemble(prepared, results)])) == 6  # rounds 0 and 1 too
 
 
 def test_honest_runs_pass_without_test_images(colours):
@@ -116,7 +118,7 @@ def test_honest_runs_pass_without_test_images(colours):
     data = competition.data.model_copy(update={"test": None, "sample_submission": None, "solution": None})
     prepared = prepare(competition.model_copy(update={"data": data}))
     results = [crossval(prepared, name) for name in ("svm", "taught")]
-    assert len(verify(prepared, results)) == 3
+    assert len(verify(prepared, results)) == 5
 
 
 def test_a_group_that_straddles_folds_is_refused_on_reading(trained):
@@ -162,6 +164,17 @@ def test_a_ledger_that_names_other_teachers_than_run_json_is_named(trained, chan
     edit_ledger(student, 1, teachers=[] if change is None else [teacher | change])
     with pytest.raises(LeakFound, match=r"taught.1 fold 1: provenance.json and run.json name other teachers: .*svm"):
         verify(prepared, [student])
+
+
+def test_a_run_of_rounds_passes_with_them_and_its_ledger_must_be_theirs(trained):
+    prepared, _, _ = trained
+    whole = find_result(prepared, "taught")
+    verdicts = verify(prepared, [whole])
+    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "taught", "taught.0", "taught.1", "svm"]
+    assert "how many rounds are kept is chosen on the other folds" in verdicts[1]
+    edit_ledger(whole, 1, labeled=[])
+    with pytest.raises(LeakFound, match=r"taught fold 1: provenance.json is not that of taught\.1"):
+        verify(prepared, [whole])
 
 
 def test_pseudo_labels_the_teachers_did_not_give_are_named(trained):

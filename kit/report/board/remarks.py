@@ -41,7 +41,7 @@ def remarks_on(prepared: Prepared, result: Result, cv_only: str | None) -> tuple
         remarks.append("CV gives every image a class; the submission also turns away what looks like none of these")
     if cv_only:
         remarks.append(f"no local score: {cv_only}")
-    if result.record.pseudo and (end := describe_end(prepared, result.base)):
+    if end := describe_end(result):
         remarks.append(end)
     return tuple(remarks)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class Row:
     `pseudo_precision` is the share, 0..1, of the test images it was taught whose pseudo label the solution confirms;
     `corrected` is the best CV without the luck by which the best of all runs was chosen, of that run alone;
     `interval` and `local_interval` are the ends of the 95 % intervals of `cv` and `local`;
+    `over_base` is the paired difference of the kept round of pseudo labels to the same model without any;
     `beside` holds the out-of-fold scores in other metrics by name;
     `remarks` hold what must be known of the CV before it is believed, and why rounds of pseudo labels ended.
     """
@@ -64,6 +65,8 @@ class Row:
     seconds: float | None = None
     remarks: tuple[str, ...] = ()
     pseudo_precision: float | None = None
+    over_base: float | None = None
+    over_base_se: float | None = None
     beside: dict[str, Score] = field(default_factory=dict)
 
 
@@ -116,12 +119,15 @@ def _row(
             local = local_score(prepared, solution, decided_test(prepared, result))
         except InputError as refusal:  # what cannot be had of one run must not hide the others
             cv_only = str(refusal)
+    over_base = _over_base(record.rounds)
     public, private = _kaggle_scores(prepared, ledger, result)
     return Row(
         run=name,
         model=record.model,
         encoder=record.options.get("encoder"),
-        round=result.round if record.pseudo else None,
+        round=record.rounds.get("kept"),
+        over_base=over_base[0],
+        over_base_se=over_base[1],
         test_images_used=used_test_images(prepared, result),
         cv=record.cv,
         se=record.se,
@@ -139,6 +145,11 @@ def _row(
         pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
         beside=score_beside(prepared, result),
     )
+
+
+def _over_base(rounds: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Return the paired difference of the kept round to the run without pseudo labels; None where there is none."""
+    return tuple(rounds["against_base"][rounds["kept"] - 1]) if rounds and rounds["kept"] else (None, None)
 
 
 def _pseudo_precision(prepared: Prepared, result: Result, solution: dict[str, Label]) -> float | None:

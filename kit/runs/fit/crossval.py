@@ -21,7 +21,7 @@ from kit.config.competition import Run
 from kit.core.activity import tell
 from kit.core.deadline import check_deadline, seconds_left, set_deadline
 from kit.core.errors import InputError, TeacherMissing
-from kit.core.terminal import Progress, note, stage, warn
+from kit.core.terminal import Progress, stage, warn
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
 from kit.features.device import list_devices
@@ -29,12 +29,13 @@ from kit.features.prompts import prompts_of, warm_text_weights
 from kit.features.weights import find_weights, parse_encoder
 from kit.runs.fit.fold import fit_fold, fit_model, read_fitted, read_sweep, refit, seconds_of, settle_fold
 from kit.runs.fit.restore import read_settled, restore_fold
+from kit.runs.fit.rounds import settle_rounds
 from kit.runs.fit.sweep import choose_per_fold
-from kit.runs.pseudo.rounds import average_choice, picks_nothing, remarks_on_choice
+from kit.runs.pseudo.rounds import average_choice, remarks_on_choice
 from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import describe_exclusion
-from kit.runs.store.find import DROPPED, KEPT, MISSING, PREDICTED_SPLITS, find_run, run_key, teachers_of, walk_rounds
+from kit.runs.store.find import PREDICTED_SPLITS, find_run, find_settled, run_key, teachers_of
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
 from kit.runs.store.score import describe_run
 from kit.runs.store.thresholds import check_decision
@@ -42,7 +43,7 @@ from kit.scoring.predictions import concatenate, mean_predictions, read_predicti
 
 
 def crossval(prepared: Prepared, name: str) -> Result:
-    """Fit a run on every fold, or re-use what is there; of a run with rounds, return the last round that was kept.
+    """Fit a run on every fold, or re-use what is there; a run with rounds is put together of those that are kept.
 
     Raises
     ------
@@ -53,41 +54,22 @@ def crossval(prepared: Prepared, name: str) -> Result:
     TimeIsUp
         When the time limit is reached; the next call goes on.
     """
-    first, *later = _make_rounds(prepared, name)
-    return later[-1] if later else first
-
-
-def _make_rounds(prepared: Prepared, name: str) -> Iterator[Result]:
-    """Give the kept rounds of a run, made where they are not there; say why the rounds end before their time."""
-    for each in walk_rounds(prepared, name, _make_round):
-        if each.result is None:
-            note(f"{each.run.name}: no pseudo label passes in any fold: skipped, rounds end")
-        elif each.verdict == KEPT or each.before is None:
-            yield each.result
-        else:
-            before = each.before.name
-            note(f"{each.run.name} is worse than {before} by more than one paired standard error: dropped, rounds end")
-            return
-
-
-def _make_round(prepared: Prepared, run: Run, before: Result | None) -> Result | None:
-    """Find a round, or make it; None where it is not the first and no pseudo label passes."""
-    if (result := find_run(prepared, run)) is not None:
-        return result
-    return None if before is not None and picks_nothing(prepared, run) else crossval_run(prepared, run)
+    run = prepared.competition.run(name)
+    if run.pseudo is not None:
+        return settle_rounds(prepared, run, crossval_run)
+    return find_run(prepared, run) or crossval_run(prepared, run)
 
 
 def is_finished(prepared: Prepared, name: str) -> bool:
     """Return whether `crossval` would find all of a run made; with rounds, up to the one that ends them."""
     try:
-        for each in walk_rounds(prepared, name):
-            if each.verdict == MISSING:
-                return each.before is not None and picks_nothing(prepared, each.run)
-            if each.verdict == DROPPED:
-                break
+        run = prepared.competition.run(name)
+        if run.pseudo is None:
+            return find_run(prepared, run) is not None
+        found = find_settled(prepared, run)
+        return found is not None and found.record.rounds["end"] is not None
     except TeacherMissing:
         return False
-    return True
 
 
 def check_run(prepared: Prepared, name: str) -> None:

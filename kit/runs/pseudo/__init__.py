@@ -57,6 +57,7 @@ def choose_pseudo_labels(
     labeled: Images | None = None,
     pool: Images | None = None,
     before: dict[str, int] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> PseudoLabels:
     """Choose among the teachers' predictions of the pool.
 
@@ -73,6 +74,8 @@ def choose_pseudo_labels(
         The unlabelled images, in any order, named as the teachers' ids; needed for ``plan.cores``.
     before
         The last round's choice, class code by id; for the record alone.
+    weights
+        The teachers', above 0; equal ones by default.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def choose_pseudo_labels(
     """
     first = teachers[0]
     strength = 0.0 if plan.align == "none" else plan.align_strength
-    opinion = form_opinion(teachers, _prior(plan, labeled, len(first.classes)), strength)
+    opinion = form_opinion(teachers, _prior(plan, labeled, len(first.classes)), strength, weights)
     confidence = opinion.proba.max(axis=1, initial=0)
     positions = np.flatnonzero(_allowed(first.ids, opinion, plan, labeled, pool))
     candidates = Candidates(
@@ -98,8 +101,8 @@ def choose_pseudo_labels(
         today = dict(zip(first.ids, opinion.codes.tolist(), strict=True))
         chosen = dict(zip(first.ids[rows], opinion.codes[rows].tolist(), strict=True))
         record["before"] = compare_rounds(chosen, before, today)
-    weights = _weigh(confidence[rows], plan, labeled)
-    return PseudoLabels(first.ids[rows], opinion.codes[rows], confidence[rows], weights, record)
+    of_labels = _weigh(confidence[rows], plan, labeled)
+    return PseudoLabels(first.ids[rows], opinion.codes[rows], confidence[rows], of_labels, record)
 
 
 def _allowed(ids: Ids, opinion: Opinion, plan: PseudoPlan, labeled: Images | None, pool: Images | None) -> Mask:

@@ -35,7 +35,9 @@ class Opinion:
     lifted: Labels
 
 
-def form_opinion(teachers: Sequence[Predictions], prior: Weights, strength: float) -> Opinion:
+def form_opinion(
+    teachers: Sequence[Predictions], prior: Weights, strength: float, weights: Sequence[float] | None = None
+) -> Opinion:
     """Average the teachers.
 
     Parameters
@@ -47,12 +49,14 @@ def form_opinion(teachers: Sequence[Predictions], prior: Weights, strength: floa
     strength
         How far every class is scaled towards the prior, 0..1. At 0 only the classes that the teachers never name are
         scaled, and wholly: else they would starve for good.
+    weights
+        The teachers', above 0; equal ones by default.
 
     References
     ----------
     Berthelot et al. 2020, ReMixMatch, section 3.1: distribution alignment.
     """
-    probas = _in_one_order(teachers)
+    probas = list(zip(_in_one_order(teachers), weights or [1.0] * len(teachers), strict=True))
     if strength:
         return _average(probas, prior, np.arange(len(prior)), strength)
     plain = _average(probas, prior, np.array([], dtype=np.int64))
@@ -92,13 +96,13 @@ def _in_one_order(teachers: Sequence[Predictions]) -> list[Proba]:
     return [each.proba if np.array_equal(each.ids, first.ids) else each.at(first.ids).proba for each in teachers]
 
 
-def _average(probas: list[Proba], prior: Weights, scaled: Labels, strength: float = 1.0) -> Opinion:
-    """Return the mean of the predictions, some classes scaled to the prior in each teacher's."""
-    total, votes = np.zeros(probas[0].shape, dtype=np.float64), []
-    for proba in probas:
+def _average(probas: list[tuple[Proba, float]], prior: Weights, scaled: Labels, strength: float = 1.0) -> Opinion:
+    """Return the weighted mean of the predictions, some classes scaled to the prior in each teacher's."""
+    total, votes = np.zeros(probas[0][0].shape, dtype=np.float64), []
+    for proba, weight in probas:
         aligned = scale_to_prior(proba, prior, scaled, strength)
-        total += aligned
+        total += weight * aligned
         votes.append(aligned.argmax(axis=1))
-    mean = (total / len(probas)).astype(np.float32)
+    mean = (total / sum(weight for _, weight in probas)).astype(np.float32)
     codes = mean.argmax(axis=1)
     return Opinion(mean, codes, (np.stack(votes) == codes).all(axis=0), scaled)

@@ -52,6 +52,7 @@ def average_records(records: list[Record]) -> Record:
     classes = records[0]["per_class"]
     per_class = {name: _mean(record["per_class"][name] for record in records) for name in classes}
     rounds = [record["before"] for record in records if record["before"]]
+    teachers = records[0].get("teachers", {})
     return {
         "n_pool": _mean(record["n_pool"] for record in records),
         "n_chosen": _mean(record["n_chosen"] for record in records),
@@ -61,6 +62,7 @@ def average_records(records: list[Record]) -> Record:
         "balance": describe_balance(np.array(list(per_class.values()))),
         "lifted": sorted({name for record in records for name in record["lifted"]}),
         "short": sorted({name for record in records for name in record["short"]}),
+        "teachers": {name: _mean(record["teachers"][name] for record in records) for name in teachers},
         "before": {key: _mean(each[key] for each in rounds) for key in rounds[0]} if rounds else None,
     }
 

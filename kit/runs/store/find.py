@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from kit import __version__
@@ -26,12 +25,11 @@ from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import read_exclusion
 from kit.runs.store.imported import read_import, what_is_gone
 from kit.runs.store.result import EVERYTHING, Result, read_record, read_result, run_folder
-from kit.runs.store.score import is_worse, score_anew
+from kit.runs.store.score import score_anew
 from kit.runs.store.source import source_key
 from kit.scoring.predictions import Predictions, concatenate
 
 PREDICTED_SPLITS = ("oof", "test", "unlabeled")
-KEPT, DROPPED, MISSING = "kept", "dropped", "missing"
 
 
 def find_result(prepared: Prepared, name: str) -> Result | None:
@@ -39,13 +37,10 @@ def find_result(prepared: Prepared, name: str) -> Result | None:
     if name not in prepared.competition.runs:
         result = read_import(prepared, name)
         return score_anew(prepared, result) if result and what_is_gone(prepared, result) is None else None
-    kept = None
-    with contextlib.suppress(TeacherMissing, MissingWeights):  # a round that lacks them cannot have been trained
-        for each in walk_rounds(prepared, name):
-            if each.verdict != KEPT:
-                break
-            kept = each.result
-    return kept
+    run = prepared.competition.run(name)
+    with contextlib.suppress(TeacherMissing, MissingWeights):  # a run that lacks them cannot have been trained
+        return find_run(prepared, run) if run.pseudo is None else find_settled(prepared, run)
+    return None
 
 
 def find_usable(prepared: Prepared, name: str) -> Result | None:
@@ -97,55 +92,55 @@ def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dic
 
 
 def rounds_of(run: Run) -> Iterator[Run]:
-    """Give each round as a run of its own: ``NAME.1``, then ``NAME.2`` taught by ``NAME.1`` too."""
+    """Give each round as a run of its own: ``NAME.0`` without pseudo labels, ``NAME.1``, ``NAME.2`` taught by it too.
+
+    A run that asks for none is given as it is.
+    """
     if run.pseudo is None:
         yield run
         return
+    yield run.model_copy(update={"name": f"{run.name}.0", "pseudo": None})
     for number in range(1, run.pseudo.rounds + 1):
         teachers = [*run.pseudo.teachers, *([f"{run.name}.{number - 1}"] if number > 1 else [])]
         plan = run.pseudo.model_copy(update={"teachers": teachers, "rounds": 1})
         yield run.model_copy(update={"name": f"{run.name}.{number}", "pseudo": plan})
 
 
-@dataclass(frozen=True)
-class Round:
-    """Hold one round of a run, or a run without rounds; its result is None where nothing was made of it.
-
-    The verdict is ``"kept"``; ``"dropped"``, being worse than the last kept round, `before`, by more than one paired
-    standard error, after which the one before still counts; or ``"missing"``, not being made.
-    """
-
-    run: Run
-    result: Result | None
-    verdict: str
-    before: Result | None
+def made_rounds(prepared: Prepared, run: Run) -> list[Result]:
+    """Return the finished rounds of a run, from round 0 on, up to the first that is missing."""
+    made = []
+    for each in rounds_of(run):
+        if (result := find_run(prepared, each)) is None:
+            break
+        made.append(result)
+    return made
 
 
-Make = Callable[[Prepared, Run, Result | None], Result | None]  # of a round's settings and the last kept round
+def settled_key(prepared: Prepared, run: Run, made: list[Result]) -> str:
+    """Return the key of a run of these rounds: the rounds, what would teach the first one, and what chooses."""
+    _, taught, *_ = rounds_of(run)
+    keys = [result.record.key for result in made]
+    return key_of(__version__, "rounds", keys, run_key(prepared, taught), prepared.metric.key)
 
 
-def walk_rounds(prepared: Prepared, name: str, make: Make | None = None) -> Iterator[Round]:
-    """Give each round of a run with its verdict; a missing one is the last, as the next one's key follows from it.
-
-    `make` makes, or finds, a round; without it the disk is asked.
-    """
-    kept = None
-    for run in rounds_of(prepared.competition.run(name)):
-        result = make(prepared, run, kept) if make else find_run(prepared, run)
-        if result is None:
-            yield Round(run, None, MISSING, kept)
-            return
-        is_dropped = kept is not None and is_worse(prepared, result, kept)
-        yield Round(run, result, DROPPED if is_dropped else KEPT, kept)
-        kept = kept if is_dropped else result
+def find_settled(prepared: Prepared, run: Run) -> Result | None:
+    """Return the run that was put together of the most rounds that are there, or None."""
+    made = made_rounds(prepared, run)
+    for n_made in range(len(made), 0, -1):
+        folder = run_folder(prepared, run, settled_key(prepared, run, made[:n_made]))
+        result = read_result(run.name, folder)
+        if result is not None and all((folder / f"{split}.parquet").exists() for split in PREDICTED_SPLITS):
+            return score_anew(prepared, result)
+    return None
 
 
 def settings_of(prepared: Prepared, result: Result) -> Run:
-    """Return the settings of a finished run; of a round, its own."""
-    competition = prepared.competition
-    if result.name in competition.runs:
+    """Return the settings of a finished run; of a round its own, of a run of rounds those of the last that counts."""
+    competition, rounds = prepared.competition, result.record.rounds
+    if result.name in competition.runs and not rounds:
         return competition.runs[result.name]
-    return next(run for run in rounds_of(competition.run(result.base)) if run.name == result.name)
+    name = f"{result.name}.{max(rounds['kept'], *rounds['per_fold'].values())}" if rounds else result.name
+    return next(run for run in rounds_of(competition.run(result.base)) if run.name == name)
 
 
 def find_run(prepared: Prepared, run: Run) -> Result | None:
@@ -177,7 +172,7 @@ def _find_round(prepared: Prepared, run: Run, teacher: str) -> Result | None:
     if number is None or name not in prepared.competition.runs:
         return None
     rounds = list(rounds_of(prepared.competition.run(name)))
-    return find_run(prepared, rounds[number - 1])
+    return find_run(prepared, rounds[number])
 
 
 def runs_of_other_folds(prepared: Prepared) -> list[str]:

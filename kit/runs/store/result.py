@@ -71,6 +71,10 @@ class RunRecord(BaseModel):
         The swept setting of every fold, and the scores that chose it.
     optimistic
         Prompt lists that were written after a score was seen.
+    rounds
+        Of a run with rounds of pseudo labels: how many were ``kept``, by all scored images and ``per_fold`` by the
+        other folds', each one's difference ``against_base``, the run without pseudo labels, and one standard error,
+        and why they ``end``, None while they do not.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", validate_by_name=True, protected_namespaces=())
@@ -107,6 +111,7 @@ class RunRecord(BaseModel):
     exclude: dict[str, Any] | None = None
     chosen: dict[str, Any] = {}
     optimistic: list[str] = []
+    rounds: dict[str, Any] = {}
     seconds: float | None = None
     images_key: str | None = None
 

@@ -22,8 +22,6 @@ from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
 from kit.scoring.metrics import Contest, compare_with_best, correct_best, estimate, paired_difference
 from kit.scoring.predictions import Predictions
 
-ROUNDING = 1e-9  # one image that turned wrong is exactly one standard error, and no reason to stop
-
 
 def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, Any]:
     """Return what every run's run.json says: score, standard error, versions, commit, time."""
@@ -82,12 +80,6 @@ def decided_rows(prepared: Prepared, result: Result) -> tuple[Labels, Proba]:
     """Return what `oof_rows` does, for which one half is the threshold where an image may have several labels."""
     labels, proba = oof_rows(prepared, result.predictions("oof"))
     return labels, decide_oof(prepared, proba, result.record.thresholds)
-
-
-def is_worse(prepared: Prepared, ours: Result, theirs: Result) -> bool:
-    """Return whether a round is worse than the one before by more than one paired standard error."""
-    difference, error = compare_runs(prepared, ours, theirs)
-    return difference < -error - ROUNDING
 
 
 def compare_runs(prepared: Prepared, ours: Result, theirs: Result) -> tuple[float, float]:

@@ -33,7 +33,8 @@ from kit.scoring.predictions import Predictions, concatenate, read_predictions, 
 
 def change(run: Run, options: dict[str, Any]) -> Run:
     """Return a run with other values of some options; of a run with rounds of pseudo labels the first round."""
-    return next(rounds_of(run.model_copy(update={"options": run.options | options})))
+    rounds = list(rounds_of(run.model_copy(update={"options": run.options | options})))
+    return rounds[0] if run.pseudo is None else rounds[1]
 
 
 def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | None]:

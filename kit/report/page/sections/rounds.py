@@ -23,14 +23,16 @@ def build(evidence: Evidence) -> Section | None:
         if run.pseudo is None or not any(result.record.pseudo and result.base == name for result in evidence.results):
             continue
         rounds = finished_rounds(evidence.prepared, name)
+        whole = next(result for result in evidence.results if result.base == name)
         made = [(result, choice) for result in rounds if (choice := result.record.pseudo_choice)]
         if made:
-            parts += _draw(evidence, name, made)
+            parts += _draw(evidence, whole, made)
     return Section("rounds", "Pseudo labels, round by round", parts) if parts else None
 
 
-def _draw(evidence: Evidence, name: str, made: Sequence[Round]) -> Iterator[Part]:
-    yield _table(evidence, name, made)
+def _draw(evidence: Evidence, whole: Result, made: Sequence[Round]) -> Iterator[Part]:
+    yield _table(evidence, whole, made)
+    name = whole.name
     taught = [(result, choice) for result, choice in made if choice["n_chosen"]]
     if taught:
         classes = list(taught[0][1]["per_class"])
@@ -56,10 +58,11 @@ def _draw(evidence: Evidence, name: str, made: Sequence[Round]) -> Iterator[Part
     )
 
 
-def _table(evidence: Evidence, name: str, made: Sequence[Round]) -> SortableTable:
+def _table(evidence: Evidence, whole: Result, made: Sequence[Round]) -> SortableTable:
     columns = [
         "round",
         f"{evidence.prepared.competition.data.score_name} ± SE",
+        "against no pseudo labels ± SE",
         "picked",
         "keep rate",
         "picked again",
@@ -72,11 +75,14 @@ def _table(evidence: Evidence, name: str, made: Sequence[Round]) -> SortableTabl
     for result, choice in made:
         record = result.record
         before = choice["before"] or {}
-        precision = next((row.pseudo_precision for row in evidence.board if row.run == result.name), None)
+        number = result.round or 0
+        against = whole.record.rounds["against_base"][number - 1 : number]
+        precision = evidence.row(whole.name).pseudo_precision if number == whole.record.rounds["kept"] else None
         rows.append(
             [
                 result.name,
                 Measured(record.cv, record.se),
+                Measured(*(against[0] if against else (None, None))),
                 choice["n_chosen"],
                 Measured(choice["keep_rate"], digits=2),
                 Measured(before.get("overlap"), digits=2),
@@ -87,7 +93,7 @@ def _table(evidence: Evidence, name: str, made: Sequence[Round]) -> SortableTabl
             ]
         )
     known = [i for i in range(len(columns)) if any(str(row[i]) for row in rows)]
-    title = f"{name}: {describe_end(evidence.prepared, name) or 'one round'}"
+    title = f"{whole.name}: {describe_end(whole)}"
     return SortableTable(
         title, [columns[i] for i in known], [[row[i] for i in known] for row in rows], "Means over the folds."
     )
