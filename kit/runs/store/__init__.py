@@ -2,7 +2,8 @@
 
 A run lies in ``runs/NAME/RUN/KEY/``, where KEY is the hash of all that decides its predictions: another setting is
 another folder, nothing is overwritten, and a setting that was tried before is re-used. Rounds of pseudo labels are
-runs of their own, ``RUN.0`` without any, ``RUN.1``, ``RUN.2``; ``RUN`` holds, fold by fold, the round that is kept. Predictions made elsewhere lie in ``runs/NAME/RUN/imported/``.
+runs of their own, ``RUN.0`` without any, ``RUN.1``, ``RUN.2``; ``RUN`` holds, fold by fold, the round that is kept.
+Predictions made elsewhere lie in ``runs/NAME/RUN/imported/``.
 
 Other wings import from here, the files of this one from each other.
 """
