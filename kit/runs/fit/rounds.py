@@ -56,9 +56,17 @@ def settle_rounds(prepared: Prepared, run: Run, make: Callable[[Prepared, Run], 
             note(f"{each.name}: {difference:+.4f} +- {error:.4f} against {made[0].name}: dropped, rounds end")
             end = DROPPED
             break
-        _put_together(prepared, run, made, choice, None)  # what a time limit leaves counts
-    result = _put_together(prepared, run, made, choose_rounds(prepared, made), end)
+        found = _replace(found, _put_together(prepared, run, made, choice, None))  # what a time limit leaves counts
+    result = _replace(found, _put_together(prepared, run, made, choose_rounds(prepared, made), end))
     _tell(prepared, result)
+    return result
+
+
+def _replace(found: Result | None, result: Result) -> Result:
+    """Return a run of more rounds, the one of fewer removed."""
+    if found is not None and found.folder != result.folder:
+        (found.folder / "run.json").unlink()
+        shutil.rmtree(found.folder)
     return result
 
 

@@ -51,10 +51,12 @@ def choose_rounds(prepared: Prepared, made: list[Result]) -> Choice:
     folds, everything = prepared.folds[prepared.scored_rows], np.ones(len(rows[0][0]), dtype=bool)
 
     def compare(number: int, other: int, where: Mask) -> tuple[float, float]:
+        if not where.any():  # a single hold-out has no other images
+            return 0.0, float("inf")
         labels, ours, theirs = rows[0][0][where], rows[number][1][where], rows[other][1][where]
         try:
             return paired_difference(prepared.metric, labels, ours, theirs, prepared.scored_groups[where])
-        except InputError:  # a metric that is not defined on so few images, or on none, tells nothing
+        except InputError:  # a metric that is not defined on so few images tells nothing
             return 0.0, float("inf")
 
     def count(where: Mask) -> int:
