@@ -75,14 +75,14 @@ def _table(evidence: Evidence, whole: Result, made: Sequence[Round]) -> Sortable
     for result, choice in made:
         record = result.record
         before = choice["before"] or {}
-        number = result.round or 0
-        against = whole.record.rounds["against_base"][number - 1 : number]
+        number = result.round or 1
+        difference, error = next(iter(whole.record.rounds["against_base"][number - 1 : number]), (None, None))
         precision = evidence.row(whole.name).pseudo_precision if number == whole.record.rounds["kept"] else None
         rows.append(
             [
                 result.name,
                 Measured(record.cv, record.se),
-                Measured(*(against[0] if against else (None, None))),
+                Measured(difference, error),
                 choice["n_chosen"],
                 Measured(choice["keep_rate"], digits=2),
                 Measured(before.get("overlap"), digits=2),
