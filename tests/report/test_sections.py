@@ -122,3 +122,12 @@ def test_a_class_without_a_scored_image_leaves_the_page_whole(colours):
     crossval(prepared, "svm")
     assert {"headline", "leaderboard", "data", "examples", "runs"} <= set(sections_of(prepared))
     write_report(prepared, find_finished(prepared), {}, png=True)
+
+
+def test_codes_of_classes_have_their_words_behind_them(colours):
+    competition = colours(data='names = "names.json"')
+    (competition.root / "names.json").write_text('{"red": "like blood", "green": "green"}')
+    prepared = prepare(competition)
+    crossval(prepared, "forest")
+    names = charts_of(sections_of(prepared)["data"].parts)[0].series[0].x
+    assert "red like blood" in names and "green" in names
