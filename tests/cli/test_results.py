@@ -27,7 +27,7 @@ def test_next_of_the_leaderboard_knows_the_file_of_a_run_with_rounds(colours):
     crossval(teacher, "svm")
     prepared = prepare(colours(SVM + forest(N_TREES, 'pseudo = { teachers = ["svm"], rounds = 2 }\n')))
     result = crossval(prepared, "forest")
-    assert "." in result.name
+    assert result.name == "forest" and result.record.rounds
     assert _follow_leaderboard(prepared, "colours", [result]) == ("submission", "colours", "forest")
     make_submission(prepared, result)
     assert _follow_leaderboard(prepared, "colours", [result]) == ("report", "colours")
