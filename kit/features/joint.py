@@ -31,7 +31,7 @@ def encoders_of(options: dict[str, Any]) -> list[Joined]:
     if options.get("encoder"):
         joined.append((options["encoder"], options.get("encoder_args") or {}))
     for other in options.get("encoders") or []:
-        table = {"encoder": other} if isinstance(other, str) else other
+        table: dict[str, Any] = {"encoder": other} if isinstance(other, str) else other
         if not isinstance(table.get("encoder"), str) or not table.keys() <= KEYS:
             raise InputError(
                 f'encoders: {other!r} is no encoder; write "timm:NAME" or {{ encoder = "timm:NAME", encoder_args = '

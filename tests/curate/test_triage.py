@@ -17,6 +17,7 @@ from kit.curate.triage import choose_run, rank_labels
 from kit.curate.triage.effect import measure_exclusion
 from kit.curate.triage.quality import label_quality, neighbour_shares, spot_issues, suggest_labels
 from kit.curate.triage.writing import write_triage
+from kit.data.images import ids_of
 from kit.data.prepared import prepare
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
@@ -107,7 +108,7 @@ def test_excluded_images_are_left_out_of_training_and_stay_in_the_oof(mislabelle
     file.write_text("id\n" + "\n".join(sorted(moved)) + "\n")
     run = prepared.competition.run("probe").model_copy(update={"exclude": str(file)})
     for fold in prepared.scored:
-        assert not moved & set(leave_out(prepared, run, prepared.training(fold)).ids)
+        assert not moved & set(ids_of(leave_out(prepared, run, prepared.training(fold))))
     effect = measure_exclusion(prepared, "probe", file)
     oof = crossval(prepared, "probe").predictions("oof")
     assert moved <= set(oof.ids)

@@ -93,7 +93,7 @@ def match_images(names: Sequence[str], files: Sequence[tuple[str, str]]) -> Matc
         free = ~used[rows] if rung.how else np.ones(len(rows), dtype=bool)
         single, several = _look_up(keys, below[free], rows[free])
         if rung.by_folder:
-            _narrow_all([names[row] for row in left], single, several, files)
+            _narrow_all([names[row] for row in left.tolist()], single, several, files)
         _settle(matches, left, single, several, files, used, rung.how)
         is_left = single < 0
         is_left[list(several)] = False
@@ -152,7 +152,7 @@ def _settle(
     used[single[hits]] = True
     if not several:
         return
-    votes = Counter(_parent(files[i]) for i in np.flatnonzero(used))
+    votes = Counter(_parent(files[i]) for i in np.flatnonzero(used).tolist())
     votes.update(_parent(files[i]) for fits in several.values() for i in fits)
     for i, fits in several.items():
         best, row = _choose(fits, files, votes), int(left[i])

@@ -183,7 +183,8 @@ class Contents:
             {"encoder": name, "encoder_args": args} for name, (_, args) in zip(names, model.encoders_used, strict=True)
         ]
         for prompts in model.prompt_lists:
-            reader = model.encoders_used.index(model.encoder_used)
+            texts = [text for text, _ in model.encoders_used]
+            reader = texts.index(model.encoder_used[0] or "")
             self._add_words(model.encoders_used[reader][0], names[reader], carried[reader]["encoder_args"], prompts)
         return carried
 
