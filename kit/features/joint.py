@@ -14,6 +14,7 @@ from kit.core.errors import InputError
 from kit.core.shapes import Vectors
 from kit.data.images import Images
 from kit.features.cache import encode_images
+from kit.features.whitening import Whitening
 
 KEYS = {"encoder", "encoder_args"}  # of a table in `encoders`
 
@@ -44,9 +45,15 @@ def encoders_of(options: dict[str, Any]) -> list[Joined]:
     return joined
 
 
-def encode_jointly(images: Images, encoders: Sequence[Joined]) -> Vectors:
-    """Return the features of several encoders side by side, (n_images, the sum of their n_dims), of unit length."""
-    return side_by_side([encode_images(images, encoder, args).values for encoder, args in encoders])
+def encode_jointly(images: Images, encoders: Sequence[Joined], whitenings: Sequence[Whitening] = ()) -> Vectors:
+    """Return the features of several encoders side by side, (n_images, the sum of their n_dims), of unit length.
+
+    `whitenings` has one for each encoder, or none.
+    """
+    values = [encode_images(images, encoder, args).values for encoder, args in encoders]
+    if whitenings:
+        values = [whiten(each) for whiten, each in zip(whitenings, values, strict=True)]
+    return side_by_side(values)
 
 
 def side_by_side(values: Sequence[Vectors]) -> Vectors:

@@ -19,6 +19,7 @@ from kit.core.shapes import Proba, Rows, Scores, Vectors, Weights
 from kit.core.terminal import Progress
 from kit.data.images import Gallery, Images, Pool, pool_behind
 from kit.features.cache import encode_images
+from kit.features.whitening import Whitening
 
 if TYPE_CHECKING:
     import torch
@@ -41,12 +42,21 @@ class Graph:
         The images; those with a label are the anchors.
     encoders
         Whose features decide who is near, each with its arguments; what several say is added up.
+    whitenings
+        Of each encoder's features; none where they are taken as they are.
     """
 
-    def __init__(self, nodes: Images, encoders: Sequence[tuple[str, dict[str, Any]]], n_neighbors: int) -> None:
+    def __init__(
+        self,
+        nodes: Images,
+        encoders: Sequence[tuple[str, dict[str, Any]]],
+        n_neighbors: int,
+        whitenings: Sequence[Whitening] = (),
+    ) -> None:
         with_test = bool((nodes.pool.splits[nodes.rows] == "test").any())
         self._all = [
-            read_neighbours(nodes.pool, encoder, args, n_neighbors + SPARE, with_test) for encoder, args in encoders
+            read_neighbours(nodes.pool, encoder, args, n_neighbors + SPARE, with_test, whitening)
+            for (encoder, args), whitening in zip(encoders, whitenings or [None] * len(encoders), strict=True)
         ]
         self._position = np.full(len(nodes.pool), -1)
         self._position[nodes.rows] = np.arange(len(nodes))
@@ -108,7 +118,12 @@ class Graph:
 
 
 def read_neighbours(
-    pool: Pool | Gallery, encoder: str, encoder_args: dict[str, Any], k: int, with_test: bool
+    pool: Pool | Gallery,
+    encoder: str,
+    encoder_args: dict[str, Any],
+    k: int,
+    with_test: bool,
+    whitening: Whitening | None = None,
 ) -> NDArray[np.void]:
     """Return the nearest images of every image of the pool, at most `k`; searched the first time.
 
@@ -117,7 +132,8 @@ def read_neighbours(
     that are. Where test images are nodes, so is the held-out fold: the images of a burst support each other in it as
     they do in the test set.
 
-    The array is (n_pool, k) of ``row`` (position in the pool) and ``cosine`` (-1..1), nearest first.
+    The array is (n_pool, k) of ``row`` (position in the pool) and ``cosine`` (-1..1), nearest first. With a `whitening`
+    the cosines are those of the features that it gives.
     """
     pool = pool_behind(pool)
     everything = pool.select(np.arange(len(pool)))
@@ -125,11 +141,13 @@ def read_neighbours(
     allowed = np.flatnonzero((pool.splits != "test") | with_test)
     k = min(k, len(allowed) - 1)
     twins = _labelled_twins(pool) if not with_test else np.zeros((0, 2), dtype=np.int64)
-    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist())}.npy"
+    changed = [] if whitening is None else [whitening.key]
+    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist(), *changed)}.npy"
     if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
         return known
     with Progress("neighbours", len(pool)) as progress:
-        search = _search(features.values, allowed, twins, k)
+        values = features.values if whitening is None else whitening(features.values)
+        search = _search(values, allowed, twins, k)
 
         def fill(rows: NDArray[np.void], start: int, stop: int) -> None:
             progress.resume_at(start)

@@ -6,11 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
 from support.clips import TINY_CLIP
 from support.clouds import clouds, split
 
 from kit.config.competition import Run
 from kit.core.errors import InputError
+from kit.core.tensors import read_tensors
 from kit.data.prepared import prepare
 from kit.features.cache import keep_features
 from kit.features.neighbours import Graph, read_neighbours
@@ -19,7 +22,9 @@ from kit.models.heads.prototypes import Prototypes
 from kit.models.heads.tip_adapter import TipAdapter
 from kit.models.heads.zero_shot import ZeroShot
 from kit.runs.fit.crossval import crossval
+from kit.runs.fit.fold import WEIGHTS_FILE
 from kit.runs.store.build import build_model
+from kit.runs.store.result import fold_folder
 from kit.runs.verify import verify
 
 HEADS = {
@@ -52,6 +57,73 @@ def test_a_restored_head_says_the_same_at_every_setting(name, tmp_path):
     value = head.sweep_values()[-1]
     restored.settle(value)
     assert np.array_equal(restored.predict_proba(others), head.predict_sweep(others)[-1])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_whitening_is_kept_with_what_was_learned(name, tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    options = {"smooth": 0.8, "power": 0.5, "whiten": 0.5}
+    head = HEADS[name](**options).fit(labeled, others)
+    restored = HEADS[name](**options).restore(head.tensors(), pool.classes)
+    assert np.array_equal(restored.predict_sweep(others), head.predict_sweep(others))
+    assert np.array_equal(restored.predict_logits(others), head.predict_logits(others))
+    assert not np.allclose(
+        HEADS[name](smooth=0.8).fit(labeled, others).predict_proba(others), head.predict_proba(others)
+    )
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.8])
+def test_a_power_of_1_without_whitening_is_the_plain_head(smooth, tmp_path):
+    labeled, others = split(*clouds(tmp_path))
+    plain, switched_off = (
+        LinearProbe("given", smooth=smooth, **options).fit(labeled, others)
+        for options in ({}, {"power": 1.0, "whiten": 0.0})
+    )
+    assert np.array_equal(plain.predict_proba(others), switched_off.predict_proba(others))
+    assert plain.tensors().keys() == switched_off.tensors().keys()
+
+
+def test_a_whitened_probe_is_a_regression_on_whitened_features(tmp_path):
+    pool, codes = clouds(tmp_path)
+    labeled, others = split(pool, codes)
+    probe = LinearProbe("given", power=0.5, whiten=0.5).fit(labeled, others)
+    values = normalize(np.sign(pool.embeddings) * np.abs(normalize(pool.embeddings)) ** 0.5)
+    centred = values - values.mean(axis=0)
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(values))
+    whitened = normalize(centred @ axes * variances**-0.25)
+    regression = LogisticRegression(C=30.0, max_iter=2000).fit(whitened[labeled.rows], labeled.labels)
+    assert probe.predict_proba(others) == pytest.approx(regression.predict_proba(whitened[others.rows]), abs=2e-3)
+
+
+def test_the_held_out_fold_takes_part_in_whitening_only_with_test_images(colours):
+    competition = colours(
+        "".join(
+            f'[runs.{name}]\nmodel = "linear_probe"\nencoder = "given"\nsmooth = 0.8\npower = 0.5\nwhiten = 0.5\n'
+            f"use_test_images = {written}\n"
+            for name, written in (("alone", "false"), ("with_test", "true"))
+        )
+    )
+    prepared = prepare(competition)
+    values = np.random.default_rng(0).normal(size=(len(prepared.pool), 16)).astype(np.float32)
+    prepared = dataclasses.replace(prepared, pool=dataclasses.replace(prepared.pool, embeddings=values))
+    for name, n_whitenings in (("alone", len(prepared.scored)), ("with_test", 1)):
+        result = crossval(prepared, name)
+        kept = [read_tensors(fold_folder(result.folder, fold) / WEIGHTS_FILE) for fold in prepared.scored]
+        assert len({tensors["whitening.0"].tobytes() for tensors in kept}) == n_whitenings
+        for fold, tensors in zip(prepared.scored, kept, strict=True):
+            allowed = prepared.training(fold).join(prepared.unlabeled(fold, name == "with_test"))
+            unit = normalize(values[allowed.rows])
+            assert tensors["whitening.0"][0] == pytest.approx(
+                normalize(np.sign(unit) * np.abs(unit) ** 0.5).mean(axis=0), abs=1e-5
+            )
+        assert f"{name}: " in " ".join(verify(prepared, [result]))
+
+
+def test_whitening_may_not_be_pulled_to_words(colours):
+    options = {"encoder": "given", "pull": 0.5, "prompts": "names", "whiten": 0.5}
+    with pytest.raises(InputError, match="pull: words have the features as they are; leave out pull, or power and"):
+        build_model(colours(), Run(name="pulled", model="linear_probe", options=options))
 
 
 @pytest.mark.parametrize("transduction", ["diffusion", "transclip"])

@@ -26,6 +26,7 @@ from kit.features.joint import Joined, encode_jointly, encoders_of
 from kit.features.neighbours import Graph
 from kit.features.prompts import read_text_weights
 from kit.features.transclip import fit_mixture
+from kit.features.whitening import Whitening, fit_whitening
 from kit.models.balance import NESTED, SHARES, TAU, Balance, adjust, balance_images, class_shares
 from kit.models.heads.relearning import learn_flowed
 from kit.models.model import Model
@@ -35,6 +36,7 @@ from kit.scoring.task import Task
 
 SHARED = ("prompts", "prior", "smooth", "tau")  # settings that every head has
 OPEN_CLIP = "open_clip:"  # what the notation of an encoder with a text tower begins with
+WHITENING = "whitening."  # prefix of the kept tensors that change the features, before the encoder's number
 NODES = "nodes."  # prefix of the kept tensors that name the graph's nodes
 PRIORS = [0.0, 0.1, 0.25, 0.5, 1.0]  # 0 first: in a tie the words are left out
 SMOOTHS: list[float] = list(TRUSTED["smooth"])  # the trusted first
@@ -78,6 +80,13 @@ class Head(Balance, Model):
     self_training
         Weight of an unlabelled image, 0..1, in a second regression: it learns what diffusion has made of all nodes, and
         what it predicts flows again. 0 for none; it needs neighbours, and one label per image.
+    power
+        Power of the size of each number in the features, above 0; 0.5 evens out skewed ones, 1 leaves them. For the
+        head and for the neighbours, not for the words.
+    whiten
+        How far the features' principal axes are brought to the same spread, 0..1; 0 leaves them. Mean and axes are
+        those of all images that the fit may use, labelled or not, with `use_test_images` test images too; no label
+        counts.
     seed
         Seed of what is drawn.
     balance, tau, ...
@@ -93,6 +102,8 @@ class Head(Balance, Model):
     transduction: Literal["diffusion", "transclip"] = "diffusion"
     n_neighbors: Annotated[int, Field(ge=1, le=100)] = 5
     self_training: Annotated[float, Field(ge=0, le=1)] = 0.0
+    power: Annotated[float, Field(gt=0, le=1)] = 1.0
+    whiten: Annotated[float, Field(ge=0, le=1)] = 0.0
     seed: int = 0
 
     def learn(self, features: Vectors, labeled: Images) -> Tensors:
@@ -138,6 +149,7 @@ class Head(Balance, Model):
 
     def fit(self, labeled: Images, unlabeled: Images) -> Self:
         """Learn from the labelled images; remember who the neighbours may be."""
+        self._whitenings = self._fit_whitenings(labeled.join(unlabeled))
         balanced = balance_images(labeled, self, self.seed)
         self._learned = self.learn(self._features(balanced), balanced)
         self._shares = class_shares(labeled.labels, labeled.n_classes, labeled.weights)
@@ -188,12 +200,15 @@ class Head(Balance, Model):
     def tensors(self) -> Tensors:
         """Return what was learned, and which images may be neighbours."""
         nodes = {f"{NODES}{name}": value for name, value in self._nodes.items()}
-        return {**self._learned, SHARES: self._shares, **nodes}
+        whitenings = {f"{WHITENING}{i}": each.basis for i, each in enumerate(self._whitenings)}
+        return {**self._learned, SHARES: self._shares, **nodes, **whitenings}
 
     def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> Self:
         """Become the fitted model that gave `tensors`; return self."""
         self._nodes = {name.removeprefix(NODES): value for name, value in tensors.items() if name.startswith(NODES)}
-        self._learned = {name: value for name, value in tensors.items() if not name.startswith(NODES)}
+        self._learned = {name: value for name, value in tensors.items() if not name.startswith((NODES, WHITENING))}
+        n_whitenings = sum(name.startswith(WHITENING) for name in tensors)
+        self._whitenings = [Whitening(self.power, tensors[f"{WHITENING}{i}"]) for i in range(n_whitenings)]
         self._shares = self._learned.pop(SHARES)
         self._forget()
         return self
@@ -220,7 +235,13 @@ class Head(Balance, Model):
 
     def _features(self, images: Images) -> Vectors:
         """Return the encoders' features side by side, (n_images, n_dims)."""
-        return encode_jointly(images, self.encoders_used)
+        return encode_jointly(images, self.encoders_used, self._whitenings)
+
+    def _fit_whitenings(self, images: Images) -> list[Whitening]:
+        """Return what changes each encoder's features; none where all stay as they are."""
+        if self.power == 1 and self.whiten == 0:
+            return []
+        return [fit_whitening(images, *each, self.power, self.whiten) for each in self.encoders_used]
 
     def word_logits(self, images: Images, name: str) -> Logits:
         """Return the zero-shot logits of a prompt list, (n_images, n_classes)."""
@@ -266,7 +287,7 @@ class Head(Balance, Model):
         if self._graph is None:
             nodes = images.pool.select(self._nodes["rows"], self._nodes["labels"])
             nodes = replace(nodes, weights=self._nodes["weights"])
-            self._graph = Graph(nodes, self.encoders_used, self.n_neighbors)
+            self._graph = Graph(nodes, self.encoders_used, self.n_neighbors, self._whitenings)
             self._proba_of_nodes = self._proba_by_setting(nodes)
         key = json.dumps({name: value for name, value in setting.items() if name != "tau"})  # it comes after
         if key not in self._spread:

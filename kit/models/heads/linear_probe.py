@@ -70,6 +70,8 @@ class LinearProbe(Head):
             raise InputError(f"pull = {self.pull!r} needs prompts, towards whose weights it pulls")
         if self.pull != 0 and len(self.encoders_used) > 1:
             raise InputError("pull: words are the features of one encoder; leave out pull, or encoders")
+        if self.pull != 0 and (self.power != 1 or self.whiten != 0):
+            raise InputError("pull: words have the features as they are; leave out pull, or power and whiten")
         if self.hierarchy == 0:
             return
         if not task.has_hierarchy:
