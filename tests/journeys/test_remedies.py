@@ -192,15 +192,16 @@ def test_an_empty_class_folder_is_refused_with_what_to_do(tmp_path, data):
 
 
 def test_a_class_folder_of_files_that_are_no_images_is_told_which_are(tmp_path, data):
-    touch(data, "train/bird/1.heic", "train/bird/2.heic")
+    touch(data, "train/bird/1.psd", "train/bird/2.psd")
     text = refusal(tmp_path, 'labeled = "train"')
-    assert "holds no images but .heic files (images are jpg, jpeg, png, " in text
+    assert "holds no images but .psd files (images are jpg, jpeg, jpe, jfif, png, " in text
 
 
-def test_a_row_without_an_image_is_refused_with_what_to_do(tmp_path, listed):
-    write(listed / "train.csv", "id,label\n000001,cat\n000002,cat\n000003,dog\n000009,dog\n")
+def test_a_list_that_lacks_most_of_its_images_is_refused_with_what_to_do(tmp_path, listed):
+    write(listed / "train.csv", "id,label\n000001,cat\n000007,cat\n000008,dog\n000009,dog\n")
     text = refusal(tmp_path, 'labeled = { csv = "train.csv", images = "images" }')
-    assert "'000009' (row 5)" in text and text.endswith(": put the image there, mend the id or take the row out")
+    remedy = "put the images there, mend the ids or name the images' folder (labeled.images)"
+    assert "'000009' (row 5)" in text and text.endswith(remedy)
 
 
 def test_a_test_folder_without_images_is_refused_with_what_to_do(tmp_path, data):
