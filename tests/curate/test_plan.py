@@ -105,6 +105,20 @@ def test_test_images_are_left_alone_where_the_user_says_so_or_the_pool_is_ten_ti
     assert not any("guess" in note for note in plan.notes)
 
 
+def test_probes_even_out_their_features_and_the_reason_is_said(photos):
+    plan = plan_runs(read_facts(photos()), Wishes())
+    for run in plan.runs[1:]:
+        assert run.table["power"] == run.table["whiten"] == 0.5 and run.table["self_training"] == 0.3
+        assert "C" not in run.table  # the joint probe's grows by itself with the encoders
+    assert any("whiten even out" in note for note in plan.notes)
+
+
+def test_without_unlabelled_images_features_stay_as_they_are(photos):
+    plan = plan_runs(dataclasses.replace(read_facts(photos()), n_unlabeled=0), Wishes(test_images=False))
+    assert "joint" in names(plan) and not any("whiten" in run.table for run in plan.runs)
+    assert not any("whiten" in note for note in plan.notes)
+
+
 def test_small_images_are_read_by_pixels_too(photos):
     assert {"extra_trees", "svm", "label_spreading"} <= set(names(plan_runs(read_facts(photos(side=20)), Wishes())))
     assert "svm" not in names(plan_runs(read_facts(photos()), Wishes()))
@@ -221,7 +235,9 @@ def test_several_labels_per_image_are_planned_without_words_and_support_vectors(
     competition = read_competition("photos", Workspace(tmp_path))
     facts = read_facts(competition)
     assert (facts.n_classes, facts.n_labeled, facts.n_smallest, facts.prompts) == (2, 8, 4, None)
-    assert names(plan_runs(facts, Wishes())) == ["forest", "extra_trees", "joint", "probe_lite0", "probe_lite2"]
+    plan = plan_runs(facts, Wishes())
+    assert names(plan) == ["forest", "extra_trees", "joint", "probe_lite0", "probe_lite2"]
+    assert not any("whiten" in run.table for run in plan.runs)  # of several labels nothing is known
 
 
 def test_new_writes_a_plan_and_the_same_call_holds_until_a_person_changes_a_run(run_command, tmp_path):
