@@ -76,6 +76,8 @@ encoder_args = {SMALL}
 model = "linear_probe"
 encoder = "{TINY_CLIP}"
 smooth = 0.5
+power = 0.5
+whiten = 0.5
 n_neighbors = 3
 encoders = [{{ encoder = "timm:test_efficientnet@network.safetensors", encoder_args = {SMALL} }}]
 
