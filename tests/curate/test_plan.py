@@ -15,7 +15,7 @@ from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.curate.plan import Wishes, plan_runs, read_facts
 from kit.curate.plan.catalog import CARD, OFFERS
-from kit.curate.plan.choose import choose_candidate, oof_accuracy
+from kit.curate.plan.choose import choose_candidate, choose_joined, oof_accuracy
 from kit.curate.plan.folder import find_in_folder
 from kit.features.measure import measure_encoder
 from kit.features.weights import PACKAGES, parse_encoder
@@ -149,6 +149,11 @@ def test_a_folder_of_weights_comes_first_and_its_choice_is_said(photos, tmp_path
     assert any("Probes out of fold on 8 labels: test_efficientnet" in note for note in plan.notes)
     assert table["encoder"] == "timm:test_efficientnet@weights/test_efficientnet/model.safetensors"
     assert any("out of fold on 8 labels" in note and "padding same" in note for note in plan.notes)
+
+
+def test_the_two_best_encoders_are_joined_and_others_that_are_nearly_as_good():
+    assert choose_joined({"a": 0.2, "b": 0.5, "c": 0.9}) == {"b", "c"}
+    assert choose_joined({"a": 0.88, "b": 0.5, "c": 0.9, "d": 0.86}) == {"a", "c", "d"}
 
 
 def test_the_way_that_names_most_labels_right_is_taken(photos, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 from kit.core.errors import InputError, MissingWeights
 from kit.core.terminal import track
 from kit.curate.plan.catalog import BEST, CLIP, CPU, GOOD, GPU, OFFERS, SUPERVISED, Offer
-from kit.curate.plan.choose import choose_candidate, comparable_labels, encode_paths, oof_accuracy
+from kit.curate.plan.choose import choose_candidate, choose_joined, comparable_labels, encode_paths, oof_accuracy
 from kit.curate.plan.facts import PlanFacts, Wishes, memory_megabytes
 from kit.curate.plan.folder import find_in_folder, pip_fingerprints
 from kit.features.measure import Cost, measure_encoder
@@ -23,7 +23,6 @@ ENCODING_SHARE = 0.6  # of the time, for encoding the pool
 MEMORY_SHARE = 0.8  # of the device's memory, for one encoder
 UNMEASURED = Cost(0.0, 0.0, 0, 0)
 MOST = {"quick": 3, "good": 5, "best": 8}  # encoders of a plan
-JOIN_MARGIN = 0.05  # of accuracy, below the best probe
 HUB_OF_GOOD = 3  # encoders of the hub in "good": one of each family
 
 NOTHING = (
@@ -213,19 +212,15 @@ def _fit_into_time(members: list[Member], facts: PlanFacts, wishes: Wishes, note
 
 
 def _join_the_good(members: list[Member], facts: PlanFacts, notes: list[str]) -> list[Member]:
-    """Mark which encoders the joint probe takes: of more than two those whose own probe is nearly as good as the best.
-
-    Weak ones take away more than they add (trashnet, 15 labels per class, 8 draws, labels diffused: the two that pip
-    brings .748, with a MobileNetV2 .746, with a small CLIP too .739). What is not on this machine is taken on trust.
-    """
+    """Mark which encoders the joint probe takes, see `choose_joined`; what is not on this machine is taken on trust."""
     here = [member for member in members if is_on_this_machine(member.spec(facts))]
     labels, paths = comparable_labels(facts)
     if len(members) < 3 or len(here) < 2 or not len(labels):
         return members
     scores = {member.name: oof_accuracy(encode_paths(member.spec(facts), paths), labels) for member in here}
-    least = max(scores.values()) - JOIN_MARGIN
+    joined = choose_joined(scores)
     spelled = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-    kept = [replace(member, is_joined=scores.get(member.name, 1.0) >= least) for member in members]
+    kept = [replace(member, is_joined=member.name not in scores or member.name in joined) for member in members]
     weak = [member.name for member in kept if not member.is_joined]
     left = f"the joint run leaves out {', '.join(weak)}" if weak else "the joint run takes all"
     notes.append(f"Probes out of fold on {len(labels)} labels: {spelled}; {left}.")
