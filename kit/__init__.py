@@ -37,4 +37,4 @@ computed lies under ``runs/NAME/``, keyed by what it was made from: re-used when
 not.
 """
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
