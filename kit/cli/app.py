@@ -26,7 +26,8 @@ EPILOG = (
     "after the command.\n\n"
     "Exit codes: 0 done; 1 a failure, or a leak that was found; 2 a mistake to mend; 130 stopped, the next call goes "
     "on.\n\n"
-    "In a pipe there are no colours, and a line every half minute in place of bars; FORCE_COLOR=1 keeps the colours, NO_COLOR=1 drops them "
+    "In a pipe there are no colours, and a line every half minute in place of bars; FORCE_COLOR=1 keeps the colours, "
+    "NO_COLOR=1 drops them "
     "everywhere, COLUMNS=80 sets the width."
 )
 

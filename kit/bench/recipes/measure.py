@@ -153,7 +153,7 @@ def _predict(labeled: Images, others: Images, test: Images, encoders: Sequence[J
     twenty = LinearProbe(encoders=joined, smooth=0.8, n_neighbors=10, self_training=0.0)
     proba = {BASELINE: best.fit(labeled, others).predict_proba(test)}
     proba[TWENTY] = twenty.fit(labeled, others).predict_proba(test)
-    probe = LinearProbe(encoders=joined, smooth="nested").fit(labeled, others)
+    probe = LinearProbe(encoders=joined, smooth="nested", self_training=0.3).fit(labeled, others)
     for setting, swept in zip(probe.sweep_values(), probe.predict_sweep(test), strict=True):
         proba[f"smooth = {setting['smooth']}"] = swept
         if setting["smooth"] == next(iter(TRUSTED["smooth"])):

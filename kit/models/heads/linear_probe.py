@@ -59,7 +59,6 @@ class LinearProbe(Head):
     C: Annotated[float, Field(gt=0), Between(0.1, 1e4, log=True)] | Literal["nested"] = 30.0
     pull: Annotated[float, Field(ge=0), Between(0, 1, needs="prompts")] | Literal["nested"] = 0.0
     hierarchy: Annotated[float, Field(ge=0)] | Literal["nested"] = 0.0
-    self_training: Annotated[float, Field(ge=0, le=1)] = 0.3
 
     def check_task(self, task: Task) -> None:
         """Refuse options that the competition's labels give no meaning to."""
