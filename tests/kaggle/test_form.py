@@ -34,25 +34,25 @@ def shown(sample: pd.DataFrame, classes: tuple[str, ...] = CATS, task: str = "mu
 
 
 @pytest.mark.parametrize(
-    ("cells", "classes", "kind", "metric"),
+    ("cells", "classes", "kind"),
     [
-        (["cat", "dog"], CATS, "label", "accuracy"),
-        (["", ""], THREE, "label", "accuracy"),
-        (["?", "?"], THREE, "label", "accuracy"),
-        (["42", "42"], DIGITS, "label", "accuracy"),
-        (["bat knot", "knot bat"], THREE, "ranked", "map@2"),
-        (["flash", "bat"], THREE, "label", "accuracy"),
-        (["0 1 2 3 4", "0 1 2 3 4"], THREE, "ranked", "map@5"),
-        (["0.5", "0.5"], CATS, "probability", "roc_auc"),
-        (["0.0", "0.0"], ("0", "1"), "probability", "roc_auc"),
-        (["0", "0"], ("0", "1"), "label", "accuracy"),
-        (["0.0", "1.0"], ("0.0", "1.0"), "label", "accuracy"),
-        (["bat 0.9", "knot 0.1"], THREE, "confidence", "accuracy"),
+        (["cat", "dog"], CATS, "label"),
+        (["", ""], THREE, "label"),
+        (["?", "?"], THREE, "label"),
+        (["42", "42"], DIGITS, "label"),
+        (["bat knot", "knot bat"], THREE, "ranked"),
+        (["flash", "bat"], THREE, "label"),
+        (["0 1 2 3 4", "0 1 2 3 4"], THREE, "ranked"),
+        (["0.5", "0.5"], CATS, "probability"),
+        (["0.0", "0.0"], ("0", "1"), "probability"),
+        (["0", "0"], ("0", "1"), "label"),
+        (["0.0", "1.0"], ("0.0", "1.0"), "label"),
+        (["bat 0.9", "knot 0.1"], THREE, "confidence"),
     ],
 )
-def test_cells_of_one_column_tell_the_form_and_the_likeliest_metric(cells, classes, kind, metric):
+def test_cells_of_one_column_tell_the_form(cells, classes, kind):
     form = shown(of_cells(*cells), classes)
-    assert (form.kind, form.likeliest_metric) == (kind, metric)
+    assert form.kind == kind
 
 
 @pytest.mark.parametrize(
@@ -69,23 +69,23 @@ def test_cells_of_one_column_tell_the_form_and_the_likeliest_metric(cells, class
 def test_several_labels_share_a_cell_also_where_place_holders_are_no_classes(cells, separator):
     quoted = [f'"{cell}"' for cell in cells]
     form = shown(of_cells(*quoted), THREE, "multilabel")
-    assert (form.kind, form.separator, form.likeliest_metric) == ("labels", separator, "samples_f1")
+    assert (form.kind, form.separator) == ("labels", separator)
 
 
 @pytest.mark.parametrize(
-    ("header", "cells", "task", "kind", "metric"),
+    ("header", "cells", "task", "kind"),
     [
-        ("id,bat,flash ,knot", "0.3,0.3,0.3", "multiclass", "probabilities", "log_loss"),
-        ("id,bat,flash ,knot", "0,0,0", "multiclass", "probabilities", "log_loss"),
-        ("id,bat,flash ,knot", "0,1,0", "multiclass", "zero_one", ""),
-        ("id,bat,flash ,knot", "0,0,0", "multilabel", "zero_one", ""),
-        ("id,bat,flash ,knot", "0.0,0.0,0.0", "multilabel", "probabilities", "log_loss"),
-        ("id,Prob_Knot,Prob_Bat,Prob_Flash", "0.3,0.3,0.3", "multiclass", "probabilities", "log_loss"),
+        ("id,bat,flash ,knot", "0.3,0.3,0.3", "multiclass", "probabilities"),
+        ("id,bat,flash ,knot", "0,0,0", "multiclass", "probabilities"),
+        ("id,bat,flash ,knot", "0,1,0", "multiclass", "zero_one"),
+        ("id,bat,flash ,knot", "0,0,0", "multilabel", "zero_one"),
+        ("id,bat,flash ,knot", "0.0,0.0,0.0", "multilabel", "probabilities"),
+        ("id,Prob_Knot,Prob_Bat,Prob_Flash", "0.3,0.3,0.3", "multiclass", "probabilities"),
     ],
 )
-def test_a_column_per_class_holds_probabilities_or_zeros_and_ones(header, cells, task, kind, metric):
+def test_a_column_per_class_holds_probabilities_or_zeros_and_ones(header, cells, task, kind):
     form = shown(table(header, f"a,{cells}", f"b,{cells}"), THREE, task)
-    assert (form.kind, form.likeliest_metric) == (kind, metric)
+    assert form.kind == kind
     assert set(form.classes) == set(THREE)
 
 

@@ -33,14 +33,6 @@ ROW_SEPARATORS = ("_", "-", " ", "/", "|", ":", ".")  # between image and class 
 INDEX_NAMES = ("", "index", "unnamed: 0")  # of a column that counts rows, lower case
 CONFIDENCE_WORDS = {"confidence", "conf", "score", "prob", "probability", "proba", "certainty"}
 ID_WORDS = {"id", "image", "img", "file", "filename", "path", "name", "uuid"}
-GUESSES = {
-    "label": "accuracy",
-    "labels": "samples_f1",
-    "probability": "roc_auc",
-    "probabilities": "log_loss",
-    "rows": "log_loss",
-    "confidence": "accuracy",
-}
 
 
 @dataclass(frozen=True)
@@ -89,13 +81,6 @@ class Form:
     def has_numbers(self) -> bool:
         """Return whether it can hold probabilities of every class."""
         return self.kind in ("probability", "probabilities", "rows")
-
-    @property
-    def likeliest_metric(self) -> str:
-        """Return the metric that such a form is likeliest scored by: a guess, for the metric stands in no file."""
-        if self.kind == "ranked":
-            return f"map@{self.n_ranked}"
-        return GUESSES.get(self.kind, "")
 
 
 def read_form(

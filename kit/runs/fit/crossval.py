@@ -37,7 +37,7 @@ from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import describe_exclusion
 from kit.runs.store.find import PREDICTED_SPLITS, find_run, find_settled, run_key, teachers_of
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
-from kit.runs.store.score import describe_run
+from kit.runs.store.score import describe_run, remark_on_zeros
 from kit.runs.store.thresholds import check_decision
 from kit.scoring.predictions import concatenate, mean_predictions, read_predictions, write_predictions
 
@@ -132,6 +132,8 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
     result = write_result(run.name, folder, document)
     for remark in remarks_on_choice(result):
         warn(remark)
+    if zeros := remark_on_zeros(prepared, oof):
+        warn(f"{run.name}: {zeros}")
     return result
 
 

@@ -19,7 +19,7 @@ from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
-from kit.scoring.metrics import Contest, compare_with_best, correct_best, estimate, paired_difference
+from kit.scoring.metrics import Contest, compare_with_best, correct_best, count_zeros, estimate, paired_difference
 from kit.scoring.predictions import Predictions
 
 
@@ -35,6 +35,13 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
         "commit": commit(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def remark_on_zeros(prepared: Prepared, oof: Predictions) -> str | None:
+    """Say how many labelled images have a probability of exactly 0 for their class, where log-loss counts."""
+    if prepared.metric.name != "log_loss" or not (n := count_zeros(*oof_rows(prepared, oof))):
+        return None
+    return f"{n} images have a probability of exactly 0 for what they are; each costs about 36 in log_loss"
 
 
 def score_anew(prepared: Prepared, result: Result) -> Result:
