@@ -125,8 +125,8 @@ def test_a_member_of_the_ensemble_is_trained_though_it_comes_from_a_grid(colours
 def test_the_runs_of_a_grid_are_taught_by_others_and_stand_in_the_leaderboard(colours):
     prepared = prepare(colours(GRID + 'pseudo = { teachers = ["forest"] }\n'))
     results, skipped = train_runs(prepared, prepared.competition.runs_of("svm_grid")[:2], strict=True)
-    assert [result.name for result in results] == ["forest", f"{NAMES[0]}.1", f"{NAMES[1]}.1"] and not skipped
-    assert {result.name for result in find_finished(prepared)} >= {f"{NAMES[0]}.1", f"{NAMES[1]}.1"}
+    assert [result.name for result in results] == ["forest", NAMES[0], NAMES[1]] and not skipped
+    assert {result.name for result in find_finished(prepared)} >= {NAMES[0], NAMES[1]}
 
 
 @pytest.fixture

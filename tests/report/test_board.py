@@ -77,7 +77,7 @@ def test_students_and_ensembles_inherit_the_use_of_test_images_and_the_table_sho
     results += [ensemble(prepared, results[:1]), ensemble(prepared, results)]
     assert [used_test_images(prepared, result) for result in results] == [False, True, True, False, True]
     rows = leaderboard(prepared, results[:3], {})
-    assert {row.run: row.test_images_used for row in rows} == {"svm": False, "seen.1": True, "heir.1": True}
+    assert {row.run: row.test_images_used for row in rows} == {"svm": False, "seen": True, "heir": True}
     text = shown(prepared, rows, 60)
     assert "uses test" in text and text.count("yes") == 2
     assert "uses test" not in shown(prepared, leaderboard(prepared, results[:1], {}), 120)

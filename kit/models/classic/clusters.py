@@ -79,9 +79,9 @@ class Clusters(Head):
             When one cluster per class is asked for, and another number of clusters.
         """
         others = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))  # pseudo-labelled ones once
-        self._seen = self._features(labeled.join(others))
+        self._clustered = labeled.join(others)
         super().fit(labeled, unlabeled)
-        del self._seen
+        del self._clustered
         self.record_ = [
             describe_clusters(self._learned[f"counts.{i}"], labeled.classes) for i in range(len(self._sizes()))
         ]
@@ -90,8 +90,9 @@ class Clusters(Head):
 
     def learn(self, features: Vectors, labeled: Images) -> Tensors:
         """Cluster what was seen, at every number of clusters, and count each cluster's labels."""
-        learned = _principal(self._seen, self.pca, self.seed) if self.pca else {}
-        seen, projected = _project(self._seen, learned), _project(features, learned)
+        everything = self._features(self._clustered)
+        learned = _principal(everything, self.pca, self.seed) if self.pca else {}
+        seen, projected = _project(everything, learned), _project(features, learned)
         kept, weights = self._stand_ins(seen)
         truth = np.zeros((len(labeled), labeled.n_classes))
         truth[np.arange(len(labeled)), labeled.labels] = labeled.weights
