@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kit.core.files import read_object, write_atomic
+from kit.core.files import read_object, write_json
 
 FILE = "activity.json"
 WRITE_SECONDS = 2.0
@@ -191,10 +191,8 @@ def _write(folder: Path, command: str, started: float, state: str) -> None:
         disk_free_gib=_disk_free_gib(folder),
         state=state,
     )
-    with suppress(OSError), write_atomic(folder / FILE, "w") as file:
-        import json
-
-        json.dump(asdict(activity), file, ensure_ascii=False)
+    with suppress(OSError):
+        write_json(folder / FILE, asdict(activity), indent=None)
 
 
 def _spell_failure(error: Exception) -> str:

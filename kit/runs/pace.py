@@ -10,7 +10,7 @@ from typing import Any
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN, has_features
 from kit.features.measure import measure_encoder, measure_step
-from kit.features.weights import parse_encoder
+from kit.features.weights import spec_of
 from kit.models.model import Model
 from kit.runs.fit.crossval import is_finished
 from kit.runs.store.build import build_model
@@ -70,7 +70,7 @@ class Pace:
         """Return the seconds of an image through an encoder."""
         key = f"{encoder} {args}"
         if key not in self._image:
-            spec = parse_encoder(encoder, args, self.prepared.pool.lookup)
+            spec = spec_of(self.prepared.pool, encoder, args)
             self._image[key] = measure_encoder(spec, tuple(self.prepared.pool.paths[:N_SAMPLES])).seconds
         return self._image[key]
 
@@ -81,7 +81,7 @@ class Pace:
             return SMALL_NETWORK_SECONDS
         key = f"{encoder} {args}"
         if key not in self._step:
-            self._step[key] = measure_step(parse_encoder(encoder, args, self.prepared.pool.lookup))
+            self._step[key] = measure_step(spec_of(self.prepared.pool, encoder, args))
         seconds, height = self._step[key]
         return seconds * ((model.options().get("image_size") or height) / height) ** 2
 

@@ -23,7 +23,7 @@ from kit.data.store import read_pixels
 from kit.features.cache import encode_images, squashed
 from kit.features.encoders import preprocessing_of
 from kit.features.prompts import prompts_of, read_text_weights
-from kit.features.weights import HF_HUB, LOCAL_CONFIGURATION, LOCAL_DIR, EncoderSpec, locate_weights, parse_encoder
+from kit.features.weights import HF_HUB, LOCAL_CONFIGURATION, LOCAL_DIR, EncoderSpec, locate_weights, spec_of
 from kit.kaggle.bundle.manifest import CarriedDecision, CarriedEncoder, CarriedWords, FoldPart, Member, TrainingImages
 from kit.kaggle.bundle.members import BundledRun, asks_neighbours, is_kept, reads_unlabeled
 from kit.kaggle.bundle.out_of_distribution import carry_rule
@@ -192,7 +192,7 @@ class Contents:
         """Copy an encoder; return how the bundle writes it."""
         if not with_weights:  # a trained network's weights are the run's
             text = text.partition("@")[0]
-        spec = parse_encoder(text, args, self.prepared.pool.lookup)
+        spec = spec_of(self.prepared.pool, text, args)
         name = text
         if with_weights:
             name = self._names[text] = self._names.get(text) or self._copy_encoder(spec)

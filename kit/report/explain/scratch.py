@@ -19,7 +19,7 @@ from kit.core.shapes import Pixels, Proba, Vectors
 from kit.data.images import Images, Pool
 from kit.data.store import Geometry, keep_pixels
 from kit.features.cache import ImageForward, keep_features
-from kit.features.weights import parse_encoder
+from kit.features.weights import spec_of
 
 
 class Scratch:
@@ -77,7 +77,7 @@ class Scratch:
 
         key = (encoder, repr(args))
         if key not in self._towers:
-            spec = parse_encoder(encoder, args, self.pool.lookup)
+            spec = spec_of(self.pool, encoder, args)
             self._towers[key] = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
         return self._towers[key]
 

@@ -22,7 +22,7 @@ from kit.data.store import Geometry
 from kit.features.cache import GIVEN, squashed
 from kit.features.encoders import preprocessing_of
 from kit.features.prompts import read_text_weights
-from kit.features.weights import parse_encoder
+from kit.features.weights import spec_of
 from kit.models import LinearProbe, ZeroShot
 from kit.models.heads.head import Head, setting_alone
 from kit.models.model import Model
@@ -168,7 +168,7 @@ def _open(prepared: Prepared, model: Model, settled: Any, scratch: Scratch) -> S
     if encoder is None:
         geometry = squashed(model.options()["pixels"])
         return Subject(geometry, lambda pixels: scratch.ask(pixels, geometry, None, model.predict_proba), None, "cpu")
-    geometry = preprocessing_of(parse_encoder(encoder, args, prepared.pool.lookup)).geometry
+    geometry = preprocessing_of(spec_of(prepared.pool, encoder, args)).geometry
 
     def say(pixels: Pixels) -> Proba:
         return scratch.ask(pixels, geometry, (encoder, args), model.predict_proba)
@@ -181,7 +181,7 @@ def _open(prepared: Prepared, model: Model, settled: Any, scratch: Scratch) -> S
 def _open_encoder(prepared: Prepared, model: Model, words: Sequence[str], scratch: Scratch) -> Subject:
     """Return the encoder that a model reads as functions of pixels: how near an image is to words."""
     encoder, args = _encoder_of(model)
-    geometry = preprocessing_of(parse_encoder(encoder, args, prepared.pool.lookup)).geometry
+    geometry = preprocessing_of(spec_of(prepared.pool, encoder, args)).geometry
     text = _encode_words(prepared, encoder, args, words)
 
     def say(pixels: Pixels) -> Proba:
@@ -222,7 +222,7 @@ def _put_head(prepared: Prepared, model: Model, parts: dict[str, Any]) -> tuple[
     from kit.features.encoders import load_encoder
     from kit.report.explain.networks import LinearOnFeatures, Standardised
 
-    encoder, device = load_encoder(parse_encoder(*_encoder_of(model), prepared.pool.lookup)), device_name()
+    encoder, device = load_encoder(spec_of(prepared.pool, *_encoder_of(model))), device_name()
     tower = place_network(encoder.image_tower, device, "float32")
     tensors = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in parts.items()}
     return Standardised(LinearOnFeatures(tower, **tensors), encoder.preprocessing), device
@@ -245,7 +245,7 @@ def _encode_words(prepared: Prepared, encoder: str, args: dict[str, Any], words:
     """Return the features of the user's words, (n_words, n_dims) float32 of unit length."""
     from kit.features.encoders import load_encoder
 
-    return load_encoder(parse_encoder(encoder, args, prepared.pool.lookup)).encode_text(list(words))
+    return load_encoder(spec_of(prepared.pool, encoder, args)).encode_text(list(words))
 
 
 def _words_of_tuned(prepared: Prepared, model: ClipFinetune, words: Sequence[str]) -> Vectors:
@@ -258,7 +258,7 @@ def _words_of_tuned(prepared: Prepared, model: ClipFinetune, words: Sequence[str
     if model.train == "image":
         return _encode_words(prepared, encoder, args, words)
     network: Any = look_inside(model, prepared.pool.gallery).network  # torch knows not what its modules hold
-    spec = parse_encoder(encoder, args, prepared.pool.lookup)
+    spec = spec_of(prepared.pool, encoder, args)
     with torch.no_grad():
         tokens = tokenize(spec, list(words)).to(next(network.parameters()).device)
         return network.text.clip.encode_text(tokens, normalize=True).float().cpu().numpy()

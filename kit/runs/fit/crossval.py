@@ -26,7 +26,7 @@ from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
 from kit.features.device import list_devices
 from kit.features.prompts import prompts_of, warm_text_weights
-from kit.features.weights import find_weights, parse_encoder
+from kit.features.weights import find_weights, spec_of
 from kit.runs.fit.fold import fit_fold, fit_model, read_fitted, read_sweep, refit, seconds_of, settle_fold
 from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.fit.rounds import settle_rounds
@@ -90,7 +90,7 @@ def check_run(prepared: Prepared, name: str) -> None:
         raise InputError(f'run {name}: encoder = "given" has no text tower; prompts need an open_clip encoder')
     for each, its_args in model.encoders_used:
         if each != GIVEN and model.needs_weights:
-            find_weights(parse_encoder(each, its_args, pool.lookup))
+            find_weights(spec_of(pool, each, its_args))
     if encoder and model.needs_weights and lists:
         warm_text_weights(pool, encoder, args, lists)
 

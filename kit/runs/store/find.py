@@ -20,7 +20,7 @@ from kit.data.images import name_images
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN
 from kit.features.prompts import prompts_of
-from kit.features.weights import parse_encoder
+from kit.features.weights import spec_of
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import read_exclusion
 from kit.runs.store.imported import read_import, what_is_gone
@@ -88,7 +88,7 @@ def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dic
     """Return what an encoder's weights are, whatever their file is called; nothing of given features."""
     if encoder is None or encoder == GIVEN:
         return []
-    return [parse_encoder(encoder, encoder_args, prepared.pool.lookup).identity]
+    return [spec_of(prepared.pool, encoder, encoder_args).identity]
 
 
 def rounds_of(run: Run) -> Iterator[Run]:
