@@ -12,6 +12,8 @@ from kit.cli.call import DEFAULT, Comp, holding, read, say, suggest
 from kit.core.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kit.curate.plan import Plan, Wishes
 
 Preset = Annotated[str, typer.Option(help="quick, good or best.")]
@@ -69,14 +71,17 @@ def read_wishes(
     return Wishes(preset, parse_duration(time, "--time") if time else None, weights, test_images)
 
 
-def write_first_plan(name: str, wishes: Wishes) -> None:
-    """Put a plan in place of the runs of a competition.toml that was just drafted; show it on stderr."""
+def write_first_plan(name: str, wishes: Wishes, table: pd.DataFrame) -> None:
+    """Put a plan in place of the runs of a competition.toml that was just drafted; show it on stderr.
+
+    `table` is its image table, which was read to check the draft.
+    """
     from kit.core import terminal
     from kit.curate.plan import describe_plan, plan_competition, write_plan
 
     competition = read(name)
     with holding(competition):
-        planned = plan_competition(competition, wishes)
+        planned = plan_competition(competition, wishes, table)
     write_plan(competition, planned, is_draft=True)
     for note in planned.notes:
         terminal.note(note)

@@ -111,8 +111,8 @@ def _write_draft(name: str, layout: Layout, home: Path, slug: str | None, wishes
     terminal.err.print(describe_layout(layout))
     terminal.err.print(describe_choices(layout))
     file = write_competition(name, layout, home, slug, workspace, force) / COMPETITION_FILE
-    check_readable(name, workspace)
-    write_first_plan(name, wishes)
+    table = check_readable(name, workspace)
+    write_first_plan(name, wishes, table)
     terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
     return file
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
@@ -114,9 +115,12 @@ class PlanFacts:
         return wishes.test_images and self.n_test > 0 and self.n_unlabeled < MANY_POOL * self.n_test
 
 
-def read_facts(competition: Competition) -> PlanFacts:
-    """Return what a plan needs to know of a competition; InputError where its image table cannot be read."""
-    table = read_table(competition)
+def read_facts(competition: Competition, table: pd.DataFrame | None = None) -> PlanFacts:
+    """Return what a plan needs to know of a competition; InputError where its image table cannot be read.
+
+    `table` is the image table where that is read already.
+    """
+    table = read_table(competition) if table is None else table
     task, is_multilabel = competition.facts.task, competition.facts.task == MULTILABEL
     classes = read_classes(table, task)
     splits, cells, paths = (table[column].tolist() for column in ("split", "label", "path"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from kit.config.competition import Competition
 from kit.core.files import write_atomic
 from kit.curate.plan.facts import Wishes, read_facts
@@ -9,12 +11,12 @@ from kit.curate.plan.recipe import Plan, plan_runs
 from kit.curate.plan.text import rewrite
 
 
-def plan_competition(competition: Competition, wishes: Wishes) -> Plan:
-    """Plan the runs of a competition; nothing is written.
+def plan_competition(competition: Competition, wishes: Wishes, table: pd.DataFrame | None = None) -> Plan:
+    """Plan the runs of a competition, of its image `table` where that is read already; nothing is written.
 
     InputError where its image table cannot be read, or the folder of weights is none.
     """
-    return plan_runs(read_facts(competition), wishes)
+    return plan_runs(read_facts(competition, table), wishes)
 
 
 def write_plan(competition: Competition, plan: Plan, is_draft: bool = False) -> list[str]:

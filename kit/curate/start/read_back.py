@@ -19,8 +19,8 @@ from kit.data.table.sources import find_file
 from kit.kaggle.submission import read_form, suit_form
 
 
-def check_readable(name: str, workspace: Workspace) -> None:
-    """Refuse a competition, just written, whose image table cannot be read; no image is opened.
+def check_readable(name: str, workspace: Workspace) -> pd.DataFrame:
+    """Return the image table of a competition just written; refuse what cannot be read. No image is opened.
 
     Raises
     ------
@@ -31,11 +31,13 @@ def check_readable(name: str, workspace: Workspace) -> None:
     competition = read_competition(name, workspace)
     try:
         with hold(workspace.runs(name), warn):
-            _check_form(competition, read_table(competition))
+            table = read_table(competition)
+            _check_form(competition, table)
     except InputError as error:
         remedy = f"put that right there or in {competition.file}, which is written; then "
         remedy += competition.command("check")
         raise InputError(f"{error}; {remedy}") from error
+    return table
 
 
 def _check_form(competition: Competition, table: pd.DataFrame) -> None:
