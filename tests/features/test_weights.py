@@ -216,13 +216,21 @@ def test_the_counters_of_batch_normalisation_may_be_missing(resnet, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fc", "head", "classifier.1"])
-def test_a_head_of_another_size_or_name_is_left_out_and_said(resnet, tmp_path, capsys, name):
+def test_a_head_of_another_name_is_left_out_and_nothing_need_be_said(resnet, tmp_path, capsys, name):
     tensors = {key: tensor for key, tensor in resnet.items() if not key.startswith("fc.")}
     heads = {f"{name}.weight": torch.zeros(7, resnet["fc.weight"].shape[1]), f"{name}.bias": torch.zeros(7)}
     network = loaded(tensors | heads, tmp_path)
-    shown = " ".join(capsys.readouterr().err.split())
-    assert f"its head is left out, {name}.bias, {name}.weight: of 7 classes" in shown
+    assert capsys.readouterr().err == ""
     assert all(torch.equal(tensor, resnet[key]) for key, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("n_classes", "is_told"), [(5, False), (7, True)])
+def test_a_head_that_is_left_out_is_told_of_where_it_is_as_large_as_the_new_one(
+    resnet, tmp_path, capsys, n_classes, is_told
+):
+    save_file(resnet, tmp_path / "w.safetensors")
+    load_timm(parse_encoder("timm:test_resnet@w.safetensors", {}, (tmp_path,)), n_classes)
+    assert ("its head of 7 classes" in capsys.readouterr().err) == is_told
 
 
 def test_a_layer_that_is_missing_is_no_head(resnet, tmp_path):

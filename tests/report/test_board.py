@@ -11,7 +11,7 @@ from rich.console import Console
 
 from kit.data.prepared import prepare
 from kit.kaggle.submission.write import make_submission, read_ledger
-from kit.report.board import SAME, leaderboard, render_board, used_test_images
+from kit.report.board import SAME, leaderboard, render_board, shorten_encoder, used_test_images
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.store.imported import import_predictions
@@ -51,6 +51,21 @@ def test_names_that_look_like_markup_stay_text(board):
     rows = leaderboard(prepared, results, {})
     odd = [type(row)(**{**row.__dict__, "model": "[red]x[/red]"}) for row in rows]
     assert "[red]x[/red]" in shown(prepared, odd, 120)
+
+
+@pytest.mark.parametrize(
+    ("encoders", "shown"),
+    [
+        (["timm:tf_efficientnet_lite0@pip", "timm:tf_efficientnet_lite2@pip"], "lite0 + lite2"),
+        (["open_clip:ViT-B-16/openai", "timm:resnet50"], "2 encoders"),
+        (["timm:resnet50", "timm:resnet18"], "resnet50 + resnet18"),
+    ],
+)
+def test_the_encoders_of_a_joint_run_are_shown_side_by_side_or_counted(board, encoders, shown):
+    prepared, results = board
+    record = results[0].record.model_copy(update={"options": {"encoders": encoders}})
+    row = leaderboard(prepared, [replace(results[0], record=record)], {})[0]
+    assert row.encoder == " + ".join(encoders) and shorten_encoder(row.encoder) == shown
 
 
 TAUGHT = """

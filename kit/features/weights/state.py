@@ -57,8 +57,8 @@ def load_state(
 ) -> None:
     """Load weights, but for those whose names begin with one of `ignore`, the classifier's, and heads of other names.
 
-    The counters of batch normalisation may be missing: they do not count when a network predicts. A head whose size is
-    not that of the published network is said to be left out.
+    The counters of batch normalisation may be missing: they do not count when a network predicts. A head of
+    the size that the network's new one has is said to be left out.
 
     InputError where another tensor is missing, too many, or of another shape; names the first three.
     """
@@ -88,11 +88,14 @@ def _without(tensors: dict[str, torch.Tensor], beginning: str) -> dict[str, torc
 
 
 def _tell_of_heads(network: nn.Module, heads: dict[str, torch.Tensor], spec: EncoderSpec) -> None:
-    """Say which head of a file is left out, where it is not the one that the network was published with."""
-    published = getattr(network, "pretrained_cfg", {}).get("num_classes")
+    """Say that a file's head is left out where it might be expected to stay: it has the size of the network's own."""
+    wanted = {len(tensor) for name, tensor in network.state_dict().items() if HEAD.fullmatch(name)}
     sizes = {len(tensor) for name, tensor in heads.items() if name.endswith("weight") and tensor.ndim == 2}
-    if sizes - {published}:
-        _tell_once(f"{spec.file}: its head is left out, {some(heads)}: of {some(sorted(sizes))} classes")
+    if sizes & wanted:
+        _tell_once(
+            f"{spec.file}: its head of {some(sorted(sizes))} classes, {some(heads)}, is left out: which class is which "
+            "no file says, and training starts with a new one"
+        )
 
 
 @functools.cache

@@ -12,7 +12,9 @@ from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.features.weights import LOCAL_DIR
 from kit.report.board.luck import describe_luck
-from kit.report.board.rows import SAME, Row
+from kit.report.board.rows import JOINED, SAME, Row
+
+SEVERAL_WIDTH = 24  # characters that the names of several encoders may take
 
 
 def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
@@ -121,12 +123,26 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 
 def shorten_encoder(encoder: str | None) -> str:
-    """Leave out an encoder's library and folders: its name says enough in a table."""
+    """Leave out an encoder's library and folders: its name says enough in a table.
+
+    Of several, joined by " + ", also what all names begin with; more than there is room for are counted.
+    """
     if encoder is None:
         return ""
+    if JOINED in encoder:
+        return _shorten_several(encoder.split(JOINED))
     if LOCAL_DIR in encoder:
         return Path(encoder.partition(LOCAL_DIR)[2]).name
     return encoder.removeprefix("open_clip:").removeprefix("timm:").partition("@")[0]
+
+
+def _shorten_several(encoders: list[str]) -> str:
+    """Return the short names of several encoders, or how many they are."""
+    names = [shorten_encoder(each) for each in encoders]
+    first, mark, _ = names[0].rpartition("_")
+    family = first + mark if all(name.startswith(first + mark) for name in names) else ""
+    together = JOINED.join(name.removeprefix(family) for name in names)
+    return together if len(together) <= SEVERAL_WIDTH else f"{len(names)} encoders"
 
 
 Columns = dict[str, tuple[str, Callable[[Row], str]]]

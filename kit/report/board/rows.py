@@ -13,6 +13,7 @@ import numpy as np
 
 from kit.core.errors import InputError
 from kit.data.prepared import Prepared
+from kit.features.joint import encoders_of
 from kit.kaggle.submission import is_of, read_ledger
 from kit.report.board.beside import Score, score_beside
 from kit.report.board.remarks import remarks_on, sources_of
@@ -22,6 +23,7 @@ from kit.runs.store import Result, compare_with_the_best, read_provenance
 from kit.scoring.metrics import Estimate
 
 BEST, SAME = "best", "not distinguishable"
+JOINED = " + "  # between the encoders of a run that has several
 
 
 class Against(NamedTuple):
@@ -88,7 +90,7 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
     rows[0] = replace(rows[0], verdict=BEST, corrected=corrected)
     for name, reason in skipped.items():
         run = prepared.competition.runs[name]
-        facts = {"run": name, "model": run.model, "encoder": run.options.get("encoder")}
+        facts = {"run": name, "model": run.model, "encoder": _encoder(run.options)}
         rows.append(Row(**facts, test_images_used=run.use_test_images, verdict=f"skipped: {reason}"))
     return rows
 
@@ -101,6 +103,11 @@ def used_test_images(prepared: Prepared, result: Result) -> bool:
     return result.record.use_test_images or any(
         used_test_images(prepared, source) for source in sources_of(prepared, result)
     )
+
+
+def _encoder(options: dict[str, Any]) -> str | None:
+    """Return a run's encoder as its table names it, several joined; None where it has none."""
+    return JOINED.join(encoder for encoder, _ in encoders_of(options)) or None
 
 
 def _row(
@@ -124,7 +131,7 @@ def _row(
     return Row(
         run=name,
         model=record.model,
-        encoder=record.options.get("encoder"),
+        encoder=_encoder(record.options),
         round=record.rounds.get("kept"),
         over_base=over_base[0],
         over_base_se=over_base[1],
