@@ -5,7 +5,7 @@ Two sentences generate the house:
 - A stage is a file, or a room of files where it is large; an extension point is a folder.
 - Every model turns images into `Predictions`; everything after only combines `Predictions`.
 
-Eleven wings, each importing only from wings before it (tests/house/test_architecture.py holds the order; README.md
+Twelve wings, each importing only from wings before it (tests/house/test_architecture.py holds the order; README.md
 beside this file names every room)::
 
     core      disk, terminal, errors, names       scoring   arrays in, numbers out: ADD A METRIC
@@ -13,7 +13,8 @@ beside this file names every room)::
     features  pixels and words become vectors     models    what learns: ADD A MODEL
     runs      fit, combine, decide, verify        kaggle    all that Kaggle sees or answers
     curate    drafts that a person corrects       report    what a person looks at: ADD A SECTION
-    cli       one command, one function           (bench    measurements; competitions: ADD A COMPETITION)
+    api       what Python calls                   cli       one command, one function
+    (bench    measurements; competitions: ADD A COMPETITION)
 
 The pipeline, in the order in which ``./run.sh all`` walks it; every stage leaves files that the next one reads::
 

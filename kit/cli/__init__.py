@@ -8,13 +8,13 @@ a mistake to mend, 130 when it was stopped. Modules are imported inside the comm
 from __future__ import annotations
 
 import errno
-import re
 import signal
 import sys
 from typing import NoReturn
 
 from typer._completion_classes import completion_init
 
+from kit.api.place import blame
 from kit.cli.app import app
 from kit.cli.call import options
 from kit.cli.completion import VARIABLE
@@ -89,20 +89,6 @@ def _fail_at(error: OSError) -> None:
     if remedy is None:
         _fail(f"{place}: {error.strerror or error}; what was written before is whole", 1)
     _fail(f"{place}: {error.strerror}; what was written before is whole, {remedy}", 2)
-
-
-def blame(message: str, changes: tuple[str, ...]) -> str:
-    """Return a message on a table of competition.toml with the ``--set`` that is at fault in place of the file."""
-    named = re.search(r"competition\.toml: \[([\w.-]+)\] (.*)", message, re.DOTALL)
-    if named is None:
-        return message
-    table, cause = named.groups()
-    for change in reversed(changes):
-        path = change.partition("=")[0].strip()
-        key = path.removeprefix(f"{table}.").partition(".")[0]
-        if path == table or (path.startswith(f"{table}.") and re.search(rf"\b{re.escape(key)}\b", cause)):
-            return f"--set {change}: [{table}] {cause}"
-    return message
 
 
 def _stop(*_: object) -> None:

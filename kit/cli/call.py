@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.api.place import REPOSITORY, holding, looking, workspace_folder
 from kit.cli.app import app
 from kit.cli.completion import install_completion, show_completion
-from kit.core.names import ENSEMBLE, IS_CHECKOUT, PROGRAM
+from kit.core.names import ENSEMBLE, PROGRAM
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
@@ -22,8 +22,26 @@ if TYPE_CHECKING:
     from kit.data.prepared import Prepared
     from kit.runs.store import Result
 
+__all__ = [
+    "DEFAULT",
+    "REPOSITORY",
+    "Comp",
+    "ResultName",
+    "TimeLimit",
+    "complete_comp",
+    "complete_result",
+    "complete_run",
+    "holding",
+    "looking",
+    "make_board",
+    "options",
+    "read",
+    "ready",
+    "say",
+    "suggest",
+]
+
 DEFAULT = "digits"
-REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass
@@ -63,12 +81,7 @@ def _workspace_of(ctx: typer.Context) -> Workspace:
     """Return the workspace of an unfinished call."""
     from kit.core.files import Workspace
 
-    return Workspace(_folder_of(ctx.find_root().params.get("workspace")))
-
-
-def _folder_of(workspace: Path | None) -> Path:
-    """Return the workspace's folder: the one given, else the checkout, else where the user stands."""
-    return (workspace or (REPOSITORY if IS_CHECKOUT else Path())).expanduser().resolve()
+    return Workspace(workspace_folder(ctx.find_root().params.get("workspace")))
 
 
 def _show_version(is_asked: bool) -> None:
@@ -126,7 +139,7 @@ def set_options(
     """Take the global options."""
     from kit.core import terminal
 
-    options.workspace = _folder_of(workspace)
+    options.workspace = workspace_folder(workspace)
     options.changes, options.seed = tuple(change or ()), seed
     options.strict, options.json = strict, json
     terminal.err.quiet = quiet
@@ -161,38 +174,6 @@ def ready(competition: Competition, time_limit: str | None = None, held: bool = 
         return prepare(competition)
 
 
-@contextmanager
-def holding(competition: Competition) -> Iterator[None]:
-    """Hold the competition's runs folder against a second call; `status` sees meanwhile what is done."""
-    from kit.core import activity, terminal
-    from kit.core.files import hold
-
-    folder = competition.workspace.runs(competition.name)
-    with hold(folder, terminal.warn), activity.shown(folder, shlex.join(sys.argv[1:])):
-        yield
-
-
-@contextmanager
-def looking(competition: Competition) -> Iterator[None]:
-    """Read the last finished state: hold the runs folder where it is free, and else look beside who holds it.
-
-    Only a `clean` is waited for: it would take away what is being read.
-    """
-    from kit.core import arrays, terminal
-    from kit.core.activity import read_activity
-    from kit.core.files import hold, is_held
-
-    folder = competition.workspace.runs(competition.name)
-    busy = read_activity(folder) if is_held(folder) else None
-    if busy is None or not busy.is_running or "clean" in shlex.split(busy.command):
-        with hold(folder, terminal.warn):
-            yield
-        return
-    terminal.note(f"beside {busy.command!r}, which runs (process {busy.pid}): this shows what is finished")
-    with arrays.impatient():
-        yield
-
-
 def say(text: Any, document: Any) -> None:
     """Print a command's result: text, or one JSON document."""
     from kit.core import terminal
@@ -214,24 +195,23 @@ def make_board(
     """
     from dataclasses import asdict
 
+    from kit.api.stages import compare
     from kit.core import terminal
-    from kit.report.board import leaderboard, render_board
-    from kit.runs.seen import count_looks
+    from kit.report.board import render_board
+    from kit.report.board.levels import render_levels
 
-    rows = leaderboard(prepared, results, skipped)
+    compared = compare(prepared, results, skipped)
     document = {
         "competition": prepared.competition.name,
         "metric": prepared.competition.facts.metric,
-        "runs": [asdict(row) for row in rows],
-        "looks": asdict(count_looks(prepared, len(results))),
+        "runs": [asdict(row) for row in compared.rows],
+        "looks": asdict(compared.looks),
     }
     made = {name: str(path) for name, path in files.items() if path is not None}
-    board: Any = render_board(prepared, rows, terminal.out.width)
-    if prepared.hierarchy is not None and results:
+    board: Any = render_board(prepared, compared.rows, terminal.out.width)
+    if compared.levels:
         from rich.console import Group
 
-        from kit.report.board.levels import render_levels, score_levels
-
-        document["levels"] = {result.name: score_levels(prepared, result) for result in results}
-        board = Group(board, render_levels(prepared, document["levels"]))
+        document["levels"] = compared.levels
+        board = Group(board, render_levels(prepared, compared.levels))
     return board, document | made

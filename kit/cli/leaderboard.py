@@ -27,14 +27,12 @@ def leaderboard_(
     ] = None,
 ) -> None:
     """Compare the finished runs: CV +- SE, paired tests, local and Kaggle scores; or one of them class by class."""
-    from kit.runs.train import find_finished
+    from kit.api.stages import list_finished
 
     competition = read(comp)
     with looking(competition):
         prepared = ready(competition, held=True)
-        results = find_finished(prepared)
-        if not results:
-            raise InputError(f"no finished run of {competition.name} yet; {competition.command('all')}")
+        results = list_finished(prepared)
         if per_class is None:
             shown, follow = make_board(prepared, results, {}), _follow_leaderboard(prepared, comp, results)
         else:

@@ -16,13 +16,11 @@ def report_(
     png: Annotated[bool, typer.Option("--png", help="Write every chart as a PNG too.")] = False,
 ) -> None:
     """Write one HTML page of what happened, and the numbers behind its charts."""
-    from kit.report.page import write_report
-    from kit.runs.train import find_finished, recall_skipped
+    from kit.api.stages import write_page
 
     competition = read(comp)
     with looking(competition):
         prepared = ready(competition, held=True)
-        results = find_finished(prepared)
-        path = write_report(prepared, results, recall_skipped(prepared, results), png)
+        path = write_page(prepared, png)
     say(str(path), {"report": str(path), "figures": str(path.with_suffix(""))})
     suggest("triage", comp)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kit.api.place import competitions_home
 from kit.cli.app import START, command
-from kit.cli.call import REPOSITORY, complete_comp, options, read, say, suggest
+from kit.cli.call import complete_comp, options, read, say, suggest
 from kit.cli.plan import Preset, TestImages, Time, WeightsFolder, read_wishes, write_first_plan
 from kit.core.errors import InputError
 
@@ -43,7 +44,7 @@ def new(
     """Infer the layout of a folder of images; write competition.toml, its runs planned for this machine, and words."""
     from kit.curate.start import Answers, check_competition_name, infer_layout, list_choices
 
-    home, wishes = _home(), read_wishes(preset, time, weights, test_images)
+    home, wishes = competitions_home(options.workspace), read_wishes(preset, time, weights, test_images)
     check_competition_name(name, home)
     answers = Answers(label, id_column, group, metric, positive, task, slug)
     answers.check()
@@ -80,7 +81,7 @@ def download(
         name, slug, folder, home = comp, read_slug(competition.facts.slug), competition.root, competition.folder.parent
     else:
         slug = name = read_slug(comp)
-        home = _home()
+        home = competitions_home(options.workspace)
         check_competition_name(name, home)
         folder = options.workspace / "data" / name
     n_files = _fetch(slug, folder)
@@ -91,13 +92,6 @@ def download(
         _write_draft(name, infer_layout(folder), home, slug, read_wishes())
     say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
     suggest("all", name)
-
-
-def _home() -> Path:
-    """Return the folder of new competitions: the kit's own, or that of another workspace."""
-    from kit.config.known import HOME
-
-    return HOME if options.workspace == REPOSITORY else options.workspace / "competitions"
 
 
 def _write_draft(name: str, layout: Layout, home: Path, slug: str | None, wishes: Wishes, force: bool = False) -> Path:

@@ -9,7 +9,6 @@ import typer
 
 from kit.cli.app import TRAIN, command
 from kit.cli.call import DEFAULT, Comp, TimeLimit, complete_run, holding, read, ready, say, suggest
-from kit.core.errors import InputError, MissingWeights
 
 
 @command(panel=TRAIN, example="train digits probe")
@@ -22,19 +21,13 @@ def train(
     time_limit: TimeLimit = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
-    from kit.runs.train import train_runs
+    from kit.api.stages import names_of_runs, train_named
 
     competition = read(comp)
-    names = [run for name in runs for run in competition.runs_of(name)] if runs else competition.default_runs
-    if not names:
-        raise InputError(f"{competition.file}: there is no [runs.NAME] table to train; a grid is trained by its name")
+    names_of_runs(competition, runs or ())  # a name that is none is told before the images are read
     prepared = ready(competition, time_limit)
     with holding(competition):
-        try:
-            results, _ = train_runs(prepared, names, strict=True)
-        except MissingWeights as error:
-            hint = f"; or leave such runs out: {competition.command('all')} does" if not runs else ""
-            raise InputError(f"{error}{hint}") from error
+        results = train_named(prepared, runs or ())
     score = competition.data.score_name
     lines = [f"{result.name}: {score} {result.record.cv:.4f} +- {result.record.se:.4f}" for result in results]
     say("\n".join(lines), [result.record.document for result in results])

@@ -22,6 +22,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
+    "api": "place stages sending",
     "bench": "coverage explain pretrain semi recipes speed",
     "cli": "app completion call process streams bundle correlation data decisions everything explain house kaggle "
     "leaderboard mine models plan prompts report start status train triage tune",
@@ -29,7 +30,8 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
 WINGS = list(ORDER)
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}
 TOP_LEVEL |= {"CHANGELOG.md", "pyproject.toml"}
-MAX_PAIRS = 60  # of wings, where one imports the other
+FACES = ("api", "cli")  # what a user calls: each reaches every wing, and is no part of what the others must know
+MAX_PAIRS = 50  # of the other wings, where one imports the other
 MAX_LINES = 400  # of a file
 
 
@@ -98,7 +100,8 @@ def test_every_room_has_its_place_in_the_order():
 
 
 def test_a_newcomer_can_hold_the_imports_in_the_head():
-    pairs = {(place_of(file)[0], other[0]) for file in FILES for other in imported(file) if other[0] in WINGS}
+    files = [file for file in FILES if place_of(file)[0] not in FACES]
+    pairs = {(place_of(file)[0], other[0]) for file in files for other in imported(file) if other[0] in WINGS}
     assert len({(wing, other) for wing, other in pairs if wing != other}) <= MAX_PAIRS
 
 

@@ -1,0 +1,97 @@
+"""Where a call works and whom it waits for: the workspace, the runs folder held or read beside who holds it, the time.
+
+What the command line and Python do before and around every stage.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kit.core.names import IS_CHECKOUT
+
+if TYPE_CHECKING:
+    from kit.config.competition import Competition
+
+REPOSITORY = Path(__file__).parents[2]
+
+called_as: ContextVar[str] = ContextVar("called_as", default="")  # the call in Python that `status` names
+
+
+def workspace_folder(workspace: str | Path | None) -> Path:
+    """Return the workspace's folder: the one given, else the checkout, else where the user stands."""
+    return Path(workspace or (REPOSITORY if IS_CHECKOUT else "")).expanduser().resolve()
+
+
+def competitions_home(workspace: Path) -> Path:
+    """Return the folder of new competitions: the kit's own, or that of another workspace."""
+    from kit.config.known import HOME
+
+    return HOME if workspace == REPOSITORY else workspace / "competitions"
+
+
+@contextmanager
+def holding(competition: Competition) -> Iterator[None]:
+    """Hold the competition's runs folder against a second call; `status` sees meanwhile what is done."""
+    from kit.core import activity, terminal
+    from kit.core.files import hold
+
+    folder = competition.workspace.runs(competition.name)
+    with hold(folder, terminal.warn), activity.shown(folder, called_as.get() or shlex.join(sys.argv[1:])):
+        yield
+
+
+@contextmanager
+def looking(competition: Competition) -> Iterator[None]:
+    """Read the last finished state: hold the runs folder where it is free, and else look beside who holds it.
+
+    Only a `clean` is waited for: it would take away what is being read.
+    """
+    from kit.core import arrays, terminal
+    from kit.core.activity import read_activity
+    from kit.core.files import hold, is_held
+
+    folder = competition.workspace.runs(competition.name)
+    busy = read_activity(folder) if is_held(folder) else None
+    if busy is None or not busy.is_running or "clean" in shlex.split(busy.command):
+        with hold(folder, terminal.warn):
+            yield
+        return
+    terminal.note(f"beside {busy.command!r}, which runs (process {busy.pid}): this shows what is finished")
+    with arrays.impatient():
+        yield
+
+
+@contextmanager
+def in_time(limit: str | float | None) -> Iterator[None]:
+    """Let what is done inside end after a duration such as ``"9h"``, or seconds; None for no limit.
+
+    InputError where it is no duration.
+    """
+    from kit.core.deadline import parse_duration, set_deadline
+
+    set_deadline(None if limit is None else parse_duration(str(limit)))
+    try:
+        yield
+    finally:
+        set_deadline(None)
+
+
+def blame(message: str, changes: Sequence[str]) -> str:
+    """Return a message on a table of competition.toml with the ``--set`` that is at fault in place of the file."""
+    named = re.search(r"competition\.toml: \[([\w.-]+)\] (.*)", message, re.DOTALL)
+    if named is None:
+        return message
+    table, cause = named.groups()
+    for change in reversed(changes):
+        path = change.partition("=")[0].strip()
+        key = path.removeprefix(f"{table}.").partition(".")[0]
+        if path == table or (path.startswith(f"{table}.") and re.search(rf"\b{re.escape(key)}\b", cause)):
+            return f"--set {change}: [{table}] {cause}"
+    return message

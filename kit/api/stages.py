@@ -1,0 +1,155 @@
+"""The stages as both faces of the kit call them: the command line and Python.
+
+Each works on a prepared competition whose runs folder is held, or, where it only reads, looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.core.errors import InputError, MissingWeights, TimeIsUp
+
+if TYPE_CHECKING:
+    from kit.core.stopwatch import Stopwatch
+    from kit.data.prepared import Prepared
+    from kit.report.board import Row
+    from kit.runs.seen import Looks
+    from kit.runs.store import Result
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Hold the leaderboard.
+
+    Parameters
+    ----------
+    rows
+        One per run, the best CV first.
+    looks
+        How often these folds were looked at.
+    levels
+        By run and level of the hierarchy, the score and one standard error; empty without a hierarchy.
+    """
+
+    rows: list[Row]
+    looks: Looks
+    levels: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Hold what `do_all` left.
+
+    Parameters
+    ----------
+    finished, skipped
+        The runs, and why others could not be made.
+    submission, report
+        The files; None where there are no test images, or the report's packages are not installed.
+    better
+        The run that a paired test tells from the ensemble, or None.
+    is_late
+        Whether the time limit left runs out.
+    """
+
+    finished: list[Result]
+    skipped: dict[str, str]
+    submission: Path | None
+    report: Path | None
+    better: Result | None
+    is_late: bool
+
+
+def train_named(prepared: Prepared, runs: Sequence[str] = ()) -> list[Result]:
+    """Cross-validate runs, grids named as one run each among them; all where none is named.
+
+    InputError where there is no such run, MissingWeights where weights cannot be had, TimeIsUp at the time limit.
+    """
+    from kit.runs.train import train_runs
+
+    competition = prepared.competition
+    names = names_of_runs(competition, runs)
+    try:
+        return train_runs(prepared, names, strict=True)[0]
+    except MissingWeights as error:
+        hint = f"; or leave such runs out: {competition.command('all')} does" if not runs else ""
+        raise InputError(f"{error}{hint}") from error
+
+
+def names_of_runs(competition: Any, runs: Sequence[str]) -> list[str]:
+    """Return the runs that are named, of a grid all; without a name those that are trained by default."""
+    names = [run for name in runs for run in competition.runs_of(name)] if runs else competition.default_runs
+    if not names:
+        raise InputError(f"{competition.file}: there is no [runs.NAME] table to train; a grid is trained by its name")
+    return names
+
+
+def list_finished(prepared: Prepared) -> list[Result]:
+    """Return every finished run, imports and the ensemble among them; InputError where there is none."""
+    from kit.runs.train import find_finished
+
+    competition, results = prepared.competition, find_finished(prepared)
+    if not results:
+        raise InputError(f"no finished run of {competition.name} yet; {competition.command('all')}")
+    return results
+
+
+def compare(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> Comparison:
+    """Return the leaderboard of finished runs; `skipped` says of others why they could not be made."""
+    from kit.report.board import leaderboard
+    from kit.report.board.levels import score_levels
+    from kit.runs.seen import count_looks
+
+    rows, looks = leaderboard(prepared, results, skipped), count_looks(prepared, len(results))
+    has_levels = prepared.hierarchy is not None
+    return Comparison(rows, looks, {each.name: score_levels(prepared, each) for each in results if has_levels})
+
+
+def write_page(prepared: Prepared, png: bool = False) -> Path:
+    """Write the report of what is finished; return it. InputError where nothing is."""
+    from kit.report.page import write_report
+    from kit.runs.train import find_finished, recall_skipped
+
+    results = find_finished(prepared)
+    return write_report(prepared, results, recall_skipped(prepared, results), png)
+
+
+def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False) -> Everything:
+    """Train all runs, combine them, verify, and write one submission and the report; what is there is re-used.
+
+    TimeIsUp where the time limit came before the first run was finished; with `strict`, also where it cut a run.
+    """
+    from kit.core import terminal
+    from kit.kaggle.submission import make_submission, read_sample
+    from kit.report.board import read_solution
+    from kit.report.page import refresh_report
+    from kit.runs.ensemble import check_members, ensemble
+    from kit.runs.train import OutOfTime, find_better, find_finished, find_members, keep_skipped, train_runs
+    from kit.runs.verify import verify
+
+    competition, has_test = prepared.competition, bool(len(prepared.split("test")))
+    check_members(prepared)
+    if has_test:
+        read_sample(prepared)  # what does not fit must not be found out after hours of training
+        read_solution(prepared)
+    with watch.measure("train"):
+        results, skipped = train_runs(prepared, competition.default_runs, strict=strict)
+    keep_skipped(prepared, skipped)
+    is_late = any(isinstance(reason, OutOfTime) for reason in skipped.values())
+    if is_late and not results:
+        raise TimeIsUp("time limit reached before any run was finished; the next call goes on")
+    with watch.measure("ensemble"):
+        combined = ensemble(prepared, find_members(prepared, told=skipped))
+    with watch.measure("verify"):
+        checks = verify(prepared, [*results, combined])
+    terminal.stage("verify", f"{len(checks)} checks held")
+    path = make_submission(prepared, combined) if has_test else None
+    watch.write(competition.workspace.runs(competition.name))
+    finished = find_finished(prepared)
+    page = refresh_report(prepared, finished, skipped) if find_spec("plotly") else None
+    better = find_better(prepared, finished, combined) if path else None
+    return Everything(finished, skipped, path, page, better, is_late)
