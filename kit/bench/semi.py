@@ -54,12 +54,15 @@ class PhotoSetting:
         Column of labels.csv that holds the class; None for class folders.
     n_per_class
         Images of each class that take part at most: encoding is the long part.
+    takes_first
+        Whether these are the first of each class, else they are drawn.
     """
 
     name: str
     shots: int
     labels: str | None = None
     n_per_class: int = 900
+    takes_first: bool = False
 
 
 SETTINGS = (
@@ -141,15 +144,19 @@ def read_photos(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
         labeled = f'{{ csv = "{csv}", images = "{images}", id = "path", label = "{setting.labels}" }}'
     changes = (f"data.root={json.dumps(str(data.resolve()), ensure_ascii=False)}", f"data.labeled={labeled}")
     competition = _rename(read_competition(str(RECIPES), home, changes), setting.name)
-    return _thin(prepare(competition), setting.n_per_class)
+    return _thin(prepare(competition), setting)
 
 
-def _thin(everything: Prepared, n_per_class: int) -> Prepared:
+def _thin(everything: Prepared, setting: PhotoSetting) -> Prepared:
     """Keep so many images of each class at most: all that is kept is encoded."""
-    draw = random.Random(0)
+    draw, n_most = random.Random(0), setting.n_per_class
+
+    def choose(rows: list[int]) -> list[int]:
+        return rows[:n_most] if setting.takes_first else draw.sample(rows, min(len(rows), n_most))
+
     codes = range(len(everything.classes))
     of_class = [np.flatnonzero(everything.labels == code).tolist() for code in codes]
-    kept = np.array(sorted(row for rows in of_class for row in draw.sample(rows, min(len(rows), n_per_class))))
+    kept = np.array(sorted(row for rows in of_class for row in choose(rows)))
     return replace(
         everything,
         pool=everything.pool.take(everything.labeled[kept]),
@@ -191,7 +198,7 @@ def lay_out(everything: Prepared, setting: PhotoSetting, seed: int) -> tuple[Pre
             "per class none are left for the pool and the held-out images"
         )
     competition = _rename(everything.competition, f"{setting.name}-{setting.shots}-{seed}")
-    parts = _draw(everything.labels, setting.shots, seed)
+    parts = draw_rows(everything.labels, setting.shots, seed)
     rows, sizes = np.concatenate(list(parts.values())), [len(part) for part in parts.values()]
     full, labeled = everything.pool, np.arange(sizes[0])
     pool = replace(
@@ -208,8 +215,8 @@ def lay_out(everything: Prepared, setting: PhotoSetting, seed: int) -> tuple[Pre
     return laid, everything.labels[parts["test"]]
 
 
-def _draw(labels: Labels, shots: int, seed: int) -> dict[str, Rows]:
-    """Draw the rows of each split: so many labels per class, the rest halved."""
+def draw_rows(labels: Labels, shots: int, seed: int) -> dict[str, Rows]:
+    """Draw the rows of each split: so many labels per class, the rest halved; in the order of `lay_out`."""
     draw = random.Random(seed)
     labeled, rest = [], []
     for code in np.unique(labels):

@@ -56,17 +56,18 @@ def bench_(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Of semi: draws of labels; of coverage: hundreds of draws.")] = 5,
     weights: Annotated[
-        Path | None, typer.Option(help="Of recipes: a folder with mobilenetv2_100/model.safetensors, beside pip's.")
+        Path | None, typer.Option(help="Of recipes: a folder of weights, as `new` takes it, beside pip's.")
     ] = None,
     draws: Annotated[int, typer.Option(min=2, help="Of recipes: draws of labels per setting.")] = 8,
+    only: Annotated[list[str] | None, typer.Option(help="Of recipes: a setting, such as 'trashnet 15'.")] = None,
     output: Annotated[Path | None, typer.Option(help="Of recipes: a JSON file to write the evidence to.")] = None,
 ) -> None:
     """Time decoding and the runs' encoders; or measure what is claimed: semi, recipes, explain, coverage."""
     if comp == RECIPES:
-        _bench_recipes(data, weights, draws, output)
+        _bench_recipes(data, weights, draws, only or [], output)
         return
-    if weights is not None or output is not None:
-        raise InputError(f"--weights and --output are read by {PROGRAM} bench recipes alone")
+    if weights is not None or output is not None or only:
+        raise InputError(f"--weights, --only and --output are read by {PROGRAM} bench recipes alone")
     if comp == COVERAGE:
         _bench_coverage(data, seeds)
         return
@@ -120,8 +121,8 @@ def _bench_coverage(data: Path | None, seeds: int) -> None:
     say(Group(*render_coverage(coverage, luck)), document)
 
 
-def _bench_recipes(data: Path | None, weights: Path | None, draws: int, output: Path | None) -> None:
-    """Compare the kit's joint probe with what an expert would write, and print the table."""
+def _bench_recipes(data: Path | None, weights: Path | None, draws: int, only: list[str], output: Path | None) -> None:
+    """Compare what `new` plans with what an expert would write, and print the table."""
     from kit.bench import recipes
     from kit.core.files import Workspace
 
@@ -132,7 +133,7 @@ def _bench_recipes(data: Path | None, weights: Path | None, draws: int, output: 
             "bench recipes needs --data DIR, which holds trashnet/ and cifar10/ (class folders) and grocery/ "
             "(labels.csv, images/); what is not there is left out"
         )
-    measured = recipes.bench_recipes(data, weights, Workspace(options.workspace), range(draws))
+    measured = recipes.bench_recipes(data, weights, Workspace(options.workspace), range(draws), only)
     evidence = recipes.summarise(measured)
     if output is not None:
         recipes.write_evidence(evidence, output)

@@ -83,7 +83,7 @@ def read_competition(
         data=_group_by(_parse(Data, tables["data"], file, "data"), folds, file),
         folds=folds,
         runs={
-            run: _parse_run(run, table, file, grid)
+            run: parse_run(run, table, file, grid)
             for run, (table, grid) in expand_grids(tables.get("runs", {}), file).items()
         },
         ensemble=_parse(EnsemblePlan, tables.get("ensemble", {}), file, "ensemble"),
@@ -192,8 +192,11 @@ def _find_table(place: str | int) -> type[Table] | None:
     return next((table for name, table in NESTED_TABLES.items() if re.search(rf"(\A| ){name}\]?\Z", str(place))), None)
 
 
-def _parse_run(name: str, table: object, file: Path, grid: str | None) -> Run:
-    """Split a run's table into the keys of every run and the options of its model."""
+def parse_run(name: str, table: object, file: Path, grid: str | None = None) -> Run:
+    """Split a run's table into the keys of every run and the options of its model.
+
+    InputError, which names `file`, where a key is unknown or its value is none.
+    """
     if not RUN_NAME.fullmatch(name) or name in RESERVED:
         raise InputError(f"{file}: [runs.{name}] is not a run name: letters, digits, _ and -; not {some(RESERVED)}")
     if not isinstance(table, dict):

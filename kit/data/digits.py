@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from kit.core.shapes import Labels, Texts
 
@@ -21,6 +22,18 @@ SEED = 0
 GREY_LEVELS = 16  # the digits' own scale, 0..16
 
 
+def write_digit_classes(folder: Path) -> None:
+    """Write all digits as a folder of class folders, for what needs every label, unless it is there."""
+    if folder.is_dir():
+        return
+    pixels, labels = _load_digits()
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for row, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        _save(image, part / str(label) / f"{row:06d}.png")
+    os.replace(part, folder)
+
+
 def write_digits(folder: Path) -> None:
     """Write the digits competition into the data folder, unless it is there; it appears whole or not at all.
 
@@ -28,26 +41,35 @@ def write_digits(folder: Path) -> None:
     """
     if folder.is_dir():
         return
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    values, labels = load_digits(return_X_y=True)
-    pixels = np.rint(np.reshape(values, (-1, 8, 8)) * 255 / GREY_LEVELS).astype(np.uint8)  # (1797, 8, 8)
-    labels = np.asarray(labels)
+    pixels, labels = _load_digits()
     splits = _split(labels)
     ids = np.array([f"{number:06d}" for number in np.random.default_rng(SEED + 1).permutation(len(pixels)) + 1])
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
-    for split in ("train", "unlabeled", "test"):
-        (part / split).mkdir(parents=True)
-        for row in np.flatnonzero(splits == split):
-            Image.fromarray(pixels[row]).save(part / split / f"{ids[row]}.png")
+    for row, (image, split) in enumerate(zip(pixels, splits, strict=True)):
+        _save(image, part / split / f"{ids[row]}.png")
     table = pd.DataFrame({"id": ids, "label": labels.astype(str)})
     of_split = {split: table.loc[splits == split].sort_values("id") for split in ("train", "test")}
     of_split["train"].to_csv(part / "train.csv", index=False)
     of_split["test"].assign(label="0").to_csv(part / "sample_submission.csv", index=False)
     of_split["test"].to_csv(part / "solution.csv", index=False)
     os.replace(part, folder)
+
+
+def _load_digits() -> tuple[NDArray[np.uint8], Labels]:
+    """Return the digits, (1797, 8, 8), and their labels."""
+    from sklearn.datasets import load_digits
+
+    values, labels = load_digits(return_X_y=True)
+    return np.rint(np.reshape(values, (-1, 8, 8)) * 255 / GREY_LEVELS).astype(np.uint8), np.asarray(labels)
+
+
+def _save(pixels: NDArray[np.uint8], file: Path) -> None:
+    """Write one image."""
+    from PIL import Image
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
 
 
 def _split(labels: Labels) -> Texts:

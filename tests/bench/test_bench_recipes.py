@@ -1,45 +1,75 @@
-"""Bench recipes: figures agree with scikit-learn, draws are paired and kept, and trust follows from the evidence."""
+"""Bench recipes: a plan untouched is measured beside baselines, draws are paired and kept, defaults follow."""
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 from sklearn.metrics import log_loss
-from support.clips import TINY_CLIP
+from support.clips import DIGITS as TINY_CLIP
 from support.colours import draw
 
-from kit.bench.recipes import Measured, bench_recipes, derive_trust, measure, read_evidence, render_recipes, summarise
-from kit.bench.recipes.evidence import Evidence, write_evidence
+from kit.bench.recipes import (
+    Evidence,
+    Measured,
+    bench_recipes,
+    derive_default,
+    derive_trust,
+    measure,
+    read_evidence,
+    render_recipes,
+    sets,
+    summarise,
+    ways,
+    write_evidence,
+)
 from kit.bench.semi import PhotoSetting
 from kit.core.errors import InputError
 from kit.core.files import Workspace
+from kit.curate.plan.recipe import SHARE
+from kit.features.weights import PACKAGES
 from kit.models.trust import TRUSTED
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
 
 def test_the_trust_of_the_models_follows_from_the_committed_evidence():
-    assert derive_trust(read_evidence()) == TRUSTED["smooth"]
-    assert list(derive_trust(read_evidence())) == list(TRUSTED["smooth"])  # the trusted first: models try it first
+    trust = derive_trust(read_evidence(), SHARE)
+    assert list(trust.items()) == list(TRUSTED["smooth"].items())  # the trusted first: models try it first
+
+
+def line(name, way, gain=0.0, error=0.01, loss=1.0):
+    return Evidence(name, way, 0.5 + gain, ways.JOINT, gain, error, loss, 8)
+
+
+def test_another_default_must_be_better_in_the_mean_over_sets_by_more_than_chance():
+    planned = [line(name, "C = 30", error=0.0) for name in "ab"]
+    assert derive_default([*planned, line("a", "C = 10", 0.05), line("b", "C = 10", -0.01)], "C", 30.0) == 10.0
+    assert derive_default([*planned, line("a", "C = 10", 0.03), line("b", "C = 10", -0.02)], "C", 30.0) == 30.0
 
 
 def test_trust_is_the_mean_over_sets_and_no_surer_than_it_is_large():
-    table = {("a", 0.0): 1.3, ("a", 0.8): 1.0, ("b", 0.0): 0.9, ("b", 0.8): 0.8}
-    lines = [
-        Evidence(name, f"smooth = {value}", 0.5 + value / 9, 0, 0, loss, 8) for (name, value), loss in table.items()
-    ]
-    trust = derive_trust(lines)
+    losses = {("a", 0.0): 1.3, ("a", 0.8): 1.0, ("b", 0.0): 0.9, ("b", 0.8): 0.8}
+    lines = [line(name, f"smooth = {value:g}", loss=loss) for (name, value), loss in losses.items()]
+    trust = derive_trust(lines, 0.8)
     assert list(trust) == [0.8, 0.0] and (trust[0.8].excess, trust[0.8].sd) == (0.0, 0.0)
     assert (trust[0.0].excess, trust[0.0].sd) == pytest.approx((0.2, 0.2), abs=1e-3)
 
 
-def test_gains_are_paired_over_draws():
-    right = {measure.BASELINE: [0.5, 0.7], measure.JOINT: [0.6, 0.8]}
+def test_gains_are_paired_over_draws_settings_with_the_probe_as_planned():
+    right = {ways.BASELINE: [0.5, 0.7], ways.JOINT: [0.6, 0.8], "power = 1": [0.5, 0.7]}
     measured = [
         Measured("a 5", i, way, accuracy, 1.0) for way, each in right.items() for i, accuracy in enumerate(each)
     ]
-    line = next(line for line in summarise(measured) if line.way == measure.JOINT)
-    assert (line.accuracy, line.gain, line.gain_se, line.draws) == (0.7, 0.1, 0.0, 2)
+    lines = {each.way: each for each in summarise(measured)}
+    joint, power = lines[ways.JOINT], lines["power = 1"]
+    assert (joint.accuracy, joint.against, joint.gain, joint.gain_se) == (0.7, ways.BASELINE, 0.1, 0.0)
+    assert (power.against, power.gain, power.draws) == (ways.JOINT, -0.1, 2)
 
 
 def test_a_score_is_the_accuracy_and_the_log_loss_at_its_best_temperature():
@@ -64,35 +94,44 @@ def photos(tmp_path, monkeypatch):
         folder = tmp_path / "photos" / "trashnet" / name
         folder.mkdir(parents=True)
         for i in range(14):
-            draw(colour, generator).save(folder / f"{i:02d}.png")
-    monkeypatch.setattr(measure, "ENCODERS", ((TINY_CLIP, {}), (TINY_CLIP, {"force_quick_gelu": True})))
-    monkeypatch.setattr(measure, "SETTINGS", (PhotoSetting("trashnet", 4),))
+            draw(colour, generator).resize((80, 80)).save(folder / f"{i:02d}.png")
+    for name, package in list(PACKAGES.items()):
+        monkeypatch.setitem(PACKAGES, name, dataclasses.replace(package, distribution="no-such-package"))
+    monkeypatch.setattr(sets, "SETTINGS", (PhotoSetting("trashnet", 4),))
     return tmp_path / "photos"
 
 
-def test_every_way_is_measured_on_every_draw_and_a_second_call_measures_nothing(photos, tmp_path, monkeypatch):
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(TINY_CLIP, folder / "clip")
+    torch.manual_seed(0)
+    state = timm.create_model("test_efficientnet").state_dict()
+    save_file(state, folder / "network.safetensors", {"architecture": "test_efficientnet"})
+    return folder
+
+
+def test_a_plan_is_measured_untouched_beside_the_baselines_and_a_second_call_measures_nothing(
+    photos, weights, tmp_path, monkeypatch
+):
     workspace = Workspace(tmp_path / "home")
-    first = bench_recipes(photos, None, workspace, range(2))
-    assert {each.draw for each in first} == {0, 1}
-    ways = {each.way for each in first}
-    assert {
-        measure.BASELINE,
-        measure.TWENTY,
-        measure.JOINT,
-        *(f"smooth = {value}" for value in TRUSTED["smooth"]),
-    } < ways
-    assert sum("scikit-learn" in way for way in ways) == 2
-    assert all(0.3 < each.accuracy <= 1 for each in first if each.way == measure.JOINT)
-    monkeypatch.setattr(measure, "_measure", lambda *_: pytest.fail("measured again"))
-    assert bench_recipes(photos, None, workspace, range(2)) == first
+    first = bench_recipes(photos, weights, workspace, [0])
+    named = {each.way for each in first}
+    assert {ways.BASELINE, ways.TWENTY, ways.JOINT, ways.ENSEMBLED, "run forest", "run joint"} < named
+    assert sum(way.startswith("run probe_") for way in named) == 2
+    assert sum("scikit-learn" in way for way in named) == 2
+    assert {f"{name} = {value:g}" for name, values in ways.TRIED.items() for value in values} < named
+    assert all(each.accuracy > 0.3 for each in first if each.way in (ways.JOINT, ways.ENSEMBLED))
+    monkeypatch.setattr(measure, "plan_draw", lambda *_: pytest.fail("measured again"))
+    assert bench_recipes(photos, weights, workspace, [0]) == first
     lines = summarise(first)
     write_evidence(lines, tmp_path / "evidence.json")
     assert read_evidence(tmp_path / "evidence.json") == lines
-    assert render_recipes(lines).row_count == len(ways)
+    assert render_recipes(lines).row_count == len(named)
 
 
-def test_missing_photos_and_weights_are_named(photos, tmp_path):
+def test_missing_photos_and_unknown_settings_are_named(photos, tmp_path):
     with pytest.raises(InputError, match="none of trashnet/ is there"):
         bench_recipes(tmp_path / "empty", None, Workspace(tmp_path))
-    with pytest.raises(InputError, match=r"mobilenetv2_100/model\.safetensors is not there"):
-        bench_recipes(photos, tmp_path, Workspace(tmp_path))
+    with pytest.raises(InputError, match=r"--only 'trashnet 5': did you mean 'trashnet 4'"):
+        bench_recipes(photos, None, Workspace(tmp_path), only=["trashnet 5"])

@@ -94,6 +94,8 @@ def test_what_is_chosen_nested_or_not_read_is_not_searched(colours):
     probe = '[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\n'
     assert list(space_of(colours, "", probe)) == ["C"]  # pull and prior are those of words, smooth is off
     assert list(space_of(colours, "", probe + 'prompts = "names"\nprior = 0.5\n')) == ["prior", "C", "pull"]
+    whitened = probe + 'whiten = 0.5\nprompts = "names"\nprior = 0.5\n'
+    assert list(space_of(colours, "", whitened)) == ["prior", "power", "whiten", "C"]  # pull reads features as they are
     with pytest.raises(InputError, match=r"nothing to search .* name fields and what to try"):
         space_of(colours, "", probe + 'C = "nested"\n')
 

@@ -1,17 +1,31 @@
-"""Recipes: the kit's joint probe beside what an expert would write in twenty lines, on photos, paired over draws.
+"""Recipes: what a person gets who writes nothing, beside what an expert would write, paired over draws of labels.
 
-measure.py encodes every photo once, lays out draws of labels as competitions and keeps each draw's figures, so that a
-second call goes on; evidence.py compares them, and derives from them what `kit.models.trust` holds. The figures that
-the defaults follow from are committed as ``kit/bench/evidence.json``.
+File by file::
+
+    sets.py      photo sets, and one draw of labels as the competition that `new` would have planned
+    ways.py      the planned runs untouched, the baselines, the joint probe at other settings
+    measure.py   draw by draw, so that a second call goes on
+    evidence.py  means and paired gains, and what the defaults should be by them
+
+The figures that the defaults follow from are committed as ``kit/bench/evidence.json``.
 """
 
-from kit.bench.recipes.evidence import Evidence, derive_trust, read_evidence, render_recipes, summarise, write_evidence
+from kit.bench.recipes.evidence import (
+    Evidence,
+    derive_default,
+    derive_trust,
+    read_evidence,
+    render_recipes,
+    summarise,
+    write_evidence,
+)
 from kit.bench.recipes.measure import Measured, bench_recipes
 
 __all__ = [
     "Evidence",
     "Measured",
     "bench_recipes",
+    "derive_default",
     "derive_trust",
     "read_evidence",
     "render_recipes",

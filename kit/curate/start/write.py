@@ -71,7 +71,7 @@ def write_competition(
         raise InputError(f"{file} is there already and says something else; {remedy}")
     if layout.task == MULTICLASS and not _keep_words(prompts, layout.classes, force):
         with write_atomic(prompts, "w") as opened:
-            opened.write(_compose_prompts(layout.classes, layout.words))
+            opened.write(compose_prompts(layout.classes, layout.words))
         if not has_words(layout):
             cause = (
                 f"classes such as {some(map(repr, layout.classes), 3)} are codes, which say nothing to a text encoder"
@@ -166,7 +166,7 @@ def _lines(keys: list[tuple[str, str, Choice | None]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _compose_prompts(classes: tuple[str, ...], words: Mapping[str, str]) -> str:
+def compose_prompts(classes: tuple[str, ...], words: Mapping[str, str]) -> str:
     """Return the text of a first prompt list; classes that would share a word keep their names."""
     spoken = {name: " ".join(re.sub("[_-]", " ", words.get(name, name)).split()) for name in classes}
     n_owners = Counter(spoken.values())

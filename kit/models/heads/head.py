@@ -102,8 +102,8 @@ class Head(Balance, Model):
     transduction: Literal["diffusion", "transclip"] = "diffusion"
     n_neighbors: Annotated[int, Field(ge=1, le=100)] = 5
     self_training: Annotated[float, Field(ge=0, le=1)] = 0.0
-    power: Annotated[float, Field(gt=0, le=1)] = 1.0
-    whiten: Annotated[float, Field(ge=0, le=1)] = 0.0
+    power: Annotated[float, Field(gt=0, le=1), Between(0.3, 1, needs="whiten")] = 1.0
+    whiten: Annotated[float, Field(ge=0, le=1), Between(0, 1, needs="whiten")] = 0.0
     seed: int = 0
 
     def learn(self, features: Vectors, labeled: Images) -> Tensors:

@@ -1,0 +1,147 @@
+"""Photo sets: where they lie, and one draw of labels as the competition that `new` would have planned.
+
+Every image is encoded once for all draws of its set: what a run of a draw needs is taken over from the whole set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.bench.semi import PhotoSetting, draw_rows, lay_out, read_photos
+from kit.config.reader import parse_run
+from kit.core.errors import InputError, nearest
+from kit.core.files import Workspace, write_atomic
+from kit.core.shapes import Labels, Rows
+from kit.curate.plan import Wishes, plan_competition
+from kit.curate.start.write import compose_prompts
+from kit.data.digits import write_digit_classes
+from kit.data.images import Images, Pool
+from kit.data.prepared import Prepared
+from kit.data.store import keep_pixels, read_rows, read_store
+from kit.features.cache import adopt_features, squashed
+from kit.features.joint import Joined
+from kit.models.classic.on_pixels import OnPixels
+from kit.runs.store.build import build_model
+
+DIGITS = "digits"  # which come with scikit-learn
+SETTINGS = (
+    PhotoSetting("trashnet", 15),
+    PhotoSetting("grocery", 5, "coarse"),
+    PhotoSetting("cifar10", 4, n_per_class=300, takes_first=True),
+    PhotoSetting("cifar10", 25, n_per_class=300, takes_first=True),
+    PhotoSetting(DIGITS, 15),
+)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Hold one draw of labels: its competition, planned, and what only the scoring may see.
+
+    Parameters
+    ----------
+    laid
+        The competition, its runs those of the plan.
+    truth
+        (n_test,) class codes of the test images.
+    labeled, others, test
+        The same images in a pool of all, which draws of a set share: with labels, without, and the test images, which
+        are among those without.
+    """
+
+    laid: Prepared
+    truth: Labels
+    labeled: Images
+    others: Images
+    test: Images
+
+
+def label_of(setting: PhotoSetting) -> str:
+    """Return how a setting is called in tables."""
+    return f"{setting.name} {setting.shots}"
+
+
+def list_available(data: Path, only: Sequence[str] = ()) -> list[PhotoSetting]:
+    """Return the settings whose photos are in a folder, of those in `only` where any are named.
+
+    InputError where there are none.
+    """
+    if odd := [name for name in only if name not in map(label_of, SETTINGS)]:
+        raise InputError(f"--only {odd[0]!r}: {nearest(odd[0], map(label_of, SETTINGS))}")
+    wanted = [setting for setting in SETTINGS if not only or label_of(setting) in only]
+    available = [setting for setting in wanted if setting.name == DIGITS or (data / setting.name).is_dir()]
+    if (not only and all(setting.name == DIGITS for setting in available)) or not available:
+        photos = ", ".join(dict.fromkeys(f"{each.name}/" for each in wanted if each.name != DIGITS))
+        raise InputError(f"{data}: none of {photos} is there; bench recipes needs folders of photos")
+    return available
+
+
+def read_set(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
+    """Return all images of a set with their labels, without a run."""
+    if setting.name == DIGITS:
+        data = home.root / "data"
+        write_digit_classes(data / DIGITS)
+    everything = read_photos(data, setting, home)
+    folder = home.root / "competitions" / setting.name
+    with write_atomic(folder / "prompts" / "first.toml", "w") as file:
+        file.write(compose_prompts(everything.classes, {}))  # as `new` drafts it
+    competition = everything.competition.model_copy(update={"runs": {}, "folder": folder})
+    pool = replace(everything.pool, prompts=folder / "prompts", lookup=competition.lookup)
+    return replace(everything, competition=competition, pool=pool)
+
+
+def plan_draw(everything: Prepared, setting: PhotoSetting, number: int, wishes: Wishes) -> Draw:
+    """Lay a draw out and plan its runs as `new` does; no image is encoded twice."""
+    laid, truth = lay_out(everything, setting, number)
+    plan = plan_competition(laid.competition, wishes, _table(laid))
+    file = laid.competition.file
+    runs = {run.name: parse_run(run.name, run.table, file) for run in plan.runs}
+    laid = replace(laid, competition=laid.competition.model_copy(update={"runs": runs}))
+    parts = draw_rows(everything.labels, setting.shots, number)
+    _share(laid, everything, np.concatenate(list(parts.values())))
+    pool = _without_labels(everything)
+    share_features(pool, everything.pool, list_encoders(laid))
+    others = np.concatenate([parts["unlabeled"], parts["test"]])
+    labels = everything.labels[parts["labeled"]]
+    return Draw(
+        laid, truth, pool.select(parts["labeled"], labels), pool.select(np.sort(others)), pool.select(parts["test"])
+    )
+
+
+def list_encoders(prepared: Prepared) -> list[Joined]:
+    """Return every encoder of a competition's runs once."""
+    models = [build_model(prepared.competition, run) for run in prepared.competition.runs.values()]
+    encoders = [each for model in models for each in model.encoders_used]
+    return [each for i, each in enumerate(encoders) if each not in encoders[:i]]
+
+
+def share_features(pool: Pool, full: Pool, encoders: list[Joined], rows: Rows | None = None) -> None:
+    """Give a pool the features of the same images in the whole set, at `rows` of it; all in order by default."""
+    for encoder, args in encoders:
+        adopt_features(pool, full, np.arange(len(full)) if rows is None else rows, encoder, args)
+
+
+def _share(laid: Prepared, everything: Prepared, rows: Rows) -> None:
+    """Give a draw what its runs read of images: features, and small pixels for what reads those."""
+    share_features(laid.pool, everything.pool, list_encoders(laid), rows)
+    models = [build_model(laid.competition, run) for run in laid.competition.runs.values()]
+    for side in {model.pixels for model in models if isinstance(model, OnPixels) and model.encoder is None}:
+        geometry = squashed(side)
+        keep_pixels(laid.pool, geometry, read_rows(read_store(everything.pool, geometry), rows))
+
+
+def _without_labels(everything: Prepared) -> Pool:
+    """Return the pool of all images in which every one may be a neighbour, as where test images serve as unlabelled."""
+    pool = everything.pool
+    return replace(pool, splits=np.full(len(pool), "test", dtype=object), cache=pool.cache / "all")
+
+
+def _table(laid: Prepared) -> pd.DataFrame:
+    """Return the image table of a draw, of which a plan reads splits, paths and labels."""
+    names = np.full(len(laid.pool), None, dtype=object)
+    names[laid.labeled] = np.array(laid.classes, dtype=object)[laid.labels]
+    return pd.DataFrame({"split": laid.pool.splits, "path": laid.pool.paths, "label": names})
