@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import kit.runs.verify
+import kit.runs.verify.sources
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import read_json, write_json
 from kit.data.images import names_of
@@ -351,6 +351,6 @@ def test_every_file_is_read_once(trained, monkeypatch):
         reads[path] += 1
         return read_predictions(path)
 
-    monkeypatch.setattr(kit.runs.verify, "read_predictions", count)
+    monkeypatch.setattr(kit.runs.verify.sources, "read_predictions", count)
     verify(prepared, [*results, ensemble(prepared, results)])
     assert len(reads) == 2 * (2 + 3 * 2) + 2 + 3 and set(reads.values()) == {1}

@@ -1,0 +1,65 @@
+"""Verify: re-derive what every finished run claims; a leak is named.
+
+Reads everything under ``runs/NAME`` that the leaderboard would show, and what that was made from; writes nothing.
+Re-derived are: that no fold's model was fitted on the fold's own images, as far as the ledger that it left tells; that
+pseudo labels are those which the teachers' models *of the same fold* give; that a swept setting of a fold is the one
+which the other folds choose; that oof and test are the folds' predictions, which are as they were written, and the
+ensemble's what its members give; that CV and standard error follow from the oof. That groups do not straddle folds is
+checked whenever the fold file is read. Nothing is fitted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kit.core.names import ENSEMBLE
+from kit.core.terminal import Progress
+from kit.data.prepared import Prepared
+from kit.runs.store.result import Result
+from kit.runs.verify.claims import verify_coverage, verify_files, verify_score, verify_test_mean
+from kit.runs.verify.derivation import (
+    verify_ensemble,
+    verify_fold,
+    verify_pseudo,
+    verify_rounds,
+    verify_settled,
+)
+from kit.runs.verify.sentences import describe_checks
+from kit.runs.verify.sources import is_fitted, with_sources
+
+
+def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
+    """Return one sentence for the folds and for every run: the given ones and all they were made from.
+
+    Raises
+    ------
+    LeakFound
+        Naming the run, the fold and the images, at the first check that did not hold.
+    InputError
+        When a file is missing or cannot be read.
+    """
+    runs = with_sources(prepared, results)
+    for run in runs.values():
+        verify_coverage(prepared, run)
+    fitted = [run for run in runs.values() if is_fitted(run)]
+    with Progress("verify", len(prepared.scored) * len(fitted)) as progress:
+        for fold in prepared.scored:  # outside the loop over runs: teachers' predictions of the pool are read once
+            for run in fitted:
+                verify_fold(prepared, run, fold)
+                if not run.record.rounds:
+                    verify_pseudo(prepared, runs, run, fold)
+                progress.advance()
+    sentences = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
+    for run in runs.values():
+        if is_fitted(run):
+            if run.record.rounds:
+                verify_rounds(prepared, runs, run)
+            else:
+                verify_settled(prepared, run)
+            verify_test_mean(prepared, run)
+            verify_files(prepared, run)
+        elif run.name == ENSEMBLE:
+            verify_ensemble(prepared, runs, run)
+        verify_score(prepared, run)
+        sentences.append(describe_checks(prepared, run))
+    return sentences

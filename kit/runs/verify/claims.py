@@ -1,0 +1,82 @@
+"""What a run claims of itself: that its files are as written, cover their images and give its CV."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kit.core.errors import InputError, LeakFound, some
+from kit.data.prepared import Prepared, describe_classes
+from kit.runs.fit.fold import find_changed
+from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder
+from kit.runs.store.score import oof_rows
+from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
+from kit.runs.verify.sources import differ, fitted_folds
+from kit.scoring.metrics import Metric, find_metric, score_with_error
+from kit.scoring.predictions import mean_predictions
+
+
+def verify_files(prepared: Prepared, run: Result) -> None:
+    """Weights, sweeps and predictions of the folds must be as they were written."""
+    for fold in fitted_folds(prepared, run):
+        if changed := find_changed(run.folder, fold):
+            home = fold_folder(run.folder, fold)
+            raise LeakFound(
+                f"{run.name} {home.name}: {some(changed)} edited since the model was fitted (SHA-256 is not that of "
+                f"{home / 'fitted.json'}); delete {run.folder} and train again"
+            )
+
+
+def verify_coverage(prepared: Prepared, run: Result) -> None:
+    """Oof and test must cover their images once, on these folds and with the competition's classes."""
+    if run.record.fold_key != prepared.fold_key:
+        raise LeakFound(f"{run.name}: {run.folder} was made on other folds or labels; make it again")
+    scored = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
+    for split, wanted in (("oof", scored), ("test", prepared.pool.ids[prepared.split("test")])):
+        predictions = run.predictions(split)
+        if predictions.classes != prepared.classes:
+            raise LeakFound(f"{run.name}: class order of {split} is {some(predictions.classes)}, not the competition's")
+        if apart := sorted(set(predictions.ids) ^ set(wanted)):
+            images = "scored" if split == "oof" else "test"
+            raise LeakFound(f"{run.name}: {split} does not cover the {images} images: {some(apart)} differ")
+
+
+def verify_score(prepared: Prepared, run: Result) -> None:
+    """CV and standard error must be those of the oof."""
+    metric = _metric_of(prepared, run)
+    if metric is None:
+        return
+    labels, proba = oof_rows(prepared, run.predictions("oof"))
+    thresholds = thresholds_of(prepared, labels, proba)
+    noted = run.record.thresholds if run.record.decision == decision_key(prepared) else thresholds
+    if thresholds and (not noted or (noted.values, noted.per_fold) != (thresholds.values, thresholds.per_fold)):
+        raise LeakFound(f"{run.name}: run.json says other thresholds than those that the other folds' oof rows choose")
+    proba = decide_oof(prepared, proba, thresholds)
+    cv, error = score_with_error(metric, labels, proba, prepared.scored_groups)
+    if differ(np.array([cv, error]), np.array([run.record.cv, run.record.se])):
+        raise LeakFound(
+            f"{run.name}: run.json says CV {run.record.cv:.6f} ± {run.record.se:.6f} ({run.record.metric}), "
+            f"its oof gives {cv:.6f} ± {error:.6f} ({metric.name})"
+        )
+
+
+def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
+    """Return the metric that a run was scored in; None for one that gives other numbers today."""
+    today = prepared.metric
+    if run.folder.name == IMPORTED or run.record.metric_key == today.key:
+        return today
+    try:
+        metric = find_metric(run.record.metric).for_classes(describe_classes(prepared.competition, prepared.classes))
+    except InputError:  # what a user's file held then is not known any more
+        return None
+    return metric if metric.key == run.record.metric_key else None
+
+
+def verify_test_mean(prepared: Prepared, run: Result) -> None:
+    """The test predictions must be the mean of all the folds' models, not one fold's; a refit's, its predictions."""
+    if run.record.refit:
+        again, origin = run.fold_predictions(EVERYTHING, "test"), "what the model that was fitted on everything says"
+    else:
+        again = mean_predictions([run.fold_predictions(fold, "test") for fold in prepared.scored])
+        origin = f"the mean of what the {len(prepared.scored)} folds' models say"
+    if differ(run.predictions("test").at(again.ids).proba, again.proba):
+        raise LeakFound(f"{run.name}: test.parquet is not {origin}")
