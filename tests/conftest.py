@@ -17,9 +17,10 @@ import pytest
 from support.channels import LISTED, TESTED, THREE_FOLDS, make_by_chance, make_by_turns
 from support.colours import EMBEDDED, FOREST_AND_SVM, N_IMAGES, RUNS, lay_out, write_toml
 from support.folders import touch, write
+from support.journal import FITS, MEMORY
 from support.pools import make_half_grey
 from support.tiles import make_tiles
-from support.toys import Dialled, Memoriser
+from support.toys import Dialled, Memoriser, Peeping, Stubborn
 
 from kit.cli import main
 from kit.cli.call import options
@@ -136,7 +137,10 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs name the toy models."""
     monkeypatch.setitem(MODELS, "memoriser", Memoriser)
     monkeypatch.setitem(MODELS, "dialled", Dialled)
-    Memoriser.fits.clear()
+    monkeypatch.setitem(MODELS, "stubborn", Stubborn)
+    monkeypatch.setitem(MODELS, "peeping", Peeping)
+    FITS.clear()
+    MEMORY.clear()
 
 
 @pytest.fixture

@@ -75,12 +75,20 @@ def _list_classes(prepared: Prepared, results: list[Result], run: str) -> tuple[
     return render_classes(prepared, result, scores, terminal.out.width), document
 
 
-@command("verify", panel=LOOK, example="verify digits")
-def verify_(comp: Comp = DEFAULT) -> None:
+@command("verify", panel=LOOK, example="verify digits --refit 1")
+def verify_(
+    comp: Comp = DEFAULT,
+    refit: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Fit N folds of every run again, with the fold's labels hidden."),
+    ] = 0,
+) -> None:
     """Re-derive folds, oof and the provenance of pseudo labels; a leak is named, exit code 1."""
     from kit.core import terminal
+    from kit.runs.alarm import find_doubts
     from kit.runs.train import find_finished, list_untrained
     from kit.runs.verify import verify
+    from kit.runs.verify.refit import refit_folds
 
     competition = read(comp)
     with holding(competition):  # a `clean` in between would look like damage
@@ -92,8 +100,12 @@ def verify_(comp: Comp = DEFAULT) -> None:
                 f"{competition.command('all')}"
             )
         checks, missing = verify(prepared, results), list_untrained(prepared, results)
+        doubts = {doubt.run: str(doubt) for doubt in find_doubts(prepared, results)}
+        checks += refit_folds(prepared, results, refit) if refit else []
+    for name, doubt in doubts.items():
+        terminal.warn(f"{name} is doubtful: {doubt}")
     if missing:
         remedy = f"{competition.command('train')} trains them"
         terminal.note(f"not trained, so not verified: {', '.join(missing)}; {remedy}")
-    say("\n".join(checks), {"checks": checks, "not_trained": missing})
+    say("\n".join(checks), {"checks": checks, "doubts": doubts, "not_trained": missing})
     suggest("leaderboard", comp)

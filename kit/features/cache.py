@@ -1,12 +1,13 @@
 """Encode once: features of the whole pool, cached by encoder, weights, preprocessing and precision.
 
 Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, and beside it a note naming
-the encoder, the precision and the hash of its preprocessing, which is compared on re-use; a killed encoding goes on at
-the next block.
+the encoder, the precision, the hash of its preprocessing, which is compared on re-use, and that of the values, which
+`verify` compares; a killed encoding goes on at the next block.
 """
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 BATCH = 64  # images per forward pass
 HISTOGRAM_BINS = 8  # per colour
 HALF_MADE = (".json", ".part", ".rows")  # what lies beside an array that is not finished
+SEAL = "sha256"  # in the note: of the values as they were made
+SEALED_ROWS = 65_536  # rows hashed at a time
 GIVEN = "given"  # the encoder name of the organisers' own embeddings.npy
 
 
@@ -57,11 +60,7 @@ def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | N
 
 def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> bool:
     """Return whether an encoder has encoded the whole pool already."""
-    from kit.features.device import choose_precision, device_name
-
-    spec = spec_of(pool, encoder, encoder_args)
-    precisions = (choose_precision(spec, device_name()), "float32")  # the second where the first overflows
-    return any(_locate(pool, spec, precision)[0].exists() for precision in precisions)
+    return _made_at(pool, spec_of(pool, encoder, encoder_args)) is not None
 
 
 def adopt_features(pool: Pool, other: Pool, rows: Rows, encoder: str, encoder_args: dict[str, Any]) -> None:
@@ -81,9 +80,10 @@ def keep_features(pool: Pool, encoder: str, encoder_args: dict[str, Any], values
     precision = choose_precision(spec, device_name())
     path, _ = _locate(pool, spec, precision)
     note = {"encoder": spec.text, "precision": precision, "preprocessing": preprocessing_of(spec).key}
-    write_json(path.with_suffix(".json"), note)
+    write_json(path.with_suffix(".json"), note)  # killed before it is sealed: the next use seals it
     with write_atomic(path) as file:
         np.save(file, values)
+    _seal(path, values)
 
 
 def _locate(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Path, str]:
@@ -124,6 +124,7 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Vectors
     if overflows:
         raise _NotFinite(overflows)
     if (known := read_array(path, (len(pool), None), "float16")) is not None:
+        _seal(path, known)
         return known, key
     encoder = load_encoder(spec)
     note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
@@ -143,7 +144,50 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Vectors
         values = fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK, check_deadline)
     if progress.n_made:
         stage("features", f"{spec.text}: {progress.summary('images encoded')}")
+    _seal(path, values)
     return values, key
+
+
+def _seal(path: Path, values: Vectors) -> None:
+    """Note the hash of features that have none yet, so that others in their place can be told."""
+    file = path.with_suffix(".json")
+    note = read_object(file) or {}
+    if SEAL not in note:
+        write_json(file, {**note, SEAL: _hash_values(values)})
+
+
+def _hash_values(values: Vectors) -> str:
+    """Return the SHA-256 of features and of their shape, block by block."""
+    digest = hashlib.sha256(repr(values.shape).encode())
+    for start in range(0, len(values), SEALED_ROWS):
+        digest.update(np.ascontiguousarray(values[start : start + SEALED_ROWS]).tobytes())
+    return digest.hexdigest()
+
+
+def features_seal(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> str | None:
+    """Return the hash that the features of a pool had when they were made; None where there are none."""
+    if encoder == GIVEN:
+        return None
+    path = _made_at(pool, spec_of(pool, encoder, encoder_args))
+    return None if path is None else (read_object(path.with_suffix(".json")) or {}).get(SEAL)
+
+
+def are_features_changed(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> bool:
+    """Return whether the features of a pool are others than those whose hash was noted when they were made."""
+    spec = spec_of(pool, encoder, encoder_args)
+    path, seal = _made_at(pool, spec), features_seal(pool, encoder, encoder_args)
+    if path is None or seal is None:
+        return False
+    values = read_array(path, (len(pool), None), "float16")
+    return values is None or _hash_values(values) != seal
+
+
+def _made_at(pool: Pool, spec: EncoderSpec) -> Path | None:
+    """Return the file of an encoder's features, or None where the pool was not encoded."""
+    from kit.features.device import choose_precision, device_name
+
+    precisions = (choose_precision(spec, device_name()), "float32")  # the second where the first overflows
+    return next((path for each in precisions if (path := _locate(pool, spec, each)[0]).exists()), None)
 
 
 def _check_note(path: Path, spec: EncoderSpec) -> str | None:

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support.toys import Memoriser
+from support.journal import FITS
 
 from kit.core.errors import InputError, LeakFound, MissingWeights
 from kit.core.files import read_json
@@ -81,7 +81,7 @@ def test_a_finished_run_is_not_fitted_again(colours):
     prepared = prepare(colours(MEMORISER))
     crossval(prepared, "memoriser")
     crossval(prepared, "memoriser")
-    assert len(Memoriser.fits) == 3
+    assert len(FITS) == 3
 
 
 def test_a_killed_run_goes_on_at_the_missing_fold(colours):
@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_at_the_missing_fold(colours):
     (result.folder / "run.json").unlink()
     shutil.rmtree(fold_folder(result.folder, 1))
     again = crossval(prepared, "memoriser")
-    assert len(Memoriser.fits) == 4 and Memoriser.fits[3] == Memoriser.fits[1]
+    assert len(FITS) == 4 and FITS[3] == FITS[1]
     assert (again.predictions("oof").at(before.ids).proba == before.proba).all()
 
 
@@ -100,7 +100,7 @@ def test_another_option_is_another_folder_and_going_back_costs_nothing(colours):
     other = crossval(prepare(colours(MEMORISER, ("runs.memoriser.bias=1.0",))), "memoriser")
     assert first.folder != other.folder
     assert crossval(prepare(colours(MEMORISER)), "memoriser") == first
-    assert len(Memoriser.fits) == 6
+    assert len(FITS) == 6
 
 
 def test_another_seed_is_another_run(colours):
@@ -164,7 +164,7 @@ def test_a_value_the_user_fixed_is_taken_with_a_single_hold_out_too(colours):
 def test_another_metric_scores_finished_runs_anew_without_fitting(colours):
     first = crossval(prepare(colours(MEMORISER)), "memoriser")
     again = crossval(prepare(colours(MEMORISER, ("competition.metric=log_loss",))), "memoriser")
-    assert len(Memoriser.fits) == 3 and first.folder == again.folder
+    assert len(FITS) == 3 and first.folder == again.folder
     assert again.record.cv == pytest.approx(np.log(3)) and again.record.metric == "log_loss"
 
 
@@ -193,7 +193,7 @@ def test_a_run_that_lost_a_file_is_made_whole(colours):
     (result.folder / "oof.parquet").unlink()
     (fold_folder(result.folder, 2) / "test.parquet").unlink()
     assert find_result(prepared, "memoriser") is None
-    assert len(crossval(prepared, "memoriser").predictions("oof")) == 18 and len(Memoriser.fits) == 4
+    assert len(crossval(prepared, "memoriser").predictions("oof")) == 18 and len(FITS) == 4
 
 
 def test_a_wrong_option_is_refused_and_not_taken_for_an_untrained_run(colours):

@@ -291,12 +291,13 @@ def test_what_memory_gains_on_its_own_folds_is_not_called_a_gain(colours):
 
 
 def test_a_refused_trial_is_named_and_the_search_goes_on(colours, monkeypatch, capsys):
-    def diverge(self, labeled, unlabeled):
-        if self.dial > 0.6:
-            raise InputError("training diverged; lower dial")
-        return self
+    class Diverging(Dialled):
+        def fit(self, labeled, unlabeled):
+            if self.dial > 0.6:
+                raise InputError("training diverged; lower dial")
+            return self
 
-    monkeypatch.setattr(Dialled, "fit", diverge)
+    monkeypatch.setitem(MODELS, "dialled", Diverging)
     tuned = tune(prepare(colours(DIAL, LOG_LOSS)), "dialled", 8)
     states = [trial.state for trial in tuned.trials]
     assert states.count("refused") and len(states) == 8 and tuned.options["dial"] <= 0.6

@@ -18,6 +18,7 @@ from kit.kaggle.submission import is_of, read_ledger
 from kit.report.board.beside import Score, score_beside
 from kit.report.board.remarks import remarks_on, sources_of
 from kit.report.board.solution import Label, local_score, read_solution, why_cv_only
+from kit.runs.alarm import find_doubts
 from kit.runs.decide.decisions import decided_test
 from kit.runs.store import Result, compare_with_the_best, read_provenance
 from kit.scoring.metrics import Estimate
@@ -83,10 +84,12 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
     cv_only = None if solution is None else why_cv_only(prepared)
     ledger = read_ledger(prepared.competition)
     contest, corrected = compare_with_the_best(prepared, ordered)
+    doubts = {doubt.run: f"CV doubtful: {doubt}" for doubt in find_doubts(prepared, ordered)}
     rows = [
         _row(prepared, result, Against(*against), solution, cv_only, ledger)
         for result, *against in zip(ordered, *(values.tolist() for values in contest), strict=True)
     ]
+    rows = [replace(row, remarks=(doubts[row.run], *row.remarks)) if row.run in doubts else row for row in rows]
     rows[0] = replace(rows[0], verdict=BEST, corrected=corrected)
     for name, reason in skipped.items():
         run = prepared.competition.runs[name]

@@ -38,6 +38,7 @@ from kit.runs.store.exclusion import describe_exclusion
 from kit.runs.store.find import PREDICTED_SPLITS, find_run, find_settled, run_key, teachers_of
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
 from kit.runs.store.score import describe_run, remark_on_zeros
+from kit.runs.store.seals import read_seals
 from kit.runs.store.thresholds import check_decision
 from kit.scoring.predictions import concatenate, mean_predictions, read_predictions, write_predictions
 
@@ -125,6 +126,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "exclude": describe_exclusion(prepared, run),
         "chosen": chosen,
         "optimistic": _look_at_prompts(prepared, run),
+        "features": read_seals(prepared, run),
         "seconds": round(sum(seconds_of(folder, fold) for fold in prepared.scored), 1),
     }
     score = f"{prepared.competition.data.score_name} {document['cv']:.4f} +- {document['se']:.4f}"

@@ -91,7 +91,7 @@ def fit_model(prepared: Prepared, run: Run, fold: int, home: Path) -> tuple[Mode
     labeled, choice = leave_out(prepared, run, prepared.training(fold)), None
     if run.pseudo is not None:
         labeled, choice = _add_pseudo_labels(prepared, run, run.pseudo, fold, labeled)
-    model = build_fold_model(prepared, run, fold)
+    model = build_fold_model(prepared, run, fold, is_renewed=True)
     if model.resumes:
         model.checkpoint_at(home / "checkpoint.pt")
     model.fit(labeled, prepared.unlabeled(fold, run.use_test_images))
@@ -162,14 +162,18 @@ def fold_seed(seed: int, fold: int) -> int:
     return int(np.random.SeedSequence((seed, fold)).generate_state(1)[0])
 
 
-def build_fold_model(prepared: Prepared, run: Run, fold: int) -> Model:
-    """Build the model of one fold, with its own seed; several copies where the run asks for bags or seeds."""
+def build_fold_model(prepared: Prepared, run: Run, fold: int, is_renewed: bool = False) -> Model:
+    """Build the model of one fold, with its own seed; several copies where the run asks for bags or seeds.
+
+    One that is to be fitted `is_renewed`: it remembers nothing of the folds before it.
+    """
     seeds = [fold_seed(run.seed + i, fold) for i in range(run.seeds)]
-    if run.n_copies == 1:
-        return build_model(prepared.competition, run, seeds[0])
 
     def build(seed: int) -> Model:
-        return build_model(prepared.competition, run, seed)
+        return build_model(prepared.competition, run, seed, is_renewed)
+
+    if run.n_copies == 1:
+        return build(seeds[0])
 
     return Bagged(build, run.bags, seeds[0]) if run.bags > 1 else Averaged(build, seeds)
 

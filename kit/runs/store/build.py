@@ -1,11 +1,13 @@
 """Building a model: a run's table, checked option by option, becomes the model that it names.
 
-Reads and writes nothing.
+Reads the model's source file where it is to be made anew; writes nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import sys
 import typing
 from functools import cache
 from typing import Any
@@ -18,9 +20,10 @@ from kit.models import MODELS
 from kit.models.model import Model
 
 
-def build_model(competition: Competition, run: Run, seed: int | None = None) -> Model:
+def build_model(competition: Competition, run: Run, seed: int | None = None, is_renewed: bool = False) -> Model:
     """Build the model of a run from its checked options; `seed`, a fold's, takes the place of the run's own.
 
+    With `is_renewed` its module is executed once more: nothing is there that class or module kept of an earlier fit.
     An unknown model or option, a value of another type or out of range, and a model that cannot do the competition's
     task raise InputError.
     """
@@ -52,6 +55,7 @@ def build_model(competition: Competition, run: Run, seed: int | None = None) -> 
         cause = f"needs {key!r}" if missing else f"{key} = {run.options[key]!r}: {'; or '.join(messages)}"
         raise InputError(f"{table} model {run.model!r} {cause}") from error
     options = {name: getattr(checked, name) for name in checker.model_fields}
+    model_type = _renew(model_type) if is_renewed else model_type
     try:
         model = model_type(**options, seed=run.seed if seed is None else seed)
         model.check_task(competition.task)
@@ -65,6 +69,16 @@ def option_hints(model_type: type[Model]) -> dict[str, Any]:
     hints = typing.get_type_hints(model_type, include_extras=True)
     names = [field.name for field in dataclasses.fields(model_type) if field.init and field.name != "seed"]
     return {name: hints[name] for name in names}
+
+
+def _renew(model_type: type[Model]) -> type[Model]:
+    """Return a class made anew of its source file; the class itself where it has none, as in a notebook."""
+    spec = getattr(sys.modules.get(model_type.__module__), "__spec__", None)
+    if spec is None or spec.loader is None or "." in model_type.__qualname__:
+        return model_type
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, model_type.__name__)
 
 
 @cache

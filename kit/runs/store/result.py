@@ -59,6 +59,8 @@ class RunRecord(BaseModel):
         Of training; None for an import.
     images_key
         The images that an import is of.
+    features
+        The hash of the features that it read, by encoder; empty where it read none from the cache.
     weights, temperatures, prior, members
         Of an ensemble, by member; `members` holds their keys, `prior` the weights before the labelled images spoke.
     copies
@@ -114,6 +116,7 @@ class RunRecord(BaseModel):
     rounds: dict[str, Any] = {}
     seconds: float | None = None
     images_key: str | None = None
+    features: dict[str, str] = {}
 
     @property
     def sources(self) -> dict[str, str]:

@@ -16,7 +16,14 @@ from kit.core.names import ENSEMBLE
 from kit.core.terminal import Progress
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
-from kit.runs.verify.claims import verify_coverage, verify_files, verify_score, verify_test_mean
+from kit.runs.verify.claims import (
+    verify_coverage,
+    verify_features,
+    verify_files,
+    verify_identity,
+    verify_score,
+    verify_test_mean,
+)
 from kit.runs.verify.derivation import (
     verify_ensemble,
     verify_fold,
@@ -24,6 +31,7 @@ from kit.runs.verify.derivation import (
     verify_rounds,
     verify_settled,
 )
+from kit.runs.verify.predictions import verify_predictions
 from kit.runs.verify.sentences import describe_checks
 from kit.runs.verify.sources import is_fitted, with_sources
 
@@ -40,7 +48,9 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
     """
     runs = with_sources(prepared, results)
     for run in runs.values():
+        verify_identity(prepared, run)
         verify_coverage(prepared, run)
+        verify_features(prepared, run)
     fitted = [run for run in runs.values() if is_fitted(run)]
     with Progress("verify", len(prepared.scored) * len(fitted)) as progress:
         for fold in prepared.scored:  # outside the loop over runs: teachers' predictions of the pool are read once
@@ -56,6 +66,7 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
                 verify_rounds(prepared, runs, run)
             else:
                 verify_settled(prepared, run)
+                verify_predictions(prepared, run)
             verify_test_mean(prepared, run)
             verify_files(prepared, run)
         elif run.name == ENSEMBLE:

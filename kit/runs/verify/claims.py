@@ -9,10 +9,39 @@ from kit.data.prepared import Prepared, describe_classes
 from kit.runs.fit.fold import find_changed
 from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder
 from kit.runs.store.score import oof_rows
+from kit.runs.store.seals import changed_features
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
-from kit.runs.verify.sources import differ, fitted_folds
+from kit.runs.verify.sources import describe_settings, differ, fitted_folds, settings_today
 from kit.scoring.metrics import Metric, find_metric, score_with_error
 from kit.scoring.predictions import mean_predictions
+
+
+def verify_identity(prepared: Prepared, run: Result) -> None:
+    """A run's folder must hold what its name and key say, and run.json the settings that competition.toml has."""
+    record, named = run.record, f"{run.name}: {run.folder / 'run.json'}"
+    if run.folder.name not in (record.key, IMPORTED):
+        raise LeakFound(f"{named} is of key {record.key}, not of {run.folder.name}: another run's folder was put there")
+    if record.name not in ("", run.name):
+        raise LeakFound(f"{named} is of the run {record.name}: another run's folder was put there")
+    if record.classes and tuple(record.classes) != prepared.classes:
+        raise LeakFound(f"{named} names other classes, or in another order: {some(record.classes)}")
+    if (settings := settings_today(prepared, run)) is not None:
+        for name, today in describe_settings(prepared, settings).items():
+            noted = getattr(record, name)
+            if noted != today:
+                raise LeakFound(f"{named} says {name} = {noted}, but a run of this key has {today}")
+
+
+def verify_features(prepared: Prepared, run: Result) -> None:
+    """The cached features that a run read must be as they were when it read them."""
+    settings = settings_today(prepared, run)
+    if settings is None:
+        return
+    if changed := changed_features(prepared, settings, run.record.features):
+        raise LeakFound(
+            f"{run.name}: the cached features of {some(changed)} are not those that it read (their SHA-256 differs): "
+            f"{prepared.pool.cache / 'features'} was edited; delete that folder and {run.folder}, and train again"
+        )
 
 
 def verify_files(prepared: Prepared, run: Result) -> None:

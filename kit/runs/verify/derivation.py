@@ -14,23 +14,41 @@ from kit.runs.fit.fold import read_sweep
 from kit.runs.fit.restore import read_settled
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import choose_for_fold
+from kit.runs.store.exclusion import leave_out
 from kit.runs.store.result import Result, fold_folder
 from kit.runs.store.rounds import choose_rounds
-from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, read_ledger
+from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, read_ledger, settings_today
 
 
 def verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
     """One fold's model must not have seen the fold, by its ledger, and the oof must be what it wrote."""
-    labeled, held_out = set(read_ledger(run, fold)["labeled"]), prepared.held_out(fold)
-    if seen := sorted(labeled & set(names_of(held_out))):
+    labeled, held_out = read_ledger(run, fold)["labeled"], prepared.held_out(fold)
+    if seen := sorted(set(labeled) & set(names_of(held_out))):
         raise LeakFound(f"{run.name} fold {fold}: fitted on {len(seen)} images of its own fold: {some(seen)}")
-    if foreign := sorted(labeled - set(names_of(prepared.training(fold)))):
+    if foreign := sorted(set(labeled) - set(names_of(prepared.training(fold)))):
         raise LeakFound(f"{run.name} fold {fold}: fitted on images outside the training folds: {some(foreign)}")
+    _verify_whole(prepared, run, fold, labeled)
     of_fold = run.fold_predictions(fold, "oof")
     if set(of_fold.ids) != set(ids_of(held_out)):
         raise LeakFound(f"{run.name} fold {fold}: its predictions are of other images than the fold's")
     if not np.array_equal(of_fold.proba, run.predictions("oof").at(of_fold.ids).proba):
         raise LeakFound(f"{run.name} fold {fold}: oof.parquet is not what this fold's model said")
+
+
+def _verify_whole(prepared: Prepared, run: Result, fold: int, labeled: list[str]) -> None:
+    """The ledger must name every training image of the fold, once."""
+    settings = settings_today(prepared, run)
+    if settings is None and (run.record.rounds or run.record.exclude):
+        return  # a run of rounds has the ledgers of its rounds; which images an old file left out is not known
+    training = prepared.training(fold)
+    wanted = names_of(training if settings is None else leave_out(prepared, settings, training))
+    if missing := sorted(set(wanted) - set(labeled)):
+        raise LeakFound(
+            f"{run.name} fold {fold}: its ledger was cut short: {len(missing)} of {len(wanted)} training images are "
+            f"not in it: {some(missing)}"
+        )
+    if len(labeled) != len(wanted):
+        raise LeakFound(f"{run.name} fold {fold}: its ledger has {len(labeled)} images for {len(wanted)}: some twice")
 
 
 def verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: Result, fold: int) -> None:

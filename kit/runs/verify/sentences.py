@@ -6,6 +6,7 @@ from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import read_fitted
 from kit.runs.store.result import IMPORTED, Result
+from kit.runs.verify.predictions import is_derived
 from kit.runs.verify.sources import fitted_folds
 
 
@@ -17,8 +18,9 @@ def describe_checks(prepared: Prepared, run: Result) -> str:
         )
     if run.name == ENSEMBLE:
         return f"{run.name}: oof and test are what its {len(run.record.members)} members give, the CV is the oof's"
-    fitted = "by their ledgers none fitted on its own images"
+    fitted = "by their ledgers fitted on all training images and none of its own"
     held = f"{run.name}: {len(prepared.scored)} folds, {fitted}; oof, test and CV are theirs"
+    held += ", derived again from kept weights" if is_derived(prepared, run) else ""
     held += _describe_files(prepared, run)
     chosen = f"; {run.record.chosen['name']} chosen on the other folds" if run.record.chosen else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"

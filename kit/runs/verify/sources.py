@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from kit.core.errors import LeakFound
+from kit.config.competition import Run
+from kit.core.errors import InputError, LeakFound
 from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
-from kit.runs.store.find import result_at
+from kit.runs.store.build import build_model
+from kit.runs.store.exclusion import describe_exclusion
+from kit.runs.store.find import result_at, run_key, settings_of
 from kit.runs.store.imported import list_imported
 from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder, read_provenance
 from kit.scoring.predictions import Predictions, read_predictions
@@ -64,6 +68,30 @@ def _make_reader() -> Callable[[Path], Predictions]:
 def is_fitted(run: Result) -> bool:
     """Return whether a run was fitted here, fold by fold."""
     return run.folder.name != IMPORTED and run.name != ENSEMBLE
+
+
+def settings_today(prepared: Prepared, run: Result) -> Run | None:
+    """Return the settings of a run by competition.toml; None where it has other ones today, or is made of rounds."""
+    if not is_fitted(run) or run.record.rounds:
+        return None
+    try:
+        settings = settings_of(prepared, run)
+        return settings if run_key(prepared, settings) == run.folder.name else None
+    except InputError:  # its table is not there any more, or names what is not there
+        return None
+
+
+def describe_settings(prepared: Prepared, settings: Run) -> dict[str, Any]:
+    """Return what run.json has to say of a run's settings."""
+    options = json.loads(json.dumps(build_model(prepared.competition, settings).options(), default=str))
+    return {
+        "model": settings.model,
+        "options": options,
+        "pseudo": json.loads(settings.pseudo.model_dump_json()) if settings.pseudo else None,
+        "use_test_images": settings.use_test_images,
+        "refit": settings.refit,
+        "exclude": describe_exclusion(prepared, settings),
+    }
 
 
 def fitted_folds(prepared: Prepared, run: Result) -> list[int]:
