@@ -111,7 +111,7 @@ def test_a_ledger_that_is_not_the_training_set_is_named(colours, change):
     expected = (
         "its ledger was cut short: 1 of 12" if change == "short" else "its ledger has 13 images for 12: some twice"
     )
-    with pytest.raises(LeakFound, match=f"svm fold 2: its ledger {expected}"):
+    with pytest.raises(LeakFound, match=f"svm fold 2: {expected}"):
         verify(prepared, [result])
 
 
