@@ -15,8 +15,16 @@ from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.curate.plan import Wishes, plan_runs, read_facts
 from kit.curate.plan.catalog import CARD, OFFERS
-from kit.curate.plan.choose import choose_candidate, choose_joined, oof_accuracy
+from kit.curate.plan.choose import (
+    choose_candidate,
+    choose_joined,
+    middle_args,
+    oof_accuracy,
+    weigh_views,
+    whole_args,
+)
 from kit.curate.plan.folder import find_in_folder
+from kit.features.encoders import preprocessing_of
 from kit.features.measure import measure_encoder
 from kit.features.weights import PACKAGES, parse_encoder
 from kit.runs.store.build import build_model
@@ -72,7 +80,8 @@ def test_facts_are_counted(photos):
 def test_without_the_hub_a_plan_has_the_forest_and_probes_on_what_pip_brings(photos):
     plan = plan_runs(read_facts(photos()), Wishes())
     assert names(plan) == ["forest", "joint", "probe_lite0", "probe_lite2"]
-    assert plan.runs[1].table["encoders"] == ["timm:tf_efficientnet_lite0@pip", "timm:tf_efficientnet_lite2@pip"]
+    named = [each["encoder"] for each in plan.runs[1].table["encoders"]]
+    assert named == ["timm:tf_efficientnet_lite0@pip", "timm:tf_efficientnet_lite2@pip"]
     assert any("hub cannot be reached" in note and "hf download" in note for note in plan.notes)
     assert all(run.seconds > 0 and run.megabytes > 0 and run.reason for run in plan.runs)
 
@@ -149,6 +158,35 @@ def test_a_folder_of_weights_comes_first_and_its_choice_is_said(photos, tmp_path
     assert any("Probes out of fold on 8 labels: test_efficientnet" in note for note in plan.notes)
     assert table["encoder"] == "timm:test_efficientnet@weights/test_efficientnet/model.safetensors"
     assert any("out of fold on 8 labels" in note and "padding same" in note for note in plan.notes)
+
+
+def test_encoders_see_the_whole_image_and_the_reason_is_said(photos):
+    facts = read_facts(photos())
+    plan = plan_runs(facts, Wishes())
+    probes = [run.table for run in plan.runs if run.name.startswith("probe_")]
+    specs = [parse_encoder(table["encoder"], table["encoder_args"], facts.lookup) for table in probes]
+    geometries = [preprocessing_of(spec).geometry for spec in specs]
+    assert [(each.height, each.resize, each.crop_share) for each in geometries] == [
+        (224, "squash", 1.0),
+        (260, "squash", 1.0),
+    ]
+    assert any("see the whole image" in note and "on 8 labels" in note for note in plan.notes)
+
+
+def test_many_labels_must_show_that_the_middle_is_better_few_do_not():
+    right = np.arange(400) % 10 < 7
+    worse = np.arange(400) % 10 < 6
+    assert weigh_views(right[None, :20], worse[None, :20])[0] > 0 > weigh_views(right[None], worse[None])[0]
+    assert weigh_views(right[None], worse[None])[1] == pytest.approx(-0.1)
+
+
+def test_what_lets_an_encoder_see_the_whole_image_can_be_taken_back():
+    args = {"pad_type": "same", "pretrained_cfg_overlay": {"mean": [0.5] * 3}}
+    for given in (args, {}):
+        whole = whole_args(parse_encoder("timm:mobilenetv2_100", given))
+        assert whole is not None and whole["pretrained_cfg_overlay"]["crop_mode"] == "squash"
+        assert middle_args(whole) == given and whole_args(parse_encoder("timm:mobilenetv2_100", whole)) is None
+    assert whole_args(parse_encoder("open_clip:ViT-B-32/openai")) is None
 
 
 def test_the_two_best_encoders_are_joined_and_others_that_are_nearly_as_good():

@@ -1,15 +1,18 @@
-"""Choose between the ways to read a file of weights, by a probe on the labels: a strict load proves nothing.
+"""Choose by probes on the labels: how to read a file of weights, which encoders are joined, what they see of an image.
 
+A strict load proves nothing, and few labels prove little: what helped on many sets they must show to harm.
 Reads labelled images; writes nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from kit.core.shapes import Labels, Vectors
+from kit.core.files import key_of
+from kit.core.shapes import Labels, Mask, Vectors
 from kit.curate.plan.facts import PlanFacts
 from kit.curate.plan.folder import Candidate, FoundWeights
 from kit.features.weights import EncoderSpec, parse_encoder
@@ -17,6 +20,9 @@ from kit.features.weights import EncoderSpec, parse_encoder
 C = 30.0  # as the linear probe's
 N_FOLDS = 5
 JOIN_MARGIN = 0.05  # of accuracy, below the best probe
+WHOLE = {"crop_pct": 1.0, "crop_mode": "squash"}  # in timm's words
+WHOLE_GAIN, WHOLE_GAIN_SD = 0.018, 0.018  # of accuracy over the middle: mean and deviation over sets, see kit/bench
+OVERLAY = "pretrained_cfg_overlay"
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,45 @@ def choose_joined(scores: dict[str, float]) -> set[str]:
     return {name for i, name in enumerate(ranked) if i < 2 or scores[name] >= scores[ranked[0]] - JOIN_MARGIN}
 
 
-def oof_accuracy(features: Vectors, labels: np.ndarray) -> float:
-    """Return how many labels a logistic regression names right that did not see them, 0..1."""
+def whole_args(spec: EncoderSpec) -> dict[str, Any] | None:
+    """Return the arguments with which a timm encoder sees the whole image, squashed into its square.
+
+    None where it does already, and for encoders that are not timm's, of which nothing was measured.
+    """
+    from kit.features.encoders import preprocessing_of
+
+    geometry = preprocessing_of(spec).geometry
+    if spec.library != "timm" or (geometry.resize == "squash" and geometry.crop_share == 1):
+        return None
+    return {**spec.args, OVERLAY: {**spec.args.get(OVERLAY, {}), **WHOLE}}
+
+
+def middle_args(args: dict[str, Any]) -> dict[str, Any]:
+    """Return a timm encoder's arguments without what `whole_args` adds: it crops the middle, as its makers did."""
+    overlay = {key: value for key, value in args.get(OVERLAY, {}).items() if key not in WHOLE}
+    others = {key: value for key, value in args.items() if key != OVERLAY}
+    return {**others, OVERLAY: overlay} if overlay else others
+
+
+def weigh_views(middle: Mask, whole: Mask) -> tuple[float, float]:
+    """Return how much better encoders that see the whole image are taken to be, and what the labels alone say of it.
+
+    What the labels say is drawn towards what other data sets showed, the more the fewer they are.
+
+    Parameters
+    ----------
+    middle, whole
+        (n_encoders, n_images) which labels a probe named right out of fold.
+    """
+    differences = whole.mean(axis=0) - middle.mean(axis=0)  # of each image, paired
+    n_images, said = len(differences), float(differences.mean())
+    variance = (float(differences.var()) + 1 / n_images) / n_images  # as if one more image said the opposite
+    of_sets = WHOLE_GAIN_SD**2
+    return (WHOLE_GAIN / of_sets + said / variance) / (1 / of_sets + 1 / variance), said
+
+
+def oof_hits(features: Vectors, labels: np.ndarray) -> Mask:
+    """Return which labels a logistic regression names right that did not see them, (n_images,)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -65,7 +108,30 @@ def oof_accuracy(features: Vectors, labels: np.ndarray) -> float:
         min(N_FOLDS, int(np.bincount(labels)[np.unique(labels)].min())), shuffle=True, random_state=0
     )
     named = cross_val_predict(LogisticRegression(C=C, max_iter=300), features, labels, cv=folds)
-    return float(np.mean(named == labels))
+    return np.asarray(named == labels)
+
+
+def oof_accuracy(features: Vectors, labels: np.ndarray) -> float:
+    """Return how many labels a logistic regression names right that did not see them, 0..1."""
+    return float(oof_hits(features, labels).mean())
+
+
+class Labeled:
+    """Hold the labelled images on which encoders are compared; each encoder is asked once.
+
+    `labels` is empty where there are not two classes to compare by.
+    """
+
+    def __init__(self, facts: PlanFacts) -> None:
+        self.labels, self._paths = comparable_labels(facts)
+        self._hits: dict[str, Mask] = {}
+
+    def hits(self, spec: EncoderSpec) -> Mask:
+        """Return which labels a probe on an encoder names right out of fold, (n_images,)."""
+        key = key_of(spec.text, spec.args)
+        if key not in self._hits:
+            self._hits[key] = oof_hits(encode_paths(spec, self._paths), self.labels)
+        return self._hits[key]
 
 
 def _can_be_read(path: str) -> bool:

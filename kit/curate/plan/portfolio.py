@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from kit.core.errors import InputError, MissingWeights
 from kit.core.terminal import track
 from kit.curate.plan.catalog import BEST, CLIP, CPU, GOOD, GPU, OFFERS, SUPERVISED, Offer
-from kit.curate.plan.choose import choose_candidate, choose_joined, comparable_labels, encode_paths, oof_accuracy
+from kit.curate.plan.choose import Labeled, choose_candidate, choose_joined, weigh_views, whole_args
 from kit.curate.plan.facts import PlanFacts, Wishes, memory_megabytes
 from kit.curate.plan.folder import find_in_folder, pip_fingerprints
 from kit.features.measure import Cost, measure_encoder
@@ -23,6 +25,8 @@ ENCODING_SHARE = 0.6  # of the time, for encoding the pool
 MEMORY_SHARE = 0.8  # of the device's memory, for one encoder
 UNMEASURED = Cost(0.0, 0.0, 0, 0)
 MOST = {"quick": 3, "good": 5, "best": 8}  # encoders of a plan
+N_COMPARED = 2  # encoders that are asked both ways whether the whole image is better than its middle
+WHOLE_REASON = "of five sets of images most gained, up to three points"
 HUB_OF_GOOD = 3  # encoders of the hub in "good": one of each family
 
 NOTHING = (
@@ -75,7 +79,9 @@ def gather(facts: PlanFacts, wishes: Wishes) -> Portfolio:
     if not asked.is_reached:
         notes.append(_how_to_bring(wishes))
     measured = list(_measure(given, facts, notes))
-    members = _join_the_good(_fit_into_time(measured, facts, wishes, notes), facts, notes)
+    labeled = Labeled(facts)
+    members = _see_whole(_fit_into_time(measured, facts, wishes, notes), facts, labeled, notes)
+    members = _join_the_good(members, facts, labeled, notes)
     if not members:
         notes.append(NOTHING)
     return Portfolio(tuple(members), tuple(notes), asked.is_reached)
@@ -211,19 +217,39 @@ def _fit_into_time(members: list[Member], facts: PlanFacts, wishes: Wishes, note
     return kept
 
 
-def _join_the_good(members: list[Member], facts: PlanFacts, notes: list[str]) -> list[Member]:
+def _see_whole(members: list[Member], facts: PlanFacts, labeled: Labeled, notes: list[str]) -> list[Member]:
+    """Let timm's encoders see the whole image, unless the labels say clearly that its middle is better."""
+    changed = {member.name: args for member in members if (args := whole_args(member.spec(facts))) is not None}
+    if not changed:
+        return members
+    whole = [replace(each, encoder_args=changed.get(each.name, each.encoder_args)) for each in members]
+    here = [i for i, each in enumerate(members) if each.name in changed and is_on_this_machine(each.spec(facts))]
+    here = sorted(here, key=lambda i: _seconds(members[i]))[:N_COMPARED]
+    said = ""
+    if here and len(labeled.labels):
+        hits = [np.stack([labeled.hits(each[i].spec(facts)) for i in here]) for each in (members, whole)]
+        gain, measured = weigh_views(*hits)
+        said = f"; on {len(labeled.labels)} labels {measured:+.3f} of accuracy out of fold"
+        if gain < 0:
+            notes.append(f"Encoders see the middle of an image, as their makers did: the whole loses here{said}.")
+            return members
+    notes.append(f"Encoders see the whole image, squashed into a square, not its middle alone: {WHOLE_REASON}{said}.")
+    return whole
+
+
+def _join_the_good(members: list[Member], facts: PlanFacts, labeled: Labeled, notes: list[str]) -> list[Member]:
     """Mark which encoders the joint probe takes, see `choose_joined`; what is not on this machine is taken on trust."""
     here = [member for member in members if is_on_this_machine(member.spec(facts))]
-    labels, paths = comparable_labels(facts)
-    if len(members) < 3 or len(here) < 2 or not len(labels):
+    n_labels = len(labeled.labels)
+    if len(members) < 3 or len(here) < 2 or not n_labels:
         return members
-    scores = {member.name: oof_accuracy(encode_paths(member.spec(facts), paths), labels) for member in here}
+    scores = {member.name: float(labeled.hits(member.spec(facts)).mean()) for member in here}
     joined = choose_joined(scores)
     spelled = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     kept = [replace(member, is_joined=member.name not in scores or member.name in joined) for member in members]
     weak = [member.name for member in kept if not member.is_joined]
     left = f"the joint run leaves out {', '.join(weak)}" if weak else "the joint run takes all"
-    notes.append(f"Probes out of fold on {len(labels)} labels: {spelled}; {left}.")
+    notes.append(f"Probes out of fold on {n_labels} labels: {spelled}; {left}.")
     return kept
 
 
