@@ -6,7 +6,7 @@ goes on at the next block. Which images a model may use is decided when a `Graph
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,21 +15,20 @@ from numpy.typing import NDArray
 from kit.core.arrays import fill_array, read_array
 from kit.core.deadline import check_deadline
 from kit.core.files import key_of
-from kit.core.shapes import Proba, Rows, Scores, Vectors, Weights
+from kit.core.shapes import Proba, Rows, Weights
 from kit.core.terminal import Progress
 from kit.data.images import Gallery, Images, Pool, pool_behind
 from kit.features.cache import encode_images
+from kit.features.nearest import BARRED, choose_search, is_indexed
 from kit.features.whitening import Whitening
 
 if TYPE_CHECKING:
-    import torch
     from scipy.sparse import csr_array
 
 SEARCH_BLOCK = 1024  # images whose similarities to all others are held at a time
 SPARE = 6  # neighbours kept beyond those asked for, in place of those that a fold may not use
 NEIGHBOUR_SHARPNESS = 3.0  # power of the cosine similarity that weighs a neighbour
 NEIGHBOUR = [("row", "<i4"), ("cosine", "<f4")]  # numpy's dtype of one
-BARRED = -2.0  # cosine of what must not be a neighbour
 DIFFUSION_ERROR = 1e-3  # share of a diffused label still on its way when the iteration stops
 
 
@@ -141,17 +140,17 @@ def read_neighbours(
     allowed = np.flatnonzero((pool.splits != "test") | with_test)
     k = min(k, len(allowed) - 1)
     twins = _labelled_twins(pool) if not with_test else np.zeros((0, 2), dtype=np.int64)
-    changed = [] if whitening is None else [whitening.key]
+    changed = [*([] if whitening is None else [whitening.key]), *(["index"] if is_indexed(len(allowed)) else [])]
     path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist(), *changed)}.npy"
     if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
         return known
     with Progress("neighbours", len(pool)) as progress:
         values = features.values if whitening is None else whitening(features.values)
-        search = _search(values, allowed, twins, k)
+        search = choose_search(values, allowed, twins, k)
 
         def fill(rows: NDArray[np.void], start: int, stop: int) -> None:
             progress.resume_at(start)
-            rows["row"], rows["cosine"] = search(start, stop)
+            rows["row"], rows["cosine"] = search(np.arange(start, stop))
             progress.advance(stop - start)
 
         return fill_array(path, (len(pool), k), NEIGHBOUR, fill, SEARCH_BLOCK, check_deadline)
@@ -166,30 +165,6 @@ def _labelled_twins(pool: Pool) -> Rows:
              for group in np.split(order, np.cumsum(counts)[:-1]) if len(group) > 1]  # fmt: skip
     together = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
     return together[np.argsort(together[:, 0], kind="stable")]
-
-
-def _search(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Callable[[int, int], tuple[Rows, Scores]]:
-    """Return a function that finds the neighbours of rows start..stop; a matrix product beats any index here."""
-    import torch
-
-    from kit.features.device import device_name
-
-    everything = torch.from_numpy(values).to(device_name())  # (n_pool, n_dims)
-    among = everything[torch.from_numpy(allowed).to(everything.device)]
-    place = np.full(len(values), -1)
-    place[allowed] = np.arange(len(allowed))
-
-    def search(start: int, stop: int) -> tuple[Rows, Scores]:
-        with torch.no_grad():
-            cosine = everything[start:stop] @ among.T  # (n_block, n_allowed)
-            itself = np.flatnonzero(place[start:stop] >= 0)
-            twins = barred[slice(*np.searchsorted(barred[:, 0], (start, stop)))]
-            rows = np.concatenate([itself, twins[:, 0] - start])
-            cosine[rows, np.concatenate([place[start:stop][itself], place[twins[:, 1]]])] = BARRED
-            nearest: torch.return_types.topk = cosine.topk(k, dim=1)
-        return allowed[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
-
-    return search
 
 
 def _scale(matrix: csr_array, rows: Weights, columns: Weights) -> csr_array:

@@ -34,6 +34,11 @@ TRUSTED: dict[str, dict[Any, Trust]] = {
 """Of each setting the trusted value first."""
 
 
+def trusted(name: str) -> Any:
+    """Return the trusted value of a setting."""
+    return next(iter(TRUSTED[name]))
+
+
 def trusted_part(setting: Any) -> dict[str, Any]:
     """Return the part of a swept setting that there is evidence of; empty where the setting is no table."""
     if not isinstance(setting, dict):

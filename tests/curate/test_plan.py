@@ -24,9 +24,11 @@ from kit.curate.plan.choose import (
     whole_args,
 )
 from kit.curate.plan.folder import find_in_folder
+from kit.curate.plan.recipe import SHARE
 from kit.features.encoders import preprocessing_of
 from kit.features.measure import measure_encoder
 from kit.features.weights import PACKAGES, parse_encoder
+from kit.models.trust import trusted
 from kit.runs.store.build import build_model
 
 SIDE = 80  # pixels: more than what is taken for small
@@ -303,3 +305,7 @@ def test_words_that_are_codes_are_not_read(photos):
     assert read_facts(competition).prompts is None
     file.write_text('templates = ["a {}"]\n[words]\nwarm = ["red"]\ncold = ["blue"]\n')
     assert read_facts(competition).prompts == "first"
+
+
+def test_the_share_that_plans_let_neighbours_have_is_the_trusted_one():
+    assert trusted("smooth") == SHARE

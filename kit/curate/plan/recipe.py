@@ -12,7 +12,7 @@ from kit.features.measure import STEP_FACTOR
 from kit.features.weights import parse_encoder
 
 SMALL_SIDE = 64  # pixels: of images up to here, forests and support vectors on pixels are worth their second
-SHARE = 0.8  # what an image takes from its neighbours: the share of the best known recipe
+SHARE = 0.8  # what an image takes from its neighbours: the trusted share of kit.models.trust, as a test holds
 WHITENED = {"power": 0.5, "whiten": 0.5, "self_training": 0.3}  # measured: see the models' README
 EVENED = (
     "power and whiten even out the encoders' features before probes and neighbours read them, and self_training learns "

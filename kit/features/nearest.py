@@ -1,0 +1,153 @@
+"""Nearest rows of many: compared one by one, or by an index where they are many.
+
+On a CPU the time of comparing all pairs grows with their number squared. Above `MOST_EXACT` rows faiss, where it is
+installed, sorts them into lists, compares a query with the rows of the nearest lists by short codes, and the best of
+those by their features. How many lists are looked into is settled on a sample of these very rows, whose neighbours are
+found exactly: so many that `RECALL` of them are found again. Where no number of lists pays, all pairs are compared.
+Nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from kit.core.shapes import Rows, Scores, Vectors
+from kit.core.terminal import note, stage
+
+if TYPE_CHECKING:
+    import faiss
+
+Search: TypeAlias = Callable[[Rows], tuple[Rows, Scores]]
+"""Of (n,) rows: the nearest ones and their cosines, nearest first, (n, k) each."""
+
+MOST_EXACT = 30_000  # rows: below, a matrix product is done before an index is built
+RECALL = 0.975  # share of the exact neighbours that the sample must find
+N_SAMPLE = 512  # queries whose neighbours are found exactly
+FIRST_LISTS = 8  # looked into at first; then twice as many, until the sample is content
+MOST_LISTS = 0.6  # share of all lists; beyond, an index takes as long as comparing all
+CODED = 4  # numbers of a feature that one code of four bits stands for
+N_BEST = 24  # rows per neighbour that are compared by their features
+PER_LIST = 64  # rows per list that the lists are learned from
+SEED = 0
+BARRED = -2.0  # cosine of what must not be a neighbour
+
+
+def choose_search(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search:
+    """Return how the neighbours of rows are found.
+
+    Parameters
+    ----------
+    values
+        (n_rows, n_dims) float32 of unit length.
+    allowed
+        Rows that may be neighbours; none is a neighbour of itself.
+    barred
+        (n_pairs, 2), in order of the first: the second must not be its neighbour. Such a row is compared with all.
+    """
+    exact = search_exact(values, allowed, barred, k)
+    if not is_indexed(len(allowed)):
+        return exact
+    return search_indexed(values, allowed, barred, k, exact) or exact
+
+
+def is_indexed(n_allowed: int) -> bool:
+    """Return whether so many rows are put into an index here: of a GPU all pairs cost seconds."""
+    from kit.features.device import device_name
+
+    return n_allowed > MOST_EXACT and device_name() == "cpu" and _has_faiss()
+
+
+def _has_faiss() -> bool:
+    try:
+        import faiss
+    except ImportError:
+        note("faiss is not installed, all pairs of images are compared: with faiss-cpu it takes a fifth of the time")
+        return False
+    return bool(faiss.__version__)
+
+
+def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search:
+    """Return a search that compares with all allowed rows, by a matrix product."""
+    import torch
+
+    from kit.features.device import device_name
+
+    everything = torch.from_numpy(values).to(device_name())  # (n_rows, n_dims)
+    is_all = len(allowed) == len(values)
+    among = everything if is_all else everything[torch.from_numpy(allowed).to(everything.device)]
+    place = np.full(len(values), -1)
+    place[allowed] = np.arange(len(allowed))
+
+    def search(rows: Rows) -> tuple[Rows, Scores]:
+        with torch.no_grad():
+            cosine = everything[torch.from_numpy(rows).to(everything.device)] @ among.T  # (n_block, n_allowed)
+            itself = np.flatnonzero(place[rows] >= 0)
+            first, last = (np.searchsorted(barred[:, 0], rows, side) for side in ("left", "right"))
+            twins = np.concatenate([np.arange(*each) for each in zip(first, last, strict=True)]).astype(np.int64)
+            at = np.concatenate([itself, np.repeat(np.arange(len(rows)), last - first)])
+            cosine[at, np.concatenate([place[rows][itself], place[barred[twins, 1]]])] = BARRED
+            nearest: torch.return_types.topk = cosine.topk(k, dim=1)
+        return allowed[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
+
+    return search
+
+
+def search_indexed(values: Vectors, allowed: Rows, barred: Rows, k: int, exact: Search) -> Search | None:
+    """Return a search in an index that finds `RECALL` of a sample's neighbours; None where no index does in time.
+
+    The lists and codes are learned with a fixed seed; threads do not change what is found.
+    """
+    import faiss
+
+    is_barred = np.zeros(len(values), dtype=bool)
+    is_barred[barred[:, 0]] = True
+    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % CODED))).astype(np.float32, copy=False)
+    index, n_lists = _build(padded[allowed], k)
+
+    def ask(rows: Rows) -> tuple[Rows, Scores]:
+        cosine, found = index.search(np.ascontiguousarray(padded[rows]), k + 1)
+        nearest = np.where(found < 0, rows[:, None], allowed[found])  # too few found: itself, which is barred
+        cosine = np.where(nearest == rows[:, None], BARRED, cosine)
+        best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(nearest, best, axis=1), np.take_along_axis(cosine, best, axis=1)
+
+    def search(rows: Rows) -> tuple[Rows, Scores]:
+        found, cosine = ask(rows)
+        alone = np.flatnonzero(is_barred[rows])
+        if len(alone):
+            found[alone], cosine[alone] = exact(rows[alone])
+        return found, cosine
+
+    sample = np.sort(np.random.default_rng(SEED).choice(len(values), min(N_SAMPLE, len(values)), replace=False))
+    sample = sample[~is_barred[sample]]
+    truth, _ = exact(sample)
+    looked = FIRST_LISTS
+    while looked <= max(MOST_LISTS * n_lists, FIRST_LISTS):
+        faiss.ParameterSpace().set_index_parameter(index, "nprobe", looked)
+        found = (ask(sample)[0][:, :, None] == truth[:, None, :]).any(axis=1).mean()
+        if found >= RECALL:
+            stage("neighbours", f"an index of {n_lists:,} lists, {looked} looked into: {found:.1%} of a sample's found")
+            return search
+        looked *= 2
+    note(f"an index of {n_lists:,} lists finds too few neighbours of these features: all pairs are compared")
+    return None
+
+
+def _build(values: Vectors, k: int) -> tuple[faiss.Index, int]:
+    """Return an index of all rows, and its number of lists."""
+    import faiss
+
+    n_rows, n_dims = values.shape
+    n_lists = max(int(2 * np.sqrt(n_rows)), 1)
+    index = faiss.index_factory(
+        n_dims, f"IVF{n_lists},PQ{n_dims // CODED}x4fs,Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT
+    )
+    faiss.extract_index_ivf(index).cp.min_points_per_centroid = 1  # a warning else, where there are few rows
+    shown = np.sort(np.random.default_rng(SEED).permutation(n_rows)[: PER_LIST * n_lists])
+    index.train(values[shown])
+    index.add(values)
+    faiss.ParameterSpace().set_index_parameter(index, "k_factor_rf", N_BEST)
+    return index, n_lists
