@@ -38,4 +38,54 @@ computed lies under ``runs/NAME/``, keyed by what it was made from: re-used when
 not.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kit.api import (
+        Competition,
+        DamagedFile,
+        InputError,
+        LeakFound,
+        MissingWeights,
+        Mistakes,
+        Page,
+        TeacherMissing,
+        TimeIsUp,
+        competitions,
+        new,
+        open,
+        silenced,
+    )
+
 __version__ = "0.6.0"
+__all__ = [
+    "Competition",
+    "DamagedFile",
+    "InputError",
+    "LeakFound",
+    "Mistakes",
+    "MissingWeights",
+    "Page",
+    "TeacherMissing",
+    "TimeIsUp",
+    "competitions",
+    "new",
+    "open",
+    "silenced",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Find a public name where it is made, once it is asked for: ``import kit`` alone is instant."""
+    if name not in __all__:
+        raise AttributeError(f"module 'kit' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from kit import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return sorted([*globals(), *__all__])

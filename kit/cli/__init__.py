@@ -18,10 +18,10 @@ from kit.api.place import blame
 from kit.cli.app import app
 from kit.cli.call import options
 from kit.cli.completion import VARIABLE
-from kit.cli.process import set_up_process
 from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
 from kit.core.errors import InputError, LeakFound, Stopped, TimeIsUp
 from kit.core.names import PROGRAM
+from kit.core.process import set_up_process
 
 # isort: off
 # the order of the commands is that of --help

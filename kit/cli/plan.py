@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kit.api.starting import read_wishes
 from kit.cli.app import START, command
 from kit.cli.call import DEFAULT, Comp, holding, read, say, suggest
-from kit.core.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from kit.curate.plan import Plan, Wishes
+    from kit.curate.plan import Plan
 
 Preset = Annotated[str, typer.Option(help="quick, good or best.")]
 Time = Annotated[str | None, typer.Option(help="Time to spend (2h, 30m); the preset's by default.")]
@@ -54,38 +52,6 @@ def plan(
         given = ["--preset", preset, *(["--time", time] if time else [])]
         given += ["--weights", str(weights)] if weights else []
         suggest("plan", comp, *given, *([] if test_images else ["--no-test-images"]), "--write")
-
-
-def read_wishes(
-    preset: str = "good", time: str | None = None, weights: Path | None = None, test_images: bool = True
-) -> Wishes:
-    """Return what the options of `plan` and `new` ask for; InputError where one cannot be."""
-    from kit.core.deadline import parse_duration
-    from kit.core.errors import nearest
-    from kit.curate.plan import PRESETS, Wishes
-
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: {nearest(preset, PRESETS)}")
-    if weights is not None and not weights.expanduser().is_dir():
-        raise InputError(f"--weights {weights}: there is no such folder; name one that holds .safetensors files")
-    return Wishes(preset, parse_duration(time, "--time") if time else None, weights, test_images)
-
-
-def write_first_plan(name: str, wishes: Wishes, table: pd.DataFrame) -> None:
-    """Put a plan in place of the runs of a competition.toml that was just drafted; show it on stderr.
-
-    `table` is its image table, which was read to check the draft.
-    """
-    from kit.core import terminal
-    from kit.curate.plan import describe_plan, plan_competition, write_plan
-
-    competition = read(name)
-    with holding(competition):
-        planned = plan_competition(competition, wishes, table)
-    write_plan(competition, planned, is_draft=True)
-    for note in planned.notes:
-        terminal.note(note)
-    terminal.err.print(describe_plan(planned))
 
 
 def show_plan(planned: Plan) -> None:

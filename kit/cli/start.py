@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kit.api.place import competitions_home
+from kit.api.starting import read_wishes, write_draft
 from kit.cli.app import START, command
 from kit.cli.call import complete_comp, options, read, say, suggest
-from kit.cli.plan import Preset, TestImages, Time, WeightsFolder, read_wishes, write_first_plan
+from kit.cli.plan import Preset, TestImages, Time, WeightsFolder
 from kit.core.errors import InputError
 
 if TYPE_CHECKING:
-    from kit.curate.plan import Wishes
-    from kit.curate.start.layout import Layout
+    pass
 
 
 @command(panel=START, example="new flowers --data photos.zip")
@@ -42,14 +42,13 @@ def new(
     test_images: TestImages = True,
 ) -> None:
     """Infer the layout of a folder of images; write competition.toml, its runs planned for this machine, and words."""
-    from kit.curate.start import Answers, check_competition_name, infer_layout, list_choices
+    from kit.api.starting import start_folder
+    from kit.core.files import Workspace
+    from kit.curate.start import Answers, list_choices
 
-    home, wishes = competitions_home(options.workspace), read_wishes(preset, time, weights, test_images)
-    check_competition_name(name, home)
+    wishes = read_wishes(preset, time, weights, test_images)
     answers = Answers(label, id_column, group, metric, positive, task, slug)
-    answers.check()
-    layout = infer_layout(data.expanduser(), options.workspace / "data" / name, answers)
-    file = _write_draft(name, layout, home, slug, wishes, force)
+    layout, file = start_folder(name, data, Workspace(options.workspace), answers, wishes, force)
     document = {"competition": name, "file": str(file), "images": layout.counts, "left_aside": dict(layout.left_aside)}
     say(str(file.parent), document | {"choices": list_choices(layout)})
     suggest("all", name)
@@ -89,26 +88,9 @@ def download(
     if file.exists():
         terminal.note(f"{file} is there already and left as it is")
     else:
-        _write_draft(name, infer_layout(folder), home, slug, read_wishes())
+        write_draft(name, infer_layout(folder), Workspace(options.workspace), slug, read_wishes())
     say(str(folder), {"competition": name, "slug": slug, "data": str(folder), "file": str(file), "files": n_files})
     suggest("all", name)
-
-
-def _write_draft(name: str, layout: Layout, home: Path, slug: str | None, wishes: Wishes, force: bool = False) -> Path:
-    """Write a competition.toml with planned runs, say what was inferred, and return the file."""
-    from kit.core import terminal
-    from kit.core.files import Workspace
-    from kit.core.names import COMPETITION_FILE
-    from kit.curate.start import check_readable, describe_choices, describe_layout, write_competition
-
-    workspace = Workspace(options.workspace)
-    terminal.err.print(describe_layout(layout))
-    terminal.err.print(describe_choices(layout))
-    file = write_competition(name, layout, home, slug, workspace, force) / COMPETITION_FILE
-    table = check_readable(name, workspace)
-    write_first_plan(name, wishes, table)
-    terminal.stage("new", f"look through {file}: was everything inferred as you mean it?")
-    return file
 
 
 def _fetch(slug: str, folder: Path) -> int:

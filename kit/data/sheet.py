@@ -33,7 +33,16 @@ class SheetTile:
 def write_sheet(
     path: Path, title: str, rows: Sequence[tuple[str, Sequence[SheetTile]]], side: int = TILE, n_columns: int = 1
 ) -> None:
-    """Write a PNG of tiles in rows, each below its heading, which may be empty.
+    """Write a sheet as `draw_sheet` draws it, as a PNG."""
+    sheet = draw_sheet(title, rows, side, n_columns)
+    with write_atomic(path) as file:
+        sheet.save(file, "PNG")
+
+
+def draw_sheet(
+    title: str, rows: Sequence[tuple[str, Sequence[SheetTile]]], side: int = TILE, n_columns: int = 1
+) -> Image.Image:
+    """Draw tiles in rows, each below its heading, which may be empty.
 
     `side` is that of an image in pixels; the sheet is wide enough for `n_columns` tiles at least.
     """
@@ -54,8 +63,7 @@ def write_sheet(
             sheet.paste(_fit(tile.image, side), (left, top + TEXT))
             for i, line in enumerate(_wrap(tile.lines, side)):
                 draw.text((left, top + TEXT + side + i * TEXT), line, "black", font)
-    with write_atomic(path) as file:
-        sheet.save(file, "PNG")
+    return sheet
 
 
 def existing_sheets(sheets: Iterable[Path]) -> list[Path]:

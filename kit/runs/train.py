@@ -10,17 +10,18 @@ from collections.abc import Container
 
 from kit.config.competition import order_runs
 from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
-from kit.core.errors import InputError, MissingWeights, TimeIsUp
+from kit.core.errors import InputError, MissingWeights, TeacherMissing, TimeIsUp
 from kit.core.files import read_object, write_json
 from kit.core.names import ENSEMBLE
 from kit.core.terminal import count, note, stage, warn
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import check_members, ensemble, find_ensemble, members_of
 from kit.runs.fit.crossval import check_run, crossval, is_finished
+from kit.runs.fit.fold import read_fitted
 from kit.runs.pace import Pace
-from kit.runs.store.find import find_result, find_usable, runs_of_other_folds
+from kit.runs.store.find import find_result, find_usable, rounds_of, run_key, runs_of_other_folds
 from kit.runs.store.imported import list_imported, stale_imports
-from kit.runs.store.result import Result
+from kit.runs.store.result import Result, run_folder
 from kit.runs.store.score import compare_runs
 from kit.scoring.metrics import distinguishable
 
@@ -261,6 +262,34 @@ def list_untrained(prepared: Prepared, results: list[Result]) -> list[str]:
     """Return the runs of competition.toml, but for grids, that are not among finished ones."""
     finished = {result.base for result in results}
     return [name for name in prepared.competition.default_runs if name not in finished]
+
+
+def describe_unfinished(prepared: Prepared, results: list[Result]) -> dict[str, str]:
+    """Return the runs of competition.toml that are not among finished ones, and how far each is.
+
+    One that the last `all` skipped has its reason; of one that was stopped the folds that are done are counted.
+    """
+    skipped, states = recall_skipped(prepared, results), {}
+    for name in list_untrained(prepared, results):
+        states[name] = f"skipped: {skipped[name]}" if name in skipped else _describe_state(prepared, name)
+    return states
+
+
+def _describe_state(prepared: Prepared, name: str) -> str:
+    """Say how far a run is that is not finished."""
+    run = prepared.competition.runs[name]
+    try:
+        folder = run_folder(prepared, run, run_key(prepared, next(iter(rounds_of(run)))))
+    except TeacherMissing:
+        return f"not trained: waits for {', '.join(_teachers(prepared, name))}"
+    except InputError as error:
+        return f"not trained: {error}"
+    n_done = sum(read_fitted(folder, fold) is not None for fold in prepared.scored)
+    if n_done and run.pseudo is None:
+        return f"stopped: {n_done} of {len(prepared.scored)} folds are done"
+    if _made_otherwise(prepared, [name]):
+        return "changed: it was made with other settings, words or data"
+    return "not trained"
 
 
 def _made_otherwise(prepared: Prepared, names: list[str]) -> list[str]:

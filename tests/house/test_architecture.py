@@ -12,7 +12,7 @@ import pytest
 
 HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
-    "core": "shapes names errors files activity figures terminal arrays deadline stopwatch tensors",
+    "core": "shapes names errors process files activity figures terminal arrays deadline stopwatch tensors",
     "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names audit folds sheet store greys prepared",
@@ -22,9 +22,9 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
-    "api": "place stages sending",
+    "api": "place stages sending starting tables pictures fresh opened competition",
     "bench": "coverage explain pretrain semi recipes speed",
-    "cli": "app completion call process streams bundle correlation data decisions everything explain house kaggle "
+    "cli": "app completion call streams bundle correlation data decisions everything explain house kaggle "
     "leaderboard mine models plan prompts report start status train triage tune",
 }
 WINGS = list(ORDER)

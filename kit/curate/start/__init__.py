@@ -16,6 +16,7 @@ Reads names of files and tables; writes ``NAME/competition.toml`` and ``NAME/pro
     groups.py      the column that names an individual
     words.py       what codes of classes mean
     layout.py      all together: which files are what
+    frames.py      a table of paths and labels, from Python
     templates.py   the first competition.toml and prompt list, with gaps
     describe.py    the layout as tables, to be confirmed
     write.py       the gaps filled and the files written

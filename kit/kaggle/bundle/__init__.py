@@ -14,12 +14,14 @@ File by file::
     script.py               is inference.py: the standard library alone, until the wheels are installed
     member_predictions.py   the members' predictions of new images
     inference.py            the other side: new test images -> submission.csv
+    fresh.py                new images predicted here, by what a bundle would hold
     trial.py                the bundle's predictions compared with the runs', and timed, before it is handed over
     writing.py              all of it written, whole or not at all
 """
 
+from kit.kaggle.bundle.fresh import predict_fresh
 from kit.kaggle.bundle.inference import predict_bundle
 from kit.kaggle.bundle.manifest import Bundle, read_bundle
 from kit.kaggle.bundle.writing import WrittenBundle, write_bundle
 
-__all__ = ["Bundle", "WrittenBundle", "predict_bundle", "read_bundle", "write_bundle"]
+__all__ = ["Bundle", "WrittenBundle", "predict_bundle", "predict_fresh", "read_bundle", "write_bundle"]

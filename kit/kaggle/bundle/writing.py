@@ -128,9 +128,7 @@ def _write(
     lacks: Sequence[str] | None,
 ) -> tuple[dict[str, str], list[str]]:
     """Write everything; return the addresses at Kaggle and the wheels that are wanted."""
-    contents = Contents(prepared, folder)
-    parts, decision = contents.add(members), contents.decide(whole)
-    contents.add_metric()
+    contents, parts, decision = gather(prepared, members, whole, folder)
     libraries = {encoder.text.partition(":")[0] for encoder in contents.encoders}
     pinned = _pin([name for key in sorted(libraries) for name in PINNED[key]] if lacks is None else lacks)
     head = HEAD.format(how="assumed" if lacks is None else "said")
@@ -142,11 +140,21 @@ def _write(
     name = f"{competition.name} {what}"
     addresses = write_notebook(folder, owner, name, competition.facts.slug, bool(contents.encoders))
     names = [*PACKAGES, *(OF_OPEN_CLIP + OF_BOTH if "open_clip" in libraries else ())]
-    write_manifest(folder, _describe(prepared, contents, parts, decision, what, folder, _versions(names)))
+    write_manifest(folder, describe_contents(prepared, contents, parts, decision, what, folder, _versions(names)))
     return addresses, [] if with_wheels else pinned
 
 
-def _describe(
+def gather(
+    prepared: Prepared, members: list[BundledRun], whole: Result | None, folder: Path
+) -> tuple[Contents, list[Member], CarriedDecision]:
+    """Write what the members and the decisions need into a folder; return how bundle.json names it."""
+    contents = Contents(prepared, folder)
+    parts, decision = contents.add(members), contents.decide(whole)
+    contents.add_metric()
+    return contents, parts, decision
+
+
+def describe_contents(
     prepared: Prepared,
     contents: Contents,
     members: list[Member],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.core.shapes import Labels
+from kit.report.board import rank_mistakes
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Gallery, Part, Section, Text, Tile
 from kit.scoring.metrics import decide
@@ -26,23 +27,17 @@ def build(evidence: Evidence) -> Section:
 
 def _mistakes(evidence: Evidence) -> Part:
     """Show what the model was surest of and wrong about; a wrong label is often among them."""
-    proba, labels = evidence.oof(evidence.headline), evidence.labels
-    predicted = decide(proba, labels.ndim == 2)
-    if labels.ndim == 2:
-        missed = np.abs(proba - labels)  # (n_images, n_classes): how far off each decision is
-        wrong, sureness = (predicted != labels).any(axis=1), missed.max(axis=1)
-    else:
-        wrong, sureness = predicted != labels, proba.max(axis=1)
-    order = np.flatnonzero(wrong)[np.argsort(-sureness[wrong], kind="stable")]
+    ranked = rank_mistakes(evidence.prepared, evidence.headline)
+    labels, order = ranked.labels, ranked.order
     if not len(order):
         return Text("No labelled image is mistaken out of fold.")
     tiles = [
         _tile(
             evidence,
             int(evidence.scored[i]),
-            _name(evidence, predicted[i]),
+            _name(evidence, ranked.predicted[i]),
             f"label {_name(evidence, labels[i])}",
-            sureness[i],
+            float(ranked.sureness[i]),
             "bad",
         )
         for i in order[:SHOWN]

@@ -12,7 +12,7 @@ import pytest
 HOME = Path(__file__).parents[2]
 CODE = """
 import resource
-from kit.cli.process import set_up_process
+from kit.core.process import set_up_process
 {call}
 blocks = [bytearray(b"x") * 2**20 for _ in range(100)]  # 100 MB
 del blocks

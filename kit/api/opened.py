@@ -1,0 +1,91 @@
+"""What every call in Python shares: settings read anew, images read once, the runs folder, what is said and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kit.api.place import blame, called_as, holding, looking, workspace_folder
+from kit.core.errors import InputError
+
+if TYPE_CHECKING:
+    from kit.config.competition import Competition as Settings
+    from kit.data.prepared import Prepared
+
+Changes = Mapping[str, object] | Sequence[str]
+
+
+class Opened:
+    """A competition whose files can be read and whose workspace can be held; `Competition` does the rest."""
+
+    def __init__(
+        self,
+        name: str | Path,
+        workspace: str | Path | None = None,
+        changes: Changes = (),
+        seed: int | None = None,
+        quiet: bool = False,
+    ) -> None:
+        from kit.core.process import set_up_process
+
+        set_up_process()
+        self.quiet = quiet
+        self._asked, self._seed = str(name), seed
+        self._workspace, self._changes = workspace_folder(workspace), _as_words(changes)
+        self._ready: tuple[Settings, Prepared] | None = None
+        with self._call("open()"):
+            self._settings()
+
+    def _settings(self) -> Settings:
+        """Read competition.toml."""
+        from kit.config.reader import read_competition
+        from kit.core.files import Workspace
+
+        return read_competition(self._asked, Workspace(self._workspace), self._changes, self._seed)
+
+    def _prepare(self, settings: Settings) -> Prepared:
+        """Return the competition made ready: as it was, where competition.toml says the same."""
+        from kit.data.prepared import prepare
+
+        if self._ready is None or self._ready[0] != settings:
+            self._ready = settings, prepare(settings)
+        return self._ready[1]
+
+    @contextmanager
+    def _looking(self, words: str) -> Iterator[Prepared]:
+        """Give the competition, ready to be read beside who works on it."""
+        with self._call(words), looking(settings := self._settings()):
+            yield self._prepare(settings)
+
+    @contextmanager
+    def _holding(self) -> Iterator[Prepared]:
+        """Give the competition, alone in its workspace."""
+        with holding(settings := self._settings()):
+            yield self._prepare(settings)
+
+    @contextmanager
+    def _call(self, words: str) -> Iterator[None]:
+        """Do what a call asks: silent where that is wanted, named in `status`, refused in the command line's words."""
+        from kit.core import terminal
+
+        told, was = called_as.set(f"kit.open({self._asked!r}).{words}"), terminal.err.quiet
+        terminal.err.quiet = self.quiet or was
+        try:
+            yield
+        except InputError as error:
+            error.args = (blame(str(error), self._changes), *error.args[1:])
+            raise
+        finally:
+            terminal.err.quiet = was
+            called_as.reset(told)
+
+
+def _as_words(changes: Changes) -> tuple[str, ...]:
+    """Return changes as ``--set`` takes them."""
+    from kit.config.toml import toml_value
+
+    if isinstance(changes, Mapping):
+        return tuple(f"{key}={toml_value(value)}" for key, value in changes.items())
+    return tuple(changes)
