@@ -145,8 +145,8 @@ class Competition(Opened):
 
         Examples
         --------
-        >>> digits.train(["svm", "forest"])["run"].tolist()
-        ['svm', 'forest']
+        >>> digits.train(["svm"], time_limit="10m")["run"].tolist()
+        ['svm']
         """
         import pandas as pd
 

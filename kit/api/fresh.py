@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ def fresh_table(images: Any) -> Iterator[pd.DataFrame]:
         yield _table_of(paths)
 
 
-def _is_several(images: Any) -> bool:
+def _is_several(images: Any) -> TypeGuard[Iterable[Any]]:
     """Tell several images from one: of an array, by its dimensions."""
     if isinstance(images, np.ndarray) and images.dtype != object:
         return images.ndim == 4

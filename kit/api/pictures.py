@@ -55,10 +55,8 @@ class Mistakes:
 
         first = self.table.head(PER_ROW * MOST_ROWS)
         tiles = [
-            SheetTile(
-                row["path"], [f"said {row['said']}", f"label {row['label']}", f"{row['sureness']:.2f} {row['id']}"]
-            )
-            for row in first.to_dict("records")
+            SheetTile(path, [f"said {said}", f"label {label}", f"{sureness:.2f} {image_id}"])
+            for image_id, label, said, sureness, _, path in first.to_numpy(dtype=object).tolist()
         ]
         rows = [("", tiles[start : start + PER_ROW]) for start in range(0, len(tiles), PER_ROW)]
         sheet = io.BytesIO()

@@ -1,0 +1,29 @@
+"""The notebook to start from runs as it is, in a real kernel, and is committed without what it printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from kit.config.competition import HOME
+
+NOTEBOOK = HOME / "digits" / "start.ipynb"
+
+
+def test_the_start_notebook_is_committed_without_outputs():
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells if cell.cell_type == "code")
+
+
+def test_the_start_notebook_ends_with_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", str(HOME.parents[1]))
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    assert (tmp_path / "submission.csv").read_text().count("\n") == 798
+    assert any("image/png" in data for data in shown) and any("text/html" in data for data in shown)
