@@ -106,6 +106,8 @@ TimeLimit = Annotated[
     str | None, typer.Option(help="Stop cleanly after this long (9h, 30m, 45s); call again to go on.")
 ]
 
+Note = Annotated[str | None, typer.Option(help="What these runs try, in your words; history shows it.")]
+
 
 @app.callback()
 def set_options(

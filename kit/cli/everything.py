@@ -5,19 +5,20 @@ from __future__ import annotations
 import typer
 
 from kit.cli.app import START, command
-from kit.cli.call import DEFAULT, Comp, TimeLimit, holding, make_board, options, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, Note, TimeLimit, holding, make_board, options, read, ready, say, suggest
 
 
 @command("all", panel=START, example="all digits --time-limit 30m")
-def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None) -> None:
+def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None, note: Note = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify, report."""
     from kit.api.stages import do_all
     from kit.core import terminal
     from kit.core.stopwatch import Stopwatch
+    from kit.runs.store.ledger import noting
     from kit.runs.train import describe_skipped
 
     competition, watch = read(comp), Stopwatch()
-    with holding(competition):
+    with holding(competition), noting(note):
         with watch.measure("images"):
             prepared = ready(competition, time_limit, held=True)
         made = do_all(prepared, watch, options.strict)

@@ -23,22 +23,33 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it, say what would go.")] = False,
 ) -> None:
     """Free disk space: the cache of decoded images and features, and runs of settings no longer in use."""
-    from kit.runs.clean import list_removable, remove
+    from kit.core import terminal
+    from kit.runs.clean import describe_removable, list_removable, remove
 
     competition = read(comp)
     prepared = None if everything else ready(competition)
     with holding(competition):
         folders = list_removable(competition, prepared)
+        scores = describe_removable(competition, folders)
         if yes:
             remove(folders)
     total = sum(size for _, size in folders) / 2**20
     verb = "removed" if yes else "would remove (add --yes)"
-    lines = [f"{size / 2**20:9.1f} MB  {folder}" for folder, size in folders]
-    say("\n".join([*lines, f"{verb}: {total:.1f} MB"]), {"removed": yes, "folders": [str(f) for f, _ in folders]})
+    lines = [f"{size / 2**20:9.1f} MB  {folder}{_in_brackets(scores.get(folder))}" for folder, size in folders]
+    document = {"removed": yes, "folders": [str(f) for f, _ in folders]}
+    document |= {"scores": {str(folder): score for folder, score in scores.items()}}
+    say("\n".join([*lines, f"{verb}: {total:.1f} MB"]), document)
+    if scores:
+        stays = "of finished runs score, settings and oof predictions stay"
+        terminal.note(f"{stays}: {competition.command('history')} lists them, adopt brings settings back")
     if folders and not yes:
         suggest("clean", comp, *(["--all"] if everything else []), "--yes")
     else:
         suggest("all", comp)
+
+
+def _in_brackets(text: str | None) -> str:
+    return f"  ({text})" if text else ""
 
 
 @command("bench", panel=HOUSE, example="bench digits")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import TRAIN, command
-from kit.cli.call import DEFAULT, Comp, TimeLimit, complete_run, holding, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, Note, TimeLimit, complete_run, holding, read, ready, say, suggest
 
 
 @command(panel=TRAIN, example="train digits probe")
@@ -19,15 +19,20 @@ def train(
         typer.Argument(metavar="RUN", help="Runs or grids; all runs by default.", autocompletion=complete_run),
     ] = None,
     time_limit: TimeLimit = None,
+    note: Note = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
     from kit.api.stages import names_of_runs, train_named
+    from kit.runs.store.ledger import note_again, noting
 
     competition = read(comp)
     names_of_runs(competition, runs or ())  # a name that is none is told before the images are read
     prepared = ready(competition, time_limit)
-    with holding(competition):
+    with holding(competition), noting(note):
         results = train_named(prepared, runs or ())
+        if note and runs:  # of runs that were asked for by name, also those that were there already
+            for result in results:
+                note_again(result.folder, result.name, result.record.key, note)
     score = competition.data.score_name
     lines = [f"{result.name}: {score} {result.record.cv:.4f} +- {result.record.se:.4f}" for result in results]
     say("\n".join(lines), [result.record.document for result in results])

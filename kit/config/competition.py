@@ -20,7 +20,9 @@ from kit.scoring.metrics import Metric, find_metric
 from kit.scoring.task import Task
 
 # names of folders beside the runs'
-RESERVED = (ENSEMBLE, "bundle", "cache", "explain", "mined", "report", "triage", "tune", "unpacked")
+RESERVED = (
+    ENSEMBLE, "bundle", "cache", "explain", "history", "mined", "report", "track", "triage", "tune", "unpacked",
+)  # fmt: skip
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 

@@ -141,6 +141,12 @@ class Run(Table):
         return self
 
     @property
+    def table(self) -> dict[str, Any]:
+        """Return the run's table of competition.toml, without what has its default and what only `tune` reads."""
+        kept = self.model_dump(exclude_defaults=True, exclude={"name", "grid", "search", "options"})
+        return kept | self.options
+
+    @property
     def n_copies(self) -> int:
         """Return how many models of a fold are averaged."""
         return max(self.bags, self.seeds)

@@ -174,6 +174,12 @@ def read_activity(folder: Path) -> Activity | None:
     return None
 
 
+def describe_machine() -> str:
+    """Return where this process runs: the host, its cores, the GPUs in use."""
+    names = [device["name"] for device in _devices()]
+    return ", ".join([socket.gethostname(), f"{os.cpu_count()} cores", *dict.fromkeys(names)])
+
+
 def _write(folder: Path, command: str, started: float, state: str) -> None:
     """Write the file; a full disk stops no work."""
     told = list(bars) if state == RUNNING else []

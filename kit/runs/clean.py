@@ -1,5 +1,6 @@
 """Clean: what may be deleted under runs/NAME - the cache, unpacked archives, runs and searches no longer in use.
 
+What `history` needs of a run stays: its line, written now for runs of an earlier kit, and its oof predictions.
 Never listed are the runs of the present settings, finished or half made, all their rounds, their teachers, the present
 ensemble and its members, and imports: what a later call would go on with, or could not make anew.
 """
@@ -12,13 +13,15 @@ from pathlib import Path
 
 from kit.config.competition import Competition
 from kit.core.errors import MissingWeights, TeacherMissing
-from kit.core.files import KEY_LENGTH
-from kit.core.names import ENSEMBLE
+from kit.core.files import KEY_LENGTH, write_atomic
+from kit.core.names import ENSEMBLE, round_of
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import find_ensemble, members_of
+from kit.runs.history.entries import kept_oof
 from kit.runs.seen import TUNE
 from kit.runs.store.find import find_run, find_settled, rounds_of, run_key
-from kit.runs.store.result import read_record, run_folder
+from kit.runs.store.ledger import note_finished, read_ledger
+from kit.runs.store.result import RunRecord, read_record, run_folder
 from kit.runs.tuning import read_space, study_folder
 
 KEY_OF_RUN = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
@@ -48,9 +51,48 @@ def remove(folders: list[tuple[Path, int]]) -> None:
     archive that looks unpacked; the next call lists what is left, first.
     """
     for folder, _ in folders:
+        if KEY_OF_RUN.fullmatch(folder.name) and (record := read_record(folder)):
+            _keep_history(folder, record)
         leaving = folder if folder.name.endswith(REMOVED) else folder.with_name(f".{folder.name}{REMOVED}")
         folder.rename(leaving)
         shutil.rmtree(leaving)
+
+
+def _keep_history(folder: Path, record: RunRecord) -> None:
+    """Keep a run's line in the history, where an earlier kit wrote none, and its oof predictions."""
+    home, name = folder.parents[1], folder.parent.name
+    if (name, record.key) not in read_ledger(home).runs:
+        note_finished(folder, record.document | {"name": name})
+    if (folder / "oof.parquet").exists():
+        kept = kept_oof(home, name, record.key)
+        with write_atomic(kept) as file:
+            file.write((folder / "oof.parquet").read_bytes())
+
+
+def describe_removable(competition: Competition, folders: list[tuple[Path, int]]) -> dict[Path, str]:
+    """Return the score of each folder that holds a finished run, and whether it is the best of its name.
+
+    Compared are runs of one name on the same folds and in the same metric, those that stay among them.
+    """
+    home, sign = competition.workspace.runs(competition.name), competition.metric.sign
+    read = ((file.parent, read_record(file.parent)) for file in sorted(home.glob("*/*/run.json")))
+    records = {folder: record for folder, record in read if record is not None}
+    described = {}
+    for folder, _ in folders:
+        if (record := records.get(folder)) is None:
+            continue
+        alike = [
+            other for place, other in records.items() if place.parent == folder.parent and _is_alike(record, other)
+        ]
+        is_best = all(sign * record.cv >= sign * other.cv for other in alike)
+        best = f", the best of {folder.parent.name}" if is_best and round_of(folder.parent.name) is None else ""
+        described[folder] = f"{record.metric} {record.cv:.4f} +- {record.se:.4f}{best}"
+    return described
+
+
+def _is_alike(record: RunRecord, other: RunRecord) -> bool:
+    """Return whether the scores of two runs can be compared."""
+    return (record.fold_key, record.metric_key) == (other.fold_key, other.metric_key)
 
 
 def _in_use(prepared: Prepared) -> set[Path]:

@@ -118,6 +118,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "key": key,
         "model": run.model,
         "options": build_model(prepared.competition, run).options(),
+        "settings": run.table,
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
         "diary": average_choice(prepared, folder),
         "teachers": {teacher.name: teacher.record.key for teacher in teachers_of(prepared, run)},

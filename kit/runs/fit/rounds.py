@@ -112,6 +112,7 @@ def _put_together(prepared: Prepared, run: Run, made: list[Result], choice: Choi
     document = kept.record.document | describe_run(prepared, run.name, oof) | {
         "key": key,
         "pseudo": run.pseudo.model_dump() if run.pseudo else None,
+        "settings": run.table,
         "diary": next((result.record.pseudo_choice for result in reversed(made) if result.record.pseudo), None),
         "teachers": {result.name: result.record.key for result in made},
         "chosen": _chosen(made, choice),

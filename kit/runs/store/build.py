@@ -84,14 +84,14 @@ def _renew(model_type: type[Model]) -> type[Model]:
 @cache
 def _checker(model_type: type[Model]) -> type[BaseModel]:
     """Return what checks the options of a model: a field for each of its keys but the seed, made once."""
-    defaults = {field.name: _default(field) for field in dataclasses.fields(model_type)}
+    defaults = {field.name: default_of(field) for field in dataclasses.fields(model_type)}
     fields: dict[str, Any] = {name: (hint, defaults[name]) for name, hint in option_hints(model_type).items()}
     config = ConfigDict(strict=True, arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False)
     return create_model(model_type.__name__, __config__=config, **fields)
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    """Return a field's default in pydantic's terms."""
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """Return a field's default in pydantic's terms: an ellipsis where it has none."""
     if field.default is not dataclasses.MISSING:
         return field.default
     return ... if field.default_factory is dataclasses.MISSING else field.default_factory()

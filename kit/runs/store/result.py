@@ -1,6 +1,6 @@
 """A finished run on the disk: its folder, its run.json, what every fold was fitted on.
 
-Reads and writes ``runs/NAME/RUN/KEY/run.json``, and reads what lies beside it.
+Reads and writes ``runs/NAME/RUN/KEY/run.json``, and reads what lies beside it; appends to the history (ledger.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from kit.config.competition import Run
 from kit.core.files import read_json, read_object, write_json
 from kit.core.names import ENSEMBLE, base_of, round_of
 from kit.data.prepared import Prepared
+from kit.runs.store.ledger import note_finished
 from kit.scoring.predictions import Predictions, read_predictions
 
 IMPORTED = "imported"
@@ -61,6 +62,10 @@ class RunRecord(BaseModel):
         The images that an import is of.
     features
         The hash of the features that it read, by encoder; empty where it read none from the cache.
+    settings
+        The run's table as competition.toml and ``--set`` had it; empty where an earlier kit wrote the file.
+    machine
+        Where it was made: the host, its cores and the devices in use.
     weights, temperatures, prior, members
         Of an ensemble, by member; `members` holds their keys, `prior` the weights before the labelled images spoke.
     copies
@@ -96,6 +101,7 @@ class RunRecord(BaseModel):
     versions: dict[str, str] = {}
     kit: str = ""
     commit: str = ""
+    machine: str = ""
     made: str = ""
     weights: dict[str, float] = {}
     temperatures: dict[str, float] = {}
@@ -117,6 +123,7 @@ class RunRecord(BaseModel):
     seconds: float | None = None
     images_key: str | None = None
     features: dict[str, str] = {}
+    settings: dict[str, Any] = {}
 
     @property
     def sources(self) -> dict[str, str]:
@@ -190,9 +197,11 @@ def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
 
 
 def write_result(name: str, folder: Path, document: dict[str, Any]) -> Result:
-    """Write run.json, last of a run's files: with it the run is finished."""
+    """Write run.json, last of a run's files: with it the run is finished; then its line of the history."""
     write_json(folder / "run.json", document)
-    return Result(name, folder, RunRecord.model_validate(read_json(folder / "run.json")))  # as read later
+    result = Result(name, folder, RunRecord.model_validate(read_json(folder / "run.json")))  # as read later
+    note_finished(folder, result.record.document | {"name": name})
+    return result
 
 
 def run_folder(prepared: Prepared, run: Run, key: str) -> Path:

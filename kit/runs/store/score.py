@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import __version__
+from kit.core.activity import describe_machine
 from kit.core.names import IS_CHECKOUT
 from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
@@ -33,6 +34,7 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "scikit-learn", "numpy")},
         "kit": __version__,
         "commit": commit(),
+        "machine": describe_machine(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
