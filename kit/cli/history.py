@@ -82,7 +82,7 @@ def _find_better(prepared: Prepared, entries: list[Entry]) -> Entry | None:
 @command(panel=LOOK, example="adopt digits 3f2a9c41")
 def adopt(
     comp: Comp,
-    run: Annotated[str, typer.Argument(metavar="KEY", help="The key of an earlier run, as history shows it.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key of an earlier run, as history shows it.")],
     name: Annotated[str | None, typer.Option("--as", help="Write it as a run of this name.")] = None,
 ) -> None:
     """Write an earlier run's settings back into competition.toml; comments and other lines stay."""
@@ -93,7 +93,7 @@ def adopt(
     competition = read(comp)
     with holding(competition):
         prepared = ready(competition, held=True)
-        entry = find_entry(prepared, list_entries(prepared, with_rounds=True), run)
+        entry = find_entry(prepared, list_entries(prepared, with_rounds=True), key)
         adopted = write_settings(prepared, entry, name)
     head = "written" if adopted.is_new else "changed" if adopted.changes else "as it was"
     lines = [f"{competition.file}: [runs.{adopted.name}] {head}"]
