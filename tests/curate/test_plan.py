@@ -124,6 +124,17 @@ def test_probes_even_out_their_features_and_the_reason_is_said(photos):
     assert any("whiten even out" in note for note in plan.notes)
 
 
+def test_best_lets_the_joint_probe_and_the_next_best_teach_where_there_are_unlabelled_images(photos):
+    facts = read_facts(photos())
+    plan = plan_runs(facts, Wishes("best"))
+    taught = next(run for run in plan.runs if "pseudo" in run.table)
+    scores = next(note for note in plan.notes if "Probes out of fold on 8 labels" in note)
+    best = max(("lite0", "lite2"), key=lambda name: float(scores.partition(f"{name} ")[2][:5]))
+    assert taught.table["pseudo"]["teachers"] == ["joint", f"probe_{best}"] and taught.table["pseudo"]["rounds"] == 2
+    alone = plan_runs(dataclasses.replace(facts, n_unlabeled=0), Wishes("best", test_images=False))
+    assert not any("pseudo" in run.table for run in alone.runs)
+
+
 def test_without_unlabelled_images_features_stay_as_they_are(photos):
     plan = plan_runs(dataclasses.replace(read_facts(photos()), n_unlabeled=0), Wishes(test_images=False))
     assert "joint" in names(plan) and not any("whiten" in run.table for run in plan.runs)

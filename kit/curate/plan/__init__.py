@@ -8,7 +8,9 @@ Reads the image table, a few images and the headers of weights; asks the hub onc
     folder.py     weights in a folder: the network, and how it wants its images
     choose.py     between ways to read a file of weights, by a probe on the labels
     portfolio.py  which encoders fit machine and time
-    recipe.py     which runs: heads, the joint one, fine-tunes
+    planned.py    one run: its table, its reason, what it costs
+    networks.py   which networks are trained: resolution, seeds, time by their steps
+    recipe.py     which runs: heads, the joint one, the one that it teaches, networks
     text.py       a plan as TOML and as a table; the user's own runs are kept
     write.py      into competition.toml
 """

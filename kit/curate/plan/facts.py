@@ -79,6 +79,8 @@ class PlanFacts:
         rarest counts.
     prompts
         Prompt list beside competition.toml; None where there is none.
+    devices
+        The devices of this machine, as `kit.features.device` names them.
     has_hierarchy
         Whether classes have groups.
     lookup
@@ -99,6 +101,17 @@ class PlanFacts:
     prompts: str | None
     has_hierarchy: bool
     lookup: tuple[Path, ...]
+    devices: tuple[str, ...] = ("cpu",)
+
+    @property
+    def is_fast(self) -> bool:
+        """Return whether networks train on a GPU."""
+        return self.devices[0].startswith("cuda")
+
+    @property
+    def n_devices(self) -> int:
+        """Return how many folds train side by side."""
+        return min(len(self.devices), self.n_folds)
 
     @property
     def is_multilabel(self) -> bool:
@@ -120,6 +133,8 @@ def read_facts(competition: Competition, table: pd.DataFrame | None = None) -> P
 
     `table` is the image table where that is read already.
     """
+    from kit.features.device import list_devices
+
     table = read_table(competition) if table is None else table
     task, is_multilabel = competition.facts.task, competition.facts.task == MULTILABEL
     classes = read_classes(table, task)
@@ -148,6 +163,7 @@ def read_facts(competition: Competition, table: pd.DataFrame | None = None) -> P
         prompts=None if is_multilabel else _choose_prompts(competition.folder / "prompts", classes),
         has_hierarchy=competition.data.hierarchy is not None,
         lookup=competition.lookup,
+        devices=list_devices(),
     )
 
 

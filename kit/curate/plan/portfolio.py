@@ -38,7 +38,10 @@ NOTHING = (
 
 @dataclass(frozen=True)
 class Member:
-    """Hold an encoder of the portfolio, what it costs here, and whether the joint probe takes it."""
+    """Hold an encoder of the portfolio, what it costs here, and whether the joint probe takes it.
+
+    `score` is the accuracy of its probe out of fold, 0..1; 0 where it was not asked.
+    """
 
     name: str
     encoder: str
@@ -48,6 +51,7 @@ class Member:
     encoder_args: dict[str, Any] = field(default_factory=dict)
     cost: Cost = UNMEASURED
     is_joined: bool = True
+    score: float = 0.0
 
     @property
     def reads_words(self) -> bool:
@@ -75,34 +79,43 @@ def gather(facts: PlanFacts, wishes: Wishes) -> Portfolio:
     """
     notes: list[str] = []
     asked = Hub()
-    given = [*_of_folder(facts, wishes, notes), *_of_hub(wishes, asked), *_of_pip()]
+    given = [*_of_folder(facts, wishes, notes), *_of_hub(facts, wishes, asked), *_of_pip()]
     if not asked.is_reached:
-        notes.append(_how_to_bring(wishes))
+        notes.append(_how_to_bring(facts, wishes))
     measured = list(_measure(given, facts, notes))
     labeled = Labeled(facts)
     members = _see_whole(_fit_into_time(measured, facts, wishes, notes), facts, labeled, notes)
-    members = _join_the_good(members, facts, labeled, notes)
+    members = _join_the_good(members, facts, wishes, labeled, notes)
     if not members:
         notes.append(NOTHING)
     return Portfolio(tuple(members), tuple(notes), asked.is_reached)
 
 
-def _how_to_bring(wishes: Wishes) -> str:
+def _how_to_bring(facts: PlanFacts, wishes: Wishes) -> str:
     """Say what is lost without the hub, and how to bring the files."""
-    offer = _meant(wishes)[0]
-    place, _ = hub_file(parse_encoder(offer.encoder, offer.encoder_args))
+    absent = [offer for offer in _meant(facts, wishes) if not is_on_this_machine(_spec_of(offer))]
+    if not absent:
+        return "The model hub cannot be reached; what was fetched earlier is used."
+    place, _ = hub_file(_spec_of(absent[0]))
+    names = ", ".join(offer.name for offer in absent)
     return (
-        "The model hub cannot be reached, so its encoders are not in this plan: CLIPs and DINOv2 of today, the "
-        "strongest there are on photos with few labels. To bring one, on a machine with internet: hf download "
-        f"{place} --local-dir weights/{offer.name}; copy the folder here, and plan with --weights weights."
+        f"The model hub cannot be reached, so its encoders that are not on this machine ({names}) are left out: "
+        "CLIPs and DINOv2 of today, the strongest there are on photos with few labels. To bring one, on a machine with "
+        f"internet: hf download {place} --local-dir weights/{absent[0].name}; copy the folder here, and plan with "
+        "--weights weights."
     )
+
+
+def _spec_of(offer: Offer) -> EncoderSpec:
+    """Return an encoder of the hub."""
+    return parse_encoder(offer.encoder, offer.encoder_args)
 
 
 class Hub:
     """Ask the hub, and no more once it could not be reached."""
 
-    def __init__(self) -> None:
-        self.is_reached = True
+    def __init__(self, is_reached: bool = True) -> None:
+        self.is_reached = is_reached
 
     def has(self, encoder: str, args: dict[str, Any] | None = None) -> bool:
         """Return whether an encoder's weights lie on this machine or can be fetched."""
@@ -154,19 +167,17 @@ def _shorten(encoder: str, facts: PlanFacts) -> str:
     return encoder.replace(workspace, "", 1) if workspace else encoder
 
 
-def _of_hub(wishes: Wishes, hub: Hub) -> Iterator[Member]:
+def _of_hub(facts: PlanFacts, wishes: Wishes, hub: Hub) -> Iterator[Member]:
     """Return the encoders of the hub that can be had, one of each family first."""
     limit = len(OFFERS) if wishes.preset == BEST else HUB_OF_GOOD
-    for offer in _spread(_meant(wishes))[:limit]:
+    for offer in _spread(_meant(facts, wishes))[:limit]:
         if hub.has(offer.encoder, offer.encoder_args):
             yield Member(offer.name, offer.encoder, offer.family, "hub", offer.reason, offer.encoder_args)
 
 
-def _meant(wishes: Wishes) -> list[Offer]:
+def _meant(facts: PlanFacts, wishes: Wishes) -> list[Offer]:
     """Return the encoders that are meant for this machine and preset."""
-    from kit.features.device import device_name
-
-    machine = GPU if device_name().startswith("cuda") else CPU
+    machine = GPU if facts.is_fast else CPU
     presets = (GOOD, BEST) if wishes.preset == BEST else (GOOD,)
     return [offer for offer in OFFERS if offer.machine == machine and offer.preset in presets]
 
@@ -237,16 +248,28 @@ def _see_whole(members: list[Member], facts: PlanFacts, labeled: Labeled, notes:
     return whole
 
 
-def _join_the_good(members: list[Member], facts: PlanFacts, labeled: Labeled, notes: list[str]) -> list[Member]:
-    """Mark which encoders the joint probe takes, see `choose_joined`; what is not on this machine is taken on trust."""
+def _join_the_good(
+    members: list[Member], facts: PlanFacts, wishes: Wishes, labeled: Labeled, notes: list[str]
+) -> list[Member]:
+    """Mark which encoders the joint probe takes, see `choose_joined`; what is not on this machine is taken on trust.
+
+    Two are joined in any case; then only "best" asks which is better: its probe is a teacher.
+    """
     here = [member for member in members if is_on_this_machine(member.spec(facts))]
     n_labels = len(labeled.labels)
-    if len(members) < 3 or len(here) < 2 or not n_labels:
+    if len(members) < (2 if wishes.preset == BEST else 3) or len(here) < 2 or not n_labels:
         return members
     scores = {member.name: float(labeled.hits(member.spec(facts)).mean()) for member in here}
     joined = choose_joined(scores)
     spelled = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-    kept = [replace(member, is_joined=member.name not in scores or member.name in joined) for member in members]
+    kept = [
+        replace(
+            member,
+            is_joined=member.name not in scores or member.name in joined,
+            score=scores.get(member.name, 0.0),
+        )
+        for member in members
+    ]
     weak = [member.name for member in kept if not member.is_joined]
     left = f"the joint run leaves out {', '.join(weak)}" if weak else "the joint run takes all"
     notes.append(f"Probes out of fold on {n_labels} labels: {spelled}; {left}.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.curate.plan.catalog import BEST, CARD
+from kit.curate.plan.catalog import BEST
 from kit.curate.plan.facts import PlanFacts, Wishes
-from kit.curate.plan.portfolio import Hub, Member, Portfolio, gather
-from kit.features.measure import STEP_FACTOR
-from kit.features.weights import parse_encoder
+from kit.curate.plan.networks import plan_networks
+from kit.curate.plan.planned import FLOAT_BYTES, MEGABYTE, PlannedRun, encoder_keys, words_of
+from kit.curate.plan.portfolio import Member, Portfolio, gather
 
 SMALL_SIDE = 64  # pixels: of images up to here, forests and support vectors on pixels are worth their second
 SHARE = 0.8  # what an image takes from its neighbours: the trusted share of kit.models.trust, as a test holds
@@ -18,24 +18,19 @@ EVENED = (
     "power and whiten even out the encoders' features before probes and neighbours read them, and self_training learns "
     "once more from what has flowed to the unlabelled images: with few labels of photos, together 1 to 7 points."
 )
-PASSES = 20  # of a fine-tune over the labelled images, to tell its time
+ROUNDS = 2  # of pseudo labels
+TAUGHT_SHARE = 0.3  # what an image takes from its neighbours, where its teachers asked theirs already
+TAUGHT = {  # the pseudo labels that gained most: see the bench's README, unlabelled images
+    "keep_rate": 1.0,
+    "agree": False,
+    "align": "labeled",
+    "align_strength": 0.5,
+    "weight": "confidence",
+    "total_weight": 3.0,
+}
 HEAD_PACE, GRAPH_PACE = 2e7, 2e10  # numbers per second that a regression and a search for neighbours get through
 FOREST_SECONDS = 2.0  # per fold
 DECODING_SECONDS = 0.004  # per image
-FLOAT_BYTES, MEGABYTE = 4, 2**20
-TRAINING_COPIES = 4  # of a network's weights: gradients and two moments beside them
-TRAINED_ALONE = 0.5  # share of the time that is left for fine-tunes
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """Hold one run: its table, why it is there, and what it costs here."""
-
-    name: str
-    table: dict[str, Any]
-    reason: str
-    seconds: float
-    megabytes: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,8 @@ def plan_runs(facts: PlanFacts, wishes: Wishes) -> Plan:
     notes = list(portfolio.notes)
     cheap = [_forest(facts), *_on_pixels(facts, portfolio), *_heads(facts, wishes, portfolio.members)]
     left = wishes.budget - sum(run.seconds for run in cheap)
-    trained, left_out = _take(_networks(facts, wishes, portfolio), left)
+    trained, left_out, absent = plan_networks(facts, wishes, portfolio, left)
+    notes += absent
     if any("whiten" in run.table for run in cheap):
         notes.append(EVENED)
     if facts.uses_test_images(wishes) and portfolio.members:
@@ -103,14 +99,16 @@ def _heads(facts: PlanFacts, wishes: Wishes, members: tuple[Member, ...]) -> lis
     runs = []
     shared = _neighbours(facts, wishes)
     for member in members:
-        table = {"model": "linear_probe", **_encoder_keys(member), **_words(member, facts), **shared}
+        table = {"model": "linear_probe", **encoder_keys(member), **words_of(member, facts), **shared}
         seconds = member.cost.seconds * facts.n_images + _head_seconds(facts, [member], bool(shared))
         runs.append(PlannedRun(f"probe_{member.name}", table, member.reason, seconds, _head_megabytes(facts, [member])))
-        if _words(member, facts) and member.source == "hub" and wishes.preset != "quick":
-            table = {"model": "zero_shot", **_encoder_keys(member), **_words(member, facts)}
+        if words_of(member, facts) and member.source == "hub" and wishes.preset != "quick":
+            table = {"model": "zero_shot", **encoder_keys(member), **words_of(member, facts)}
             reason = "words alone: shows what better words are worth"
             runs.append(PlannedRun(f"zero_shot_{member.name}", table, reason, 5.0, _head_megabytes(facts, [member])))
-    return [*_joint(facts, members, shared), *runs]
+    joint = _joint(facts, members, shared)
+    taught = _taught(facts, joint[0], members, shared) if joint and wishes.preset == BEST else []
+    return [*joint, *runs, *taught]
 
 
 def _joint(facts: PlanFacts, members: tuple[Member, ...], shared: dict[str, Any]) -> list[PlannedRun]:
@@ -118,13 +116,33 @@ def _joint(facts: PlanFacts, members: tuple[Member, ...], shared: dict[str, Any]
     members = tuple(member for member in members if member.is_joined)
     if len(members) < 2:
         return []
-    words = next((words for member in members if (words := _words(member, facts))), {})
-    encoders = [_encoder_keys(member) if member.encoder_args else member.encoder for member in members]
+    words = next((words for member in members if (words := words_of(member, facts))), {})
+    encoders = [encoder_keys(member) if member.encoder_args else member.encoder for member in members]
     table = {"model": "linear_probe", "encoders": encoders, **words, **shared}
     flow = ", and labels flow along the neighbours that any of them names" if shared else ""
     reason = f"the good encoders side by side: they err on different images{flow}; the best bet with few labels"
     seconds = _head_seconds(facts, list(members), bool(shared))
     return [PlannedRun("joint", table, reason, seconds, _head_megabytes(facts, list(members)))]
+
+
+def _taught(
+    facts: PlanFacts, joint: PlannedRun, members: tuple[Member, ...], shared: dict[str, Any]
+) -> list[PlannedRun]:
+    """Return the joint probe taught by itself and by the best probe beside it, where there are unlabelled images.
+
+    Of several labels per image pseudo labels gained nothing.
+    """
+    if not shared or facts.is_multilabel:
+        return []
+    beside = max(members, key=lambda member: member.score)
+    teachers = [joint.name, f"probe_{beside.name}"]
+    alone = {key: value for key, value in joint.table.items() if key != "self_training"}
+    table = {**alone, "smooth": TAUGHT_SHARE, "pseudo": {"teachers": teachers, "rounds": ROUNDS, **TAUGHT}}
+    reason = (
+        f"learns what {' and '.join(teachers)} say of unlabelled images, {ROUNDS} rounds; one that is no better than "
+        "the same run without is left out"
+    )
+    return [PlannedRun("joint_taught", table, reason, (ROUNDS + 1) * joint.seconds, joint.megabytes)]
 
 
 def _neighbours(facts: PlanFacts, wishes: Wishes) -> dict[str, Any]:
@@ -134,28 +152,6 @@ def _neighbours(facts: PlanFacts, wishes: Wishes) -> dict[str, Any]:
         return {}
     evened = {} if facts.is_multilabel else WHITENED  # of several labels per image nothing is known
     return {"smooth": SHARE, **evened, **({"use_test_images": True} if uses_test else {})}
-
-
-def _encoder_keys(member: Member) -> dict[str, Any]:
-    """Return an encoder as a run's table writes it."""
-    args = {"encoder_args": member.encoder_args} if member.encoder_args else {}
-    return {"encoder": member.encoder, **args}
-
-
-def _words(member: Member, facts: PlanFacts) -> dict[str, Any]:
-    """Return the key of the prompt list, where there is one and the encoder reads it."""
-    return {"prompts": facts.prompts} if facts.prompts and member.reads_words and _has_tokenizer(member, facts) else {}
-
-
-def _has_tokenizer(member: Member, facts: PlanFacts) -> bool:
-    """Return whether the encoder's words can be read: some tokenizers need the package transformers."""
-    import importlib.util
-
-    from kit.features.encoders.clip import read_configuration
-
-    text = read_configuration(member.spec(facts)).model.get("text_cfg", {})
-    needs = text.get("hf_tokenizer_name") or text.get("hf_model_name")
-    return not needs or importlib.util.find_spec("transformers") is not None
 
 
 def _head_seconds(facts: PlanFacts, members: list[Member], with_neighbours: bool) -> float:
@@ -171,55 +167,3 @@ def _head_megabytes(facts: PlanFacts, members: list[Member]) -> float:
     n_dims = sum(member.cost.n_dims for member in members)
     features = 2 * facts.n_images * n_dims * FLOAT_BYTES / MEGABYTE
     return max([features, *(member.cost.megabytes for member in members)])
-
-
-def _networks(facts: PlanFacts, wishes: Wishes, portfolio: Portfolio) -> list[PlannedRun]:
-    """Return the networks that are worth training here, the likeliest to help first; none for "quick"."""
-    from kit.features.device import device_name
-
-    is_fast = device_name().startswith("cuda")
-    if wishes.preset == "quick" or not (is_fast or wishes.preset == BEST):
-        return []
-    runs = []
-    for name, (encoder, reason) in CARD.items():
-        is_clip = encoder.startswith("open_clip:")
-        if portfolio.hub_is_reached and not (is_clip and facts.is_multilabel) and Hub().has(encoder):
-            runs.append(_network(name, Member(name, encoder, "", "hub", reason), facts))
-    for member in portfolio.members:
-        if member.source == "hub":
-            continue
-        if member.reads_words and _words(member, facts):
-            runs.append(_network(f"wise_ft_{member.name}", member, facts))
-        elif not member.reads_words:
-            runs.append(_network(f"tuned_{member.name}", member, facts))
-    return runs
-
-
-def _network(name: str, member: Member, facts: PlanFacts) -> PlannedRun:
-    """Return a fine-tune of an encoder, with its time by a pass of a few images through it."""
-    from kit.features.device import list_devices
-    from kit.features.measure import measure_encoder
-    from kit.features.weights.hub import is_on_this_machine
-
-    spec = parse_encoder(member.encoder, member.encoder_args, facts.lookup)
-    cost = member.cost if member.cost.n_dims else measure_encoder(spec, facts.samples, is_on_this_machine(spec))
-    model = "clip_finetune" if member.reads_words else "fine_tune"
-    table = {"model": model, **_encoder_keys(member), **_words(member, facts)}
-    n_steps_images = PASSES * facts.n_labeled * (facts.n_folds - 1) / facts.n_folds
-    each = cost.seconds * (STEP_FACTOR * n_steps_images + facts.n_images)
-    seconds = each * facts.n_folds / len(list_devices())
-    megabytes = cost.megabytes * STEP_FACTOR + TRAINING_COPIES * cost.n_weights * FLOAT_BYTES / MEGABYTE
-    reason = f"{member.reason}; all of it trained" if member.source != "hub" else member.reason
-    return PlannedRun(name, table, reason, seconds, megabytes)
-
-
-def _take(runs: list[PlannedRun], seconds: float) -> tuple[list[PlannedRun], list[PlannedRun]]:
-    """Return the runs that fit into the time one after the other, and the others."""
-    taken, left_out = [], []
-    for run in runs:
-        if run.seconds <= seconds:
-            taken.append(run)
-            seconds -= run.seconds
-        else:
-            left_out.append(run)
-    return taken, left_out
