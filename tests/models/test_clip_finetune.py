@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load, save
-from support.clips import TOWERS, write_clip
+from support.clips import TINY_CLIP, TOWERS, write_clip
 from support.pools import make_pool
 
+from kit.config.reader import read_competition
 from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TimeIsUp
+from kit.core.files import Workspace
 from kit.data.images import Images, Pool
+from kit.data.prepared import prepare
 from kit.features.cache import encode_images
 from kit.models.heads.linear_probe import LinearProbe
 from kit.models.heads.zero_shot import ZeroShot
 from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.training.batches import predict_network
 from kit.models.training.blend import interpolate
+from kit.models.training.probe import weigh_words
 from kit.runs.store.build import build_model
+from kit.scoring.metrics import hits
 
 ENCODER = "open_clip:local-dir:resnet"
 TRANSFORMER = "open_clip:local-dir:transformer"
@@ -37,6 +44,16 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
         f"templates = {many}\n[words]\nblue = 'blue'\ngreen = 'green'\nred = ['red', 'scarlet']\n"
     )
     return make_pool(folder, 36, 32, n_labeled=24)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> tuple[Images, Images, np.ndarray]:
+    """The labelled digits, half of the test images and their hidden classes."""
+    prepared = prepare(read_competition("digits", Workspace(tmp_path)))
+    solution = pd.read_csv(prepared.competition.root / "solution.csv", dtype=str).set_index("id")["label"]
+    rows = prepared.split("test")[:400]
+    truth = np.array([prepared.classes.index(solution[name]) for name in prepared.pool.ids[rows]])
+    return prepared.pool.select(prepared.labeled, prepared.labels), prepared.pool.select(rows), truth
 
 
 def fit(labeled: Images, **options: Any) -> ClipFinetune:
@@ -109,7 +126,7 @@ def test_a_fixed_alpha_is_the_only_one_tried(labeled, unlabeled):
 
 def test_kept_tensors_give_the_same_model_back(labeled, unlabeled):
     model = fit(labeled)
-    restored = ClipFinetune(encoder=ENCODER).restore(load(save(model.tensors())), labeled.classes)
+    restored = ClipFinetune(encoder=ENCODER, epochs=2).restore(load(save(model.tensors())), labeled.classes)
     assert np.array_equal(restored.predict_sweep(unlabeled), model.predict_sweep(unlabeled))
 
 
@@ -202,15 +219,39 @@ def test_of_many_prompts_one_per_class_is_drawn_in_training_and_all_count_in_pre
     )
 
 
-def test_with_a_probe_first_training_starts_at_the_probe_and_alpha_0_stays_zero_shot(labeled, unlabeled):
+def test_with_a_probe_first_alpha_0_is_the_probe_and_training_goes_on_from_it(labeled, unlabeled):
     model = fit(labeled, encoder=TRANSFORMER, probe_first=True, lr=0.0)
     probe = LinearProbe(TRANSFORMER).fit(labeled, unlabeled)
-    sweep = model.predict_sweep(unlabeled)
-    assert np.allclose(sweep[-1], probe.predict_proba(unlabeled), atol=5e-3)  # its features are kept in float16
-    assert np.allclose(sweep[0], fit(labeled, encoder=TRANSFORMER, lr=0.0).predict_sweep(unlabeled)[0], atol=1e-6)
+    sweep = dict(zip(model.sweep_values(), model.predict_sweep(unlabeled), strict=True))
+    for alpha in (0.0, 1.0):  # features of the probe are kept in float16
+        assert np.allclose(sweep[alpha], probe.predict_proba(unlabeled), atol=5e-3)
     learned = fit(labeled, encoder=TRANSFORMER, probe_first=True)._theta_1
     assert not torch.equal(learned["head.weight"], model._theta_1["head.weight"])
     assert not torch.equal(learned["head.bias"], model._theta_1["head.bias"])
+
+
+def test_without_a_step_the_model_is_the_probe_at_every_alpha(labeled, unlabeled):
+    model = ClipFinetune(encoder=TRANSFORMER, steps=0).fit(labeled, unlabeled)
+    probe = LinearProbe(TRANSFORMER).fit(labeled, unlabeled).predict_proba(unlabeled)
+    assert model.record_ is None and model.sweep_values()[0] == model.sweep_default == 0.5
+    assert np.allclose(model.predict_sweep(unlabeled), probe, atol=5e-3)
+
+
+@pytest.mark.parametrize(("knows", "added"), [(True, True), (False, False)])
+def test_words_join_the_probe_where_they_help_it(labeled, knows, added):
+    draws = np.random.default_rng(0)
+    values = np.eye(3)[labeled.labels] + draws.normal(0, 1.5, (len(labeled), 3))
+    words = 5.0 * np.eye(3)[labeled.labels] if knows else draws.normal(0, 5, (len(labeled), 3))
+    assert (weigh_words(values.astype(np.float32), words, labeled) > 0) == added
+
+
+def test_on_digits_it_is_no_worse_than_the_probe_by_more_than_one_standard_error(digits):
+    labeled, hidden, truth = digits
+    none = labeled.take(np.arange(0))
+    model = ClipFinetune(encoder=TINY_CLIP, prompts="crafted").fit(labeled, none)
+    probe = LinearProbe(TINY_CLIP).fit(labeled, none)
+    more = hits(truth, model.predict_proba(hidden)) - hits(truth, probe.predict_proba(hidden))
+    assert more.mean() >= -more.std() / np.sqrt(len(more))
 
 
 def test_adapted_weights_have_the_names_of_the_others_and_blend(labeled, unlabeled):
@@ -253,7 +294,7 @@ def test_with_every_option_a_stopped_training_goes_on_to_the_same_weights(labele
 @pytest.mark.parametrize("options", [{"train": "both"}, {"probe_first": True}, {"lora_rank": 2}], ids=str)
 def test_kept_tensors_of_every_kind_give_the_same_model_back(labeled, unlabeled, options):
     model = fit(labeled, **options)
-    restored = ClipFinetune(encoder=ENCODER, **options).restore(load(save(model.tensors())), labeled.classes)
+    restored = ClipFinetune(encoder=ENCODER, epochs=2, **options).restore(load(save(model.tensors())), labeled.classes)
     assert np.array_equal(restored.predict_sweep(unlabeled), model.predict_sweep(unlabeled))
 
 

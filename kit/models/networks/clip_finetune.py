@@ -17,24 +17,29 @@ from kit.models.networks.trained import TrainedNetwork
 from kit.models.search import Between
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kit.models.training.clip import ClipClassifier
 
+HEAD, START = ("head.weight", "head.bias"), "start."  # the probe's tensors, and the prefix under which they are kept
 ALPHAS = [step / 10 for step in range(11)]  # 0 first: in a tie the model that saw no label is preferred
+FROM_PROBE = [0.5, *(alpha for alpha in ALPHAS if alpha != 0.5)]  # a half first: measured, see the bench's README
 
 
 @dataclass(kw_only=True)
 class ClipFinetune(TrainedNetwork):
-    """Train CLIP so that images come close to their class's words; blend it with the zero-shot model.
+    """Train CLIP so that images come close to their class's words; blend it with what it was before.
 
-    The classifier is the text features of the prompt list, as in zero-shot classification, so `theta_0` is exactly
-    that, `theta_1` is the fine-tuned model and every `alpha` between is a model of its own, often better than both.
-    The logit scale is CLIP's and stays fixed. So do the statistics of batch norms in a ResNet tower: some hundred
-    images estimate them badly, and averaged statistics do not fit averaged weights.
+    `theta_0` is where training starts, `theta_1` where it ends, and every `alpha` between is a model of its own, often
+    better than both. Training starts at the text features of the prompt list, so that `theta_0` is the zero-shot
+    classifier, or at a linear probe, to which the words are added where they help it (`probe_first`). The logit scale
+    is CLIP's and stays fixed. So do the statistics of batch norms in a ResNet tower: some hundred images estimate them
+    badly, and averaged statistics do not fit averaged weights.
 
     Where `epochs` is not written, training suits few labels: it starts at the probe, takes 100 steps or more, with
     rates that fall from layer to layer, and with under 500 training images the last 2 layers learn alone, on kept
-    activations of 8 views of each image. The words come in by `alpha`: a blend of the probe and of the words is a
-    probe with the words as its prior.
+    activations of 8 views of each image. Alpha is then a half, unless the other folds speak against it: at 0 it is the
+    probe itself.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ class ClipFinetune(TrainedNetwork):
         Let the words' features learn too, as the head of the image tower.
     probe_first
         Start the head at a linear probe on the untouched tower's features, then train both (Kumar et al. 2022,
-        LP-FT). `theta_0` stays the zero-shot model, as in WiSE-FT: alpha 0 has seen no label, and blends of heads are
+        LP-FT); a share of the words is added that cross-validation on the training images chooses. Blends of heads are
         blends of logits. None to do so where `epochs` is not written and neither the words nor the text tower learn.
     tta, precision, seed
         As `kit.models.networks.trained.TrainedNetwork`.
@@ -106,6 +111,7 @@ class ClipFinetune(TrainedNetwork):
             )
         self._has_bias = self.starts_at_probe
         self._loaded: float | None = None  # alpha of the network that is built; None before
+        self._probe: dict[str, Tensor] = {}  # the head that training started at, of a restored model
 
     def fit(self, labeled: Images, unlabeled: Images) -> ClipFinetune:
         """Train on the labelled images, and on unlabelled ones where `semi` asks for them.
@@ -121,6 +127,8 @@ class ClipFinetune(TrainedNetwork):
         if self.starts_at_probe:
             values = self._features(labeled)
             self._start_at_probe(labeled, values)
+            self._probe = {name: value for name, value in copy_state(self._network).items() if name in HEAD}
+            self._theta_0 |= self._probe
             recipe = self._settle_temperatures(recipe, labeled, unlabeled, values)
         self._train(recipe, labeled, unlabeled, self._network.head, self._made_from)
         if self.train == "both":
@@ -147,8 +155,10 @@ class ClipFinetune(TrainedNetwork):
         return 0.5
 
     def sweep_values(self) -> list[float]:
-        """Return the alphas to try."""
-        return ALPHAS if self.alpha is None else [self.alpha]
+        """Return the alphas to try, the preferred first."""
+        if self.alpha is not None:
+            return [self.alpha]
+        return FROM_PROBE if self.starts_at_probe else ALPHAS
 
     def predict_sweep(self, images: Images) -> Proba:
         """Return probabilities at every alpha, (n_values, n_images, n_classes)."""
@@ -160,13 +170,16 @@ class ClipFinetune(TrainedNetwork):
 
     def tensors(self) -> Tensors:
         """Return `theta_1`, words' features included; `theta_0` is the encoder's and not kept twice."""
-        return {name: tensor.contiguous().numpy() for name, tensor in self._theta_1.items()}
+        kept = {name: tensor.contiguous().numpy() for name, tensor in self._theta_1.items()}
+        return kept | {f"{START}{name}": value.numpy() for name, value in self._probe.items()}
 
     def restore(self, tensors: Tensors, classes: tuple[str, ...]) -> ClipFinetune:
         """Take `theta_1` back; `theta_0` is read from the encoder's weights with the first prediction."""
         import torch
 
-        self._theta_1 = {name: torch.tensor(value) for name, value in tensors.items()}
+        every = {name: torch.tensor(value) for name, value in tensors.items()}
+        self._theta_1 = {name: value for name, value in every.items() if not name.startswith(START)}
+        self._probe = {name: every[f"{START}{name}"] for name in HEAD if f"{START}{name}" in every}
         self._has_bias, self._loaded = "head.bias" in tensors, None
         return self
 
@@ -192,6 +205,8 @@ class ClipFinetune(TrainedNetwork):
 
         if self._loaded is None:
             self._build(pool)
+            self._theta_0 |= self._probe
+            self._network.load_state_dict(self._theta_0)
         if self._loaded == alpha:
             return
         self._network.load_state_dict(interpolate(self._theta_0, self._theta_1, alpha))
@@ -211,12 +226,13 @@ class ClipFinetune(TrainedNetwork):
         return self.encode(images, alpha=0.0)
 
     def _start_at_probe(self, labeled: Images, values: Vectors) -> None:
-        """Let the head be a linear probe on the untouched tower's features of the training images."""
-        from kit.models.training.probe import fit_probe, set_head
+        """Let the head be a linear probe on the untouched tower's features, and the words where they help it."""
+        from kit.models.training.probe import fit_probe, set_head, weigh_words
 
         coefficients, intercepts = fit_probe(values, labeled)
-        scale = self._network.logit_scale
-        set_head(self._network.head, coefficients / scale, intercepts / scale)
+        scale, words = self._network.logit_scale, self._theta_0["head.weight"].numpy()
+        share = weigh_words(values, scale * values @ words.T, labeled)
+        set_head(self._network.head, coefficients / scale + share * words, intercepts / scale)
 
     def _build(self, pool: Gallery) -> None:
         """Build the zero-shot classifier: towers and words; what it is made of is `theta_0`."""

@@ -109,7 +109,7 @@ class TrainedNetwork(Adjustable, Recipe):
         """Train the network that `_hold` keeps, by the one training loop; `record_` tells of each epoch."""
         from kit.models.training.fit import fit_network
 
-        self.record_ = fit_network(
+        record = fit_network(
             self._network,
             recipe,
             labeled,
@@ -122,6 +122,7 @@ class TrainedNetwork(Adjustable, Recipe):
             checkpoint=self._checkpoint,
             made_from=made_from,
         )
+        self.record_ = record or None  # without a step there is nothing to tell
 
     def _start(self, pool: Gallery) -> TrainedNetwork:
         """Return a model with the same network before training."""

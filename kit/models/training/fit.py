@@ -85,6 +85,9 @@ def fit_network(
     if recipe.n_frozen and head is None:
         raise ValueError("frozen epochs need a head that learns in them")
     place_network(network, device, "float32")
+    if not recipe.n_epochs:
+        network.eval()
+        return []
     if recipe.grad_checkpointing:
         checkpoint_activations(network)
     with reproducible(seed, device):

@@ -9,11 +9,12 @@ import torch
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-from kit.core.shapes import Logits, Vectors, Weights
+from kit.core.shapes import Logits, Rows, Vectors, Weights
 from kit.data.images import Images
 from kit.models.logistic import Regression, fit_seen
 
 FOLDS = 5  # of the cross-validation by which a probe is calibrated
+WORDS = (0.0, 0.1, 0.25, 0.5, 1.0)  # shares of the words' logits beside a probe's
 TEMPERATURES = np.exp(np.arange(-3.0, 1.25, 0.25))
 START_SHARE = 1 / 3  # of the pool, whose confidence passes before the first step: half and more come to overfit
 C = 30.0  # inverse strength of the regularisation on features of unit length, as in linear_probe
@@ -57,12 +58,42 @@ def calibrate_probe(values: Vectors, labeled: Images, strength: float = C) -> fl
     A regression on few labels says too little of what it knows: its regularisation keeps its logits short, and the
     temperature lies below 1. With one image per class nothing can be held out, and it is 1.
     """
+    logits, judged = _hold_out(values, labeled, strength)
+    return _best_temperature(logits[judged], labeled.take(judged)) if len(judged) else 1.0
+
+
+def weigh_words(values: Vectors, words: Logits, labeled: Images, strength: float = C) -> float:
+    """Return the share of the words' logits to add to a probe's, by cross-validation on its images; 0 for none.
+
+    They must prove themselves: without them the log-loss, at its best temperature, is greater by more than one paired
+    standard error.
+
+    Parameters
+    ----------
+    words
+        (n_images, n_classes) logits of the words.
+    """
+    logits, judged = _hold_out(values, labeled, strength)
+    if not len(judged):
+        return 0.0
+    held_out = labeled.take(judged)
+    losses = {}
+    for share in WORDS:
+        together = (logits + share * words)[judged]
+        losses[share] = _log_losses(together / _best_temperature(together, held_out), held_out)
+    best = min(WORDS, key=lambda share: losses[share].mean())
+    gain = losses[0.0] - losses[best]
+    return best if gain.mean() > gain.std() / np.sqrt(len(gain)) else 0.0
+
+
+def _hold_out(values: Vectors, labeled: Images, strength: float) -> tuple[Logits, Rows]:
+    """Return logits of probes that did not see the images, (n_images, n_classes), and which images they can judge."""
     from sklearn.model_selection import StratifiedKFold
 
     counts = np.bincount(labeled.labels, minlength=labeled.n_classes)
-    if counts.max() < 2:
-        return 1.0
     logits = np.zeros((len(labeled), labeled.n_classes))
+    if counts.max() < 2:
+        return logits, np.zeros(0, dtype=np.int64)
     folds = StratifiedKFold(min(FOLDS, int(counts.max())), shuffle=True, random_state=0)
     with warnings.catch_warnings():  # a class with fewer images than folds is missing in some, and that is no mistake
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
@@ -71,14 +102,18 @@ def calibrate_probe(values: Vectors, labeled: Images, strength: float = C) -> fl
         coefficients, intercepts = fit_probe(values[train], labeled.take(train), strength)
         logits[held_out] = values[held_out] @ coefficients.T + intercepts
     known = np.flatnonzero(counts[labeled.labels] > 1)  # the class of a single image is unknown to who predicts it
-    logits, judged = logits[known], labeled.take(known)
-    return float(min(TEMPERATURES, key=lambda each: _log_loss(logits / each, judged)))
+    return logits, known
 
 
-def _log_loss(logits: Logits, labeled: Images) -> float:
-    """Return the log-loss of logits, the mean over images by their weights."""
+def _best_temperature(logits: Logits, labeled: Images) -> float:
+    """Return the temperature at which the log-loss is least."""
+    return float(min(TEMPERATURES, key=lambda each: _log_losses(logits / each, labeled).mean()))
+
+
+def _log_losses(logits: Logits, labeled: Images) -> Weights:
+    """Return the log-loss of each image, (n_images,), times its weight through the mean weight."""
     log_proba = log_softmax(logits, axis=1)[np.arange(len(labeled)), labeled.labels]
-    return -float(np.average(log_proba, weights=labeled.weights))
+    return -log_proba * labeled.weights / labeled.weights.mean()
 
 
 def passing_temperature(logits: Logits, threshold: float, share: float = START_SHARE) -> float:

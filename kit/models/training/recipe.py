@@ -147,7 +147,8 @@ class Recipe(Semi, Balance):
         teach nothing.
     steps
         Steps of the optimiser in all: the same training for 40 labels and for 4,000. An epoch is then one of `epochs`
-        equal parts of them. None for one pass, or `steps_per_epoch`, in each epoch.
+        equal parts of them. 0 to stay at the start, such as a probe. None for one pass, or `steps_per_epoch`, in each
+        epoch.
     steps_per_epoch
         Steps in place of one pass: with few labels a pass is two steps, and methods that learn from unlabelled images
         need hundreds. None for one pass.
@@ -238,7 +239,7 @@ class Recipe(Semi, Balance):
     usual_lr: ClassVar[float] = 3e-4
 
     epochs: Annotated[int, Field(ge=1)] | None = None
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=0)] | None = None
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     frozen_epochs: Annotated[int, Field(ge=0)] | None = None
     train_layers: Annotated[int, Field(ge=1)] | Literal["all"] | None = None

@@ -35,10 +35,12 @@ def _is_number(value: Any) -> bool:
 def _curve(result: Result, metric: str) -> Plot:
     """Draw the metric over the setting: per fold, pooled, and what each fold was given."""
     chosen = result.record.chosen
-    values, per_fold = chosen["values"], chosen["per_fold"]
-    series = [Series(f"fold {fold}", values, curve, kind="dashes") for fold, curve in chosen["curve_per_fold"].items()]
-    series.append(Series("all folds", values, chosen["curve"]))
-    marks = [np.interp(per_fold[fold], values, chosen["curve_per_fold"][fold]) for fold in per_fold]
+    order, per_fold = np.argsort(chosen["values"]), chosen["per_fold"]  # the preferred value stands first
+    values = np.array(chosen["values"])[order].tolist()
+    curves = {fold: np.array(curve)[order].tolist() for fold, curve in chosen["curve_per_fold"].items()}
+    series = [Series(f"fold {fold}", values, curve, kind="dashes") for fold, curve in curves.items()]
+    series.append(Series("all folds", values, np.array(chosen["curve"])[order].tolist()))
+    marks = [np.interp(per_fold[fold], values, curves[fold]) for fold in per_fold]
     series.append(Series("chosen on the other folds", list(per_fold.values()), marks, kind="points"))
     return Plot(
         f"setting-{result.name}",
