@@ -1,8 +1,9 @@
 """Semi: ways to use unlabelled images, side by side on real photos, paired over seeds.
 
-Reads the folders below ``--data`` and recipes/competition.toml. Every image is encoded once; then each setting and seed
-is laid out as a competition of its own: some labels per class, half of the rest a pool without labels, half held out.
-Held-out labels are opened by the scoring here alone. Writes ``runs/bench-semi``; a second call re-uses what is there.
+Reads the folders below ``--data``, and recipes/competition.toml or, where networks are compared,
+networks/competition.toml. Every image is encoded once; then each setting and seed is laid out as a competition of its
+own: some labels per class, half of the rest a pool without labels, half held out. Held-out labels are opened by the
+scoring here alone. Writes ``runs/bench-semi`` or ``runs/bench-networks``; a second call re-uses what is there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kit.bench.explain import mean_and_error
 from kit.config.competition import Competition, order_runs
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
-from kit.core.files import Workspace, hold
+from kit.core.files import Workspace, hold, read_json
 from kit.core.names import base_of
 from kit.core.shapes import Labels, Rows
 from kit.core.terminal import empty_table, stage, warn
@@ -29,12 +30,14 @@ from kit.data.folds import assign_folds, scored_folds
 from kit.data.prepared import Prepared, prepare
 from kit.features.cache import adopt_features
 from kit.runs.fit.crossval import crossval
+from kit.runs.fit.fold import TRAINING
 from kit.runs.pseudo.rounds import finished_rounds
 from kit.runs.store import Result
 from kit.runs.store.build import build_model
 from kit.scoring.metrics import hits
 
 RECIPES = Path(__file__).with_name("recipes")
+NETWORKS = Path(__file__).with_name("networks")
 BASELINE = "labels_only"
 TEST_SHARE = 0.5  # of what is left beside the labels
 N_SEEDS = 5
@@ -72,6 +75,10 @@ SETTINGS = (
     PhotoSetting("trashnet", 15),
     PhotoSetting("grocery", 5, "coarse"),
 )
+OF_NETWORKS = (  # with pools that a network without a GPU gets through in minutes
+    PhotoSetting("cifar10", 25, n_per_class=110),
+    PhotoSetting("trashnet", 15, n_per_class=130),
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,9 @@ class Measurement:
         Held-out recall of the worst class.
     kept
         Whether it is the run's last kept round.
+    used
+        Share of the unlabelled images that taught in the last epoch of a network, 0..1, the mean over the folds; None
+        where none took part.
     """
 
     setting: str
@@ -97,9 +107,12 @@ class Measurement:
     cv: float
     worst_recall: float
     kept: bool
+    used: float | None = None
 
 
-def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_SEEDS)) -> list[Measurement]:
+def bench_semi(
+    data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_SEEDS), networks: bool = False
+) -> list[Measurement]:
     """Measure all recipes on every setting whose photos are there.
 
     Parameters
@@ -111,6 +124,8 @@ def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_
         Results lie in its runs/bench-semi.
     seeds
         Draws of labels; the same for every run.
+    networks
+        Whether networks are compared, in place of heads.
 
     Raises
     ------
@@ -119,31 +134,35 @@ def bench_semi(data: Path, workspace: Workspace, seeds: Sequence[int] = range(N_
     MissingWeights
         When the weights are not.
     """
-    available = [setting for setting in SETTINGS if (data / setting.name).is_dir()]
+    recipes, settings = (NETWORKS, OF_NETWORKS) if networks else (RECIPES, SETTINGS)
+    available = [setting for setting in settings if (data / setting.name).is_dir()]
     if not available:
-        wanted = ", ".join(dict.fromkeys(f"{setting.name}/" for setting in SETTINGS))
+        wanted = ", ".join(dict.fromkeys(f"{setting.name}/" for setting in settings))
         raise InputError(f"{data}: none of {wanted} is there; bench semi needs folders of photos: class folders each")
-    home = Workspace(workspace.root / "runs" / "bench-semi")
+    home = Workspace(workspace.root / "runs" / ("bench-networks" if networks else "bench-semi"))
     measurements: list[Measurement] = []
     with hold(home.root, warn):
         for name in dict.fromkeys(setting.name for setting in available):
-            settings = [setting for setting in available if setting.name == name]
-            everything = read_photos(data, settings[0], home)
-            for setting in settings:
+            of_name = [setting for setting in available if setting.name == name]
+            everything = read_photos(data, of_name[0], home, recipes)
+            for setting in of_name:
                 for seed in seeds:
                     measurements += _measure(everything, setting, seed)
                     stage("bench", f"{name}, {setting.shots} labels per class, seed {seed}")
     return measurements
 
 
-def read_photos(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
-    """Return a folder of photos as a prepared competition, all of them labelled: bench alone sees all labels."""
+def read_photos(data: Path, setting: PhotoSetting, home: Workspace, recipes: Path = RECIPES) -> Prepared:
+    """Return a folder of photos as a prepared competition, all of them labelled: bench alone sees all labels.
+
+    `recipes` is the folder of the competition.toml whose runs are compared.
+    """
     labeled = f'"{setting.name}"'
     if setting.labels:
         csv, images = f"{setting.name}/labels.csv", f"{setting.name}/images"
         labeled = f'{{ csv = "{csv}", images = "{images}", id = "path", label = "{setting.labels}" }}'
     changes = (f"data.root={json.dumps(str(data.resolve()), ensure_ascii=False)}", f"data.labeled={labeled}")
-    competition = _rename(read_competition(str(RECIPES), home, changes), setting.name)
+    competition = _rename(read_competition(str(recipes), home, changes), setting.name)
     return _thin(prepare(competition), setting)
 
 
@@ -255,7 +274,15 @@ def _score(laid: Prepared, truth: Labels, setting: PhotoSetting, seed: int, resu
     counts = np.bincount(truth, minlength=len(laid.classes))
     worst = float((recalls[counts > 0] / counts[counts > 0]).min())
     label = f"{setting.name} {setting.shots}"
-    return Measurement(label, seed, result.name, float(right.mean()), result.record.cv, worst, kept)
+    return Measurement(label, seed, result.name, float(right.mean()), result.record.cv, worst, kept, _used(result))
+
+
+def _used(result: Result) -> float | None:
+    """Return the share of unlabelled images that taught in the last epoch, 0..1; None where none took part."""
+    documents = [read_json(file) for file in sorted(result.folder.glob(f"fold_*/{TRAINING}"))]
+    last = [copy[-1] for document in documents for copy in document["copies"] if isinstance(copy, list)]
+    rates = [epoch["mask_rate"] for epoch in last if "mask_rate" in epoch]
+    return float(np.mean(rates)) if rates else None
 
 
 @dataclass(frozen=True)
@@ -274,6 +301,8 @@ class Line:
         Nested oof minus held-out accuracy: above zero, CV promises too much.
     worst_recall, worst_se
         Held-out recall of the worst class, mean over seeds, and its standard error.
+    used
+        Share of the unlabelled images that taught at the end, mean over seeds; None where none took part.
     """
 
     setting: str
@@ -285,6 +314,7 @@ class Line:
     optimism_se: float
     worst_recall: float
     worst_se: float
+    used: float | None = None
 
 
 def compare_with_baseline(measurements: Sequence[Measurement]) -> list[Line]:
@@ -311,15 +341,24 @@ def _compare(
     gains = accuracy - np.array([base[draw].accuracy for draw in run])
     optimism = np.array([measured.cv for measured in run.values()]) - accuracy
     worst = np.array([measured.worst_recall for measured in run.values()])
+    used = [measured.used for measured in run.values() if measured.used is not None]
     return Line(
-        setting, name, float(accuracy.mean()), *mean_and_error(gains), *mean_and_error(optimism), *mean_and_error(worst)
+        setting,
+        name,
+        float(accuracy.mean()),
+        *mean_and_error(gains),
+        *mean_and_error(optimism),
+        *mean_and_error(worst),
+        float(np.mean(used)) if used else None,
     )
 
 
 def render_semi(lines: Sequence[Line]) -> Table:
     """Return the comparison as a table, one block per setting."""
     table = empty_table()
-    for column in ("setting", "run", "held-out", "against labels only", "nested oof - held-out", "worst class"):
+    columns = ["setting", "run", "held-out", "against labels only", "nested oof - held-out", "worst class"]
+    are_used = any(line.used is not None for line in lines)
+    for column in [*columns, "pool used"] if are_used else columns:
         table.add_column(column, justify="left" if column in ("setting", "run") else "right", no_wrap=True)
     for last, line in zip([None, *lines], lines, strict=False):
         if last is not None and last.setting != line.setting:
@@ -331,5 +370,6 @@ def render_semi(lines: Sequence[Line]) -> Table:
             f"{line.gain:+.3f} ± {line.gain_se:.3f}",
             f"{line.optimism:+.3f} ± {line.optimism_se:.3f}",
             f"{line.worst_recall:.3f} ± {line.worst_se:.3f}",
+            *(["" if line.used is None else f"{line.used:.0%}"] if are_used else []),
         )
     return table

@@ -14,6 +14,7 @@ from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
 SEMI, EXPLAIN, COVERAGE, RECIPES = "semi", "explain", "coverage", "recipes"
+NETWORKS = "networks"
 
 
 @command(panel=HOUSE, example="clean digits --yes")
@@ -56,7 +57,7 @@ def _in_brackets(text: str | None) -> str:
 def bench_(
     comp: Annotated[
         str,
-        typer.Argument(metavar="COMP", help="A competition; or semi (unlabelled images), recipes, explain, coverage."),
+        typer.Argument(metavar="COMP", help="A competition; or semi, networks, recipes, explain, coverage."),
     ] = DEFAULT,
     data: Annotated[
         Path | None,
@@ -73,7 +74,7 @@ def bench_(
     only: Annotated[list[str] | None, typer.Option(help="Of recipes: a setting, such as 'trashnet 15'.")] = None,
     output: Annotated[Path | None, typer.Option(help="Of recipes: a JSON file to write the evidence to.")] = None,
 ) -> None:
-    """Time decoding and the runs' encoders; or measure what is claimed: semi, recipes, explain, coverage."""
+    """Time decoding and the runs' encoders; or measure what is claimed: semi, networks, recipes, explain, coverage."""
     if comp == RECIPES:
         _bench_recipes(data, weights, draws, only or [], output)
         return
@@ -82,8 +83,8 @@ def bench_(
     if comp == COVERAGE:
         _bench_coverage(data, seeds)
         return
-    if comp == SEMI:
-        _bench_semi(data, seeds)
+    if comp in (SEMI, NETWORKS):
+        _bench_semi(data, seeds, comp == NETWORKS)
         return
     if comp == EXPLAIN:
         _bench_explain(data)
@@ -103,8 +104,8 @@ def bench_(
     say("\n".join(lines), [asdict(timing) for timing in timings])
 
 
-def _bench_semi(data: Path | None, seeds: int) -> None:
-    """Compare ways to use unlabelled images and print the table."""
+def _bench_semi(data: Path | None, seeds: int, networks: bool) -> None:
+    """Compare ways to use unlabelled images, in heads or in networks, and print the table."""
     from kit.bench import bench_semi, compare_with_baseline, render_semi
     from kit.core.files import Workspace
 
@@ -115,7 +116,7 @@ def _bench_semi(data: Path | None, seeds: int) -> None:
             "bench semi needs --data DIR, which holds cifar10/ and trashnet/ (class folders), grocery/ (labels.csv, "
             "images/), mobilenetv2_100/model.safetensors and mini-clip/; what is not there is left out"
         )
-    lines = compare_with_baseline(bench_semi(data, Workspace(options.workspace), range(seeds)))
+    lines = compare_with_baseline(bench_semi(data, Workspace(options.workspace), range(seeds), networks))
     say(render_semi(lines), [asdict(line) for line in lines])
 
 

@@ -272,6 +272,27 @@ def test_the_table_has_a_block_per_setting_named_once():
     ]
 
 
+def test_what_a_network_used_of_the_pool_is_averaged_and_shown_where_any_used_some():
+    measurements = [row("labels_only", 0.5, 0), row("labels_only", 0.7, 1)]
+    assert len(render_semi(compare_with_baseline(measurements)).columns) == 6
+    measurements += [row("swift", 0.6, 0, used=0.5), row("swift", 0.8, 1, used=0.9)]
+    lines = compare_with_baseline(measurements)
+    assert [line.used for line in lines[:2]] == [None, pytest.approx(0.7)]
+    assert list(render_semi(lines).columns[-1].cells)[:2] == ["", "70%"]
+
+
+@pytest.mark.slow
+def test_networks_tell_how_much_of_the_pool_they_used_beside_labels_alone(photos, workspace, monkeypatch):
+    monkeypatch.setattr(semi, "OF_NETWORKS", (semi.PhotoSetting("trashnet", SHOTS),))
+    measurements = bench_semi(photos, workspace, range(1), networks=True)
+    lines = {line.run: line for line in compare_with_baseline(measurements) if line.setting != "all"}
+    assert set(lines) == {"labels_only", "swift", "finessl", "probe"} and lines["labels_only"].gain == 0
+    assert lines["labels_only"].used is lines["probe"].used is None
+    assert all(0 <= lines[name].used <= 1 for name in ("swift", "finessl"))
+    table = render_semi(list(lines.values()))
+    assert [column.header for column in table.columns][-1] == "pool used"
+
+
 def test_json_holds_every_line_and_a_second_call_makes_nothing_new(kit, photos, measured, workspace):
     before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*.parquet")}
     code, out, _ = kit("bench", "semi", "--data", str(photos), "--seeds", "1", "--json")
