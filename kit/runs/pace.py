@@ -5,20 +5,27 @@ Reads what is cached already, which costs nothing more; writes nothing.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN, has_features
-from kit.features.measure import measure_encoder, measure_step
+from kit.features.measure import STEP_FACTOR, measure_encoder, measure_step
 from kit.features.weights import spec_of
 from kit.models.model import Model
+from kit.models.networks.clip_finetune import ClipFinetune
+from kit.models.networks.fine_tune import FineTune
+from kit.models.networks.trained import FEW_IMAGES, LAST_LAYERS, TrainedNetwork
+from kit.models.training.recipe import SEMI_DEFAULTS, recipe_of
 from kit.runs.fit.crossval import is_finished
 from kit.runs.store.build import build_model
 
 HEAD_SECONDS = 0.5  # of a fold of what learns from features
 PIXEL_SECONDS = 1.0  # of a fold of what learns from pixels without a network
 SMALL_NETWORK_SECONDS = 0.002  # per image and step of a network that has no encoder
-USUAL_EPOCHS = 10
+USUAL_EPOCHS = 10  # of a model that resumes and is no network of the kit's
+LAST_SHARE = 0.15  # of a step through all of a network, that of the last layers alone
 N_SAMPLES = 4  # images that are encoded to see the pace
 
 
@@ -63,8 +70,9 @@ class Pace:
         """Return the seconds of one fit and its predictions."""
         if not model.resumes:
             return HEAD_SECONDS if model.encoders_used else PIXEL_SECONDS
-        step = self._per_step(model)
-        return step * (_images_in_training(model, len(self.prepared.labels)) + len(self.prepared.pool) / 3)
+        n_labeled = len(self.prepared.labels)
+        n_whole = length_of(model, n_labeled).n_whole if isinstance(model, TrainedNetwork) else USUAL_EPOCHS * n_labeled
+        return self._per_step(model) * (n_whole + len(self.prepared.pool) / STEP_FACTOR)
 
     def _per_image(self, encoder: str, args: dict[str, Any]) -> float:
         """Return the seconds of an image through an encoder."""
@@ -86,13 +94,44 @@ class Pace:
         return seconds * ((model.options().get("image_size") or height) / height) ** 2
 
 
-def _images_in_training(model: Model, n_labeled: int) -> float:
-    """Return how many images a fit sees: those of its steps, or of its passes over the labelled ones."""
-    options = model.options()
-    batch = options.get("batch_size") or 1
-    if options.get("steps"):
-        return batch * options["steps"]
-    epochs = options.get("epochs") or getattr(model, "usual_epochs", USUAL_EPOCHS)
-    per_epoch = batch * options["steps_per_epoch"] if options.get("steps_per_epoch") else n_labeled
-    least = 0 if options.get("epochs") else batch * getattr(model, "least_steps", 0)
-    return max(epochs * per_epoch, least)
+@dataclass(frozen=True)
+class Length:
+    """Hold how long a network trains.
+
+    Parameters
+    ----------
+    n_steps
+        Of the optimiser.
+    n_whole
+        Images, counted as often as they are seen, whose way forwards and backwards through the whole network takes as
+        long as the training.
+    is_partial
+        Whether the last layers learn alone, on kept activations.
+    """
+
+    n_steps: int
+    n_whole: float
+    is_partial: bool
+
+
+def length_of(model: TrainedNetwork, n_train: int) -> Length:
+    """Return how long a network trains on so many images, by what its options say and leave to the rule."""
+    recipe = recipe_of(model, n_train)
+    n_steps = recipe.steps
+    if n_steps is None:
+        n_steps = recipe.n_epochs * (recipe.steps_per_epoch or math.ceil(n_train / recipe.batch_size))
+    n_seen = n_steps * min(recipe.batch_size, n_train)
+    if (ratio := SEMI_DEFAULTS[recipe.semi].get("unlabeled_ratio")) is not None:
+        n_seen *= 1 + (recipe.unlabeled_ratio or ratio) * (1 + 1 / STEP_FACTOR)  # the teacher goes forwards alone
+    is_left = model.is_left_to_rule and model.encoder_used[0] is not None and model.needs_weights
+    if recipe.train_layers is None and is_left and n_train < FEW_IMAGES and not recipe.lora_rank:
+        recipe = replace(recipe, train_layers=LAST_LAYERS)
+    if not recipe.keeps_views:
+        return Length(n_steps, n_seen, False)
+    views = n_train * recipe.n_views / STEP_FACTOR  # go through the network once, forwards
+    return Length(n_steps, views + LAST_SHARE * n_seen, True)
+
+
+def length_of_plain(name: str, n_train: int) -> Length:
+    """Return how long a network trains of which nothing is written but its encoder: clip_finetune or fine_tune."""
+    return length_of(ClipFinetune(encoder="") if name == "clip_finetune" else FineTune(encoder=""), n_train)

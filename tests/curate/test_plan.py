@@ -131,7 +131,8 @@ def test_best_lets_the_joint_probe_and_the_next_best_teach_where_there_are_unlab
     scores = next(note for note in plan.notes if "Probes out of fold on 8 labels" in note)
     best = max(("lite0", "lite2"), key=lambda name: float(scores.partition(f"{name} ")[2][:5]))
     assert taught.table["pseudo"]["teachers"] == ["joint", f"probe_{best}"] and taught.table["pseudo"]["rounds"] == 2
-    alone = plan_runs(dataclasses.replace(facts, n_unlabeled=0), Wishes("best", test_images=False))
+    alone = dataclasses.replace(facts, n_unlabeled=0, labeled=(), labels=())
+    alone = plan_runs(alone, Wishes("best", test_images=False))
     assert not any("pseudo" in run.table for run in alone.runs)
 
 

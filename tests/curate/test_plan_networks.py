@@ -14,7 +14,6 @@ from kit.curate.plan.facts import PlanFacts, Wishes
 from kit.curate.plan.networks import plan_networks, training_seconds
 from kit.curate.plan.portfolio import Member, Portfolio
 from kit.features.measure import Cost
-from kit.models.networks.clip_finetune import ClipFinetune
 from kit.models.networks.fine_tune import FineTune
 
 COST = Cost(seconds=0.01, megabytes=100.0, n_dims=1280, n_weights=10**6)
@@ -70,7 +69,6 @@ def test_the_time_of_a_network_follows_its_steps():
     assert few < more < 1.3 * few  # the steps are the same: 100 and more however few the labels
     whole = training_seconds("fine_tune", COST, make_facts(n_labeled=5000))
     assert whole > FineTune.usual_epochs * 4000 * 5 * COST.seconds  # as many passes, forwards alone
-    assert ClipFinetune.usual_epochs < FineTune.usual_epochs
     assert training_seconds("clip_finetune", COST, make_facts(n_labeled=5000)) < whole
 
 

@@ -12,9 +12,10 @@ from support.command import flat
 
 from kit.core.deadline import set_deadline
 from kit.data.prepared import prepare
+from kit.models.networks.clip_finetune import ClipFinetune
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.pace import Pace
+from kit.runs.pace import Length, Pace, length_of, length_of_plain
 from kit.runs.train import Announced, OutOfTime, describe_skipped, find_finished, train_runs
 
 RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n[runs.forest]\nmodel = "forest"\nn_trees = 5\npixels = 4\n'
@@ -147,3 +148,13 @@ def test_estimates_count_encoding_once_and_nothing_for_what_is_finished(colours)
     crossval(prepared, "probe")
     assert pace.estimate("probe") == 0.0
     assert 0 < pace.estimate("other") < before
+
+
+def test_few_labels_are_as_many_steps_of_the_last_layers_and_many_are_passes_of_all():
+    few, many = (length_of_plain("clip_finetune", n) for n in (90, 6400))
+    assert (few.n_steps, few.is_partial) == (100, True) and (many.n_steps, many.is_partial) == (2000, False)
+    assert few.n_whole < 100 * 32 < many.n_whole == 64000
+    swift = ClipFinetune(encoder="", semi="swift", steps=50)
+    assert length_of(swift, 90).n_whole > length_of(ClipFinetune(encoder="", steps=50), 90).n_whole
+    whole = ClipFinetune(encoder="", epochs=5)
+    assert length_of(whole, 90) == Length(15, 15 * 32, False)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import Any
 
 from kit.curate.plan.catalog import BEST, CARD
 from kit.curate.plan.facts import PlanFacts, Wishes
@@ -12,12 +10,8 @@ from kit.curate.plan.planned import FLOAT_BYTES, MEGABYTE, PlannedRun, encoder_k
 from kit.curate.plan.portfolio import Hub, Member, Portfolio
 from kit.features.measure import STEP_FACTOR, Cost, measure_encoder
 from kit.features.weights import EncoderSpec
-from kit.models.networks.clip_finetune import ClipFinetune
-from kit.models.networks.fine_tune import FineTune
-from kit.models.networks.trained import FEW_IMAGES
-from kit.models.training.recipe import VIEWS, recipe_of
+from kit.runs.pace import Length, length_of_plain
 
-LAST_SHARE = 0.15  # of a pass, that of the last layers: where they learn alone, a step computes no more
 LARGER = 1.28  # of its own side, at which a network is trained on a GPU where the images are as large: 384 for 300
 SMALLER = 0.72  # the same where time is short: 160 for 224
 GRID = 32  # pixels: sides are multiples of it
@@ -81,8 +75,9 @@ def _network(name: str, member: Member, facts: PlanFacts, seconds: float) -> Pla
     sized = {} if side is None else {"image_size": side}
     table = {"model": model, **encoder_keys(member), **sized, **words_of(member, facts)}
     megabytes = cost.megabytes * scale * STEP_FACTOR + TRAINING_COPIES * cost.n_weights * FLOAT_BYTES / MEGABYTE
-    steps, learns = describe_training(model, facts)
-    reason = f"{member.reason}; trained for {steps} steps, {learns}{why}"
+    length = _length(model, facts)
+    learns = "the last layers alone" if length.is_partial else "all of it"
+    reason = f"{member.reason}; trained for {length.n_steps} steps, {learns}{why}"
     return PlannedRun(name, table, reason, scale * training_seconds(model, cost, facts), megabytes)
 
 
@@ -111,36 +106,14 @@ def _own_side(spec: EncoderSpec) -> int:
 
 def training_seconds(model: str, cost: Cost, facts: PlanFacts) -> float:
     """Return what a network takes by its own steps, all folds together, predictions included."""
-    n_train = _n_train(facts)
-    n_seen = _n_steps(model, n_train) * _recipe(model, n_train).batch_size
-    passes = STEP_FACTOR * n_seen
-    if n_train < FEW_IMAGES:  # views of each image go through the network once, then the last layers learn
-        passes = VIEWS * n_train + LAST_SHARE * passes
-    return cost.seconds * (passes + facts.n_images) * facts.n_folds / facts.n_devices
+    n_passes = STEP_FACTOR * _length(model, facts).n_whole + facts.n_images
+    return cost.seconds * n_passes * facts.n_folds / facts.n_devices
 
 
-def describe_training(model: str, facts: PlanFacts) -> tuple[int, str]:
-    """Return how many steps a network takes, and what learns in them."""
-    n_train = _n_train(facts)
-    return _n_steps(model, n_train), "the last layers alone" if n_train < FEW_IMAGES else "all of it"
-
-
-def _n_train(facts: PlanFacts) -> int:
-    """Return how many labelled images a fold's network learns from."""
+def _length(model: str, facts: PlanFacts) -> Length:
+    """Return how long a fold's network trains."""
     share = (facts.n_folds - 1) / facts.n_folds if facts.n_folds > 1 else ONE_FOLD
-    return max(1, round(share * facts.n_labeled))
-
-
-def _n_steps(model: str, n_train: int) -> int:
-    """Return the steps of a training of which nothing is written but the encoder."""
-    recipe = _recipe(model, n_train)
-    return recipe.steps or recipe.n_epochs * math.ceil(n_train / recipe.batch_size)
-
-
-def _recipe(model: str, n_train: int) -> Any:
-    """Return the recipe of a training of which nothing is written but the encoder."""
-    network = ClipFinetune(encoder="") if model == "clip_finetune" else FineTune(encoder="")
-    return recipe_of(network, n_train)
+    return length_of_plain(model, max(1, round(share * facts.n_labeled)))
 
 
 def _repeat(runs: list[PlannedRun], seconds: float) -> list[PlannedRun]:
