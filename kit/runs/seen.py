@@ -10,6 +10,8 @@ or given more seeds; values that a run had before were picked by nobody. A searc
 keys of its settings alone: ``KEY/fits/KEY/scored.json`` is there for every one, and ``KEY/own.json`` names those that
 the run had before.
 
+All of it is noted in the ledger of runs too (`kit.runs.store.ledger`), and remembered from there where a file is gone.
+
 Prompt lists: ``runs/NAME/prompts.json`` holds when each version of a list was first seen, by the list's name and the
 version's key; ``runs/NAME/prompts_first.json`` the keys of all lists that lay there at the first look of all.
 """
@@ -31,6 +33,7 @@ from kit.data.prepared import Prepared
 from kit.features.prompts.lists import NAMES, PromptList, list_prompts, prompts_of
 from kit.runs.store.build import build_model
 from kit.runs.store.find import run_key
+from kit.runs.store.ledger import note_act, read_acts
 from kit.runs.store.result import Result
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ SUFFIX = "_tuned"  # of the run that a search prints
 ENTRY = {"model": str, "fold_key": str, "options": dict, "fields": list, "own": bool}
 SEEN_PROMPTS = "prompts.json"
 FIRST_PROMPTS = "prompts_first.json"
+SETTING, LOOK, FIRST_LOOK = "setting", "prompts", "first prompts"  # acts of the ledger
 Entry = dict[str, Any]
 
 
@@ -67,14 +71,14 @@ def note_setting(prepared: Prepared, name: str, setting: Run, fields: Iterable[s
     model = build_model(prepared.competition, setting).options()
     options = json.loads(json.dumps(model, default=str))  # as run.json gives them back
     entry = {"model": setting.model, "fold_key": prepared.fold_key, "options": options, "fields": sorted(fields)}
-    file = _home(prepared) / name / SEARCHED
-    entries = _read_entries(file)
+    file, entries = _home(prepared) / name / SEARCHED, _read_settings(prepared).get(name, [])
     alike = [
         other for other in entries if other["fields"] == entry["fields"] and _is_alike(other, entry, other["fields"])
     ]
     entry["own"] = alike[0]["own"] if alike else not _is_scored(prepared, run_key(prepared, setting))
     if entry not in entries:
         write_json(file, [*entries, entry])
+    note_act(_home(prepared).parent, SETTING, run=name, entry=entry)
 
 
 def is_setting_spoiled(prepared: Prepared, result: Result) -> bool:
@@ -86,9 +90,9 @@ def is_setting_spoiled(prepared: Prepared, result: Result) -> bool:
     record = result.record
     setting = {"model": record.model, "fold_key": record.fold_key, "options": record.options}
     alike = []
-    for file in _home(prepared).glob(f"*/{SEARCHED}"):
-        is_namesake = result.base in (file.parent.name, file.parent.name + SUFFIX)
-        for entry in _read_entries(file):
+    for name, entries in _read_settings(prepared).items():
+        is_namesake = result.base in (name, name + SUFFIX)
+        for entry in entries:
             fields = entry["fields"] if is_namesake else entry["options"].keys() - {"seed"}
             if _is_alike(entry, setting, fields):
                 alike.append(entry)
@@ -122,7 +126,7 @@ def count_looks(prepared: Prepared, n_runs: int) -> Looks:
     home = prepared.competition.workspace.runs(prepared.competition.name)
     records = [read_object(file) or {} for file in home.glob("*/*/run.json")]
     n_finished = sum(record.get("fold_key") == prepared.fold_key for record in records)
-    entries = [entry for file in _home(prepared).glob(f"*/{SEARCHED}") for entry in _read_entries(file)]
+    entries = [entry for of_run in _read_settings(prepared).values() for entry in of_run]
     n_settings = sum(entry["fold_key"] == prepared.fold_key and not entry["own"] for entry in entries)
     n_prompts = sum(len(versions) for versions in _read_looks(home).values())
     return Looks(n_runs, max(n_finished - n_runs, 0), n_settings, n_prompts)
@@ -146,10 +150,24 @@ def _is_scored(prepared: Prepared, key: str) -> bool:
     return any(key not in _read_untuned(study) for study in studies)
 
 
+def _read_settings(prepared: Prepared) -> dict[str, list[Entry]]:
+    """Return the settings that searches scored, by run: those of the files, then those that the ledger alone knows."""
+    home = _home(prepared)
+    settings = {file.parent.name: _read_entries(file) for file in sorted(home.glob(f"*/{SEARCHED}"))}
+    for act in read_acts(home.parent, SETTING):
+        of_run = settings.setdefault(str(act.get("run")), [])
+        of_run += [entry for entry in _whole_entries([act.get("entry")]) if entry not in of_run]
+    return settings
+
+
 def _read_entries(file: Path) -> list[Entry]:
-    """Return the settings that are noted; a foreign hand's entries are none."""
+    """Return the settings that are noted in a file; a foreign hand's entries are none."""
     content = read_json(file)
-    entries = [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
+    return _whole_entries(content) if isinstance(content, list) else []
+
+
+def _whole_entries(content: list[Any]) -> list[Entry]:
+    entries = [entry for entry in content if isinstance(entry, dict)]
     return [entry for entry in entries if all(isinstance(entry.get(name), kind) for name, kind in ENTRY.items())]
 
 
@@ -166,15 +184,18 @@ def note_prompts(folder: Path, prompts: PromptList, beside: Iterable[PromptList]
     (`kit.core.files.hold`) where another process may note too.
     """
     looks = _read_looks(folder)
-    is_first = not looks and read_json(folder / FIRST_PROMPTS) is None  # a look at `names` leaves no row
+    is_first = not looks and _read_first(folder) is None  # a look at `names` leaves no row
     if is_first and (keys := {other.key for other in beside}):
-        write_json(folder / FIRST_PROMPTS, sorted({*keys, prompts.key}))
+        first = sorted({*keys, prompts.key})
+        write_json(folder / FIRST_PROMPTS, first)
+        note_act(folder, FIRST_LOOK, keys=first)
     if prompts.name == NAMES:  # nobody edits it
         return
     versions = looks.setdefault(prompts.name, {})
     if prompts.key not in versions:
         versions[prompts.key] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         write_json(folder / SEEN_PROMPTS, looks)
+        note_act(folder, LOOK, list=prompts.name, key=prompts.key)
 
 
 def are_prompts_spoiled(folder: Path, prompts: PromptList) -> bool:
@@ -186,7 +207,7 @@ def are_prompts_spoiled(folder: Path, prompts: PromptList) -> bool:
     """
     if prompts.name == NAMES:
         return False
-    looks, first = _read_looks(folder), read_json(folder / FIRST_PROMPTS)
+    looks, first = _read_looks(folder), _read_first(folder)
     if first is not None and prompts.key not in first:
         return True
     versions = list(looks.get(prompts.name, {}))  # a JSON object keeps its order
@@ -212,5 +233,17 @@ def _began_edited(looks: dict[str, dict[str, str]], key: str) -> bool:
 
 
 def _read_looks(folder: Path) -> dict[str, dict[str, str]]:
-    """Return when each version of a list was first seen, by the list's name and the version's key."""
-    return read_object(folder / SEEN_PROMPTS) or {}
+    """Return when each version of a list was first seen, by the list's name and the version's key.
+
+    What the file has comes first; a look that the ledger alone remembers follows.
+    """
+    looks = read_object(folder / SEEN_PROMPTS) or {}
+    for act in read_acts(folder, LOOK):
+        looks.setdefault(act["list"], {}).setdefault(act["key"], act["made"])
+    return looks
+
+
+def _read_first(folder: Path) -> list[str] | None:
+    """Return the keys of the lists that lay there at the first look; None where there was none."""
+    first = read_json(folder / FIRST_PROMPTS)
+    return first if first is not None else next((act["keys"] for act in read_acts(folder, FIRST_LOOK)), None)

@@ -15,7 +15,7 @@ from kit.config.competition import Run
 from kit.core.files import read_json, read_object, write_json
 from kit.core.names import ENSEMBLE, base_of, round_of
 from kit.data.prepared import Prepared
-from kit.runs.store.ledger import note_finished
+from kit.runs.store.ledger import newest_hash, note_finished
 from kit.scoring.predictions import Predictions, read_predictions
 
 IMPORTED = "imported"
@@ -64,6 +64,8 @@ class RunRecord(BaseModel):
         The hash of the features that it read, by encoder; empty where it read none from the cache.
     settings
         The run's table as competition.toml and ``--set`` had it; empty where an earlier kit wrote the file.
+    log
+        The hash of the newest line of the ledger before this run's.
     machine
         Where it was made: the host, its cores and the devices in use.
     weights, temperatures, prior, members
@@ -102,6 +104,7 @@ class RunRecord(BaseModel):
     kit: str = ""
     commit: str = ""
     machine: str = ""
+    log: str = ""
     made: str = ""
     weights: dict[str, float] = {}
     temperatures: dict[str, float] = {}
@@ -198,7 +201,7 @@ def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
 
 def write_result(name: str, folder: Path, document: dict[str, Any]) -> Result:
     """Write run.json, last of a run's files: with it the run is finished; then its line of the history."""
-    write_json(folder / "run.json", document)
+    write_json(folder / "run.json", {**document, "log": newest_hash(folder.parents[1])})
     result = Result(name, folder, RunRecord.model_validate(read_json(folder / "run.json")))  # as read later
     note_finished(folder, result.record.document | {"name": name})
     return result

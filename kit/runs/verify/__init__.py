@@ -31,13 +31,14 @@ from kit.runs.verify.derivation import (
     verify_rounds,
     verify_settled,
 )
+from kit.runs.verify.log import verify_log
 from kit.runs.verify.predictions import verify_predictions
 from kit.runs.verify.sentences import describe_checks
 from kit.runs.verify.sources import is_fitted, with_sources
 
 
 def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
-    """Return one sentence for the folds and for every run: the given ones and all they were made from.
+    """Return one sentence for the folds, for the log of looks and for every run: the given ones and all they were made from.
 
     Raises
     ------
@@ -60,6 +61,7 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
                     verify_pseudo(prepared, runs, run, fold)
                 progress.advance()
     sentences = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
+    sentences.append(verify_log(prepared, runs.values()))
     for run in runs.values():
         if is_fitted(run):
             if run.record.rounds:

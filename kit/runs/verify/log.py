@@ -1,0 +1,50 @@
+"""The log of looks and acts: that no line of it was edited, taken out or cut off, and that runs are as it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kit.core.errors import LeakFound, some
+from kit.core.files import hash_file
+from kit.core.terminal import count
+from kit.data.prepared import Prepared
+from kit.runs.store.ledger import FILE, SEAL, Chain, read_chain, read_ledger
+from kit.runs.store.result import Result
+
+
+def verify_log(prepared: Prepared, runs: Iterable[Result]) -> str:
+    """Return a sentence on the log; a line that is gone, or a run.json that is not the one it tells of, is a leak."""
+    competition = prepared.competition
+    home = competition.workspace.runs(competition.name)
+    file, chain = home / FILE, read_chain(home)
+    if chain.broken is not None:
+        raise LeakFound(
+            f"{file}: line {chain.broken} does not follow from the line before it: one of them was edited or taken out"
+        )
+    if chain.is_cut:
+        raise LeakFound(
+            f"{file}: {competition.workspace.folds(competition.name).with_suffix('.log')} tells of a later look than any "
+            "that is in it: it was cut short, exchanged or deleted; bring it back"
+        )
+    lines, strangers = read_ledger(home).runs, []
+    for run in runs:
+        line = lines.get((run.name, run.record.key))
+        if line is None:
+            strangers.append(run.name)
+        elif SEAL in line and line[SEAL] != hash_file(run.folder / "run.json"):
+            raise LeakFound(f"{run.name}: {run.folder / 'run.json'} was edited since the run was finished")
+        elif run.record.log not in ("", *chain.hashes):
+            raise LeakFound(
+                f"{run.name}: it was finished after a look that {file} does not know of: lines were cut off"
+            )
+    return _describe(chain, strangers)
+
+
+def _describe(chain: Chain, strangers: list[str]) -> str:
+    """Say what the log holds, and what it does not know."""
+    sentence = f"log: {count(len(chain.hashes), 'look')} and acts, each sealed by the next"
+    if chain.lost:
+        sentence += f"; before line {chain.lost[0]} others were lost, of which nothing is known"
+    if strangers:
+        sentence += f"; not in it, so copied from elsewhere: {some(strangers)}"
+    return sentence
