@@ -206,3 +206,11 @@ def test_the_earlier_look_counts_also_where_the_clock_was_changed_between(tmp_pa
     ledger["own"][version("flying fox").key] = edited
     (tmp_path / SEEN_PROMPTS).write_text(json.dumps(ledger))
     assert are_prompts_spoiled(tmp_path, version("flying fox", "first")) == is_marked
+
+
+def test_a_list_stays_spoiled_where_the_files_that_remember_it_are_deleted(tmp_path):
+    first, second = version("bat"), version("fruit bat")
+    note_prompts(tmp_path, first, [first])
+    note_prompts(tmp_path, second)
+    (tmp_path / SEEN_PROMPTS).unlink(), (tmp_path / FIRST_PROMPTS).unlink()
+    assert are_prompts_spoiled(tmp_path, second) and not are_prompts_spoiled(tmp_path, first)

@@ -89,7 +89,7 @@ def duplicate_an_image(prepared: Prepared) -> tuple[str, Path]:
 def test_honest_runs_pass(trained):
     prepared, teacher, student = trained
     verdicts = verify(prepared, [teacher, student, ensemble(prepared, [teacher, student])])
-    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "svm", "taught.1", "ensemble"]
+    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "svm", "taught.1", "ensemble", "log"]
     assert verdicts[0] == "folds: 18 labelled images, checked on reading"
     assert "pseudo labels from the same folds' models" in verdicts[2] and "its 2 members" in verdicts[3]
 
@@ -103,14 +103,14 @@ def test_an_honest_import_passes_as_a_member_too(trained):
     prepared, teacher, _ = trained
     friend = import_predictions(prepared, "friend", *[teacher.folder / f"{split}.parquet" for split in ("oof", "test")])
     verdicts = verify(prepared, [ensemble(prepared, [teacher, friend])])
-    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "ensemble", "svm", "friend"]
+    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "ensemble", "svm", "friend", "log"]
     assert "its training is unknown" in verdicts[3]
 
 
 def test_honest_runs_pass_where_one_hold_out_is_scored(colours):
     prepared = prepare(colours(RUNS, ("folds.use=[0]",)))
     results = [crossval(prepared, name) for name in ("svm", "taught")]
-    assert len(verify(prepared, [*results, ensemble(prepared, results)])) == 6  # rounds 0 and 1 too
+    assert len(verify(prepared, [*results, ensemble(prepared, results)])) == 7  # rounds 0 and 1 too
 
 
 def test_honest_runs_pass_without_test_images(colours):
@@ -118,7 +118,7 @@ def test_honest_runs_pass_without_test_images(colours):
     data = competition.data.model_copy(update={"test": None, "sample_submission": None, "solution": None})
     prepared = prepare(competition.model_copy(update={"data": data}))
     results = [crossval(prepared, name) for name in ("svm", "taught")]
-    assert len(verify(prepared, results)) == 5
+    assert len(verify(prepared, results)) == 6
 
 
 def test_a_group_that_straddles_folds_is_refused_on_reading(trained):
@@ -170,7 +170,14 @@ def test_a_run_of_rounds_passes_with_them_and_its_ledger_must_be_theirs(trained)
     prepared, _, _ = trained
     whole = find_result(prepared, "taught")
     verdicts = verify(prepared, [whole])
-    assert [sentence.partition(":")[0] for sentence in verdicts] == ["folds", "taught", "taught.0", "taught.1", "svm"]
+    assert [sentence.partition(":")[0] for sentence in verdicts] == [
+        "folds",
+        "taught",
+        "taught.0",
+        "taught.1",
+        "svm",
+        "log",
+    ]
     assert "how many rounds are kept is chosen on the other folds" in verdicts[1]
     edit_ledger(whole, 1, labeled=[])
     with pytest.raises(LeakFound, match=r"taught fold 1: provenance.json is not that of taught\.1"):
@@ -259,7 +266,7 @@ def test_an_imports_score_in_another_metric_is_named(trained, colours):
 
 def test_a_run_of_another_metric_is_scored_in_its_own(trained, colours):
     other = prepare(colours(RUNS, ("competition.metric=log_loss",)))
-    assert len(verify(other, [find_result(other, "svm"), trained[1]])) == 2
+    assert len(verify(other, [find_result(other, "svm"), trained[1]])) == 3
 
 
 def test_a_run_made_on_other_folds_is_named(trained, colours):

@@ -92,7 +92,7 @@ def test_a_competition_is_scored_in_a_metric_of_the_users(colours, tmp_path, bes
     assert result.record.metric == "mine.wrong" and result.record.cv == 0
     row = leaderboard(prepared, [result], {})[0]
     assert row.beside["accuracy"].score == 1 and row.local is not None
-    assert len(verify(prepared, [result])) == 2
+    assert len(verify(prepared, [result])) == 3
 
 
 def test_a_missing_metric_of_ones_own_is_named_before_any_work(colours):

@@ -38,7 +38,7 @@ from kit.runs.verify.sources import is_fitted, with_sources
 
 
 def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
-    """Return one sentence for the folds, for the log of looks and for every run: the given ones and all they were made from.
+    """Return one sentence for the folds, for every run, and all that it was made from, and for the log of looks.
 
     Raises
     ------
@@ -61,7 +61,6 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
                     verify_pseudo(prepared, runs, run, fold)
                 progress.advance()
     sentences = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
-    sentences.append(verify_log(prepared, runs.values()))
     for run in runs.values():
         if is_fitted(run):
             if run.record.rounds:
@@ -75,4 +74,4 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
             verify_ensemble(prepared, runs, run)
         verify_score(prepared, run)
         sentences.append(describe_checks(prepared, run))
-    return sentences
+    return [*sentences, verify_log(prepared, runs.values())]

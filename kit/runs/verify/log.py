@@ -23,8 +23,8 @@ def verify_log(prepared: Prepared, runs: Iterable[Result]) -> str:
         )
     if chain.is_cut:
         raise LeakFound(
-            f"{file}: {competition.workspace.folds(competition.name).with_suffix('.log')} tells of a later look than any "
-            "that is in it: it was cut short, exchanged or deleted; bring it back"
+            f"{file}: it was cut short, exchanged or deleted: {competition.name}.log beside the fold file tells of a "
+            "look that is not in it; bring it back"
         )
     lines, strangers = read_ledger(home).runs, []
     for run in runs:
@@ -34,9 +34,7 @@ def verify_log(prepared: Prepared, runs: Iterable[Result]) -> str:
         elif SEAL in line and line[SEAL] != hash_file(run.folder / "run.json"):
             raise LeakFound(f"{run.name}: {run.folder / 'run.json'} was edited since the run was finished")
         elif run.record.log not in ("", *chain.hashes):
-            raise LeakFound(
-                f"{run.name}: it was finished after a look that {file} does not know of: lines were cut off"
-            )
+            raise LeakFound(f"{run.name}: it was finished after a look that is not in {file}: lines were cut off")
     return _describe(chain, strangers)
 
 
