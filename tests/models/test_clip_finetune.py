@@ -233,7 +233,7 @@ def test_with_a_probe_first_alpha_0_is_the_probe_and_training_goes_on_from_it(la
 def test_without_a_step_the_model_is_the_probe_at_every_alpha(labeled, unlabeled):
     model = ClipFinetune(encoder=TRANSFORMER, steps=0).fit(labeled, unlabeled)
     probe = LinearProbe(TRANSFORMER).fit(labeled, unlabeled).predict_proba(unlabeled)
-    assert model.record_ is None and model.sweep_values()[0] == model.sweep_default == 0.5
+    assert model.record_ is None and model.sweep_values()[0] == model.sweep_default == 0.8
     assert np.allclose(model.predict_sweep(unlabeled), probe, atol=5e-3)
 
 
