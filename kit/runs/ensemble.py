@@ -1,9 +1,10 @@
 """Ensemble: a temperature per member, weights with a prior that favours the best few; the score is nested.
 
 Reads the members' oof and test predictions; writes ``runs/NAME/ensemble/KEY/`` in the form of a run. Temperatures and
-weights for fold k are chosen on the other folds' oof rows, so that the printed CV is measured on rows that chose
-nothing; the weights for the test images are chosen on all rows. A copy of another member is noticed without a label and
-left out; a member that adds nothing gets no weight, and is not bundled.
+weights for fold k are chosen on the other folds' rows, so that the printed CV is measured on rows that chose nothing:
+where all members are heads by models that did not see fold k either (`kit.runs.store.pairs`), else on their oof; the
+weights for the test images are chosen on all rows. A copy of another member is noticed without a label and left out; a
+member that adds nothing gets no weight, and is not bundled.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from kit.core.terminal import count, note, stage, track
 from kit.data.prepared import Prepared
 from kit.runs.store.find import find_usable
 from kit.runs.store.imported import list_imported, stale_imports
+from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, pairs_of, predict_apart
 from kit.runs.store.result import Result, read_result, write_result
 from kit.runs.store.score import decide_anew, describe_run, oof_rows, score_anew
 from kit.runs.store.thresholds import scored_blocks
@@ -30,6 +32,7 @@ from kit.scoring.metrics import paired_difference
 from kit.scoring.mixing import Mixture, find_copies, fit_greedy, fit_weighed, of_choices, take_uniform
 from kit.scoring.predictions import Predictions, write_predictions
 
+Apart = Callable[[int], np.ndarray]  # of a fold: the other folds' rows, by models that did not see the fold
 Fit = Callable[[Labels, np.ndarray, Groups | None], Mixture]  # of labels, members' probabilities and groups
 
 
@@ -108,7 +111,8 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
     test_ids = prepared.pool.ids[prepared.split("test")]
     several = prepared.pool.is_multilabel
     mixed = final(np.stack([of_choices(member.predictions("test").at(test_ids).proba, several) for member in members]))
-    oof = _mix_nested(prepared, labels, proba, fit)
+    apart = _find_apart(prepared, members)
+    oof = _mix_nested(prepared, labels, proba, fit, apart)
     test = Predictions(test_ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
     names = [member.name for member in members]
 
@@ -121,6 +125,7 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
         "prior": by_name(final.prior),
         "copies": {names[copy]: names[kept] for copy, kept in copies.items()},
         "members": {member.name: member.record.key for member in members},
+        "nested": BY_FOLDS if apart is None else BY_PAIRS,
     }  # fmt: skip
 
 
@@ -148,16 +153,28 @@ def _leave_out(fit: Fit, copies: Collection[int], n_members: int) -> Fit:
     return fit_kept if len(kept) < n_members else fit
 
 
-def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit) -> Predictions:
-    """Return oof predictions, every block's mixed by what the other blocks taught."""
+def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit, apart: Apart | None) -> Predictions:
+    """Return oof predictions, every block's mixed by what the other blocks taught: by models apart, if there are."""
     blocks, groups = scored_blocks(prepared), prepared.scored_groups
     mixed = np.empty(proba.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
     for block in np.unique(blocks):
         rest, here = blocks != block, blocks == block
-        mixed[here] = fit(labels[rest], proba[:, rest], groups[rest])(proba[:, here])
+        teaching = None if apart is None else apart(int(block))
+        mixed[here] = fit(labels[rest], proba[:, rest] if teaching is None else teaching, groups[rest])(proba[:, here])
     ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
     several = prepared.pool.is_multilabel
     return Predictions(ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
+
+
+def _find_apart(prepared: Prepared, members: Sequence[Result]) -> Apart | None:
+    """Return what gives the members' probabilities by the models of pairs of folds; None where a member has none."""
+    if any(pairs_of(prepared, member) is None for member in members):
+        return None
+
+    def apart(fold: int) -> np.ndarray:
+        return of_choices(predict_apart(prepared, members, fold), prepared.pool.is_multilabel)
+
+    return apart
 
 
 def members_of(prepared: Prepared) -> list[Result]:
@@ -199,7 +216,8 @@ def weigh(prepared: Prepared, members: Sequence[Result], fold: int) -> Mixture:
     rest = prepared.folds[prepared.scored_rows] != fold
     fit = fit_weighed if rest.any() else take_uniform
     fit = _leave_out(fit, find_copies(proba), len(members))
-    return fit(labels[rest], proba[:, rest], prepared.scored_groups[rest])
+    apart = _find_apart(prepared, members)
+    return fit(labels[rest], proba[:, rest] if apart is None else apart(fold), prepared.scored_groups[rest])
 
 
 def leave_one_out(prepared: Prepared, members: list[Result], names: Collection[str]) -> dict[str, tuple[float, float]]:
@@ -220,4 +238,4 @@ def _decided(prepared: Prepared, members: list[Result]) -> tuple[Labels, Proba]:
     proba, labels = _member_proba(prepared, members)
     fit = _choose_fit(prepared, prepared.competition.ensemble.method)
     fit = _leave_out(fit, find_copies(proba), len(members))
-    return decide_anew(prepared, _mix_nested(prepared, labels, proba, fit))
+    return decide_anew(prepared, _mix_nested(prepared, labels, proba, fit, _find_apart(prepared, members)))

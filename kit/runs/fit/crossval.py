@@ -1,8 +1,8 @@
 """Cross-validation: every run x every fold -> oof, test and unlabeled Predictions.
 
-Writes ``runs/NAME/RUN/KEY/``: a folder per fold (fold.py), then oof.parquet, test.parquet, unlabeled.parquet and
-run.json. KEY is the hash of all that decides the result, so another setting is another folder and nothing is ever
-overwritten. A killed run goes on at the last fold, networks at the last epoch.
+Writes ``runs/NAME/RUN/KEY/``: a folder per fold (fold.py), of heads one per pair of folds (pairs.py), then oof.parquet,
+test.parquet, unlabeled.parquet and run.json. KEY is the hash of all that decides the result, so another setting is
+another folder and nothing is ever overwritten. A killed run goes on at the last fold, networks at the last epoch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kit.features.device import list_devices
 from kit.features.prompts import prompts_of, warm_text_weights
 from kit.features.weights import find_weights, spec_of
 from kit.runs.fit.fold import fit_fold, fit_model, read_fitted, read_sweep, refit, seconds_of, settle_fold
+from kit.runs.fit.pairs import fit_pairs, seconds_of_pairs
 from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.fit.rounds import settle_rounds
 from kit.runs.fit.sweep import choose_per_fold
@@ -36,6 +37,7 @@ from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import describe_exclusion
 from kit.runs.store.find import PREDICTED_SPLITS, find_run, find_settled, run_key, teachers_of
+from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, Pairs, wants_pairs
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
 from kit.runs.store.score import describe_run, remark_on_zeros
 from kit.runs.store.seals import read_seals
@@ -101,7 +103,8 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
     key = run_key(prepared, run)
     folder = run_folder(prepared, run, key)
     _fit_folds(prepared, run, folder)
-    chosen = _settle_folds(prepared, run, folder)
+    has_pairs = wants_pairs(prepared, run, build_model(prepared.competition, run))
+    chosen = _settle_folds(prepared, run, folder, fit_pairs(prepared, run, folder) if has_pairs else None)
     parts = {
         split: [read_predictions(fold_folder(folder, fold) / f"{split}.parquet") for fold in prepared.scored]
         for split in PREDICTED_SPLITS
@@ -126,9 +129,11 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "refit": run.refit,
         "exclude": describe_exclusion(prepared, run),
         "chosen": chosen,
+        "pairs": has_pairs,
+        "nested": None if len(chosen.get("values", ())) < 2 else BY_PAIRS if has_pairs else BY_FOLDS,
         "optimistic": _look_at_prompts(prepared, run),
         "features": read_seals(prepared, run),
-        "seconds": round(sum(seconds_of(folder, fold) for fold in prepared.scored), 1),
+        "seconds": round(_count_seconds(prepared, folder), 1),
     }
     score = f"{prepared.competition.data.score_name} {document['cv']:.4f} +- {document['se']:.4f}"
     stage("train", f"{run.name}: {score}, {document['seconds']:.0f} s")
@@ -191,14 +196,19 @@ def _take_device(free: SimpleQueue, seconds: float | None) -> None:
     set_deadline(seconds)
 
 
-def _settle_folds(prepared: Prepared, run: Run, folder: Path) -> dict[str, Any]:
-    """Choose a swept setting for each fold on the other folds' oof rows; write the folds' predictions with it."""
+def _count_seconds(prepared: Prepared, folder: Path) -> float:
+    """Return how long a run's folds, and the pairs of them, were fitted."""
+    return sum(seconds_of(folder, fold) for fold in prepared.scored) + seconds_of_pairs(prepared, folder)
+
+
+def _settle_folds(prepared: Prepared, run: Run, folder: Path, pairs: Pairs | None) -> dict[str, Any]:
+    """Choose a swept setting for each fold on the other folds' rows; write the folds' predictions with it."""
     model = build_model(prepared.competition, run)
     if not model.is_swept:
         return {}
     values = model.sweep_values()
     sweeps = {fold: read_sweep(folder, fold) for fold in prepared.scored}
-    chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default)
+    chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default, pairs and pairs.sweep)
     for fold, value in chosen.items():
         home = fold_folder(folder, fold)
         if read_settled(folder, fold) == value and all(

@@ -64,7 +64,7 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     else:
         write_fold_predictions(prepared, model, fold, home)
     files = sorted(path.name for path in home.iterdir() if path.suffix in KEPT_SUFFIXES)
-    _finish(prepared, run, fold, folder, files, started)
+    finish(prepared, run, home, folder.name, files, started)
 
 
 def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) ->
         write_predictions(home / f"{split}.parquet", predict(model, prepared.pool.select(prepared.split(split))))
     write_json(home / "provenance.json", provenance(labeled))
     files = ["provenance.json", *_write_training(home, model), "test.parquet", "unlabeled.parquet"]
-    _finish(prepared, run, EVERYTHING, folder, files, started)
+    finish(prepared, run, home, folder.name, files, started)
 
 
 def fit_model(prepared: Prepared, run: Run, fold: int, home: Path) -> tuple[Model, Images, Record | None]:
@@ -107,13 +107,12 @@ def _write_training(home: Path, model: Model) -> list[str]:
     return [TRAINING]
 
 
-def _finish(prepared: Prepared, run: Run, fold: int, folder: Path, files: list[str], started: float) -> None:
-    """Write fitted.json, if the run is still what its folder is named after, and drop the checkpoints."""
-    home = fold_folder(folder, fold)
-    if (key := run_key(prepared, run)) != folder.name:
+def finish(prepared: Prepared, run: Run, home: Path, key: str, files: list[str], started: float) -> None:
+    """Write fitted.json in `home`, if the run is still of this key, and drop the checkpoints."""
+    if (today := run_key(prepared, run)) != key:
         raise InputError(
             f"run {run.name}: its prompt list, weights or model file changed while {home.name} was trained, which is "
-            f"thrown away ({folder.name} is now {key}); call again"
+            f"thrown away ({key} is now {today}); call again"
         )
     seconds = round(time.perf_counter() - started, 2)
     write_json(home / FITTED, {"files": files, "sha256": _hash_files(home, files), "seconds": seconds})
@@ -123,7 +122,11 @@ def _finish(prepared: Prepared, run: Run, fold: int, folder: Path, files: list[s
 
 def read_fitted(folder: Path, fold: int) -> dict[str, Any] | None:
     """Return a fold's fitted.json, or None where the fold or one of its files is missing."""
-    home = fold_folder(folder, fold)
+    return read_fitted_in(fold_folder(folder, fold))
+
+
+def read_fitted_in(home: Path) -> dict[str, Any] | None:
+    """Return the fitted.json of a folder, of a fold or of a pair of folds, or None as `read_fitted` does."""
     fitted = read_object(home / FITTED, "files", "seconds")
     return fitted if fitted and all((home / name).exists() for name in fitted["files"]) else None
 
@@ -135,7 +138,11 @@ def seconds_of(folder: Path, fold: int) -> float:
 
 def find_changed(folder: Path, fold: int) -> list[str]:
     """Return the files of a fold that are not as they were written; an earlier kit did not note how they were."""
-    home = fold_folder(folder, fold)
+    return find_changed_in(fold_folder(folder, fold))
+
+
+def find_changed_in(home: Path) -> list[str]:
+    """Return the files of a folder, of a fold or of a pair of folds, that are not as they were written."""
     noted = (read_object(home / FITTED) or {}).get("sha256", {})
     return [name for name, sha256 in noted.items() if not (home / name).exists() or hash_file(home / name) != sha256]
 

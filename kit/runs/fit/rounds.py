@@ -26,6 +26,7 @@ from kit.runs.store.find import (
     run_key,
     settled_key,
 )
+from kit.runs.store.pairs import BY_FOLDS
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
 from kit.runs.store.rounds import Choice, choose_rounds
 from kit.runs.store.score import describe_run
@@ -116,6 +117,8 @@ def _put_together(prepared: Prepared, run: Run, made: list[Result], choice: Choi
         "diary": next((result.record.pseudo_choice for result in reversed(made) if result.record.pseudo), None),
         "teachers": {result.name: result.record.key for result in made},
         "chosen": _chosen(made, choice),
+        "pairs": False,
+        "nested": BY_FOLDS,
         "optimistic": sorted({name for result in made for name in result.record.optimistic}),
         "seconds": round(sum(result.record.seconds or 0 for result in made), 1),
         "rounds": {

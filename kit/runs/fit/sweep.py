@@ -6,6 +6,8 @@ written.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,14 @@ from kit.models.trust import expected_excess, trusted_part, weigh_evidence
 LOG_TEMPERATURES = np.arange(-2.0, 2.75, 0.25)  # natural logarithms; at -2 a model is made e^2 times surer
 # Images of rare classes weigh more where the metric hears all classes alike; F1, of precision and recall, halfway.
 CLASS_WEIGHTS = {"balanced_accuracy": "inverse", "macro_f1": "sqrt_inverse"}
+Apart = Callable[[int, int], Proba]
 LEAST_PROBA = 1e-7  # probability: the logarithm of a certain error stays finite
 
 
-def choose_per_fold(prepared: Prepared, values: list[Any], sweeps: dict[int, Proba], default: Any) -> dict[int, Any]:
-    """Choose a swept setting for each fold on the other folds' oof rows.
+def choose_per_fold(
+    prepared: Prepared, values: list[Any], sweeps: dict[int, Proba], default: Any, apart: Apart | None = None
+) -> dict[int, Any]:
+    """Choose a swept setting for each fold on the other folds' rows.
 
     The log-loss at its best temperature decides: on some hundred rows it tells settings apart that accuracy cannot, and
     the temperature keeps it from preferring whoever is better calibrated, which the ensemble mends anyway. Only where
@@ -42,6 +47,9 @@ def choose_per_fold(prepared: Prepared, values: list[Any], sweeps: dict[int, Pro
         Per scored fold, probabilities at every value, (n_values, n_images, n_classes).
     default
         Taken with a single hold-out, where there are no other rows to choose on.
+    apart
+        A function of another fold and the fold that is chosen for: the other's probabilities, as in `sweeps`, by a
+        model that saw neither. Where there is none the oof chooses, whose models learned from the fold's labels.
 
     Raises
     ------
@@ -55,11 +63,21 @@ def choose_per_fold(prepared: Prepared, values: list[Any], sweeps: dict[int, Pro
         return dict.fromkeys(prepared.scored, values[0] if len(values) == 1 else default)
     is_calibrated = prepared.competition.facts.metric == "log_loss"
     temperatures = np.zeros(1) if is_calibrated else LOG_TEMPERATURES
-    losses = {fold: _losses(prepared.fold_labels(fold), sweeps[fold], temperatures) for fold in prepared.scored}
+
+    @functools.cache
+    def of_oof(other: int) -> np.ndarray:
+        return _losses(prepared.fold_labels(other), sweeps[other], temperatures)
+
+    def losses_of(other: int, fold: int) -> np.ndarray:
+        return (
+            of_oof(other) if apart is None else _losses(prepared.fold_labels(other), apart(other, fold), temperatures)
+        )
+
     chosen = {}
     for fold in prepared.scored:
-        others = np.concatenate([part for other, part in losses.items() if other != fold], axis=2)
-        weights = _weigh(prepared, np.concatenate([prepared.fold_labels(other) for other in losses if other != fold]))
+        rest = [other for other in prepared.scored if other != fold]
+        others = np.concatenate([losses_of(other, fold) for other in rest], axis=2)
+        weights = _weigh(prepared, np.concatenate([prepared.fold_labels(other) for other in rest]))
         chosen[fold] = values[_choose(others * weights, values, prepared.pool.is_multilabel)]
     return chosen
 

@@ -24,6 +24,7 @@ from kit.features.weights import spec_of
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import read_exclusion
 from kit.runs.store.imported import read_import, what_is_gone
+from kit.runs.store.pairs import wants_pairs
 from kit.runs.store.result import EVERYTHING, Result, read_record, read_result, run_folder
 from kit.runs.store.score import score_anew
 from kit.runs.store.source import source_key
@@ -72,6 +73,8 @@ def run_key(prepared: Prepared, run: Run) -> str:
         parts.append(sorted(read_exclusion(prepared, run).items()))
     if prepared.hierarchy is not None:
         parts.append(prepared.hierarchy.key)
+    if wants_pairs(prepared, run, model):
+        parts.append("pairs")
     if len(model.sweep_values()) > 1:
         parts.append(prepared.metric.key)  # it decides what is chosen
     parts.extend(part for each in model.encoders_used for part in _encoder_identity(prepared, *each))

@@ -78,6 +78,11 @@ class RunRecord(BaseModel):
         Their keys, by name.
     chosen
         The swept setting of every fold, and the scores that chose it.
+    pairs
+        Whether a model was fitted without every two folds.
+    nested
+        How what was chosen on the scored images was chosen for each fold: by ``"pairs"``, models that did not see the
+        fold, or by ``"folds"``, the other folds' oof, whose models did. None where nothing was.
     optimistic
         Prompt lists that were written after a score was seen.
     rounds
@@ -123,6 +128,8 @@ class RunRecord(BaseModel):
     chosen: dict[str, Any] = {}
     optimistic: list[str] = []
     rounds: dict[str, Any] = {}
+    pairs: bool = False
+    nested: str | None = None
     seconds: float | None = None
     images_key: str | None = None
     features: dict[str, str] = {}

@@ -3,7 +3,7 @@
 Reads everything under ``runs/NAME`` that the leaderboard would show, and what that was made from; writes nothing.
 Re-derived are: that no fold's model was fitted on the fold's own images, as far as the ledger that it left tells; that
 pseudo labels are those which the teachers' models *of the same fold* give; that a swept setting of a fold is the one
-which the other folds choose; that oof and test are the folds' predictions, which are as they were written, and the
+which the other folds choose, and that the models of pairs of folds saw neither; that oof and test are the folds' predictions, which are as they were written, and the
 ensemble's what its members give; that CV and standard error follow from the oof. That groups do not straddle folds is
 checked whenever the fold file is read. Nothing is fitted again.
 """
@@ -32,6 +32,7 @@ from kit.runs.verify.derivation import (
     verify_settled,
 )
 from kit.runs.verify.log import verify_log
+from kit.runs.verify.pairs import verify_pairs
 from kit.runs.verify.predictions import verify_predictions
 from kit.runs.verify.sentences import describe_checks
 from kit.runs.verify.sources import is_fitted, with_sources
@@ -66,6 +67,7 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
             if run.record.rounds:
                 verify_rounds(prepared, runs, run)
             else:
+                verify_pairs(prepared, run)
                 verify_settled(prepared, run)
                 verify_predictions(prepared, run)
             verify_test_mean(prepared, run)

@@ -15,6 +15,7 @@ from kit.runs.fit.restore import read_settled
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import choose_for_fold
 from kit.runs.store.exclusion import leave_out
+from kit.runs.store.pairs import Pairs
 from kit.runs.store.result import Result, fold_folder
 from kit.runs.store.rounds import choose_rounds
 from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, read_ledger, settings_today
@@ -107,13 +108,16 @@ def verify_settled(prepared: Prepared, run: Result) -> None:
     if not (chosen := run.record.chosen):
         return
     sweeps = {fold: _read_sweep(prepared, run, fold) for fold in prepared.scored}
-    best = choose_per_fold(prepared, chosen["values"], sweeps, chosen["default"])
+    apart = Pairs(prepared, run.folder).sweep if run.record.pairs else None
+    best = choose_per_fold(prepared, chosen["values"], sweeps, chosen["default"], apart)
     for fold, value in best.items():
         where = f"{run.name} fold {fold}: {chosen['name']}"
         settled = read_settled(run.folder, fold)
         for noted in (settled, chosen["per_fold"].get(str(fold))):
             if noted != value:
-                raise LeakFound(f"{where} is {noted}, but the other folds' oof rows choose {value}")
+                raise LeakFound(
+                    f"{where} is {noted}, but the other folds' {'rows' if apart else 'oof rows'} choose {value}"
+                )
         oof = run.fold_predictions(fold, "oof").at(ids_of(prepared.held_out(fold))).proba
         if value not in chosen["values"]:
             continue

@@ -22,13 +22,18 @@ def describe_checks(prepared: Prepared, run: Result) -> str:
     held = f"{run.name}: {len(prepared.scored)} folds, {fitted}; oof, test and CV are theirs"
     held += ", derived again from kept weights" if is_derived(prepared, run) else ""
     held += _describe_files(prepared, run)
-    chosen = f"; {run.record.chosen['name']} chosen on the other folds" if run.record.chosen else ""
+    chosen = f"; {run.record.chosen['name']} chosen on the other folds{_apart(run)}" if run.record.chosen else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"
     taught = "; pseudo labels from the same folds' models" if run.record.pseudo else ""
     taught += "; how many rounds are kept is chosen on the other folds" if run.record.rounds else ""
     if (exclude := run.record.exclude) and exclude["n_images"]:
         held += f"; {exclude['n_images']} images left out of training by {exclude['file']}, whose choice nothing checks"
     return held + chosen + taught + (refit if run.record.refit else "")
+
+
+def _apart(run: Result) -> str:
+    """Say who chose, where models did that did not see the fold either."""
+    return " by models that saw neither" if run.record.pairs else ""
 
 
 def _describe_files(prepared: Prepared, run: Result) -> str:

@@ -1,0 +1,71 @@
+"""The models of pairs of folds, derived again: their ledgers, files and sweeps, on which settings were chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kit.config.competition import Run
+from kit.core.errors import LeakFound, some
+from kit.core.files import read_object
+from kit.data.images import names_of
+from kit.data.prepared import Prepared
+from kit.runs.fit.fold import find_changed_in
+from kit.runs.fit.pairs import restore_pair, sweep_pair
+from kit.runs.store.build import build_model
+from kit.runs.store.exclusion import leave_out
+from kit.runs.store.pairs import list_pairs, merge_folds, pair_folder, read_pairs, wants_pairs
+from kit.runs.store.result import Result
+from kit.runs.verify.sources import REFIT_TOLERANCE, differ, settings_today
+
+
+def verify_pairs(prepared: Prepared, run: Result) -> None:
+    """A pair's model must be fitted on all images of the other folds alone, and its sweep be what it predicts."""
+    settings = settings_today(prepared, run)
+    wanted = settings is not None and wants_pairs(prepared, settings, build_model(prepared.competition, settings))
+    if wanted and not run.record.pairs:
+        raise LeakFound(
+            f"{run.name}: run.json says that no pairs of folds were fitted, but its key is of a run that has"
+        )
+    if not run.record.pairs:
+        return
+    if read_pairs(prepared, run.folder) is None:
+        raise LeakFound(
+            f"{run.name}: {run.folder / 'pairs'} is not whole, on what its settings were chosen is unknown; delete "
+            f"{run.folder} and train again"
+        )
+    for pair in list_pairs(prepared):
+        _verify_ledger(prepared, run, settings, *pair)
+        if changed := find_changed_in(home := pair_folder(run.folder, *pair)):
+            raise LeakFound(f"{run.name} {_spell(*pair)}: {some(changed)} edited since the fit (SHA-256, {home})")
+        if settings is not None:
+            _verify_sweep(prepared, run, settings, *pair)
+
+
+def _verify_ledger(prepared: Prepared, run: Result, settings: Run | None, first: int, second: int) -> None:
+    """The ledger must name the images of the other folds, all of them and no other."""
+    ledger = read_object(pair_folder(run.folder, first, second) / "provenance.json", "labeled", "pseudo")
+    seen = set(ledger["labeled"]) | set(ledger["pseudo"]["ids"]) if ledger else set()
+    merged = merge_folds(prepared, first, second)
+    if inside := sorted(seen & set(names_of(merged.held_out(first)))):
+        raise LeakFound(f"{run.name} {_spell(first, second)}: fitted on {len(inside)} images of them: {some(inside)}")
+    training = merged.training(first)
+    if settings is None and run.record.exclude:
+        return  # which images an old file left out is not known
+    wanted = set(names_of(training if settings is None else leave_out(prepared, settings, training)))
+    if apart := sorted(seen ^ wanted):
+        raise LeakFound(
+            f"{run.name} {_spell(first, second)}: its ledger does not name the images of the other folds: "
+            f"{len(apart)} differ: {some(apart)}"
+        )
+
+
+def _verify_sweep(prepared: Prepared, run: Result, settings: Run, first: int, second: int) -> None:
+    """The sweep must be what the kept weights predict on today's features."""
+    images = merge_folds(prepared, first, second).held_out(first)
+    again = sweep_pair(restore_pair(prepared, settings, run.folder, first, second), images)
+    if differ(np.load(pair_folder(run.folder, first, second) / "sweep.npy"), again, REFIT_TOLERANCE):
+        raise LeakFound(f"{run.name} {_spell(first, second)}: sweep.npy is not what its kept weights predict")
+
+
+def _spell(first: int, second: int) -> str:
+    return f"folds {first} and {second}"
