@@ -13,6 +13,7 @@ from kit.data.prepared import Prepared
 from kit.features.weights import LOCAL_DIR
 from kit.report.board.luck import describe_luck
 from kit.report.board.rows import JOINED, SAME, Row
+from kit.runs.store.pairs import BY_FOLDS
 
 SEVERAL_WIDTH = 24  # characters that the names of several encoders may take
 
@@ -32,7 +33,7 @@ def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
     if USES_TEST in known - columns.keys():
         notes.append(f"use test images: {', '.join(row.run for row in rows if row.test_images_used)}")
     caption = [f"= {SAME} from the best at 95 % (all runs jointly, on the same images)"]
-    caption += [*describe_luck(prepared, rows), *notes, *_footnotes(rows)]
+    caption += [*describe_luck(prepared, rows), *describe_nesting(rows), *notes, *_footnotes(rows)]
     title = f"{facts.title} ({facts.metric}{' on mined labels' if is_mined else ''})"
     table = empty_table(title, "\n".join(caption))
     for name, (header, _) in columns.items():
@@ -44,6 +45,14 @@ def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
         style = "bold" if row.run == ENSEMBLE else "dim" if row.cv is None else None
         table.add_row(*[escape(cell(row)) for _, cell in columns.values()], style=style)
     return table
+
+
+def describe_nesting(rows: Sequence[Row]) -> list[str]:
+    """Say of which runs something was chosen by models that had seen the scored fold; nothing where of none."""
+    seen = [row.run for row in rows if row.nested == BY_FOLDS]
+    if not seen:
+        return []
+    return [f"chosen for each fold on the other folds' oof, whose models saw its labels: {', '.join(seen)}"]
 
 
 def _fit_columns(columns: Columns, rows: Sequence[Row], width: int) -> tuple[Columns, list[str]]:

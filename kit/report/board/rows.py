@@ -44,6 +44,8 @@ class Row:
     `corrected` is the best CV without the luck by which the best of all runs was chosen, of that run alone;
     `interval` and `local_interval` are the ends of the 95 % intervals of `cv` and `local`;
     `over_base` is the paired difference of the kept round of pseudo labels to the same model without any;
+    `nested` says how what was chosen on the scored images was: by ``"pairs"`` of folds, models that did not see the
+    fold, or by the other ``"folds"``' oof, whose models did; None where nothing was;
     `beside` holds the out-of-fold scores in other metrics by name;
     `remarks` hold what must be known of the CV before it is believed, and why rounds of pseudo labels ended.
     """
@@ -70,6 +72,7 @@ class Row:
     pseudo_precision: float | None = None
     over_base: float | None = None
     over_base_se: float | None = None
+    nested: str | None = None
     beside: dict[str, Score] = field(default_factory=dict)
 
 
@@ -153,6 +156,7 @@ def _row(
         seconds=record.seconds,
         remarks=remarks_on(prepared, result, cv_only),
         pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
+        nested=record.nested,
         beside=score_beside(prepared, result),
     )
 

@@ -3,9 +3,9 @@
 Reads everything under ``runs/NAME`` that the leaderboard would show, and what that was made from; writes nothing.
 Re-derived are: that no fold's model was fitted on the fold's own images, as far as the ledger that it left tells; that
 pseudo labels are those which the teachers' models *of the same fold* give; that a swept setting of a fold is the one
-which the other folds choose, and that the models of pairs of folds saw neither; that oof and test are the folds' predictions, which are as they were written, and the
-ensemble's what its members give; that CV and standard error follow from the oof. That groups do not straddle folds is
-checked whenever the fold file is read. Nothing is fitted again.
+which the other folds choose, and that the models of pairs of folds saw neither; that oof and test are the folds'
+predictions, which are as they were written, and the ensemble's what its members give; that CV and standard error follow
+from the oof. That groups do not straddle folds is checked whenever the fold file is read. Nothing is fitted again.
 """
 
 from __future__ import annotations
