@@ -20,8 +20,10 @@ from kit.runs.fit.crossval import crossval
 from kit.runs.pseudo.rounds import finished_rounds
 from kit.runs.store import Result, find_result, fold_folder
 from kit.runs.store.imported import import_predictions
+from kit.runs.store.pairs import pair_folder
 from kit.runs.store.result import write_result
 from kit.runs.verify import verify
+from kit.runs.verify.derivation import verify_settled
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions
 
 RUNS = """
@@ -287,17 +289,17 @@ def test_test_predictions_of_one_folds_model_alone_are_named(trained):
 def test_a_setting_that_the_other_folds_would_not_choose_is_named(dialled):
     prepared, result = dialled
     write_json(fold_folder(result.folder, 1) / "settled.json", 0.5)
-    with pytest.raises(LeakFound, match=r"dialled fold 1: dial is 0.5, but the other folds' oof rows choose 1.0"):
+    with pytest.raises(LeakFound, match=r"dialled fold 1: dial is 0.5, but the other folds' rows choose 1.0"):
         verify(prepared, [result])
 
 
 def test_a_setting_chosen_on_the_fold_itself_is_named(dialled):
     prepared, result = dialled
-    for fold in (1, 2):  # of fold 0, the right colour is known at 0.0 alone: the other folds' rows choose it for nobody
-        path = fold_folder(result.folder, fold) / "sweep.npy"
+    for fold in (1, 2):  # the models that did not see fold 0 now know the right colour at 0.0 alone
+        path = pair_folder(result.folder, 0, fold) / "sweep.npy"
         np.save(path, np.load(path)[::-1])
-    with pytest.raises(LeakFound, match=r"dialled fold 0: dial is 1.0, but the other folds' oof rows choose 0.0"):
-        verify(prepared, [result])
+    with pytest.raises(LeakFound, match=r"dialled fold 0: dial is 1.0, but the other folds' rows choose 0.0"):
+        verify_settled(prepared, result)
 
 
 def test_a_setting_that_run_json_tells_otherwise_is_named(dialled):
