@@ -20,6 +20,7 @@ from kit.bench.recipes import (
     bench_recipes,
     derive_default,
     derive_trust,
+    derive_whole_gain,
     measure,
     read_evidence,
     render_recipes,
@@ -31,8 +32,10 @@ from kit.bench.recipes import (
 from kit.bench.semi import PhotoSetting
 from kit.core.errors import InputError
 from kit.core.files import Workspace
-from kit.curate.plan.recipe import SHARE
+from kit.curate.plan.choose import WHOLE_GAIN, WHOLE_GAIN_SD
+from kit.curate.plan.recipe import SHARE, WHITENED
 from kit.features.weights import PACKAGES
+from kit.models.heads.linear_probe import LinearProbe
 from kit.models.trust import TRUSTED
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
@@ -41,6 +44,21 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 def test_the_trust_of_the_models_follows_from_the_committed_evidence():
     trust = derive_trust(read_evidence(), SHARE)
     assert list(trust.items()) == list(TRUSTED["smooth"].items())  # the trusted first: models try it first
+
+
+@pytest.mark.parametrize("setting", ways.TRIED)
+def test_what_a_plan_writes_follows_from_the_committed_evidence(setting):
+    planned = {"smooth": SHARE, **WHITENED, "n_neighbors": LinearProbe().n_neighbors, "C": LinearProbe().C}[setting]
+    assert derive_default(read_evidence(), setting, planned) == planned
+
+
+def test_how_much_labels_must_show_against_the_whole_image_follows_from_the_committed_evidence():
+    assert derive_whole_gain(read_evidence()) == (WHOLE_GAIN, WHOLE_GAIN_SD)
+
+
+def test_the_gain_of_the_whole_image_is_the_mean_over_sets_with_their_deviation():
+    lines = [line("a", ways.WHOLE, 0.05), line("a", ways.MIDDLE), line("b", ways.WHOLE, 0.01), line("b", ways.MIDDLE)]
+    assert derive_whole_gain(lines) == pytest.approx((0.03, 0.028), abs=1e-3)
 
 
 def line(name, way, gain=0.0, error=0.01, loss=1.0):
@@ -118,6 +136,7 @@ def test_a_plan_is_measured_untouched_beside_the_baselines_and_a_second_call_mea
     first = bench_recipes(photos, weights, workspace, [0])
     named = {each.way for each in first}
     assert {ways.BASELINE, ways.TWENTY, ways.JOINT, ways.ENSEMBLED, "run forest", "run joint"} < named
+    assert {ways.WHOLE, ways.MIDDLE} < named
     assert sum(way.startswith("run probe_") for way in named) == 2
     assert sum("scikit-learn" in way for way in named) == 2
     assert {f"{name} = {value:g}" for name, values in ways.TRIED.items() for value in values} < named

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from kit.bench.explain import mean_and_error
 from kit.bench.recipes.measure import Measured
-from kit.bench.recipes.ways import BASELINE, JOINT, TRIED
+from kit.bench.recipes.ways import BASELINE, JOINT, MIDDLE, TRIED, WHOLE
 from kit.core.files import read_json, write_json
 from kit.core.terminal import empty_table
 from kit.models.trust import Trust
@@ -64,7 +64,7 @@ def summarise(measured: Sequence[Measured]) -> list[Evidence]:
         of.setdefault((each.setting, each.way), {})[each.draw] = each
     lines = []
     for (setting, way), by_draw in of.items():
-        against = JOINT if _setting_of(way) in TRIED else BASELINE
+        against = JOINT if _setting_of(way) in TRIED or way in (WHOLE, MIDDLE) else BASELINE
         base = of[setting, against]
         accuracy = np.array([each.accuracy for each in by_draw.values()])
         gains = accuracy - np.array([base[draw].accuracy for draw in by_draw])
@@ -107,6 +107,16 @@ def derive_trust(evidence: Iterable[Evidence], trusted: float) -> dict[float, Tr
             cost = max(float(excess.mean()), 0.0)
             trust[value] = Trust(round(cost, DIGITS), round(max(float(excess.std(ddof=1)), cost), DIGITS))
     return trust
+
+
+def derive_whole_gain(evidence: Sequence[Evidence]) -> tuple[float, float]:
+    """Return what the whole image gains over its middle, and how far a set may differ from that.
+
+    These are the mean over sets of the difference in accuracy, and its standard deviation over sets.
+    """
+    of = {way: {each.setting: each.accuracy for each in evidence if each.way == way} for way in (WHOLE, MIDDLE)}
+    gains = np.array([of[WHOLE][setting] - middle for setting, middle in of[MIDDLE].items()])
+    return round(float(gains.mean()), DIGITS), round(float(gains.std(ddof=1)), DIGITS)
 
 
 def _by_value(evidence: Iterable[Evidence], setting: str) -> dict[float, list[Evidence]]:

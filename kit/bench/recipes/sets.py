@@ -23,7 +23,7 @@ from kit.data.digits import write_digit_classes
 from kit.data.images import Images, Pool
 from kit.data.prepared import Prepared
 from kit.data.store import keep_pixels, read_rows, read_store
-from kit.features.cache import adopt_features, squashed
+from kit.features.cache import adopt_features, has_features, squashed
 from kit.features.joint import Joined
 from kit.models.classic.on_pixels import OnPixels
 from kit.runs.store.build import build_model
@@ -48,13 +48,16 @@ class Draw:
         The competition, its runs those of the plan.
     truth
         (n_test,) class codes of the test images.
+    full, pool
+        All images of the set, and the same as a pool of images without labels, which draws of a set share.
     labeled, others, test
-        The same images in a pool of all, which draws of a set share: with labels, without, and the test images, which
-        are among those without.
+        The draw's images in that: with labels, without, and the test images, which are among those without.
     """
 
     laid: Prepared
     truth: Labels
+    full: Pool
+    pool: Pool
     labeled: Images
     others: Images
     test: Images
@@ -106,10 +109,9 @@ def plan_draw(everything: Prepared, setting: PhotoSetting, number: int, wishes: 
     pool = _without_labels(everything)
     share_features(pool, everything.pool, list_encoders(laid))
     others = np.concatenate([parts["unlabeled"], parts["test"]])
-    labels = everything.labels[parts["labeled"]]
-    return Draw(
-        laid, truth, pool.select(parts["labeled"], labels), pool.select(np.sort(others)), pool.select(parts["test"])
-    )
+    labeled = pool.select(parts["labeled"], everything.labels[parts["labeled"]])
+    others = pool.select(np.sort(others))
+    return Draw(laid, truth, everything.pool, pool, labeled, others, pool.select(parts["test"]))
 
 
 def list_encoders(prepared: Prepared) -> list[Joined]:
@@ -122,7 +124,8 @@ def list_encoders(prepared: Prepared) -> list[Joined]:
 def share_features(pool: Pool, full: Pool, encoders: list[Joined], rows: Rows | None = None) -> None:
     """Give a pool the features of the same images in the whole set, at `rows` of it; all in order by default."""
     for encoder, args in encoders:
-        adopt_features(pool, full, np.arange(len(full)) if rows is None else rows, encoder, args)
+        if not has_features(pool, encoder, args):
+            adopt_features(pool, full, np.arange(len(full)) if rows is None else rows, encoder, args)
 
 
 def _share(laid: Prepared, everything: Prepared, rows: Rows) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from kit.bench.recipes.sets import Draw, list_encoders
+from kit.bench.recipes.sets import Draw, list_encoders, share_features
 from kit.core.names import ENSEMBLE
 from kit.core.shapes import Labels, Proba, Vectors
+from kit.curate.plan.choose import middle_args, whole_args
 from kit.data.images import Images
 from kit.features.joint import Joined, encode_jointly
+from kit.features.weights import spec_of
 from kit.models.heads.linear_probe import LinearProbe
 from kit.runs.ensemble import ensemble
 from kit.runs.store.build import build_model
@@ -25,6 +27,8 @@ from kit.scoring.metrics import hits
 BASELINE, TWENTY = "best encoder, logistic regression", "twenty lines"
 JOINT, RUN = "joint probe, fitted once", "run "
 """The planned joint probe on all labels at once, with which its settings are compared; what names a planned run."""
+WHOLE, MIDDLE = "view = whole image", "view = its middle"
+"""What the joint probe's encoders see of an image."""
 TRIED: dict[str, tuple[float, ...]] = {
     "smooth": (0.0, 0.5, 0.9),
     "power": (0.3, 0.7, 1.0),
@@ -48,8 +52,12 @@ def run_plan(draw: Draw) -> dict[str, Proba]:
 
 
 def run_baselines(draw: Draw) -> dict[str, Proba]:
-    """Return what an expert's twenty lines, the best encoder's regression and scikit-learn's methods say."""
-    encoders = list_encoders(draw.laid)
+    """Return what an expert's twenty lines, the best encoder's regression and scikit-learn's methods say.
+
+    Their encoders see of an image what their makers let them see, not what a plan has chosen.
+    """
+    encoders = [(encoder, middle_args(args)) for encoder, args in list_encoders(draw.laid)]
+    share_features(draw.pool, draw.full, encoders)
     alone = [LinearProbe(*encoder, smooth=0.0) for encoder in encoders]
     best = max(alone, key=lambda probe: _accuracy_within(probe, draw.labeled))
     taught = [each for each in encoders if not each[0].startswith(WORDED)] or encoders
@@ -69,13 +77,29 @@ def try_settings(draw: Draw) -> dict[str, Proba]:
         return {}
     joint = build_model(draw.laid.competition, run)
     assert isinstance(joint, LinearProbe)
-    proba = {JOINT: _predict(joint, draw)}
+    proba = {JOINT: _predict(joint, draw)} | _try_views(joint, draw)
     for name, values in TRIED.items():
         planned = getattr(joint, name)
         proba[spell(name, planned)] = proba[JOINT]
         for value in values:
             if value != planned:
                 proba[spell(name, value)] = _predict(replace(joint, **{name: value}), draw)
+    return proba
+
+
+def _try_views(joint: LinearProbe, draw: Draw) -> dict[str, Proba]:
+    """Return what the joint probe says where its encoders see the whole image, and where they see its middle."""
+    specs = [spec_of(draw.test.pool, *encoder) for encoder in joint.encoders_used]
+    views = {
+        WHOLE: [whole_args(spec) or spec.args for spec in specs],
+        MIDDLE: [middle_args(spec.args) for spec in specs],
+    }
+    proba = {}
+    for way, view in views.items():
+        encoders = [(spec.text, args) for spec, args in zip(specs, view, strict=True)]
+        share_features(draw.pool, draw.full, encoders)
+        probe = replace(joint, encoder=None, encoder_args={}, encoders=_tables(encoders))
+        proba[way] = _predict(probe, draw)
     return proba
 
 
