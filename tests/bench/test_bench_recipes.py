@@ -71,12 +71,14 @@ def test_another_default_must_be_better_in_the_mean_over_sets_by_more_than_chanc
     assert derive_default([*planned, line("a", "C = 10", 0.03), line("b", "C = 10", -0.02)], "C", 30.0) == 30.0
 
 
-def test_trust_is_the_mean_over_sets_and_no_surer_than_it_is_large():
+def test_trust_is_the_mean_over_sets_and_no_surer_than_half_as_large():
     losses = {("a", 0.0): 1.3, ("a", 0.8): 1.0, ("b", 0.0): 0.9, ("b", 0.8): 0.8}
     lines = [line(name, f"smooth = {value:g}", loss=loss) for (name, value), loss in losses.items()]
     trust = derive_trust(lines, 0.8)
     assert list(trust) == [0.8, 0.0] and (trust[0.8].excess, trust[0.8].sd) == (0.0, 0.0)
-    assert (trust[0.0].excess, trust[0.0].sd) == pytest.approx((0.2, 0.2), abs=1e-3)
+    assert (trust[0.0].excess, trust[0.0].sd) == pytest.approx((0.2, 0.141), abs=1e-3)
+    alike = derive_trust([line("a", "smooth = 0.8"), line("a", "smooth = 0", loss=1.2), *lines[2:]], 0.8)
+    assert alike[0.0].sd == pytest.approx(alike[0.0].excess / 2, abs=1e-3)
 
 
 def test_gains_are_paired_over_draws_settings_with_the_probe_as_planned():

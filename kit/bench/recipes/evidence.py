@@ -83,7 +83,7 @@ def derive_default(evidence: Iterable[Evidence], setting: str, planned: float) -
     """
     gains = {
         value: np.array([(each.gain, each.gain_se) for each in lines])
-        for value, lines in _by_value(evidence, setting).items()
+        for value, lines in _by_value((each for each in evidence if each.against == JOINT), setting).items()
     }
     best = max(gains, key=lambda value: gains[value][:, 0].mean())
     gain, errors = gains[best][:, 0].mean(), gains[best][:, 1]
@@ -94,8 +94,8 @@ def derive_trust(evidence: Iterable[Evidence], trusted: float) -> dict[float, Tr
     """Return what each share of neighbours costs beside the trusted one, which comes first.
 
     What another costs is the mean, over sets, of the difference of their log-losses, at least 0, and its standard
-    deviation over sets: how far one more set may differ. That is taken as no less than the mean, for the sets are few
-    and partly the same images.
+    deviation over sets: how far one more set may differ. That is taken as no less than half of the mean, for the sets
+    are few and partly the same images.
     """
     losses = {
         value: np.array([each.log_loss for each in lines]) for value, lines in _by_value(evidence, SMOOTH).items()
@@ -105,7 +105,7 @@ def derive_trust(evidence: Iterable[Evidence], trusted: float) -> dict[float, Tr
         excess = losses[value] - losses[trusted]
         if value != trusted:
             cost = max(float(excess.mean()), 0.0)
-            trust[value] = Trust(round(cost, DIGITS), round(max(float(excess.std(ddof=1)), cost), DIGITS))
+            trust[value] = Trust(round(cost, DIGITS), round(max(float(excess.std(ddof=1)), cost / 2), DIGITS))
     return trust
 
 
