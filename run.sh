@@ -1,29 +1,31 @@
 #!/usr/bin/env bash
 # Set up .venv when needed, then run the kit: ./run.sh all | test | COMMAND --help
+# On Kaggle and Colab, in a folder that cannot be written, or with KIT_PYTHON=here: run it on the Python that is there.
 set -euo pipefail
 
 home=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 venv="$home/.venv"
+pythons="python3 python3.14 python3.13 python3.12 python3.11 python"
 stamp="$venv/requirements.installed"
 
 say() { printf '%s\n' "$*" >&2; }
 
-find_python() {
+find_python() { # find_python NAMES: the first that is new enough
   local candidate
-  for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+  for candidate in "${PYTHON:-}" $1; do
     if [ -n "$candidate" ] && "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       printf '%s' "$candidate"
       return
     fi
   done
   say "error: Python 3.11 or newer with the venv module is needed and was not found."
-  say "Install it (Debian: apt install python3 python3-venv), or name one: PYTHON=/path/to/python3.12 ./run.sh $*"
+  say "Install it (Debian: apt install python3 python3-venv), or name one: PYTHON=/path/to/python3.12 ./run.sh"
   exit 2
 }
 
 install_requirements() {
   local python
-  python=$(find_python "$@")
+  python=$(find_python "$pythons")
   say "setting up $venv (once; a few minutes, about 6 GB)"
   if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     rm -rf -- "$venv"
@@ -40,17 +42,32 @@ set_up() {
   if command -v flock >/dev/null; then # two first runs at once: the second waits, then finds it done
     exec 9>"$home/.venv.lock"
     flock 9
-    cmp -s "$home/requirements.txt" "$stamp" || install_requirements "$@"
+    cmp -s "$home/requirements.txt" "$stamp" || install_requirements
     exec 9>&-
   else
-    install_requirements "$@"
+    install_requirements
   fi
+}
+
+uses_python_here() { # no environment of its own: asked for, on Kaggle and Colab, or where none can be written
+  [ "${KIT_PYTHON:-}" = here ] && return
+  cmp -s "$home/requirements.txt" "$stamp" && return 1
+  [ -n "${KAGGLE_KERNEL_RUN_TYPE:-}${COLAB_RELEASE_TAG:-}" ] || [ ! -w "$home" ]
 }
 
 if [ -n "${_KIT_COMPLETE:-}" ] && ! cmp -s "$home/requirements.txt" "$stamp"; then
   exit 0 # a shell asks how the words go on: no reason to install anything
 fi
-set_up "$@"
+if [ "${1:-}" = test ] && [ "${2:-}" = --kaggle-image ]; then
+  shift 2
+  exec bash "$home/tests/kaggle_image.sh" "$(find_python "python3.12 $pythons")" "$@"
+elif [ "${1:-}" != test ] && uses_python_here; then
+  python=$(find_python "python python3 $pythons")
+  export KIT_PYTHON=here
+else
+  set_up
+  python="$venv/bin/python"
+fi
 export PYTHONPATH="$home${PYTHONPATH:+:$PYTHONPATH}"
 # Two thread pools share the cores: a waiting thread must not burn one of them.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
@@ -65,4 +82,6 @@ if [ "${1:-}" = test ]; then
   "$venv/bin/pyright"
   exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"
 fi
-exec "$venv/bin/python" -P -m kit "$@" # -P: a folder named kit in the working directory is not ours
+if [ -x "$0" ]; then KIT_PROGRAM=$(printf '%q' "$0"); else KIT_PROGRAM="bash $(printf '%q' "$0")"; fi
+export KIT_PROGRAM # commands are printed as this one was typed
+exec "$python" -P -m kit "$@" # -P: a folder named kit in the working directory is not ours

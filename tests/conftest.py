@@ -6,6 +6,11 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before any library is loaded: tests share the cores, and sums keep one order
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist is told 80; the kit's own width of a pipe is what is tested
+os.environ.pop("JPY_PARENT_PID", None)  # messages are those of a shell and a checkout, wherever the tests run
+os.environ.pop("KAGGLE_KERNEL_RUN_TYPE", None)
+os.environ.pop("COLAB_RELEASE_TAG", None)
+os.environ.pop("MPLBACKEND", None)
+os.environ.pop("KIT_PROGRAM", None)
 
 import runpy
 import sys

@@ -14,26 +14,24 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.core.names import IS_CHECKOUT
+from kit.core.names import CHECKOUT, default_workspace
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
-
-REPOSITORY = Path(__file__).parents[2]
 
 called_as: ContextVar[str] = ContextVar("called_as", default="")  # the call in Python that `status` names
 
 
 def workspace_folder(workspace: str | Path | None) -> Path:
-    """Return the workspace's folder: the one given, else the checkout, else where the user stands."""
-    return Path(workspace or (REPOSITORY if IS_CHECKOUT else "")).expanduser().resolve()
+    """Return the workspace's folder: the one given, else the default."""
+    return Path(workspace or default_workspace()).expanduser().resolve()
 
 
 def competitions_home(workspace: Path) -> Path:
     """Return the folder of new competitions: the kit's own, or that of another workspace."""
     from kit.config.known import HOME
 
-    return HOME if workspace == REPOSITORY else workspace / "competitions"
+    return HOME if workspace == CHECKOUT else workspace / "competitions"
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
+from kit.core.installed import is_lacking
 
 if TYPE_CHECKING:
     from kit.core.stopwatch import Stopwatch
@@ -150,6 +150,6 @@ def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False) -> Everyt
     path = make_submission(prepared, combined) if has_test else None
     watch.write(competition.workspace.runs(competition.name))
     finished = find_finished(prepared)
-    page = refresh_report(prepared, finished, skipped) if find_spec("plotly") else None
+    page = refresh_report(prepared, finished, skipped) if not is_lacking("plotly") else None
     better = find_better(prepared, finished, combined) if path else None
     return Everything(finished, skipped, path, page, better, is_late)

@@ -20,6 +20,7 @@ from kit.cli.call import options
 from kit.cli.completion import VARIABLE
 from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
 from kit.core.errors import InputError, LeakFound, Stopped, TimeIsUp
+from kit.core.installed import spell_lack
 from kit.core.names import PROGRAM
 from kit.core.process import set_up_process
 
@@ -38,14 +39,7 @@ PLACE_ERRORS = {  # what is wrong with the place that was written to, and what t
     errno.ELOOP: "mend that link, which leads back to itself",
 } | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR), "choose another --workspace")
 
-EXTRAS = {  # a package that only some commands need -> the extra of an installed kit that brings it
-    "captum": "explain",
-    "skimage": "explain",
-    "cleanlab": "triage",
-    "plotly": "report",
-    "jinja2": "report",
-    "optuna": "tune",
-}
+OPTIONAL = ("captum", "skimage", "cleanlab", "plotly", "jinja2", "optuna", "open_clip", "py7zr", "faiss")  # modules
 
 
 def main() -> None:
@@ -63,9 +57,9 @@ def main() -> None:
         _fail(blame(str(error), options.changes), 2)
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
-        if package not in EXTRAS:
+        if package not in OPTIONAL:
             raise
-        _fail(f"this command needs {package}, which is not installed: pip install 'kit[{EXTRAS[package]}]'", 2)
+        _fail(f"{spell_lack(package)}: this command needs it", 2)
     except (LeakFound, TimeIsUp, RuntimeError) as error:
         _fail(str(error), 1)
     except ReaderGone:  # as `| head` leaves it: what was asked for is done

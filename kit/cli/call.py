@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kit.api.place import REPOSITORY, holding, looking, workspace_folder
+from kit.api.place import holding, looking, workspace_folder
 from kit.cli.app import app
 from kit.cli.completion import install_completion, show_completion
-from kit.core.names import ENSEMBLE, PROGRAM
+from kit.core.names import CHECKOUT, ENSEMBLE, command_line, default_workspace
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT",
-    "REPOSITORY",
     "Comp",
     "ResultName",
     "TimeLimit",
@@ -48,7 +46,7 @@ DEFAULT = "digits"
 class Options:
     """Hold the global options of this call."""
 
-    workspace: Path = REPOSITORY
+    workspace: Path = CHECKOUT
     changes: tuple[str, ...] = ()
     seed: int | None = None
     strict: bool = False
@@ -113,7 +111,9 @@ Note = Annotated[str | None, typer.Option(help="What these runs try, in your wor
 def set_options(
     workspace: Annotated[
         Path | None,
-        typer.Option(help="Where data/, runs/, folds/, submissions/ lie; the checkout by default, else here."),
+        typer.Option(
+            help="Where data/, runs/, folds/, submissions/ lie: by default the checkout, or here where it is read-only."
+        ),
     ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override, e.g. runs.probe.C=3.")
@@ -151,11 +151,11 @@ def suggest(*words: str) -> None:
     """Say what to do next, the last line of a command: one to copy, with this call's workspace, changes and seed."""
     from kit.core import terminal
 
-    given = [] if options.workspace == REPOSITORY else ["--workspace", str(options.workspace)]
+    given = [] if options.workspace == default_workspace() else ["--workspace", str(options.workspace)]
     given += [word for change in options.changes for word in ("--set", change)]
     given += [] if options.seed is None else ["--seed", str(options.seed)]
     sys.stdout.flush()  # the result stands above it, also where both go into one pipe
-    terminal.stage("next", shlex.join([PROGRAM, *words, *given]))
+    terminal.stage("next", command_line(*words, *given))
 
 
 def read(comp: str) -> Competition:

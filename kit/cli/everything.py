@@ -6,6 +6,7 @@ import typer
 
 from kit.cli.app import START, command
 from kit.cli.call import DEFAULT, Comp, Note, TimeLimit, holding, make_board, options, read, ready, say, suggest
+from kit.core.installed import spell_lack
 
 
 @command("all", panel=START, example="all digits --time-limit 30m")
@@ -27,7 +28,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None, note: Note = None) 
     for line in describe_skipped(made.skipped):
         terminal.warn(line)
     if made.report is None:
-        terminal.note("no report: plotly is not installed; pip install 'kit[report]' brings it")
+        terminal.note(f"no report: {spell_lack('plotly')} brings it")
     if made.submission is None:
         terminal.stage("submission", "none: the competition has no test images")
     if made.better:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 from pydantic import ConfigDict
@@ -15,7 +14,7 @@ from kit.config.runs import Run
 from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace
-from kit.core.names import COMPETITION_FILE, ENSEMBLE, MULTILABEL, PROGRAM
+from kit.core.names import COMPETITION_FILE, ENSEMBLE, MULTILABEL, command_line, default_workspace
 from kit.scoring.metrics import Metric, find_metric
 from kit.scoring.task import Task
 
@@ -97,8 +96,8 @@ class Competition(Table):
     def command(self, word: str, *rest: str) -> str:
         """Return a command on this competition to copy; `rest` follows the competition's name."""
         comp = self.name if self.is_known else str(self.folder)
-        elsewhere = [] if self.workspace.root == HOME.parents[1] else ["--workspace", str(self.workspace.root)]
-        return shlex.join([PROGRAM, word, comp, *rest, *elsewhere])
+        elsewhere = [] if self.workspace.root == default_workspace() else ["--workspace", str(self.workspace.root)]
+        return command_line(word, comp, *rest, *elsewhere)
 
     def run(self, name: str) -> Run:
         """Return a run by name; where there is none, an InputError names the nearest."""

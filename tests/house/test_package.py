@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kit import __version__
-from kit.cli import EXTRAS, main
+from kit.cli import OPTIONAL, main
 
 HOME = Path(__file__).parents[2]
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -62,7 +62,7 @@ def test_the_wheel_holds_what_digits_and_the_report_need(wheel):
         f"{digits}/tiny-efficientnetv2.safetensors",
     } <= set(wheel.namelist())
     entry = wheel.read(f"kit-{__version__}.dist-info/entry_points.txt").decode()
-    assert "kit = kit.cli:main" in entry
+    assert "kit = kit.__main__:main" in entry
 
 
 def test_what_is_required_is_what_the_tests_are_pinned_to():
@@ -86,7 +86,7 @@ def test_the_pinned_versions_lie_in_the_ranges():
 @pytest.fixture
 def without_extras(monkeypatch):
     """Let no package of an extra be imported; jinja2 comes with torch."""
-    for package in {*EXTRAS, "kaggle", "kagglesdk", "six"} - {"jinja2"}:
+    for package in {*OPTIONAL, "kaggle", "kagglesdk", "six"} - {"jinja2", "open_clip"}:
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, package, None)
@@ -102,11 +102,11 @@ def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
 def test_without_extras_all_works_and_a_command_names_the_extra_it_lacks(colours, without_extras, monkeypatch, capsys):
     workspace = ["--workspace", str(colours().workspace.root)]
     code, err = call(monkeypatch, capsys, "all", "colours", *workspace)
-    assert code == 0 and "no report: plotly is not installed" in err
-    for command, extra in (("report", "report"), ("triage", "triage"), ("tune", "tune")):
+    assert code == 0 and "no report: plotly is not installed; pip install plotly brings it" in err
+    for command, package in (("report", "plotly"), ("triage", "cleanlab"), ("tune", "optuna")):
         run = ["svm"] if command == "tune" else []
         code, err = call(monkeypatch, capsys, command, "colours", *run, *workspace)
-        assert code == 2 and f"pip install 'kit[{extra}]'" in err, err
+        assert code == 2 and f"{package} is not installed; pip install {package}" in err, err
 
 
 def test_an_installed_kit_works_where_the_user_stands_and_calls_itself_kit(wheel, tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 from kit.core.errors import InputError, MissingWeights, some
 from kit.core.files import hash_file
+from kit.core.installed import is_lacking, spell_lack
 from kit.data.images import Gallery, Pool, pool_behind
 from kit.features.weights.pip import PIP, find_package, pip_weights
 
@@ -87,12 +88,14 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
     InputError
         When the notation is not understood.
     MissingWeights
-        When a file or folder it names does not exist.
+        When a file or folder it names does not exist, or the library is not installed.
     """
     library, colon, rest = text.partition(":")
     if not colon or library not in ("open_clip", "timm") or not rest:
         hint = "write open_clip:MODEL/TAG, open_clip:local-dir:FOLDER, timm:NAME or timm:NAME@FILE.safetensors"
         raise InputError(f"encoder {text!r} is not understood; {hint}")
+    if is_lacking(library):
+        raise MissingWeights(f"encoder {text!r}: {spell_lack(library)}")
     args = dict(args or {})
     if library == "open_clip" and rest.startswith(LOCAL_DIR):
         folder = _find_path(rest.removeprefix(LOCAL_DIR), lookup, text)

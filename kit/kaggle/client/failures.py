@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kit.core.errors import InputError
-from kit.core.names import IS_CHECKOUT, PROGRAM
+from kit.core.installed import pip_command
+from kit.core.names import PROGRAM
 from kit.kaggle.client.credentials import HOW_TO, TOKEN_PAGE, Credentials
 
 CODE_ONLY = f"submit a notebook instead: {PROGRAM} submit COMP -k OWNER/KERNEL -v VERSION -m MSG"
@@ -140,7 +141,7 @@ def explain_failure(
     return KaggleFailure(f"{doing}: {cause}", failure)
 
 
-INSTALL = "pip install -r requirements.txt" if IS_CHECKOUT else "pip install 'kit[kaggle]'"
+INSTALL = pip_command("kaggle six")
 USER_KINDS = {
     "no_credentials": f"the client found no credentials it could use; {HOW_TO}",
     "no_client": f"the client cannot be imported ({{message}}); {INSTALL}",
