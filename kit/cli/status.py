@@ -65,7 +65,7 @@ def _watch(comp: str | None, activities: dict[str, Activity]) -> dict[str, Activ
 
     from kit.core import terminal
 
-    if not terminal.err.is_terminal:
+    if not terminal.can_draw():
         while any(each.is_running for each in activities.values()):
             terminal.err.print(_render(activities))
             _wait_for_end(comp, PIPED_SECONDS)

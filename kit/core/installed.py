@@ -111,7 +111,7 @@ def list_requirements() -> tuple[Requirement, ...]:
 def refuse_old(requirements: Iterable[Requirement] | None = None) -> None:
     """Refuse packages that are too old, in one sentence: InputError. What is absent is not asked for."""
     old = []
-    for each in list_requirements() if requirements is None else requirements:
+    for each in requirements or list_requirements():
         version = _version(each.name) if not each.extra and each.lowest else None
         if version is not None and _numbers(version) < each.lowest:
             old.append((f"{each.name} {version}", each))
@@ -140,12 +140,12 @@ def spell_lack(module: str) -> str:
     return f"{package} is not installed; {pip_command(' '.join(each.name for each in others) or package)}"
 
 
-def install_absent(say: Callable[[str], None]) -> None:
+def install_absent(say: Callable[[str], None], requirements: Iterable[Requirement] | None = None) -> None:
     """Install what is absent and touch nothing that is there; where that fails, name it once.
 
     InputError where something is absent that nothing works without.
     """
-    absent = [each for each in list_requirements() if each.is_absent]
+    absent = [each for each in requirements or list_requirements() if each.is_absent]
     if not absent:
         return
     stamp = _stamp(absent)
@@ -207,8 +207,8 @@ def _version(name: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the first numbers of a version: those of ``2.10.0+cu128`` are 2, 10 and 0."""
-    leading = re.match(r"\d+(\.\d+)*", version)
+    """Return the first numbers of a version, without zeros at their end: those of ``2.10.0+cu128`` are 2 and 10."""
+    leading = re.match(r"\d+(\.\d+)*?(?=(\.0+)*(?![.\d]))", version)
     return tuple(map(int, leading[0].split("."))) if leading else ()
 
 

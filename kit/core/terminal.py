@@ -1,7 +1,8 @@
 """What a person sees: results on stdout; stage headers, notes and progress on stderr.
 
 One line per stage: what it is about, what was re-used and what was made; at the end of a command what to do next.
-Where no bar can be drawn, a plain line says every half minute how far the work is.
+Where no bar can be drawn, a plain line says every half minute how far the work is; in a notebook one line is written
+over, and a kernel's own notes go to stdout, as stderr is where errors stand there.
 Colours are Rich's decision: none in a pipe, with NO_COLOR or TERM=dumb; FORCE_COLOR=1 keeps them in a pipe (`less -R`).
 COLUMNS says how wide a pipe is. ``--quiet`` silences all but errors, ``--json`` keeps stdout for one JSON document.
 """
@@ -22,9 +23,12 @@ from rich.markup import escape as rich_escape
 from rich.text import Text
 
 from kit.core import activity
+from kit.core.names import IS_NOTEBOOK
+from kit.core.notebook import Line, find_line, is_kernel
 
 if TYPE_CHECKING:
     from rich.progress import Progress as ProgressBar
+    from rich.progress import TaskID
     from rich.table import Table
 
 Item = TypeVar("Item")
@@ -33,9 +37,10 @@ LABEL_WIDTH = 11  # characters
 PIPE_WIDTH = 132  # characters, where neither a terminal nor COLUMNS says
 SHOWN_AFTER = 0.5  # seconds: what takes less shows no bar
 SILENT_SECONDS = 30.0  # without a line, where no bar is drawn; then one says how far the work is
+NOTEBOOK_SECONDS = 1.0  # between two states of a notebook's line
 
-out = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH)
-err = Console(stderr=True)
+out = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH, force_jupyter=False)
+err = Console(stderr=not is_kernel(), force_jupyter=False)
 
 
 def stage(name: str, detail: str = "") -> None:
@@ -61,9 +66,12 @@ def fail(text: str) -> None:
 
 def _say(label: str, style: str, text: str) -> None:
     """Print one line on stderr; brackets in `text` are no markup."""
-    _Silence.broken = time.monotonic()
     activity.note_stage(f"{label}: {text}" if label else text)
-    err.print(Text.assemble((f"{label:<{LABEL_WIDTH}} ", style), str(text)), soft_wrap=True)
+    with _Watcher.lock:
+        _Watcher.spoken = time.monotonic()
+        if _Watcher.line is not None and not err.quiet:
+            _Watcher.line.clear()
+        err.print(Text.assemble((f"{label:<{LABEL_WIDTH}} ", style), str(text)), soft_wrap=True)
 
 
 def count(n: int, unit: str) -> str:
@@ -110,7 +118,7 @@ class Progress:
 
     def __init__(self, label: str, total: int) -> None:
         self._told = activity.Bar(label, total)
-        self._bar: ProgressBar | None = None
+        self._task: TaskID | None = None
         self._timer: threading.Timer | None = None
         self._is_over, self._lock = False, threading.Lock()
 
@@ -118,12 +126,12 @@ class Progress:
         self._told.started = time.perf_counter()
         activity.bars.append(self._told)
         if self.total and not err.quiet:
-            if err.file.isatty() and not err.is_dumb_terminal:
+            if can_draw():
                 self._timer = threading.Timer(SHOWN_AFTER, self._open)
                 self._timer.daemon = True
                 self._timer.start()
             else:
-                _Silence.watch()
+                _Watcher.watch()
         return self
 
     @property
@@ -144,10 +152,8 @@ class Progress:
         """Move on by `n` items."""
         with self._lock:
             self._told.n_made, self._told.detail = self.n_made + n, detail
-            if self._bar is not None:
-                self._bar.update(
-                    self._bar.task_ids[0], completed=self._told.n_done, total=self.total, description=self._describe()
-                )
+            if self._task is not None:
+                _Drawn.update(self._task, self.total, self._told.n_done, self._describe())
 
     def resume_at(self, n: int) -> None:
         """Begin at `n` items, which an earlier call has made; ignored once this call has made one."""
@@ -165,47 +171,104 @@ class Progress:
         """Draw the bar, unless the work is over."""
         with self._lock:
             if not self._is_over:
-                self._bar = _draw_bar()
-                self._bar.add_task(self._describe(), total=self.total, completed=self._told.n_done)
-                self._bar.start()
+                self._task = _Drawn.add(self.total, self._told.n_done, self._describe())
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._is_over = True
             activity.bars[:] = [bar for bar in activity.bars if bar is not self._told]
-            if self._bar is not None:
-                self._bar.stop()
+            if self._task is not None:
+                _Drawn.remove(self._task)
         if self._timer is not None:
             self._timer.cancel()
+        if not activity.bars:
+            _Watcher.end(spell_bars([self._told.as_dict()]))
 
 
-class _Silence:
-    """Break the silence of a pipe: a thread that lives while loops run."""
+def can_draw() -> bool:
+    """Return whether lines can be drawn over on stderr, several at once: in a terminal, not in a notebook."""
+    return err.file.isatty() and not err.is_dumb_terminal and not IS_NOTEBOOK
 
-    broken = 0.0  # when the last line was printed, by time.monotonic
-    _thread: threading.Thread | None = None
+
+class _Drawn:
+    """Hold the bars of nested loops as one drawing: two would fight for the cursor."""
+
+    _bars: ProgressBar | None = None
     _lock = threading.Lock()
+
+    @classmethod
+    def add(cls, total: int, done: int, text: str) -> TaskID:
+        """Draw one bar more, below the others."""
+        with cls._lock:
+            if cls._bars is None:
+                cls._bars = _draw_bars()
+                cls._bars.start()
+            return cls._bars.add_task(text, total=total, completed=done)
+
+    @classmethod
+    def update(cls, task: TaskID, total: int, done: int, text: str) -> None:
+        """Draw how far a loop is."""
+        with cls._lock:
+            if cls._bars is not None:
+                cls._bars.update(task, completed=done, total=total, description=text)
+
+    @classmethod
+    def remove(cls, task: TaskID) -> None:
+        """Take a bar away, and the drawing with the last."""
+        with cls._lock:
+            if cls._bars is not None:
+                cls._bars.remove_task(task)
+                if not cls._bars.task_ids:
+                    cls._bars.stop()
+                    cls._bars = None
+
+
+class _Watcher:
+    """Tell how far loops are where no bar is drawn: a thread that lives while they run.
+
+    A pipe hears it after every half minute of silence; a notebook's line is written over every second.
+    """
+
+    spoken = 0.0  # when the last line was printed, by time.monotonic
+    line: Line | None = None
+    lock = threading.RLock()
+    _thread: threading.Thread | None = None
 
     @classmethod
     def watch(cls) -> None:
         """Begin to watch, where nobody does."""
-        with cls._lock:
+        with cls.lock:
+            cls.line = cls.line or find_line(err.file)
             if cls._thread is None:
-                cls.broken = max(cls.broken, time.monotonic() - SILENT_SECONDS / 2)
-                cls._thread = threading.Thread(target=cls._keep_watching, daemon=True, name="silence")
+                cls.spoken = max(cls.spoken, time.monotonic() - SILENT_SECONDS / 2)
+                cls._thread = threading.Thread(target=cls._keep_watching, daemon=True, name="watcher")
                 cls._thread.start()
 
     @classmethod
+    def end(cls, text: str) -> None:
+        """Leave the line with its last state, as the last loop is over."""
+        with cls.lock:
+            if cls.line is not None:
+                cls.line.end(text)
+                cls.line = None
+
+    @classmethod
     def _keep_watching(cls) -> None:
+        pause = NOTEBOOK_SECONDS if cls.line is not None else min(1.0, SILENT_SECONDS / 4)
         while True:
-            time.sleep(min(1.0, SILENT_SECONDS / 4))
-            with cls._lock:
-                running = list(activity.bars)
-                if not running:
+            time.sleep(pause)
+            with cls.lock:
+                if not activity.bars:
                     cls._thread = None
                     return
-            if time.monotonic() - cls.broken >= SILENT_SECONDS:
-                _say("...", "", spell_bars([bar.as_dict() for bar in running]))
+                cls._tell(spell_bars([bar.as_dict() for bar in activity.bars]))
+
+    @classmethod
+    def _tell(cls, text: str) -> None:
+        if cls.line is not None:
+            cls.line.write(text)
+        elif time.monotonic() - cls.spoken >= SILENT_SECONDS:
+            _say("...", "", text)
 
 
 def spell_bars(bars: Iterable[dict[str, Any]]) -> str:
@@ -229,8 +292,8 @@ def spell_seconds(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _draw_bar() -> ProgressBar:
-    """Return Rich's progress bar with our columns: label, bar, count, rate, time left."""
+def _draw_bars() -> ProgressBar:
+    """Return Rich's progress bars with our columns: label, bar, count, rate, time left."""
     from rich import progress as bars
 
     class Rate(bars.ProgressColumn):

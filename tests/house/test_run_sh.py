@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def clone(tmp_path):
     (home / "requirements.txt").write_text("")
     (home / "kit").mkdir()
     (home / "kit" / "__init__.py").write_text("")
-    (home / "kit" / "__main__.py").write_text("import sys; print('ran', sys.argv[1:])")
+    ran = "import os, sys; print('ran', sys.argv[1:], sys.prefix, os.environ['KIT_PROGRAM'])"
+    (home / "kit" / "__main__.py").write_text(ran)
     return home
 
 
@@ -59,6 +61,34 @@ def test_a_failed_install_leaves_no_stamp_and_fails(clone):
     (clone / "requirements.txt").write_text("no-such-package-at-all @ file:///nowhere\n")
     assert run(clone).returncode != 0
     assert not (clone / ".venv" / "requirements.installed").exists()
+
+
+HOSTED = [{"KIT_PYTHON": "here"}, {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {"COLAB_RELEASE_TAG": "release"}]
+
+
+@pytest.mark.parametrize("environment", HOSTED)
+def test_on_the_python_that_is_there_no_environment_is_made(clone, environment):
+    done = run(clone, "folds", PYTHON=sys.executable, **environment)
+    assert done.stdout.startswith(f"ran ['folds'] {sys.prefix} ") and done.stderr == ""
+    assert not (clone / ".venv").exists()
+
+
+def test_a_file_without_its_mark_as_a_program_is_called_by_bash(clone):
+    (clone / "run.sh").chmod(0o644)  # as a data set on Kaggle holds it
+    command = ["bash", str(clone / "run.sh"), "folds"]
+    environment = {**os.environ, "PYTHON": sys.executable, "KIT_PYTHON": "here"}
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, env=environment)
+    assert done.stdout.strip().endswith(f"bash {str(clone / 'run.sh').replace(' ', chr(92) + ' ')}")
+
+
+def test_a_folder_that_cannot_be_written_holds_no_environment(clone):
+    mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$1/run.sh" folds'
+    command = ["unshare", "-m", "bash", "-c", mount, "bash", str(clone)]
+    if not shutil.which("unshare") or subprocess.run([*command[:4], "mount --bind /tmp /tmp"]).returncode:
+        pytest.skip("needs root, and Linux, to mount a folder that cannot be written")
+    environment = {**os.environ, "PYTHON": sys.executable}
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and done.stdout.startswith(f"ran ['folds'] {sys.prefix} "), done.stderr
 
 
 def test_without_python_311_it_says_so(clone, tmp_path):
