@@ -12,8 +12,8 @@ import pytest
 
 HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
-    "core": "shapes names errors installed process files activity notebook figures terminal arrays deadline stopwatch "
-    "tensors",
+    "core": "shapes names errors installed process files activity notebook figures wheel terminal arrays deadline "
+    "stopwatch tensors",
     "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names audit folds sheet store greys prepared",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -26,15 +25,32 @@ def names_of(requirements: list[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> zipfile.ZipFile:
-    """The wheel, built from a copy: no build folder lies in the checkout afterwards."""
-    copy = tmp_path_factory.mktemp("package")
-    shutil.copytree(HOME / "kit", copy / "kit", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(HOME / name, copy)
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index"]
-    built = subprocess.run([*pip, "--wheel-dir", "out", "."], cwd=copy, capture_output=True, text=True)
+    """The wheel, as pip builds it: nothing is fetched for it, and nothing of it lies in the checkout afterwards."""
+    folder = tmp_path_factory.mktemp("package")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--wheel-dir", str(folder)]
+    built = subprocess.run([*pip, str(HOME)], cwd=folder, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    return zipfile.ZipFile(next((copy / "out").glob("*.whl")))
+    return zipfile.ZipFile(next(folder.glob("*.whl")))
+
+
+def test_the_wheel_says_what_pyproject_says(wheel):
+    packaging = pytest.importorskip("packaging.requirements")
+    lines = wheel.read(f"kit-{__version__}.dist-info/METADATA").decode().partition("\n\n")[0].splitlines()
+    told = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
+    needed = [packaging.Requirement(each) for each in told]
+    assert {str(each) for each in needed if each.marker is None} == {
+        str(packaging.Requirement(each)) for each in PROJECT["dependencies"]
+    }
+    assert {each.name for each in needed if each.marker and each.marker.evaluate({"extra": "explain"})} == {
+        packaging.Requirement(each).name for each in PROJECT["optional-dependencies"]["explain"]
+    }
+    assert not [name for name in HOME.glob("*") if name.name in ("build", "kit.egg-info")]
+
+
+def test_a_checkout_can_be_installed_to_be_edited(tmp_path):
+    code = "import sys; from kit.core.wheel import build_editable; print(build_editable(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=HOME, capture_output=True, text=True)
+    assert zipfile.ZipFile(tmp_path / done.stdout.strip()).read("kit.pth").decode() == f"{HOME}\n"
 
 
 def test_the_wheel_holds_every_file_of_the_kit_and_no_test(wheel):

@@ -24,6 +24,7 @@ from kit.cli import main
 from kit.config.reader import read_competition
 from kit.core.errors import InputError, MissingWeights
 from kit.core.files import Workspace
+from kit.core.wheel import write_wheel
 from kit.data.prepared import Prepared, prepare
 from kit.data.table import read_test
 from kit.kaggle.bundle import predict_bundle, read_bundle
@@ -32,7 +33,6 @@ from kit.kaggle.bundle.manifest import MANIFEST, write_manifest
 from kit.kaggle.bundle.member_predictions import mix_members
 from kit.kaggle.bundle.notebook import slug_of
 from kit.kaggle.bundle.trial import BundleTrial
-from kit.kaggle.bundle.wheel import write_wheel
 from kit.kaggle.bundle.writing import WrittenBundle, write_bundle
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval

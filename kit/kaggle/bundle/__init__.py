@@ -9,7 +9,6 @@ File by file::
     members.py              which runs go, how they are mixed, and which cannot go
     out_of_distribution.py  which test images show none of the classes
     contents.py             the runs' weights, encoders and words, and training images for models that are fitted anew
-    wheel.py                the kit itself
     notebook.py             inference.py, inference.ipynb, Kaggle's metadata
     script.py               is inference.py: the standard library alone, until the wheels are installed
     member_predictions.py   the members' predictions of new images

@@ -19,6 +19,7 @@ from kit import __version__
 from kit.core.errors import InputError, nearest
 from kit.core.files import hash_file
 from kit.core.names import ENSEMBLE
+from kit.core.wheel import write_wheel
 from kit.data.prepared import Prepared
 from kit.data.table.sources import name_key
 from kit.features.cache import GIVEN
@@ -27,7 +28,6 @@ from kit.kaggle.bundle.manifest import FORMAT, Bundle, CarriedDecision, Member, 
 from kit.kaggle.bundle.members import BundledRun, choose_members
 from kit.kaggle.bundle.notebook import write_notebook
 from kit.kaggle.bundle.trial import BundleTrial, try_out
-from kit.kaggle.bundle.wheel import write_wheel
 from kit.kaggle.submission import class_prior
 from kit.runs.store import Result
 

@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import kit
-from kit.kaggle.bundle.wheel import write_wheel
+from kit.core.wheel import write_wheel
 
-CODE = "import sys; from pathlib import Path; from kit.kaggle.bundle.wheel import write_wheel; write_wheel(Path('out'))"
+CODE = "import sys; from pathlib import Path; from kit.core.wheel import write_wheel; write_wheel(Path('out'))"
 
 
 def test_an_installed_kit_packs_the_same_wheel_without_its_competitions(tmp_path):
