@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kit.core.errors import InputError, MissingWeights
+from kit.core.installed import is_lacking, spell_lack
 from kit.core.terminal import track
 from kit.curate.plan.catalog import BEST, CLIP, CPU, GOOD, GPU, OFFERS, SUPERVISED, Offer
 from kit.curate.plan.choose import Labeled, choose_candidate, choose_joined, weigh_views, whole_args
@@ -82,6 +83,8 @@ def gather(facts: PlanFacts, wishes: Wishes) -> Portfolio:
     given = [*_of_folder(facts, wishes, notes), *_of_hub(facts, wishes, asked), *_of_pip()]
     if not asked.is_reached:
         notes.append(_how_to_bring(facts, wishes))
+    if is_lacking("open_clip"):
+        notes.append(f"No CLIP is in this plan: {spell_lack('open_clip')} lets it take them.")
     measured = list(_measure(given, facts, notes))
     labeled = Labeled(facts)
     members = _see_whole(_fit_into_time(measured, facts, wishes, notes), facts, labeled, notes)
@@ -148,6 +151,9 @@ def _of_folder(facts: PlanFacts, wishes: Wishes, notes: list[str]) -> Iterator[M
     found, refused = find_in_folder(wishes.weights.expanduser(), pip_fingerprints())
     notes += refused
     for each in found:
+        if lacking := [place.encoder for place in each.candidates if is_lacking(place.encoder.partition(":")[0])]:
+            notes.append(f"{each.name} is left out: {spell_lack(lacking[0].partition(':')[0])}")
+            continue
         choice = choose_candidate(each, facts)
         if choice.sentence:
             notes.append(choice.sentence)
@@ -176,10 +182,11 @@ def _of_hub(facts: PlanFacts, wishes: Wishes, hub: Hub) -> Iterator[Member]:
 
 
 def _meant(facts: PlanFacts, wishes: Wishes) -> list[Offer]:
-    """Return the encoders that are meant for this machine and preset."""
+    """Return the encoders that are meant for this machine and preset, of libraries that are installed."""
     machine = GPU if facts.is_fast else CPU
     presets = (GOOD, BEST) if wishes.preset == BEST else (GOOD,)
-    return [offer for offer in OFFERS if offer.machine == machine and offer.preset in presets]
+    offers = [offer for offer in OFFERS if offer.machine == machine and offer.preset in presets]
+    return [offer for offer in offers if not is_lacking(offer.encoder.partition(":")[0])]
 
 
 def _spread(offers: list[Offer]) -> list[Offer]:

@@ -66,8 +66,10 @@ class ClipConfiguration:
 def read_configuration(spec: EncoderSpec) -> ClipConfiguration:
     """Return the published configuration of a CLIP; no weights are read.
 
-    InputError where a local-dir's configuration cannot be read, or open_clip knows no such model or tag.
+    InputError where a local-dir's configuration cannot be read, or open_clip knows no such model or tag; MissingWeights
+    where open_clip is not installed.
     """
+    spec.check_library()
     import open_clip
     from open_clip.pretrained import download_pretrained_from_hf
 

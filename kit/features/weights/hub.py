@@ -24,9 +24,10 @@ def find_weights(spec: EncoderSpec) -> None:
     InputError
         When the architecture or tag is unknown.
     MissingWeights
-        When they are neither on this machine nor in reach, or the hub refuses them; names the file, its cache and the
-        remedy.
+        When they are neither on this machine nor in reach, the hub refuses them, or their library is not installed;
+        names the file, its cache and the remedy.
     """
+    spec.check_library()
     if local_weights(spec) is not None:
         return
     place, file = hub_file(spec)
@@ -44,8 +45,9 @@ def is_on_this_machine(spec: EncoderSpec) -> bool:
 def locate_weights(spec: EncoderSpec) -> Path:
     """Return the safetensors file on this machine that holds an encoder's weights.
 
-    MissingWeights, with the remedy, where they are not here, or as a pickle alone.
+    MissingWeights, with the remedy, where they are not here, or as a pickle alone, or their library is not installed.
     """
+    spec.check_library()
     if (local := local_weights(spec)) is not None:
         return local
     from huggingface_hub import try_to_load_from_cache

@@ -54,12 +54,21 @@ class EncoderSpec:
 
     @property
     def identity(self) -> list[object]:
-        """Return what decides the encoder's output: architecture, arguments, weights, the library's version."""
+        """Return what decides the encoder's output: architecture, arguments, weights, the library's version.
+
+        MissingWeights where the library is not installed.
+        """
+        self.check_library()
         version = importlib.metadata.version("timm" if self.library == "timm" else "open_clip_torch")
         weights = [digest_of(file) for file in self._files()] or self.tag
         if self.is_pip:
             weights = [find_package(self.name, self.text).sha256]
         return [self.library, version, self.name, self.args, weights]
+
+    def check_library(self) -> None:
+        """Refuse an encoder whose library is not installed: MissingWeights, with the remedy."""
+        if is_lacking(self.library):
+            raise MissingWeights(f"encoder {self.text!r}: {spell_lack(self.library)}")
 
     @property
     def folder(self) -> Path | None:
@@ -88,14 +97,12 @@ def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[P
     InputError
         When the notation is not understood.
     MissingWeights
-        When a file or folder it names does not exist, or the library is not installed.
+        When a file or folder it names does not exist.
     """
     library, colon, rest = text.partition(":")
     if not colon or library not in ("open_clip", "timm") or not rest:
         hint = "write open_clip:MODEL/TAG, open_clip:local-dir:FOLDER, timm:NAME or timm:NAME@FILE.safetensors"
         raise InputError(f"encoder {text!r} is not understood; {hint}")
-    if is_lacking(library):
-        raise MissingWeights(f"encoder {text!r}: {spell_lack(library)}")
     args = dict(args or {})
     if library == "open_clip" and rest.startswith(LOCAL_DIR):
         folder = _find_path(rest.removeprefix(LOCAL_DIR), lookup, text)
