@@ -27,13 +27,15 @@ from support.pools import make_half_grey
 from support.tiles import make_tiles
 from support.toys import Dialled, Memoriser, Peeping, Stubborn
 
-from kit.cli import main
+from kit.cli import OPTIONAL, main
 from kit.cli.call import options
 from kit.config.competition import Competition
 from kit.config.reader import read_competition
 from kit.core import terminal
 from kit.core.deadline import set_deadline
+from kit.core.errors import MissingWeights
 from kit.core.files import Workspace
+from kit.core.installed import is_lacking, spell_lack
 from kit.data.images import Pool
 from kit.data.prepared import Prepared, prepare
 from kit.kaggle.client import session
@@ -47,6 +49,34 @@ os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real K
 LOOPBACK = Path(__file__).with_name("support") / "loopback"
 runpy.run_path(str(LOOPBACK / "sitecustomize.py"))  # nor any other machine
 session.child_environment = lambda given: child_environment(given) | {"PYTHONPATH": str(LOOPBACK)}
+
+
+def _skip_what_lacks_a_package(error: Exception) -> None:
+    """Skip a test that meets a package which may be absent and is."""
+    lacking = [module for module in OPTIONAL if is_lacking(module)]
+    is_lack = isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] in lacking
+    if is_lack or (isinstance(error, MissingWeights) and any(spell_lack(module) in str(error) for module in lacking)):
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    """Skip a test whose fixture lacks a package."""
+    try:
+        return (yield)
+    except (MissingWeights, ModuleNotFoundError) as error:
+        _skip_what_lacks_a_package(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Skip a test that lacks a package."""
+    try:
+        return (yield)
+    except (MissingWeights, ModuleNotFoundError) as error:
+        _skip_what_lacks_a_package(error)
+        raise
 
 
 @pytest.fixture(autouse=True)

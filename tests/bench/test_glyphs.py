@@ -7,7 +7,6 @@ import tomllib
 from functools import cache
 
 import numpy as np
-import open_clip
 import pytest
 import timm
 import torch
@@ -20,6 +19,7 @@ from kit.bench.pretrain import glyphs
 from kit.bench.pretrain.glyphs import KINDS, LEVELS, SYMBOLS, WEIGHTS, Glyphs, draw_glyphs, trace_handwriting, upsample
 from kit.bench.pretrain.handwriting import SKELETONS
 
+open_clip = pytest.importorskip("open_clip")
 FOLDER = pretrain.FOLDER
 CLIP = FOLDER / "tiny-clip"
 CLIP_WEIGHTS = CLIP / "open_clip_model.safetensors"

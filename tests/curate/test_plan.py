@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import open_clip
 import pytest
 import timm
 from PIL import Image
@@ -243,6 +242,7 @@ def test_an_encoder_too_large_for_the_memory_is_left_out(photos, monkeypatch):
 
 
 def test_every_encoder_of_the_catalogue_exists():
+    open_clip = pytest.importorskip("open_clip")
     tags = {f"open_clip:{name}/{tag}" for name, tag in open_clip.list_pretrained()}
     known = tags | {f"timm:{name}" for name in timm.list_models(pretrained=True)}
     assert {offer.encoder for offer in OFFERS} | {encoder for encoder, _ in CARD.values()} <= known

@@ -6,13 +6,10 @@ import importlib.util
 import json
 
 import numpy as np
-import open_clip
-import open_clip.timm_model
 import pytest
 import timm
 import timm.data
 import torch
-from open_clip.utils import to_2tuple
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.clips import FILE, RESNET, TEXT, TIMM, VIT, make_clip
@@ -25,6 +22,8 @@ from kit.features.encoders import load_encoder, load_timm, preprocessing_of, tim
 from kit.features.prompts import PromptList, text_weights
 from kit.features.weights import parse_encoder
 
+open_clip = pytest.importorskip("open_clip")
+to_2tuple = pytest.importorskip("open_clip.utils").to_2tuple
 DIGITS = HOME / "digits"
 TINY_CLIP = "open_clip:local-dir:tiny-clip"
 

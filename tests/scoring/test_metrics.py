@@ -38,7 +38,7 @@ SINGLE = {
     "log_loss": lambda y, p: library.log_loss(y, p, labels=range(N_CLASSES)),
     "macro_auc": lambda y, p: library.roc_auc_score(np.eye(N_CLASSES)[y], p, average="macro"),
     "map": lambda y, p: library.average_precision_score(np.eye(N_CLASSES)[y], p, average="macro"),
-    "brier": lambda y, p: library.brier_score_loss(y, p, labels=range(N_CLASSES)),
+    "brier": lambda y, p: np.square(p - np.eye(N_CLASSES)[y]).sum(axis=1).mean(),  # scikit-learn's since 1.7
     "macro_f2": lambda y, p: library.fbeta_score(y, p.argmax(1), beta=2, average="macro"),
     "micro_f05": lambda y, p: library.fbeta_score(y, p.argmax(1), beta=0.5, average="micro"),
     "weighted_f3": lambda y, p: library.fbeta_score(y, p.argmax(1), beta=3, average="weighted"),

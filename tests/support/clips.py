@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import open_clip
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -51,6 +51,7 @@ def make_clip(folder: Path, vision: dict[str, Any] = VIT, weights: bool = True, 
 def save_random(folder: Path) -> None:
     """Write random weights beside a local-dir's configuration; batch norms have statistics of their own."""
     torch.manual_seed(0)
+    open_clip = pytest.importorskip("open_clip")
     network = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     for name, tensor in network.state_dict().items():
         if name.endswith("running_mean"):
@@ -70,4 +71,5 @@ def write_clip(folder: Path, vision: dict[str, Any], text_layers: int = 1) -> No
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     with torch.random.fork_rng():
         torch.manual_seed(0)
+        open_clip = pytest.importorskip("open_clip")
         save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pkgutil
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 import kit
@@ -17,4 +18,5 @@ for room in ROOMS.split():
     for module in pkgutil.walk_packages([f"{kit.__path__[0]}/{room}"], f"kit.{room}."):
         import_module(module.name)
 for library in LIBRARIES.split():
-    import_module(library)
+    with suppress(ModuleNotFoundError):  # open_clip may be absent
+        import_module(library)

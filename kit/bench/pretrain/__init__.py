@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import open_clip
 import timm
 import torch
 from safetensors.torch import save
@@ -30,6 +29,9 @@ from kit.config.competition import HOME
 from kit.core.files import write_atomic, write_json
 from kit.core.terminal import stage, track
 from kit.features.encoders import timm_configuration
+
+if TYPE_CHECKING:
+    import open_clip
 
 FOLDER = HOME / "digits"
 SEED = 0
@@ -207,6 +209,8 @@ def pretrain_clip(glyphs: Glyphs, steps: int = CLIP_STEPS) -> dict[str, Tensor]:
     texts, truth = match_captions(compose_captions())
     config = CLIP_CONFIG["model_cfg"]
     text_config = config["text_cfg"]
+    import open_clip
+
     tokenize = open_clip.SimpleTokenizer(context_length=text_config["context_length"])
     used, ranks = tokenize(texts).unique(return_inverse=True)
     model = open_clip.CLIP(**{**config, "text_cfg": {**text_config, "vocab_size": len(used)}})

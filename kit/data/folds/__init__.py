@@ -217,13 +217,22 @@ def _deal(counts: NDArray[np.float64], n_folds: int, draw: np.random.Generator) 
 
 
 def _split(codes: Labels, groups: Groups, n_folds: int, seed: int) -> Folds:
-    """Let scikit-learn split rows that are in order."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    """Let scikit-learn split rows that are in order.
 
-    alone = len(np.unique(groups)) == len(groups)
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(n_folds, shuffle=True, random_state=seed)
+    Groups are drawn here as its version 1.8 does: earlier ones shuffle their counts of classes, not the groups, and
+    leave folds uneven.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.utils import check_random_state
+
+    n_groups = len(np.unique(groups))
+    if n_groups == len(groups):
+        parts = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes)
+    else:
+        drawn = np.argsort(check_random_state(seed).permutation(n_groups))[groups]
+        parts = StratifiedGroupKFold(n_folds).split(codes, codes, drawn)
     folds = np.empty(len(codes), dtype=np.int64)
-    for fold, (_, rows) in enumerate(splitter.split(codes, codes, None if alone else groups)):
+    for fold, (_, rows) in enumerate(parts):
         folds[rows] = fold
     return folds
 

@@ -62,14 +62,28 @@ def competition(slug: str) -> dict[str, Any]:
 def limits(slug: str) -> dict[str, Any]:
     """Return how many submissions were made and how many are left."""
     from kaggle import api
+    from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
 
-    counts = api.competition_get_submission_limits(slug)
+    request = ApiGetCompetitionRequest()  # the limits' own has the same field; clients before 2.2 lack it
+    request.competition_name = slug
+    with api.build_kaggle_client() as client:
+        service: Any = client.competitions.competition_api_client
+        counts = service._client.call("competitions.CompetitionApiService", "GetSubmissionLimits", request, _Plain)
     return {
-        "today": counts.num_today,
-        "total": counts.num_total,
-        "left": counts.num_allowed_now,
-        "limited_by_total": counts.limited_by_total,
+        "today": counts.get("numToday", 0),
+        "total": counts.get("numTotal", 0),
+        "left": counts.get("numAllowedNow", 0),
+        "limited_by_total": counts.get("limitedByTotal", False),
     }
+
+
+class _Plain:
+    """Take an answer as it comes."""
+
+    @staticmethod
+    def prepare_from(response: Any) -> dict[str, Any]:
+        """Return the answer's JSON object."""
+        return response.json()
 
 
 def list_submissions(slug: str) -> list[dict[str, Any]]:
