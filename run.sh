@@ -58,6 +58,12 @@ uses_python_here() { # no environment of its own: asked for, on Kaggle and Colab
 if [ -n "${_KIT_COMPLETE:-}" ] && ! cmp -s "$home/requirements.txt" "$stamp"; then
   exit 0 # a shell asks how the words go on: no reason to install anything
 fi
+export PYTHONPATH="$home${PYTHONPATH:+:$PYTHONPATH}"
+# Two thread pools share the cores: a waiting thread must not burn one of them.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+# Keep freed memory: handing every activation back to the system made encoding on CPUs three times slower.
+export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-17179869184}"
+
 if [ "${1:-}" = test ] && [ "${2:-}" = --kaggle-image ]; then
   shift 2
   exec bash "$home/tests/kaggle_image.sh" "$(find_python "python3.12 $pythons")" "$@"
@@ -68,12 +74,6 @@ else
   set_up
   python="$venv/bin/python"
 fi
-export PYTHONPATH="$home${PYTHONPATH:+:$PYTHONPATH}"
-# Two thread pools share the cores: a waiting thread must not burn one of them.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
-# Keep freed memory: handing every activation back to the system made encoding on CPUs three times slower.
-export MALLOC_MMAP_MAX_="${MALLOC_MMAP_MAX_:-0}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-17179869184}"
-
 if [ "${1:-}" = test ]; then
   shift
   cd -- "$home"
