@@ -37,7 +37,8 @@ from kit.runs.train import find_finished
 REPOSITORY = Path(__file__).parents[2]
 ORDER = runpy.run_path(str(Path(__file__).with_name("test_architecture.py")))["ORDER"]
 README, CONTRIBUTING = REPOSITORY / "README.md", REPOSITORY / ".github" / "CONTRIBUTING.md"
-PAGES = [README, CONTRIBUTING, *sorted((REPOSITORY / "kit").rglob("README.md"))]
+NOTEBOOK = CONTRIBUTING.with_name("NOTEBOOK.md")
+PAGES = [README, CONTRIBUTING, NOTEBOOK, *sorted((REPOSITORY / "kit").rglob("README.md"))]
 OURS = ("./run.sh", "kit")
 SET_UP = ("git", "pip", ".venv/bin/pyright", ".venv/bin/ruff")  # the words with which other commands begin
 PARSED = ("download", "submit", "submissions", "test")  # what meets the network, and the tests themselves
@@ -77,7 +78,7 @@ def without_blocks(text: str) -> str:
 def commands_of(page: Path) -> Iterator[list[str]]:
     """Give the words of each command line: those of a block, with the prompt of a transcript taken off."""
     for line in "".join(blocks_of(page, "") + blocks_of(page, "bash")).splitlines():
-        line = line.removeprefix("$ ")
+        line = re.sub(r"^(bash )?[\w/]*/run\.sh ", "./run.sh ", line.removeprefix("$ ").removeprefix("!"))
         if line.startswith((*OURS, *SET_UP, "kaggle ")) and not line.startswith("kit/"):
             for command in re.split(r"\s&&\s", line):
                 yield shlex.split(command, comments=True)
