@@ -82,7 +82,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'kit' has no attribute {name!r}; it has {', '.join(__all__)}")
     from kit import api
+    from kit.core.installed import check_python
 
+    check_python()
     return getattr(api, name)
 
 

@@ -84,10 +84,16 @@ def prepare_python(say: Callable[[str], None]) -> None:
     InputError
         When a package is too old, or one that nothing works without is absent and pip cannot bring it.
     """
-    if Path(sys.prefix) != OWN:
-        refuse_old()
+    check_python()
     if is_python_shared():
         install_absent(say)
+
+
+@functools.cache
+def check_python() -> None:
+    """Refuse packages that are too old: InputError. The environment that run.sh fills is as it must be."""
+    if Path(sys.prefix) != OWN:
+        refuse_old()
 
 
 @functools.cache
