@@ -39,7 +39,18 @@ PLACE_ERRORS = {  # what is wrong with the place that was written to, and what t
     errno.ELOOP: "mend that link, which leads back to itself",
 } | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR), "choose another --workspace")
 
-OPTIONAL = ("captum", "skimage", "cleanlab", "plotly", "jinja2", "optuna", "open_clip", "py7zr", "faiss")  # modules
+OPTIONAL = (
+    "captum",
+    "skimage",
+    "cleanlab",
+    "plotly",
+    "jinja2",
+    "optuna",
+    "open_clip",
+    "py7zr",
+    "tomlkit",
+    "faiss",
+)  # modules
 
 
 def main() -> None:

