@@ -13,7 +13,7 @@ from kit.cli.call import DEFAULT, Comp, holding, options, read, ready, say, sugg
 from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
-SEMI, EXPLAIN, COVERAGE, RECIPES = "semi", "explain", "coverage", "recipes"
+SEMI, EXPLAIN, COVERAGE, NOISE, RECIPES = "semi", "explain", "coverage", "noise", "recipes"
 NETWORKS = "networks"
 
 
@@ -57,8 +57,9 @@ def _in_brackets(text: str | None) -> str:
 def bench_(
     comp: Annotated[
         str,
-        typer.Argument(metavar="COMP", help="A competition; or semi, networks, recipes, explain, coverage."),
+        typer.Argument(metavar="COMP", help="A competition; or semi, networks, recipes, explain, coverage, noise."),
     ] = DEFAULT,
+    of: Annotated[str | None, typer.Argument(metavar="COMP", help="Of noise: whose runs are made.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -70,11 +71,19 @@ def bench_(
     weights: Annotated[
         Path | None, typer.Option(help="Of recipes: a folder of weights, as `new` takes it, beside pip's.")
     ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Of recipes: draws of labels per setting.")] = 8,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Of recipes: draws of labels per setting; of noise: times they are permuted.")
+    ] = 8,
+    all_runs: Annotated[bool, typer.Option("--all-runs", help="Of noise: networks too.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Of recipes: a setting, such as 'trashnet 15'.")] = None,
     output: Annotated[Path | None, typer.Option(help="Of recipes: a JSON file to write the evidence to.")] = None,
 ) -> None:
-    """Time decoding and the runs' encoders; or measure what is claimed: semi, networks, recipes, explain, coverage."""
+    """Time decoding and the runs' encoders; or measure claims: semi, networks, recipes, explain, coverage, noise."""
+    if comp == NOISE:
+        _bench_noise(of or DEFAULT, draws, all_runs)
+        return
+    if of is not None or all_runs:
+        raise InputError(f"a second COMP and --all-runs are read by {PROGRAM} bench noise COMP alone")
     if comp == RECIPES:
         _bench_recipes(data, weights, draws, only or [], output)
         return
@@ -131,6 +140,19 @@ def _bench_coverage(data: Path | None, seeds: int) -> None:
     coverage, luck = bench_coverage(seeds)
     document = {"coverage": [asdict(row) for row in coverage], "equal_runs": [asdict(line) for line in luck]}
     say(Group(*render_coverage(coverage, luck)), document)
+
+
+def _bench_noise(comp: str, draws: int, all_runs: bool) -> None:
+    """Make a competition's runs on permuted labels and print how optimistic their scores are."""
+    from kit.bench import bench_noise, render_noise
+    from kit.runs.noise import keep_noise
+
+    prepared = ready(read(comp))
+    with holding(prepared.competition):
+        measured = bench_noise(prepared, draws, all_runs)
+        keep_noise(prepared, measured)
+    say(render_noise(measured), [asdict(each) | {"exceeds": each.exceeds} for each in measured])
+    suggest("leaderboard", comp)
 
 
 def _bench_recipes(data: Path | None, weights: Path | None, draws: int, only: list[str], output: Path | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kit.core.errors import some
 from kit.data.prepared import Prepared
+from kit.runs.noise import describe_noise
 from kit.runs.pseudo.rounds import describe_end
 from kit.runs.seen import is_setting_spoiled
 from kit.runs.store import Result, list_imported, result_at
@@ -59,6 +60,8 @@ def _optimism(prepared: Prepared, result: Result) -> list[str]:
         )
     if searched := sorted({source.name for source in made_from if is_setting_spoiled(prepared, source)}):
         remarks.append(f"CV optimistic: the settings of {some(searched)} were searched by tune on these folds")
+    if measured := describe_noise(prepared, result):
+        remarks.append(measured)
     return remarks
 
 

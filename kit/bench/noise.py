@@ -1,0 +1,217 @@
+"""How optimistic nested numbers are: the user's own runs on labels that mean nothing.
+
+Labels are permuted within the folds, so that no image tells its label and every fold keeps its classes; then the runs
+and their ensemble are made as ever, in a folder that is thrown away. Features come from the cache: no image is encoded
+again. What is chosen on the scored images gains nothing there, unless the labels that score had a say in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from kit.core import terminal
+from kit.core.errors import InputError, MissingWeights, TeacherMissing
+from kit.core.files import Workspace
+from kit.core.names import ENSEMBLE
+from kit.core.shapes import Labels, Proba
+from kit.core.terminal import Progress, empty_table, note
+from kit.data.images import ids_of
+from kit.data.prepared import Prepared
+from kit.runs.ensemble import ensemble
+from kit.runs.fit.crossval import check_run, crossval
+from kit.runs.fit.fold import read_sweep
+from kit.runs.noise import Optimism
+from kit.runs.store import Result, find_result
+from kit.runs.store.build import build_model
+from kit.runs.store.find import made_rounds
+from kit.runs.store.score import decide_anew, decided_rows
+from kit.scoring.predictions import Predictions
+
+N_CHANCE = 20  # permutations against which the same predictions are scored
+
+
+@dataclass(frozen=True)
+class Scratch(Workspace):
+    """Keep a competition's runs in a folder of their own; all else is the user's workspace."""
+
+    home: Path
+
+    def runs(self, competition: str) -> Path:
+        """Return the folder that is thrown away."""
+        return self.home / competition
+
+
+def bench_noise(prepared: Prepared, n_draws: int, with_networks: bool = False) -> list[Optimism]:
+    """Make the runs on permuted labels `n_draws` times, at least 2, and say how optimistic each one's score is.
+
+    Networks, and runs that networks teach, are left out unless they are asked for. Nothing of the user's runs is
+    written. InputError where no run is left.
+    """
+    names = list_runs(prepared, with_networks)
+    if not names:
+        raise InputError(
+            f"bench noise: every run of {prepared.competition.name} needs a network; --all-runs takes networks too"
+        )
+    drawn: dict[str, list[tuple[float, float]]] = {}
+    with Progress("labels permuted", n_draws) as progress:
+        for draw in range(n_draws):
+            with tempfile.TemporaryDirectory() as home, _silence():
+                for name, gains in _measure(permute(prepared, draw, Path(home)), names, draw).items():
+                    drawn.setdefault(name, []).append(gains)
+            progress.advance()
+    return [_summarise(prepared, name, np.array(gains)) for name, gains in drawn.items()]
+
+
+def list_runs(prepared: Prepared, with_networks: bool) -> list[str]:
+    """Return the runs that are made, those that teach before those that they teach; others are named with a note."""
+    taken, left_out = [], []
+    for name, run in prepared.competition.runs.items():
+        teachers = run.pseudo.teachers if run.pseudo else []
+        is_cheap = with_networks or not build_model(prepared.competition, run).resumes
+        (taken if is_cheap and all(_is_cheap(prepared, each, with_networks) for each in teachers) else left_out).append(
+            name
+        )
+    if left_out:
+        note(f"left out: {', '.join(left_out)}, networks or taught by them; --all-runs makes them too")
+    usable = []
+    for name in taken:
+        try:
+            check_run(prepared, name)
+        except (MissingWeights, InputError) as error:
+            note(f"{name} is left out: {error}")
+        else:
+            usable.append(name)
+    return usable
+
+
+def _is_cheap(prepared: Prepared, name: str, with_networks: bool) -> bool:
+    """Return whether a teacher is made of labels that are permuted: an import is not."""
+    if name not in prepared.competition.runs:
+        return False
+    run = prepared.competition.run(name)
+    own = with_networks or not build_model(prepared.competition, run).resumes
+    return own and all(_is_cheap(prepared, each, with_networks) for each in (run.pseudo.teachers if run.pseudo else []))
+
+
+def permute(prepared: Prepared, draw: int, home: Path) -> Prepared:
+    """Return a competition whose labels are permuted within every fold, and whose runs lie below `home`."""
+    workspace = Scratch(prepared.competition.workspace.root, home)
+    competition = prepared.competition.model_copy(update={"workspace": workspace})
+    labels = permute_labels(prepared.labels, prepared.folds, np.random.default_rng(draw))
+    return replace(prepared, competition=competition, labels=labels)
+
+
+def permute_labels(labels: Labels, blocks: np.ndarray, draws: np.random.Generator) -> Labels:
+    """Return labels that are permuted within every block."""
+    permuted = labels.copy()
+    for block in np.unique(blocks):
+        rows = np.flatnonzero(blocks == block)
+        permuted[rows] = labels[draws.permutation(rows)]
+    return permuted
+
+
+def _measure(noisy: Prepared, names: Sequence[str], draw: int) -> dict[str, tuple[float, float]]:
+    """Return, by run, how much better its nested score is than with fixed settings, and than chance."""
+    gains, members = {}, []
+    for name in names:
+        try:
+            result = crossval(noisy, name)
+        except TeacherMissing:
+            continue
+        fixed = _fix(noisy, result)
+        gains[name] = _compare(noisy, result, fixed, draw)
+        members.append((result, result.predictions("oof") if fixed is None else fixed))
+    if len(members) > 1:
+        combined = ensemble(noisy, [result for result, _ in members])
+        probas = [oof.at(combined.predictions("oof").ids).proba for _, oof in members]
+        even = dataclasses.replace(combined.predictions("oof"), proba=np.mean(probas, axis=0, dtype=np.float32))
+        gains[ENSEMBLE] = _compare(noisy, combined, even, draw)
+    return gains
+
+
+def _fix(noisy: Prepared, result: Result) -> Predictions | None:
+    """Return a run's oof with nothing chosen: no round of pseudo labels, the swept setting where nothing may choose.
+
+    None where nothing was chosen.
+    """
+    if result.record.rounds:
+        first = made_rounds(noisy, noisy.competition.run(result.name))[0]
+        return _fix(noisy, first) or first.predictions("oof")
+    values = result.record.chosen.get("values", [])
+    if len(values) < 2:
+        return None
+    default = result.record.chosen["default"]
+    position = values.index(default) if default in values else 0
+    proba = np.concatenate([read_sweep(result.folder, fold)[position] for fold in noisy.scored])
+    if noisy.hierarchy is not None:
+        proba = noisy.hierarchy.make_consistent(proba)
+    ids = np.concatenate([ids_of(noisy.held_out(fold)) for fold in noisy.scored])
+    return Predictions(ids, noisy.classes, proba, noisy.pool.task)
+
+
+def _compare(noisy: Prepared, result: Result, fixed: Predictions | None, draw: int) -> tuple[float, float]:
+    """Return how much better a run's score is than with nothing chosen, NaN where nothing is, and than chance."""
+    metric = noisy.metric
+    labels, proba = decided_rows(noisy, result)
+    score = metric.score(labels, proba)
+    over_fixed = np.nan if fixed is None else metric.sign * (score - metric.score(*decide_anew(noisy, fixed)))
+    return over_fixed, metric.sign * (score - _score_by_chance(noisy, labels, proba, draw))
+
+
+def _score_by_chance(noisy: Prepared, labels: Labels, proba: Proba, draw: int) -> float:
+    """Return what the same predictions score on labels that are permuted within the folds once more."""
+    draws, folds = np.random.default_rng((draw, 1)), noisy.folds[noisy.scored_rows]
+    scores = [noisy.metric.score(permute_labels(labels, folds, draws), proba) for _ in range(N_CHANCE)]
+    return float(np.mean(scores))
+
+
+def _summarise(prepared: Prepared, name: str, gains: np.ndarray) -> Optimism:
+    """Return means and standard errors of (n_draws, 2) gains."""
+    n_draws = len(gains)
+    errors = gains.std(axis=0, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full(2, np.nan)
+    (over_fixed, over_chance), (fixed_error, chance_error) = gains.mean(axis=0).tolist(), errors.tolist()
+    is_chosen = not np.isnan(over_fixed)
+    trained = find_result(prepared, name) if name in prepared.competition.runs else None
+    return Optimism(
+        name,
+        trained and trained.record.key,
+        over_fixed if is_chosen else None,
+        fixed_error if is_chosen else None,
+        over_chance,
+        chance_error,
+        n_draws,
+    )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Say nothing of the runs that are made: their scores mean nothing."""
+    before, terminal.err.quiet = terminal.err.quiet, True
+    try:
+        yield
+    finally:
+        terminal.err.quiet = before
+
+
+def render_noise(measured: Sequence[Optimism]) -> Table:
+    """Return the optimism of every run as a table; a star stands where it exceeds one standard error."""
+    caption = (
+        "labels permuted within the folds: above 0, a nested score is better than it should be\n"
+        "* by more than one standard error; the leaderboard says so too"
+    )
+    table = empty_table(f"Optimism on noise, {max(each.n_draws for each in measured)} draws", caption)
+    for header in ("run", "nested - fixed ± SE", "nested - chance ± SE", ""):
+        table.add_column(header, justify="left" if header == "run" else "right")
+    for each in measured:
+        fixed = "nothing chosen" if each.over_fixed is None else f"{each.over_fixed:+.4f} ± {each.over_fixed_se:.4f}"
+        chance = f"{each.over_chance:+.4f} ± {each.over_chance_se:.4f}"
+        table.add_row(each.run, fixed, chance, "*" if each.exceeds else "")
+    return table

@@ -1,0 +1,75 @@
+"""Bench noise: the user's own runs on labels that mean nothing, and what the leaderboard says of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from kit.bench.noise import bench_noise, list_runs, permute
+from kit.data.prepared import prepare
+from kit.report.board import remarks_on
+from kit.runs.fit.crossval import crossval
+from kit.runs.noise import Optimism, keep_noise, read_noise
+
+RUNS = """
+[runs.probe]
+model = "linear_probe"
+encoder = "given"
+C = "nested"
+[runs.forest]
+model = "forest"
+pixels = 4
+n_trees = 3
+[runs.network]
+model = "small_cnn"
+"""
+
+
+@pytest.fixture
+def given(embedded):
+    return prepare(embedded(RUNS))
+
+
+def files_of(prepared):
+    runs = prepared.competition.workspace.runs(prepared.competition.name)
+    return {path for path in runs.rglob("*") if path.is_file() and "cache" not in path.parts}
+
+
+def test_labels_are_permuted_within_the_folds(given, tmp_path):
+    noisy = permute(given, 0, tmp_path)
+    assert not np.array_equal(noisy.labels, given.labels)
+    for fold in given.scored:
+        assert sorted(noisy.fold_labels(fold)) == sorted(given.fold_labels(fold))
+
+
+def test_runs_are_measured_without_networks_and_nothing_of_the_users_is_touched(given):
+    result = crossval(given, "probe")
+    before, kept = files_of(given), (result.folder / "run.json").read_bytes()
+    measured = {each.run: each for each in bench_noise(given, 2)}
+    assert list(measured) == ["probe", "forest", "ensemble"]
+    assert measured["forest"].over_fixed is None and measured["probe"].over_fixed is not None
+    assert measured["probe"].key == result.record.key and measured["forest"].key is None
+    assert files_of(given) == before and (result.folder / "run.json").read_bytes() == kept
+
+
+def test_networks_are_made_where_they_are_asked_for(given):
+    assert "network" in list_runs(given, with_networks=True)
+
+
+def test_what_exceeds_one_standard_error_is_marked_and_nothing_else(given):
+    result = crossval(given, "probe")
+    for value, is_marked in ((0.02, True), (0.005, False)):
+        keep_noise(given, [Optimism("probe", result.record.key, value, 0.01, 0.5, 0.01, 9)])
+        marks = [remark for remark in remarks_on(given, result, None) if "labels mean nothing" in remark]
+        assert bool(marks) is is_marked
+    assert read_noise(given, result.with_record(key="another")) is None
+
+
+def test_the_command_prints_and_keeps_what_it_measured(given, run_command):
+    code, out, _ = run_command(given.competition.workspace.root, "bench", "noise", "colours", "--draws", "2", "--json")
+    printed = json.loads(out)
+    assert code == 0 and {row["run"] for row in printed} == {"probe", "forest", "ensemble"}
+    kept = json.loads((given.competition.workspace.runs("colours") / "noise.json").read_text())
+    assert [row["over_chance"] for row in kept["runs"]] == [row["over_chance"] for row in printed]
