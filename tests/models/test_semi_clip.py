@@ -126,6 +126,20 @@ def test_every_unlabeled_image_teaches_as_much_as_the_second_head_trusts_it():
     assert smoothed[is_sure].max(axis=1) == pytest.approx(0.7) and smoothed[is_sure].min(axis=1) == pytest.approx(0.1)
 
 
+def test_finessl_reads_logits_at_its_temperature_in_confidence_and_losses():
+    sharp, plain = (make_finessl(threshold=0.7, loss_temperature=each)[0] for each in (0.5, 1.0))
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    taught = []
+    for method, logits in ((sharp, LOGITS), (plain, 2 * LOGITS)):
+        with method.watch():
+            method._head[0](features)
+            taught.append(method.teach(logits, 0.0))
+    named = [targets.chunk(2, dim=1) for targets in taught]
+    assert torch.equal(named[0][1], named[1][1])  # as many are sure as of logits twice as large
+    assert torch.allclose(sharp._with_margins(LOGITS, named[0][1]), plain._with_margins(2 * LOGITS, named[0][1]))
+    assert torch.allclose(sharp._judge(features), 2 * plain._judge(features))
+
+
 def test_the_second_head_changes_neither_the_features_nor_the_first():
     method, head = make_finessl(unlabeled_weight=0.0)
     features = torch.randn(6, 5, requires_grad=True)

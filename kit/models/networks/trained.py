@@ -88,17 +88,17 @@ class TrainedNetwork(Adjustable, Recipe):
         return replace(recipe, lr=self.few_lr) if recipe.leaves_layers and self.lr is None else recipe
 
     def _settle_temperatures(self, recipe: Recipe, labeled: Images, unlabeled: Images, values: Vectors) -> Recipe:
-        """Return the recipe with the temperatures of SWIFT, by rule where none are given; the head is a probe.
+        """Return the recipe with SWIFT's and FineSSL's temperatures, by rule where none are given; the head is a probe.
 
         `values` are the features of the labelled images, (n_images, n_dims).
         """
         from kit.models.training.probe import calibrate_probe, fit_probe, passing_temperature
 
-        if recipe.semi != "swift" or not len(unlabeled):
+        if recipe.semi not in ("swift", "finessl") or not len(unlabeled):
             return recipe
         if recipe.loss_temperature is None:
             recipe = replace(recipe, loss_temperature=calibrate_probe(values, labeled))
-        if recipe.confidence_temperature is None:
+        if recipe.semi == "swift" and recipe.confidence_temperature is None:
             draw = np.random.default_rng(self.seed).permutation(len(unlabeled))[:ASKED]
             coefficients, intercepts = fit_probe(values, labeled)
             logits = self._features(unlabeled.take(np.sort(draw))) @ coefficients.T + intercepts

@@ -1,7 +1,8 @@
 """Learn from every unlabelled image, each as much as a second head trusts it: FineSSL, for pretrained networks.
 
 The formulas are those of the paper; where it keeps the last confident label of each image of the pool, a running mean
-over the batches takes its place, so that memory does not grow with the pool.
+over the batches takes its place, so that memory does not grow with the pool. Logits are divided by a temperature:
+margin and threshold are meant for those of a CLIP, which say what they know; those of a probe on few labels are flat.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class FineSSL(Method):
         super().__init__(settings, n_classes)
         self.threshold, self.margin = settings.of_semi("threshold"), settings.of_semi("margin")
         self.smoothing, self.momentum = settings.of_semi("smoothing"), settings.of_semi("momentum")
-        self.auxiliary, self.scale = copy.deepcopy(head), scale
+        self.temperature = settings.of_semi("loss_temperature") or 1.0
+        self.auxiliary, self.scale = copy.deepcopy(head), scale / self.temperature
         self.register_buffer("pace", torch.ones(n_classes))
         self.register_buffer("n_updates", torch.zeros((), dtype=torch.int64))
         self._features: list[Tensor] = []
@@ -69,7 +71,7 @@ class FineSSL(Method):
         features = self._take(len(logits))
         if not self.weight:
             return None
-        confidence, codes = logits.softmax(dim=1).max(dim=1)
+        confidence, codes = (logits / self.temperature).softmax(dim=1).max(dim=1)
         named = functional.one_hot(codes, logits.shape[1]).to(logits.dtype)
         is_sure = (confidence >= self.threshold).to(logits.dtype)[:, None]
         self._update_pace((named * is_sure).sum(dim=0))
@@ -110,7 +112,7 @@ class FineSSL(Method):
     def _with_margins(self, logits: Tensor, targets: Tensor, loss: Loss = cross_entropy) -> Tensor:
         """Return a loss of logits whose wanted class is lowered by its margin."""
         wanted = functional.one_hot(targets.argmax(dim=1), logits.shape[1]).to(logits.dtype)
-        return loss(logits - wanted * self.margins(), targets)
+        return loss(logits / self.temperature - wanted * self.margins(), targets)
 
     def _judge(self, features: Tensor) -> Tensor:
         """Return the auxiliary head's logits, (n_images, n_classes) float32."""

@@ -45,6 +45,7 @@ SEMI_DEFAULTS: dict[str, dict[str, Any]] = {
         "unlabeled_weight": 1.0,
         "threshold": 0.7,
         "momentum": 0.999,
+        "loss_temperature": None,
         "margin": 8.0,
         "smoothing": 0.1,
     },
@@ -87,8 +88,9 @@ class Semi:
         Of FreeMatch's thresholds and of the running mean of `align`: the largest; it grows with the steps, so that
         short runs forget their start.
     loss_temperature
-        Of ``"swift"``: what logits are divided by in every loss. None for the temperature at which the probe that the
-        network starts at is calibrated, by cross-validation on the training images.
+        Of ``"swift"`` and ``"finessl"``: what logits are divided by in every loss, of FineSSL where confidence is asked
+        too: its margin is meant for logits that say what they know. None for the temperature at which the probe that
+        the network starts at is calibrated, by cross-validation on the training images, for 1 where it starts at none.
     confidence_temperature
         Of ``"swift"``: what logits are divided by where they are compared with the threshold. None for the one at which
         a third of the pool passes at the start.
