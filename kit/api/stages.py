@@ -6,6 +6,7 @@ Each works on a prepared competition whose runs folder is held, or, where it onl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from kit.core.errors import InputError, MissingWeights, TimeIsUp
 from kit.core.installed import is_lacking
 
 if TYPE_CHECKING:
+    from kit.config.competition import Competition
     from kit.core.stopwatch import Stopwatch
     from kit.data.prepared import Prepared
     from kit.report.board import Row
@@ -118,12 +120,31 @@ def write_page(prepared: Prepared, png: bool = False) -> Path:
     return write_report(prepared, results, recall_skipped(prepared, results), png)
 
 
+def keep_copies_together(competition: Competition) -> None:
+    """Find altered copies before the first folds are assigned, and write which labelled images stay together.
+
+    Nothing is done where there are folds, or no run has an encoder. TimeIsUp where the time limit is reached before.
+    """
+    from kit.data.folds.file import copy_file
+    from kit.data.prepared import committed_folds, prepare
+    from kit.features.altered.telling import keep_together
+    from kit.features.joint import encoders_of
+
+    committed = committed_folds(competition)
+    has_folds = competition.workspace.folds(competition.name).exists() or (committed and committed.exists())
+    if has_folds or not any(encoders_of(run.options) for run in competition.runs.values()):
+        return
+    copy_file(competition).unlink(missing_ok=True)
+    keep_together(prepare(competition, keep_folds=False))
+
+
 def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False) -> Everything:
     """Train all runs, combine them, verify, and write one submission and the report; what is there is re-used.
 
     TimeIsUp where the time limit came before the first run was finished; with `strict`, also where it cut a run.
     """
     from kit.core import terminal
+    from kit.features.altered.telling import look_for_copies, warn_of_copies
     from kit.kaggle.submission import make_submission, read_sample
     from kit.report.board import read_solution
     from kit.report.page import refresh_report
@@ -139,6 +160,8 @@ def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False) -> Everyt
     with watch.measure("train"):
         results, skipped = train_runs(prepared, competition.default_runs, strict=strict)
     keep_skipped(prepared, skipped)
+    with suppress(TimeIsUp):  # then the next call looks
+        warn_of_copies(prepared, look_for_copies(prepared) or [])
     is_late = any(isinstance(reason, OutOfTime) for reason in skipped.values())
     if is_late and not results:
         raise TimeIsUp("time limit reached before any run was finished; the next call goes on")

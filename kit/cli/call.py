@@ -166,13 +166,22 @@ def read(comp: str) -> Competition:
     return read_competition(comp, Workspace(options.workspace), options.changes, options.seed)
 
 
-def ready(competition: Competition, time_limit: str | None = None, held: bool = False) -> Prepared:
-    """Make a competition ready, alone in its workspace."""
+def ready(
+    competition: Competition, time_limit: str | None = None, held: bool = False, look_again: bool = False
+) -> Prepared:
+    """Make a competition ready, alone in its workspace.
+
+    With `look_again` altered copies of images are sought, by features, before its first folds are assigned.
+    """
     from kit.core.deadline import parse_duration, set_deadline
     from kit.data.prepared import prepare
 
     set_deadline(parse_duration(time_limit) if time_limit else None)
     with nullcontext() if held else holding(competition):
+        if look_again:
+            from kit.api.stages import keep_copies_together
+
+            keep_copies_together(competition)
         return prepare(competition)
 
 

@@ -30,11 +30,48 @@ def check(comp: Comp = DEFAULT) -> None:
     with looking(competition):
         make_data(competition)
         report = audit(competition, read_table(competition))
+        copies = _look_again(competition)
     if options.json:
-        terminal.print_json(report.as_dict())
+        terminal.print_json(report.as_dict() | {"altered": copies})
     else:
         report.print()
+        _print_copies(copies)
     suggest("all", comp)
+
+
+def _look_again(competition: Competition) -> list[dict[str, Any]] | None:
+    """Return the altered copies of labelled images, by features that are there; None, and why, where there are none."""
+    from kit.core import terminal
+    from kit.data.prepared import prepare
+    from kit.features.altered.telling import KINDS, list_pairs, look_for_copies, warn_of_copies
+    from kit.features.joint import encoders_of
+
+    missing = f"call {competition.command('features')}, then check again"
+    try:
+        if not any(encoders_of(run.options) for run in competition.runs.values()):
+            missing = "no run has an encoder"
+        elif any(competition.workspace.cache(competition.name).glob("features/*.npy")):
+            prepared = prepare(competition, keep_folds=False)
+            if (copies := look_for_copies(prepared)) is not None:
+                warn_of_copies(prepared, copies)
+                return list_pairs(prepared, copies)
+    except InputError as error:
+        missing = str(error)
+    terminal.note(f"altered copies ({KINDS}) are left out, as an encoder's features find them: {missing}")
+    return None
+
+
+def _print_copies(copies: list[dict[str, Any]] | None) -> None:
+    """Print the first few altered copies, and how many there are."""
+    from kit.core import terminal
+    from kit.data.audit import N_SHOWN
+
+    if copies is None:
+        return
+    terminal.out.print(f"altered copies of labelled images: {len(copies)}", highlight=False)
+    for pair in copies[:N_SHOWN]:
+        first, second = (f"{image['split']} {image['id']}" for image in (pair["first"], pair["second"]))
+        terminal.out.print(terminal.escape(f"altered copy: {second} is {first} ({pair['change']})"), highlight=False)
 
 
 @command(panel=TRAIN, example="folds digits")

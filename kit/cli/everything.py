@@ -21,7 +21,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None, note: Note = None) 
     competition, watch = read(comp), Stopwatch()
     with holding(competition), noting(note):
         with watch.measure("images"):
-            prepared = ready(competition, time_limit, held=True)
+            prepared = ready(competition, time_limit, held=True, look_again=True)
         made = do_all(prepared, watch, options.strict)
         board = make_board(prepared, made.finished, made.skipped, submission=made.submission, report=made.report)
     say(*board)

@@ -22,7 +22,7 @@ from kit.data.audit import Audit, summarise_audit
 from kit.data.audit.duplicates import group_near_duplicates
 from kit.data.audit.facts import audit_files
 from kit.data.folds import fold_groups, scored_folds
-from kit.data.folds.file import read_folds, read_groups
+from kit.data.folds.file import join_copies, read_folds, read_groups
 from kit.data.greys import Range, settle_greys
 from kit.data.images import SPLITS, Images, Pool
 from kit.data.table import read_classes, read_table
@@ -152,7 +152,7 @@ def prepare(competition: Competition, keep_folds: bool = True, groups: dict[str,
     usable: pd.DataFrame = table.loc[~broken].reset_index(drop=True)
     clusters = group_near_duplicates(table, facts, cache)
     findings = summarise_audit(competition, table, facts, clusters)
-    clusters = clusters[~broken]
+    clusters = join_copies(competition, usable, clusters[~broken])
     is_labeled = (usable["split"] == "labeled").to_numpy()
     task = competition.facts.task
     classes = read_classes(table, task)

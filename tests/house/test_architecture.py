@@ -17,7 +17,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names audit folds sheet store greys prepared",
-    "features": "transclip weights device encoders measure cache whitening joint prompts nearest neighbours",
+    "features": "transclip weights device encoders measure cache whitening joint prompts nearest neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",
     "runs": "store ensemble noise pseudo seen fit pace decide alarm train tuning verify history clean",
     "kaggle": "client submission bundle",

@@ -1,6 +1,7 @@
 """Near-duplicates: images that are one picture, whatever their size and compression.
 
 Reads the facts of the files and their thumbnails, never the files; writes nothing. The clusters never straddle folds.
+Copies that were mirrored, turned, cropped, framed or written on are found by features: `kit.features.altered`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Reads and writes ``folds/NAME.csv`` (`id,label,fold`, sorted by id); verifies it against the image table every time.
 ``folds/NAME.groups.csv`` (`id,group`), where `kit.curate.look_alikes` has written it, names labelled images that stay
-together.
+together; so does ``folds/NAME.copies.csv`` (`first,second,change`), pairs that `kit.features.altered` has found.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
 FOLD_COLUMNS = ["id", "label", "fold"]
 GROUP_COLUMNS = ["id", "group"]
+COPY_COLUMNS = ["first", "second", "change"]
 GROUPS = ".groups.csv"  # the end of the file that has them
+COPIES = ".copies.csv"
 FOLD_NUMBER = re.compile(r"[0-9]+|-1")  # -1: in no fold, never held out
 INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
 
@@ -157,6 +159,46 @@ def read_groups(
         cause = f"{len(missing)} labelled images have no group: {some(missing)}; give each a line"
         raise InputError(f"{file}: {cause}, or delete it and the fold file, with which no CV can be compared then")
     return _look_up(group_of, ids, is_labeled)
+
+
+def copy_file(competition: Competition) -> Path:
+    """Return where the pairs of altered copies lie that are kept in one fold."""
+    return competition.workspace.folds(competition.name).with_suffix(COPIES)
+
+
+def write_copies(competition: Competition, pairs: Sequence[tuple[str, str, str]]) -> None:
+    """Write which pairs of labelled images, by id, are one picture, and what was done to it; no pairs, no file."""
+    file = copy_file(competition)
+    if pairs:
+        _write(file, csv_text(COPY_COLUMNS, sorted(pairs)), f"{len(pairs)} pairs of altered copies written to")
+    else:
+        file.unlink(missing_ok=True)
+
+
+def join_copies(competition: Competition, table: pd.DataFrame, clusters: Groups) -> Groups:
+    """Join the clusters of labelled images that the file of altered copies names; of images that are gone nothing.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    file = copy_file(competition)
+    if not file.exists():
+        return clusters
+    header, *rows = _read_csv(file)
+    if header != COPY_COLUMNS or any(len(row) != len(COPY_COLUMNS) for row in rows):
+        raise InputError(f"{file}: the lines must be {','.join(COPY_COLUMNS)}; {INCOMPARABLE}")
+    labeled = np.flatnonzero(table["split"] == "labeled")
+    row_of = dict(zip(table["id"].to_numpy(dtype=object)[labeled].tolist(), labeled.tolist(), strict=True))
+    pairs = [(row_of[a], row_of[b]) for a, b, _ in rows if a in row_of and b in row_of]
+    _, clusters = np.unique(clusters, return_inverse=True)
+    first, second = clusters[np.array(pairs, dtype=np.int64).reshape(-1, 2)].T
+    edges = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(clusters), len(clusters)))
+    return connected_components(edges, directed=False)[1][clusters].astype(np.int64)
 
 
 @dataclass(frozen=True)

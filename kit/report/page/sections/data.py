@@ -13,12 +13,14 @@ from kit.data.audit import Audit, ask_probe, audit
 from kit.data.audit.facts import audit_files
 from kit.data.table import read_table
 from kit.data.table.listing import list_unnamed
+from kit.features.altered.telling import KINDS, list_straddling, recall_copies
 from kit.models.balance import Balance, sizes_before_and_after
 from kit.report.page.evidence import Evidence
-from kit.report.page.parts import Fold, Part, Plot, Section, Series, SortableTable, Text
+from kit.report.page.parts import Fold, Gallery, Part, Plot, Section, Series, SortableTable, Text, Tile
 from kit.runs.store import settings_of
 
 MOST_ROWS = 200
+MOST_PAIRS = 24  # of altered copies that are shown
 
 
 def build(evidence: Evidence) -> Section:
@@ -31,6 +33,7 @@ def build(evidence: Evidence) -> Section:
     parts.append(_classes(evidence, facts))
     parts += _balances(evidence)
     parts.append(_findings(facts))
+    parts += _copies(evidence)
     for title, clusters in (
         ("Labelled and test images that are alike", facts.across),
         ("Near-duplicates with different labels", facts.contradictions),
@@ -107,6 +110,28 @@ def _findings(facts: Audit) -> SortableTable:
         *([remark, n] for remark, n in facts.remarks.items()),
     ]
     return SortableTable("What the audit found", ["finding", "number"], rows)
+
+
+def _copies(evidence: Evidence) -> Iterator[Part]:
+    """Show altered copies of labelled images side by side, where an encoder's features are there to find them by."""
+    prepared = evidence.prepared
+    copies = recall_copies(prepared)
+    if copies is None:
+        command = prepared.competition.command("check")
+        yield Text(f"Altered copies ({KINDS}) were not looked for: {command} does, where there are features.", "note")
+    if not copies:
+        return
+    straddling, tiles = list_straddling(prepared, copies), []
+    for copy in copies[:MOST_PAIRS]:
+        is_bad = copy in straddling
+        for row, line in ((copy.first, "different folds" if is_bad else ""), (copy.second, copy.change)):
+            name = f"{prepared.pool.splits[row]} {prepared.pool.ids[row]}"
+            tiles.append(Tile(str(prepared.pool.paths[row]), [name, line], "bad" if is_bad else "plain"))
+    caption = (
+        f"Two images in turn are one picture; the first {min(len(copies), MOST_PAIRS)} of {len(copies)} pairs, "
+        f"{len(straddling)} of all in different folds. Found by features, confirmed on pixels."
+    )
+    yield Gallery("Altered copies of labelled images", tiles, caption)
 
 
 def _list_clusters(title: str, clusters: Sequence[Sequence[dict[str, Any]]]) -> Fold:
