@@ -196,7 +196,7 @@ class Competition(Opened):
         from kit.api.tables import board_table
 
         with self._looking("leaderboard()") as prepared:
-            return board_table(compare(prepared, list_finished(prepared), {}).rows)
+            return board_table(compare(prepared, list_finished(prepared)).rows)
 
     def oof(self, run: str = ENSEMBLE) -> pd.DataFrame:
         """Return out-of-fold predictions: of each labelled image by models that did not see it.
@@ -355,7 +355,7 @@ class Competition(Opened):
         from kit.api.stages import write_page
 
         with self._looking("report()") as prepared:
-            return Page(write_page(prepared, png))
+            return Page(write_page(prepared, png)[0])
 
     def __repr__(self) -> str:
         return f"<kit.Competition {self.name!r}: {self._count()}>"

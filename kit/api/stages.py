@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from kit.runs.store import Result
 
 
+MOST_WRONG = 0.2  # of the labels, by a run whose doubts about labels are worth a look
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Hold the leaderboard.
@@ -100,24 +103,47 @@ def list_finished(prepared: Prepared) -> list[Result]:
     return results
 
 
-def compare(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> Comparison:
-    """Return the leaderboard of finished runs; `skipped` says of others why they could not be made."""
+def compare(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str] | None = None) -> Comparison:
+    """Return the leaderboard of finished runs, and of others.
+
+    `skipped` says of others why they could not be made; without it, as after a look, all that are not finished follow
+    with their state.
+    """
     from kit.report.board import leaderboard
     from kit.report.board.levels import score_levels
     from kit.runs.seen import count_looks
+    from kit.runs.train import describe_unfinished
 
-    rows, looks = leaderboard(prepared, results, skipped), count_looks(prepared, len(results))
+    states = describe_unfinished(prepared, list(results)) if skipped is None else None
+    rows, looks = leaderboard(prepared, results, skipped or {}, states), count_looks(prepared, len(results))
     has_levels = prepared.hierarchy is not None
     return Comparison(rows, looks, {each.name: score_levels(prepared, each) for each in results if has_levels})
 
 
-def write_page(prepared: Prepared, png: bool = False) -> Path:
-    """Write the report of what is finished; return it. InputError where nothing is."""
+def after_looking(prepared: Prepared, results: Sequence[Result]) -> tuple[str, str]:
+    """Return the command that is worth most once the results were looked at, and why.
+
+    Triage is for models that are mostly right: of one that often errs the doubted labels are its own mistakes.
+    """
+    from kit.core.names import ENSEMBLE
+    from kit.report.board import share_wrong
+
+    sign = prepared.metric.sign
+    judge = next((each for each in results if each.name == ENSEMBLE), None)
+    judge = judge or max(results, key=lambda result: sign * result.record.cv)
+    wrong = share_wrong(prepared, judge)
+    if wrong <= MOST_WRONG:
+        return "triage", f"{judge.name} is right about {1 - wrong:.0%} of the labels: look at those that it doubts"
+    return "plan", f"{judge.name} is wrong about {wrong:.0%}: other runs are worth more now than cleaner labels"
+
+
+def write_page(prepared: Prepared, png: bool = False) -> tuple[Path, list[Result]]:
+    """Write the report of what is finished; return it and what it is of. InputError where nothing is finished."""
     from kit.report.page import write_report
     from kit.runs.train import find_finished, recall_skipped
 
     results = find_finished(prepared)
-    return write_report(prepared, results, recall_skipped(prepared, results), png)
+    return write_report(prepared, results, recall_skipped(prepared, results), png), results
 
 
 def keep_copies_together(competition: Competition) -> None:

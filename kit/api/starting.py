@@ -42,8 +42,10 @@ def start_folder(
     """Infer the layout of a folder or archive of images and write its draft; return the layout and competition.toml."""
     from kit.curate.start import check_competition_name, infer_layout
 
-    check_competition_name(name, competitions_home(workspace.root))
+    check_competition_name(name, home := competitions_home(workspace.root))
     answers.check()
+    if not force:
+        refuse_again(name, home, workspace)
     layout = infer_layout(data.expanduser(), workspace.root / "data" / name, answers)
     return layout, write_draft(name, layout, workspace, answers.slug, wishes, force)
 
@@ -67,10 +69,28 @@ def start_frame(
     check_competition_name(name, home := competitions_home(workspace.root))
     answers.check()
     folder = workspace.root / "data" / name
-    if (home / name).exists() and not force:
-        raise InputError(f"{home / name} is there already; choose another name, or write over it with force=True")
+    if not force:
+        refuse_again(name, home, workspace)
     layout = lay_out_frame(frame, folder, answers, test)
     return layout, write_draft(name, layout, workspace, answers.slug, wishes, force)
+
+
+def refuse_again(name: str, home: Path, workspace: Workspace) -> None:
+    """Refuse to begin a competition that is there: InputError that says what is there and how to go on."""
+    from kit.config.known import list_runs
+    from kit.core import terminal
+    from kit.core.names import COMPETITION_FILE, PROGRAM
+
+    file = home / name / COMPETITION_FILE
+    if not file.is_file():
+        return
+    n_runs = terminal.count(len(list_runs(name, workspace)), "run")
+    made = sum(1 for _ in workspace.runs(name).glob("*/*/run.json"))
+    so_far = f", {terminal.count(made, 'result')} below {workspace.runs(name)}" if made else ""
+    raise InputError(
+        f"{file} is there already ({n_runs}{so_far}) and was left as it is; {PROGRAM} all {name} goes on with it, "
+        "--force infers and plans it anew, another name keeps both"
+    )
 
 
 def write_draft(

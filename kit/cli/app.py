@@ -31,6 +31,8 @@ EPILOG = (
     "everywhere, COLUMNS=80 sets the width."
 )
 
+running: list[Any] = []  # the command that runs, as Typer has it
+
 Function = TypeVar("Function", bound=Callable[..., None])
 
 
@@ -75,6 +77,14 @@ def _hide_flag_types(params: list[Any]) -> list[Any]:
 
 class Command(TyperCommand):
     """One command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; what was given on the command line and what was not is known meanwhile."""
+        running.append(ctx)
+        try:
+            return super().invoke(ctx)
+        finally:
+            running.pop()
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters of a command."""

@@ -54,11 +54,12 @@ def bundle(
         results = [find_trained(prepared, name) for name in named] or find_members(prepared)
         written = write_bundle(prepared, results, owner, drop, wheels, "-".join(named) or ENSEMBLE, lacks)
     n_images = n_test or len(prepared.split("test")) + len(prepared.broken_test)
-    estimate = written.trial.estimate(n_images)
-    _tell(written, owner, n_images, estimate, "assumed, not looked up" if lacks is None else "said")
-    if estimate > seconds:
+    estimate, longest = written.trial.estimate(n_images), written.trial.estimates(n_images)[1]
+    _tell(written, owner, n_images, "assumed, not looked up" if lacks is None else "said")
+    if longest > seconds:
         alone = prepared.competition.command("bundle", "RUN")
-        terminal.warn(f"that is more than {limit}: bundle fewer runs, or the best alone: {alone}")
+        verb = "is" if estimate > seconds else "may be"
+        terminal.warn(f"that {verb} more than {limit}: bundle fewer runs, or the best alone: {alone}")
     say(str(written.folder), _document(written, n_images, estimate, seconds))
     if prepared.competition.facts.slug is None:
         terminal.note(
@@ -73,7 +74,7 @@ def bundle(
     suggest("submit", comp, *(named if len(named) == 1 else ()), "-k", written.addresses["kernel"], "-v", "1")
 
 
-def _tell(written: WrittenBundle, owner: str, n_images: int, estimate: float, how: str) -> None:
+def _tell(written: WrittenBundle, owner: str, n_images: int, how: str) -> None:
     """Say what is in the bundle, how it did, how long it will take and what to do with it."""
     from kit.core import terminal
 
@@ -85,7 +86,10 @@ def _tell(written: WrittenBundle, owner: str, n_images: int, estimate: float, ho
         f"{trial.n_images} test images: {trial.n_other} other labels, probabilities within {trial.difference:.1g}; "
         f"{trial.images_per_second:,.0f} images/s on {trial.device}, {trial.load_seconds:.1f} s to load",
     )
-    terminal.stage("estimate", f"{_spell(estimate)} for {n_images:,} images on a machine such as this one")
+    shortest, longest = map(_spell, trial.estimates(n_images))
+    spelled = shortest if shortest == longest else f"{shortest} to {longest}"
+    by = f"by the pace of {terminal.count(trial.n_timed, 'image')}"
+    terminal.stage("estimate", f"{spelled} for {n_images:,} images on a machine such as this one, {by}")
     if written.wanted:
         terminal.note(
             f"{how}: Kaggle's image lacks {', '.join(written.wanted)} or has another version; "
@@ -98,6 +102,7 @@ def _tell(written: WrittenBundle, owner: str, n_images: int, estimate: float, ho
 def _document(written: WrittenBundle, n_images: int, estimate: float, limit: float) -> dict[str, Any]:
     """Return the bundle as JSON."""
     facts = asdict(written) | {"folder": str(written.folder), "n_test": n_images}
+    facts |= {"estimate_range_seconds": [round(each, 1) for each in written.trial.estimates(n_images)]}
     return facts | {"estimate_seconds": round(estimate, 1), "limit_seconds": limit, "fits": estimate <= limit}
 
 

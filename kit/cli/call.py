@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kit.api.place import holding, looking, workspace_folder
-from kit.cli.app import app
+from kit.cli.app import app, running
 from kit.cli.completion import install_completion, show_completion
+from kit.core.errors import InputError, some
 from kit.core.names import CHECKOUT, ENSEMBLE, command_line, default_workspace
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "complete_comp",
     "complete_result",
     "complete_run",
+    "follow_up",
     "holding",
     "looking",
     "make_board",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 DEFAULT = "digits"
+CHANGING = ("all", "folds", "features", "train", "ensemble", "submission", "submit", "bundle", "clean", "plan")
 
 
 @dataclass
@@ -158,11 +161,40 @@ def suggest(*words: str) -> None:
     terminal.stage("next", command_line(*words, *given))
 
 
+def _check_default() -> None:
+    """Refuse to take the default competition for a command that changes things, where the workspace holds others."""
+    from kit.config.known import list_own
+    from kit.core.files import Workspace
+
+    context = running[-1] if running else None
+    if context is None or context.info_name not in CHANGING:
+        return
+    source = context.get_parameter_source("comp")
+    others = [name for name in list_own(Workspace(options.workspace)) if name != DEFAULT]
+    if source is not None and source.name == "DEFAULT" and others:
+        raise InputError(
+            f"{context.info_name} which competition? {options.workspace} holds {some(others)}; "
+            f"{command_line(context.info_name, others[0])}, or {command_line(context.info_name, DEFAULT)} for the "
+            "embedded one"
+        )
+
+
+def follow_up(prepared: Prepared, results: list[Result], comp: str) -> tuple[str, ...]:
+    """Return what to do next once the results were looked at, and say why."""
+    from kit.api.stages import after_looking
+    from kit.core import terminal
+
+    word, why = after_looking(prepared, results)
+    terminal.note(why)
+    return (word, comp, "--preset", "best") if word == "plan" else (word, comp)
+
+
 def read(comp: str) -> Competition:
     """Read a competition by its name or folder, with this call's workspace, changes and seed."""
     from kit.config.reader import read_competition
     from kit.core.files import Workspace
 
+    _check_default()
     return read_competition(comp, Workspace(options.workspace), options.changes, options.seed)
 
 
@@ -198,7 +230,7 @@ def say(text: Any, document: Any) -> None:
 
 
 def make_board(
-    prepared: Prepared, results: list[Result], skipped: dict[str, str], **files: Path | None
+    prepared: Prepared, results: list[Result], skipped: dict[str, str] | None = None, **files: Path | None
 ) -> tuple[Any, dict[str, Any]]:
     """Return the leaderboard as `say` takes it: a table, and a document that also says where `files` lie.
 

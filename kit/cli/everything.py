@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 
 from kit.cli.app import START, command
-from kit.cli.call import DEFAULT, Comp, Note, TimeLimit, holding, make_board, options, read, ready, say, suggest
+from kit.cli.call import (
+    DEFAULT,
+    Comp,
+    Note,
+    TimeLimit,
+    follow_up,
+    holding,
+    make_board,
+    options,
+    read,
+    ready,
+    say,
+    suggest,
+)
 from kit.core.installed import spell_lack
 
 
@@ -40,7 +53,7 @@ def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None, note: Note = None) 
     elif made.submission and competition.facts.slug:
         suggest("submit", comp, "-m", made.submission.stem)
     else:
-        suggest("triage", comp)
+        suggest(*follow_up(prepared, made.finished, comp))
     if made.is_late:
         done = "what was finished is in the " + ("submission" if made.submission else "table")
         terminal.note(f"stopped at the time limit: {done}; the same command goes on with the rest (exit code 1)")

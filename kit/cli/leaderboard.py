@@ -34,7 +34,7 @@ def leaderboard_(
         prepared = ready(competition, held=True)
         results = list_finished(prepared)
         if per_class is None:
-            shown, follow = make_board(prepared, results, {}), _follow_leaderboard(prepared, comp, results)
+            shown, follow = make_board(prepared, results), _follow_leaderboard(prepared, comp, results)
         else:
             shown, follow = _list_classes(prepared, results, per_class), ("report", comp)
     say(*shown)

@@ -27,19 +27,26 @@ def models_(
     """List the models; or every option of one of them: type, default, meaning."""
     from dataclasses import asdict
 
+    from kit.config.toml import toml_value
     from kit.core import terminal
     from kit.models import MODELS
-    from kit.models.options import describe_model, list_options
+    from kit.models.options import describe_model, example_run, first_options, list_options
 
     if name is None:
         known = {model: {"summary": describe_model(model), "tasks": MODELS[model].tasks} for model in MODELS}
         say(_table(known), known)
         suggest("models", "linear_probe")
         return
-    options = list_options(name)
-    width = min(terminal.out.width, WIDTH)
-    text = "\n".join([*textwrap.wrap(f"{name}: {describe_model(name)}", width), "", *_lines(options, width)])
+    options, first = list_options(name), first_options(name)
+    width, example = min(terminal.out.width, WIDTH), example_run(name)
+    rest = [option for option in options if option not in first]
+    table = [f"[runs.my_{name}]", *(f"{key} = {toml_value(value)}" for key, value in example.items())]
+    lines = [*textwrap.wrap(f"{name}: {describe_model(name)}", width), "", "to copy into competition.toml:", ""]
+    lines += [*table, "", f"what matters first:{'' if rest else ' that is all'}", "", *_lines(first, width)]
+    lines += ["", "all other keys:", "", *_lines(rest, width)] if rest else []
+    text = "\n".join(lines)
     document = {"model": name, "summary": describe_model(name), "tasks": MODELS[name].tasks}
+    document |= {"first": [option.name for option in first], "example": example}
     say(text, document | {"options": [asdict(option) for option in options]})
     terminal.note(
         "every run may also have pseudo, use_test_images, bags, seeds, refit, exclude and search: kit/config/README.md"

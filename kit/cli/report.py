@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import LOOK, command
-from kit.cli.call import DEFAULT, Comp, looking, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, follow_up, looking, read, ready, say, suggest
 
 
 @command("report", panel=LOOK, example="report digits --png")
@@ -21,6 +21,6 @@ def report_(
     competition = read(comp)
     with looking(competition):
         prepared = ready(competition, held=True)
-        path = write_page(prepared, png)
+        path, results = write_page(prepared, png)
     say(str(path), {"report": str(path), "figures": str(path.with_suffix(""))})
-    suggest("triage", comp)
+    suggest(*follow_up(prepared, results, comp))

@@ -21,6 +21,24 @@ def list_competitions(workspace: Workspace) -> dict[str, Path]:
     return folders
 
 
+def list_own(workspace: Workspace) -> list[str]:
+    """Return the competitions that a workspace holds: begun in it, or the kit's own whose data are there."""
+    held = []
+    for name, folder in list_competitions(workspace).items():
+        if folder.parent != HOME or _has_data(folder, workspace):
+            held.append(name)
+    return held
+
+
+def _has_data(folder: Path, workspace: Workspace) -> bool:
+    """Tell whether the data folder of a competition is there."""
+    try:
+        root = tomllib.loads((folder / COMPETITION_FILE).read_text(encoding="utf-8-sig"))["data"]["root"]
+        return (workspace.root / root).is_dir()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def list_runs(comp: str, workspace: Workspace) -> list[str]:
     """Return the runs and grids of a competition, given by name or folder; none where its file cannot be read."""
     file = list_competitions(workspace).get(comp, Path(comp).expanduser()) / COMPETITION_FILE

@@ -154,10 +154,24 @@ def _apply_change(tables: dict[str, Any], change: str) -> None:
         inner = table.get(parent)
         if not isinstance(inner, dict):
             if table is not tables or parent not in ("folds", "ensemble", "decision", "submission", "runs"):
+                if meant := _right_case(tables, [*parents, key]):
+                    raise InputError(f"--set {change}: no table {parent!r}; did you mean {meant}?")
                 raise InputError(f"--set {change}: no table {parent!r}; {nearest(parent, table)}")
             inner = table[parent] = {}
         table = inner
     table[key] = value
+
+
+def _right_case(tables: dict[str, Any], path: list[str]) -> str | None:
+    """Return a path whose tables are there in another case, its key too where the table has it; else None."""
+    meant, table = [], tables
+    for part in path[:-1]:
+        names = [name for name in table if name.casefold() == part.casefold() and isinstance(table[name], dict)]
+        if len(names) != 1:
+            return None
+        meant, table = [*meant, *names], table[names[0]]
+    keys = [name for name in table if name.casefold() == path[-1].casefold()]
+    return ".".join([*meant, keys[0] if len(keys) == 1 else path[-1]])
 
 
 def _parse(table_type: type[AnyTable], table: object, file: Path, name: str) -> AnyTable:

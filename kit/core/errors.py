@@ -45,7 +45,8 @@ class TimeIsUp(Exception):
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the end of an error message: ``"did you mean 'x'?"`` where a valid name is close, else the valid names."""
     names = sorted({str(valid) for valid in names})
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    close = [valid for valid in names if valid.casefold() == name.casefold()]
+    close = close or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(repr(valid) for valid in close) + "?"
     shown = ", ".join(repr(valid) for valid in names[:20])

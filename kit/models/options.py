@@ -20,6 +20,28 @@ from kit.models import MODELS
 
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false", dict: "table"}
 LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+HEAD = ("encoder", "prompts", "smooth")
+ON_PIXELS = ("encoder", "pixels")
+TRAINED = ("encoder", "lr", "steps", "semi", "augment")
+FIRST = {  # the five keys of each model that matter most, the first of them most
+    "forest": (*ON_PIXELS, "n_trees", "max_depth", "balance"),
+    "svm": (*ON_PIXELS, "C", "kernel", "balance"),
+    "label_spreading": (*ON_PIXELS, "n_neighbors", "alpha", "max_unlabeled"),
+    "self_training": (*ON_PIXELS, "C", "threshold", "max_unlabeled"),
+    "clusters": ("encoder", "n_clusters", "matching", "prompts", "smoothing"),
+    "zero_shot": (*HEAD, "encoders", "transduction"),
+    "linear_probe": (*HEAD, "encoders", "C"),
+    "semi_probe": (*HEAD, "semi", "C"),
+    "prototypes": (*HEAD, "encoders", "scale"),
+    "tip_adapter": (*HEAD, "alpha", "probe"),
+    "fine_tune": TRAINED,
+    "clip_finetune": ("encoder", "prompts", "lr", "steps", "semi"),
+    "small_cnn": ("image_size", "epochs", "lr", "augment", "semi"),
+}
+WORDS = "open_clip:ViT-B-32/openai"  # an encoder that reads words, and one that does not and comes with pip
+IMAGES_ALONE = "timm:tf_efficientnet_lite2@pip"
+ON_PIXELS_BY_DEFAULT = ("forest", "svm", "label_spreading", "self_training")
+READS_WORDS = ("zero_shot", "linear_probe", "semi_probe", "prototypes", "tip_adapter", "clip_finetune")
 REFERENCE = re.compile(r"(As|See) `")  # a meaning that sends the reader to the class that has it
 
 
@@ -55,6 +77,27 @@ def list_options(name: str) -> list[Option]:
         Option(key.name, _spell_type(hints[key.name]), *_default(key), meanings.get(key.name, ""))
         for key in sorted(keys, key=lambda key: owners[key.name])
     ]
+
+
+def first_options(name: str) -> list[Option]:
+    """Return the options of a model that matter first, at most five; InputError where there is no such model."""
+    by_name = {option.name: option for option in list_options(name)}
+    return [by_name[key] for key in FIRST.get(name, tuple(by_name)[:5])]
+
+
+def example_run(name: str) -> dict[str, Any]:
+    """Return a run of a model to copy: its encoder and words, and the defaults of the other keys that matter first."""
+    run: dict[str, Any] = {"model": name}
+    for option in first_options(name):
+        if option.name == "encoder" and (option.is_required or name not in ON_PIXELS_BY_DEFAULT):
+            run["encoder"] = WORDS if name in READS_WORDS else IMAGES_ALONE
+        elif option.name == "prompts":
+            run["prompts"] = ["names", "first"] if name == "linear_probe" else "first"
+        elif option.name == "smooth":
+            run["smooth"] = "nested"
+        elif option.default is not None and option.default not in ([], {}, ()):
+            run[option.name] = option.default
+    return run
 
 
 def _default(field: dataclasses.Field[Any]) -> tuple[Any, bool]:

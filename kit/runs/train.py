@@ -18,6 +18,7 @@ from kit.data.prepared import Prepared
 from kit.runs.ensemble import check_members, ensemble, find_ensemble, members_of
 from kit.runs.fit.crossval import check_run, crossval, is_finished
 from kit.runs.fit.fold import read_fitted
+from kit.runs.naming import misnamed
 from kit.runs.pace import Pace
 from kit.runs.store.find import find_result, find_usable, rounds_of, run_key, runs_of_other_folds
 from kit.runs.store.imported import list_imported, stale_imports
@@ -53,6 +54,8 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
     if others := runs_of_other_folds(prepared):
         warn(f"folds or labels have changed since {', '.join(others)} ran: old CVs cannot be compared with new ones")
     ordered = order_runs(prepared.competition, names)
+    for name, why in misnamed(prepared.competition, ordered).items():
+        warn(f"{name}: {why}; another name would keep the two apart in the leaderboard")
     skipped = _find_missing(prepared, ordered, strict)
     _announce(prepared, ordered, skipped)
     waiting = [name for name in ordered if name not in skipped]
@@ -286,7 +289,7 @@ def _describe_state(prepared: Prepared, name: str) -> str:
         return f"not trained: {error}"
     n_done = sum(read_fitted(folder, fold) is not None for fold in prepared.scored)
     if n_done and run.pseudo is None:
-        return f"stopped: {n_done} of {len(prepared.scored)} folds are done"
+        return f"{n_done} of {len(prepared.scored)} folds: stopped, or it runs now"
     if _made_otherwise(prepared, [name]):
         return "changed: it was made with other settings, words or data"
     return "not trained"

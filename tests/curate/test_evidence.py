@@ -136,7 +136,7 @@ def test_codes_get_no_run_that_reads_words_until_a_file_names_them(tmp_path, dat
     assert words == {"0": ["ripe banana"], "1": ["green banana"]}
 
 
-def test_the_command_prints_choices_writes_the_same_again_and_over_another_with_force(tmp_path, run_command, data):
+def test_the_command_prints_choices_and_called_again_changes_nothing_without_force(tmp_path, run_command, data):
     four_images(data, "id,label\n1,a\n2,a\n3,b\n4,b\n", "id,label\n5,a\n6,a\n")
     call = ("new", "pets", "--data", str(data), "--json")
     code, out, err = run_command(tmp_path, *call)
@@ -147,11 +147,12 @@ def test_the_command_prints_choices_writes_the_same_again_and_over_another_with_
         "rejected": [], "option": "--label COLUMN", "is_guess": False,
     }  # fmt: skip
     assert "the Evaluation page names it" in flat(err)
-    assert run_command(tmp_path, *call)[0] == 0, "the same answer"
+    file = tmp_path / "competitions" / "pets" / "competition.toml"
+    before = file.read_bytes()
     code, _, err = run_command(tmp_path, *call, "--metric", "macro_f1")
-    assert code == 2 and "--force" in flat(err)
+    assert code == 2 and "is there already" in flat(err) and "--force" in flat(err) and file.read_bytes() == before
     code, out, _ = run_command(tmp_path, *call, "--metric", "macro_f1", "--force")
-    assert code == 0 and 'metric = "macro_f1"' in (tmp_path / "competitions" / "pets" / "competition.toml").read_text()
+    assert code == 0 and 'metric = "macro_f1"' in file.read_text()
 
 
 @pytest.mark.parametrize(

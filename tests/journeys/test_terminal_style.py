@@ -18,12 +18,14 @@ from support.colours import lay_out, write_toml
 from kit.cli import blame, main
 from kit.cli.app import app, hoist
 from kit.cli.call import options, suggest
+from kit.config.toml import toml_value
 from kit.core import terminal
 from kit.core.errors import InputError, plain
 from kit.kaggle.submission.ledger import LedgerRow
 from kit.kaggle.submission.listing import render_submissions
 from kit.models import MODELS
-from kit.models.options import list_options
+from kit.models.options import FIRST, example_run, first_options, list_options
+from kit.runs.store.build import build_model
 
 HOME = Path(__file__).parents[2]
 RUNS = """
@@ -274,6 +276,20 @@ def test_an_option_says_its_range_and_its_default(kit):
     assert "encoder: required   (text)" in kit("models", "fine_tune")[1]
     code, out, _ = kit("models", "linear_probe", "--json")
     assert code == 0 and "C" in {option["name"] for option in json.loads(out)["options"]}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_example_of_a_model_has_keys_that_it_takes(name, colours):
+    text = "".join(f"{key} = {toml_value(value)}\n" for key, value in example_run(name).items())
+    competition = colours(f"[runs.mine]\n{text}")
+    assert build_model(competition, competition.run("mine"))
+    assert [option.name for option in first_options(name)] == list(FIRST[name])
+
+
+def test_models_shows_an_example_and_five_keys_before_all_others(kit):
+    _, out, _ = kit("models", "linear_probe")
+    first, rest = out.split("all other keys:")
+    assert "[runs.my_linear_probe]" in first and "smooth = 0.0" in first and "tau = none" in rest
 
 
 def test_an_unknown_model_is_refused_with_the_nearest(kit):

@@ -32,7 +32,6 @@ from kit.kaggle.bundle.inference import as_competition, find_data, predict_table
 from kit.kaggle.bundle.manifest import MANIFEST, write_manifest
 from kit.kaggle.bundle.member_predictions import mix_members
 from kit.kaggle.bundle.notebook import slug_of
-from kit.kaggle.bundle.trial import BundleTrial
 from kit.kaggle.bundle.writing import WrittenBundle, write_bundle
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
@@ -265,12 +264,6 @@ def test_the_wheel_is_the_same_every_time_and_holds_data(tmp_path):
     assert "kit/kaggle/bundle/script.py" in names
     assert any(not name.endswith(".py") for name in names if name.startswith("kit/"))
     assert not any("competitions/" in name or "__pycache__" in name for name in names)
-
-
-def test_the_estimate_grows_with_images_and_loads_once_per_chunk():
-    trial = BundleTrial(100, 0.0, 0, images_per_second=50.0, load_seconds=10.0, device="cpu")
-    assert trial.estimate(1000) == pytest.approx(10 + 20)
-    assert trial.estimate(10_000) == pytest.approx(3 * 10 + 200)
 
 
 def command(prepared: Prepared, capsys, monkeypatch, *arguments: str) -> tuple[int, str, str]:

@@ -93,9 +93,10 @@ def _auc_error(auc: float, n_first: int, n_second: int) -> float:
 
 def _name_verdict(auc: float, error: float) -> str:
     """Return what an AUC means for whoever trusts CV."""
-    number = f"AUC {auc:.3f} ± {error:.3f} where 0.5 is chance"
+    number = f"told apart with AUC {auc:.3f} ± {error:.3f}; 0.5 is chance"
     if auc - 0.5 <= Z_95 * error:
-        return f"train against test: a probe cannot tell them apart ({number})"
+        return f"the test images look like the labelled ones: CV should carry over ({number})"
     if auc < SLIGHT_AUC:
-        return f"train against test: a probe tells them apart only just ({number})"
-    return f"train against test: a probe tells them apart ({number}): expect the leaderboard to differ from CV"
+        return f"the test images differ a little from the labelled ones in colour, light or size ({number})"
+    cause = "the test images differ from the labelled ones in colour, light or size"
+    return f"{cause}: expect the leaderboard to differ from CV ({number})"

@@ -11,7 +11,7 @@
 from kit.report.board.board import render_board, shorten_encoder
 from kit.report.board.classes import render_classes, score_classes
 from kit.report.board.luck import describe_luck
-from kit.report.board.mistakes import rank_mistakes
+from kit.report.board.mistakes import rank_mistakes, share_wrong
 from kit.report.board.remarks import optimistic_lists, remarks_on
 from kit.report.board.rows import SAME, Row, leaderboard, used_test_images
 from kit.report.board.solution import local_score, read_solution, solution_hash, why_cv_only
@@ -29,6 +29,7 @@ __all__ = [
     "render_board",
     "render_classes",
     "score_classes",
+    "share_wrong",
     "shorten_encoder",
     "solution_hash",
     "used_test_images",

@@ -32,6 +32,15 @@ class Mistaken:
     order: Rows
 
 
+def share_wrong(prepared: Prepared, result: Result) -> float:
+    """Return which share of the scored images a run mistakes, 0..1; of several labels, of those given or said."""
+    ranked = rank_mistakes(prepared, result)
+    if ranked.labels.ndim == 1:
+        return len(ranked.order) / len(ranked.labels)
+    either = (ranked.labels | ranked.predicted).sum()
+    return float((ranked.labels != ranked.predicted).sum() / max(either, 1))
+
+
 def rank_mistakes(prepared: Prepared, result: Result) -> Mistaken:
     """Return a run's mistakes out of fold, those that it was surest of first; a wrong label is often among them."""
     labels, proba = decided_rows(prepared, result)

@@ -5,7 +5,7 @@ Reads run.json and the predictions of finished runs, the ledger, and a practice 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -76,10 +76,12 @@ class Row:
     beside: dict[str, Score] = field(default_factory=dict)
 
 
-def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str, str]) -> list[Row]:
+def leaderboard(
+    prepared: Prepared, results: Sequence[Result], skipped: dict[str, str], states: Mapping[str, str] | None = None
+) -> list[Row]:
     """Return the leaderboard's rows, best CV first; the ensemble is among the finished runs.
 
-    `skipped` says of each other run why it could not be made.
+    `skipped` says of each other run why it could not be made, `states` how far those are that are not finished.
     """
     sign = prepared.metric.sign
     ordered = sorted(results, key=lambda result: -sign * result.record.cv)
@@ -94,10 +96,11 @@ def leaderboard(prepared: Prepared, results: Sequence[Result], skipped: dict[str
     ]
     rows = [replace(row, remarks=(doubts[row.run], *row.remarks)) if row.run in doubts else row for row in rows]
     rows[0] = replace(rows[0], verdict=BEST, corrected=corrected)
-    for name, reason in skipped.items():
+    told = {name: f"skipped: {reason}" for name, reason in skipped.items()}
+    for name, verdict in (told | dict(states or {})).items():
         run = prepared.competition.runs[name]
         facts = {"run": name, "model": run.model, "encoder": _encoder(run.options)}
-        rows.append(Row(**facts, test_images_used=run.use_test_images, verdict=f"skipped: {reason}"))
+        rows.append(Row(**facts, test_images_used=run.use_test_images, verdict=verdict))
     return rows
 
 

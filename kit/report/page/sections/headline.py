@@ -42,9 +42,9 @@ def _compare(evidence: Evidence) -> str:
     score = evidence.prepared.competition.data.score_name
     sentences = f"Best {score}: {best}. "
     if same:
-        sentences += f"Not distinguishable from it at 95 % on the same images: {', '.join(same)}. "
+        sentences += f"May be as good, by a paired test at 95 % on the same images: {', '.join(same)}. "
     others = "1 other run is" if worse == 1 else f"{worse} other runs are"
-    return sentences + (f"{others} distinguishably worse." if worse else "No run is distinguishably worse.")
+    return sentences + (f"{others} surely worse." if worse else "No run is surely worse.")
 
 
 def _file(evidence: Evidence, row: Row) -> list[Part]:

@@ -5,7 +5,7 @@
     light: ["#2457c5", "#d2691e", "#1f7a4d", "#8e44ad", "#b3352b", "#0f8b8d", "#7a5c00", "#c2458f", "#4b5563", "#5c8d00"],
     dark: ["#8fb2ff", "#ffb066", "#6fcf9c", "#d0a2f7", "#ff8d82", "#6fdde0", "#e3c565", "#ff9bd2", "#b6bfce", "#b8e05a"],
   };
-  const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  const CONFIG = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 
   const LEGEND_PIXELS = 19;
 
