@@ -29,7 +29,7 @@ class Trust:
 
 
 TRUSTED: dict[str, dict[Any, Trust]] = {
-    "smooth": {0.8: Trust(0, 0), 0.5: Trust(0.006, 0.02), 0.9: Trust(0.054, 0.047), 0.0: Trust(0.146, 0.097)},
+    "smooth": {0.8: Trust(0, 0), 0.5: Trust(0.005, 0.02), 0.9: Trust(0.054, 0.047), 0.0: Trust(0.145, 0.097)},
 }
 """Of each setting the trusted value first."""
 
