@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from cleanlab.rank import get_label_quality_scores
 
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
@@ -25,6 +24,8 @@ from kit.runs.store import find_result
 from kit.runs.store.exclusion import leave_out, read_exclusion
 from kit.runs.store.find import run_key
 from kit.runs.store.imported import import_predictions
+
+get_label_quality_scores = pytest.importorskip("cleanlab.rank").get_label_quality_scores
 
 RUNS = """
 [runs.probe]

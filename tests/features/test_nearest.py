@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import faiss
 import numpy as np
 import pytest
 
 from kit.features import nearest
 from kit.features.nearest import choose_search, is_indexed, search_exact, search_indexed
+
+faiss = pytest.importorskip("faiss")
 
 NOBODY = np.zeros((0, 2), dtype=np.int64)
 K = 10

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from captum._utils.models.linear_model import SkLearnRidge
-from captum.attr import IntegratedGradients, LayerGradCam, Lime
 from torch import nn
 
 from kit.bench.explain import half_of, mass_share, plant, randomise
@@ -17,6 +15,10 @@ from kit.report.explain.gradients import blank_of, find_map, grad_cam, integrate
 from kit.report.explain.lime import lime, proximity, superpixels
 from kit.report.explain.subject import Subject
 from kit.report.explain.writing import overlay
+
+attr = pytest.importorskip("captum.attr")
+IntegratedGradients, LayerGradCam, Lime = attr.IntegratedGradients, attr.LayerGradCam, attr.Lime
+SkLearnRidge = pytest.importorskip("captum._utils.models.linear_model").SkLearnRidge
 
 
 class ColourNetwork(nn.Module):

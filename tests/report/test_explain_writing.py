@@ -22,6 +22,8 @@ from kit.report.page.sections import explanations
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import find_result
 
+pytest.importorskip("captum")
+
 RUNS = '[runs.forest]\nmodel = "forest"\nn_trees = 5\npixels = 4\n'
 
 
