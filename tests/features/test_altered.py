@@ -79,7 +79,7 @@ def noise(tmp_path: Path) -> Competition:
 def test_copies_of_every_kind_are_found_and_no_other_pair(planted):
     pool, thumbnails, pairs = planted
     first, second = np.triu_indices(len(pool), 1)
-    found = {tuple(sorted((copy.first, copy.second))) for copy in confirm(pool, thumbnails, first, second)}
+    found = {tuple(sorted((copy.first, copy.second))) for copy in confirm(pool.paths, thumbnails, first, second)}
     assert set(pairs) == set(EDITS)
     assert found == set(pairs.values())
 
@@ -90,13 +90,13 @@ def test_copies_of_every_kind_are_found_and_no_other_pair(planted):
 )
 def test_what_was_done_to_a_copy_is_named(planted, kind, words):
     pool, thumbnails, pairs = planted
-    (copy,) = confirm(pool, thumbnails, *np.array(pairs[kind])[:, None])
+    (copy,) = confirm(pool.paths, thumbnails, *np.array(pairs[kind])[:, None])
     assert words in copy.change
 
 
 def test_how_much_of_a_picture_a_crop_shows_is_measured(planted):
     pool, thumbnails, pairs = planted
-    (copy,) = confirm(pool, thumbnails, *np.array(pairs["cropped to 70 %"])[:, None])
+    (copy,) = confirm(pool.paths, thumbnails, *np.array(pairs["cropped to 70 %"])[:, None])
     shares = [int(word.rstrip("%")) for word in copy.change.split() if word.endswith("%")]
     assert shares == pytest.approx([70, 70], abs=2)
     assert (copy.first, copy.second) == pairs["cropped to 70 %"]  # the crop lies within the picture

@@ -170,7 +170,11 @@ def write_copies(competition: Competition, pairs: Sequence[tuple[str, str, str]]
     """Write which pairs of labelled images, by id, are one picture, and what was done to it; no pairs, no file."""
     file = copy_file(competition)
     if pairs:
-        _write(file, csv_text(COPY_COLUMNS, sorted(pairs)), f"{len(pairs)} pairs of altered copies written to")
+        _write(
+            file,
+            csv_text(COPY_COLUMNS, sorted(pairs)),
+            f"{terminal.count(len(pairs), 'pair')} of altered copies written to",
+        )
     else:
         file.unlink(missing_ok=True)
 

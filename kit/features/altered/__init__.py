@@ -8,7 +8,7 @@ placed exactly, decide. Reads features, thumbnails and the candidates' files; wr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from kit.core.deadline import check_deadline
 from kit.core.files import key_of, read_object, write_json
-from kit.core.shapes import Groups, Mask, Pixels, Rows, Vectors
+from kit.core.shapes import Groups, Mask, Pixels, Rows, Texts, Vectors
 from kit.core.terminal import count, stage
 from kit.data.audit.duplicates import MIN_CONTRAST, MIN_HASHED_SIDE
 from kit.data.audit.facts import audit_files, read_thumbnails
@@ -41,7 +41,7 @@ HYPOTHESES = 2048  # placements that are looked at closely at a time: 40 MB of g
 
 @dataclass(frozen=True)
 class AlteredCopy:
-    """Hold two images that are one picture: positions in the pool, one of them labelled at least.
+    """Hold two images that are one picture: positions in the pool, both labelled, or one of them a test image.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def find_encoded(prepared: Prepared) -> Joined | None:
 
 
 def find_altered(prepared: Prepared, encoder: str, encoder_args: dict[str, Any]) -> list[AlteredCopy]:
-    """Return the pairs of images, one of them labelled, that are one picture altered; surest first.
+    """Return the pairs of labelled images, or of a labelled and a test image, that are one picture; surest first.
 
     What the audit has found already, equal files and near-duplicates, is not named again. Images below 32 pixels and
     flat ones say too little. All images are encoded where they are not yet; what was found is kept.
@@ -97,13 +97,15 @@ def _locate(pool: Pool, encoder: str, encoder_args: dict[str, Any]) -> Path:
 
 
 def _search(prepared: Prepared, values: Vectors) -> list[AlteredCopy]:
-    """Name the candidates by features, and confirm them by pixels."""
+    """Name the candidates by features, and confirm them by pixels; copies without a label do CV no harm."""
     pool = prepared.pool
-    thumbnails, is_telling = _read_thumbnails(prepared)
-    first, second = find_candidates(values, pool.splits == "labeled")
-    known = group_found(prepared)
+    rows = np.flatnonzero(pool.splits != "unlabeled")
+    thumbnails, is_telling = _read_thumbnails(prepared, rows)
+    first, second = find_candidates(values[rows], pool.splits[rows] == "labeled")
+    known = group_found(prepared)[rows]
     asked = is_telling[first] & is_telling[second] & (known[first] != known[second])
-    return confirm(pool, thumbnails, first[asked], second[asked])
+    found = confirm(pool.paths[rows], thumbnails, first[asked], second[asked])
+    return [replace(copy, first=int(rows[copy.first]), second=int(rows[copy.second])) for copy in found]
 
 
 def find_candidates(values: Vectors, is_labeled: Mask) -> tuple[Rows, Rows]:
@@ -127,8 +129,8 @@ def find_candidates(values: Vectors, is_labeled: Mask) -> tuple[Rows, Rows]:
     return first, second
 
 
-def confirm(pool: Pool, thumbnails: Pixels, first: Rows, second: Rows) -> list[AlteredCopy]:
-    """Return those of the pairs that are one picture, surest first; thumbnails are the whole pool's."""
+def confirm(paths: Texts, thumbnails: Pixels, first: Rows, second: Rows) -> list[AlteredCopy]:
+    """Return those of the pairs that are one picture, surest first; all are positions in `paths` and `thumbnails`."""
     outer, inner = np.concatenate([first, second]), np.concatenate([second, first])
     fits = place(thumbnails, outer, inner)
     pair, tried = np.nonzero(fits.agreement >= _least_fit(fits))
@@ -137,7 +139,7 @@ def confirm(pool: Pool, thumbnails: Pixels, first: Rows, second: Rows) -> list[A
     starts = _cut_between_pairs(order := np.argsort(number, kind="stable"), number)
     for start, stop in starts:
         rows = order[start:stop]
-        agreement[rows], windows[rows] = _look_closely(pool, outer, inner, fits, pair[rows], tried[rows], number[rows])
+        agreement[rows], windows[rows] = _look_closely(paths, outer, inner, fits, pair[rows], tried[rows], number[rows])
         check_deadline()
     copies = []
     for row in np.flatnonzero(agreement >= MIN_AGREEMENT):
@@ -165,13 +167,13 @@ def _cut_between_pairs(order: Rows, number: Rows) -> Iterable[tuple[int, int]]:
 
 
 def _look_closely(
-    pool: Pool, outer: Rows, inner: Rows, fits: Placements, pair: Rows, tried: Rows, number: Rows
+    paths: Texts, outer: Rows, inner: Rows, fits: Placements, pair: Rows, tried: Rows, number: Rows
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return agreement (n,) and windows (n, 4) of placements, -1 for all but the best of each pair."""
     import torch
 
     used, at = np.unique(np.concatenate([outer[pair], inner[pair]]), return_inverse=True)
-    greys = _read_greys(pool.paths[used])
+    greys = _read_greys(paths[used])
     wholes = greys[at[: len(pair)]]
     laid = torch.stack(
         [lay(greys[i], int(way)) for i, way in zip(at[len(pair) :], fits.ways[pair, tried], strict=True)]
@@ -194,12 +196,12 @@ def _read_greys(paths: Iterable[str]) -> Any:
     return torch.cat([to_greys(block.permute(0, 2, 3, 1).numpy()) for block in blocks])
 
 
-def _read_thumbnails(prepared: Prepared) -> tuple[Pixels, Mask]:
-    """Return the thumbnails of the pool, and of which images they say enough to be compared."""
+def _read_thumbnails(prepared: Prepared, rows: Rows) -> tuple[Pixels, Mask]:
+    """Return the thumbnails of images of the pool, and of which they say enough to be compared."""
     import pandas as pd
 
     pool = prepared.pool
-    paths = np.array([prepared.originals.get(path, path) for path in pool.paths], dtype=object)
+    paths = np.array([prepared.originals.get(path, path) for path in pool.paths[rows]], dtype=object)
     thumbnails = read_thumbnails(pool.cache, paths)
     facts = audit_files(pd.DataFrame({"path": paths, "split": "", "label": None}), pool.cache)
     is_large = facts[["width", "height"]].min(axis=1).to_numpy() >= MIN_HASHED_SIDE
