@@ -166,3 +166,11 @@ def test_check_says_what_it_left_out_and_what_it_found(noise, run_command):
     assert run_command(root, "features", "noise")[0] == 0
     code, out, _ = run_command(root, "check", "noise")
     assert code == 0 and "altered copies of labelled images: 2" in " ".join(out.split())
+
+
+def test_without_weights_nothing_is_sought_and_nothing_fails(noise):
+    missing = 'runs.probe.encoder="timm:resnet18@nowhere.safetensors"'
+    competition = read_competition("noise", noise.workspace, (missing,))
+    keep_copies_together(competition)
+    assert not (noise.workspace.root / "folds").exists()
+    assert find_encoded(prepare(competition)) is None

@@ -8,6 +8,7 @@ placed exactly, decide. Reads features, thumbnails and the candidates' files; wr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kit.core.deadline import check_deadline
+from kit.core.errors import MissingWeights
 from kit.core.files import key_of, read_object, write_json
 from kit.core.shapes import Groups, Mask, Pixels, Rows, Texts, Vectors
 from kit.core.terminal import count, stage
@@ -66,7 +68,11 @@ def list_encoders(prepared: Prepared) -> list[Joined]:
 
 def find_encoded(prepared: Prepared) -> Joined | None:
     """Return the first encoder whose features of all images are there already, or None."""
-    return next((each for each in list_encoders(prepared) if has_features(prepared.pool, *each)), None)
+    for each in list_encoders(prepared):
+        with suppress(MissingWeights):
+            if has_features(prepared.pool, *each):
+                return each
+    return None
 
 
 def find_altered(prepared: Prepared, encoder: str, encoder_args: dict[str, Any]) -> list[AlteredCopy]:
