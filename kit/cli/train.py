@@ -43,18 +43,32 @@ def train(
 def import_(
     comp: Comp,
     name: Annotated[str, typer.Argument(help="Name of the member.")],
-    oof: Annotated[Path, typer.Option(help="Oof predictions: id, then one column per class (CSV or parquet).")],
-    test: Annotated[Path, typer.Option(help="Test predictions in the same form.")],
+    oof: Annotated[Path, typer.Option(help="Oof predictions: ids, a column per class (CSV, parquet, npy).")],
+    test: Annotated[
+        Path | None, typer.Option(help="Test predictions in such a form; without them it cannot join the ensemble.")
+    ] = None,
+    id_column: Annotated[str | None, typer.Option("--id", help="The column of ids.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Classes in the order of numbered columns: blue,green,red.")
+    ] = None,
+    ids: Annotated[Path | None, typer.Option(help="Of an npy: a file with the id of every row.")] = None,
+    test_ids: Annotated[Path | None, typer.Option(help="The same of the test predictions.")] = None,
 ) -> None:
     """Take predictions made elsewhere as an ensemble member, after the same checks."""
+    from kit.core import terminal
+    from kit.runs.ensemble import find_twin
+    from kit.runs.store.foreign import Reading
     from kit.runs.store.imported import import_predictions
 
     prepared = ready(read(comp))
+    order = tuple(each.strip() for each in classes.split(",")) if classes else None
     with holding(prepared.competition):
-        result = import_predictions(prepared, name, oof, test)
+        result = import_predictions(prepared, name, oof, test, Reading(id_column, order, ids, test_ids))
+        if twin := find_twin(prepared, result):
+            terminal.warn(f"{name} has the predictions of {twin}: one of the two is kept in the ensemble")
     score = prepared.competition.data.score_name
     say(f"{name}: {score} {result.record.cv:.4f} +- {result.record.se:.4f}", result.record.document)
-    suggest("ensemble", comp)
+    suggest("ensemble" if result.predicts_test else "leaderboard", comp)
 
 
 @command("ensemble", panel=TRAIN, example="ensemble digits")

@@ -23,7 +23,7 @@ from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.core.terminal import count, note, stage, track
 from kit.data.prepared import Prepared
 from kit.runs.store.find import find_usable
-from kit.runs.store.imported import list_imported, stale_imports
+from kit.runs.store.imported import list_imported, read_import, stale_imports
 from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, pairs_of, predict_apart
 from kit.runs.store.result import Result, read_result, write_result
 from kit.runs.store.score import decide_anew, describe_run, oof_rows, score_anew
@@ -187,9 +187,13 @@ def check_members(prepared: Prepared) -> list[str]:
     competition = prepared.competition
     known = {*competition.runs, *list_imported(prepared)}
     members = competition.ensemble.members
+    without_test = {name for name in list_imported(prepared) if not _predicts_test(prepared, name)}
     if members is None:
-        return [*competition.default_runs, *list_imported(prepared)]
+        return [*competition.default_runs, *(name for name in list_imported(prepared) if name not in without_test)]
     for name in members:
+        if name in without_test:
+            cause = "was imported without test predictions; import it again with --test FILE, or take it out"
+            raise InputError(f"{competition.file}: [ensemble] members: {name!r} {cause}")
         if name in known:
             continue
         file = competition.file
@@ -197,6 +201,20 @@ def check_members(prepared: Prepared) -> list[str]:
             raise InputError(f"{file}: [ensemble] members: {name!r} {why}")
         raise InputError(f"{file}: [ensemble] members: no run or import {name!r}; {nearest(name, known)}")
     return members
+
+
+def _predicts_test(prepared: Prepared, name: str) -> bool:
+    """Return whether an import has test predictions."""
+    found = read_import(prepared, name)
+    return found is not None and found.predicts_test
+
+
+def find_twin(prepared: Prepared, result: Result) -> str | None:
+    """Return the finished run or import that has the oof predictions of another one, up to a temperature; or None."""
+    names = [name for name in (*prepared.competition.runs, *list_imported(prepared)) if name != result.name]
+    others = [other for name in names if (other := find_usable(prepared, name))]
+    copies = find_copies(_member_proba(prepared, [*others, result])[0])
+    return others[copies[len(others)]].name if len(others) in copies else None
 
 
 def _member_proba(prepared: Prepared, members: Sequence[Result]) -> tuple[np.ndarray, Labels]:

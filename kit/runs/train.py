@@ -210,7 +210,9 @@ def find_better(prepared: Prepared, results: list[Result], combined: Result) -> 
     It is what is to be sent in the ensemble's place, and whatever says what to send asks here.
     """
     sign = prepared.metric.sign
-    others = [result for result in results if result.name != ENSEMBLE]
+    others = [result for result in results if result.name != ENSEMBLE and result.predicts_test]
+    if not others:
+        return None
     best = max(others, key=lambda result: sign * result.record.cv)
     difference, error = compare_runs(prepared, best, combined)
     return best if difference > 0 and distinguishable(difference, error) else None

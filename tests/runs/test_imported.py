@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +12,13 @@ from support.colours import FOREST_AND_SVM, SVM
 from kit.core.errors import InputError
 from kit.core.files import read_json
 from kit.data.prepared import prepare
+from kit.kaggle.submission import make_submission
+from kit.report.board import remarks_on
+from kit.runs.ensemble import check_members
 from kit.runs.store import find_result
+from kit.runs.store.foreign import Reading
 from kit.runs.store.imported import import_predictions
+from kit.runs.verify import verify
 
 
 @pytest.fixture
@@ -146,3 +153,107 @@ def test_labels_are_refused_where_the_metric_needs_probabilities(colours, tmp_pa
     prepared = prepare(colours(FOREST_AND_SVM, ("competition.metric=macro_auc",)))
     with pytest.raises(InputError, match=r"oof\.csv: holds labels; metric macro_auc needs probabilities"):
         import_predictions(prepared, "friend", *write_labels(prepared, tmp_path))
+
+
+def write_theirs(prepared, folder, split: str = "oof", **columns) -> Path:
+    """Write predictions as a teammate's notebook does: other names, numbers for classes in their own order."""
+    order = ["red", "blue", "green"]  # 0, 1, 2
+    rows = prepared.labeled if split == "oof" else prepared.split("test")
+    proba = np.full((len(rows), 3), 0.2) + ([0, 0, 0] if split == "oof" else [0.4, 0, 0])
+    if split == "oof":
+        labels = [order.index(prepared.classes[code]) for code in prepared.labels]
+        proba[np.arange(len(rows)), labels] = 0.6
+        columns = {"target": labels, "fold": prepared.folds + 1, **columns}
+    table = pd.DataFrame({"image_id": [f"{each}.png" for each in prepared.pool.ids[rows]]})
+    for i in range(3):
+        table[f"pred_{i}"] = proba[:, i]
+    table.assign(**columns).to_csv(folder / f"{split}_theirs.csv", index=False)
+    return folder / f"{split}_theirs.csv"
+
+
+def test_columns_of_a_teammate_are_mapped_and_extra_ones_named(prepared, tmp_path, capsys):
+    result = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path, extra=1, width=640))
+    heard = " ".join(capsys.readouterr().err.split())
+    assert result.record.cv == 1  # the numbers of the classes are not in the kit's order
+    assert "told by its column target: 0 is red, 1 is blue, 2 is green" in heard
+    assert "ids: column image_id" in heard and "left out: target, extra, width" in heard
+    assert "its folds are ours" in heard and result.record.folds == "same"
+
+
+def test_an_order_of_classes_that_nothing_tells_is_a_guess_that_an_option_corrects(prepared, tmp_path, capsys):
+    theirs = pd.read_csv(write_theirs(prepared, tmp_path), dtype=str).drop(columns=["target", "fold"])
+    theirs.to_csv(tmp_path / "bare.csv", index=False)
+    guessed = import_predictions(prepared, "friend", tmp_path / "bare.csv")
+    heard = " ".join(capsys.readouterr().err.split())
+    assert "a guess: classes by number, in the kit's order: 0 is blue" in heard and guessed.record.cv < 0.5
+    assert "it does not say its folds" in heard
+    reading = Reading(classes=("red", "blue", "green"))
+    assert import_predictions(prepared, "friend", tmp_path / "bare.csv", reading=reading).record.cv == 1
+    with pytest.raises(InputError, match="--classes does not name every class once: green, pink"):
+        import_predictions(prepared, "friend", tmp_path / "bare.csv", reading=Reading(classes=("red", "blue", "pink")))
+
+
+def test_other_folds_are_counted_and_what_a_blend_of_them_means_is_said(prepared, tmp_path, capsys):
+    folds = np.where(np.arange(18) < 4, (prepared.folds + 1) % 3, prepared.folds)
+    result = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path, fold=folds))
+    heard = " ".join(capsys.readouterr().err.split())
+    assert "4 of 18 images are in other folds than ours (3 folds against 3)" in heard and "leans upwards" in heard
+    assert result.record.folds == "other"
+    assert any("friend was made on other folds" in remark for remark in remarks_on(prepared, result, None))
+
+
+def test_without_test_predictions_an_import_is_scored_but_neither_sent_nor_combined(colours, tmp_path, capsys):
+    prepared = prepare(colours(FOREST_AND_SVM, ('ensemble.members=["svm", "friend"]',)))
+    friend = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path))
+    assert "can neither be sent nor join the ensemble" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(InputError, match="'friend' was imported without test predictions"):
+        check_members(prepared)
+    assert check_members(prepare(colours(FOREST_AND_SVM))) == ["forest", "svm"]
+    with pytest.raises(InputError, match=r"friend: imported without test predictions; .*--test FILE"):
+        make_submission(prepared, friend)
+    assert "friend: imported" in verify(prepared, [friend])[1]
+    again = import_predictions(
+        prepared, "friend", tmp_path / "oof_theirs.csv", write_theirs(prepared, tmp_path, "test")
+    )
+    assert (
+        check_members(prepared) == ["svm", "friend"] and (again.predictions("test").proba.argmax(1) == 2).all()
+    )  # red
+
+
+def test_arrays_are_read_in_the_order_of_their_ids_or_of_the_folds(prepared, tmp_path, capsys):
+    labels = np.eye(3)[prepared.labels] * 0.4 + 0.2
+    turned = np.random.default_rng(0).permutation(18)
+    np.save(tmp_path / "oof.npy", labels[turned])
+    np.save(tmp_path / "ids.npy", prepared.pool.ids[prepared.labeled][turned].astype(str))
+    result = import_predictions(prepared, "friend", tmp_path / "oof.npy", reading=Reading(oof_ids=tmp_path / "ids.npy"))
+    assert result.record.cv == 1 and "its rows" not in capsys.readouterr().err
+    folds = pd.read_csv(prepared.competition.workspace.folds("colours"), dtype=str)
+    rows = {each: row for row, each in enumerate(prepared.pool.ids[prepared.labeled])}
+    np.save(tmp_path / "oof.npy", labels[[rows[each] for each in folds["id"]]])
+    assert import_predictions(prepared, "friend", tmp_path / "oof.npy").record.cv == 1
+    assert "its rows are taken in the order of colours.csv" in " ".join(capsys.readouterr().err.split())
+    np.save(tmp_path / "oof.npy", labels[:17])
+    with pytest.raises(InputError, match=r"oof\.npy: 17 rows, but colours\.csv has 18; --ids FILE"):
+        import_predictions(prepared, "friend", tmp_path / "oof.npy")
+    np.save(tmp_path / "oof.npy", np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(InputError, match=r"oof\.npy: cannot be read"):
+        import_predictions(prepared, "friend", tmp_path / "oof.npy")
+
+
+def test_zeros_that_ids_have_lost_are_put_back_and_it_is_said(prepared, tmp_path, capsys):
+    table = tabulate([int(each) for each in prepared.pool.ids[prepared.labeled]])
+    table.to_csv(tmp_path / "oof.csv", index=False)
+    import_predictions(prepared, "friend", tmp_path / "oof.csv")
+    assert "a guess: ids: zeros that the file has lost in front are put back" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_copy_of_a_run_is_noticed(trained, tmp_path, run_command):
+    prepared, svm = trained
+    proba = svm.predictions("oof")
+    table = pd.DataFrame(proba.proba, columns=[f"prob_{name}" for name in proba.classes]).assign(id=proba.ids)
+    table.to_parquet(tmp_path / "oof.parquet")
+    workspace = prepared.competition.workspace.root
+    code, _, err = run_command(workspace, "import", "colours", "friend", "--oof", str(tmp_path / "oof.parquet"))
+    assert code == 0 and "friend has the predictions of svm" in " ".join(err.split())

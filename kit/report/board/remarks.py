@@ -10,6 +10,7 @@ from kit.runs.noise import describe_noise
 from kit.runs.pseudo.rounds import describe_end
 from kit.runs.seen import is_setting_spoiled
 from kit.runs.store import Result, list_imported, result_at
+from kit.runs.store.imported import read_import
 
 
 def sources_of(prepared: Prepared, result: Result) -> list[Result]:
@@ -40,6 +41,8 @@ def remarks_on(prepared: Prepared, result: Result, cv_only: str | None) -> tuple
         remarks.append(f"CV leaves out {some(left_out)}: no scored image, or every one, is of the class")
     if not prepared.pool.is_multilabel and prepared.competition.decision.none_of_these is not None:
         remarks.append("CV gives every image a class; the submission also turns away what looks like none of these")
+    if others := _of_other_folds(prepared, result):
+        remarks.append(f"CV leans upwards in a blend: {some(others)} was made on other folds")
     if cv_only:
         remarks.append(f"no local score: {cv_only}")
     if end := describe_end(result):
@@ -63,6 +66,12 @@ def _optimism(prepared: Prepared, result: Result) -> list[str]:
     if measured := describe_noise(prepared, result):
         remarks.append(measured)
     return remarks
+
+
+def _of_other_folds(prepared: Prepared, result: Result) -> list[str]:
+    """Return the imports that were made on other folds than ours: the run itself, or members of an ensemble."""
+    members = {result.name, *result.record.members} & set(list_imported(prepared))
+    return sorted(name for name in members if (found := read_import(prepared, name)) and found.record.folds == "other")
 
 
 def _refitted(prepared: Prepared, result: Result) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from kit.config.competition import RESERVED, RUN_NAME
 from kit.core.errors import InputError, some
 from kit.core.files import hash_file, key_of
 from kit.core.shapes import Ids
-from kit.core.terminal import warn
+from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
-from kit.data.table.scan import read_csv
+from kit.runs.store.foreign import Foreign, Reading, compare_folds, read_foreign
 from kit.runs.store.result import IMPORTED, Result, read_result, write_result
 from kit.runs.store.score import describe_run
 from kit.scoring.predictions import Predictions, write_predictions
@@ -68,19 +69,24 @@ def _list_names(prepared: Prepared) -> list[str]:
     return sorted(file.parents[1].name for file in home.glob(f"*/{IMPORTED}/run.json"))
 
 
-def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> Result:
+def import_predictions(
+    prepared: Prepared, name: str, oof: Path, test: Path | None = None, reading: Reading | None = None
+) -> Result:
     """Take oof and test predictions made elsewhere.
 
-    The oof must have been made on the folds of the fold file; the kit cannot see how, and says so.
+    The oof must have been made on folds of which no model saw what it predicts; the kit cannot see that, and says so.
 
     Parameters
     ----------
     name
         The member's name, not one of the competition's runs.
     oof, test
-        CSV or parquet files: an id column, then one column per class, in any order; or, with one label per image and
-        a metric of labels, one column of labels, each taken as certain. The test file may hold the test images that
-        cannot be read here; their rows are left out, the submission gives them the class prior.
+        CSV, parquet or npy files; see `kit.runs.store.foreign`. One column per class, in any order; or, with one label
+        per image and a metric of labels, one column of labels, each taken as certain. The test file may hold the test
+        images that cannot be read here; their rows are left out, the submission gives them the class prior. Without it
+        the predictions can neither be sent nor join the ensemble.
+    reading
+        What the user says of ids and columns.
 
     Raises
     ------
@@ -90,31 +96,50 @@ def import_predictions(prepared: Prepared, name: str, oof: Path, test: Path) -> 
     """
     if not RUN_NAME.fullmatch(name) or name in RESERVED or name in prepared.competition.runs:
         raise InputError(f"import {name!r}: choose a name of letters, digits, _ and - that no run has")
-    rows = prepared.labeled[prepared.scored_rows]
-    oof_predictions = _read(oof, prepared, prepared.pool.ids[rows])
-    test_predictions = _read(test, prepared, prepared.pool.ids[prepared.split("test")], prepared.broken_test)
+    reading, rows = reading or Reading(), prepared.labeled[prepared.scored_rows]
+    oof_predictions, found = _read(oof, prepared, prepared.pool.ids[rows], (), reading)
+    test_predictions = _read_test(prepared, test, replace(reading, classes=reading.classes or found.order))
     document = describe_run(prepared, name, oof_predictions)
-    document |= {"key": key_of(hash_file(oof), hash_file(test)), "model": IMPORTED, "teachers": {}, "seconds": None}
-    document["images_key"] = import_images_key(prepared)
+    files = [hash_file(file) for file in (oof, test) if file is not None]
+    document |= {"key": key_of(*files), "model": IMPORTED, "teachers": {}, "seconds": None}
+    kind, sentence = compare_folds(prepared, found.folds)
+    (warn if kind == "other" else note)(f"{name}: {sentence}")
+    document |= {"images_key": import_images_key(prepared), "folds": kind}
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
     (folder / "run.json").unlink(missing_ok=True)  # else a kill would leave these predictions under the old key
     write_predictions(folder / "oof.parquet", oof_predictions)
-    write_predictions(folder / "test.parquet", test_predictions)
+    if test_predictions is None:
+        (folder / "test.parquet").unlink(missing_ok=True)
+        note(f"{name}: without test predictions it can neither be sent nor join the ensemble")
+    else:
+        write_predictions(folder / "test.parquet", test_predictions)
     return write_result(name, folder, document)
 
 
-def _read(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str] = ()) -> Predictions:
-    """Read one file, leave out `spare` ids, and bring rows and columns into the kit's order."""
-    table = _read_table(path)
-    table = table.loc[~table.iloc[:, 0].astype(str).isin(spare)]
-    ids = table.iloc[:, 0].astype(str)
-    table = _spread_labels(path, prepared, table)
-    columns = {str(name).removeprefix("class:"): name for name in table.columns[1:]}
-    if set(columns) != set(prepared.classes):
-        raise InputError(f"{path}: columns are not the classes: {some(sorted(set(columns) ^ set(prepared.classes)))}")
+def _read_test(prepared: Prepared, test: Path | None, reading: Reading) -> Predictions | None:
+    """Return the test predictions; of a competition without test images those of none."""
+    wanted = prepared.pool.ids[prepared.split("test")]
+    if test is not None:
+        return _read(test, prepared, wanted, prepared.broken_test, reading)[0]
+    if len(wanted):
+        return None
+    return Predictions(wanted, prepared.classes, np.zeros((0, len(prepared.classes))), prepared.pool.task)
+
+
+def _read(
+    path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str], reading: Reading
+) -> tuple[Predictions, Foreign]:
+    """Read one file without `spare` ids; return its rows and columns in the kit's order, and what was found."""
+    found = read_foreign(path, prepared, wanted, spare, reading)
+    if found.facts:
+        note(f"{path.name}: {'; '.join(found.facts)}")
+    for guess in found.guesses:
+        warn(f"{path.name}: a guess: {guess}")
+    table = _spread_labels(path, prepared, found.table)
+    ids = table["id"]
     if odd := sorted(set(ids) ^ set(wanted)):
         raise InputError(f"{path}: {len(odd)} ids are missing or not the competition's: {some(odd)}")
-    cells = table[[columns[name] for name in prepared.classes]]
+    cells = table[list(prepared.classes)]
     values = cells.apply(pd.to_numeric, errors="coerce")
     if (empty := values.isna().to_numpy()).any():
         row, column = (int(axis[0]) for axis in np.nonzero(empty))
@@ -130,13 +155,13 @@ def _read(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str] = 
     metric = prepared.metric
     if metric.needs == "proba" and np.isin(predictions.proba, (0, 1)).all():
         warn(f"{path}: every probability is 0 or 1, as labels are; {metric.name} counts how sure they are")
-    return predictions.at(wanted)
+    return predictions.at(wanted), found
 
 
 def _spread_labels(path: Path, prepared: Prepared, table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of one label per image as one column per class, 1 for the label; others as they are."""
     classes, metric = prepared.classes, prepared.metric
-    if table.shape[1] != 2 or str(table.columns[1]).removeprefix("class:") in classes:
+    if table.shape[1] != 2 or table.columns[1] in classes:
         return table
     labels = table.iloc[:, 1].astype(str)
     if prepared.pool.is_multilabel or not set(labels) & set(classes):
@@ -149,18 +174,3 @@ def _spread_labels(path: Path, prepared: Prepared, table: pd.DataFrame) -> pd.Da
     if unknown := sorted(set(labels) - set(classes)):
         raise InputError(f"{path}: labels that are not classes: {some(unknown)}")
     return table.iloc[:, :1].assign(**{name: (labels == name).astype(np.float64) for name in classes})
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or parquet file; name it in whatever goes wrong."""
-    import pyarrow as pa
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read as a table of predictions ({error})") from error
-    if table.columns.empty:
-        raise InputError(f"{path}: no columns; expected an id column, then one column per class")
-    return table

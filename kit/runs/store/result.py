@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kit.config.competition import Run
+from kit.core.errors import InputError
 from kit.core.files import read_json, read_object, write_json
 from kit.core.names import ENSEMBLE, base_of, round_of
 from kit.data.prepared import Prepared
@@ -62,6 +63,8 @@ class RunRecord(BaseModel):
         The images that an import is of.
     features
         The hash of the features that it read, by encoder; empty where it read none from the cache.
+    folds
+        Of an import: whether its folds are the ``"same"``, ``"other"`` or ``"unknown"``.
     settings
         The run's table as competition.toml and ``--set`` had it; empty where an earlier kit wrote the file.
     log
@@ -134,6 +137,7 @@ class RunRecord(BaseModel):
     images_key: str | None = None
     features: dict[str, str] = {}
     settings: dict[str, Any] = {}
+    folds: str | None = None
 
     @property
     def sources(self) -> dict[str, str]:
@@ -164,8 +168,15 @@ class Result:
         """Return the number of the round, from 1; None of a run without rounds."""
         return round_of(self.name)
 
+    @property
+    def predicts_test(self) -> bool:
+        """Return whether there are test predictions: an import may lack them."""
+        return self.folder.name != IMPORTED or (self.folder / "test.parquet").exists()
+
     def predictions(self, split: str) -> Predictions:
-        """Read the run's ``"oof"``, ``"test"`` or ``"unlabeled"`` predictions."""
+        """Read the run's ``"oof"``, ``"test"`` or ``"unlabeled"`` predictions; InputError of an import without."""
+        if split == "test" and not self.predicts_test:
+            raise InputError(f"{self.name}: imported without test predictions; import it again with --test FILE")
         return read_predictions(self.folder / f"{split}.parquet")
 
     def fold_predictions(self, fold: int, split: str) -> Predictions:

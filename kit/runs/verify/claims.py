@@ -60,7 +60,8 @@ def verify_coverage(prepared: Prepared, run: Result) -> None:
     if run.record.fold_key != prepared.fold_key:
         raise LeakFound(f"{run.name}: {run.folder} was made on other folds or labels; make it again")
     scored = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
-    for split, wanted in (("oof", scored), ("test", prepared.pool.ids[prepared.split("test")])):
+    wanted_of = {"oof": scored} | ({"test": prepared.pool.ids[prepared.split("test")]} if run.predicts_test else {})
+    for split, wanted in wanted_of.items():
         predictions = run.predictions(split)
         if predictions.classes != prepared.classes:
             raise LeakFound(f"{run.name}: class order of {split} is {some(predictions.classes)}, not the competition's")

@@ -1,0 +1,313 @@
+"""Predictions as others write them: which column holds what, found by what the columns say; a guess is said to be one.
+
+Reads CSV, parquet and npy; writes nothing. An id column is known by its values, class columns by the classes' names,
+or by numbers (``pred_0``, ``pred_1``) whose meaning a column of labels tells; without one their order is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from kit.core.errors import InputError, some
+from kit.core.shapes import Ids
+from kit.data.prepared import Prepared
+from kit.data.table.scan import read_csv
+
+FOLD_NAMES = {"fold", "folds", "kfold", "fold_id", "fold_idx", "cv_fold"}
+TARGET_NAMES = {"target", "targets", "label", "labels", "y", "y_true", "true", "truth", "class", "category"}
+PREFIX = "class|pred|preds|prediction|prob|proba|probs|p|score|logit"
+OF_CLASS = re.compile(rf"(?:oof[_ -]?)?(?:{PREFIX})?[:_ .-]*(.*)", re.IGNORECASE)
+NUMBER = re.compile(r"\d+")
+LEAST_AGREEMENT = 0.9  # of the labels of a class, for a number to stand for it
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Hold what the user says of the files; None where the kit is to find out.
+
+    Parameters
+    ----------
+    id
+        The column of ids.
+    classes
+        The classes in the order of numbered columns, or of the columns of an array.
+    oof_ids, test_ids
+        Files of ids, one per row of an array.
+    """
+
+    id: str | None = None
+    classes: tuple[str, ...] | None = None
+    oof_ids: Path | None = None
+    test_ids: Path | None = None
+
+
+@dataclass
+class Foreign:
+    """Hold a table as it was understood.
+
+    Parameters
+    ----------
+    table
+        A column ``id``, then one per class by its name, or one of labels.
+    folds
+        By id, as the file names them; None where it does not.
+    order
+        The classes in the order of numbered columns, where a column of labels told it.
+    facts, guesses
+        Sentences on what was found, and on what was only guessed.
+    """
+
+    table: pd.DataFrame
+    folds: dict[str, str] | None = None
+    order: tuple[str, ...] | None = None
+    facts: list[str] = field(default_factory=list)
+    guesses: list[str] = field(default_factory=list)
+
+
+def read_foreign(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str], reading: Reading) -> Foreign:
+    """Read predictions of the images `wanted`; those of `spare` images are left out.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or its columns cannot be told from one another.
+    """
+    found = Foreign(pd.DataFrame())
+    table = _read_table(path, prepared, wanted, reading, found)
+    if table.columns.empty:
+        raise InputError(f"{path}: no columns; expected an id column, then one column per class")
+    table.columns = [str(name).strip() for name in table.columns]
+    id_column = _find_ids(path, table, wanted, reading, found)
+    ids = _match_ids(list(map(str, table[id_column])), wanted, spare, found)
+    ours = set(prepared.pool.ids[prepared.labeled]) - set(wanted)  # labelled images that are never scored
+    is_kept = [each not in ours and each not in spare for each in ids]
+    table, ids = table.loc[is_kept], [each for each, stays in zip(ids, is_kept, strict=True) if stays]
+    rest = [name for name in table.columns if name != id_column]
+    columns = _find_classes(path, table, ids, rest, prepared, reading, found)
+    found.table = pd.DataFrame({"id": ids} | {name: table[column].to_list() for name, column in columns.items()})
+    used = set(columns.values())
+    folds = [name for name in rest if name.lower() in FOLD_NAMES and name not in used]
+    if folds:
+        found.folds = dict(zip(ids, table[folds[0]].astype(str), strict=True))
+    if extra := [name for name in rest if name not in used and name not in folds]:
+        found.facts.append(f"left out: {some(extra)}")
+    return found
+
+
+def _read_table(path: Path, prepared: Prepared, wanted: Ids, reading: Reading, found: Foreign) -> pd.DataFrame:
+    """Read a file as a table; name it in whatever goes wrong."""
+    import pyarrow as pa
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix.lower() == ".npy":
+            return _read_array(path, prepared, wanted, reading, found)
+        return pd.read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read as a table of predictions ({error})") from error
+
+
+def _read_array(path: Path, prepared: Prepared, wanted: Ids, reading: Reading, found: Foreign) -> pd.DataFrame:
+    """Read an array of probabilities (n_images, n_classes), its rows named by a file of ids or by a known order."""
+    values = np.load(path, allow_pickle=False)
+    if values.ndim != 2 or values.shape[1] != len(prepared.classes):
+        raise InputError(f"{path}: has shape {values.shape}, not (n_images, {len(prepared.classes)} classes)")
+    is_oof = set(wanted) == set(prepared.pool.ids[prepared.labeled[prepared.scored_rows]])
+    option, file = ("--ids", reading.oof_ids) if is_oof else ("--test-ids", reading.test_ids)
+    if file is not None:
+        ids, where = _read_ids(file), str(file)
+    else:
+        ids, where = _known_order(prepared, wanted, is_oof)
+        found.guesses.append(f"its rows are taken in the order of {where}; {option} FILE names them")
+    if len(ids) != len(values):
+        raise InputError(f"{path}: {len(values)} rows, but {where} has {len(ids)}; {option} FILE gives an id per row")
+    return pd.DataFrame(values, columns=[f"pred_{i}" for i in range(values.shape[1])]).assign(id=list(ids))
+
+
+def _read_ids(file: Path) -> list[str]:
+    """Return the ids of a file: an array of texts, the first column of a CSV, or a line per id."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    if file.suffix.lower() == ".npy":
+        return [str(each) for each in np.load(file, allow_pickle=False)]
+    if file.suffix.lower() == ".csv":
+        table = read_csv(file)
+        return list(table["id"] if "id" in table else table.iloc[:, 0])
+    return file.read_text(encoding="utf-8").split()
+
+
+def _known_order(prepared: Prepared, wanted: Ids, is_oof: bool) -> tuple[list[str], str]:
+    """Return ids in the order of the file that everybody has, and its name: the folds, or the sample submission."""
+    competition = prepared.competition
+    sample = competition.data.sample_submission
+    file = competition.workspace.folds(competition.name) if is_oof else competition.root / str(sample)
+    if (sample is None and not is_oof) or not file.is_file():
+        return sorted(wanted), "the ids, sorted"
+    known = set(wanted) | set(prepared.broken_test)
+    return [image_id for image_id in _read_ids(file) if image_id in known], file.name
+
+
+def _find_ids(path: Path, table: pd.DataFrame, wanted: Ids, reading: Reading, found: Foreign) -> str:
+    """Return the column that holds the ids: the one that was named, is called so, or has most of them."""
+    if reading.id is not None:
+        if reading.id not in table.columns:
+            raise InputError(f"{path}: --id {reading.id}: no such column; there are {some(table.columns)}")
+        return reading.id
+    known = set(wanted)
+    hits = {name: len({_bare(each) for each in table[name].astype(str)} & known) for name in table.columns[:50]}
+    best = max(hits, key=lambda name: (hits[name], name == "id"))
+    first = "id" if "id" in table.columns else str(table.columns[0])
+    chosen = best if hits[best] > hits.get(first, 0) else first
+    if chosen != "id":
+        found.facts.append(f"ids: column {chosen}")
+    return chosen
+
+
+def _bare(name: str) -> str:
+    """Return a file's name without folders and suffix."""
+    return PurePosixPath(name.strip()).stem if "." in name or "/" in name else name.strip()
+
+
+def _match_ids(ids: list[str], wanted: Ids, spare: Collection[str], found: Foreign) -> list[str]:
+    """Return ids as the competition writes them: without folders and suffixes, with the zeros that a number lost."""
+    known = {*wanted, *spare}
+    if set(ids) & known:
+        return ids
+    bare = list(map(_bare, ids))
+    if set(bare) & known:
+        found.facts.append("ids: folders and suffixes are left out")
+        return bare
+    by_number = {int(each): each for each in known if each.isdecimal()}
+    if len(by_number) == len(known) and all(map(str.isdecimal, bare)):
+        found.guesses.append("ids: zeros that the file has lost in front are put back")
+        return [by_number.get(int(each), each) for each in bare]
+    return ids
+
+
+def _find_classes(
+    path: Path,
+    table: pd.DataFrame,
+    ids: Sequence[str],
+    rest: Sequence[str],
+    prepared: Prepared,
+    reading: Reading,
+    found: Foreign,
+) -> dict[str, str]:
+    """Return the column of each class; of a file of labels the one column that holds them."""
+    classes = prepared.classes
+    named = {name.removeprefix("class:"): name for name in rest}
+    if set(classes) <= named.keys():
+        return {name: named[name] for name in classes}
+    prefixed = {OF_CLASS.sub(r"\1", name): name for name in rest}
+    if set(classes) <= prefixed.keys():
+        return {name: prefixed[name] for name in classes}
+    numbered = {int(key): name for key, name in prefixed.items() if NUMBER.fullmatch(key)}
+    first = 0 if 0 in numbered else 1
+    if len(classes) > 1 and all(first + i in numbered for i in range(len(classes))):
+        order = _order_of(path, table, ids, rest, prepared, reading, found, first)
+        return {name: numbered[first + i] for i, name in enumerate(order)}
+    plain = [name for name in rest if name.lower() not in FOLD_NAMES]
+    if reading.classes is not None and len(plain) == len(classes):
+        return dict(zip(_check_order(path, reading.classes, classes), plain, strict=True))
+    labels = [name for name in plain if set(table[name].astype(str)) & set(classes)]
+    if len(labels) == 1 and (len(plain) == 1 or labels[0].lower() in TARGET_NAMES) and not prepared.pool.is_multilabel:
+        return {labels[0]: labels[0]}
+    apart = sorted(set(named) ^ set(classes))
+    raise InputError(
+        f"{path}: columns are not the classes: {some(apart)}; name them by class, or by number (pred_0, pred_1, ...) "
+        "with --classes a,b,c for their order"
+    )
+
+
+def _order_of(
+    path: Path,
+    table: pd.DataFrame,
+    ids: Sequence[str],
+    rest: Sequence[str],
+    prepared: Prepared,
+    reading: Reading,
+    found: Foreign,
+    first: int,
+) -> tuple[str, ...]:
+    """Return the classes in the order of numbered columns: as given, as a column of labels tells, else the kit's."""
+    classes = prepared.classes
+    if reading.classes is not None:
+        return _check_order(path, reading.classes, classes)
+    targets = [name for name in rest if name.lower() in TARGET_NAMES]
+    for name in targets:
+        if order := _learn_order(table[name].to_list(), ids, prepared, first):
+            shown = ", ".join(f"{first + i} is {each}" for i, each in enumerate(order[:3]))
+            found.order = order
+            found.facts.append(f"classes by number, told by its column {name}: {shown}{', ...' if order[3:] else ''}")
+            return order
+    shown = ", ".join(f"{first + i} is {each}" for i, each in enumerate(classes[:3]))
+    found.guesses.append(
+        f"classes by number, in the kit's order: {shown}{', ...' if classes[3:] else ''}; --classes a,b,c gives another"
+    )
+    return classes
+
+
+def _learn_order(
+    targets: Iterable[object], ids: Sequence[str], prepared: Prepared, first: int
+) -> tuple[str, ...] | None:
+    """Return which class each number stands for, by the labels that the competition's images have; None if unclear."""
+    if prepared.pool.is_multilabel:
+        return None
+    label_of = dict(zip(prepared.pool.ids[prepared.labeled], prepared.labels.tolist(), strict=True))
+    numbers = np.array([_to_number(each) for each in targets])
+    labels = np.array([label_of.get(each, -1) for each in ids])
+    order = []
+    for number in range(first, first + len(prepared.classes)):
+        named = labels[(numbers == number) & (labels >= 0)]
+        counts = np.bincount(named, minlength=len(prepared.classes))
+        if counts.max() < LEAST_AGREEMENT * max(len(named), 1):
+            return None
+        order.append(prepared.classes[int(counts.argmax())])
+    return tuple(order) if len(set(order)) == len(order) else None
+
+
+def _to_number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError:
+        return -1.0
+
+
+def _check_order(path: Path, given: Iterable[str], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return an order of classes that the user gave; one that is not of the competition's classes is refused."""
+    order = tuple(given)
+    if sorted(order) != sorted(classes):
+        odd = sorted(set(order) ^ set(classes)) or [f"{len(order)} names for {len(classes)} classes"]
+        raise InputError(f"{path}: --classes does not name every class once: {some(odd)}")
+    return order
+
+
+def compare_folds(prepared: Prepared, folds: dict[str, str] | None) -> tuple[str, str]:
+    """Return whether predictions were made on our folds, ``"same"``, ``"other"`` or ``"unknown"``, and a sentence."""
+    from scipy.optimize import linear_sum_assignment
+
+    if folds is None:
+        return "unknown", "it does not say its folds: that no model saw what it predicts is taken on trust"
+    rows = prepared.scored_rows
+    ids = prepared.pool.ids[prepared.labeled[rows]]
+    _, ours = np.unique(prepared.folds[rows], return_inverse=True)
+    _, theirs = np.unique([folds.get(each, "") for each in ids], return_inverse=True)
+    counts = np.zeros((ours.max() + 1, theirs.max() + 1), dtype=np.int64)  # ours x theirs
+    np.add.at(counts, (ours, theirs), 1)
+    matched = counts[linear_sum_assignment(counts, maximize=True)].sum()
+    n_moved = len(ids) - int(matched)
+    if n_moved == 0 and counts.shape[0] == counts.shape[1]:
+        return "same", "its folds are ours"
+    return "other", (
+        f"{n_moved} of {len(ids)} images are in other folds than ours ({counts.shape[1]} folds against "
+        f"{counts.shape[0]}). Its own CV stands where no model saw what it predicts. A blend's does not quite: weights "
+        "for one of our folds are learned from rows whose models saw images of that fold, so the CV leans upwards. "
+        "Train on one fold file, folds/NAME.csv, to avoid it"
+    )
