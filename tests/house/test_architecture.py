@@ -19,14 +19,14 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "data": "digits decoding images table class_names audit folds sheet store greys prepared",
     "features": "transclip weights device encoders measure cache whitening joint prompts nearest neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",
-    "runs": "store ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean",
+    "runs": "store ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean share",
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
     "api": "place stages sending starting tables pictures fresh opened competition",
     "bench": "coverage explain noise pretrain semi recipes speed",
     "cli": "app completion call streams bundle correlation data decisions everything explain history house "
-    "kaggle leaderboard mine models plan prompts report start status train triage tune",
+    "kaggle leaderboard mine models plan prompts report share start status train triage tune",
 }
 WINGS = list(ORDER)
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

@@ -1,0 +1,206 @@
+"""Shared runs: taken whole by a teammate on the same folds, refused by name otherwise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.colours import FOREST_AND_SVM
+
+from kit.config.reader import read_competition
+from kit.core.errors import InputError, LeakFound
+from kit.core.files import Workspace, hash_file
+from kit.data.prepared import Prepared, prepare
+from kit.runs.fit.crossval import crossval, is_finished
+from kit.runs.history import list_entries
+from kit.runs.share import merge_runs, share_runs
+from kit.runs.store import find_result
+from kit.runs.verify import verify
+from kit.scoring.predictions import Predictions, read_predictions, write_predictions
+
+TAUGHT = FOREST_AND_SVM + '[runs.taught]\nmodel = "svm"\npixels = 4\npseudo = { teachers = ["forest"], rounds = 1 }\n'
+
+
+def clone(prepared: Prepared, folder: Path, *changes: str) -> Prepared:
+    """Return the competition in another workspace, with the same images and folds, as a teammate has it."""
+    root = prepared.competition.workspace.root
+    for name in ("data", "competitions", "folds"):
+        shutil.copytree(root / name, folder / name)
+    return prepare(read_competition("colours", Workspace(folder), changes))
+
+
+@pytest.fixture
+def ours(colours) -> Prepared:
+    prepared = prepare(colours(TAUGHT))
+    for name in ("forest", "svm", "taught"):
+        crossval(prepared, name)
+    return prepared
+
+
+@pytest.fixture
+def packed(ours, tmp_path) -> Path:
+    share_runs(ours, [find_result(ours, name) for name in ("svm", "taught")], tmp_path / "ours.zip")
+    return tmp_path / "ours.zip"
+
+
+def change(packed: Path, target: Path, edit) -> Path:
+    """Write the zip anew with what `edit` makes of its files, the hashes in the manifest made to fit."""
+    with zipfile.ZipFile(packed) as source:
+        files = {name: source.read(name) for name in source.namelist()}
+    edit(files)
+    with zipfile.ZipFile(target, "w") as written:
+        for name, content in files.items():
+            written.writestr(name, content)
+    return target
+
+
+def edit_manifest(**changes):
+    def edit(files: dict[str, bytes]) -> None:
+        files["manifest.json"] = json.dumps(json.loads(files["manifest.json"]) | changes).encode()
+
+    return edit
+
+
+def test_shared_runs_are_reused_by_a_teammate_with_their_teachers(ours, packed, tmp_path):
+    theirs = clone(ours, tmp_path / "ann")
+    merged, checks = merge_runs(theirs, packed)
+    assert [(run.name, run.is_new, run.counts, run.remark) for run in merged] == [
+        ("svm", True, True, ""),
+        ("taught", True, True, ""),
+    ]
+    assert is_finished(theirs, "taught") and any(check.startswith("forest: ") for check in checks)
+    for name in ("svm", "taught"):
+        proba = [find_result(each, name).predictions("test").proba for each in (ours, theirs)]
+        assert np.array_equal(*proba)
+    assert verify(theirs, [find_result(theirs, "taught")])
+    assert {entry.name: entry.line["from"] for entry in list_entries(theirs)}["svm"] == "ours.zip"
+    assert [run.remark for run in merge_runs(theirs, packed)[0]] == ["here already", "here already"]
+
+
+def test_runs_copied_from_another_clone_are_reused_as_they_are(ours, tmp_path):
+    theirs = clone(ours, tmp_path / "ann")
+    home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
+    shutil.copytree(home / "svm", there / "svm")
+    assert is_finished(theirs, "svm") and not is_finished(theirs, "forest")
+
+
+def test_the_zip_holds_nothing_that_could_be_executed_and_no_path(ours, packed):
+    with zipfile.ZipFile(packed) as files:
+        assert {name.rpartition(".")[2] for name in files.namelist()} <= {
+            "json",
+            "csv",
+            "parquet",
+            "npy",
+            "safetensors",
+        }
+        assert str(ours.competition.workspace.root).encode() not in b"".join(map(files.read, files.namelist()))
+
+
+def test_runs_of_other_settings_are_kept_in_the_history_and_do_not_count(ours, packed, tmp_path):
+    theirs = clone(ours, tmp_path / "ann", "runs.svm.C=0.5")
+    svm, _ = merge_runs(theirs, packed)[0]
+    assert not svm.counts and "[runs.svm] has other settings here: " in svm.remark and "adopt" in svm.remark
+    assert not is_finished(theirs, "svm") and svm.key in {entry.key for entry in list_entries(theirs)}
+
+
+def test_other_folds_classes_and_images_are_refused_and_named(ours, packed, tmp_path):
+    theirs = clone(ours, tmp_path / "ann")
+    folds = theirs.competition.workspace.folds("colours")
+    as_it_was = folds.read_text()
+    lines = as_it_was.splitlines()
+    lines[1], lines[2] = (line[:-1] + str((int(line[-1]) + 1) % 3) for line in lines[1:3])
+    folds.write_text("\n".join(lines) + "\n")
+    moved = prepare(theirs.competition)
+    with pytest.raises(
+        InputError, match=r"ours\.zip: was made on other folds or labels: 2 images differ: 00001, 00002"
+    ):
+        merge_runs(moved, packed)
+    folds.write_text(as_it_was)
+    turned = change(packed, tmp_path / "turned.zip", edit_manifest(classes=["red", "green", "blue"]))
+    with pytest.raises(InputError, match="another order of classes: red, green, blue"):
+        merge_runs(theirs, turned)
+    sorted((theirs.competition.root / "test").iterdir())[0].write_bytes(
+        sorted((theirs.competition.root / "test").iterdir())[1].read_bytes()
+    )
+    with pytest.raises(InputError, match="made of other images: 1 images differ"):
+        merge_runs(clone(theirs, tmp_path / "bob"), packed)
+    assert not list((tmp_path / "ann" / "runs").glob("colours/svm/*"))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "../evil.json",
+        "/evil.json",
+        "runs/../../evil.json",
+        "runs\\svm\\evil.json",
+        "runs/svm/0123456789abcdef/evil.py",
+        "runs/svm/0123456789abcdef/../evil.json",
+        "runs/other/0123456789abcdef/run.json",
+    ],
+)
+def test_what_leads_outside_a_run_is_refused(ours, packed, tmp_path, place):
+    def add(files: dict[str, bytes]) -> None:
+        files[place] = b"{}"
+        manifest = json.loads(files["manifest.json"])
+        manifest["files"][place] = {"size": 2, "sha256": "0" * 64}
+        files["manifest.json"] = json.dumps(manifest).encode()
+
+    theirs = clone(ours, tmp_path / "ann")
+    with pytest.raises(InputError, match=r"is no file of a run; nothing was taken|does not hold what"):
+        merge_runs(theirs, change(packed, tmp_path / "evil.zip", add))
+    assert not list(tmp_path.rglob("evil.json")) and not list((tmp_path / "ann" / "runs").rglob("run.json"))
+
+
+def test_links_repeated_names_and_changed_contents_are_refused(ours, packed, tmp_path):
+    theirs = clone(ours, tmp_path / "ann")
+
+    def spoil(files: dict[str, bytes]) -> None:
+        place = next(name for name in files if name.endswith("oof.parquet"))
+        files[place] = files[place][:-1] + b"?"
+
+    with pytest.raises(InputError, match=r"oof\.parquet was changed since it was packed \(SHA-256\)"):
+        merge_runs(theirs, change(packed, tmp_path / "spoiled.zip", spoil))
+    with zipfile.ZipFile(packed) as source:
+        names = source.namelist()
+        with zipfile.ZipFile(tmp_path / "link.zip", "w") as written:
+            for name in names:
+                info = zipfile.ZipInfo(name)
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16 if name.endswith("run.json") else 0
+                written.writestr(info, source.read(name))
+    with pytest.raises(InputError, match=r"run\.json' is no file of a run"):
+        merge_runs(theirs, tmp_path / "link.zip")
+    (tmp_path / "cut.zip").write_bytes(packed.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"cut\.zip: cannot be read as shared runs"):
+        merge_runs(theirs, tmp_path / "cut.zip")
+    with pytest.raises(InputError, match="no such file"):
+        merge_runs(theirs, tmp_path / "none.zip")
+    assert not list((tmp_path / "ann" / "runs").rglob("run.json"))
+
+
+def test_a_run_whose_score_is_not_its_own_is_refused_whole(ours, tmp_path):
+    svm, forest = (find_result(ours, name) for name in ("svm", "forest"))
+    oof = read_predictions(svm.folder / "oof.parquet")
+    write_predictions(svm.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba[:, [1, 2, 0]]))
+    share_runs(ours, [forest, svm], tmp_path / "false.zip")
+    theirs = clone(ours, tmp_path / "ann")
+    with pytest.raises(LeakFound, match=r"false\.zip: refused: svm"):
+        merge_runs(theirs, tmp_path / "false.zip")
+    assert not list((tmp_path / "ann" / "runs").rglob("run.json"))
+
+
+def test_the_commands_share_and_merge(ours, tmp_path, run_command):
+    clone(ours, tmp_path / "ann")
+    file = tmp_path / "sent.zip"
+    code, out, _ = run_command(ours.competition.workspace.root, "share", "colours", "svm", "forest", str(file))
+    assert code == 0 and "sent.zip" in out
+    digest = hash_file(file)
+    code, out, _ = run_command(tmp_path / "ann", "merge", "colours", str(file))
+    assert code == 0 and out.count("taken, and counts") == 2 and hash_file(file) == digest
+    code, _, err = run_command(ours.competition.workspace.root, "share", "colours", "svm")
+    assert code == 2 and "ends in .zip" in err
