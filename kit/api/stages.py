@@ -15,12 +15,16 @@ from kit.core.errors import InputError, MissingWeights, TimeIsUp
 from kit.core.installed import is_lacking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kit.config.competition import Competition
     from kit.core.stopwatch import Stopwatch
     from kit.data.prepared import Prepared
     from kit.report.board import Row
     from kit.runs.seen import Looks
     from kit.runs.store import Result
+
+    Log = Callable[[Result, Path | None], None]
 
 
 MOST_WRONG = 0.2  # of the labels, by a run whose doubts about labels are worth a look
@@ -69,8 +73,10 @@ class Everything:
     is_late: bool
 
 
-def train_named(prepared: Prepared, runs: Sequence[str] = ()) -> list[Result]:
+def train_named(prepared: Prepared, runs: Sequence[str] = (), log: Log | None = None) -> list[Result]:
     """Cross-validate runs, grids named as one run each among them; all where none is named.
+
+    `log` takes every run as soon as it is finished, and no report; `kit.runs.track.make_logger` makes one.
 
     InputError where there is no such run, MissingWeights where weights cannot be had, TimeIsUp at the time limit.
     """
@@ -79,10 +85,15 @@ def train_named(prepared: Prepared, runs: Sequence[str] = ()) -> list[Result]:
     competition = prepared.competition
     names = names_of_runs(competition, runs)
     try:
-        return train_runs(prepared, names, strict=True)[0]
+        return train_runs(prepared, names, strict=True, done=_without_report(log))[0]
     except MissingWeights as error:
         hint = f"; or leave such runs out: {competition.command('all')} does" if not runs else ""
         raise InputError(f"{error}{hint}") from error
+
+
+def _without_report(log: Log | None) -> Callable[[Result], None] | None:
+    """Return what logs a run before there is a report."""
+    return None if log is None else lambda result: log(result, None)
 
 
 def names_of_runs(competition: Any, runs: Sequence[str]) -> list[str]:
@@ -164,8 +175,10 @@ def keep_copies_together(competition: Competition) -> None:
     keep_together(prepare(competition, keep_folds=False))
 
 
-def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False) -> Everything:
+def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False, log: Log | None = None) -> Everything:
     """Train all runs, combine them, verify, and write one submission and the report; what is there is re-used.
+
+    `log` takes every run as soon as it is finished, and in the end the ensemble with the report.
 
     TimeIsUp where the time limit came before the first run was finished; with `strict`, also where it cut a run.
     """
@@ -184,7 +197,7 @@ def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False) -> Everyt
         read_sample(prepared)  # what does not fit must not be found out after hours of training
         read_solution(prepared)
     with watch.measure("train"):
-        results, skipped = train_runs(prepared, competition.default_runs, strict=strict)
+        results, skipped = train_runs(prepared, competition.default_runs, strict, _without_report(log))
     keep_skipped(prepared, skipped)
     with suppress(TimeIsUp):  # then the next call looks
         warn_of_copies(prepared, look_for_copies(prepared) or [])
@@ -200,5 +213,7 @@ def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False) -> Everyt
     watch.write(competition.workspace.runs(competition.name))
     finished = find_finished(prepared)
     page = refresh_report(prepared, finished, skipped) if not is_lacking("plotly") else None
+    if log is not None:
+        log(combined, page)
     better = find_better(prepared, finished, combined) if path else None
     return Everything(finished, skipped, path, page, better, is_late)

@@ -109,6 +109,13 @@ TimeLimit = Annotated[
 
 Note = Annotated[str | None, typer.Option(help="What these runs try, in your words; history shows it.")]
 
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Log finished runs: tensorboard, mlflow or wandb, as files; mlflow=URL, wandb=online. Repeatable."
+    ),
+]
+
 
 @app.callback()
 def set_options(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import TRAIN, command
-from kit.cli.call import DEFAULT, Comp, Note, TimeLimit, complete_run, holding, read, ready, say, suggest
+from kit.cli.call import DEFAULT, Comp, Note, TimeLimit, Track, complete_run, holding, read, ready, say, suggest
 
 
 @command(panel=TRAIN, example="train digits probe")
@@ -20,16 +20,19 @@ def train(
     ] = None,
     time_limit: TimeLimit = None,
     note: Note = None,
+    track: Track = None,
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
     from kit.api.stages import names_of_runs, train_named
     from kit.runs.store.ledger import note_again, noting
+    from kit.runs.track import make_logger, read_trackers
 
     competition = read(comp)
     names_of_runs(competition, runs or ())  # a name that is none is told before the images are read
+    trackers = read_trackers(track or ())
     prepared = ready(competition, time_limit)
     with holding(competition), noting(note):
-        results = train_named(prepared, runs or ())
+        results = train_named(prepared, runs or (), make_logger(prepared, trackers))
         if note and runs:  # of runs that were asked for by name, also those that were there already
             for result in results:
                 note_again(result.folder, result.name, result.record.key, note)

@@ -6,7 +6,7 @@ skipped, and why, for a report that is made later.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from kit.config.competition import order_runs
 from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
@@ -39,10 +39,13 @@ class Announced(str):
     """The reason of a run that lacks its weights: told, with the remedy, before training began."""
 
 
-def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list[Result], dict[str, str]]:
+def train_runs(
+    prepared: Prepared, names: list[str], strict: bool, done: Callable[[Result], None] | None = None
+) -> tuple[list[Result], dict[str, str]]:
     """Cross-validate runs, teachers first; return their results, and why other runs were skipped, by name.
 
-    All that cannot be had is found before any work; with `strict` it raises instead of skipping a run.
+    All that cannot be had is found before any work; with `strict` it raises instead of skipping a run. `done` is told
+    of every run as soon as it is finished or found.
 
     Raises
     ------
@@ -59,20 +62,29 @@ def train_runs(prepared: Prepared, names: list[str], strict: bool) -> tuple[list
     skipped = _find_missing(prepared, ordered, strict)
     _announce(prepared, ordered, skipped)
     waiting = [name for name in ordered if name not in skipped]
-    trained = (_train_in_turn if seconds_left() is None else _train_in_time)(prepared, waiting, skipped, strict)
+    train = _train_in_turn if seconds_left() is None else _train_in_time
+    trained = train(prepared, waiting, skipped, strict, done or _tell_nobody)
     return [trained[name] for name in ordered if name in trained], skipped
 
 
-def _train_in_turn(prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool) -> dict[str, Result]:
+def _tell_nobody(_result: Result) -> None:
+    """Take no notice of a finished run."""
+
+
+def _train_in_turn(
+    prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool, done: Callable[[Result], None]
+) -> dict[str, Result]:
     """Train runs in their order; note in `skipped` those that lack a teacher."""
     trained = {}
     for name in names:
-        if (result := _attempt(prepared, name, skipped, strict)) is not None:
+        if (result := _attempt(prepared, name, skipped, strict, done)) is not None:
             trained[name] = result
     return trained
 
 
-def _train_in_time(prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool) -> dict[str, Result]:
+def _train_in_time(
+    prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool, done: Callable[[Result], None]
+) -> dict[str, Result]:
     """Train what is worth most per minute first, each within its share of the time; the rest with what is left.
 
     Shares follow from the pace of a few images and one step. No run takes the time that the others need, and one that
@@ -91,7 +103,7 @@ def _train_in_time(prepared: Prepared, names: list[str], skipped: dict[str, str]
         waiting.remove(name)
         others = sum(seconds[other] for other in waiting if seconds[other] <= left)
         with within(max(PATIENCE * seconds[name], left - others)):
-            result = _attempt(prepared, name, skipped, strict)
+            result = _attempt(prepared, name, skipped, strict, done)
         if result is not None:
             trained[name] = result
         elif isinstance(skipped.get(name), OutOfTime) and not time_is_up():
@@ -99,7 +111,7 @@ def _train_in_time(prepared: Prepared, names: list[str], skipped: dict[str, str]
         if not time_is_up():
             seconds |= {other: pace.estimate(other) for other in waiting}  # what is encoded by now costs nothing
     for name in [*cut, *sorted(waiting, key=seconds.__getitem__)]:
-        if (result := None if time_is_up() else _attempt(prepared, name, skipped, strict)) is not None:
+        if (result := None if time_is_up() else _attempt(prepared, name, skipped, strict, done)) is not None:
             trained[name] = result
             skipped.pop(name, None)
         elif name not in skipped or isinstance(skipped[name], OutOfTime):
@@ -109,19 +121,23 @@ def _train_in_time(prepared: Prepared, names: list[str], skipped: dict[str, str]
     return trained
 
 
-def _attempt(prepared: Prepared, name: str, skipped: dict[str, str], strict: bool) -> Result | None:
+def _attempt(
+    prepared: Prepared, name: str, skipped: dict[str, str], strict: bool, done: Callable[[Result], None]
+) -> Result | None:
     """Train a run; where a teacher is missing or the time is up, note it and return None."""
     without = [teacher for teacher in _teachers(prepared, name) if teacher in skipped]
     if without:
         skipped[name] = f"its teacher {without[0]} was skipped"
         return None
     try:
-        return crossval(prepared, name)
+        result = crossval(prepared, name)
     except TimeIsUp as error:
         if strict and time_is_up():
             raise
         skipped[name] = OutOfTime(error)
         return None
+    done(result)
+    return result
 
 
 def _teachers(prepared: Prepared, name: str) -> list[str]:

@@ -19,7 +19,8 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "data": "digits decoding images table class_names audit folds sheet store greys prepared",
     "features": "transclip weights device encoders measure cache whitening joint prompts nearest neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",
-    "runs": "store ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean share",
+    "runs": "store ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean "
+    "share track",
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",

@@ -15,6 +15,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Generator, nn
 
+from kit.core.activity import tell
 from kit.core.deadline import check_deadline, time_is_up
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
@@ -51,6 +52,8 @@ BALANCE_STREAM = 2  # tells the draws of resampling from those of the order
 VIEW_STREAM = 3  # tells the draws of kept views from all others
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
+LIVE = {"step": "step", "loss": "loss", "hold-out": "inner_accuracy", "mask rate": "mask_rate"}  # of the record
+
 TrainingRecord = list[dict[str, Any]]
 
 
@@ -86,7 +89,7 @@ class Loop:
         self.kept = self._keep_views() if self.cut else None
         self.forward = self.cut.split.upper if self.cut else forward
         self.steps = Steps(network, self.forward, self.optimizer, device, precision, recipe.accumulate)
-        self.epoch = 0
+        self.epoch, self.n_steps = 0, 0  # the steps of the last epoch
         self.record: TrainingRecord = []
         self.loss = make_loss(recipe, self.train)
         self.method: Method | None = None
@@ -114,6 +117,7 @@ class Loop:
         with Progress("epochs", self.recipe.n_epochs - self.epoch) as progress:
             while self.epoch < self.recipe.n_epochs and not self._is_stale():
                 self._run_epoch()
+                self._tell()
                 progress.advance(detail=f"loss {self.record[-1]['loss']:.3f}")
                 is_late = time_is_up()
                 if checkpoint is not None and (is_late or time.monotonic() - saved >= CHECKPOINT_SECONDS):
@@ -121,6 +125,7 @@ class Loop:
                     saved = time.monotonic()
                 if is_late:
                     check_deadline()
+        tell(**dict.fromkeys(LIVE), epoch=None)
         set_mode(self.network, self.head, self.optimizer, self.recipe, frozen=False)
         best = self.hold_out.best
         if best or self.ema:
@@ -141,6 +146,7 @@ class Loop:
         self.record.append(
             {
                 "epoch": self.epoch,
+                "step": (self.record[-1].get("step", 0) if self.record else 0) + self.n_steps,
                 "lr": max(group["lr"] for group in self.optimizer.param_groups),
                 **losses,
                 "inner_accuracy": accuracy,
@@ -150,6 +156,12 @@ class Loop:
                 "seconds": round(time.monotonic() - started, 3),
             }
         )
+
+    def _tell(self) -> None:
+        """Let `status` see the newest point of the learning curves."""
+        newest = {shown: self.record[-1].get(name) for shown, name in LIVE.items()}
+        known = {shown: round(value, 4) for shown, value in newest.items() if value is not None}
+        tell(epoch=f"{self.epoch} of {self.recipe.n_epochs}", **known)
 
     def _balance(self, train: Images) -> Images:
         """Return the epoch's training images as they shall count; resampling draws anew in every epoch."""
@@ -179,6 +191,7 @@ class Loop:
         generator = Generator().manual_seed(seed_of(self.seed, self.epoch))
         n_steps = self.recipe.steps_in(self.epoch)
         batches = draw_steps(train.rows, self.recipe.batch_size, n_steps, generator)
+        self.n_steps = len(batches)
         before, n_phase = self._count_steps(0 if frozen else self.recipe.n_frozen, len(batches))
         schedule = make_schedule(self.optimizer, self.recipe.warmup_share, n_phase)
         n_images, method = sum(map(len, batches)), None if frozen else self.method

@@ -20,6 +20,7 @@ examples
 explanations
 suspicious
 runs
+curves
 ensemble
 decisions
 rounds

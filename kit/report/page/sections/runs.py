@@ -1,4 +1,4 @@
-"""Each run by itself: confusions, classes, calibration, ROC, training."""
+"""Each run by itself: confusions, classes, calibration, ROC."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from kit.core.errors import some
 from kit.core.shapes import Proba
 from kit.report.page.curves import calibrate_nested, order_by_similarity, reliability
-from kit.report.page.evidence import MOST_RUNS, Evidence, read_left
+from kit.report.page.evidence import MOST_RUNS, Evidence
 from kit.report.page.parts import (
     Chart,
     Fold,
@@ -23,8 +23,7 @@ from kit.report.page.parts import (
     SortableTable,
     Text,
 )
-from kit.runs.fit.fold import TRAINING
-from kit.runs.store import Result, fold_folder
+from kit.runs.store import Result
 from kit.scoring.metrics import decide, per_class
 from kit.scoring.roc import RocCurve, count_confusions, roc_curves
 
@@ -58,7 +57,6 @@ def _parts(evidence: Evidence, result: Result) -> Iterator[Part]:
     yield _classes(evidence, proba, curves)
     yield _reliability(evidence, result, as_given)
     yield from _roc(result, curves)
-    yield from _training(evidence, result)
 
 
 def _confusions(evidence: Evidence, result: Result, proba: Proba) -> Chart:
@@ -159,31 +157,3 @@ def _roc(result: Result, curves: Sequence[RocCurve]) -> Iterator[Part]:
         )
     if without := [curve.name for curve in curves if curve.auc is None]:
         yield Text(f"No ROC curve of {some(without)}: no scored image is of it, or every one is.", "note")
-
-
-def _training(evidence: Evidence, result: Result) -> Iterator[Part]:
-    """Give loss and learning rate over the epochs of every fold, where a network was trained."""
-    folders = {fold: fold_folder(result.folder, fold) for fold in evidence.prepared.scored}
-    written = {fold: read_left(folder / TRAINING, "copies") for fold, folder in folders.items()}
-    records = {fold: left["copies"][0] for fold, left in written.items() if left}
-    records = {
-        fold: record for fold, record in records.items() if isinstance(record, list) and record and "epoch" in record[0]
-    }  # of networks: epoch by epoch
-    if not records:
-        return
-    for name, title in (
-        ("loss", "loss of training images"),
-        ("inner_loss", "loss of the inner hold-out"),
-        ("inner_accuracy", "accuracy of the inner hold-out"),
-        ("lr", "learning rate"),
-        ("mask_rate", "share of unlabelled images that taught"),
-    ):
-        series = [
-            Series(f"fold {fold}", [epoch["epoch"] for epoch in record], [epoch.get(name) for epoch in record])
-            for fold, record in records.items()
-            if any(epoch.get(name) is not None for epoch in record)
-        ]
-        if series:
-            yield Plot(
-                f"{name.replace('_', '-')}-{result.name}", f"{result.name}: {title}", "epoch", name, series=series
-            )
