@@ -30,7 +30,7 @@ def clone(prepared: Prepared, folder: Path, *changes: str) -> Prepared:
     """Return the competition in another workspace, with the same images and folds, as a teammate has it."""
     root = prepared.competition.workspace.root
     for name in ("data", "competitions", "folds"):
-        shutil.copytree(root / name, folder / name)
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("*.log"))  # of looks in one workspace
     return prepare(read_competition("colours", Workspace(folder), changes))
 
 
