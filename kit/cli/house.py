@@ -14,7 +14,7 @@ from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
 SEMI, EXPLAIN, COVERAGE, NOISE, RECIPES = "semi", "explain", "coverage", "noise", "recipes"
-NETWORKS = "networks"
+NETWORKS, MEMBERS = "networks", "members"
 
 
 @command(panel=HOUSE, example="clean digits --yes")
@@ -57,7 +57,9 @@ def _in_brackets(text: str | None) -> str:
 def bench_(
     comp: Annotated[
         str,
-        typer.Argument(metavar="COMP", help="A competition; or semi, networks, recipes, explain, coverage, noise."),
+        typer.Argument(
+            metavar="COMP", help="A competition; or semi, networks, recipes, members, explain, coverage, noise."
+        ),
     ] = DEFAULT,
     of: Annotated[str | None, typer.Argument(metavar="COMP", help="Of noise: whose runs are made.")] = None,
     data: Annotated[
@@ -69,26 +71,34 @@ def bench_(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Of semi: draws of labels; of coverage: hundreds of draws.")] = 5,
     weights: Annotated[
-        Path | None, typer.Option(help="Of recipes: a folder of weights, as `new` takes it, beside pip's.")
+        Path | None,
+        typer.Option(
+            help="Beside pip's: of recipes a folder of weights, as `new` takes it; of members one with mobilenetv2_100 "
+            "and mini-clip."
+        ),
     ] = None,
     draws: Annotated[
-        int, typer.Option(min=2, help="Of recipes: draws of labels per setting; of noise: times they are permuted.")
+        int, typer.Option(min=2, help="Of recipes, members: draws of labels per setting; of noise: permutations.")
     ] = 8,
     all_runs: Annotated[bool, typer.Option("--all-runs", help="Of noise: networks too.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Of recipes: a setting, such as 'trashnet 15'.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Of recipes: a JSON file to write the evidence to.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of recipes and members: a setting, such as 'trashnet 15'.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Of recipes and members: a JSON file to write the evidence to.")
+    ] = None,
 ) -> None:
-    """Time decoding and the runs' encoders; or measure claims: semi, networks, recipes, explain, coverage, noise."""
+    """Time decoding and encoders; or measure claims: semi, networks, recipes, members, explain, coverage, noise."""
     if comp == NOISE:
         _bench_noise(of or DEFAULT, draws, all_runs)
         return
     if of is not None or all_runs:
         raise InputError(f"a second COMP and --all-runs are read by {PROGRAM} bench noise COMP alone")
-    if comp == RECIPES:
-        _bench_recipes(data, weights, draws, only or [], output)
+    if comp in (RECIPES, MEMBERS):
+        (_bench_recipes if comp == RECIPES else _bench_members)(data, weights, draws, only or [], output)
         return
     if weights is not None or output is not None or only:
-        raise InputError(f"--weights, --only and --output are read by {PROGRAM} bench recipes alone")
+        raise InputError(f"--weights, --only and --output are read by {PROGRAM} bench recipes and bench members alone")
     if comp == COVERAGE:
         _bench_coverage(data, seeds)
         return
@@ -172,6 +182,29 @@ def _bench_recipes(data: Path | None, weights: Path | None, draws: int, only: li
     if output is not None:
         recipes.write_evidence(evidence, output)
     say(recipes.render_recipes(evidence), [asdict(line) for line in evidence])
+
+
+def _bench_members(data: Path | None, weights: Path | None, draws: int, only: list[str], output: Path | None) -> None:
+    """Compare ways of mixing unequal members, and rounds with their base, and print the tables."""
+    from rich.console import Group
+
+    from kit.bench import members
+    from kit.core.files import Workspace
+
+    if options.changes or options.seed is not None:
+        raise InputError("bench members fits its own members: --set and --seed change nothing there; --draws N does")
+    if data is None:
+        raise InputError(
+            "bench members needs --data DIR, which holds trashnet/ and cifar10/ (class folders) and grocery/ "
+            "(labels.csv, images/); what is not there is left out"
+        )
+    measured = members.bench_members(data, weights, Workspace(options.workspace), range(draws), only)
+    kinds, rounds = members.describe_kinds(measured), members.describe_rounds(measured)
+    if output is not None:
+        members.write_members(kinds, rounds, output)
+    lines = members.compare_rules(measured)
+    document = {"mixing": [asdict(line) for line in lines], "rounds": [asdict(line) for line in rounds]}
+    say(Group(*members.render_members(lines, rounds)), document)
 
 
 def _bench_explain(data: Path | None) -> None:

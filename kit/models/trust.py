@@ -68,3 +68,32 @@ def weigh_evidence(trusted: dict[str, Any], excess: float, error: float) -> floa
         return expected_excess(trusted) if trusted else excess
     of_evidence, of_rows = 1 / variance, 1 / max(error, LEAST_ERROR) ** 2
     return (of_evidence * expected_excess(trusted) + of_rows * excess) / (of_evidence + of_rows)
+
+
+JOINT, JOINED, NEIGHBOURS, PLAIN = "joint", "joined", "neighbours", "plain"
+"""Kinds of runs of which there is evidence: see `role_of`."""
+
+RECORD: dict[str, tuple[Trust, Trust]] = {
+    JOINT: (Trust(0, 0), Trust(0, 0)),
+    JOINED: (Trust(0.05, 0.043), Trust(0.143, 0.155)),
+    PLAIN: (Trust(0.065, 0.052), Trust(0.185, 0.183)),
+    NEIGHBOURS: (Trust(0.007, 0.014), Trust(0.035, 0.034)),
+}
+"""What the best run of a kind costs beside a joint probe of the same encoders: in errors, 0..1, and in log-loss, nats.
+
+It follows from ``kit/bench/members.json`` by `kit.bench.members.derive_record`; a test holds that it does, and
+``./run.sh bench members`` measures it again.
+"""
+
+
+def role_of(model: str, options: dict[str, Any]) -> str | None:
+    """Return the kind of a run, by its settings: a probe on several encoders or on one, with neighbours or without.
+
+    A probe with neighbours on several encoders is a `JOINT` one. None for other models, of which there is no evidence.
+    """
+    n_encoders = bool(options.get("encoder")) + len(options.get("encoders") or [])
+    if model != "linear_probe" or not n_encoders:
+        return None
+    if options.get("smooth"):
+        return JOINT if n_encoders > 1 else NEIGHBOURS
+    return JOINED if n_encoders > 1 else PLAIN

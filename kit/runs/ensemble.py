@@ -22,18 +22,21 @@ from kit.core.names import ENSEMBLE
 from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.core.terminal import count, note, stage, track
 from kit.data.prepared import Prepared
+from kit.runs.record import record_of
 from kit.runs.store.find import find_usable
 from kit.runs.store.imported import list_imported, read_import, stale_imports
 from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, pairs_of, predict_apart
 from kit.runs.store.result import Result, read_result, write_result
 from kit.runs.store.score import decide_anew, describe_run, oof_rows, score_anew
 from kit.runs.store.thresholds import scored_blocks
+from kit.scoring.chances import Record
 from kit.scoring.metrics import paired_difference
 from kit.scoring.mixing import Mixture, find_copies, fit_greedy, fit_weighed, of_choices, take_uniform
 from kit.scoring.predictions import Predictions, write_predictions
 
 Apart = Callable[[int], np.ndarray]  # of a fold: the other folds' rows, by models that did not see the fold
 Fit = Callable[[Labels, np.ndarray, Groups | None], Mixture]  # of labels, members' probabilities and groups
+Weigh = Callable[[Labels, np.ndarray, Groups | None, Record | None], Mixture]  # and of what is known of the members
 
 
 def ensemble(prepared: Prepared, members: list[Result]) -> Result:
@@ -106,7 +109,7 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
     """Return nested oof predictions, test predictions, and what was learned on all rows."""
     proba, labels = _member_proba(prepared, members)
     copies = find_copies(proba)
-    fit = _leave_out(_choose_fit(prepared, method), copies, len(members))
+    fit = _leave_out(_choose_fit(prepared, method), copies, members)
     final = fit(labels, proba, prepared.scored_groups)
     test_ids = prepared.pool.ids[prepared.split("test")]
     several = prepared.pool.is_multilabel
@@ -129,28 +132,29 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
     }  # fmt: skip
 
 
-def _choose_fit(prepared: Prepared, method: str) -> Fit:
+def _choose_fit(prepared: Prepared, method: str) -> Weigh:
     """Return what learns weights; where there are no other rows to learn them on, equal ones are taken."""
     if len(np.unique(scored_blocks(prepared))) < 2:
         return take_uniform
     return fit_greedy(prepared.metric) if method == "greedy" else fit_weighed
 
 
-def _leave_out(fit: Fit, copies: Collection[int], n_members: int) -> Fit:
-    """Return a fit of all members in which copies have no weight."""
-    kept = np.setdiff1d(np.arange(n_members), list(copies))
+def _leave_out(weigh: Weigh, copies: Collection[int], members: Sequence[Result]) -> Fit:
+    """Return a fit of all members in which copies have no weight, by the record that the others have."""
+    kept = np.setdiff1d(np.arange(len(members)), list(copies))
+    record = record_of([members[position] for position in kept])
 
     def spread(values: Weights, absent: float) -> Weights:
-        whole = np.full(n_members, absent)
+        whole = np.full(len(members), absent)
         whole[kept] = values
         return whole
 
-    def fit_kept(labels: Labels, proba: np.ndarray, groups: Groups | None) -> Mixture:
-        mixture = fit(labels, proba[kept], groups)
+    def fit(labels: Labels, proba: np.ndarray, groups: Groups | None) -> Mixture:
+        mixture = weigh(labels, proba[kept], groups, record)
         prior = None if mixture.prior is None else spread(mixture.prior, 0.0)
         return Mixture(spread(mixture.temperatures, 1.0), spread(mixture.weights, 0.0), prior)
 
-    return fit_kept if len(kept) < n_members else fit
+    return fit
 
 
 def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit, apart: Apart | None) -> Predictions:
@@ -233,7 +237,7 @@ def weigh(prepared: Prepared, members: Sequence[Result], fold: int) -> Mixture:
     proba, labels = _member_proba(prepared, members)
     rest = prepared.folds[prepared.scored_rows] != fold
     fit = fit_weighed if rest.any() else take_uniform
-    fit = _leave_out(fit, find_copies(proba), len(members))
+    fit = _leave_out(fit, find_copies(proba), members)
     apart = _find_apart(prepared, members)
     return fit(labels[rest], proba[:, rest] if apart is None else apart(fold), prepared.scored_groups[rest])
 
@@ -255,5 +259,5 @@ def _decided(prepared: Prepared, members: list[Result]) -> tuple[Labels, Proba]:
     """Return labels and the nested probabilities of an ensemble, with its thresholds at one half."""
     proba, labels = _member_proba(prepared, members)
     fit = _choose_fit(prepared, prepared.competition.ensemble.method)
-    fit = _leave_out(fit, find_copies(proba), len(members))
+    fit = _leave_out(fit, find_copies(proba), members)
     return decide_anew(prepared, _mix_nested(prepared, labels, proba, fit, _find_apart(prepared, members)))

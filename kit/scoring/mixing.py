@@ -6,8 +6,9 @@ probabilities end with an axis of those two, and the log-loss is the mean over t
 of equal predictions, stay as they are: there is nothing to weigh, and a temperature would only change the predictions.
 
 A few dozen images teach weights little, so `fit_weighed` begins with a prior that favours the best few members equally:
-those that a paired comparison cannot tell from the best. The prior counts as much as `PRIOR_IMAGES` images do; what
-the labelled images say moves the weights from there, the farther the more of them there are.
+those that the images, and the record that members of their kind have on other data sets (`kit.scoring.chances`),
+cannot tell from the best. The prior counts as many images as the record is worth, or `PRIOR_IMAGES`; what the labelled
+images say moves the weights from there, the farther the more of them there are.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from collections.abc import Callable
 import numpy as np
 
 from kit.core.shapes import Groups, Labels, Proba, Scores, Weights
+from kit.scoring.chances import Record, behind_best, no_record
 from kit.scoring.metrics import Metric, find_metric
-from kit.scoring.metrics.uncertainty import error_of_difference
 
 PROBA_FLOOR = 1e-7  # probability: the logarithm of a member's certain error stays finite
 TEMPERATURE_BOUNDS = (-3.0, 3.0)  # natural logarithm of the temperature
 TEMPERATURE_SPREAD = 0.5  # of the logarithm, one standard deviation: what few images may not exceed without reason
-PRIOR_IMAGES = 10  # images that the prior on the weights counts as
+PRIOR_IMAGES = 10  # images that the prior on the weights counts as at least: where members have no record
 SHARE_OF_ALL = 0.1  # share of the prior that all members have alike; the rest goes to the best few
 LEAST_EVIDENCE = 0.05  # of the best member's: one below is not among the best few
 LEAST_WEIGHT = 0.02  # a member below adds nothing: it is dropped
@@ -83,24 +84,23 @@ def find_copies(probas: np.ndarray) -> dict[int, int]:
     return copies
 
 
-def prior_weights(losses: Scores, errors: Scores, groups: Groups | None = None) -> Weights:
+def prior_weights(
+    losses: Scores, errors: Scores, groups: Groups | None = None, record: Record | None = None
+) -> Weights:
     """Return the prior on the members' weights, (n_members,): the best few alike, a little for all.
 
-    A member's distance to the best is counted in paired standard errors, of the log-loss and of the errors; by both,
-    its evidence is exp(-(z_loss^2 + z_error^2) / 4), 1 for the best. Images of one group count together.
+    A member's distance to the best is counted in standard deviations, of the log-loss and of the errors, by the images
+    and the record together; by both, its evidence is exp(-(z_loss^2 + z_error^2) / 4), 1 for the best.
 
-    `losses` and `errors` are (n_members, n_images).
+    `losses` and `errors` are (n_members, n_images); images of one group count together. Without a `record` the images
+    alone speak.
     """
-    evidence = np.exp(-(_behind(losses, groups) ** 2 + _behind(errors, groups) ** 2) / 4)
+    known = record or no_record(len(losses))
+    by_loss = behind_best(losses, known.loss, known.loss_sd, groups)
+    by_errors = behind_best(errors, known.error, known.error_sd, groups)
+    evidence = np.exp(-(by_loss**2 + by_errors**2) / 4)
     few = np.where(evidence < LEAST_EVIDENCE * evidence.max(), 0, evidence)
     return SHARE_OF_ALL / len(few) + (1 - SHARE_OF_ALL) * few / few.sum()
-
-
-def _behind(values: Scores, groups: Groups | None) -> Scores:
-    """Return how many paired standard errors every member is behind the best, 0 or more, (n_members,)."""
-    apart = values - values[int(values.mean(axis=1).argmin())]
-    errors = np.array([error_of_difference(each, groups) for each in apart])
-    return np.maximum(apart.mean(axis=1), 0) / np.maximum(errors, PROBA_FLOOR)
 
 
 def fit_weights(of_truth: np.ndarray, prior: Weights, n_prior: float = PRIOR_IMAGES) -> Weights:
@@ -161,7 +161,7 @@ class Mixture:
         return np.tensordot(self.weights, _scale(proba, self.temperatures), axes=1)
 
 
-def fit_weighed(labels: Labels, proba: Proba, groups: Groups | None = None) -> Mixture:
+def fit_weighed(labels: Labels, proba: Proba, groups: Groups | None = None, record: Record | None = None) -> Mixture:
     """Fit temperatures and weights with a prior on both; drop members that add nothing."""
     if _is_one(proba):
         return take_uniform(labels, proba, groups)
@@ -170,13 +170,14 @@ def fit_weighed(labels: Labels, proba: Proba, groups: Groups | None = None) -> M
     of_truth = np.maximum(np.stack([_of_label(member, labels) for member in scaled]), PROBA_FLOOR)
     of_truth = of_truth.reshape(len(proba), len(labels), -1)
     wrong = (proba.argmax(axis=-1) != labels).reshape(of_truth.shape)
-    prior = prior_weights(-np.log(of_truth).mean(axis=2), wrong.mean(axis=2), groups)
-    weights = fit_weights(of_truth, prior)
+    losses = -np.log(of_truth).mean(axis=2)
+    prior = prior_weights(losses, wrong.mean(axis=2), groups, record)
+    weights = fit_weights(of_truth, prior, max(PRIOR_IMAGES, 0 if record is None else record.worth(losses)))
     weights = np.where(weights < min(LEAST_WEIGHT, weights.max()), 0, weights)
     return Mixture(temperatures, weights / weights.sum(), prior)
 
 
-def take_uniform(labels: Labels, proba: Proba, groups: Groups | None = None) -> Mixture:
+def take_uniform(labels: Labels, proba: Proba, groups: Groups | None = None, record: Record | None = None) -> Mixture:
     """Mix evenly, learning nothing."""
     return Mixture(np.ones(len(proba)), np.full(len(proba), 1 / len(proba)))
 
@@ -186,10 +187,10 @@ def _calibrate(labels: Labels, proba: Proba) -> Weights:
     return np.array([fit_temperature(labels, _log(member), TEMPERATURE_SPREAD) for member in proba])
 
 
-def fit_greedy(metric: str | Metric) -> Callable[[Labels, Proba, Groups | None], Mixture]:
+def fit_greedy(metric: str | Metric) -> Callable[[Labels, Proba, Groups | None, Record | None], Mixture]:
     """Return a fit by forward selection on the metric."""
 
-    def fit(labels: Labels, proba: Proba, groups: Groups | None = None) -> Mixture:
+    def fit(labels: Labels, proba: Proba, groups: Groups | None = None, record: Record | None = None) -> Mixture:
         if _is_one(proba):
             return take_uniform(labels, proba, groups)
         temperatures = _calibrate(labels, proba)

@@ -14,18 +14,18 @@ HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
     "core": "shapes names errors installed process files activity notebook figures wheel terminal arrays deadline "
     "stopwatch tensors",
-    "scoring": "task hierarchy metrics predictions rejection mixing roc thresholds",
+    "scoring": "task hierarchy metrics predictions rejection chances mixing roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names audit folds sheet store greys prepared",
     "features": "transclip weights device encoders measure cache whitening joint prompts nearest neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",
-    "runs": "store ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean "
+    "runs": "store record ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean "
     "share track",
     "kaggle": "client submission bundle",
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
     "api": "place stages sending starting tables pictures fresh opened competition",
-    "bench": "coverage explain noise pretrain semi recipes speed",
+    "bench": "coverage explain noise pretrain semi recipes members speed",
     "cli": "app completion call streams bundle correlation data decisions everything explain history house "
     "kaggle leaderboard mine models plan prompts report share start status train triage tune",
 }

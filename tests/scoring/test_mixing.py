@@ -7,9 +7,9 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
+from kit.scoring.chances import UNKNOWN, Record
 from kit.scoring.mixing import (
     LEAST_WEIGHT,
-    SHARE_OF_ALL,
     apply_temperature,
     find_copies,
     fit_greedy,
@@ -90,14 +90,27 @@ def test_one_member_has_all_the_weight():
     assert fit_weights(np.full((1, 10, 1), 0.5), np.ones(1)) == pytest.approx([1.0])
 
 
-def test_the_prior_favours_alike_whom_no_paired_test_tells_from_the_best():
+def test_the_prior_favours_alike_whom_nothing_tells_from_the_best():
     draws = np.random.default_rng(0)
     base = draws.uniform(0, 1, 90)
     losses = np.stack([base, base + draws.normal(0, 0.5, 90), base + 1.0])
     losses[1] += losses[0].mean() - losses[1].mean()  # the second is exactly as good, the third surely worse
     prior = prior_weights(losses, np.zeros_like(losses))
-    assert prior[0] == pytest.approx(prior[1]) and prior[2] == pytest.approx(SHARE_OF_ALL / 3)
+    assert prior[0] == pytest.approx(prior[1], abs=0.05) and prior[2] < prior[0]
     assert prior.sum() == pytest.approx(1)
+
+
+def test_a_record_holds_the_weights_against_few_images_and_not_against_many():
+    nothing = np.zeros(2)
+    record = Record(np.array([0.0, 0.03]), np.array([0.0, 0.01]), np.array([0.0, 0.1]), np.array([0.0, 0.03]))
+    for n_images, keeps in ((40, True), (20_000, False)):
+        labels, proba = members(n_images, (1.0, 1.5))
+        alone, known = fit_weighed(labels, proba), fit_weighed(labels, proba, None, record)
+        assert alone.weights[1] > 0.5
+        assert (known.weights[0] > 0.6) == keeps
+    assert fit_weighed(labels, proba, None, Record(nothing, nothing + UNKNOWN, nothing, nothing + UNKNOWN)).weights == (
+        pytest.approx(alone.weights)
+    )
 
 
 def test_groups_make_the_prior_less_sure():

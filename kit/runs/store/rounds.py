@@ -5,18 +5,19 @@ Arrays of finished rounds in, a choice out; nothing is written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kit.core.errors import InputError
-from kit.core.shapes import Mask
+from kit.core.shapes import Folds, Groups, Labels, Mask, Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
 from kit.runs.store.score import decided_rows
-from kit.scoring.metrics import paired_difference
+from kit.scoring.metrics import Metric, paired_difference
 
-GAIN, GAIN_SPREAD = 0.005, 0.02  # of a metric's unit; bench/README.md, "Rounds against their base"
+GAIN, GAIN_SPREAD = 0.007, 0.019  # of a metric's unit: follows from bench/members.json by derive_gain, as a test holds
 ROUNDING = 1e-9  # one image that turned wrong is exactly one standard error, and no reason to stop
 
 
@@ -48,27 +49,34 @@ class Choice:
 def choose_rounds(prepared: Prepared, made: list[Result]) -> Choice:
     """Choose how many of the rounds that were made are kept: for each fold on the other folds' images."""
     rows = [decided_rows(prepared, result) for result in made]
-    folds, everything = prepared.folds[prepared.scored_rows], np.ones(len(rows[0][0]), dtype=bool)
+    folds, groups = prepared.folds[prepared.scored_rows], prepared.scored_groups
+    return choose_among(rows[0][0], [proba for _, proba in rows], folds, groups, prepared.scored, prepared.metric)
+
+
+def choose_among(
+    labels: Labels, probas: Sequence[Proba], folds: Folds, groups: Groups, scored: Sequence[int], metric: Metric
+) -> Choice:
+    """Choose how many rounds are kept, by the oof probabilities of round 0 and of those after it."""
+    everything = np.ones(len(labels), dtype=bool)
 
     def compare(number: int, other: int, where: Mask) -> tuple[float, float]:
         if not where.any():  # a single hold-out has no other images
             return 0.0, float("inf")
-        labels, ours, theirs = rows[0][0][where], rows[number][1][where], rows[other][1][where]
         try:
-            return paired_difference(prepared.metric, labels, ours, theirs, prepared.scored_groups[where])
+            return paired_difference(metric, labels[where], probas[number][where], probas[other][where], groups[where])
         except InputError:  # a metric that is not defined on so few images tells nothing
             return 0.0, float("inf")
 
     def count(where: Mask) -> int:
         kept = 0
-        for number in range(1, len(made)):
+        for number in range(1, len(probas)):
             if not stays(*compare(number, 0, where)) or _is_worse(*compare(number, kept, where)):
                 break
             kept = number
         return kept
 
-    per_fold = {fold: count(folds != fold) for fold in prepared.scored}
-    return Choice(count(everything), per_fold, [compare(number, 0, everything) for number in range(1, len(made))])
+    per_fold = {fold: count(folds != fold) for fold in scored}
+    return Choice(count(everything), per_fold, [compare(number, 0, everything) for number in range(1, len(probas))])
 
 
 def stays(difference: float, error: float) -> bool:

@@ -1,0 +1,323 @@
+"""Compare ways of mixing on the draws that were kept, and rounds with their base; derive what the kit believes of both.
+
+Reads and writes ``kit/bench/members.json``: per set, what a kind of run costs beside the joint probe, and what rounds
+of pseudo labels gain. Whatever is judged on a set uses the record of the other photos alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from kit.bench.explain import mean_and_error
+from kit.bench.members.measure import OF_DIGITS, WEAKLY_TAUGHT, Draw, list_members, tables_of
+from kit.core.files import read_json, write_json
+from kit.core.names import base_of, round_of
+from kit.core.shapes import Groups, Labels, Proba, Scores
+from kit.core.terminal import empty_table
+from kit.models.trust import JOINT, Trust, role_of
+from kit.runs.store.rounds import choose_among
+from kit.scoring.chances import UNKNOWN, Record
+from kit.scoring.metrics import find_metric, hits
+from kit.scoring.mixing import Mixture, find_copies, fit_temperature, fit_weighed, take_uniform
+
+FILE = Path(__file__).parents[1] / "members.json"
+HOPELESS = "hopeless"
+CLEARLY = 2.0  # paired standard errors
+TINY = 1e-7  # probability: the logarithm of a certain error stays finite
+DIGITS = 3  # to which trust is rounded
+Draws = Mapping[int, Draw]
+Rule = Callable[[Labels, Proba, Groups, Record], Mixture]
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """Hold what the best run of a kind costs beside the joint probe of the same draws, on one set.
+
+    Parameters
+    ----------
+    error, error_sd
+        Mean over draws of the share of hidden images that it gets wrong beyond, -1..1, and the standard deviation over
+        them.
+    loss, loss_sd
+        The same of the log-loss in nats, each at its best temperature.
+    """
+
+    setting: str
+    kind: str
+    error: float
+    error_sd: float
+    loss: float
+    loss_sd: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class OfRounds:
+    """Hold what the first round of a run gains over the same run without pseudo labels, on one set.
+
+    Parameters
+    ----------
+    gain, sd
+        Mean over draws of the difference in hidden accuracy, -1..1, and its standard deviation over draws.
+    kept, kept_se
+        The same difference of the round that the rule keeps, and its standard error over draws.
+    """
+
+    setting: str
+    run: str
+    gain: float
+    sd: float
+    kept: float
+    kept_se: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Hold how a way of mixing compares with its members on one set, in hidden accuracy.
+
+    Parameters
+    ----------
+    of_mean, of_draw
+        Beyond the member that is best in the mean over draws, and beyond the best of each draw.
+    worse
+        Share of the draws in which it is below the best of the draw by more than 2 paired standard errors.
+    """
+
+    setting: str
+    members: str
+    way: str
+    of_mean: float
+    of_draw: float
+    worse: float
+    draws: int
+
+
+def kinds_of(names: Iterable[str], setting: str) -> list[str | None]:
+    """Return the kind of each member; None for rounds, copies and what there is no evidence of."""
+    runs = list_members(OF_DIGITS if setting.startswith("digits") else tables_of(Path()))
+    return [role_of(run.model, run.options) if (run := runs.get(name)) and not run.pseudo else None for name in names]
+
+
+def describe_kinds(measured: Mapping[str, Draws]) -> list[OfKind]:
+    """Return what every kind costs on every set."""
+    lines = []
+    for setting, draws in measured.items():
+        apart: dict[str, list[tuple[float, float]]] = {}
+        for draw in draws.values():
+            kinds = kinds_of(draw.names, setting)
+            scores = {i: _cost(draw.truth, draw.test[i]) for i, kind in enumerate(kinds) if kind}
+            joint = np.array(scores[kinds.index(JOINT)])
+            for kind in dict.fromkeys(kinds[i] for i in scores):
+                best = np.min([scores[i] for i in scores if kinds[i] == kind], axis=0)
+                apart.setdefault(str(kind), []).append(tuple(best - joint))
+        for kind, values in apart.items():
+            mean, sd = np.mean(values, axis=0), np.std(values, axis=0)
+            figures = [round(float(value), 4) for value in (mean[0], sd[0], mean[1], sd[1])]
+            lines.append(OfKind(setting, kind, *figures, draws=len(draws)))
+    return lines
+
+
+def _cost(truth: Labels, proba: Proba) -> tuple[float, float]:
+    """Return the error and the log-loss at the best temperature."""
+    from scipy.special import log_softmax
+
+    logits = np.log(np.maximum(proba.astype(np.float64), TINY))
+    scaled = log_softmax(logits / fit_temperature(truth, logits), axis=1)
+    return 1 - float(hits(truth, proba).mean()), -float(scaled[np.arange(len(truth)), truth].mean())
+
+
+def describe_rounds(measured: Mapping[str, Draws]) -> list[OfRounds]:
+    """Return what rounds gain on every set: the first one, and the one that the rule keeps."""
+    lines, metric = [], find_metric("accuracy")
+    for setting, draws in measured.items():
+        names = next(iter(draws.values())).names
+        for run in dict.fromkeys(base_of(name) for name in names if round_of(name) is not None):
+            first, kept = [], []
+            for draw in draws.values():
+                rounds = draw.take([name for name in draw.names if base_of(name) == run and round_of(name) is not None])
+                right = (
+                    hits(draw.truth, rounds.test[0]).mean(),
+                    *(hits(draw.truth, each).mean() for each in rounds.test),
+                )
+                folds = np.unique(draw.folds).tolist()
+                choice = choose_among(draw.labels, list(rounds.oof), draw.folds, draw.groups, folds, metric)
+                first.append(right[2] - right[1])
+                kept.append(right[choice.kept + 1] - right[1])
+            figures = [float(np.mean(first)), float(np.std(first)), *mean_and_error(np.array(kept))]
+            lines.append(OfRounds(setting, run, *(round(value, 4) for value in figures), draws=len(draws)))
+    return lines
+
+
+def derive_record(kinds: Sequence[OfKind]) -> dict[str, tuple[Trust, Trust]]:
+    """Return what each kind costs beside the joint probe, in errors and in log-loss: the mean over sets.
+
+    Its standard deviation is of one more member on one more set: that over sets and that within them together.
+    """
+    record = {}
+    for kind in dict.fromkeys(line.kind for line in kinds):
+        lines = [line for line in kinds if line.kind == kind]
+        record[kind] = tuple(
+            _trust([getattr(line, name) for line in lines], [getattr(line, f"{name}_sd") for line in lines])
+            for name in ("error", "loss")
+        )
+    return record
+
+
+def derive_gain(rounds: Sequence[OfRounds]) -> Trust:
+    """Return what a round of pseudo labels gains, of a metric's unit, and how far one more run on one more set differs.
+
+    The mean over sets; its standard deviation is that over sets, over runs and over draws together. Runs whose teacher
+    is weaker than they are do not count: the labelled images tell those.
+    """
+    known = [line for line in rounds if line.run != WEAKLY_TAUGHT]
+    settings = dict.fromkeys(line.setting for line in known)
+    of_set = [[line for line in known if line.setting == setting] for setting in settings]
+    means = [float(np.mean([line.gain for line in lines])) for lines in of_set]
+    within = [
+        float(np.sqrt(np.var([line.gain for line in lines]) + np.mean([line.sd**2 for line in lines])))
+        for lines in of_set
+    ]
+    return _trust(means, within)
+
+
+def _trust(means: Sequence[float], within: Sequence[float]) -> Trust:
+    between = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
+    return Trust(
+        round(float(np.mean(means)), DIGITS), round(float(np.sqrt(between + np.mean(np.square(within)))), DIGITS)
+    )
+
+
+def record_for(names: Sequence[str], setting: str, record: Mapping[str, tuple[Trust, Trust]]) -> Record:
+    """Return the record of members by their kinds."""
+    known = [record.get(kind) if kind else None for kind in kinds_of(names, setting)]
+    error, loss = (
+        np.array([(0.0, UNKNOWN) if each is None else (each[i].excess, each[i].sd) for each in known]) for i in (0, 1)
+    )
+    return Record(error[:, 0], error[:, 1], loss[:, 0], loss[:, 1])
+
+
+def best_alone(labels: Labels, proba: Proba, groups: Groups, record: Record) -> Mixture:
+    """Give all weight to the member of the lowest log-loss, each at its best temperature."""
+    losses = [_cost(labels, member)[1] for member in proba]
+    return Mixture(np.ones(len(proba)), np.eye(len(proba))[int(np.argmin(losses))])
+
+
+def without_record(labels: Labels, proba: Proba, groups: Groups, record: Record) -> Mixture:
+    """Mix as the kit does where nothing is known of the members."""
+    return fit_weighed(labels, proba, groups)
+
+
+RULES: dict[str, Rule] = {
+    "equal weights": take_uniform,
+    "best log-loss alone": best_alone,
+    "by the images alone": without_record,
+    "by images and record": fit_weighed,
+}
+
+
+def compare_rules(measured: Mapping[str, Draws], rules: Mapping[str, Rule] = RULES) -> list[Standing]:
+    """Return how ways of mixing compare on every set, by the record of the other photos."""
+    kinds, lines = describe_kinds(measured), []
+    for setting, draws in measured.items():
+        photos = setting.split()[0]
+        record = derive_record([line for line in kinds if line.setting.split()[0] != photos])
+        for members, chosen in selections(next(iter(draws.values())).names.tolist()).items():
+            taken = {number: draw.take(chosen) for number, draw in draws.items()}
+            if members.endswith(HOPELESS):
+                taken = {number: _with_hopeless(draw, number) for number, draw in taken.items()}
+            right = np.stack([[hits(draw.truth, each).mean() for each in draw.test] for draw in taken.values()])
+            for way, rule in rules.items():
+                mixed = [_mix(draw, rule, record_for(draw.names.tolist(), setting, record)) for draw in taken.values()]
+                lines.append(_stand(setting, members, way, list(taken.values()), mixed, right))
+    return lines
+
+
+def selections(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return which members are combined: all, those of a plan, and each with a hopeless one."""
+    every = [name for name in names if round_of(name) is None]
+    last = [
+        str(name) for name in names if round_of(name) and f"{base_of(name)}.{(round_of(name) or 0) + 1}" not in names
+    ]
+    planned = [name for name in every if name == JOINT or name.startswith("probe_")]
+    chosen = {"all": [*every, *last], "of a plan": planned}
+    return chosen | {f"{name}, {HOPELESS}": members for name, members in chosen.items()}
+
+
+def _with_hopeless(draw: Draw, seed: int) -> Draw:
+    """Add a member that is sure of something, whatever it sees."""
+    draws = np.random.default_rng(seed)
+
+    def guess(like: Proba) -> Proba:
+        return draws.dirichlet(np.full(like.shape[2], 0.3), like.shape[1])[None].astype(np.float32)
+
+    return replace(
+        draw,
+        names=np.append(draw.names, HOPELESS),
+        oof=np.concatenate([draw.oof, guess(draw.oof)]),
+        test=np.concatenate([draw.test, guess(draw.test)]),
+    )
+
+
+def _mix(draw: Draw, rule: Rule, record: Record) -> Scores:
+    """Return which hidden images the mixture of a draw gets right, copies left out as an ensemble does."""
+    oof, test = draw.oof.astype(np.float64), draw.test.astype(np.float64)
+    kept = np.setdiff1d(np.arange(len(oof)), list(find_copies(oof)))
+    mixture = rule(draw.labels, oof[kept], draw.groups, record.take(kept))
+    return hits(draw.truth, mixture(test[kept])).astype(float)
+
+
+def _stand(
+    setting: str, members: str, way: str, draws: Sequence[Draw], mixed: Sequence[Scores], right: Scores
+) -> Standing:
+    """Compare mixtures with the members' accuracies, (n_draws, n_members)."""
+    apart = [
+        ours - hits(draw.truth, draw.test[int(row.argmax())])
+        for ours, draw, row in zip(mixed, draws, right, strict=True)
+    ]
+    worse = [each.mean() < -CLEARLY * mean_and_error(each)[1] for each in apart]
+    accuracy = float(np.mean([each.mean() for each in mixed]))
+    of_draw = float(np.mean([each.mean() for each in apart]))
+    return Standing(
+        setting, members, way, accuracy - float(right.mean(axis=0).max()), of_draw, float(np.mean(worse)), len(draws)
+    )
+
+
+def read_members(file: Path = FILE) -> tuple[list[OfKind], list[OfRounds]]:
+    """Return the committed evidence."""
+    held = read_json(file)
+    return [OfKind(**each) for each in held["kinds"]], [OfRounds(**each) for each in held["rounds"]]
+
+
+def write_members(kinds: Sequence[OfKind], rounds: Sequence[OfRounds], file: Path = FILE) -> None:
+    """Commit evidence: what `kit.models.trust` and `kit.runs.store.rounds` hold must follow from it."""
+    write_json(file, {"kinds": [asdict(each) for each in kinds], "rounds": [asdict(each) for each in rounds]})
+
+
+def render_members(lines: Sequence[Standing], rounds: Sequence[OfRounds]) -> list[Table]:
+    """Return the comparisons as tables: points of accuracy."""
+    mixing, taught = empty_table(), empty_table()
+    for column in (
+        "set, labels per class",
+        "members",
+        "way",
+        "best in the mean",
+        "best of each draw",
+        "worse",
+        "draws",
+    ):
+        mixing.add_column(column)
+    for line in lines:
+        shares = f"{100 * line.of_mean:+.1f}", f"{100 * line.of_draw:+.1f}", f"{line.worse:.0%}", str(line.draws)
+        mixing.add_row(line.setting, line.members, line.way, *shares)
+    for column in ("set, labels per class", "run", "first round", "by the rule", "draws"):
+        taught.add_column(column)
+    for each in rounds:
+        kept = f"{100 * each.kept:+.1f} ± {100 * each.kept_se:.1f}"
+        taught.add_row(each.setting, each.run, f"{100 * each.gain:+.1f}", kept, str(each.draws))
+    return [mixing, taught]

@@ -1,0 +1,209 @@
+"""Fit members of very different strength and rounds of pseudo labels, draw by draw, and keep what they predict.
+
+Reads the folders below ``--data`` and the weights below ``--weights``. Writes features and, per set and draw, one npz
+of the members' probabilities below ``runs/bench-members``: a draw that is there is not fitted again, and ways of mixing
+are compared in seconds. Hidden labels are opened by the comparison alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.bench.recipes.sets import DIGITS, label_of, list_available, read_set
+from kit.bench.semi import PhotoSetting, lay_out
+from kit.config.competition import HOME, Run
+from kit.config.runs import PseudoPlan
+from kit.core.errors import InputError
+from kit.core.files import Workspace, hold, write_atomic
+from kit.core.shapes import Folds, Groups, Labels, Proba, Texts
+from kit.core.terminal import stage, warn
+from kit.curate.plan.recipe import WHITENED
+from kit.data.prepared import Prepared
+from kit.models.trust import trusted
+from kit.runs.fit.crossval import crossval, crossval_run
+from kit.runs.fit.rounds import adopt_twin
+from kit.runs.store.find import find_run, rounds_of
+
+N_DRAWS = 10
+N_ROUNDS = 2
+WEAKLY_TAUGHT = "taught_by_weakest"
+N_JOINED = 2  # encoders side by side: a plan joins the good ones
+MOBILE = "mobilenet"  # without neighbours: one weak probe more
+MOBILENET, MINI_CLIP = "mobilenetv2_100/model.safetensors", "mini-clip"  # below --weights; the others come with pip
+OF_PIP: dict[str, dict[str, Any]] = {
+    "lite0": {"encoder": "timm:tf_efficientnet_lite0@pip"},
+    "lite2": {"encoder": "timm:tf_efficientnet_lite2@pip"},
+}
+OF_DIGITS: dict[str, dict[str, Any]] = {
+    "clip": {"encoder": f"open_clip:local-dir:{HOME / DIGITS / 'tiny-clip'}"},
+    "efficientnet": {
+        "encoder": f"timm:tf_efficientnetv2_b0@{HOME / DIGITS / 'tiny-efficientnetv2.safetensors'}",
+        "encoder_args": {
+            "channel_multiplier": 0.5,
+            "depth_multiplier": 0.34,
+            "pretrained_cfg_overlay": {"input_size": [3, 32, 32], "crop_pct": 1.0},
+        },
+    },
+}
+SHARED: dict[str, Any] = {"smooth": trusted("smooth"), **WHITENED}
+"""What a plan's probes take from their neighbours and from what they said themselves."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Hold what the members predict on one draw of labels.
+
+    Parameters
+    ----------
+    oof, test
+        (n_members, n_labeled, n_classes) and (n_members, n_test, n_classes) float32.
+    labels, truth
+        Class codes of the labelled images and of the hidden ones.
+    names
+        The members'; a round's is its run's with ``.0`` and on.
+    """
+
+    names: Texts
+    oof: Proba
+    test: Proba
+    labels: Labels
+    truth: Labels
+    folds: Folds
+    groups: Groups
+
+    def take(self, names: Sequence[str]) -> Draw:
+        """Return the same draw with these members alone, in this order."""
+        at = [self.names.tolist().index(name) for name in names]
+        return replace(self, names=self.names[at], oof=self.oof[at], test=self.test[at])
+
+
+def bench_members(
+    data: Path,
+    weights: Path | None,
+    workspace: Workspace,
+    draws: Sequence[int] = range(N_DRAWS),
+    only: Sequence[str] = (),
+) -> dict[str, dict[int, Draw]]:
+    """Return the members' predictions on every draw of every set whose photos are there, by set and draw.
+
+    Parameters
+    ----------
+    data
+        A folder with ``trashnet`` and ``cifar10`` (class folders) and ``grocery`` (labels.csv and images).
+    weights
+        A folder with ``mobilenetv2_100/model.safetensors`` and ``mini-clip``; None for the encoders of pip alone.
+    workspace
+        Results lie in its runs/bench-members.
+    only
+        The settings to measure, as tables call them; all by default.
+
+    Raises
+    ------
+    InputError
+        When none of the folders of photos is there, or a file of weights is not.
+    """
+    available = list_available(data, only)
+    home = Workspace(workspace.root / "runs" / "bench-members")
+    measured: dict[str, dict[int, Draw]] = {}
+    with hold(home.root, warn):
+        for setting in available:
+            label, everything = label_of(setting), None
+            encoders = OF_DIGITS if setting.name == DIGITS else _find_encoders(weights)
+            stem = f"{label.replace(' ', '-')}-{len(encoders)}"  # other encoders, other figures
+            for number in draws:
+                file = home.root / "draws" / f"{stem}-{number}.npz"
+                if not file.exists():
+                    everything = everything or read_set(data, setting, home)
+                    _keep(file, _measure(_with_runs(everything, list_members(encoders)), setting, number))
+                    stage("bench", f"{label}, draw {number}")
+                measured.setdefault(label, {})[number] = read_draw(file)
+    return measured
+
+
+def list_members(encoders: dict[str, dict[str, Any]]) -> dict[str, Run]:
+    """Return the runs that are members: those of a plan, plainer and weaker ones, near copies, and rounds.
+
+    `encoders` are tables of ``encoder`` and ``encoder_args`` by name, the good ones first; the second is the students'.
+    """
+    tables = list(encoders.values())[:N_JOINED]
+    runs: dict[str, Run] = {}
+
+    def add(name: str, model: str, pseudo: PseudoPlan | None = None, **options: Any) -> None:
+        with_test = "smooth" in options
+        runs[name] = Run(name=name, model=model, pseudo=pseudo, use_test_images=with_test, options=options)
+
+    add("joint", "linear_probe", encoders=tables, **SHARED)
+    add("joined", "linear_probe", encoders=tables)
+    for name, table in encoders.items():
+        add(f"plain_{name}", "linear_probe", **table)
+        if name != MOBILE:
+            add(f"probe_{name}", "linear_probe", **table, **SHARED)
+    second, weakest = list(encoders)[1], list(encoders)[-1]
+    add(f"copy_{second}", "linear_probe", **encoders[second], C=29.0)
+    for name, student, teachers in (
+        ("taught_by_itself", SHARED, [f"probe_{second}"]),
+        ("taught_by_joint", {}, ["joint"]),
+        (WEAKLY_TAUGHT, {}, [f"plain_{weakest}"]),
+    ):
+        plan = PseudoPlan(teachers=teachers, rounds=N_ROUNDS)
+        add(name, "linear_probe", plan, **encoders[second], **student)
+    return runs
+
+
+def read_draw(file: Path) -> Draw:
+    """Return a draw as it was kept."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return Draw(**{name: arrays[name] for name in arrays.files})
+
+
+def _keep(file: Path, draw: Draw) -> None:
+    with write_atomic(file) as out:
+        np.savez(out, **{name: getattr(draw, name) for name in Draw.__dataclass_fields__})
+
+
+def _find_encoders(weights: Path | None) -> dict[str, dict[str, Any]]:
+    """Return the encoders that are at hand, with absolute paths."""
+    if weights is None:
+        return OF_PIP
+    for part in (MOBILENET, MINI_CLIP):
+        if not (weights / part).exists():
+            raise InputError(f"--weights {weights}: {part} is not there; leave out --weights for pip's encoders alone")
+    return tables_of(weights.resolve())
+
+
+def tables_of(weights: Path) -> dict[str, dict[str, Any]]:
+    """Return the tables of pip's encoders and of those in a folder, by name, the good ones first."""
+    args = {"pad_type": "same", "pretrained_cfg_overlay": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    return OF_PIP | {
+        MOBILE: {"encoder": f"timm:mobilenetv2_100@{weights / MOBILENET}", "encoder_args": args},
+        "clip": {"encoder": f"open_clip:local-dir:{weights / MINI_CLIP}"},
+    }
+
+
+def _with_runs(everything: Prepared, runs: dict[str, Run]) -> Prepared:
+    return replace(everything, competition=everything.competition.model_copy(update={"runs": runs}))
+
+
+def _measure(everything: Prepared, setting: PhotoSetting, draw: int) -> Draw:
+    """Fit all members on one draw."""
+    laid, truth = lay_out(everything, setting, draw)
+    rows = laid.scored_rows
+    ids, test_ids = laid.pool.ids[laid.labeled[rows]], laid.pool.ids[laid.split("test")]
+    names, oof, test = [], [], []
+    for name, run in laid.competition.runs.items():
+        for each in rounds_of(run):
+            if run.pseudo is None:
+                result = crossval(laid, name)
+            else:
+                result = find_run(laid, each) or adopt_twin(laid, each) or crossval_run(laid, each)
+            names.append(each.name)
+            oof.append(result.predictions("oof").at(ids).proba)
+            test.append(result.predictions("test").at(test_ids).proba)
+    return Draw(
+        np.array(names), np.stack(oof), np.stack(test), laid.labels[rows], truth, laid.folds[rows], laid.scored_groups
+    )

@@ -1,0 +1,38 @@
+"""The record of runs: what members of their kind cost on other data sets, beside a joint probe of the same encoders.
+
+Reads what run.json says of their settings; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kit.features.joint import encoders_of
+from kit.models.trust import JOINT, RECORD, role_of
+from kit.runs.store.result import Result
+from kit.scoring.chances import UNKNOWN, Record
+
+
+def record_of(members: Sequence[Result]) -> Record | None:
+    """Return what other data sets say of runs; None where none of them is a joint probe with neighbours.
+
+    It holds for runs whose encoders are all in the joint probe, of several the one of the most encoders. Nothing is
+    known of the others: of imports, networks, rounds, and probes on an encoder that it lacks.
+    """
+    roles = [
+        None if member.record.pseudo else role_of(member.record.model, member.record.options) for member in members
+    ]
+    joints = [member for member, role in zip(members, roles, strict=True) if role == JOINT]
+    if not joints:
+        return None
+    inside = max((encoders_of(member.record.options) for member in joints), key=len)
+    known = [
+        RECORD.get(role) if role and all(each in inside for each in encoders_of(member.record.options)) else None
+        for member, role in zip(members, roles, strict=True)
+    ]
+    error, loss = (
+        np.array([(0.0, UNKNOWN) if each is None else (each[i].excess, each[i].sd) for each in known]) for i in (0, 1)
+    )
+    return Record(error[:, 0], error[:, 1], loss[:, 0], loss[:, 1])

@@ -1,0 +1,88 @@
+"""Bench members: what the kit believes follows from the evidence, draws are kept, mixing is judged by other photos."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.clips import TINY_CLIP
+from support.colours import draw
+
+from kit.bench.members import (
+    OfKind,
+    OfRounds,
+    bench_members,
+    compare_rules,
+    derive_gain,
+    derive_record,
+    describe_kinds,
+    describe_rounds,
+    measure,
+    read_members,
+    render_members,
+    write_members,
+)
+from kit.bench.members.compare import HOPELESS, RULES
+from kit.bench.recipes import sets
+from kit.bench.semi import PhotoSetting
+from kit.core.files import Workspace
+from kit.models.trust import JOINT, PLAIN, RECORD, Trust
+from kit.runs.store.rounds import GAIN, GAIN_SPREAD
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+ENCODERS = {"one": {"encoder": TINY_CLIP}, "two": {"encoder": TINY_CLIP, "encoder_args": {"force_quick_gelu": True}}}
+
+
+def test_what_is_believed_of_members_and_rounds_follows_from_the_committed_evidence():
+    kinds, rounds = read_members()
+    assert derive_record(kinds) == RECORD
+    assert derive_gain(rounds) == Trust(GAIN, GAIN_SPREAD)
+
+
+def test_a_record_is_the_mean_over_sets_and_as_unsure_as_a_further_member_of_a_further_set():
+    kinds = [OfKind(name, PLAIN, error, 0.03, error, 0.0, 8) for name, error in (("a", 0.02), ("b", 0.06))]
+    of_error, of_loss = derive_record(kinds)[PLAIN]
+    between = np.std([0.02, 0.06], ddof=1)
+    assert (of_error.excess, of_error.sd) == pytest.approx((0.04, np.hypot(between, 0.03)), abs=1e-3)
+    assert (of_loss.excess, of_loss.sd) == pytest.approx((0.04, between), abs=1e-3)
+
+
+def test_a_round_is_expected_to_gain_what_it_gained_over_sets():
+    rounds = [OfRounds(name, run, gain, 0.01, 0, 0, 8) for name, run, gain in
+              (("a", "x", 0.02), ("a", "y", 0.0), ("b", "x", -0.02))]  # fmt: skip
+    gain = derive_gain(rounds)
+    assert gain.excess == pytest.approx(-0.005, abs=1e-3)
+    assert gain.sd == pytest.approx(np.sqrt(0.03**2 / 2 + (0.01**2 + 0.01**2 + 0.01**2) / 2), abs=1e-3)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        folder = tmp_path / "photos" / "trashnet" / name
+        folder.mkdir(parents=True)
+        for i in range(10):
+            draw(colour, generator).save(folder / f"{i:02d}.png")
+    monkeypatch.setattr(measure, "OF_PIP", ENCODERS)
+    monkeypatch.setattr(measure, "N_ROUNDS", 1)
+    monkeypatch.setattr(sets, "SETTINGS", (PhotoSetting("trashnet", 3),))
+    return tmp_path / "photos"
+
+
+def test_members_of_a_draw_are_fitted_once_and_compared(photos, tmp_path, monkeypatch):
+    workspace = Workspace(tmp_path / "home")
+    measured = bench_members(photos, None, workspace, range(1))
+    kept = measured["trashnet 3"][0]
+    assert len(kept.oof) == len(kept.names) and kept.oof.shape[1:] == (9, 3)
+    assert np.allclose(kept.test.sum(axis=2), 1, atol=1e-4) and len(kept.truth) == kept.test.shape[1]
+    monkeypatch.setattr(measure, "_measure", lambda *_: pytest.fail("fitted again"))
+    again = bench_members(photos, None, workspace, range(1))["trashnet 3"][0]
+    assert np.array_equal(again.test, kept.test) and again.names.tolist() == kept.names.tolist()
+    kinds, rounds = describe_kinds(measured), describe_rounds(measured)
+    assert next(line for line in kinds if line.kind == JOINT).error == 0
+    assert {line.run for line in rounds} == {"taught_by_itself", "taught_by_joint", "taught_by_weakest"}
+    lines = compare_rules(measured)
+    assert {line.way for line in lines} == set(RULES) and any(line.members.endswith(HOPELESS) for line in lines)
+    assert all(-1 <= line.of_draw <= line.of_mean + 1e-9 for line in lines)
+    assert render_members(lines, rounds)[0].row_count == len(lines)
+    write_members(kinds, rounds, tmp_path / "members.json")
+    assert read_members(tmp_path / "members.json") == (kinds, rounds)
