@@ -76,26 +76,17 @@ class Dialled(Model):
 
 
 @dataclass
-class Stubborn(Model):
-    """Remember every label it was ever given, of all folds: in the class, the module and a foreign module."""
+class Stubborn(Memoriser):
+    """Remember every label it was ever given, of all folds: in the class, the module or a foreign module."""
 
     where: str = "class"
-    seed: int = 0
 
     kept: ClassVar[dict[int, int]] = {}
 
     def fit(self, labeled: Images, unlabeled: Images) -> Stubborn:
-        memory = {"class": self.kept, "module": KEPT, "foreign": MEMORY}[self.where]
-        memory.update(zip(labeled.rows.tolist(), labeled.labels.tolist(), strict=True))
-        self.memory = memory
+        self.memory = {"class": self.kept, "module": KEPT, "foreign": MEMORY}[self.where]
+        self.memory.update(zip(labeled.rows.tolist(), labeled.labels.tolist(), strict=True))
         return self
-
-    def predict_proba(self, images: Images) -> np.ndarray:
-        proba = np.full((len(images), images.n_classes), 1 / images.n_classes)
-        for i, row in enumerate(images.rows.tolist()):
-            if row in self.memory:
-                proba[i] = np.eye(images.n_classes)[self.memory[row]]
-        return proba
 
 
 @dataclass
