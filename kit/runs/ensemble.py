@@ -25,9 +25,10 @@ from kit.data.prepared import Prepared
 from kit.runs.record import record_of
 from kit.runs.store.find import find_usable
 from kit.runs.store.imported import list_imported, read_import, stale_imports
-from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, pairs_of, predict_apart
+from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, pairs_of, predict_apart, settle_pair
 from kit.runs.store.result import Result, read_result, write_result
 from kit.runs.store.score import decide_anew, describe_run, oof_rows, score_anew
+from kit.runs.store.sent import PairProba, describe_sent
 from kit.runs.store.thresholds import scored_blocks
 from kit.scoring.chances import Record
 from kit.scoring.metrics import paired_difference
@@ -129,6 +130,7 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
         "copies": {names[copy]: names[kept] for copy, kept in copies.items()},
         "members": {member.name: member.record.key for member in members},
         "nested": BY_FOLDS if apart is None else BY_PAIRS,
+        "sent": describe_sent(prepared, oof, test, None if apart is None else _mix_pairs(prepared, members, final)),
     }  # fmt: skip
 
 
@@ -179,6 +181,18 @@ def _find_apart(prepared: Prepared, members: Sequence[Result]) -> Apart | None:
         return of_choices(predict_apart(prepared, members, fold), prepared.pool.is_multilabel)
 
     return apart
+
+
+def _mix_pairs(prepared: Prepared, members: Sequence[Result], mixture: Mixture) -> PairProba:
+    """Return what gives the mixture of the members' models of a pair of folds."""
+    several = prepared.pool.is_multilabel
+
+    def mix(of: int, other: int) -> Proba:
+        own = [settle_pair(prepared, each.folder, each.record.chosen, of, other, is_own=True) for each in members]
+        mixed = mixture(np.stack([of_choices(proba, several) for proba in own]))
+        return mixed[..., 1] if several else mixed
+
+    return mix
 
 
 def members_of(prepared: Prepared) -> list[Result]:

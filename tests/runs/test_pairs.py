@@ -57,8 +57,8 @@ def test_what_chooses_for_a_fold_does_not_change_with_its_labels(given):
     fold = given.scored[0]
     ours, theirs = crossval(given, "probe"), crossval(relabel(given, fold), "probe")
     for other in given.scored[1:]:
-        sweeps = [Pairs(given, result.folder).sweep(other, fold) for result in (ours, theirs)]
-        assert np.array_equal(*sweeps)
+        first, second = (Pairs(given, result.folder).sweep(other, fold) for result in (ours, theirs))
+        assert np.array_equal(first, second)
     assert ours.record.chosen["per_fold"][str(fold)] == theirs.record.chosen["per_fold"][str(fold)]
     assert ours.record.nested == theirs.record.nested == "pairs"
 

@@ -2,6 +2,7 @@
 
 - `rows`: what is known of every run. `board`: the rows as a table. `classes`: one run, class by class.
 - `luck`: what of the best CV is the luck by which the best was chosen.
+- `expected`: what is expected of what is sent.
 - `remarks`: what must be known of a CV before it is believed.
 - `mistakes`: the images that a run says wrong, the surest first.
 - `beside`: scores in other metrics than the competition's.
@@ -10,6 +11,7 @@
 
 from kit.report.board.board import render_board, shorten_encoder
 from kit.report.board.classes import render_classes, score_classes
+from kit.report.board.expected import describe_expected
 from kit.report.board.luck import describe_luck
 from kit.report.board.mistakes import rank_mistakes, share_wrong
 from kit.report.board.remarks import optimistic_lists, remarks_on
@@ -19,6 +21,7 @@ from kit.report.board.solution import local_score, read_solution, solution_hash,
 __all__ = [
     "SAME",
     "Row",
+    "describe_expected",
     "describe_luck",
     "leaderboard",
     "local_score",

@@ -11,6 +11,7 @@ from kit.core.names import ENSEMBLE
 from kit.core.terminal import empty_table, escape
 from kit.data.prepared import Prepared
 from kit.features.weights import LOCAL_DIR
+from kit.report.board.expected import describe_expected
 from kit.report.board.luck import describe_luck
 from kit.report.board.rows import JOINED, SAME, Row
 from kit.runs.store.pairs import BY_FOLDS
@@ -33,7 +34,13 @@ def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
     if USES_TEST in known - columns.keys():
         notes.append(f"use test images: {', '.join(row.run for row in rows if row.test_images_used)}")
     caption = [f"= {SAME} from the best at 95 % (all runs jointly, on the same images)"]
-    caption += [*describe_luck(prepared, rows), *describe_nesting(rows), *notes, *_footnotes(rows)]
+    caption += [
+        *describe_luck(prepared, rows),
+        *_tell_expected(prepared, rows),
+        *describe_nesting(rows),
+        *notes,
+        *_footnotes(rows),
+    ]
     title = f"{facts.title} ({facts.metric}{' on mined labels' if is_mined else ''})"
     table = empty_table(title, "\n".join(caption))
     for name, (header, _) in columns.items():
@@ -45,6 +52,14 @@ def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
         style = "bold" if row.run == ENSEMBLE else "dim" if row.cv is None else None
         table.add_row(*[escape(cell(row)) for _, cell in columns.values()], style=style)
     return table
+
+
+def _tell_expected(prepared: Prepared, rows: Sequence[Row]) -> list[str]:
+    """Say what is expected of the ensemble's submission, or of the best run's where there is none."""
+    scored = [row for row in rows if row.cv is not None]
+    row = next((row for row in scored if row.run == ENSEMBLE), scored[0] if scored else None)
+    sentence = row and row.cv is not None and describe_expected(prepared, row.run, row.cv, row.expected)
+    return [sentence] if sentence else []
 
 
 def describe_nesting(rows: Sequence[Row]) -> list[str]:

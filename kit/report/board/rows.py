@@ -16,6 +16,7 @@ from kit.data.prepared import Prepared
 from kit.features.joint import encoders_of
 from kit.kaggle.submission import is_of, read_ledger
 from kit.report.board.beside import Score, score_beside
+from kit.report.board.expected import Expected, expect_scores
 from kit.report.board.remarks import remarks_on, sources_of
 from kit.report.board.solution import Label, local_score, read_solution, why_cv_only
 from kit.runs.alarm import find_doubts
@@ -46,6 +47,8 @@ class Row:
     `over_base` is the paired difference of the kept round of pseudo labels to the same model without any;
     `nested` says how what was chosen on the scored images was: by ``"pairs"`` of folds, models that did not see the
     fold, or by the other ``"folds"``' oof, whose models did; None where nothing was;
+    `expected` is the score of what is sent, the mean of the folds' models at the test's class shares, and how it is
+    known;
     `beside` holds the out-of-fold scores in other metrics by name;
     `remarks` hold what must be known of the CV before it is believed, and why rounds of pseudo labels ended.
     """
@@ -73,6 +76,7 @@ class Row:
     over_base: float | None = None
     over_base_se: float | None = None
     nested: str | None = None
+    expected: Expected | None = None
     beside: dict[str, Score] = field(default_factory=dict)
 
 
@@ -96,6 +100,8 @@ def leaderboard(
     ]
     rows = [replace(row, remarks=(doubts[row.run], *row.remarks)) if row.run in doubts else row for row in rows]
     rows[0] = replace(rows[0], verdict=BEST, corrected=corrected)
+    expected = expect_scores(prepared, results)
+    rows = [replace(row, expected=expected.get(row.run)) for row in rows]
     told = {name: f"skipped: {reason}" for name, reason in skipped.items()}
     for name, verdict in (told | dict(states or {})).items():
         run = prepared.competition.runs[name]

@@ -41,6 +41,7 @@ from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, Pairs, wants_pairs
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
 from kit.runs.store.score import describe_run, remark_on_zeros
 from kit.runs.store.seals import read_seals
+from kit.runs.store.sent import sent_of_run
 from kit.runs.store.thresholds import check_decision
 from kit.scoring.predictions import concatenate, mean_predictions, read_predictions, write_predictions
 
@@ -113,10 +114,11 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
     write_predictions(folder / "oof.parquet", oof)
     if run.refit:
         refit(prepared, run, folder, chosen)
+    whole = {}
     for split in ("test", "unlabeled"):
         refitted = fold_folder(folder, EVERYTHING) / f"{split}.parquet"
-        whole = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
-        write_predictions(folder / f"{split}.parquet", whole)
+        whole[split] = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
+        write_predictions(folder / f"{split}.parquet", whole[split])
     document = describe_run(prepared, run.name, oof) | {
         "key": key,
         "model": run.model,
@@ -131,6 +133,7 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         "chosen": chosen,
         "pairs": has_pairs,
         "nested": None if len(chosen.get("values", ())) < 2 else BY_PAIRS if has_pairs else BY_FOLDS,
+        "sent": sent_of_run(prepared, folder, chosen, has_pairs, run.refit, oof, whole["test"]),
         "optimistic": _look_at_prompts(prepared, run),
         "features": read_seals(prepared, run),
         "seconds": round(_count_seconds(prepared, folder), 1),

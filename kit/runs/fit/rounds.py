@@ -30,6 +30,7 @@ from kit.runs.store.pairs import BY_FOLDS
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
 from kit.runs.store.rounds import Choice, choose_rounds
 from kit.runs.store.score import describe_run
+from kit.runs.store.sent import describe_sent
 from kit.scoring.predictions import concatenate, mean_predictions, read_predictions, write_predictions
 
 NOT_LINKED = ("checkpoint*", "*correlation*", "decisions*", "roc*")  # unfinished, or drawn of another run
@@ -118,6 +119,7 @@ def _put_together(prepared: Prepared, run: Run, made: list[Result], choice: Choi
         "teachers": {result.name: result.record.key for result in made},
         "chosen": _chosen(made, choice),
         "pairs": False,
+        "sent": describe_sent(prepared, oof, read_predictions(folder / "test.parquet"), None),
         "nested": BY_FOLDS,
         "optimistic": sorted({name for result in made for name in result.record.optimistic}),
         "seconds": round(sum(result.record.seconds or 0 for result in made), 1),

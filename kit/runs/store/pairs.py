@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def predict_apart(prepared: Prepared, results: Sequence[Result], fold: int) -> n
         whole = np.empty((len(folds), len(prepared.classes)), dtype=np.float32)
         for other in prepared.scored:
             if other != fold:
-                whole[folds == other] = settle_pair(prepared, result, other, fold)
+                whole[folds == other] = settle_pair(prepared, result.folder, result.record.chosen, other, fold)
         probas.append(whole[folds != fold])
     return np.stack(probas)
 
@@ -132,12 +133,16 @@ def pairs_of(prepared: Prepared, result: Result) -> Pairs | None:
     return read_pairs(prepared, result.folder) if result.record.pairs and not result.record.rounds else None
 
 
-def settle_pair(prepared: Prepared, result: Result, of: int, apart: int, is_own: bool = False) -> Proba:
+def settle_pair(
+    prepared: Prepared, folder: Path, chosen: dict[str, Any], of: int, apart: int, is_own: bool = False
+) -> Proba:
     """Return the probabilities of a pair's model for the fold `of`, (n_images, n_classes).
 
-    They are at the setting that was chosen for `apart`; for `of` itself with `is_own`.
+    They are at the setting that was `chosen`, as in run.json, for `apart`; for `of` itself with `is_own`.
     """
-    sweep, chosen = Pairs(prepared, result.folder).sweep(of, apart), result.record.chosen
-    value = chosen["per_fold"][str(of if is_own else apart)] if chosen else None
-    proba = sweep[chosen["values"].index(value) if chosen else 0]
+    sweep, position = Pairs(prepared, folder).sweep(of, apart), 0
+    if chosen:
+        per_fold = {str(fold): value for fold, value in chosen["per_fold"].items()}
+        position = chosen["values"].index(per_fold[str(of if is_own else apart)])
+    proba = sweep[position]
     return proba if prepared.hierarchy is None else prepared.hierarchy.make_consistent(proba)

@@ -83,6 +83,8 @@ class RunRecord(BaseModel):
         The swept setting of every fold, and the scores that chose it.
     pairs
         Whether a model was fitted without every two folds.
+    sent
+        What the CV lacks to be that of what is sent: see `kit.runs.store.sent`.
     nested
         How what was chosen on the scored images was chosen for each fold: by ``"pairs"``, models that did not see the
         fold, or by ``"folds"``, the other folds' oof, whose models did. None where nothing was.
@@ -132,6 +134,7 @@ class RunRecord(BaseModel):
     optimistic: list[str] = []
     rounds: dict[str, Any] = {}
     pairs: bool = False
+    sent: dict[str, Any] = {}
     nested: str | None = None
     seconds: float | None = None
     images_key: str | None = None

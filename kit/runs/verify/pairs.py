@@ -15,7 +15,8 @@ from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
 from kit.runs.store.pairs import list_pairs, merge_folds, pair_folder, read_pairs, wants_pairs
 from kit.runs.store.result import Result
-from kit.runs.verify.sources import REFIT_TOLERANCE, differ, settings_today
+from kit.runs.store.sent import sent_of_run
+from kit.runs.verify.sources import REFIT_TOLERANCE, TOLERANCE, differ, settings_today
 
 
 def verify_pairs(prepared: Prepared, run: Result) -> None:
@@ -39,6 +40,20 @@ def verify_pairs(prepared: Prepared, run: Result) -> None:
             raise LeakFound(f"{run.name} {_spell(*pair)}: {some(changed)} edited since the fit (SHA-256, {home})")
         if settings is not None:
             _verify_sweep(prepared, run, settings, *pair)
+    _verify_sent(prepared, run)
+
+
+def _verify_sent(prepared: Prepared, run: Result) -> None:
+    """What is expected of what is sent must follow from oof, pairs and test predictions."""
+    noted, record = run.record.sent, run.record
+    if noted.get("metric_key") != prepared.metric.key:
+        return
+    splits = (run.predictions(split) for split in ("oof", "test"))
+    again = sent_of_run(prepared, run.folder, record.chosen, record.pairs, record.refit, *splits)
+    for name in ("cv", "score", "se", "gain", "gain_se"):
+        ours, theirs = noted.get(name), again.get(name)
+        if ours != theirs and (ours is None or theirs is None or abs(ours - theirs) > TOLERANCE):
+            raise LeakFound(f"{run.name}: run.json says that {name} of what is sent is {ours}, derived again {theirs}")
 
 
 def _verify_ledger(prepared: Prepared, run: Result, settings: Run | None, first: int, second: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.core.names import ENSEMBLE, PROGRAM
 from kit.kaggle.submission import is_of
-from kit.report.board import SAME, Row, describe_luck
+from kit.report.board import SAME, Row, describe_expected, describe_luck
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Part, Section, Text
 
@@ -23,6 +23,8 @@ def build(evidence: Evidence) -> Section:
         f"{kind} leaderboard {score}" for kind, score in (("public", row.public), ("private", row.private)) if score
     ]
     parts: list[Part] = [Text(f"{_name(row)}: {', '.join(scores)}.", "lead"), Text(_compare(evidence))]
+    if row.cv is not None and (sentence := describe_expected(evidence.prepared, row.run, row.cv, row.expected)):
+        parts.append(Text(f"{sentence[0].upper()}{sentence[1:]}."))
     parts += [Text(f"{line}.") for line in describe_luck(evidence.prepared, evidence.board)]
     parts += [Text(f"{row.run}: {remark}.", "warning") for remark in row.remarks if remark.startswith("CV")]
     parts += _file(evidence, row)

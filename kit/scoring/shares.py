@@ -1,0 +1,102 @@
+"""Class shares: how frequent each class is among new images, and what labelled images score at those shares.
+
+Arrays in, numbers out. The shares are those that make what the model says of the new images most probable, found by
+expectation maximisation (Saerens, Latinne and Decaestecker 2002) on probabilities that a temperature has calibrated on
+labelled images which the model did not see (Alexandari, Kundaje and Shrikumar 2020). It holds where the classes look as
+they did, and only their shares are others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kit.core.shapes import Labels, Proba, Weights
+from kit.scoring.metrics import Metric, find_metric
+from kit.scoring.mixing import PROBA_FLOOR, apply_temperature, fit_temperature
+
+UNSURE = 0.05  # chance that the detector sees other shares where there are none
+PULL = 0.1  # images of the labelled shares for each new one: what holds the shares of rare classes
+MOST_STEPS = 200
+SETTLED = 1e-4  # of a share
+MOST_NEW = 2000  # new images that are enough
+N_COPIES = 20_000  # rows, or ten for each image, that a score at other shares is taken from
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Hold how frequent the classes are, (n_classes,) each, summing to 1, and whether new images have other shares."""
+
+    labeled: Weights
+    new: Weights
+    is_shifted: bool
+
+
+def estimate_shares(labels: Labels, oof: Proba, new: Proba) -> Shares:
+    """Estimate the class shares of new images.
+
+    Parameters
+    ----------
+    labels, oof
+        (n_images,) codes of labelled images, and (n_images, n_classes) what models that did not see them say.
+    new
+        (n_new, n_classes): what the same models, or their mean, say of the new images.
+    """
+    labeled = np.bincount(labels, minlength=oof.shape[1]) / len(labels)
+    if len(new) > MOST_NEW:
+        new = new[np.random.default_rng(0).choice(len(new), MOST_NEW, replace=False)]
+    temperature = fit_temperature(labels, _log(oof))
+    calibrated = apply_temperature(_log(new), temperature)
+    is_shifted = _differ(labels, apply_temperature(_log(oof), temperature), calibrated)
+    return Shares(labeled, _maximise(calibrated, labeled), is_shifted)
+
+
+def _differ(labels: Labels, oof: Proba, new: Proba) -> bool:
+    """Return whether the mean probability of any class is other than of the labelled images, surely (Bonferroni).
+
+    Labelled images are drawn within their classes: how they spread within those counts.
+    """
+    from scipy.stats import norm
+
+    counts = np.bincount(labels, minlength=oof.shape[1])
+    means = np.zeros((oof.shape[1], oof.shape[1]))
+    np.add.at(means, labels, oof)
+    means /= np.maximum(counts, 1)[:, None]
+    freedom = np.maximum(counts - 1, 1) / np.maximum(counts, 1)
+    of_labeled = ((oof - means[labels]) ** 2 / freedom[labels][:, None]).sum(axis=0) / len(labels) ** 2
+    errors = np.sqrt(of_labeled + new.var(axis=0) / max(len(new), 1))
+    apart = np.abs(new.mean(axis=0) - oof.mean(axis=0))
+    return bool((apart > norm.ppf(1 - UNSURE / (2 * oof.shape[1])) * np.maximum(errors, PROBA_FLOOR)).any())
+
+
+def _maximise(proba: Proba, labeled: Weights) -> Weights:
+    """Return the most probable class shares of new images, of calibrated (n_new, n_classes) probabilities."""
+    shares, n_prior = labeled.copy(), PULL * len(proba)
+    for _ in range(MOST_STEPS):
+        part = proba * (shares / np.maximum(labeled, PROBA_FLOOR))
+        part /= np.maximum(part.sum(axis=1, keepdims=True), PROBA_FLOOR)
+        moved = (part.sum(axis=0) + n_prior * labeled) / (len(proba) + n_prior)
+        is_settled = np.abs(moved - shares).max() < SETTLED
+        shares = moved
+        if is_settled:
+            break
+    return shares / shares.sum()
+
+
+def _log(proba: Proba) -> np.ndarray:
+    return np.log(np.maximum(proba, PROBA_FLOOR), dtype=np.float64)
+
+
+def score_at(metric: str | Metric, labels: Labels, proba: Proba, shares: Shares | None) -> float:
+    """Return a score as if the classes were as frequent as among the new images; as they are, where None.
+
+    Every row is repeated as often as its class is more frequent, so that any metric can be asked.
+    """
+    chosen = find_metric(metric)
+    if shares is None:
+        return chosen.score(labels, proba)
+    weights = (shares.new / np.maximum(shares.labeled, PROBA_FLOOR))[labels]
+    times = max(N_COPIES, 10 * len(labels)) * weights / weights.sum()
+    rows = np.repeat(np.arange(len(labels)), np.rint(times).astype(np.int64))
+    return chosen.score(labels[rows], proba[rows])
