@@ -44,7 +44,7 @@ def start_folder(
 
     check_competition_name(name, home := competitions_home(workspace.root))
     answers.check()
-    if not force:
+    if not force and any(workspace.runs(name).glob("*/*/run.json")):  # until then the same call may be repeated
         refuse_again(name, home, workspace)
     layout = infer_layout(data.expanduser(), workspace.root / "data" / name, answers)
     return layout, write_draft(name, layout, workspace, answers.slug, wishes, force)

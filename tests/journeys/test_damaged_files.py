@@ -202,7 +202,7 @@ def test_times_of_another_form_are_forgotten(tmp_path, text):
     assert read_times(tmp_path)["folds"] == 0.0
 
 
-@pytest.mark.parametrize(("file", "section"), [("correlation.json", "correlation"), ("fold_0/training.json", "runs")])
+@pytest.mark.parametrize(("file", "section"), [("correlation.json", "correlation"), ("fold_0/training.json", "curves")])
 def test_the_report_names_a_foreign_file_and_leaves_its_section_out(colours, heard, file, section):
     prepared = prepare(colours(SVM))
     made = crossval(prepared, "svm")

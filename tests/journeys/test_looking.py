@@ -15,14 +15,14 @@ from kit.core.files import write_json
 WAITING = """
 import sys, time, pathlib
 from kit.cli import main
-from kit.models.classic.svm import SVM
-fit = SVM.fit
-def slow(model, *given):
+from kit.runs.fit import fold
+fit = fold.fit_model
+def slow(*given):
     print("fitting", flush=True)
     while not pathlib.Path(sys.argv[-1], "go").exists():
         time.sleep(0.05)
-    return fit(model, *given)
-SVM.fit = slow
+    return fit(*given)
+fold.fit_model = slow
 main()
 """
 

@@ -57,7 +57,7 @@ def test_a_run_that_takes_an_imports_name_counts_once(befriended, colours, capsy
     finished = find_finished(prepared)
     assert [result.name for result in finished] == ["svm", "friend", "ensemble"] and len(
         verify(prepared, finished)
-    ) == 4
+    ) == 5
     told = " ".join(capsys.readouterr().err.split())
     assert "the imported friend is left out: it has the name of a run" in told and "under another" in told
 
@@ -176,4 +176,5 @@ def test_a_run_of_an_earlier_kit_says_that_edits_would_not_show(colours):
 
 def test_verify_says_what_it_knows_from_the_ledger_alone(colours):
     prepared = prepare(colours(SVM))
-    assert "by their ledgers none fitted on its own images" in verify(prepared, [crossval(prepared, "svm")])[1]
+    told = verify(prepared, [crossval(prepared, "svm")])[1]
+    assert "by their ledgers fitted on all training images and none of its own" in told
