@@ -207,7 +207,7 @@ def do_all(prepared: Prepared, watch: Stopwatch, strict: bool = False, log: Log 
     with watch.measure("ensemble"):
         combined = ensemble(prepared, find_members(prepared, told=skipped))
     with watch.measure("verify"):
-        checks = verify(prepared, [*results, combined])
+        checks = verify(prepared, [*results, combined], with_weights=False)  # heads were fitted just now
     terminal.stage("verify", f"{len(checks)} checks held")
     path = make_submission(prepared, combined) if has_test else None
     watch.write(competition.workspace.runs(competition.name))

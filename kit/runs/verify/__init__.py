@@ -38,8 +38,11 @@ from kit.runs.verify.sentences import describe_checks
 from kit.runs.verify.sources import is_fitted, with_sources
 
 
-def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
+def verify(prepared: Prepared, results: Sequence[Result], with_weights: bool = True) -> list[str]:
     """Return one sentence for the folds, for every run, and all that it was made from, and for the log of looks.
+
+    `with_weights` lets heads predict again from the weights that they have kept, which takes about as long as fitting
+    them did.
 
     Raises
     ------
@@ -67,13 +70,14 @@ def verify(prepared: Prepared, results: Sequence[Result]) -> list[str]:
             if run.record.rounds:
                 verify_rounds(prepared, runs, run)
             else:
-                verify_pairs(prepared, run)
+                verify_pairs(prepared, run, with_weights)
                 verify_settled(prepared, run)
-                verify_predictions(prepared, run)
+                if with_weights:
+                    verify_predictions(prepared, run)
             verify_test_mean(prepared, run)
             verify_files(prepared, run)
         elif run.name == ENSEMBLE:
             verify_ensemble(prepared, runs, run)
         verify_score(prepared, run)
-        sentences.append(describe_checks(prepared, run))
+        sentences.append(describe_checks(prepared, run, with_weights))
     return [*sentences, verify_log(prepared, runs.values())]

@@ -19,8 +19,11 @@ from kit.runs.store.sent import sent_of_run
 from kit.runs.verify.sources import REFIT_TOLERANCE, TOLERANCE, differ, settings_today
 
 
-def verify_pairs(prepared: Prepared, run: Result) -> None:
-    """A pair's model must be fitted on all images of the other folds alone, and its sweep be what it predicts."""
+def verify_pairs(prepared: Prepared, run: Result, with_weights: bool) -> None:
+    """A pair's model must be fitted on all images of the other folds alone; its sweep must be what its weights predict.
+
+    That of the weights takes as long as the fit, and is left out where it is not asked for.
+    """
     settings = settings_today(prepared, run)
     wanted = settings is not None and wants_pairs(prepared, settings, build_model(prepared.competition, settings))
     if wanted and not run.record.pairs:
@@ -38,7 +41,7 @@ def verify_pairs(prepared: Prepared, run: Result) -> None:
         _verify_ledger(prepared, run, settings, *pair)
         if changed := find_changed_in(home := pair_folder(run.folder, *pair)):
             raise LeakFound(f"{run.name} {_spell(*pair)}: {some(changed)} edited since the fit (SHA-256, {home})")
-        if settings is not None:
+        if settings is not None and with_weights:
             _verify_sweep(prepared, run, settings, *pair)
     _verify_sent(prepared, run)
 

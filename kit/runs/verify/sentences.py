@@ -10,7 +10,7 @@ from kit.runs.verify.predictions import is_derived
 from kit.runs.verify.sources import fitted_folds
 
 
-def describe_checks(prepared: Prepared, run: Result) -> str:
+def describe_checks(prepared: Prepared, run: Result, with_weights: bool) -> str:
     """Say what was checked of a run."""
     if run.folder.name == IMPORTED:
         return (
@@ -20,7 +20,7 @@ def describe_checks(prepared: Prepared, run: Result) -> str:
         return f"{run.name}: oof and test are what its {len(run.record.members)} members give, the CV is the oof's"
     fitted = "by their ledgers fitted on all training images and none of its own"
     held = f"{run.name}: {len(prepared.scored)} folds, {fitted}; oof, test and CV are theirs"
-    held += ", derived again from kept weights" if is_derived(prepared, run) else ""
+    held += ", derived again from kept weights" if with_weights and is_derived(prepared, run) else ""
     held += _describe_files(prepared, run)
     chosen = f"; {run.record.chosen['name']} chosen on the other folds{_apart(run)}" if run.record.chosen else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"
