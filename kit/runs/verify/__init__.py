@@ -32,7 +32,7 @@ from kit.runs.verify.derivation import (
     verify_settled,
 )
 from kit.runs.verify.log import verify_log
-from kit.runs.verify.pairs import verify_pairs
+from kit.runs.verify.pairs import verify_pairs, verify_sent
 from kit.runs.verify.predictions import verify_predictions
 from kit.runs.verify.sentences import describe_checks
 from kit.runs.verify.sources import is_fitted, with_sources
@@ -74,6 +74,7 @@ def verify(prepared: Prepared, results: Sequence[Result], with_weights: bool = T
                 verify_settled(prepared, run)
                 if with_weights:
                     verify_predictions(prepared, run)
+                verify_sent(prepared, run)
             verify_test_mean(prepared, run)
             verify_files(prepared, run)
         elif run.name == ENSEMBLE:

@@ -43,13 +43,12 @@ def verify_pairs(prepared: Prepared, run: Result, with_weights: bool) -> None:
             raise LeakFound(f"{run.name} {_spell(*pair)}: {some(changed)} edited since the fit (SHA-256, {home})")
         if settings is not None and with_weights:
             _verify_sweep(prepared, run, settings, *pair)
-    _verify_sent(prepared, run)
 
 
-def _verify_sent(prepared: Prepared, run: Result) -> None:
+def verify_sent(prepared: Prepared, run: Result) -> None:
     """What is expected of what is sent must follow from oof, pairs and test predictions."""
     noted, record = run.record.sent, run.record
-    if noted.get("metric_key") != prepared.metric.key:
+    if not record.pairs or noted.get("metric_key") != prepared.metric.key:
         return
     splits = (run.predictions(split) for split in ("oof", "test"))
     again = sent_of_run(prepared, run.folder, record.chosen, record.pairs, record.refit, *splits)
