@@ -82,6 +82,16 @@ def test_shared_runs_are_reused_by_a_teammate_with_their_teachers(ours, packed, 
     assert [run.remark for run in merge_runs(theirs, packed)[0]] == ["here already", "here already"]
 
 
+def test_runs_with_models_of_pairs_of_folds_are_shared_with_them(embedded, tmp_path):
+    ours = prepare(embedded('[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\nC = "nested"\n'))
+    probe = crossval(ours, "probe")
+    share_runs(ours, [probe], tmp_path / "probe.zip")
+    theirs = clone(ours, tmp_path / "ann")
+    merged, _ = merge_runs(theirs, tmp_path / "probe.zip")
+    assert probe.record.pairs and [run.counts for run in merged] == [True]
+    assert verify(theirs, [find_result(theirs, "probe")])
+
+
 def test_runs_copied_from_another_clone_are_reused_as_they_are(ours, tmp_path):
     theirs = clone(ours, tmp_path / "ann")
     home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
@@ -155,6 +165,21 @@ def test_what_leads_outside_a_run_is_refused(ours, packed, tmp_path, place):
     with pytest.raises(InputError, match=r"is no file of a run; nothing was taken|does not hold what"):
         merge_runs(theirs, change(packed, tmp_path / "evil.zip", add))
     assert not list(tmp_path.rglob("evil.json")) and not list((tmp_path / "ann" / "runs").rglob("run.json"))
+
+
+@pytest.mark.parametrize(("name", "folder"), [("../../../svm", ""), ("other", ""), ("svm", "../../../svm")])
+def test_a_run_that_the_zip_does_not_hold_is_refused(ours, packed, tmp_path, name, folder):
+    svm = find_result(ours, "svm")  # a run that lies here already must not be moved away
+    run = {"name": name, "key": svm.record.key, "folder": folder or svm.record.key, "is_asked_for": True}
+
+    def add(files: dict[str, bytes]) -> None:
+        manifest = json.loads(files["manifest.json"])
+        manifest["runs"].append(run)
+        files["manifest.json"] = json.dumps(manifest).encode()
+
+    with pytest.raises(InputError, match=r"is not in it, or is no file of a run; nothing was taken"):
+        merge_runs(ours, change(packed, tmp_path / "evil.zip", add))
+    assert find_result(ours, "svm") is not None
 
 
 def test_links_repeated_names_and_changed_contents_are_refused(ours, packed, tmp_path):

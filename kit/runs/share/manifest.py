@@ -18,7 +18,7 @@ MANIFEST, FOLDS, IMAGES = "manifest.json", "folds.csv", "images.csv"
 SUFFIXES = ("json", "parquet", "npy", "safetensors")  # nothing that could be executed
 PLACE = re.compile(
     rf"runs/(?P<name>[A-Za-z0-9][\w-]*(?:\.\d+)?)/(?P<key>[0-9a-f]{{{KEY_LENGTH}}}|imported)/"
-    rf"(?:(?:fold_\d+|refit)/)?[A-Za-z0-9][\w-]*\.(?:{'|'.join(SUFFIXES)})",
+    rf"(?:(?:fold_\d+|refit|pairs/\d+_\d+)/)?[A-Za-z0-9][\w-]*\.(?:{'|'.join(SUFFIXES)})",
     re.ASCII,
 )
 

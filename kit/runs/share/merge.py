@@ -130,6 +130,8 @@ def _read_manifest(file: Path, packed: zipfile.ZipFile) -> Manifest:
         if odd := sorted({*names} ^ known) or sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"does not hold what its {MANIFEST} names: {some(odd)}")
         of_run = {f"runs/{run.name}/{run.folder}/" for run in manifest.runs}
+        if lost := sorted(f"{place}run.json" for place in of_run if f"{place}run.json" not in manifest.files):
+            raise InputError(f"{lost[0]!r} is not in it, or is no file of a run; nothing was taken")
         for info in packed.infolist():
             is_fact = info.filename in (MANIFEST, FOLDS, IMAGES)
             is_placed = PLACE.fullmatch(info.filename) and info.filename.startswith(tuple(of_run))
