@@ -11,7 +11,7 @@ from kit.core.errors import LeakFound
 from kit.core.files import write_json
 from kit.data.prepared import prepare
 from kit.runs.fit.crossval import crossval
-from kit.runs.store.ledger import FILE, LOST, note_act, note_finished, read_acts, read_chain, read_ledger
+from kit.runs.store.ledger import FILE, LOST, note_act, note_again, note_finished, read_acts, read_chain, read_ledger
 from kit.runs.store.result import read_result
 from kit.runs.verify import verify
 
@@ -127,3 +127,11 @@ def test_a_deleted_log_is_named_and_a_new_one_tells_of_the_loss(finished, colour
     fine = crossval(both, "fine")
     assert LOST in json.loads((home / FILE).read_text().splitlines()[0])
     assert "before line 1 others were lost, of which nothing is known" in verify(both, [fine])[-1]
+
+
+def test_a_note_may_hold_any_character(finished):
+    prepared, result, home = finished
+    note_again(result.folder, "svm", result.record.key, "pasted\u2028from\x85a page")
+    ledger = read_ledger(home)
+    assert ledger.n_torn == 0 and list(ledger.notes.values()) == ["pasted\u2028from\x85a page"]
+    assert verify(prepared, [result])

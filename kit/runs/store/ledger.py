@@ -117,10 +117,10 @@ def read_ledger(home: Path) -> Ledger:
 def _read_lines(path: Path) -> Iterator[Line | None]:
     """Give the lines of the file; None for one that is not whole, or not as the kit writes it."""
     try:
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        texts = path.read_text(encoding="utf-8", errors="replace").split("\n")  # a note may hold other line ends
     except FileNotFoundError:
         return
-    for text in texts:
+    for text in texts[:-1] if texts[-1] == "" else texts:
         line = _read_line(text)
         yield line if _is_whole(line) else None
 
