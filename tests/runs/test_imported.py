@@ -14,7 +14,7 @@ from kit.core.files import read_json
 from kit.data.prepared import prepare
 from kit.kaggle.submission import make_submission
 from kit.report.board import remarks_on
-from kit.runs.ensemble import check_members
+from kit.runs.ensemble import check_members, ensemble
 from kit.runs.store import find_result
 from kit.runs.store.foreign import Reading
 from kit.runs.store.imported import import_predictions
@@ -257,3 +257,27 @@ def test_a_copy_of_a_run_is_noticed(trained, tmp_path, run_command):
     workspace = prepared.competition.workspace.root
     code, _, err = run_command(workspace, "import", "colours", "friend", "--oof", str(tmp_path / "oof.parquet"))
     assert code == 0 and "friend has the predictions of svm" in " ".join(err.split())
+
+
+def test_a_file_that_is_read_in_another_order_is_another_import(prepared, tmp_path):
+    tables = []
+    for split in ("oof", "test"):
+        table = pd.read_csv(write_theirs(prepared, tmp_path, split), dtype=str)
+        tables.append(tmp_path / f"{split}_bare.csv")
+        table.drop(columns=["target", "fold"], errors="ignore").to_csv(tables[-1], index=False)
+    guessed = import_predictions(prepared, "friend", *tables)
+    of_guess = ensemble(prepared, [guessed])
+    right = import_predictions(prepared, "friend", *tables, reading=Reading(classes=("red", "blue", "green")))
+    combined = ensemble(prepared, [right])
+    assert (right.record.key, combined.record.key) != (guessed.record.key, of_guess.record.key)
+    assert combined.record.cv == right.record.cv == 1
+
+
+@pytest.mark.parametrize("prefix", ["pred_", "preds_", "prediction_", "prob_", "proba_", "probs_", "logit_", "scores."])
+def test_what_stands_before_the_classes_is_left_out(prepared, files, prefix):
+    oof, test = files()
+    for file in (oof, test):
+        head, *rows = file.read_text().splitlines()
+        names = [name if name == "id" else prefix + name for name in head.split(",")]
+        file.write_text("\n".join([",".join(names), *rows]))
+    assert import_predictions(prepared, "friend", oof, test).predictions("test").proba.max() == 0.5

@@ -21,7 +21,7 @@ from kit.data.table.scan import read_csv
 
 FOLD_NAMES = {"fold", "folds", "kfold", "fold_id", "fold_idx", "cv_fold"}
 TARGET_NAMES = {"target", "targets", "label", "labels", "y", "y_true", "true", "truth", "class", "category"}
-PREFIX = "class|pred|preds|prediction|prob|proba|probs|p|score|logit"
+PREFIX = "class|prediction|preds|pred|probability|probs|proba|prob|p|scores|score|logits|logit"  # the longest first
 OF_CLASS = re.compile(rf"(?:oof[_ -]?)?(?:{PREFIX})?[:_ .-]*(.*)", re.IGNORECASE)
 NUMBER = re.compile(r"\d+")
 LEAST_AGREEMENT = 0.9  # of the labels of a class, for a number to stand for it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 
 from kit.config.competition import RESERVED, RUN_NAME
 from kit.core.errors import InputError, some
-from kit.core.files import hash_file, key_of
+from kit.core.files import key_of
 from kit.core.shapes import Ids
 from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
@@ -100,8 +101,8 @@ def import_predictions(
     oof_predictions, found = _read(oof, prepared, prepared.pool.ids[rows], (), reading)
     test_predictions = _read_test(prepared, test, replace(reading, classes=reading.classes or found.order))
     document = describe_run(prepared, name, oof_predictions)
-    files = [hash_file(file) for file in (oof, test) if file is not None]
-    document |= {"key": key_of(*files), "model": IMPORTED, "teachers": {}, "seconds": None}
+    read = [_digest(each) for each in (oof_predictions, test_predictions) if each is not None]
+    document |= {"key": key_of(*read), "model": IMPORTED, "teachers": {}, "seconds": None}
     kind, sentence = compare_folds(prepared, found.folds)
     (warn if kind == "other" else note)(f"{name}: {sentence}")
     document |= {"images_key": import_images_key(prepared), "folds": kind}
@@ -114,6 +115,11 @@ def import_predictions(
     else:
         write_predictions(folder / "test.parquet", test_predictions)
     return write_result(name, folder, document)
+
+
+def _digest(predictions: Predictions) -> str:
+    """Return the hash of predictions as they were understood: a file's columns can be read in several orders."""
+    return hashlib.sha256(predictions.proba.tobytes()).hexdigest()
 
 
 def _read_test(prepared: Prepared, test: Path | None, reading: Reading) -> Predictions | None:
