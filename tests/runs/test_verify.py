@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kit.runs.verify.sources
+from kit.config.reader import read_competition
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import read_json, write_json
 from kit.data.images import names_of
@@ -363,3 +364,15 @@ def test_every_file_is_read_once(trained, monkeypatch):
     monkeypatch.setattr(kit.runs.verify.sources, "read_predictions", count)
     verify(prepared, [*results, ensemble(prepared, results)])
     assert len(reads) == 2 * (2 + 3 * 2) + 2 + 3 and set(reads.values()) == {1}
+
+
+def test_a_file_of_left_out_images_may_be_renamed(colours):
+    prepared = prepare(colours('[runs.svm]\nmodel = "svm"\npixels = 4\nexclude = "doubts.csv"\n'))
+    competition = prepared.competition
+    (competition.folder / "doubts.csv").write_text(f"id\n{prepared.pool.ids[prepared.labeled[0]]}\n")
+    crossval(prepared, "svm")
+    (competition.folder / "doubts.csv").rename(competition.folder / "wrong.csv")
+    renamed = read_competition("colours", competition.workspace, ["runs.svm.exclude=wrong.csv"])
+    again = prepare(renamed)
+    result = find_result(again, "svm")
+    assert result is not None and verify(again, [result])
