@@ -78,6 +78,7 @@ def test_round_0_is_the_same_model_without_pseudo_labels_and_is_not_trained_twic
     assert np.array_equal(base.predictions("oof").proba, svm.predictions("oof").proba)
     assert first.record.pseudo_choice["teachers"] == {"svm": 1.0}
     assert "taught.0: the settings of svm, whose predictions it has" in " ".join(capsys.readouterr().err.split())
+    assert "copied from elsewhere" not in verify(prepared, [find_result(prepared, "taught")])[-1]  # it is in the log
 
 
 def test_a_round_that_is_worse_than_its_base_is_not_kept_though_the_next_is_no_worse_than_it(colours):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from kit.config.competition import Run
-from kit.core.files import write_json
 from kit.core.terminal import note, stage
 from kit.data.prepared import Prepared
 from kit.runs.pseudo.rounds import ALL, DROPPED, EMPTY, picks_nothing
@@ -88,7 +87,7 @@ def adopt_twin(prepared: Prepared, run: Run) -> Result | None:
     for other in prepared.competition.runs.values():
         if other.pseudo is None and run_folder(prepared, other, key).exists() and (twin := find_run(prepared, other)):
             _link(twin.folder, folder)
-            write_json(folder / "run.json", twin.record.document | {"name": run.name})
+            write_result(run.name, folder, twin.record.document | {"name": run.name})
             note(f"{run.name}: the settings of {other.name}, whose predictions it has")
             return find_run(prepared, run)
     return None
