@@ -82,6 +82,6 @@ if [ "${1:-}" = test ]; then
   "$venv/bin/pyright"
   exec "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal "$@"
 fi
-if [ -x "$0" ]; then KIT_PROGRAM=$(printf '%q' "$0"); else KIT_PROGRAM="bash $(printf '%q' "$0")"; fi
+if [ -x "$0" ] && [[ $0 == */* ]]; then KIT_PROGRAM=$(printf '%q' "$0"); else KIT_PROGRAM="bash $(printf '%q' "$0")"; fi
 export KIT_PROGRAM # commands are printed as this one was typed
 exec "$python" -P -m kit "$@" # -P: a folder named kit in the working directory is not ours

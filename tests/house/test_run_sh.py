@@ -81,6 +81,12 @@ def test_a_file_without_its_mark_as_a_program_is_called_by_bash(clone):
     assert done.stdout.strip().endswith(f"bash {str(clone / 'run.sh').replace(' ', chr(92) + ' ')}")
 
 
+def test_a_file_that_was_named_without_its_folder_is_called_by_bash(clone):
+    environment = {**os.environ, "PYTHON": sys.executable, "KIT_PYTHON": "here"}
+    done = subprocess.run(["bash", "run.sh", "folds"], cwd=clone, capture_output=True, text=True, env=environment)
+    assert done.stdout.strip().endswith("bash run.sh")
+
+
 def test_a_folder_that_cannot_be_written_holds_no_environment(clone):
     mount = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$1/run.sh" folds'
     command = ["unshare", "-m", "bash", "-c", mount, "bash", str(clone)]
