@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from support.clips import TINY_CLIP
 
+import kit.features.device
+import kit.runs.store.score
 from kit.core.errors import LeakFound
 from kit.core.files import hash_file, read_json, write_json
 from kit.data.prepared import Prepared, prepare
@@ -160,6 +162,18 @@ def test_features_that_were_exchanged_in_the_cache_are_named(colours):
     encode_images(prepared.held_out(0), TINY_CLIP)  # seals what lies there
     with pytest.raises(LeakFound, match=r"probe: the cached features of .*tiny-clip are not those that it read"):
         verify(prepared, [result])
+
+
+def test_features_that_another_machine_rounds_otherwise_are_no_leak(colours, monkeypatch):
+    prepared = prepare(colours(run_of("linear_probe", "probe", encoder=TINY_CLIP)))
+    monkeypatch.setattr(kit.features.device, "choose_precision", lambda *_: "bfloat16")  # as on a GPU
+    monkeypatch.setattr(kit.runs.store.score, "describe_machine", lambda: "colab, 1 GPU")
+    result = crossval(prepared, "probe")
+    assert ", derived again" in verify(prepared, [result])[1]  # the very features are there
+    monkeypatch.undo()
+    assert ", not derived again: another machine" in verify(prepared, [result])[1]
+    encode_images(prepared.held_out(0), TINY_CLIP)
+    assert ", not derived again: another machine" in verify(prepared, [result])[1]
 
 
 def forge(file: Path) -> None:

@@ -372,7 +372,7 @@ def test_a_file_of_left_out_images_may_be_renamed(colours):
     (competition.folder / "doubts.csv").write_text(f"id\n{prepared.pool.ids[prepared.labeled[0]]}\n")
     crossval(prepared, "svm")
     (competition.folder / "doubts.csv").rename(competition.folder / "wrong.csv")
-    renamed = read_competition("colours", competition.workspace, ["runs.svm.exclude=wrong.csv"])
+    renamed = read_competition("colours", competition.workspace, ("runs.svm.exclude=wrong.csv",))
     again = prepare(renamed)
     result = find_result(again, "svm")
     assert result is not None and verify(again, [result])

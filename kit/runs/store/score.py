@@ -31,12 +31,17 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
         "classes": prepared.classes,
         "fold_key": prepared.fold_key,
         "pool_key": prepared.pool.key,
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "scikit-learn", "numpy")},
+        "versions": list_versions(),
         "kit": __version__,
         "commit": commit(),
         "machine": describe_machine(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide how numbers are rounded."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "timm", "scikit-learn", "numpy")}
 
 
 def remark_on_zeros(prepared: Prepared, oof: Predictions) -> str | None:

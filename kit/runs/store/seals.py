@@ -33,6 +33,12 @@ def changed_features(prepared: Prepared, run: Run, seals: dict[str, str]) -> lis
     ]
 
 
+def has_the_features(prepared: Prepared, run: Run, seals: dict[str, str]) -> bool:
+    """Return whether the features of all its encoders are in the cache, by their hashes those that a run read."""
+    today, names = read_seals(prepared, run), map(_spell, _encoders(prepared, run))
+    return all(name in seals and seals[name] == today.get(name) for name in names)
+
+
 def _encoders(prepared: Prepared, run: Run) -> Iterator[Joined]:
     """Give the encoders whose features a run reads; a network reads pixels."""
     model = build_model(prepared.competition, run)

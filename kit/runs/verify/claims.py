@@ -13,7 +13,7 @@ from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder
 from kit.runs.store.score import oof_rows
 from kit.runs.store.seals import changed_features
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
-from kit.runs.verify.sources import describe_settings, differ, fitted_folds, settings_today
+from kit.runs.verify.sources import can_derive, describe_settings, differ, fitted_folds, settings_today
 from kit.scoring.metrics import Metric, find_metric, score_with_error
 from kit.scoring.predictions import mean_predictions
 
@@ -40,9 +40,9 @@ def _without_file(value: Any) -> Any:
 
 
 def verify_features(prepared: Prepared, run: Result) -> None:
-    """The cached features that a run read must be as they were when it read them."""
+    """The cached features that a run read must be as they were when it read them; another machine makes others."""
     settings = settings_today(prepared, run)
-    if settings is None:
+    if settings is None or not can_derive(prepared, settings, run):
         return
     if changed := changed_features(prepared, settings, run.record.features):
         raise LeakFound(

@@ -16,7 +16,7 @@ from kit.runs.store.exclusion import leave_out
 from kit.runs.store.pairs import list_pairs, merge_folds, pair_folder, read_pairs, wants_pairs
 from kit.runs.store.result import Result
 from kit.runs.store.sent import sent_of_run
-from kit.runs.verify.sources import REFIT_TOLERANCE, TOLERANCE, differ, settings_today
+from kit.runs.verify.sources import REFIT_TOLERANCE, TOLERANCE, can_derive, differ, settings_today
 
 
 def verify_pairs(prepared: Prepared, run: Result, with_weights: bool) -> None:
@@ -41,7 +41,7 @@ def verify_pairs(prepared: Prepared, run: Result, with_weights: bool) -> None:
         _verify_ledger(prepared, run, settings, *pair)
         if changed := find_changed_in(home := pair_folder(run.folder, *pair)):
             raise LeakFound(f"{run.name} {_spell(*pair)}: {some(changed)} edited since the fit (SHA-256, {home})")
-        if settings is not None and with_weights:
+        if settings is not None and with_weights and can_derive(prepared, settings, run):
             _verify_sweep(prepared, run, settings, *pair)
 
 

@@ -5,6 +5,7 @@ A head is restored in seconds; networks and models that keep no weights are left
 
 from __future__ import annotations
 
+from kit.config.competition import Run
 from kit.core.errors import LeakFound
 from kit.core.terminal import track
 from kit.data.prepared import Prepared
@@ -13,19 +14,19 @@ from kit.runs.fit.fold import predict, read_sweep
 from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.store.build import build_model
 from kit.runs.store.result import Result
-from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, settings_today
+from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, can_derive, differ, settings_today
 
 
 def is_derived(prepared: Prepared, run: Result) -> bool:
     """Return whether a run's predictions follow from weights that were kept, at the price of a head."""
     settings = settings_today(prepared, run)
-    return settings is not None and _is_head(build_model(prepared.competition, settings))
+    return settings is not None and is_head(prepared, settings) and can_derive(prepared, settings, run)
 
 
 def verify_predictions(prepared: Prepared, run: ReadRun) -> None:
     """A head's predictions of the folds, the test images and the pool must follow from the weights it has kept."""
     settings = settings_today(prepared, run)
-    if settings is None or not _is_head(build_model(prepared.competition, settings)):
+    if settings is None or not is_derived(prepared, run):
         return
     for fold in track(prepared.scored, f"verify {run.name}"):
         if (model := restore_fold(prepared, settings, run.folder, fold)) is not None:
@@ -58,5 +59,9 @@ def _verify_sweep(prepared: Prepared, run: Result, model: Model, fold: int) -> N
     model.settle(read_settled(run.folder, fold))
 
 
-def _is_head(model: Model) -> bool:
+def is_head(prepared: Prepared, settings: Run | None) -> bool:
+    """Return whether settings are known and of a model that is restored in seconds."""
+    if settings is None:
+        return False
+    model = build_model(prepared.competition, settings)
     return model.keeps_weights and not model.resumes

@@ -6,8 +6,8 @@ from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import read_fitted
 from kit.runs.store.result import IMPORTED, Result
-from kit.runs.verify.predictions import is_derived
-from kit.runs.verify.sources import fitted_folds
+from kit.runs.verify.predictions import is_derived, is_head
+from kit.runs.verify.sources import fitted_folds, settings_today
 
 
 def describe_checks(prepared: Prepared, run: Result, with_weights: bool) -> str:
@@ -20,7 +20,7 @@ def describe_checks(prepared: Prepared, run: Result, with_weights: bool) -> str:
         return f"{run.name}: oof and test are what its {len(run.record.members)} members give, the CV is the oof's"
     fitted = "by their ledgers fitted on all training images and none of its own"
     held = f"{run.name}: {len(prepared.scored)} folds, {fitted}; oof, test and CV are theirs"
-    held += ", derived again from kept weights" if with_weights and is_derived(prepared, run) else ""
+    held += _describe_derived(prepared, run) if with_weights else ""
     held += _describe_files(prepared, run)
     chosen = f"; {run.record.chosen['name']} chosen on the other folds{_apart(run)}" if run.record.chosen else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"
@@ -29,6 +29,14 @@ def describe_checks(prepared: Prepared, run: Result, with_weights: bool) -> str:
     if (exclude := run.record.exclude) and exclude["n_images"]:
         held += f"; {exclude['n_images']} images left out of training by {exclude['file']}, whose choice nothing checks"
     return held + chosen + taught + (refit if run.record.refit else "")
+
+
+def _describe_derived(prepared: Prepared, run: Result) -> str:
+    """Say whether the predictions were derived again, or why those of a head were not."""
+    if is_derived(prepared, run):
+        return ", derived again from kept weights"
+    elsewhere = ", not derived again: another machine, device or library made its features"
+    return elsewhere if is_head(prepared, settings_today(prepared, run)) else ""
 
 
 def _apart(run: Result) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kit.config.competition import Run
+from kit.core.activity import describe_machine
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
@@ -21,6 +22,8 @@ from kit.runs.store.exclusion import describe_exclusion
 from kit.runs.store.find import result_at, run_key, settings_of
 from kit.runs.store.imported import list_imported
 from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder, read_provenance
+from kit.runs.store.score import list_versions
+from kit.runs.store.seals import has_the_features
 from kit.scoring.predictions import Predictions, read_predictions
 
 TOLERANCE = 1e-6  # of a probability or a score: they are kept as float32
@@ -79,6 +82,15 @@ def settings_today(prepared: Prepared, run: Result) -> Run | None:
         return settings if run_key(prepared, settings) == run.folder.name else None
     except InputError:  # its table is not there any more, or names what is not there
         return None
+
+
+def can_derive(prepared: Prepared, settings: Run, run: Result) -> bool:
+    """Return whether what follows from features can be derived again.
+
+    Another machine, device or library rounds features otherwise: there it needs the very features that the run read.
+    """
+    is_made_here = (run.record.machine, run.record.versions) == (describe_machine(), list_versions())
+    return is_made_here or has_the_features(prepared, settings, run.record.features)
 
 
 def describe_settings(prepared: Prepared, settings: Run) -> dict[str, Any]:
