@@ -135,3 +135,17 @@ def test_a_note_may_hold_any_character(finished):
     ledger = read_ledger(home)
     assert ledger.n_torn == 0 and list(ledger.notes.values()) == ["pasted\u2028from\x85a page"]
     assert verify(prepared, [result])
+
+
+def test_a_run_that_cannot_be_noted_is_not_finished_and_goes_on_later(finished):
+    prepared, result, home = finished
+    lines = (home / FILE).read_bytes()
+    (result.folder / "run.json").unlink()
+    (home / FILE).unlink()
+    (home / FILE).mkdir()  # nothing can be written to it
+    with pytest.raises(OSError, match=FILE):
+        crossval(prepared, "svm")
+    assert not (result.folder / "run.json").exists()
+    (home / FILE).rmdir()
+    (home / FILE).write_bytes(lines)
+    assert verify(prepared, [crossval(prepared, "svm")])

@@ -224,7 +224,11 @@ def write_result(name: str, folder: Path, document: dict[str, Any]) -> Result:
     """Write run.json, last of a run's files: with it the run is finished; then its line of the history."""
     write_json(folder / "run.json", {**document, "log": newest_hash(folder.parents[1])})
     result = Result(name, folder, RunRecord.model_validate(read_json(folder / "run.json")))  # as read later
-    note_finished(folder, result.record.document | {"name": name})
+    try:
+        note_finished(folder, result.record.document | {"name": name})
+    except BaseException:  # a full disk: an earlier line would tell of another run.json
+        (folder / "run.json").unlink(missing_ok=True)
+        raise
     return result
 
 
