@@ -252,7 +252,7 @@ def weigh(prepared: Prepared, members: Sequence[Result], fold: int) -> Mixture:
     rest = prepared.folds[prepared.scored_rows] != fold
     fit = fit_weighed if rest.any() else take_uniform
     fit = _leave_out(fit, find_copies(proba), members)
-    apart = _find_apart(prepared, members)
+    apart = _find_apart(prepared, members) if fold in prepared.scored else None  # a refit is in no pair
     return fit(labels[rest], proba[:, rest] if apart is None else apart(fold), prepared.scored_groups[rest])
 
 

@@ -17,6 +17,7 @@ from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.store.build import build_model
 from kit.runs.store.pairs import Pairs, list_pairs, pair_folder, read_pairs, wants_pairs
+from kit.runs.verify import verify
 
 PROBES = """
 [runs.probe]
@@ -95,6 +96,14 @@ def test_the_weights_of_a_fold_do_not_change_with_its_labels(given):
         mixed.append(ensemble(prepared, members).predictions("oof"))
     ids = given.pool.ids[given.labeled[given.folds == fold]]
     assert np.array_equal(*(oof.at(ids).proba for oof in mixed))
+
+
+def test_a_refit_that_heads_teach_weighs_them_on_all_oof(embedded):
+    taught = 'refit = true\npseudo = { teachers = ["probe", "flowing"], keep_rate = 1.0 }'
+    given = prepare(embedded(f'{PROBES}[runs.taught]\nmodel = "linear_probe"\nencoder = "given"\n{taught}'))
+    results = [crossval(given, name) for name in ("probe", "flowing", "taught")]
+    assert (results[-1].folder / "refit" / "test.parquet").exists()
+    verify(given, results)
 
 
 def test_pairs_are_left_out_where_they_would_take_too_long(given):
