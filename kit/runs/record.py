@@ -18,8 +18,8 @@ from kit.scoring.chances import UNKNOWN, Record
 def record_of(members: Sequence[Result]) -> Record | None:
     """Return what other data sets say of runs; None where none of them is a joint probe with neighbours.
 
-    It holds for runs whose encoders are all in the joint probe, of several the one of the most encoders. Nothing is
-    known of the others: of imports, networks, rounds, and probes on an encoder that it lacks.
+    It holds for runs whose encoders are all in the joint probe, of several the first of the most encoders. Nothing is
+    known of the others: of imports, networks, rounds, further joint probes, and probes on an encoder that it lacks.
     """
     roles = [
         None if member.record.pseudo else role_of(member.record.model, member.record.options) for member in members
@@ -27,9 +27,14 @@ def record_of(members: Sequence[Result]) -> Record | None:
     joints = [member for member, role in zip(members, roles, strict=True) if role == JOINT]
     if not joints:
         return None
-    inside = max((encoders_of(member.record.options) for member in joints), key=len)
+    reference = max(joints, key=lambda member: len(encoders_of(member.record.options)))
+    inside = encoders_of(reference.record.options)
     known = [
-        RECORD.get(role) if role and all(each in inside for each in encoders_of(member.record.options)) else None
+        RECORD[role]
+        if role
+        and (role != JOINT or member is reference)
+        and all(each in inside for each in encoders_of(member.record.options))
+        else None
         for member, role in zip(members, roles, strict=True)
     ]
     error, loss = (

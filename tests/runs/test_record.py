@@ -63,5 +63,14 @@ def test_a_record_is_known_of_probes_whose_encoders_the_joint_one_has():
     assert record.error_sd[2:].tolist() == record.loss_sd[2:].tolist() == [UNKNOWN] * 4
 
 
+def test_of_several_joint_probes_one_has_a_record_and_the_images_judge_the_others():
+    record = record_of([run("two", encoders=[A, B], smooth=0.8), run("three", encoders=[A, B, C], smooth=0.8)])
+    assert record is not None and record.error_sd.tolist() == record.loss_sd.tolist() == [UNKNOWN, 0.0]
+    twins = record_of(
+        [run(name, encoders=[A, B], smooth=0.8, C=strength) for name, strength in (("one", 30.0), ("other", 1e-6))]
+    )
+    assert twins is not None and twins.error_sd.tolist() == [0.0, UNKNOWN]
+
+
 def test_without_a_joint_probe_there_is_no_record():
     assert record_of([run("one", encoder=A), run("joined", encoders=[A, B])]) is None
