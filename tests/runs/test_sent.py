@@ -73,6 +73,13 @@ def test_an_ensemble_of_heads_is_measured_and_told_in_one_sentence(given):
     assert f"{sent['score']:.3f} ± {sent['se']:.3f} is expected of what is sent" in (told or "")
 
 
+def test_of_a_refit_one_model_is_said_to_be_sent(embedded):
+    given = prepare(embedded('[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\nrefit = true\n'))
+    result = crossval(given, "probe")
+    told = describe_expected(given, "probe", result.record.cv, expect_scores(given, [result])["probe"])
+    assert "is expected of what is sent, one model of every label; its CV" in (told or "")
+
+
 def nearest_mean(features, labels, new):
     """Return the probabilities of new images by the distance to the classes' means."""
     means = np.stack([features[labels == code].mean(axis=0) for code in range(3)])

@@ -1,4 +1,4 @@
-"""What is expected of what is sent: the mean of all folds' models, on the test's mix of classes."""
+"""What is expected of what is sent: the mean of all folds' models, or a refit, on the test's mix of classes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ class Expected:
         ``"measured"`` by models of pairs of folds; ``"by heads"``, whose gain stands for that of a network; else None.
     shares
         The test's class shares by class, where they surely differ from the labelled images'; else None.
+    is_refit
+        Whether one model of every label is sent, and not the mean of the folds' models.
     """
 
     score: float | None
     se: float | None
     how: str | None
     shares: dict[str, float] | None
+    is_refit: bool = False
 
 
 def expect_scores(prepared: Prepared, results: Sequence[Result]) -> dict[str, Expected]:
@@ -48,9 +51,9 @@ def _expect(result: Result, gains: np.ndarray) -> Expected:
     """Return what is expected of one run; gains are the heads' and their standard errors, (n_heads, 2)."""
     sent = result.record.sent
     if sent["score"] is not None:
-        return Expected(sent["score"], sent["se"], MEASURED, sent["shares"])
+        return Expected(sent["score"], sent["se"], MEASURED, sent["shares"], result.record.refit)
     if len(gains) < FEWEST_HEADS or result.record.refit:
-        return Expected(None, None, None, sent["shares"])
+        return Expected(None, None, None, sent["shares"], result.record.refit)
     gain, spread = gains[:, 0].mean(), gains[:, 0].var(ddof=1)
     error = np.sqrt(sent["cv_se"] ** 2 + (gains[:, 1] ** 2).mean() + spread)
     return Expected(float(sent["cv"] + gain), float(error), BY_HEADS, sent["shares"])
@@ -67,10 +70,11 @@ def describe_expected(prepared: Prepared, run: str, cv: float, expected: Expecte
         apart = np.argsort(-np.abs(new - labeled), kind="stable")[:MOST_SHARES]
         told = ", ".join(f"{prepared.classes[code]} {new[code]:.2f} for {labeled[code]:.2f}" for code in apart)
         mix = f", at the test's class shares as estimated ({told})"
+    model = "one model of every label" if expected.is_refit else "the mean of the folds' models"
     if expected.score is None:
-        return f"{run}: sent is the mean of the folds' models; how much better than its CV is not known{mix}"
+        return f"{run}: sent is {model}; how much better than its CV is not known{mix}"
     how = "" if expected.how == MEASURED else " by as much as heads gain"
     return (
-        f"{run}: {expected.score:.3f} ± {expected.se:.3f} is expected of what is sent, the mean of the folds' "
-        f"models{how}{mix}; its CV {cv:.3f} is that of one fold's model"
+        f"{run}: {expected.score:.3f} ± {expected.se:.3f} is expected of what is sent, {model}{how}{mix}; its CV "
+        f"{cv:.3f} is that of one fold's model"
     )
