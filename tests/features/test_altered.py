@@ -19,7 +19,8 @@ from kit.core.files import Workspace
 from kit.data.audit.facts import audit_files, read_thumbnails
 from kit.data.images import Pool
 from kit.data.prepared import prepare
-from kit.features.altered import AlteredCopy, confirm, find_altered, find_candidates, find_encoded
+from kit.features.altered import AlteredCopy, confirm, find_altered, find_candidates, find_encoded, windows
+from kit.features.altered.symmetries import lay_in_all_ways
 from kit.features.altered.telling import list_straddling, warn_of_copies
 
 N_PICTURES = 16
@@ -109,6 +110,24 @@ def test_candidates_are_the_nearest_of_labelled_images_and_the_labelled_nearest_
     pairs = set(zip(first.tolist(), second.tolist(), strict=True))
     assert {(0, 3), (2, 4), (0, 1)} <= pairs
     assert all(a < b and a < 3 for a, b in pairs)  # two that are not labelled tell nothing
+
+
+def test_many_images_near_one_are_compared_some_at_a_time(planted, monkeypatch):
+    _, thumbnails, _ = planted
+    first, second = np.repeat([0, 3], 10), np.tile(np.arange(4, 14), 2)
+    whole = windows.place(thumbnails, first, second)
+    held = []
+
+    def watch(squares):
+        held.append(len(squares))
+        return lay_in_all_ways(squares)
+
+    monkeypatch.setattr(windows, "PAIRS", 6)
+    monkeypatch.setattr(windows, "lay_in_all_ways", watch)
+    parts = windows.place(thumbnails, first, second)
+    assert max(held) <= 6 and sum(held) == len(first)
+    assert np.array_equal(parts.windows, whole.windows) and np.array_equal(parts.ways, whole.ways)
+    assert parts.agreement == pytest.approx(whole.agreement, abs=1e-5)
 
 
 def test_no_image_or_one_has_no_candidates():

@@ -25,6 +25,7 @@ BARS = (0.93, 0.87, 0.81)  # share of one side; the other whole: a bar was added
 BAR = 0.25  # share of an image that a bar laid over it may hide
 N_TRIED = 3  # windows of different sizes that are looked at closely
 WHOLES = 32  # images whose windows are held at a time: 4 MB
+PAIRS = 4096  # pairs that are compared at a time, at most: 70 MB; few labels have the whole test set near them
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -63,13 +64,13 @@ def place(thumbnails: Pixels, first: Rows, second: Rows) -> Placements:
     ways, at = np.empty((len(first), N_TRIED), dtype=np.int64), np.empty((len(first), N_TRIED), dtype=np.int64)
     wholes, of_pair = np.unique(first, return_inverse=True)
     order = np.argsort(of_pair, kind="stable")
-    starts = np.searchsorted(of_pair[order], np.arange(len(wholes) + 1))
-    for block in terminal.track(range(0, len(wholes), WHOLES), "altered copies"):
-        held = wholes[block : block + WHOLES]
-        cuts = describe(cut(greys[held], windows, SIDE))
-        pairs = order[starts[block] : starts[block + len(held)]]
+    starts = np.searchsorted(of_pair[order], np.arange(0, len(wholes), WHOLES))
+    starts = np.union1d(starts, np.arange(0, len(order), PAIRS))
+    for pairs in terminal.track(np.split(order, starts[1:]) if len(order) else [], "altered copies"):
+        held, n_each = np.unique(of_pair[pairs], return_counts=True)
+        cuts = describe(cut(greys[wholes[held]], windows, SIDE))
         laid = lay_in_all_ways(small[second[pairs]])  # (n_pairs, n_ways, SIDE, SIDE)
-        fit = _fit_whole(cuts, describe(laid), np.diff(starts[block : block + len(held) + 1]))
+        fit = _fit_whole(cuts, describe(laid), n_each)
         fit[..., 0] = torch.maximum(fit[..., 0], _fit_parts(small[first[pairs]], laid))
         agreement[pairs], ways[pairs], at[pairs] = _take_best(fit)
     return Placements(agreement, ways, windows.numpy()[at])
