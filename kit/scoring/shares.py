@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.core.shapes import Labels, Proba, Weights
+from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.scoring.metrics import Metric, find_metric
+from kit.scoring.metrics.uncertainty.spread import sum_groups
 from kit.scoring.mixing import PROBA_FLOOR, apply_temperature, fit_temperature
 
 UNSURE = 0.05  # chance that the detector sees other shares where there are none
@@ -33,7 +34,7 @@ class Shares:
     is_shifted: bool
 
 
-def estimate_shares(labels: Labels, oof: Proba, new: Proba) -> Shares:
+def estimate_shares(labels: Labels, oof: Proba, new: Proba, groups: Groups | None = None) -> Shares:
     """Estimate the class shares of new images.
 
     Parameters
@@ -42,32 +43,37 @@ def estimate_shares(labels: Labels, oof: Proba, new: Proba) -> Shares:
         (n_images,) codes of labelled images, and (n_images, n_classes) what models that did not see them say.
     new
         (n_new, n_classes): what the same models, or their mean, say of the new images.
+    groups
+        Of the labelled images: those of one count together where it is asked whether the shares are others.
     """
     labeled = np.bincount(labels, minlength=oof.shape[1]) / len(labels)
     if len(new) > MOST_NEW:
         new = new[np.random.default_rng(0).choice(len(new), MOST_NEW, replace=False)]
     temperature = fit_temperature(labels, _log(oof))
     calibrated = apply_temperature(_log(new), temperature)
-    is_shifted = _differ(labels, apply_temperature(_log(oof), temperature), calibrated)
+    is_shifted = _differ(labels, apply_temperature(_log(oof), temperature), calibrated, groups)
     return Shares(labeled, _maximise(calibrated, labeled), is_shifted)
 
 
-def _differ(labels: Labels, oof: Proba, new: Proba) -> bool:
+def _differ(labels: Labels, oof: Proba, new: Proba, groups: Groups | None) -> bool:
     """Return whether the mean probability of any class is other than of the labelled images, surely (Bonferroni).
 
-    Labelled images are drawn within their classes: how they spread within those counts.
+    Labelled images are drawn within their classes, group by group: how they spread within those counts.
     """
     from scipy.stats import norm
 
+    groups = np.arange(len(labels)) if groups is None else groups
     counts = np.bincount(labels, minlength=oof.shape[1])
+    n_groups = np.bincount(np.unique(np.stack([labels, groups]), axis=1)[0], minlength=oof.shape[1])
     means = np.zeros((oof.shape[1], oof.shape[1]))
     np.add.at(means, labels, oof)
     means /= np.maximum(counts, 1)[:, None]
-    freedom = np.maximum(counts - 1, 1) / np.maximum(counts, 1)
-    of_labeled = ((oof - means[labels]) ** 2 / freedom[labels][:, None]).sum(axis=0) / len(labels) ** 2
+    freedom = np.maximum(n_groups - 1, 1) / np.maximum(n_groups, 1)
+    apart = (oof - means[labels]) / np.sqrt(freedom)[labels][:, None]
+    of_labeled = np.array([(sum_groups(each, groups)[0] ** 2).sum() for each in apart.T]) / len(labels) ** 2
     errors = np.sqrt(of_labeled + new.var(axis=0) / max(len(new), 1))
-    apart = np.abs(new.mean(axis=0) - oof.mean(axis=0))
-    return bool((apart > norm.ppf(1 - UNSURE / (2 * oof.shape[1])) * np.maximum(errors, PROBA_FLOOR)).any())
+    shift = np.abs(new.mean(axis=0) - oof.mean(axis=0))
+    return bool((shift > norm.ppf(1 - UNSURE / (2 * oof.shape[1])) * np.maximum(errors, PROBA_FLOOR)).any())
 
 
 def _maximise(proba: Proba, labeled: Weights) -> Weights:

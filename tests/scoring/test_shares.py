@@ -33,6 +33,16 @@ def test_equal_shares_are_rarely_taken_for_others():
     assert np.mean([estimate(seed, EVEN).is_shifted for seed in range(100)]) <= 0.1
 
 
+def test_bursts_of_equal_images_are_not_taken_for_other_shares():
+    def is_shifted(seed, n_burst=5):
+        draws = np.random.default_rng(seed)
+        labels, proba = (np.repeat(each, n_burst, axis=0) for each in draw(draws, 40, EVEN))
+        groups = np.arange(len(labels)) // n_burst
+        return estimate_shares(labels, proba, draw(draws, 1500, EVEN)[1], groups).is_shifted
+
+    assert np.mean([is_shifted(seed) for seed in range(100)]) <= 0.15
+
+
 def test_a_score_at_other_shares_weighs_each_class_by_its_share():
     labels, proba = draw(np.random.default_rng(0), 400, EVEN)
     labeled = np.bincount(labels, minlength=4) / len(labels)

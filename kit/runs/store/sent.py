@@ -79,7 +79,9 @@ def describe_sent(
     rows = _Rows(labels, proba, _stack(prepared, apart), test.proba)
     n_folds = len(np.unique(prepared.folds))
     part = shrink(n_folds) if n_folds > 2 else 0.0
-    is_shifted = len(test.ids) >= FEWEST_TEST and estimate_shares(labels, proba, test.proba).is_shifted
+    is_shifted = (
+        len(test.ids) >= FEWEST_TEST and estimate_shares(labels, proba, test.proba, prepared.scored_groups).is_shifted
+    )
 
     def values(kept: _Rows) -> tuple[float, float, float]:
         shares = estimate_shares(kept.labels, kept.oof, kept.test) if is_shifted else None
