@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kit.config.competition import Run
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN, has_features
 from kit.features.measure import STEP_FACTOR, measure_encoder, measure_step
@@ -20,6 +21,7 @@ from kit.models.networks.trained import FEW_IMAGES, LAST_LAYERS, TrainedNetwork
 from kit.models.training.recipe import SEMI_DEFAULTS, recipe_of
 from kit.runs.fit.crossval import is_finished
 from kit.runs.store.build import build_model
+from kit.runs.store.pairs import estimate_seconds, list_pairs, wants_pairs
 
 HEAD_SECONDS = 0.5  # of a fold of what learns from features
 PIXEL_SECONDS = 1.0  # of a fold of what learns from pixels without a network
@@ -51,7 +53,7 @@ class Pace:
         model = build_model(self.prepared.competition, run)
         n_rounds = run.pseudo.rounds if run.pseudo else 1
         n_fits = n_rounds * run.n_copies * (len(self.prepared.scored) + run.refit)
-        return self._encoding(model) + n_fits * self._fit(model)
+        return self._encoding(model) + n_fits * self._fit(model) + self._pairs(run, model)
 
     def worth(self, name: str) -> float:
         """Return what a run is worth beside others: the more encoders it joins, the more it knows."""
@@ -73,6 +75,14 @@ class Pace:
         n_labeled = len(self.prepared.labels)
         n_whole = length_of(model, n_labeled).n_whole if isinstance(model, TrainedNetwork) else USUAL_EPOCHS * n_labeled
         return self._per_step(model) * (n_whole + len(self.prepared.pool) / STEP_FACTOR)
+
+    def _pairs(self, run: Run, model: Model) -> float:
+        """Return the seconds of the models of pairs of folds; of a run that is taught those of its round 0."""
+        base = run.model_copy(update={"pseudo": None})
+        if not wants_pairs(self.prepared, base, model):
+            return 0.0
+        least = HEAD_SECONDS * run.n_copies * len(list_pairs(self.prepared))
+        return max(least, estimate_seconds(self.prepared, base, model))
 
     def _per_image(self, encoder: str, args: dict[str, Any]) -> float:
         """Return the seconds of an image through an encoder."""

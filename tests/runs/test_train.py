@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -16,6 +17,7 @@ from kit.models.networks.clip_finetune import ClipFinetune
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.pace import Length, Pace, length_of, length_of_plain
+from kit.runs.store.pairs import list_pairs
 from kit.runs.train import Announced, OutOfTime, describe_skipped, find_finished, train_runs
 
 RUNS = '[runs.svm]\nmodel = "svm"\npixels = 4\n[runs.forest]\nmodel = "forest"\nn_trees = 5\npixels = 4\n'
@@ -148,6 +150,13 @@ def test_estimates_count_encoding_once_and_nothing_for_what_is_finished(colours)
     crossval(prepared, "probe")
     assert pace.estimate("probe") == 0.0
     assert 0 < pace.estimate("other") < before
+
+
+def test_estimates_count_the_models_of_pairs_of_folds(embedded):
+    prepared = prepare(embedded('[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\n'))
+    alone = dataclasses.replace(prepared, scored=(0,))
+    n_folds, n_pairs = len(prepared.scored), len(list_pairs(prepared))
+    assert Pace(prepared).estimate("probe") == pytest.approx((n_folds + n_pairs) * Pace(alone).estimate("probe"))
 
 
 def test_few_labels_are_as_many_steps_of_the_last_layers_and_many_are_passes_of_all():
