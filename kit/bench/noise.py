@@ -67,7 +67,11 @@ def bench_noise(prepared: Prepared, n_draws: int, with_networks: bool = False) -
                 for name, gains in _measure(permute(prepared, draw, Path(home)), names, draw).items():
                     drawn.setdefault(name, []).append(gains)
             progress.advance()
-    return [_summarise(prepared, name, np.array(gains)) for name, gains in drawn.items()]
+    members = [name for name in drawn if name != ENSEMBLE and _is_member(prepared, name)]
+    return [
+        _summarise(prepared, name, np.array(gains), members if name == ENSEMBLE else None)
+        for name, gains in drawn.items()
+    ]
 
 
 def list_runs(prepared: Prepared, with_networks: bool) -> list[str]:
@@ -129,12 +133,19 @@ def _measure(noisy: Prepared, names: Sequence[str], draw: int) -> dict[str, tupl
         fixed = _fix(noisy, result)
         gains[name] = _compare(noisy, result, fixed, draw)
         members.append((result, result.predictions("oof") if fixed is None else fixed))
+    members = [each for each in members if _is_member(noisy, each[0].name)]
     if len(members) > 1:
         combined = ensemble(noisy, [result for result, _ in members])
         probas = [oof.at(combined.predictions("oof").ids).proba for _, oof in members]
         even = dataclasses.replace(combined.predictions("oof"), proba=np.mean(probas, axis=0, dtype=np.float32))
         gains[ENSEMBLE] = _compare(noisy, combined, even, draw)
     return gains
+
+
+def _is_member(prepared: Prepared, name: str) -> bool:
+    """Return whether the ensemble combines a run."""
+    competition = prepared.competition
+    return name in (competition.default_runs if competition.ensemble.members is None else competition.ensemble.members)
 
 
 def _fix(noisy: Prepared, result: Result) -> Predictions | None:
@@ -173,7 +184,7 @@ def _score_by_chance(noisy: Prepared, labels: Labels, proba: Proba, draw: int) -
     return float(np.mean(scores))
 
 
-def _summarise(prepared: Prepared, name: str, gains: np.ndarray) -> Optimism:
+def _summarise(prepared: Prepared, name: str, gains: np.ndarray, members: list[str] | None) -> Optimism:
     """Return means and standard errors of (n_draws, 2) gains."""
     n_draws = len(gains)
     errors = gains.std(axis=0, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full(2, np.nan)
@@ -188,6 +199,7 @@ def _summarise(prepared: Prepared, name: str, gains: np.ndarray) -> Optimism:
         over_chance,
         chance_error,
         n_draws,
+        members,
     )
 
 

@@ -30,6 +30,8 @@ class Optimism:
         The nested score less that of the same predictions against labels that are permuted once more.
     n_draws
         How often the labels were permuted.
+    members
+        Of an ensemble the runs that were combined; None of a run.
     """
 
     run: str
@@ -39,6 +41,7 @@ class Optimism:
     over_chance: float
     over_chance_se: float
     n_draws: int
+    members: list[str] | None = None
 
     @property
     def told(self) -> tuple[float, float]:
@@ -61,13 +64,15 @@ def keep_noise(prepared: Prepared, measured: Iterable[Optimism]) -> None:
 
 
 def read_noise(prepared: Prepared, result: Result) -> Optimism | None:
-    """Return what was measured of a run; None where nothing was, or of other folds, metric or settings."""
+    """Return what was measured of a run; None where nothing was, or of other folds, metric, settings or members."""
     document = read_object(_file(prepared), "folds", "metric", "runs") or {}
     if (document.get("folds"), document.get("metric")) != (prepared.fold_key, prepared.metric.key):
         return None
     rows: list[dict[str, Any]] = document["runs"]
     found = next((Optimism(**row) for row in rows if row["run"] == result.name), None)
-    return None if found is None or found.key not in (None, result.record.key) else found
+    if found is None or found.key not in (None, result.record.key):
+        return None
+    return found if found.members is None or set(found.members) == set(result.record.members) else None
 
 
 def describe_noise(prepared: Prepared, result: Result) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from kit.bench.noise import bench_noise, list_runs, permute
 from kit.data.prepared import prepare
 from kit.report.board import remarks_on
+from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.noise import Optimism, keep_noise, read_noise
 
@@ -52,6 +53,18 @@ def test_runs_are_measured_without_networks_and_nothing_of_the_users_is_touched(
     assert measured["forest"].over_fixed is None and measured["probe"].over_fixed is not None
     assert measured["probe"].key == result.record.key and measured["forest"].key is None
     assert files_of(given) == before and (result.folder / "run.json").read_bytes() == kept
+
+
+def test_what_was_measured_of_an_ensemble_is_not_told_of_one_of_other_members(given):
+    results = [crossval(given, name) for name in ("probe", "forest")]
+    keep_noise(given, bench_noise(given, 2))
+    assert read_noise(given, ensemble(given, results)) is not None
+    assert read_noise(given, ensemble(given, results[:1])) is None
+
+
+def test_the_ensemble_that_is_measured_has_the_members_of_the_users(embedded):
+    given = prepare(embedded(RUNS, '[ensemble]\nmembers = ["probe"]\n'))
+    assert "ensemble" not in {each.run for each in bench_noise(given, 2)}  # one alone is no ensemble
 
 
 def test_networks_are_made_where_they_are_asked_for(given):
