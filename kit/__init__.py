@@ -29,7 +29,7 @@ The pipeline, in the order in which ``./run.sh all`` walks it; every stage leave
       -> decisions            thresholds, none of these         scoring/thresholds.py, runs/decide/
       -> submissions/NAME/    one validated CSV, a ledger row   kaggle/submission/
       -> leaderboard          CV +- SE, paired tests            report/board/
-      -> verify               derives all of it again; a leak   runs/verify.py
+      -> verify               derives all of it again; a leak   runs/verify/
                               is named, exit code 1
       -> report.html          one page to look at               report/page/
 

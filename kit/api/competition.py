@@ -170,7 +170,7 @@ class Competition(Opened):
         from kit.api.tables import board_table
         from kit.core.stopwatch import Stopwatch
 
-        with self._call("all()"), in_time(time_limit), self._holding() as prepared:
+        with self._call("all()"), in_time(time_limit), self._holding(look_again=True) as prepared:
             made = do_all(prepared, Stopwatch())
             return board_table(compare(prepared, made.finished, made.skipped).rows)
 

@@ -50,7 +50,8 @@ def _as_file(image: Any, place: Path) -> Path:
             raise InputError(f"{path}: no such image; give a folder, or some files or pictures")
         return path.resolve()
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+        is_picture = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+        if image.dtype != np.uint8 or not is_picture or not image.size:
             shape = f"{image.dtype} of shape {image.shape}"
             raise InputError(
                 f"an array of an image holds 0..255 as uint8, (height, width, 3) or (height, width): {shape}"
@@ -58,7 +59,7 @@ def _as_file(image: Any, place: Path) -> Path:
         image = Image.fromarray(image)
     if not isinstance(image, Image.Image):
         raise InputError(f"{type(image).__name__} is no image; give a folder, or some files, PIL images or arrays")
-    image.save(place)
+    image.convert("RGB").save(place)
     return place
 
 

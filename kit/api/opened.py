@@ -60,9 +60,13 @@ class Opened:
             yield self._prepare(settings)
 
     @contextmanager
-    def _holding(self) -> Iterator[Prepared]:
-        """Give the competition, alone in its workspace."""
+    def _holding(self, look_again: bool = False) -> Iterator[Prepared]:
+        """Give the competition, alone in its workspace; `look_again` seeks altered copies before first folds."""
+        from kit.api.stages import keep_copies_together
+
         with holding(settings := self._settings()):
+            if look_again:
+                keep_copies_together(settings)
             yield self._prepare(settings)
 
     @contextmanager

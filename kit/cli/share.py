@@ -32,8 +32,9 @@ def share(
     competition = read(comp)
     with holding(competition):
         prepared = ready(competition, held=True)
-        names = [name for name in runs or () if name != ENSEMBLE]
-        found = [find_trained(prepared, name) for name in names] or find_finished(prepared)
+        if ENSEMBLE in (runs or ()):
+            raise InputError("share: an ensemble is made anew of its members; name those, or no run for all of them")
+        found = [find_trained(prepared, name) for name in runs or ()] or find_finished(prepared)
         results = [result for result in found if result.name != ENSEMBLE]
         if not results:
             raise InputError(f"no finished run of {competition.name} yet; {competition.command('all')}")

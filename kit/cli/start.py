@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from kit.cli.app import START, command
 from kit.cli.call import complete_comp, options, read, say, suggest
 from kit.cli.plan import Preset, TestImages, Time, WeightsFolder
 from kit.core.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(panel=START, example="new flowers --data photos.zip")

@@ -216,6 +216,9 @@ def _describe(prepared: Prepared, name: str, key: str, is_new: bool) -> Merged:
     counts = found is not None and found.record.key == key
     remark = "" if is_new else "here already"
     if not counts:
-        why = f"[runs.{name}] has other settings here" if name in competition.runs else "no run of this name here"
-        remark = f"{why}: {competition.command('adopt', key)} writes its settings, then it counts"
+        is_taken = name in competition.runs
+        why = f"[runs.{name}] has other settings here" if is_taken else "no run of this name here"
+        beside = ("--as", f"{name}_theirs") if is_taken else ()
+        remark = f"{why}: {competition.command('adopt', key, *beside)} writes its settings"
+        remark += ", under which it is trained again" if is_taken else ", then it counts"
     return Merged(name, key, record.cv, record.se, is_new, counts, remark)
