@@ -20,7 +20,7 @@ from kit.core.terminal import track
 from kit.data.prepared import Prepared
 from kit.runs.share.manifest import FOLDS, IMAGES, MANIFEST, PLACE, Manifest, SharedFile, check_fit
 from kit.runs.store.find import find_usable
-from kit.runs.store.ledger import newest_hash, note_finished
+from kit.runs.store.ledger import note_finished, read_chain
 from kit.runs.store.result import IMPORTED, Result, read_record, read_result
 from kit.runs.verify import verify
 from kit.runs.verify.claims import verify_identity
@@ -198,7 +198,7 @@ def _move(home: Path, result: Result, file: Path) -> bool:
     if target.exists():  # begun here, and not finished
         shutil.rmtree(target)
     document = {key: value for key, value in result.record.document.items() if key != "features"}  # cached elsewhere
-    document |= {"from": file.name, "log": newest_hash(home)}  # of our looks, not of theirs
+    document |= {"from": file.name, "log": read_chain(home).newest}  # of our looks, not of theirs
     write_json(result.folder / "run.json", document)
     os.replace(result.folder, target)
     note_finished(target, document | {"name": result.name})

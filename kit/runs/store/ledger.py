@@ -163,6 +163,11 @@ class Chain:
     last_seen: str | None
 
     @property
+    def newest(self) -> str:
+        """Return the hash of the newest line; empty where there is none."""
+        return self.hashes[-1] if self.hashes else ""
+
+    @property
     def is_cut(self) -> bool:
         """Return whether a line is missing that was there once."""
         return self.last_seen is not None and self.last_seen not in self.hashes
@@ -185,11 +190,6 @@ def read_chain(home: Path) -> Chain:
     )
 
 
-def newest_hash(home: Path) -> str:
-    """Return the hash of the newest line; empty where there is none."""
-    return (read_chain(home).hashes or [""])[-1]
-
-
 def _hash_line(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
@@ -205,10 +205,10 @@ def _append(home: Path, line: Line) -> None:
 
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".history.lock"), open(home / FILE, "ab+") as file:
-        before = _heal(file, home / FILE)
+        _heal(file, home / FILE)
         chain = read_chain(home)
         lost = {LOST: chain.last_seen} if chain.is_cut else {}
-        text = json.dumps(line | lost | {PREVIOUS: before}, ensure_ascii=False, default=str).encode()
+        text = json.dumps(line | lost | {PREVIOUS: chain.newest}, ensure_ascii=False, default=str).encode()
         file.write(text + b"\n")
         file.flush()
         os.fsync(file.fileno())
@@ -217,8 +217,8 @@ def _append(home: Path, line: Line) -> None:
                 log.write(f"{_hash_line(text)}\n".encode())
 
 
-def _heal(file: Any, path: Path) -> str:
-    """Cut off what stands behind the last line end, a write that was interrupted; return the last line's hash."""
+def _heal(file: Any, path: Path) -> None:
+    """Cut off what stands behind the last line end: a write that was interrupted."""
     file.seek(0)
     content = file.read()
     whole = content.rfind(b"\n") + 1
@@ -226,4 +226,3 @@ def _heal(file: Any, path: Path) -> str:
         file.truncate(whole)
         warn(f"{path}: its last line was not written to the end ({len(content) - whole} bytes) and is cut off")
     file.seek(0, os.SEEK_END)
-    return _hash_line(content[:whole].rsplit(b"\n", 2)[-2]) if whole else ""

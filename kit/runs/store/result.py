@@ -16,7 +16,7 @@ from kit.core.errors import InputError
 from kit.core.files import read_json, read_object, write_json
 from kit.core.names import ENSEMBLE, base_of, round_of
 from kit.data.prepared import Prepared
-from kit.runs.store.ledger import newest_hash, note_finished
+from kit.runs.store.ledger import note_finished, read_chain
 from kit.scoring.predictions import Predictions, read_predictions
 
 IMPORTED = "imported"
@@ -222,7 +222,7 @@ def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
 
 def write_result(name: str, folder: Path, document: dict[str, Any]) -> Result:
     """Write run.json, last of a run's files: with it the run is finished; then its line of the history."""
-    write_json(folder / "run.json", {**document, "log": newest_hash(folder.parents[1])})
+    write_json(folder / "run.json", {**document, "log": read_chain(folder.parents[1]).newest})
     result = Result(name, folder, RunRecord.model_validate(read_json(folder / "run.json")))  # as read later
     try:
         note_finished(folder, result.record.document | {"name": name})
