@@ -20,7 +20,6 @@ from kit.core.shapes import Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import IMPORTED, Result, fold_folder
 from kit.scoring.metrics import error_of_mean
-from kit.scoring.predictions import Predictions
 
 LEAST = 0.1  # of a confidence or a rate of agreement: what is less is no alarm, however certain
 N_ERRORS = 4.0  # standard errors that a difference must have
@@ -68,10 +67,11 @@ def find_doubts(prepared: Prepared, results: Sequence[Result]) -> list[Doubt]:
     """Return at most one doubt of every run that was fitted here; the ensemble and imports have no folds' models."""
     runs = [result for result in results if _has_folds(prepared, result)]
     doubts: dict[str, Doubt] = {}
+    scored = {run.name: _read_scored(prepared, run) for run in runs}
     for split in ("test", "unlabeled"):
         if not len(prepared.split(split)):
             continue
-        told = {run.name: _FoldProba(prepared, run, split) for run in runs}
+        told = {run.name: _FoldProba(prepared, run, scored[run.name], split) for run in runs}
         agreements = _agreements(told)
         for name, proba in told.items():
             pairs = {"sure": proba.confidence(), "agrees": agreements.get(name)}
@@ -96,11 +96,10 @@ class _FoldProba:
     ``oof`` and ``others`` hold one array per fold, (n_images of the fold or of the others, n_classes).
     """
 
-    def __init__(self, prepared: Prepared, result: Result, split: str) -> None:
+    def __init__(self, prepared: Prepared, result: Result, oof: list[Proba], split: str) -> None:
         ids = prepared.pool.ids[prepared.split(split)]
-        held_out = {fold: prepared.pool.ids[prepared.labeled[prepared.folds == fold]] for fold in prepared.scored}
-        self.oof = [_read(result, fold, "oof").at(held_out[fold]).proba for fold in prepared.scored]
-        self.others = [_read(result, fold, split).at(ids).proba for fold in prepared.scored]
+        self.oof = oof
+        self.others = [result.fold_predictions(fold, split).at(ids).proba for fold in prepared.scored]
 
     def confidence(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how sure it is of every scored image, and of every other one in the mean of the folds' models."""
@@ -113,8 +112,10 @@ class _FoldProba:
         return np.concatenate(on_scored), np.mean(elsewhere, axis=0)
 
 
-def _read(result: Result, fold: int, split: str) -> Predictions:
-    return result.fold_predictions(fold, split)
+def _read_scored(prepared: Prepared, result: Result) -> list[Proba]:
+    """Return what each fold's model predicts of the fold's images, in their order."""
+    held_out = {fold: prepared.pool.ids[prepared.labeled[prepared.folds == fold]] for fold in prepared.scored}
+    return [result.fold_predictions(fold, "oof").at(ids).proba for fold, ids in held_out.items()]
 
 
 def _confidence(proba: Proba) -> np.ndarray:
