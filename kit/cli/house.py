@@ -165,18 +165,24 @@ def _bench_noise(comp: str, draws: int, all_runs: bool) -> None:
     suggest("leaderboard", comp)
 
 
+def _check_photos(data: Path | None, name: str, what: str) -> Path:
+    """Return the folder of photos that a measurement needs; refuse options that change nothing in it."""
+    if options.changes or options.seed is not None:
+        raise InputError(f"{name} {what}: --set and --seed change nothing there; --draws N does")
+    if data is None:
+        raise InputError(
+            f"{name} needs --data DIR, which holds trashnet/ and cifar10/ (class folders) and grocery/ "
+            "(labels.csv, images/); what is not there is left out"
+        )
+    return data
+
+
 def _bench_recipes(data: Path | None, weights: Path | None, draws: int, only: list[str], output: Path | None) -> None:
     """Compare what `new` plans with what an expert would write, and print the table."""
     from kit.bench import recipes
     from kit.core.files import Workspace
 
-    if options.changes or options.seed is not None:
-        raise InputError("bench recipes runs its own recipes: --set and --seed change nothing there; --draws N does")
-    if data is None:
-        raise InputError(
-            "bench recipes needs --data DIR, which holds trashnet/ and cifar10/ (class folders) and grocery/ "
-            "(labels.csv, images/); what is not there is left out"
-        )
+    data = _check_photos(data, "bench recipes", "runs its own recipes")
     measured = recipes.bench_recipes(data, weights, Workspace(options.workspace), range(draws), only)
     evidence = recipes.summarise(measured)
     if output is not None:
@@ -191,13 +197,7 @@ def _bench_members(data: Path | None, weights: Path | None, draws: int, only: li
     from kit.bench import members
     from kit.core.files import Workspace
 
-    if options.changes or options.seed is not None:
-        raise InputError("bench members fits its own members: --set and --seed change nothing there; --draws N does")
-    if data is None:
-        raise InputError(
-            "bench members needs --data DIR, which holds trashnet/ and cifar10/ (class folders) and grocery/ "
-            "(labels.csv, images/); what is not there is left out"
-        )
+    data = _check_photos(data, "bench members", "fits its own members")
     measured = members.bench_members(data, weights, Workspace(options.workspace), range(draws), only)
     kinds, rounds = members.describe_kinds(measured), members.describe_rounds(measured)
     if output is not None:
