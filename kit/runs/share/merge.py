@@ -24,6 +24,7 @@ from kit.runs.store.ledger import note_finished, read_chain
 from kit.runs.store.result import IMPORTED, Result, read_record, read_result
 from kit.runs.verify import verify
 from kit.runs.verify.claims import verify_identity
+from kit.runs.verify.sources import find_settings
 
 UNPACKING = ".merging"
 MOST_FACTS = 2**28  # bytes of the manifest and the tables
@@ -79,7 +80,7 @@ def merge_runs(prepared: Prepared, file: Path) -> tuple[list[Merged], list[str]]
             results = [_read_run(file, shadow, run.name, run.folder, run.key) for run in manifest.runs]
             try:
                 for result in results:
-                    verify_identity(prepared, result)
+                    verify_identity(prepared, result, find_settings(prepared, result))
                 checks = verify(shadow, results)
             except LeakFound as error:
                 raise LeakFound(f"{file}: refused: {error}") from error

@@ -53,7 +53,7 @@ def verify(prepared: Prepared, results: Sequence[Result], with_weights: bool = T
     """
     runs = with_sources(prepared, results)
     for run in runs.values():
-        verify_identity(prepared, run)
+        verify_identity(prepared, run, run.settings)
         verify_coverage(prepared, run)
         verify_features(prepared, run)
     fitted = [run for run in runs.values() if is_fitted(run)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.config.competition import Run
 from kit.core.errors import InputError, LeakFound, some
 from kit.data.prepared import Prepared, describe_classes
 from kit.runs.fit.fold import find_changed
@@ -13,12 +14,12 @@ from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder
 from kit.runs.store.score import oof_rows
 from kit.runs.store.seals import changed_features
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
-from kit.runs.verify.sources import can_derive, describe_settings, differ, fitted_folds, settings_today
+from kit.runs.verify.sources import ReadRun, can_derive, describe_settings, differ, fitted_folds
 from kit.scoring.metrics import Metric, find_metric, score_with_error
 from kit.scoring.predictions import mean_predictions
 
 
-def verify_identity(prepared: Prepared, run: Result) -> None:
+def verify_identity(prepared: Prepared, run: Result, settings: Run | None) -> None:
     """A run's folder must hold what its name and key say, and run.json the settings that competition.toml has."""
     record, named = run.record, f"{run.name}: {run.folder / 'run.json'}"
     if run.folder.name not in (record.key, IMPORTED):
@@ -27,7 +28,7 @@ def verify_identity(prepared: Prepared, run: Result) -> None:
         raise LeakFound(f"{named} is of the run {record.name}: another run's folder was put there")
     if record.classes and tuple(record.classes) != prepared.classes:
         raise LeakFound(f"{named} names other classes, or in another order: {some(record.classes)}")
-    if (settings := settings_today(prepared, run)) is not None:
+    if settings is not None:
         for name, today in describe_settings(prepared, settings).items():
             noted = getattr(record, name)
             if _without_file(noted) != _without_file(today):
@@ -39,9 +40,9 @@ def _without_file(value: Any) -> Any:
     return {key: each for key, each in value.items() if key != "file"} if isinstance(value, dict) else value
 
 
-def verify_features(prepared: Prepared, run: Result) -> None:
+def verify_features(prepared: Prepared, run: ReadRun) -> None:
     """The cached features that a run read must be as they were when it read them; another machine makes others."""
-    settings = settings_today(prepared, run)
+    settings = run.settings
     if settings is None or not can_derive(prepared, settings, run):
         return
     if changed := changed_features(prepared, settings, run.record.features):
@@ -51,7 +52,7 @@ def verify_features(prepared: Prepared, run: Result) -> None:
         )
 
 
-def verify_files(prepared: Prepared, run: Result) -> None:
+def verify_files(prepared: Prepared, run: ReadRun) -> None:
     """Weights, sweeps and predictions of the folds must be as they were written."""
     for fold in fitted_folds(prepared, run):
         if changed := find_changed(run.folder, fold):
@@ -62,7 +63,7 @@ def verify_files(prepared: Prepared, run: Result) -> None:
             )
 
 
-def verify_coverage(prepared: Prepared, run: Result) -> None:
+def verify_coverage(prepared: Prepared, run: ReadRun) -> None:
     """Oof and test must cover their images once, on these folds and with the competition's classes."""
     if run.record.fold_key != prepared.fold_key:
         raise LeakFound(f"{run.name}: {run.folder} was made on other folds or labels; make it again")
@@ -77,7 +78,7 @@ def verify_coverage(prepared: Prepared, run: Result) -> None:
             raise LeakFound(f"{run.name}: {split} does not cover the {images} images: {some(apart)} differ")
 
 
-def verify_score(prepared: Prepared, run: Result) -> None:
+def verify_score(prepared: Prepared, run: ReadRun) -> None:
     """CV and standard error must be those of the oof."""
     metric = _metric_of(prepared, run)
     if metric is None:
@@ -96,7 +97,7 @@ def verify_score(prepared: Prepared, run: Result) -> None:
         )
 
 
-def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
+def _metric_of(prepared: Prepared, run: ReadRun) -> Metric | None:
     """Return the metric that a run was scored in; None for one that gives other numbers today."""
     today = prepared.metric
     if run.folder.name == IMPORTED or run.record.metric_key == today.key:
@@ -108,7 +109,7 @@ def _metric_of(prepared: Prepared, run: Result) -> Metric | None:
     return metric if metric.key == run.record.metric_key else None
 
 
-def verify_test_mean(prepared: Prepared, run: Result) -> None:
+def verify_test_mean(prepared: Prepared, run: ReadRun) -> None:
     """The test predictions must be the mean of all the folds' models, not one fold's; a refit's, its predictions."""
     if run.record.refit:
         again, origin = run.fold_predictions(EVERYTHING, "test"), "what the model that was fitted on everything says"

@@ -18,10 +18,10 @@ from kit.runs.store.exclusion import leave_out
 from kit.runs.store.pairs import Pairs
 from kit.runs.store.result import Result, fold_folder
 from kit.runs.store.rounds import choose_rounds
-from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, read_ledger, settings_today
+from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, read_ledger
 
 
-def verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
+def verify_fold(prepared: Prepared, run: ReadRun, fold: int) -> None:
     """One fold's model must not have seen the fold, by its ledger, and the oof must be what it wrote."""
     labeled, held_out = read_ledger(run, fold)["labeled"], prepared.held_out(fold)
     if seen := sorted(set(labeled) & set(names_of(held_out))):
@@ -36,9 +36,9 @@ def verify_fold(prepared: Prepared, run: Result, fold: int) -> None:
         raise LeakFound(f"{run.name} fold {fold}: oof.parquet is not what this fold's model said")
 
 
-def _verify_whole(prepared: Prepared, run: Result, fold: int, labeled: list[str]) -> None:
+def _verify_whole(prepared: Prepared, run: ReadRun, fold: int, labeled: list[str]) -> None:
     """The ledger must name every training image of the fold, once."""
-    settings = settings_today(prepared, run)
+    settings = run.settings
     if settings is None and (run.record.rounds or run.record.exclude):
         return  # a run of rounds has the ledgers of its rounds; which images an old file left out is not known
     training = prepared.training(fold)
@@ -52,7 +52,7 @@ def _verify_whole(prepared: Prepared, run: Result, fold: int, labeled: list[str]
         raise LeakFound(f"{run.name} fold {fold}: its ledger has {len(labeled)} images for {len(wanted)}: some twice")
 
 
-def verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: Result, fold: int) -> None:
+def verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: ReadRun, fold: int) -> None:
     """Pseudo labels must be those that the models of the same fold of the run's teachers give."""
     ledger = read_ledger(run, fold)
     for teacher in ledger["teachers"]:
@@ -75,7 +75,7 @@ def verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run:
         )
 
 
-def _choose_again(prepared: Prepared, teachers: list[ReadRun], run: Result, fold: int) -> list[tuple[str, int]]:
+def _choose_again(prepared: Prepared, teachers: list[ReadRun], run: ReadRun, fold: int) -> list[tuple[str, int]]:
     """Return the pseudo labels that the teachers' models of a fold give: names and class codes."""
     if not teachers:
         return []
@@ -84,7 +84,7 @@ def _choose_again(prepared: Prepared, teachers: list[ReadRun], run: Result, fold
     return list(zip(chosen.ids, chosen.codes.tolist(), strict=True))
 
 
-def verify_rounds(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: Result) -> None:
+def verify_rounds(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: ReadRun) -> None:
     """A run of rounds must be those which the other folds choose, fold by fold."""
     made: list[Result] = [runs[round_made] for round_made in run.record.teachers.items()]
     choice, noted = choose_rounds(prepared, made), run.record.rounds
@@ -103,7 +103,7 @@ def verify_rounds(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run:
             raise LeakFound(f"{run.name} fold {fold}: its oof is not that of {source.name}, the round that it names")
 
 
-def verify_settled(prepared: Prepared, run: Result) -> None:
+def verify_settled(prepared: Prepared, run: ReadRun) -> None:
     """A swept setting of a fold must be what the other folds choose, and the fold's oof must be made with it."""
     if not (chosen := run.record.chosen):
         return
@@ -127,7 +127,7 @@ def verify_settled(prepared: Prepared, run: Result) -> None:
             raise LeakFound(f"{where} is {value}, but its oof is not what the model says with that")
 
 
-def _read_sweep(prepared: Prepared, run: Result, fold: int) -> Proba:
+def _read_sweep(prepared: Prepared, run: ReadRun, fold: int) -> Proba:
     """Return a fold's probabilities at every value, (n_values, n_images, n_classes)."""
     path = fold_folder(run.folder, fold) / "sweep.npy"
     if not path.exists():
@@ -139,7 +139,7 @@ def _read_sweep(prepared: Prepared, run: Result, fold: int) -> Proba:
     return sweep
 
 
-def verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: Result) -> None:
+def verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: ReadRun) -> None:
     """The ensemble must be what its members give."""
     members: list[Result] = [runs[member] for member in run.record.members.items()]
     oof, test, _ = combine(prepared, members, prepared.competition.ensemble.method)

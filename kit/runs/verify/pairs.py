@@ -14,17 +14,16 @@ from kit.runs.fit.pairs import restore_pair, sweep_pair
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
 from kit.runs.store.pairs import list_pairs, merge_folds, pair_folder, read_pairs, wants_pairs
-from kit.runs.store.result import Result
 from kit.runs.store.sent import sent_of_run
-from kit.runs.verify.sources import REFIT_TOLERANCE, TOLERANCE, can_derive, differ, settings_today
+from kit.runs.verify.sources import REFIT_TOLERANCE, TOLERANCE, ReadRun, can_derive, differ
 
 
-def verify_pairs(prepared: Prepared, run: Result, with_weights: bool) -> None:
+def verify_pairs(prepared: Prepared, run: ReadRun, with_weights: bool) -> None:
     """A pair's model must be fitted on all images of the other folds alone; its sweep must be what its weights predict.
 
     That of the weights takes as long as the fit, and is left out where it is not asked for.
     """
-    settings = settings_today(prepared, run)
+    settings = run.settings
     wanted = settings is not None and wants_pairs(prepared, settings, build_model(prepared.competition, settings))
     if wanted and not run.record.pairs:
         raise LeakFound(
@@ -45,7 +44,7 @@ def verify_pairs(prepared: Prepared, run: Result, with_weights: bool) -> None:
             _verify_sweep(prepared, run, settings, *pair)
 
 
-def verify_sent(prepared: Prepared, run: Result) -> None:
+def verify_sent(prepared: Prepared, run: ReadRun) -> None:
     """What is expected of what is sent must follow from oof, pairs and test predictions."""
     noted, record = run.record.sent, run.record
     if not record.pairs or noted.get("metric_key") != prepared.metric.key:
@@ -58,7 +57,7 @@ def verify_sent(prepared: Prepared, run: Result) -> None:
             raise LeakFound(f"{run.name}: run.json says that {name} of what is sent is {ours}, derived again {theirs}")
 
 
-def _verify_ledger(prepared: Prepared, run: Result, settings: Run | None, first: int, second: int) -> None:
+def _verify_ledger(prepared: Prepared, run: ReadRun, settings: Run | None, first: int, second: int) -> None:
     """The ledger must name the images of the other folds, all of them and no other."""
     ledger = read_object(pair_folder(run.folder, first, second) / "provenance.json", "labeled", "pseudo")
     seen = set(ledger["labeled"]) | set(ledger["pseudo"]["ids"]) if ledger else set()
@@ -76,7 +75,7 @@ def _verify_ledger(prepared: Prepared, run: Result, settings: Run | None, first:
         )
 
 
-def _verify_sweep(prepared: Prepared, run: Result, settings: Run, first: int, second: int) -> None:
+def _verify_sweep(prepared: Prepared, run: ReadRun, settings: Run, first: int, second: int) -> None:
     """The sweep must be what the kept weights predict on today's features."""
     images = merge_folds(prepared, first, second).held_out(first)
     again = sweep_pair(restore_pair(prepared, settings, run.folder, first, second), images)

@@ -13,19 +13,18 @@ from kit.models.model import Model
 from kit.runs.fit.fold import predict, read_sweep
 from kit.runs.fit.restore import read_settled, restore_fold
 from kit.runs.store.build import build_model
-from kit.runs.store.result import Result
-from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, can_derive, differ, settings_today
+from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, can_derive, differ
 
 
-def is_derived(prepared: Prepared, run: Result) -> bool:
+def is_derived(prepared: Prepared, run: ReadRun) -> bool:
     """Return whether a run's predictions follow from weights that were kept, at the price of a head."""
-    settings = settings_today(prepared, run)
+    settings = run.settings
     return settings is not None and is_head(prepared, settings) and can_derive(prepared, settings, run)
 
 
 def verify_predictions(prepared: Prepared, run: ReadRun) -> None:
     """A head's predictions of the folds, the test images and the pool must follow from the weights it has kept."""
-    settings = settings_today(prepared, run)
+    settings = run.settings
     if settings is None or not is_derived(prepared, run):
         return
     for fold in track(prepared.scored, f"verify {run.name}"):
@@ -48,7 +47,7 @@ def _verify_fold(prepared: Prepared, run: ReadRun, model: Model, fold: int) -> N
             )
 
 
-def _verify_sweep(prepared: Prepared, run: Result, model: Model, fold: int) -> None:
+def _verify_sweep(prepared: Prepared, run: ReadRun, model: Model, fold: int) -> None:
     """The sweep that the other folds choose on must be what the weights predict; the chosen value is settled."""
     if not model.is_swept:
         return

@@ -28,7 +28,7 @@ from kit.runs.fit.fold import fit_model, predict
 from kit.runs.fit.restore import read_settled
 from kit.runs.store.build import build_model
 from kit.runs.store.result import Result
-from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, is_fitted, settings_today, with_sources
+from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, is_fitted, with_sources
 from kit.scoring.predictions import Predictions
 
 NETWORK_TOLERANCE = 0.02  # of a probability in the mean: devices and threads round a training otherwise
@@ -54,7 +54,7 @@ def refit_folds(prepared: Prepared, results: Sequence[Result], n_folds: int) -> 
         Where a fold's model predicts otherwise when it cannot know the fold's labels.
     """
     runs = [run for run in with_sources(prepared, results).values() if is_fitted(run)]
-    planned = [(run, settings) for run in runs if (settings := settings_today(prepared, run)) is not None]
+    planned = [(run, settings) for run in runs if (settings := run.settings) is not None]
     folds, sentences = prepared.scored[:n_folds], []
     with Progress("refit", len(planned) * len(folds)) as progress:
         for run, settings in planned:

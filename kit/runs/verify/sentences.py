@@ -5,12 +5,12 @@ from __future__ import annotations
 from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import read_fitted
-from kit.runs.store.result import IMPORTED, Result
+from kit.runs.store.result import IMPORTED
 from kit.runs.verify.predictions import is_derived, is_head
-from kit.runs.verify.sources import fitted_folds, settings_today
+from kit.runs.verify.sources import ReadRun, fitted_folds
 
 
-def describe_checks(prepared: Prepared, run: Result, with_weights: bool) -> str:
+def describe_checks(prepared: Prepared, run: ReadRun, with_weights: bool) -> str:
     """Say what was checked of a run."""
     if run.folder.name == IMPORTED:
         return (
@@ -31,20 +31,20 @@ def describe_checks(prepared: Prepared, run: Result, with_weights: bool) -> str:
     return held + chosen + taught + (refit if run.record.refit else "")
 
 
-def _describe_derived(prepared: Prepared, run: Result) -> str:
+def _describe_derived(prepared: Prepared, run: ReadRun) -> str:
     """Say whether the predictions were derived again, or why those of a head were not."""
     if is_derived(prepared, run):
         return ", derived again from kept weights"
     elsewhere = ", not derived again: another machine, device or library made its features"
-    return elsewhere if is_head(prepared, settings_today(prepared, run)) else ""
+    return elsewhere if is_head(prepared, run.settings) else ""
 
 
-def _apart(run: Result) -> str:
+def _apart(run: ReadRun) -> str:
     """Say who chose, where models did that did not see the fold either."""
     return " by models that saw neither" if run.record.pairs else ""
 
 
-def _describe_files(prepared: Prepared, run: Result) -> str:
+def _describe_files(prepared: Prepared, run: ReadRun) -> str:
     """Say whether the folds' files could be told from edited ones."""
     if all("sha256" in (read_fitted(run.folder, fold) or {}) for fold in fitted_folds(prepared, run)):
         return ", their files as they were written"

@@ -33,9 +33,13 @@ N_POOLS = 8  # predictions of the unlabelled images held in memory at a time: th
 
 @dataclass(frozen=True)
 class ReadRun(Result):
-    """A result whose predictions are read once, however many checks need them."""
+    """A result whose predictions are read once, and whose settings are found once, however many checks need them.
+
+    `settings` are None where competition.toml has other ones today, and of a run that is made of rounds.
+    """
 
     read: Callable[[Path], Predictions]
+    settings: Run | None
 
     def predictions(self, split: str) -> Predictions:
         return self.read(self.folder / f"{split}.parquet")
@@ -53,7 +57,9 @@ def with_sources(prepared: Prepared, results: Sequence[Result]) -> dict[tuple[st
         result = ahead.pop(0)
         if (result.name, result.record.key) in runs:
             continue
-        runs[result.name, result.record.key] = ReadRun(result.name, result.folder, result.record, read)
+        runs[result.name, result.record.key] = ReadRun(
+            result.name, result.folder, result.record, read, find_settings(prepared, result)
+        )
         for name, key in result.record.sources.items():
             source = result_at(prepared, name, IMPORTED if name in imported else key)
             if source.record.key != key:
@@ -73,8 +79,8 @@ def is_fitted(run: Result) -> bool:
     return run.folder.name != IMPORTED and run.name != ENSEMBLE
 
 
-def settings_today(prepared: Prepared, run: Result) -> Run | None:
-    """Return the settings of a run by competition.toml; None where it has other ones today, or is made of rounds."""
+def find_settings(prepared: Prepared, run: Result) -> Run | None:
+    """Return the settings of a run by competition.toml, if it has these today."""
     if not is_fitted(run) or run.record.rounds:
         return None
     try:
