@@ -14,7 +14,7 @@ from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
 SEMI, EXPLAIN, COVERAGE, NOISE, RECIPES = "semi", "explain", "coverage", "noise", "recipes"
-NETWORKS, MEMBERS = "networks", "members"
+NETWORKS, MEMBERS, SIZE = "networks", "members", "size"
 
 
 @command(panel=HOUSE, example="clean digits --yes")
@@ -58,7 +58,8 @@ def bench_(
     comp: Annotated[
         str,
         typer.Argument(
-            metavar="COMP", help="A competition; or semi, networks, recipes, members, explain, coverage, noise."
+            metavar="COMP",
+            help="A competition; or semi, networks, recipes, members, explain, coverage, noise, size.",
         ),
     ] = DEFAULT,
     of: Annotated[str | None, typer.Argument(metavar="COMP", help="Of noise: whose runs are made.")] = None,
@@ -88,7 +89,7 @@ def bench_(
         Path | None, typer.Option(help="Of recipes and members: a JSON file to write the evidence to.")
     ] = None,
 ) -> None:
-    """Time decoding and encoders; or measure claims: semi, networks, recipes, members, explain, coverage, noise."""
+    """Time decoding and encoders; or measure semi, networks, recipes, members, explain, coverage, noise, size."""
     if comp == NOISE:
         _bench_noise(of or DEFAULT, draws, all_runs)
         return
@@ -107,6 +108,9 @@ def bench_(
         return
     if comp == EXPLAIN:
         _bench_explain(data)
+        return
+    if comp == SIZE:
+        _bench_size(data)
         return
     if data is not None:
         raise InputError(f"--data is read by {PROGRAM} bench semi, bench recipes and bench explain alone")
@@ -150,6 +154,16 @@ def _bench_coverage(data: Path | None, seeds: int) -> None:
     coverage, luck = bench_coverage(seeds)
     document = {"coverage": [asdict(row) for row in coverage], "equal_runs": [asdict(line) for line in luck]}
     say(Group(*render_coverage(coverage, luck)), document)
+
+
+def _bench_size(data: Path | None) -> None:
+    """Measure time and memory as images and classes grow, and print the table."""
+    from kit.bench.size import bench_size, render_size
+
+    if data is not None or options.changes or options.seed is not None:
+        raise InputError("bench size draws its features: --data, --set and --seed are nothing to it")
+    lines = bench_size()
+    say(render_size(lines), [asdict(line) for line in lines])
 
 
 def _bench_noise(comp: str, draws: int, all_runs: bool) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from kit.core.arrays import fill_array
 from kit.core.deadline import check_deadline
@@ -28,6 +28,7 @@ from kit.data.images import Gallery, Images, Pool, pool_behind
 if TYPE_CHECKING:
     import torch
 
+ROWS_AT_ONCE = 8192  # read of a memory map
 BLOCK = 256  # images decoded, and shuffled, together: cold random reads are about 31 times slower than hot ones
 
 
@@ -117,11 +118,16 @@ def _locate(pool: Pool, geometry: Geometry) -> Path:
     return pool.cache / "store" / f"{pool.key}-{geometry.key}.npy"
 
 
-def read_rows(stored: NDArray[Any], rows: Rows) -> NDArray[Any]:
-    """Return (n_rows, ...) of a memory-mapped array in the order of `rows`, read in the order of the disk."""
+def read_rows(stored: NDArray[Any], rows: Rows, dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """Return (n_rows, ...) of a memory-mapped array in the order of `rows`, read in the order of the disk.
+
+    Of another `dtype` where one is given; beside the result only a few rows lie in memory.
+    """
     order = np.argsort(rows, kind="stable")
-    values = np.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype)
-    values[order] = stored[rows[order]]
+    values = np.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype if dtype is None else dtype)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = order[start : start + ROWS_AT_ONCE]
+        values[part] = stored[rows[part]]
     return values
 
 

@@ -55,7 +55,7 @@ def encode_images(images: Images, encoder: str, encoder_args: dict[str, Any] | N
     if encoder == GIVEN:
         return _given_features(images)
     values, key = _read_cache(pool_behind(images), spec_of(images.pool, encoder, encoder_args))
-    return Features(read_rows(values, images.rows).astype(np.float32), key)
+    return Features(read_rows(values, images.rows, np.float32), key)
 
 
 def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> bool:

@@ -17,6 +17,7 @@ from kit.features.cache import encode_images
 from kit.features.whitening import Whitening
 
 KEYS = {"encoder", "encoder_args"}  # of a table in `encoders`
+ROWS = 65_536  # images joined at a time
 
 Joined: TypeAlias = tuple[str, dict[str, Any]]
 """An encoder and its arguments."""
@@ -50,10 +51,19 @@ def encode_jointly(images: Images, encoders: Sequence[Joined], whitenings: Seque
 
     `whitenings` has one for each encoder, or none.
     """
-    values = [encode_images(images, encoder, args).values for encoder, args in encoders]
-    if whitenings:
-        values = [whiten(each) for whiten, each in zip(whitenings, values, strict=True)]
-    return side_by_side(values)
+    if len(encoders) == 1 and not whitenings:
+        return encode_images(images, *encoders[0]).values
+    whole = np.empty((0, 0), dtype=np.float32)
+    for start in range(0, max(len(images), 1), ROWS):  # what lies between is held of a block, not of all images
+        rows = images.take(np.arange(start, min(start + ROWS, len(images))))
+        values = [encode_images(rows, encoder, args).values for encoder, args in encoders]
+        if whitenings:
+            values = [whiten(each) for whiten, each in zip(whitenings, values, strict=True)]
+        block = side_by_side(values)
+        if start == 0:
+            whole = np.empty((len(images), block.shape[1]), dtype=np.float32)
+        whole[start : start + ROWS] = block
+    return whole
 
 
 def side_by_side(values: Sequence[Vectors]) -> Vectors:

@@ -107,7 +107,8 @@ class Clusters(Head):
                 warn(f"clusters: {n_clusters} are asked for of {len(kept)} images; lowered to one for each image")
             centres = _cluster(kept, weights, n_clusters, self.seed)
             nearest = _distances(projected, centres).argmin(axis=1)
-            counts = np.eye(len(centres))[nearest].T @ truth  # (n_clusters, n_classes)
+            counts = np.zeros((len(centres), labeled.n_classes))
+            np.add.at(counts, (nearest, labeled.labels), labeled.weights)
             learned |= {f"centres.{i}": centres, f"counts.{i}": counts}
             for sharpness in {setting["sharpness"] for setting in self.head_settings()}:
                 soft = _memberships(projected, centres, sharpness).T @ truth

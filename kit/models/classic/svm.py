@@ -11,6 +11,7 @@ from pydantic import Field
 from kit.core.shapes import Proba
 from kit.data.images import Images
 from kit.models.balance import Adjustable, balance_images
+from kit.models.classic.margins import one_vs_rest_margins
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between, OneOf
 
@@ -58,9 +59,7 @@ class SVM(OnPixels, Adjustable):
         """Return the softmax of the margins, (n_images, n_classes)."""
         from scipy.special import softmax
 
-        margins = self.machine_.decision_function(self._features(images))
-        if margins.ndim == 1:  # two classes: one margin
-            margins = np.column_stack([-margins, margins])
+        margins = one_vs_rest_margins(self.machine_, self._features(images))
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.machine_.classes_] = softmax(margins, axis=1)
         return proba

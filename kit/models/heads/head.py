@@ -48,6 +48,7 @@ Prompts = (
     Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 )
 Setting = dict[str, Any]
+LOGIT_ROWS = 16_384  # images whose logits are computed at a time: what lies between is larger than they are
 
 
 @dataclass
@@ -265,7 +266,9 @@ class Head(Balance, Model):
 
         @cache
         def of_head(alone: tuple[tuple[str, Any], ...]) -> Logits:
-            return self.logits(features, self._learned, dict(alone))
+            blocks = range(0, max(len(features), 1), LOGIT_ROWS)
+            parts = [self.logits(features[start : start + LOGIT_ROWS], self._learned, dict(alone)) for start in blocks]
+            return np.concatenate(parts)
 
         @cache
         def of_words(name: str) -> Logits:
