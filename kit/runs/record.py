@@ -5,18 +5,23 @@ Reads what run.json says of their settings; writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kit.features.joint import encoders_of
-from kit.models.trust import JOINT, RECORD, role_of
+from kit.models.trust import JOINT, RECORD, Trust, role_of
 from kit.runs.store.result import Result
 from kit.scoring.chances import UNKNOWN, Record
 
 
 def record_of(members: Sequence[Result]) -> Record | None:
-    """Return what other data sets say of runs; None where none of them is a joint probe with neighbours.
+    """Return what other data sets say of runs; None where none of them is a joint probe with neighbours."""
+    return record_of_kinds(kinds_of(members))
+
+
+def kinds_of(members: Sequence[Result]) -> list[str | None]:
+    """Return the kinds of runs of which there is a record; None for the others.
 
     It holds for runs whose encoders are all in the joint probe, of several the first of the most encoders. Nothing is
     known of the others: of imports, networks, rounds, further joint probes, and probes on an encoder that it lacks.
@@ -26,17 +31,24 @@ def record_of(members: Sequence[Result]) -> Record | None:
     ]
     joints = [member for member, role in zip(members, roles, strict=True) if role == JOINT]
     if not joints:
-        return None
+        return [None] * len(members)
     reference = max(joints, key=lambda member: len(encoders_of(member.record.options)))
     inside = encoders_of(reference.record.options)
-    known = [
-        RECORD[role]
+    return [
+        role
         if role
         and (role != JOINT or member is reference)
         and all(each in inside for each in encoders_of(member.record.options))
         else None
         for member, role in zip(members, roles, strict=True)
     ]
+
+
+def record_of_kinds(kinds: Sequence[str | None], record: Mapping[str, tuple[Trust, Trust]] = RECORD) -> Record | None:
+    """Return what a record says of members of such kinds; None where no joint probe is among them."""
+    if JOINT not in kinds:
+        return None
+    known = [record.get(kind) if kind else None for kind in kinds]
     error, loss = (
         np.array([(0.0, UNKNOWN) if each is None else (each[i].excess, each[i].sd) for each in known]) for i in (0, 1)
     )

@@ -18,10 +18,9 @@ from kit.bench.members.compare import (
     render_members,
     write_members,
 )
-from kit.bench.members.measure import Draw, bench_members
+from kit.bench.members.measure import bench_members
 
 __all__ = [
-    "Draw",
     "OfKind",
     "OfRounds",
     "Standing",

@@ -6,7 +6,7 @@ of pseudo labels gain. Whatever is judged on a set uses the record of the other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,24 +14,25 @@ import numpy as np
 from rich.table import Table
 
 from kit.bench.explain import mean_and_error
-from kit.bench.members.measure import OF_DIGITS, WEAKLY_TAUGHT, Draw, list_members, tables_of
+from kit.bench.kept import Kept, Rule, mix_by
+from kit.bench.members.measure import WEAKLY_TAUGHT
 from kit.core.files import read_json, write_json
 from kit.core.names import base_of, round_of
 from kit.core.shapes import Groups, Labels, Proba, Scores
 from kit.core.terminal import empty_table
-from kit.models.trust import JOINT, Trust, role_of
+from kit.models.trust import JOINT, Trust
+from kit.runs.record import record_of_kinds
 from kit.runs.store.rounds import choose_among
-from kit.scoring.chances import UNKNOWN, Record
+from kit.scoring.chances import Record
 from kit.scoring.metrics import find_metric, hits
-from kit.scoring.mixing import Mixture, find_copies, fit_temperature, fit_weighed, take_uniform
+from kit.scoring.mixing import Mixture, fit_temperature, fit_weighed, take_uniform
 
 FILE = Path(__file__).parents[1] / "members.json"
 HOPELESS = "hopeless"
 CLEARLY = 2.0  # paired standard errors
 TINY = 1e-7  # probability: the logarithm of a certain error stays finite
 DIGITS = 3  # to which trust is rounded
-Draws = Mapping[int, Draw]
-Rule = Callable[[Labels, Proba, Groups, Record], Mixture]
+Draws = Mapping[int, Kept]
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,13 @@ class Standing:
     draws: int
 
 
-def kinds_of(names: Iterable[str], setting: str) -> list[str | None]:
-    """Return the kind of each member; None for rounds, copies and what there is no evidence of."""
-    runs = list_members(OF_DIGITS if setting.startswith("digits") else tables_of(Path()))
-    return [role_of(run.model, run.options) if (run := runs.get(name)) and not run.pseudo else None for name in names]
-
-
 def describe_kinds(measured: Mapping[str, Draws]) -> list[OfKind]:
     """Return what every kind costs on every set."""
     lines = []
     for setting, draws in measured.items():
         apart: dict[str, list[tuple[float, float]]] = {}
         for draw in draws.values():
-            kinds = kinds_of(draw.names, setting)
+            kinds = draw.kinds.tolist()
             scores = {i: _cost(draw.truth, draw.test[i]) for i, kind in enumerate(kinds) if kind}
             joint = np.array(scores[kinds.index(JOINT)])
             for kind in dict.fromkeys(kinds[i] for i in scores):
@@ -193,22 +188,13 @@ def _trust(means: Sequence[float], within: Sequence[float]) -> Trust:
     )
 
 
-def record_for(names: Sequence[str], setting: str, record: Mapping[str, tuple[Trust, Trust]]) -> Record:
-    """Return the record of members by their kinds."""
-    known = [record.get(kind) if kind else None for kind in kinds_of(names, setting)]
-    error, loss = (
-        np.array([(0.0, UNKNOWN) if each is None else (each[i].excess, each[i].sd) for each in known]) for i in (0, 1)
-    )
-    return Record(error[:, 0], error[:, 1], loss[:, 0], loss[:, 1])
-
-
-def best_alone(labels: Labels, proba: Proba, groups: Groups, record: Record) -> Mixture:
+def best_alone(labels: Labels, proba: Proba, groups: Groups, record: Record | None) -> Mixture:
     """Give all weight to the member of the lowest log-loss, each at its best temperature."""
     losses = [_cost(labels, member)[1] for member in proba]
     return Mixture(np.ones(len(proba)), np.eye(len(proba))[int(np.argmin(losses))])
 
 
-def without_record(labels: Labels, proba: Proba, groups: Groups, record: Record) -> Mixture:
+def without_record(labels: Labels, proba: Proba, groups: Groups, record: Record | None) -> Mixture:
     """Mix as the kit does where nothing is known of the members."""
     return fit_weighed(labels, proba, groups)
 
@@ -233,7 +219,7 @@ def compare_rules(measured: Mapping[str, Draws], rules: Mapping[str, Rule] = RUL
                 taken = {number: _with_hopeless(draw, number) for number, draw in taken.items()}
             right = np.stack([[hits(draw.truth, each).mean() for each in draw.test] for draw in taken.values()])
             for way, rule in rules.items():
-                mixed = [_mix(draw, rule, record_for(draw.names.tolist(), setting, record)) for draw in taken.values()]
+                mixed = [_hits_of(draw, rule, record) for draw in taken.values()]
                 lines.append(_stand(setting, members, way, list(taken.values()), mixed, right))
     return lines
 
@@ -249,7 +235,7 @@ def selections(names: Sequence[str]) -> dict[str, list[str]]:
     return chosen | {f"{name}, {HOPELESS}": members for name, members in chosen.items()}
 
 
-def _with_hopeless(draw: Draw, seed: int) -> Draw:
+def _with_hopeless(draw: Kept, seed: int) -> Kept:
     """Add a member that is sure of something, whatever it sees."""
     draws = np.random.default_rng(seed)
 
@@ -259,21 +245,20 @@ def _with_hopeless(draw: Draw, seed: int) -> Draw:
     return replace(
         draw,
         names=np.append(draw.names, HOPELESS),
+        kinds=np.append(draw.kinds, ""),
         oof=np.concatenate([draw.oof, guess(draw.oof)]),
         test=np.concatenate([draw.test, guess(draw.test)]),
     )
 
 
-def _mix(draw: Draw, rule: Rule, record: Record) -> Scores:
-    """Return which hidden images the mixture of a draw gets right, copies left out as an ensemble does."""
-    oof, test = draw.oof.astype(np.float64), draw.test.astype(np.float64)
-    kept = np.setdiff1d(np.arange(len(oof)), list(find_copies(oof)))
-    mixture = rule(draw.labels, oof[kept], draw.groups, record.take(kept))
-    return hits(draw.truth, mixture(test[kept])).astype(float)
+def _hits_of(draw: Kept, rule: Rule, record: Mapping[str, tuple[Trust, Trust]]) -> Scores:
+    """Return which hidden images the mixture of a draw gets right."""
+    known = record_of_kinds([kind or None for kind in draw.kinds.tolist()], record)
+    return hits(draw.truth, mix_by(draw, known, rule)[0]).astype(float)
 
 
 def _stand(
-    setting: str, members: str, way: str, draws: Sequence[Draw], mixed: Sequence[Scores], right: Scores
+    setting: str, members: str, way: str, draws: Sequence[Kept], mixed: Sequence[Scores], right: Scores
 ) -> Standing:
     """Compare mixtures with the members' accuracies, (n_draws, n_members)."""
     apart = [

@@ -8,19 +8,17 @@ are compared in seconds. Hidden labels are opened by the comparison alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from kit.bench.kept import Kept, code_key, keep, keep_results, read_kept
 from kit.bench.recipes.sets import DIGITS, label_of, list_available, read_set
 from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import HOME, Run
 from kit.config.runs import PseudoPlan
 from kit.core.errors import InputError
-from kit.core.files import Workspace, hold, write_atomic
-from kit.core.shapes import Folds, Groups, Labels, Proba, Texts
+from kit.core.files import Workspace, hold, key_of
 from kit.core.terminal import stage, warn
 from kit.curate.plan.recipe import WHITENED
 from kit.data.prepared import Prepared
@@ -30,6 +28,18 @@ from kit.runs.fit.rounds import adopt_twin
 from kit.runs.store.find import find_run, rounds_of
 
 N_DRAWS = 10
+FITTED_BY = (
+    "data",
+    "features",
+    "models",
+    "runs/fit",
+    "runs/pseudo",
+    "runs/store",
+    "bench/members/measure.py",
+    "bench/semi.py",
+)
+WITHOUT = ("models/trust.py", "runs/store/rounds.py")
+"""The code that decides what members predict; the second is evidence, which their settings or the rounds kept read."""
 N_ROUNDS = 2
 WEAKLY_TAUGHT = "taught_by_weakest"
 N_JOINED = 2  # encoders side by side: a plan joins the good ones
@@ -54,41 +64,13 @@ SHARED: dict[str, Any] = {"smooth": trusted("smooth"), **WHITENED}
 """What a plan's probes take from their neighbours and from what they said themselves."""
 
 
-@dataclass(frozen=True)
-class Draw:
-    """Hold what the members predict on one draw of labels.
-
-    Parameters
-    ----------
-    oof, test
-        (n_members, n_labeled, n_classes) and (n_members, n_test, n_classes) float32.
-    labels, truth
-        Class codes of the labelled images and of the hidden ones.
-    names
-        The members'; a round's is its run's with ``.0`` and on.
-    """
-
-    names: Texts
-    oof: Proba
-    test: Proba
-    labels: Labels
-    truth: Labels
-    folds: Folds
-    groups: Groups
-
-    def take(self, names: Sequence[str]) -> Draw:
-        """Return the same draw with these members alone, in this order."""
-        at = [self.names.tolist().index(name) for name in names]
-        return replace(self, names=self.names[at], oof=self.oof[at], test=self.test[at])
-
-
 def bench_members(
     data: Path,
     weights: Path | None,
     workspace: Workspace,
     draws: Sequence[int] = range(N_DRAWS),
     only: Sequence[str] = (),
-) -> dict[str, dict[int, Draw]]:
+) -> dict[str, dict[int, Kept]]:
     """Return the members' predictions on every draw of every set whose photos are there, by set and draw.
 
     Parameters
@@ -109,19 +91,21 @@ def bench_members(
     """
     available = list_available(data, only)
     home = Workspace(workspace.root / "runs" / "bench-members")
-    measured: dict[str, dict[int, Draw]] = {}
+    measured: dict[str, dict[int, Kept]] = {}
     with hold(home.root, warn):
         for setting in available:
             label, everything = label_of(setting), None
             encoders = OF_DIGITS if setting.name == DIGITS else _find_encoders(weights)
-            stem = f"{label.replace(' ', '-')}-{len(encoders)}"  # other encoders, other figures
+            runs = list_members(encoders)
+            made_by = key_of(code_key(FITTED_BY, WITHOUT), [run.model_dump(mode="json") for run in runs.values()])
+            stem = f"{label.replace(' ', '-')}-{made_by[:8]}"
             for number in draws:
                 file = home.root / "draws" / f"{stem}-{number}.npz"
                 if not file.exists():
                     everything = everything or read_set(data, setting, home)
-                    _keep(file, _measure(_with_runs(everything, list_members(encoders)), setting, number))
+                    keep(file, _measure(_with_runs(everything, runs), setting, number))
                     stage("bench", f"{label}, draw {number}")
-                measured.setdefault(label, {})[number] = read_draw(file)
+                measured.setdefault(label, {})[number] = read_kept(file)
     return measured
 
 
@@ -155,17 +139,6 @@ def list_members(encoders: dict[str, dict[str, Any]]) -> dict[str, Run]:
     return runs
 
 
-def read_draw(file: Path) -> Draw:
-    """Return a draw as it was kept."""
-    with np.load(file, allow_pickle=False) as arrays:
-        return Draw(**{name: arrays[name] for name in arrays.files})
-
-
-def _keep(file: Path, draw: Draw) -> None:
-    with write_atomic(file) as out:
-        np.savez(out, **{name: getattr(draw, name) for name in Draw.__dataclass_fields__})
-
-
 def _find_encoders(weights: Path | None) -> dict[str, dict[str, Any]]:
     """Return the encoders that are at hand, with absolute paths."""
     if weights is None:
@@ -189,21 +162,15 @@ def _with_runs(everything: Prepared, runs: dict[str, Run]) -> Prepared:
     return replace(everything, competition=everything.competition.model_copy(update={"runs": runs}))
 
 
-def _measure(everything: Prepared, setting: PhotoSetting, draw: int) -> Draw:
+def _measure(everything: Prepared, setting: PhotoSetting, draw: int) -> Kept:
     """Fit all members on one draw."""
     laid, truth = lay_out(everything, setting, draw)
-    rows = laid.scored_rows
-    ids, test_ids = laid.pool.ids[laid.labeled[rows]], laid.pool.ids[laid.split("test")]
-    names, oof, test = [], [], []
+    results = []
     for name, run in laid.competition.runs.items():
         for each in rounds_of(run):
             if run.pseudo is None:
                 result = crossval(laid, name)
             else:
                 result = find_run(laid, each) or adopt_twin(laid, each) or crossval_run(laid, each)
-            names.append(each.name)
-            oof.append(result.predictions("oof").at(ids).proba)
-            test.append(result.predictions("test").at(test_ids).proba)
-    return Draw(
-        np.array(names), np.stack(oof), np.stack(test), laid.labels[rows], truth, laid.folds[rows], laid.scored_groups
-    )
+            results.append(replace(result, name=each.name))
+    return keep_results(laid, truth, results)

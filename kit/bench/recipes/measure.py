@@ -1,7 +1,8 @@
 """Measure ways to classify images with a few labels, draw by draw.
 
-Reads the folders below ``--data`` and the weights below ``--weights``. Writes features and ``draws-KEY.json`` below
-``runs/bench-recipes``; a draw that is there is not measured again. Hidden labels are opened by the scoring here alone.
+Reads the folders below ``--data`` and the weights below ``--weights``. Writes features, and of every draw its figures
+and what the planned runs predict, below ``runs/bench-recipes``; a draw that the same code has measured is not measured
+again. Hidden labels are opened by the scoring here alone.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.bench.recipes.sets import Draw, label_of, list_available, plan_draw, read_set
-from kit.bench.recipes.ways import run_baselines, run_plan, try_settings
+from kit.bench.kept import code_key, keep, mix, read_kept
+from kit.bench.recipes.sets import label_of, list_available, plan_draw, read_set
+from kit.bench.recipes.ways import ENSEMBLED, RUN, run_baselines, run_plan, try_settings
 from kit.bench.semi import PhotoSetting
 from kit.core.files import Workspace, hold, key_of, read_json, write_json
 from kit.core.shapes import Labels, Proba
 from kit.core.terminal import stage, warn
 from kit.curate.plan import Wishes
+from kit.models.trust import trusted
 from kit.scoring.metrics import hits
 
 N_DRAWS = 8
+MADE_BY = ("data", "features", "models", "runs/fit", "runs/store", "curate/plan", "bench/semi.py", "bench/recipes")
+WITHOUT = ("models/trust.py", "runs/store/rounds.py", "bench/recipes/evidence.py")
+"""The code that decides what is measured here; the second is what follows from it, or reads it."""
 TEMPERATURES = np.exp(np.arange(-2.0, 2.75, 0.25))
 TINY = 1e-7  # probability: the logarithm of a certain error stays finite
 
@@ -80,17 +86,32 @@ def bench_recipes(
     with hold(home.root, warn):
         for setting in available:
             _measure_set(data, setting, home, wishes, draws)
-        measured = [each for setting in available for each in _read(_file(home, setting, wishes))]
+        measured = [each for setting in available for each in _read_all(_file(home, setting, wishes), setting, draws)]
     return [each for each in measured if (each.setting, each.draw) in asked]
 
 
 def _file(home: Workspace, setting: PhotoSetting, wishes: Wishes) -> Path:
-    """Return where the figures of a setting lie: other encoders, other figures."""
-    return home.root / f"{setting.name}-{setting.shots}-{key_of(str(wishes.weights))[:8]}.json"
+    """Return where the figures of a setting lie: of other encoders, or of other code, other figures."""
+    key = key_of(str(wishes.weights), code_key(MADE_BY, WITHOUT), trusted("smooth"))
+    return home.root / f"{setting.name}-{setting.shots}-{key[:8]}.json"
+
+
+def _kept_at(file: Path, draw: int) -> Path:
+    """Return where the predictions of a draw's planned runs lie."""
+    return file.with_name(f"{file.stem}-{draw}.npz")
 
 
 def _read(file: Path) -> list[Measured]:
     return [Measured(**each) for each in read_json(file) or []]
+
+
+def _read_all(file: Path, setting: PhotoSetting, draws: Sequence[int]) -> list[Measured]:
+    """Return all figures of a setting; the ensembles are made anew of the runs' predictions: it takes a moment."""
+    measured = _read(file)
+    for number in sorted({each.draw for each in measured} & set(draws)):
+        kept = read_kept(_kept_at(file, number))
+        measured.append(Measured(label_of(setting), number, ENSEMBLED, *score(kept.truth, mix(kept))))
+    return measured
 
 
 def _measure_set(data: Path, setting: PhotoSetting, home: Workspace, wishes: Wishes, draws: Sequence[int]) -> None:
@@ -102,16 +123,15 @@ def _measure_set(data: Path, setting: PhotoSetting, home: Workspace, wishes: Wis
     for number in waiting:
         assert everything is not None
         draw = plan_draw(everything, setting, number, wishes)
-        scored = {way: score(draw.truth, proba) for way, proba in _predict(draw).items()}
+        runs = run_plan(draw)
+        keep(_kept_at(file, number), runs)
+        said = {f"{RUN}{name}": proba for name, proba in zip(runs.names.tolist(), runs.test, strict=True)}
+        said = run_baselines(draw) | said | try_settings(draw)
+        scored = {way: score(draw.truth, proba) for way, proba in said.items()}
         measured += [Measured(label_of(setting), number, way, *values) for way, values in scored.items()]
         write_json(file, [asdict(each) for each in measured])
         shutil.rmtree(home.runs(draw.laid.competition.name))  # its features are copies
         stage("bench", f"{label_of(setting)}, draw {number}")
-
-
-def _predict(draw: Draw) -> dict[str, Proba]:
-    """Return what every way says of the test images."""
-    return run_baselines(draw) | run_plan(draw) | try_settings(draw)
 
 
 def score(truth: Labels, proba: Proba) -> tuple[float, float]:

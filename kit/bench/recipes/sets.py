@@ -16,15 +16,17 @@ from kit.bench.semi import PhotoSetting, draw_rows, lay_out, read_photos
 from kit.config.reader import parse_run
 from kit.core.errors import InputError, nearest
 from kit.core.files import Workspace, write_atomic
-from kit.core.shapes import Labels, Rows
+from kit.core.shapes import Labels, Rows, Vectors
 from kit.curate.plan import Wishes, plan_competition
+from kit.curate.plan.facts import Encode, encode_paths
 from kit.curate.start.write import compose_prompts
 from kit.data.digits import write_digit_classes
 from kit.data.images import Images, Pool
 from kit.data.prepared import Prepared
 from kit.data.store import keep_pixels, read_rows, read_store
-from kit.features.cache import adopt_features, has_features, squashed
+from kit.features.cache import adopt_features, encode_images, has_features, squashed
 from kit.features.joint import Joined
+from kit.features.weights import EncoderSpec
 from kit.models.classic.on_pixels import OnPixels
 from kit.runs.store.build import build_model
 
@@ -100,7 +102,7 @@ def read_set(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
 def plan_draw(everything: Prepared, setting: PhotoSetting, number: int, wishes: Wishes) -> Draw:
     """Lay a draw out and plan its runs as `new` does; no image is encoded twice."""
     laid, truth = lay_out(everything, setting, number)
-    plan = plan_competition(laid.competition, wishes, _table(laid))
+    plan = plan_competition(laid.competition, wishes, _table(laid), _encoded_in(everything.pool))
     file = laid.competition.file
     runs = {run.name: parse_run(run.name, run.table, file) for run in plan.runs}
     laid = replace(laid, competition=laid.competition.model_copy(update={"runs": runs}))
@@ -112,6 +114,19 @@ def plan_draw(everything: Prepared, setting: PhotoSetting, number: int, wishes: 
     labeled = pool.select(parts["labeled"], everything.labels[parts["labeled"]])
     others = pool.select(np.sort(others))
     return Draw(laid, truth, everything.pool, pool, labeled, others, pool.select(parts["test"]))
+
+
+def _encoded_in(full: Pool) -> Encode:
+    """Return what encodes images of a set, of which features are there unless nobody but a plan asks for them."""
+    row_of = {str(path): row for row, path in enumerate(full.paths)}
+
+    def encode(spec: EncoderSpec, paths: Sequence[str]) -> Vectors:
+        if not has_features(full, spec.text, spec.args):
+            return encode_paths(spec, paths)
+        rows = np.array([row_of[str(path)] for path in paths])
+        return encode_images(full.select(rows), spec.text, spec.args).values
+
+    return encode
 
 
 def list_encoders(prepared: Prepared) -> list[Joined]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kit.bench.kept import Kept, keep_results
 from kit.bench.recipes.sets import Draw, list_encoders, share_features
 from kit.core.names import ENSEMBLE
 from kit.core.shapes import Labels, Proba, Vectors
@@ -19,7 +20,6 @@ from kit.data.images import Images
 from kit.features.joint import Joined, encode_jointly
 from kit.features.weights import spec_of
 from kit.models.heads.linear_probe import LinearProbe
-from kit.runs.ensemble import ensemble
 from kit.runs.store.build import build_model
 from kit.runs.train import find_members, train_runs
 from kit.scoring.metrics import hits
@@ -42,13 +42,11 @@ ENSEMBLED = f"{RUN}{ENSEMBLE}"
 WORDED = "open_clip:"  # encoders that read words, which the twenty lines leave out
 
 
-def run_plan(draw: Draw) -> dict[str, Proba]:
-    """Return what the planned runs and their ensemble say, trained as `all` trains them."""
+def run_plan(draw: Draw) -> Kept:
+    """Return what the planned runs say, trained as `all` trains them."""
     laid = draw.laid
-    results, skipped = train_runs(laid, laid.competition.default_runs, strict=True)
-    combined = ensemble(laid, find_members(laid, told=skipped))
-    test = laid.pool.ids[laid.split("test")]
-    return {f"{RUN}{each.name}": each.predictions("test").at(test).proba for each in (*results, combined)}
+    _, skipped = train_runs(laid, laid.competition.default_runs, strict=True)
+    return keep_results(laid, draw.truth, find_members(laid, told=skipped))
 
 
 def run_baselines(draw: Draw) -> dict[str, Proba]:

@@ -43,7 +43,7 @@ def choose_candidate(found: FoundWeights, facts: PlanFacts) -> Choice:
             found.candidates[0], f"{found.path}: {_list(found)}; the first is taken, no label can compare them"
         )
     specs = [parse_encoder(each.encoder, each.encoder_args, facts.lookup) for each in found.candidates]
-    scores = [oof_accuracy(encode_paths(spec, paths), labels) for spec in specs]
+    scores = [oof_accuracy(facts.encode(spec, paths), labels) for spec in specs]
     best = int(np.argmax(scores))
     spelled = ", ".join(f"{each.words} {score:.3f}" for each, score in zip(found.candidates, scores, strict=True))
     said = f"{found.path}: nothing beside it says how it wants its images; out of fold on {len(labels)} labels: "
@@ -124,13 +124,14 @@ class Labeled:
 
     def __init__(self, facts: PlanFacts) -> None:
         self.labels, self._paths = comparable_labels(facts)
+        self._encode = facts.encode
         self._hits: dict[str, Mask] = {}
 
     def hits(self, spec: EncoderSpec) -> Mask:
         """Return which labels a probe on an encoder names right out of fold, (n_images,)."""
         key = key_of(spec.text, spec.args)
         if key not in self._hits:
-            self._hits[key] = oof_hits(encode_paths(spec, self._paths), self.labels)
+            self._hits[key] = oof_hits(self._encode(spec, self._paths), self.labels)
         return self._hits[key]
 
 
@@ -157,18 +158,6 @@ def comparable_labels(facts: PlanFacts) -> tuple[Labels, list[str]]:
     if len(np.unique(labels[is_kept])) < 2:
         return labels[:0], []
     return labels[is_kept], [facts.labeled[i] for i, kept in zip(readable, is_kept, strict=True) if kept]
-
-
-def encode_paths(spec: EncoderSpec, paths: list[str]) -> Vectors:
-    """Return features of images, (n_paths, n_dims) of unit length; nothing is cached."""
-    from kit.data.store import decode_block
-    from kit.features.cache import BATCH, ImageForward
-    from kit.features.device import choose_precision, device_name
-    from kit.features.encoders import load_encoder
-
-    run = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
-    geometry = run.preprocessing.geometry
-    return np.concatenate([run(decode_block(paths[i : i + BATCH], geometry)) for i in range(0, len(paths), BATCH)])
 
 
 def _list(found: FoundWeights) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,35 @@ import pandas as pd
 from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.names import MULTILABEL
+from kit.core.shapes import Vectors
 from kit.data.class_names import are_codes
 from kit.data.decoding import decode_image
 from kit.data.table import read_classes, read_table
 from kit.data.table.labels import split_labels
 from kit.features.prompts import read_prompts
+from kit.features.weights import EncoderSpec
 
 N_SAMPLES = 16  # images that are looked at, for their size and to measure encoders
 MAX_LABELED = 240  # labelled images on which encoders are compared, the same number of each class as far as there are
 PRESETS = ("quick", "good", "best")
 SECONDS_OF_PRESET = {"quick": 600.0, "good": 3600.0, "best": 6 * 3600.0}  # where no time is given
 MANY_POOL = 10  # times the test images: from here on they add little to the unlabelled ones
+
+Encode = Callable[[EncoderSpec, Sequence[str]], Vectors]
+"""Of an encoder and paths of images: their features, (n_paths, n_dims) of unit length."""
+
+
+def encode_paths(spec: EncoderSpec, paths: Sequence[str]) -> Vectors:
+    """Return features of images, (n_paths, n_dims) of unit length; nothing is cached."""
+    from kit.data.store import decode_block
+    from kit.features.cache import BATCH, ImageForward
+    from kit.features.device import choose_precision, device_name
+    from kit.features.encoders import load_encoder
+
+    run = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
+    geometry = run.preprocessing.geometry
+    blocks = (list(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH))
+    return np.concatenate([run(decode_block(block, geometry)) for block in blocks])
 
 
 @dataclass(frozen=True)
@@ -85,6 +104,8 @@ class PlanFacts:
         Whether classes have groups.
     lookup
         Folders in which a relative path to weights is looked up; the workspace is the last.
+    encode
+        How labelled images are encoded; anew by default.
     """
 
     task: str
@@ -102,6 +123,7 @@ class PlanFacts:
     has_hierarchy: bool
     lookup: tuple[Path, ...]
     devices: tuple[str, ...] = ("cpu",)
+    encode: Encode = encode_paths
 
     @property
     def is_fast(self) -> bool:
@@ -128,10 +150,10 @@ class PlanFacts:
         return wishes.test_images and self.n_test > 0 and self.n_unlabeled < MANY_POOL * self.n_test
 
 
-def read_facts(competition: Competition, table: pd.DataFrame | None = None) -> PlanFacts:
+def read_facts(competition: Competition, table: pd.DataFrame | None = None, encode: Encode = encode_paths) -> PlanFacts:
     """Return what a plan needs to know of a competition; InputError where its image table cannot be read.
 
-    `table` is the image table where that is read already.
+    `table` is the image table where that is read already; `encode` is of `PlanFacts`.
     """
     from kit.features.device import list_devices
 
@@ -164,6 +186,7 @@ def read_facts(competition: Competition, table: pd.DataFrame | None = None) -> P
         has_hierarchy=competition.data.hierarchy is not None,
         lookup=competition.lookup,
         devices=list_devices(),
+        encode=encode,
     )
 
 

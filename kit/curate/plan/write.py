@@ -6,17 +6,20 @@ import pandas as pd
 
 from kit.config.competition import Competition
 from kit.core.files import write_atomic
-from kit.curate.plan.facts import Wishes, read_facts
+from kit.curate.plan.facts import Encode, Wishes, encode_paths, read_facts
 from kit.curate.plan.recipe import Plan, plan_runs
 from kit.curate.plan.text import rewrite
 
 
-def plan_competition(competition: Competition, wishes: Wishes, table: pd.DataFrame | None = None) -> Plan:
+def plan_competition(
+    competition: Competition, wishes: Wishes, table: pd.DataFrame | None = None, encode: Encode = encode_paths
+) -> Plan:
     """Plan the runs of a competition, of its image `table` where that is read already; nothing is written.
 
-    InputError where its image table cannot be read, or the folder of weights is none.
+    Labelled images on which encoders are compared are encoded by `encode`. InputError where its image table cannot be
+    read, or the folder of weights is none.
     """
-    return plan_runs(read_facts(competition, table), wishes)
+    return plan_runs(read_facts(competition, table, encode), wishes)
 
 
 def write_plan(competition: Competition, plan: Plan, is_draft: bool = False) -> list[str]:

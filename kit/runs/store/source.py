@@ -24,11 +24,11 @@ IDLE_FIELDS = ("annotation", "returns", "type_comment")
 def source_key(model_type: type[Model]) -> str:
     """Return the hash of the code of the modules that define a model's class and the classes it derives from."""
     modules = dict.fromkeys(base.__module__ for base in model_type.__mro__ if base not in (object, Model))
-    return key_of([_hash_code(inspect.getsource(sys.modules[name])) for name in modules])
+    return key_of([hash_code(inspect.getsource(sys.modules[name])) for name in modules])
 
 
 @cache
-def _hash_code(source: str) -> str:
+def hash_code(source: str) -> str:
     """Return the hash of a module's code; of one that cannot be read, being saved just now, that of its text."""
     try:
         tree = ast.parse(source)
