@@ -27,7 +27,7 @@ from kit.core.process import set_up_process
 # isort: off
 # the order of the commands is that of --help
 from kit.cli import everything, start, plan, data, models, train, share, tune, leaderboard, history, status, report  # noqa: F401
-from kit.cli import decisions, correlation, explain, kaggle, bundle, prompts, mine, triage, house  # noqa: F401
+from kit.cli import decisions, correlation, explain, kaggle, bundle, remote, prompts, mine, triage, house  # noqa: F401
 # isort: on
 
 PLACE_ERRORS = {  # what is wrong with the place that was written to, and what to do

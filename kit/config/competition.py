@@ -20,7 +20,8 @@ from kit.scoring.task import Task
 
 # names of folders beside the runs'
 RESERVED = (
-    ENSEMBLE, "bundle", "cache", "explain", "history", "mined", "report", "track", "triage", "tune", "unpacked",
+    ENSEMBLE, "bundle", "cache", "explain", "history", "mined", "remote", "report", "track", "triage", "tune",
+    "unpacked",
 )  # fmt: skip
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -94,10 +95,10 @@ class Competition(Table):
         return next(folders, None) == self.folder
 
     def command(self, word: str, *rest: str) -> str:
-        """Return a command on this competition to copy; `rest` follows the competition's name."""
+        """Return a command, such as ``"train"`` or ``"remote push"``, on this competition; `rest` follows its name."""
         comp = self.name if self.is_known else str(self.folder)
         elsewhere = [] if self.workspace.root == default_workspace() else ["--workspace", str(self.workspace.root)]
-        return command_line(word, comp, *rest, *elsewhere)
+        return command_line(*word.split(), comp, *rest, *elsewhere)
 
     def run(self, name: str) -> Run:
         """Return a run by name; where there is none, an InputError names the nearest."""

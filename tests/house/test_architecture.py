@@ -21,13 +21,13 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "models": "search trust model balance logistic training copies heads networks classic options",
     "runs": "store record ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean "
     "share track",
-    "kaggle": "client submission bundle",
+    "kaggle": "client submission bundle remote",
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
     "api": "place stages sending starting tables pictures fresh opened competition",
     "bench": "coverage explain noise pretrain semi kept recipes members size speed",
     "cli": "app completion call streams bundle correlation data decisions everything explain history house "
-    "kaggle leaderboard mine models plan prompts report share start status train triage tune",
+    "kaggle leaderboard mine models plan prompts remote report share start status train triage tune",
 }
 WINGS = list(ORDER)
 TOP_LEVEL = {"README.md", "requirements.txt", "run.sh", "kit", "folds", "submissions", "tests", "LICENSE"}

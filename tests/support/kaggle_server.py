@@ -22,7 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-SIGNATURE = "X-Goog-Signature=5167ed5ec2e7"  # of every link; must be seen nowhere
+from support.kaggle_notebooks import OF_NOTEBOOKS, SIGNATURE, NotebookCalls, Notebooks, refusal, reply_json
+
 MODIFIED = "Sat, 01 Mar 2025 10:00:00 GMT"
 HEADERS = {"Content-Type": "application/json", "X-Kaggle-APIVersion": "99.0.0"}  # the client complains of its age
 DEAD_PORT = 9  # discard: nobody listens
@@ -46,6 +47,7 @@ class KaggleServer:
     def __init__(self, solution: dict[str, str], slug: str = "colours-2025", public_share: float = 0.5) -> None:
         self.slug, self.public_share = slug, public_share
         self.released = threading.Event()
+        self.notebooks = Notebooks(self)
         self.begin(solution)
 
     def begin(self, solution: dict[str, str] | None = None) -> None:
@@ -61,6 +63,8 @@ class KaggleServer:
         self.uploads: dict[str, dict] = {}
         self.datasets: list[dict] = []
         self.kernels: list[dict] = []
+        self.notebooks.end()
+        self.notebooks = Notebooks(self)
         self.archive = b""
         self.corrupt_archives = 0  # downloads that come with a wrong byte
         self.pending_looks = 1  # lists that show a submission before it is scored
@@ -79,6 +83,7 @@ class KaggleServer:
 
     def __exit__(self, *_: object) -> None:
         self.released.set()
+        self.notebooks.end()
         self.http.shutdown()
         self.http.server_close()
 
@@ -169,7 +174,7 @@ class KaggleServer:
         return {"submissions": rows[start : start + size], **more}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(NotebookCalls, BaseHTTPRequestHandler):
     """Answer the client."""
 
     kaggle: KaggleServer
@@ -204,7 +209,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Give the data, from where the client asks."""
-        if self.target() is not None:
+        if (path := self.target()).startswith("/output/"):
+            self.act("GetOutput", lambda: self.give_output(path))
+        elif "/kernels/logs/stream/" in path:
+            self.act("GetLog", lambda: self.stream(*path.split("/")[-2:]))
+        else:
             self.act("GET", self.give)
 
     def target(self) -> str:
@@ -254,17 +263,17 @@ class Handler(BaseHTTPRequestHandler):
         kaggle = self.kaggle
         if method == "IntrospectToken":
             user = kaggle.tokens.get(request.get("token", ""))
-            return _json({"active": True, "username": user} if user else {"active": False})
+            return reply_json({"active": True, "username": user} if user else {"active": False})
         if self.user() is None:
-            return _refusal(401, "Unauthenticated")
-        if method in ("GetDatasetStatus", "StartBlobUpload", "CreateDataset", "SaveKernel"):
+            return refusal(401, "Unauthenticated")
+        if method in OF_NOTEBOOKS:
             return getattr(self, f"on_{method}")(request)
         if request.get("competitionName") != kaggle.slug or not kaggle.rules_accepted:
-            return _refusal(403, "You must accept this competition's rules")
+            return refusal(403, "You must accept this competition's rules")
         if method == "DownloadDataFiles":
             where = f"http://localhost/storage/{kaggle.slug}/1/{kaggle.slug}.zip?{SIGNATURE}"
             return 302, b"", {"Location": where}
-        return getattr(self, f"on_{method}", lambda _: _refusal(404, "no such method"))(request)
+        return getattr(self, f"on_{method}", lambda _: refusal(404, "no such method"))(request)
 
     def user(self) -> str | None:
         """Return who asks."""
@@ -293,40 +302,28 @@ class Handler(BaseHTTPRequestHandler):
         return 206, data[start:], headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
 
     def on_GetCompetition(self, _: dict) -> tuple[int, bytes, dict]:
-        return _json({"id": 1, "ref": self.kaggle.slug, "maxDailySubmissions": self.kaggle.limit} | self.kaggle.facts)
+        return reply_json(
+            {"id": 1, "ref": self.kaggle.slug, "maxDailySubmissions": self.kaggle.limit} | self.kaggle.facts
+        )
 
     def on_GetSubmissionLimits(self, _: dict) -> tuple[int, bytes, dict]:
-        return _json(self.kaggle.limits())
+        return reply_json(self.kaggle.limits())
 
     def on_ListSubmissions(self, request: dict) -> tuple[int, bytes, dict]:
-        return _json(self.kaggle.listed(request))
+        return reply_json(self.kaggle.listed(request))
 
     def on_GetLeaderboard(self, request: dict) -> tuple[int, bytes, dict]:
-        return _json(self.kaggle.leaderboard(request))
+        return reply_json(self.kaggle.leaderboard(request))
 
     def on_StartSubmissionUpload(self, request: dict) -> tuple[int, bytes, dict]:
         token = f"blob{len(self.kaggle.uploads)}"
         self.kaggle.uploads[token] = {"file": request["fileName"]}
-        return _json({"token": token, "createUrl": f"http://localhost/upload/{token}?{SIGNATURE}"})
-
-    def on_GetDatasetStatus(self, _: dict) -> tuple[int, bytes, dict]:
-        return _refusal(404, "no such dataset")
-
-    def on_StartBlobUpload(self, request: dict) -> tuple[int, bytes, dict]:
-        return self.on_StartSubmissionUpload({"fileName": request["name"]})
-
-    def on_CreateDataset(self, request: dict) -> tuple[int, bytes, dict]:
-        self.kaggle.datasets.append(request)
-        return _json({"status": "ok", "url": "http://localhost/dataset"})
-
-    def on_SaveKernel(self, request: dict) -> tuple[int, bytes, dict]:
-        self.kaggle.kernels.append(request)
-        return _json({"versionNumber": 1, "url": "http://localhost/kernel"})
+        return reply_json({"token": token, "createUrl": f"http://localhost/upload/{token}?{SIGNATURE}"})
 
     def on_CreateSubmission(self, request: dict) -> tuple[int, bytes, dict]:
         upload = self.kaggle.uploads.get(request.get("blobFileTokens", ""), {})
         if "data" not in upload:
-            return _refusal(400, "no file was uploaded")
+            return refusal(400, "no file was uploaded")
         return self._submit(upload["file"], upload["data"], request)
 
     def on_CreateCodeSubmission(self, request: dict) -> tuple[int, bytes, dict]:
@@ -336,14 +333,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _submit(self, file: str, data: bytes, request: dict) -> tuple[int, bytes, dict]:
         if len(self.kaggle.submissions) >= self.kaggle.limit:
-            return _refusal(400, "Your team has used its daily Submission allowance")
+            return refusal(400, "Your team has used its daily Submission allowance")
         submission = self.kaggle.receive(file, data, request.get("submissionDescription", ""))
-        return _json({"message": "Successfully submitted to colours", "ref": submission["ref"]})
-
-
-def _json(value: dict) -> tuple[int, bytes, dict]:
-    return 200, json.dumps(value).encode(), {}
-
-
-def _refusal(code: int, message: str) -> tuple[int, bytes, dict]:
-    return code, json.dumps({"code": code, "message": message}).encode(), {}
+        return reply_json({"message": "Successfully submitted to colours", "ref": submission["ref"]})

@@ -5,18 +5,14 @@ Reads finished runs; writes ``runs/NAME/bundle/WHAT/``, whole or not at all.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit import __version__
-from kit.core.errors import InputError, nearest
+from kit.core.errors import InputError
 from kit.core.files import hash_file
 from kit.core.names import ENSEMBLE
 from kit.core.wheel import write_wheel
@@ -28,16 +24,14 @@ from kit.kaggle.bundle.manifest import FORMAT, Bundle, CarriedDecision, Member, 
 from kit.kaggle.bundle.members import BundledRun, choose_members
 from kit.kaggle.bundle.notebook import write_notebook
 from kit.kaggle.bundle.trial import BundleTrial, try_out
+from kit.kaggle.bundle.wheels import OF_OPEN_CLIP, PINNED, fetch_wheels, pin, versions_of
 from kit.kaggle.submission import class_prior
 from kit.runs.store import Result
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "scipy", "numpy", "pandas", "pyarrow", "pydantic")
 PACKAGES += ("pillow", "safetensors", "rich", "filelock")  # all that the kit imports to predict
-OF_OPEN_CLIP = ("open_clip_torch", "ftfy")
 OF_BOTH = ("regex", "wcwidth", "huggingface_hub")  # what those import, and other packages of Kaggle's image too
 HEAD = "# what Kaggle's image is {how} to lack or to have in another version; inference.py checks it first\n"
-PINNED = {"open_clip": OF_OPEN_CLIP, "timm": ("timm",)}  # assumed: Kaggle's image has not open_clip, and timm unpinned
-KAGGLE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "linux_x86_64")
 
 
 @dataclass(frozen=True)
@@ -130,17 +124,17 @@ def _write(
     """Write everything; return the addresses at Kaggle and the wheels that are wanted."""
     contents, parts, decision = gather(prepared, members, whole, folder)
     libraries = {encoder.text.partition(":")[0] for encoder in contents.encoders}
-    pinned = _pin([name for key in sorted(libraries) for name in PINNED[key]] if lacks is None else lacks)
+    pinned = pin([name for key in sorted(libraries) for name in PINNED[key]] if lacks is None else lacks)
     head = HEAD.format(how="assumed" if lacks is None else "said")
     (folder / "requirements.txt").write_text(head + "".join(f"{line}\n" for line in pinned), encoding="utf-8")
     write_wheel(folder / "wheels")
     if with_wheels and pinned:
-        _fetch_wheels(folder)
+        fetch_wheels(folder / "wheels", folder / "requirements.txt", "go without --wheels")
     competition = prepared.competition
     name = f"{competition.name} {what}"
     addresses = write_notebook(folder, owner, name, competition.facts.slug, bool(contents.encoders))
     names = [*PACKAGES, *(OF_OPEN_CLIP + OF_BOTH if "open_clip" in libraries else ())]
-    write_manifest(folder, describe_contents(prepared, contents, parts, decision, what, folder, _versions(names)))
+    write_manifest(folder, describe_contents(prepared, contents, parts, decision, what, folder, versions_of(names)))
     return addresses, [] if with_wheels else pinned
 
 
@@ -187,35 +181,3 @@ def describe_contents(
         requirements=versions,
         files={file.relative_to(folder).as_posix(): hash_file(file) for file in needed},
     )
-
-
-def _pin(names: Sequence[str]) -> list[str]:
-    """Return packages with the versions that made the runs; refuse those that are not installed, which no run needs."""
-    names = [name for name in names if name.strip()]
-    versions = _versions(names)
-    if missing := [name for name in names if name not in versions]:
-        near = nearest(missing[0], [package.name for package in importlib.metadata.distributions()])
-        raise InputError(f"--lacks {missing[0]}: is not installed here, so no run needs it; {near}")
-    return [f"{name}=={version}" for name, version in versions.items()]
-
-
-def _versions(names: Sequence[str]) -> dict[str, str]:
-    """Return the installed versions of packages; those that are not installed are left out."""
-    versions = {}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def _fetch_wheels(folder: Path) -> None:
-    """Fetch the pinned wheels from PyPI for Kaggle's platform, themselves alone: what they need its image has."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    pip += [part for name in KAGGLE_PLATFORMS for part in ("--platform", name)]
-    pip += ["--disable-pip-version-check", "-d", str(folder / "wheels"), "-r", str(folder / "requirements.txt")]
-    done = subprocess.run(pip, capture_output=True, text=True)
-    if done.returncode:
-        cause = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise InputError(
-            f"--wheels: pip could not fetch {folder.name}'s requirements.txt ({cause}); connect, or go without"
-        )

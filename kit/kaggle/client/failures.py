@@ -27,7 +27,21 @@ DOING = {
     "download": "downloading",
     "submit": "submitting",
     "submit_code": "submitting the notebook",
+    "quota": "asking for the hours of GPU that are left",
+    "find_dataset": "looking for the dataset",
+    "upload_dataset": "uploading the dataset",
+    "find_notebook": "looking for the notebook",
+    "push_notebook": "pushing the notebook",
+    "read_log": "reading the notebook's log",
+    "fetch_output": "downloading what the notebook left",
 }
+OF_NOTEBOOKS = tuple(DOING)[tuple(DOING).index("quota") :]  # calls that name no competition
+FETCHES = ("download", "fetch_output")
+NOTEBOOK_REFUSALS = (  # as REFUSALS, of datasets and notebooks
+    (r"quota", "the hours of GPU of this week are used up; the CPU is free: --accelerator none"),
+    (r"session count|concurrent|maximum.{0,20}(batch|session)", "too many sessions run at once; wait for one to end"),
+    (r"phone|verif", "GPUs and internet need a verified telephone number: https://www.kaggle.com/settings"),
+)
 REFUSALS = (  # a pattern of the server's messages, whose wording changes, and the cause
     (
         r"(submission|daily|maximum|max\b|allowed).{0,60}(limit|allowance|per day|remaining|left|reached|exceeded)|"
@@ -79,7 +93,7 @@ class Failure:
     @property
     def is_passing(self) -> bool:
         """Tell whether the same call may succeed a little later; a download gets a new link and goes on each time."""
-        if self.call == "download" and (self.kind in ("timeout", "other") or self.is_link):
+        if self.call in FETCHES and (self.kind in ("timeout", "other") or self.is_link):
             return True
         return self.kind in ("cut", "unreached", "proxy") or self.status == 429 or self.status >= 500
 
@@ -87,7 +101,8 @@ class Failure:
     def is_link(self) -> bool:
         """Tell whether a signed link was refused, not the call that gave it."""
         is_refused = 400 <= self.status < 500 and self.status != 429
-        return self.call == "download" and is_refused and self.method.endswith(".zip")
+        is_file = self.call in FETCHES and "." in self.method  # a call's method is a bare word
+        return is_file and is_refused
 
     @property
     def is_refusal(self) -> bool:
@@ -183,13 +198,16 @@ def _explain_status(
         return KaggleFailure(f"{doing}: the link to the file was refused ({status}); call again for a new one", failure)
     if status == 401:
         return KaggleRefusal(f"{explain_rejection(sources)}{answer}", failure)
-    if status in (400, 403, 409, 422, 429) and (cause := _find_refusal(failure.message)):
+    is_named = status in (400, 403, 409, 422, 429) and failure.call not in OF_NOTEBOOKS
+    if is_named and (cause := _find_refusal(failure.message)):
         return KaggleRefusal(f"{doing}: {cause}{answer}", failure)
     if status == 429:
         wait = f" for {failure.retry_after} seconds" if (failure.retry_after or "").isdigit() else " a few minutes"
         return KaggleFailure(f"{doing}: too many requests (429); wait{wait}, then call again{answer}", failure)
     if status >= 500:
         return KaggleFailure(f"{doing}: Kaggle has a failure of its own ({status}); call again later{answer}", failure)
+    if failure.call in OF_NOTEBOOKS:
+        return KaggleRefusal(f"{doing}: {_explain_notebook(failure)}{answer}", failure)
     page = f"https://www.kaggle.com/competitions/{slug}"
     causes = {
         400: f"bad request (400); is {slug!r} the slug, the file a valid submission and the competition open? {page}",
@@ -204,6 +222,25 @@ def _explain_status(
     if status == 409:
         return KaggleFailure(f"{doing}: a conflict (409), as when two are sent at once; call again{answer}", failure)
     return KaggleFailure(f"{doing}: Kaggle answered {status}; call again later{answer}", failure)
+
+
+def _explain_notebook(failure: Failure) -> str:
+    """Return why a call on a dataset or a notebook was refused."""
+    if cause := find_notebook_refusal(failure.message):
+        return cause
+    causes = {
+        403: "not allowed (403): GPUs, internet and private datasets need a verified telephone number "
+        "(https://www.kaggle.com/settings), competition data need accepted rules",
+        404: "not found (404): it was deleted at Kaggle, or is of another user than the one signed in",
+        409: "a conflict (409), as when two are sent at once; call again",
+        413: "larger than Kaggle takes (413)",
+    }
+    return causes.get(failure.status, f"Kaggle answered {failure.status}")
+
+
+def find_notebook_refusal(message: str) -> str:
+    """Return the cause, and the remedy, that Kaggle's answer on a notebook names; empty where it is not known."""
+    return next((cause for pattern, cause in NOTEBOOK_REFUSALS if re.search(pattern, message, re.IGNORECASE)), "")
 
 
 def _find_refusal(message: str) -> str:

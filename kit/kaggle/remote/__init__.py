@@ -1,0 +1,37 @@
+"""Remote: runs trained in a session of Kaggle, its GPU included, and taken back after the checks of `verify`.
+
+A push is a private dataset (the kit as a wheel, competition, folds, weights, what unfinished runs have left) and a
+private notebook that trains the runs; its state is a small file of the workspace, so that nothing is pushed twice.
+File by file::
+
+    state.py     one push: what was sent, how far it came; the lock against a second one
+    weights.py   the files of encoders, in the places where another machine looks for them
+    contents.py  what a push is made of: runs chosen, files packed
+    script.py    what Kaggle runs: finds, checks and unpacks the push, installs the wheels, starts `session`
+    session.py   in the session: trains, packs what is finished and what is not
+    sending.py   dataset and notebook: uploaded, pushed, each once
+    taking.py    how the session is, its log, its output taken
+"""
+
+from kit.kaggle.remote.contents import Plan, pack, plan_push
+from kit.kaggle.remote.sending import check_earlier, describe_quota, read_hours, send_push
+from kit.kaggle.remote.state import Push, pushing
+from kit.kaggle.remote.taking import Look, Taken, find_push, look_at, stop_how, take_output
+
+__all__ = [
+    "Look",
+    "Plan",
+    "Push",
+    "Taken",
+    "check_earlier",
+    "describe_quota",
+    "find_push",
+    "look_at",
+    "pack",
+    "plan_push",
+    "pushing",
+    "read_hours",
+    "send_push",
+    "stop_how",
+    "take_output",
+]

@@ -1,0 +1,95 @@
+"""Train runs in a session of Kaggle: what `remote push` has sent is found, checked, unpacked, installed and started.
+
+The push is found below /kaggle/input by its name; what the session leaves lies in /kaggle/working, where `remote pull`
+takes it from. Another folder in place of /kaggle: KIT_KAGGLE. Nothing of the image is changed: wheels are installed
+into a folder of their own, torch, numpy and pandas stay. A training that outlives its time limit is ended, and what it
+has left is packed.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+PUSH = {}
+KAGGLE = Path(os.environ.get("KIT_KAGGLE", "/kaggle"))
+DEPTH = 4  # folders below the input in which the push is looked for
+BLOCK = 2**20
+GRACE_SECONDS = 900.0  # after its time limit, until the training is ended
+END_SECONDS = 120.0  # to end in peace
+DROPPED = ("KAGGLE_KERNEL_RUN_TYPE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "PYTHONPATH")
+
+
+def find_push():
+    """Return the file that was sent."""
+    folder = KAGGLE / "input"
+    found = [path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + PUSH["pack"]))]
+    if not found:
+        content = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else "nothing"
+        sys.exit(f"error: {PUSH['pack']} is not below {folder} (it holds {content}): the dataset was not attached")
+    digest = hashlib.sha256()
+    with open(found[0], "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    if digest.hexdigest() != PUSH["sha256"]:
+        sys.exit(f"error: {found[0]} is not what was sent (SHA-256); push again")
+    return found[0]
+
+
+def install(wheels, target):
+    """Install wheels into a folder of their own: the kit's, and those whose version here is another."""
+    wanted = []
+    for wheel in sorted(wheels.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        try:
+            is_here = importlib.metadata.version(name) == version
+        except importlib.metadata.PackageNotFoundError:
+            is_here = False
+        if name == "kit" or not is_here:
+            wanted.append(str(wheel))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target)]
+    subprocess.run([*pip, "--disable-pip-version-check", "--no-warn-script-location", *wanted], check=True)
+
+
+def start(scratch, *words):
+    """Start the kit's own part of the session."""
+    given = {name: value for name, value in os.environ.items() if name not in DROPPED}
+    given |= {"PYTHONPATH": str(scratch / "site"), "HOME": str(scratch / "sent" / "home"), "KIT_PYTHON": "here"}
+    given |= {} if PUSH["internet"] else {"HF_HUB_OFFLINE": "1"}
+    folders = [scratch / "sent", KAGGLE / "input", KAGGLE / "working"]
+    call = [sys.executable, "-P", "-u", "-m", "kit.kaggle.remote.session", PUSH["token"], *map(str, folders)]
+    return subprocess.Popen([*call, *words], env=given, cwd=scratch)
+
+
+def main():
+    """Unpack, install, train within the time limit; return the exit code."""
+    began = time.monotonic()
+    scratch = Path(tempfile.mkdtemp(prefix="kit-"))
+    with zipfile.ZipFile(find_push()) as sent:
+        sent.extractall(scratch / "sent")
+    (scratch / "sent" / "home").mkdir(exist_ok=True)
+    install(scratch / "sent" / "wheels", scratch / "site")
+    left = max(1.0, PUSH["seconds"] - (time.monotonic() - began))
+    training = start(scratch, str(left))
+    try:
+        return training.wait(left + PUSH.get("grace", GRACE_SECONDS))
+    except subprocess.TimeoutExpired:
+        print("the training did not end at its time limit; it is stopped, and what it has left is packed", flush=True)
+        training.send_signal(signal.SIGINT)
+        try:
+            training.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            training.kill()
+            training.wait()
+    start(scratch, "pack").wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""Send a push: the dataset uploaded, the notebook pushed, each once whatever is killed or lost in between.
+
+The dataset's file is named by its content, and the notebook's source holds the token of the push: what Kaggle has
+tells whether an earlier call, or one whose answer was lost, has arrived.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kit.config.competition import Competition
+from kit.core.errors import InputError, some
+from kit.core.files import hash_file, write_json
+from kit.core.terminal import note, stage, warn
+from kit.data.prepared import Prepared
+from kit.kaggle.bundle.notebook import slug_of
+from kit.kaggle.client.failures import KaggleFailure, KaggleRefusal, find_notebook_refusal
+from kit.kaggle.client.session import Kaggle
+from kit.kaggle.remote.contents import OUTBOX, Plan
+from kit.kaggle.remote.state import Push, new_token, now, read_push, remote_folder, write_push
+
+SCRIPT = Path(__file__).with_name("script.py")
+CODE_FILE = "train.py"
+SESSION_HOURS = 12.0  # that Kaggle gives a session
+LONGEST_HOURS = 11.5  # that a training may take of them: the rest unpacks, installs and packs
+QUOTA_SPARE_HOURS = 0.25  # of the week's hours that a training leaves
+READY_SECONDS = 1800.0  # that a dataset may take to be ready
+LOOK_SECONDS = 5.0
+ACTIVE = ("queued", "running", "new_script", "cancel_requested")
+
+
+def describe_quota(quota: dict[str, Any] | None) -> str:
+    """Say how many hours of GPU are left this week."""
+    if quota is None:
+        return "this client cannot ask for the hours of GPU that are left (kaggle 2.2 or newer can)"
+    if (gpu := quota["gpu"]) is None:
+        return "Kaggle says nothing of hours of GPU"
+    renewed = f"; counted anew {quota['renewed'][:16].replace('T', ' ')} UTC" if quota["renewed"] else ""
+    return f"{gpu['left']:.1f} of {gpu['allowed']:.0f} hours of GPU are left this week{renewed}"
+
+
+def read_hours(quota: dict[str, Any] | None, hours: float, with_gpu: bool) -> float:
+    """Return the hours that a training may take: those asked for, or what the week's quota leaves.
+
+    InputError where it leaves none, or where the session would end before the time limit.
+    """
+    if hours > LONGEST_HOURS:
+        raise InputError(
+            f"--time-limit {hours:g}h: a session of Kaggle ends after {SESSION_HOURS:g} hours, and packing takes some; "
+            f"{LONGEST_HOURS:g}h at most"
+        )
+    gpu = (quota or {}).get("gpu")
+    if not with_gpu or gpu is None:
+        return hours
+    left = gpu["left"] - QUOTA_SPARE_HOURS
+    if left <= 0:
+        raise InputError(
+            f"{describe_quota(quota)}: too few to train; nothing was sent. Wait, or push to a CPU: --accelerator none"
+        )
+    if left < hours:
+        warn(f"the week's quota ends before {hours:g} h: the time limit is {left:.1f} h")
+    return min(hours, left)
+
+
+def send_push(
+    kaggle: Kaggle,
+    prepared: Prepared,
+    plan: Plan,
+    file: Path,
+    hours: float,
+    accelerator: str,
+    internet: bool,
+    changes: Sequence[str] = (),
+    seed: int | None = None,
+) -> Push:
+    """Upload what `pack` wrote and push the notebook; return the push as Kaggle took it. Call it under `pushing`.
+
+    Raises
+    ------
+    InputError
+        When something of it is refused; says what to do.
+    KaggleFailure
+        When a call fails; the same call goes on.
+    """
+    competition = prepared.competition
+    push = Push(
+        token=new_token(),
+        stage="packed",
+        runs=plan.runs,
+        dataset=f"{kaggle.username}/{slug_of(competition.name, '-push')}",
+        notebook=name_notebook(kaggle, competition),
+        pack=file.name,
+        sha256=hash_file(file),
+        n_bytes=file.stat().st_size,
+        accelerator=accelerator,
+        internet=internet,
+        competition="" if plan.carries_data else competition.facts.slug or "",
+        seconds=3600 * hours,
+        changes=list(changes),
+        seed=seed,
+        begun=now(),
+    )
+    push = write_push(competition, push)
+    push = write_push(competition, _upload(kaggle, push, file))
+    push = _push_notebook(kaggle, prepared, push)
+    shutil.rmtree(remote_folder(competition) / OUTBOX, ignore_errors=True)
+    return push
+
+
+def name_notebook(kaggle: Kaggle, competition: Competition) -> str:
+    """Return OWNER/SLUG of the notebook that trains a competition's runs."""
+    return f"{kaggle.username}/{slug_of(competition.name, '-remote')}"
+
+
+def check_earlier(kaggle: Kaggle, competition: Competition) -> None:
+    """Refuse a push before the earlier one has ended and was taken; InputError says what is first.
+
+    One that was on its way when it was killed is looked for at Kaggle.
+    """
+    notebook = name_notebook(kaggle, competition)
+    push = read_push(competition)
+    found = kaggle.read("find_notebook", notebook=notebook)
+    is_ours = found is not None and push is not None and push.token in found["source"]
+    if push is not None and push.stage == "sending":
+        push = push.at("sent", notebook_version=found["version"]) if found and is_ours else push.at("uploaded")
+        write_push(competition, push)
+    if push is not None and push.stage == "sent":
+        status = found["status"] if found and is_ours else "gone"
+        if status in ACTIVE:
+            raise InputError(
+                f"the push of {push.begun} UTC ({some(push.runs)}) is {status} at Kaggle: nothing was sent; "
+                f"{competition.command('remote status')} shows it"
+            )
+        if status != "gone":
+            raise InputError(
+                f"the push of {push.begun} UTC ({some(push.runs)}) has ended and was not taken: nothing was sent; "
+                f"{competition.command('remote pull')} first"
+            )
+    if found and found["status"] in ACTIVE and not is_ours:
+        raise InputError(
+            f"{notebook} is {found['status']} at Kaggle, pushed from another workspace: nothing was sent; wait for it "
+            f"to end, or stop it at https://www.kaggle.com/code/{notebook}"
+        )
+
+
+def _upload(kaggle: Kaggle, push: Push, file: Path) -> Push:
+    """Upload the file as the dataset's newest version, unless it is there; return the push once Kaggle has it ready."""
+    found = kaggle.read("find_dataset", dataset=push.dataset)
+    if not _has(found, push):
+        stage("upload", f"{push.n_bytes / 1e6:,.1f} MB to the private dataset {push.dataset}")
+        title = push.dataset.partition("/")[2].replace("-", " ")
+        facts = {"id": push.dataset, "title": title, "licenses": [{"name": "other"}]}
+        write_json(file.parent / "dataset-metadata.json", facts)
+        asked = {"folder": str(file.parent), "is_new": found is None, "notes": push.pack}
+        reply = kaggle.write("upload_dataset", push.n_bytes, **asked)
+        if reply["error"]:
+            raise RuntimeError(f"Kaggle did not take the dataset {push.dataset}: {reply['error']}; push again")
+        found = _wait(kaggle, push, 0 if found is None else found["version"])
+    else:
+        stage("upload", f"{push.dataset} at Kaggle has it already")
+    assert found is not None
+    if not found["is_private"]:
+        raise InputError(
+            f"the dataset {push.dataset} is public, so the notebook was not pushed: make it private at "
+            f"https://www.kaggle.com/datasets/{push.dataset}/settings, then push again"
+        )
+    return push.at("uploaded", dataset_version=found["version"])
+
+
+def _has(found: dict[str, Any] | None, push: Push) -> bool:
+    """Return whether Kaggle has the file ready, whole."""
+    return found is not None and found["status"] == "ready" and found["files"].get(push.pack) == push.n_bytes
+
+
+def _wait(kaggle: Kaggle, push: Push, before: int) -> dict[str, Any]:
+    """Wait until the version of the dataset that follows `before` is ready; return it."""
+    until = time.monotonic() + READY_SECONDS
+    while not _has(found := kaggle.read("find_dataset", dataset=push.dataset), push):
+        status, version = (found["status"], found["version"]) if found else ("absent", 0)
+        if status == "failed" or (status == "ready" and version > before):
+            raise RuntimeError(f"Kaggle has no whole {push.pack} in the dataset {push.dataset} ({status}); push again")
+        if time.monotonic() > until:
+            raise RuntimeError(
+                f"the dataset {push.dataset} is not ready after {READY_SECONDS / 60:.0f} minutes ({status}); push "
+                "again later: what was uploaded is not sent twice"
+            )
+        time.sleep(LOOK_SECONDS)
+    assert found is not None  # else it would not have the file
+    return found
+
+
+def _push_notebook(kaggle: Kaggle, prepared: Prepared, push: Push) -> Push:
+    """Push the notebook, which starts its session; return the push as Kaggle took it."""
+    competition = prepared.competition
+    push = write_push(competition, push.at("sending"))
+    with tempfile.TemporaryDirectory(prefix=".notebook.", dir=remote_folder(competition)) as made:
+        write_notebook(Path(made), push)
+        try:
+            reply = kaggle.write("push_notebook", folder=made)
+        except KaggleRefusal:
+            write_push(competition, push.at("uploaded"))
+            raise
+        except KaggleFailure as error:  # the answer may be lost of a push that arrived
+            found = kaggle.read("find_notebook", notebook=push.notebook)
+            if found is None or push.token not in found["source"]:
+                write_push(competition, push.at("uploaded"))
+                raise
+            note(f"the answer was lost ({error.failure.kind}), but Kaggle has the push")
+            url = f"https://www.kaggle.com/code/{push.notebook}"
+            reply = {"version": found["version"], "url": url, "error": "", "refused": {}}
+    if reply["error"]:
+        write_push(competition, push.at("uploaded"))
+        cause = find_notebook_refusal(reply["error"])
+        raise InputError(
+            f"Kaggle did not start the notebook: {cause or 'see its words'} (Kaggle says: {reply['error']}); push "
+            "again then, the dataset is there"
+        )
+    push = push.at("sent", notebook_version=reply["version"], url=reply["url"])
+    if any(reply["refused"].values()):
+        write_push(competition, push.at("refused"))
+        raise InputError(_explain_refused(push, reply["refused"]))
+    return write_push(competition, push)
+
+
+def _explain_refused(push: Push, refused: dict[str, list[str]]) -> str:
+    """Say which sources Kaggle left out of a notebook that it started all the same."""
+    lines = []
+    if refused.get("competition"):
+        rules = f"https://www.kaggle.com/competitions/{push.competition}/rules"
+        lines.append(f"the data of {some(refused['competition'])} (accept the rules first: {rules})")
+    if refused.get("dataset"):
+        lines.append(f"the dataset {some(refused['dataset'])} (is it there? https://www.kaggle.com/{push.dataset})")
+    return (
+        f"Kaggle started the notebook without {' and '.join(lines)}, so that it ends at once and trains nothing; mend "
+        "that and push again: the dataset is not uploaded twice"
+    )
+
+
+def write_notebook(folder: Path, push: Push) -> None:
+    """Write the script of a push and the metadata with which Kaggle's client pushes it: private, sources attached."""
+    told = {"token": push.token, "pack": push.pack, "sha256": push.sha256, "seconds": push.seconds}
+    told["internet"] = push.internet
+    script = SCRIPT.read_text(encoding="utf-8").replace("PUSH = {}", f"PUSH = {told!r}", 1)
+    (folder / CODE_FILE).write_text(script, encoding="utf-8")
+    facts = {
+        "id": push.notebook,
+        "title": push.notebook.partition("/")[2].replace("-", " "),
+        "code_file": CODE_FILE,
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_gpu": bool(push.accelerator),
+        "enable_tpu": False,
+        "enable_internet": push.internet,
+        "dataset_sources": [push.dataset],
+        "competition_sources": [push.competition] if push.competition else [],
+        "kernel_sources": [],
+        "model_sources": [],
+    }
+    if push.accelerator:
+        facts["machine_shape"] = push.accelerator
+    write_json(folder / "kernel-metadata.json", facts)

@@ -1,0 +1,179 @@
+"""In the session: read what was pushed, train its runs, pack what is finished and what is not.
+
+Run as a program by `script`, with the token of the push, the folders of what was sent, of Kaggle's input and of the
+output, and the seconds of the time limit, or ``pack`` to pack alone. Writes ``runs.zip`` (as `kit.runs.share` does),
+``unfinished.zip`` (the folders of runs that go on with the next push) and, last, ``output.json``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kit import __version__
+from kit.config.competition import Competition
+from kit.config.reader import read_competition
+from kit.core import terminal
+from kit.core.activity import shown
+from kit.core.deadline import set_deadline, time_is_up
+from kit.core.errors import InputError, LeakFound, TeacherMissing
+from kit.core.files import Workspace, hash_file, read_json, write_json
+from kit.core.process import set_up_process
+from kit.data.images import SPLITS
+from kit.data.prepared import Prepared, prepare
+from kit.kaggle.remote.contents import MANIFEST, list_folders
+from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED
+from kit.runs.fit.crossval import is_finished
+from kit.runs.share import share_runs
+from kit.runs.store.find import find_result, made_rounds
+from kit.runs.store.result import Result
+from kit.runs.train import OutOfTime, describe_skipped, train_runs
+
+PACK_SECONDS = 1200.0  # between two packs, so that a session that is cut off loses less
+DEPTH = 3  # folders below Kaggle's input in which the competition's data are looked for
+
+
+class Session:
+    """Train the runs of one push and keep what is packed up to date."""
+
+    def __init__(self, token: str, sent: Path, inputs: Path, output: Path) -> None:
+        self.token, self.output = token, output
+        self.manifest: dict[str, Any] = read_json(sent / MANIFEST)
+        if self.manifest["kit"] != __version__:
+            raise InputError(f"the push is of kit {self.manifest['kit']}, and kit {__version__} was installed")
+        for written, place in self.manifest["absolute"].items():
+            _put(sent / place, Path(written))
+        self.competition = _read(self.manifest, sent, inputs)
+        self.prepared = prepare(self.competition)
+        self.packed_at = time.monotonic()
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse images and folds that are not those of whoever pushed: no run would count there."""
+        for name, here in (("pool_key", self.prepared.pool.key), ("fold_key", self.prepared.fold_key)):
+            if self.manifest[name] != here:
+                counts = {split: len(self.prepared.split(split)) for split in SPLITS}
+                told = ", ".join(f"{n} {split} (there {self.manifest['images'][split]})" for split, n in counts.items())
+                raise InputError(
+                    f"Kaggle's images or labels are not those of the workspace that pushed: {told}; push with "
+                    "--with-data, which sends that workspace's own"
+                )
+
+    def train(self, seconds: float) -> str:
+        """Train the runs; return how it ended."""
+        set_deadline(seconds)
+        home = self.competition.workspace.runs(self.competition.name)
+        ended, message, skipped = FAILED, "", {}
+        try:
+            with shown(home, "train"):
+                _, skipped = train_runs(self.prepared, self.manifest["runs"], strict=False, done=self.note)
+            is_cut = time_is_up() or any(isinstance(reason, OutOfTime) for reason in skipped.values())
+            ended = DONE if all(is_finished(self.prepared, name) for name in self.manifest["runs"]) else FAILED
+            ended = CUT if ended == FAILED and is_cut else ended
+            message = "; ".join(describe_skipped(skipped))
+        except (InputError, LeakFound, RuntimeError, OSError) as error:
+            message = str(error)
+            terminal.fail(message)
+        finally:
+            self.pack(ended, message)
+        return ended
+
+    def note(self, _result: Result) -> None:
+        """Pack what is finished so far, now and then."""
+        if time.monotonic() - self.packed_at > PACK_SECONDS:
+            self.pack(CUT, "")
+
+    def pack(self, ended: str, message: str) -> None:
+        """Write what is finished and what is not; the file that names both comes last."""
+        names = self.manifest["runs"]
+        results = [result for name in names for result in _list_results(self.prepared, name)]
+        finished = [name for name in names if is_finished(self.prepared, name)]
+        unfinished = [name for name in names if name not in finished]
+        (self.output / OUTPUT).unlink(missing_ok=True)
+        written = []
+        if results:
+            share_runs(self.prepared, results, self.output / RUNS)
+            written.append(RUNS)
+        if _pack_folders(self.prepared, unfinished, self.output / UNFINISHED):
+            written.append(UNFINISHED)
+        paths = {name: self.output / name for name in written}
+        facts = {name: {"size": path.stat().st_size, "sha256": hash_file(path)} for name, path in paths.items()}
+        document = {"token": self.token, "ended": ended, "message": message, "files": facts}
+        write_json(self.output / OUTPUT, document | {"finished": finished, "unfinished": unfinished})
+        self.packed_at = time.monotonic()
+        sizes = ", ".join(f"{name} {facts[name]['size'] / 1e6:,.1f} MB" for name in written) or "nothing to pack"
+        terminal.stage("packed", f"{terminal.count(len(finished), 'finished run')}; {sizes}")
+
+
+def _list_results(prepared: Prepared, name: str) -> list[Result]:
+    """Return what is finished of a run: itself, as far as it came, and its rounds."""
+    results = []
+    if result := find_result(prepared, name):
+        results.append(result)
+    with contextlib.suppress(TeacherMissing):
+        results += made_rounds(prepared, prepared.competition.run(name))
+    return list({(result.name, result.record.key): result for result in results}.values())
+
+
+def _put(source: Path, target: Path) -> None:
+    """Let weights that a run names by a whole path be found there."""
+    target = target.expanduser()
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source)
+
+
+def _read(manifest: dict[str, Any], sent: Path, inputs: Path) -> Competition:
+    """Return the competition with its data where they lie here, and without the solution, which did not come."""
+    root = sent / "data"
+    if manifest["slug"]:
+        found = [path for depth in range(DEPTH) for path in sorted(inputs.glob("*/" * depth + manifest["slug"]))]
+        if not found:
+            raise InputError(f"{inputs}: the data of the competition {manifest['slug']} are not attached")
+        root = found[0]
+    workspace = Workspace(sent / "workspace")
+    changes, seed = tuple(manifest["changes"]), manifest["seed"]
+    competition = read_competition(manifest["competition"], workspace, changes, seed)
+    data = competition.data.model_copy(update={"root": str(root), "embedded": None, "solution": None})
+    return competition.model_copy(update={"data": data})
+
+
+def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:
+    """Pack the folders of runs that are not finished; return whether there was anything."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    folders = [folder for folder in list_folders(prepared, names) if not (folder / "run.json").exists()]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    paths = [path for path in paths if not path.name.startswith(".")]
+    if paths:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packing:
+            for path in paths:
+                packing.write(path, f"runs/{path.relative_to(home).as_posix()}")
+    else:
+        file.unlink(missing_ok=True)
+    return bool(paths)
+
+
+def main() -> int:
+    """Do what the words of the call say; return the exit code."""
+    set_up_process()
+    token, sent, inputs, output, what = sys.argv[1:]
+    try:
+        session = Session(token, Path(sent), Path(inputs), Path(output))
+    except InputError as error:
+        terminal.fail(str(error))
+        facts = {"token": token, "ended": FAILED, "message": str(error), "files": {}, "finished": [], "unfinished": []}
+        write_json(Path(output) / OUTPUT, facts)
+        return 1
+    if what == "pack":
+        session.pack(CUT, "the training was stopped at the time limit")
+        return 0
+    return int(session.train(float(what)) == FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""Take what a session left: its log, its finished runs after the checks of `verify`, what goes on with the next push.
+
+Writes ``runs/NAME/remote/TOKEN/``: the log, and the output until it is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.config.competition import Competition
+from kit.core.errors import InputError
+from kit.core.files import hash_file, read_object, write_atomic
+from kit.core.terminal import Progress, warn
+from kit.data.prepared import Prepared
+from kit.kaggle.client.failures import KaggleFailure
+from kit.kaggle.client.session import Kaggle
+from kit.kaggle.remote.sending import ACTIVE
+from kit.kaggle.remote.state import FAILED, OUTPUT, RUNS, UNFINISHED, Push, read_push, remote_folder, write_push
+from kit.runs.fit.fold import find_changed_in, read_fitted_in
+from kit.runs.share import Merged, merge_runs
+from kit.runs.share.manifest import PLACE
+from kit.runs.store.result import read_result
+
+LOG = "log.txt"
+LAST_LINES = 12  # of a log that are shown
+LOG_SECONDS = 5.0  # that the log of a session that runs is listened to
+CHECKPOINT = re.compile(r"runs/[A-Za-z0-9][\w-]*(?:\.\d+)?/[0-9a-f]{16}/[\w/]*checkpoint[\w-]*\.pt", re.ASCII)
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class Look:
+    """Hold how a session is.
+
+    Parameters
+    ----------
+    status
+        Kaggle's word: queued, running, complete, error, cancel_acknowledged; ``"gone"`` where the notebook is not of
+        this push any more.
+    message
+        Why it failed, in Kaggle's words.
+    lines
+        The last that it printed.
+    """
+
+    status: str
+    message: str
+    lines: list[str]
+
+    @property
+    def is_active(self) -> bool:
+        """Return whether it has not ended."""
+        return self.status in ACTIVE
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Hold what was taken of a push.
+
+    Parameters
+    ----------
+    ended
+        ``"done"``; ``"cut"``, by the time limit or the end of the session; ``"failed"``.
+    message
+        Why not all runs are finished; empty where they are.
+    merged, checks
+        As `merge_runs` gives them, of the runs that were pushed.
+    kept
+        Files of unfinished runs that were taken, by run.
+    lines
+        The last of the log, where the session failed.
+    """
+
+    ended: str
+    message: str
+    merged: list[Merged]
+    checks: list[str]
+    kept: dict[str, int]
+    lines: list[str]
+    log: str
+
+
+def look_at(kaggle: Kaggle, push: Push) -> Look:
+    """Return how the session of a push is."""
+    found = kaggle.read("find_notebook", notebook=push.notebook)
+    if found is None or push.token not in found["source"]:
+        return Look("gone", "", [])
+    lines: list[str] = []
+    if found["status"] != "queued":
+        try:
+            pieces = kaggle.read("read_log", notebook=push.notebook, seconds=LOG_SECONDS)
+            lines = read_lines("".join(pieces))
+        except KaggleFailure as error:
+            warn(str(error))
+    return Look(found["status"], found["message"], lines[-LAST_LINES:])
+
+
+def read_lines(log: str) -> list[str]:
+    """Return the lines of a log: JSON as Kaggle keeps it, of pieces in ``data``, or text."""
+    try:
+        events = json.loads(log)
+        log = "".join(str(event.get("data", "")) for event in events)
+    except (ValueError, AttributeError, TypeError):
+        pass
+    return [line.rstrip() for line in log.splitlines() if line.strip()]
+
+
+def stop_how(push: Push) -> str:
+    """Say how a session is stopped: Kaggle's client cannot."""
+    return (
+        f"Kaggle's client cannot stop a session: on https://www.kaggle.com/code/{push.notebook} open View Active "
+        "Events (below on the left), and stop it there; what it had packed can be taken then"
+    )
+
+
+def take_output(kaggle: Kaggle, prepared: Prepared, push: Push) -> Taken:
+    """Take what the session of a push has left; nothing where it is still running. Call it under `pushing`.
+
+    Raises
+    ------
+    InputError
+        When the session runs, or its output is not of this push.
+    KaggleFailure
+        When a download breaks; the next call goes on with it.
+    LeakFound
+        When a run saw labels that it must not have seen.
+    """
+    competition = prepared.competition
+    look = look_at(kaggle, push)
+    if look.is_active:
+        raise InputError(f"the session is {look.status} at Kaggle; {competition.command('remote status')} shows it")
+    if look.status == "gone":
+        raise InputError(
+            f"{push.notebook} is not of this push any more: it was deleted, or another workspace pushed; push again"
+        )
+    folder = remote_folder(competition) / push.token
+    folder.mkdir(parents=True, exist_ok=True)
+    log = _fetch(kaggle, push, folder, [OUTPUT])
+    lines = read_lines(log) or look.lines
+    with write_atomic(folder / LOG, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    told = read_object(folder / OUTPUT, "token", "ended", "message", "files")
+    if told is None:
+        write_push(competition, push.at("taken"))
+        cause = look.message or "it ended before it had packed anything"
+        return Taken(FAILED, f"{look.status}: {cause}", [], [], {}, lines[-LAST_LINES:], str(folder / LOG))
+    if told["token"] != push.token:
+        (folder / OUTPUT).unlink()
+        raise InputError(f"{push.notebook}: its output is of another push ({told['token']}); push again")
+    _fetch_checked(kaggle, push, folder, told["files"])
+    merged, checks = merge_runs(prepared, folder / RUNS) if RUNS in told["files"] else ([], [])
+    kept = _keep(prepared, folder / UNFINISHED) if UNFINISHED in told["files"] else {}
+    write_push(competition, push.at("taken"))
+    for name in (OUTPUT, *told["files"]):
+        (folder / name).unlink()
+    ended = told["ended"]
+    return Taken(
+        ended,
+        told["message"] or look.message,
+        [each for each in merged if each.name in push.runs],
+        checks,
+        kept,
+        lines[-LAST_LINES:] if ended == FAILED else [],
+        str(folder / LOG),
+    )
+
+
+def _fetch(kaggle: Kaggle, push: Push, folder: Path, names: list[str], n_bytes: int = 0) -> str:
+    """Download files of the output, going on with those that an earlier call has begun; return the log."""
+    shown = 0
+    with Progress("pull MB", max(1, n_bytes // MEGABYTE)) as bar:
+
+        def progress() -> int:
+            nonlocal shown
+            done = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+            if done // MEGABYTE > shown:
+                bar.advance(done // MEGABYTE - shown)
+                shown = done // MEGABYTE
+            return done
+
+        asked: dict[str, Any] = {"notebook": push.notebook, "folder": str(folder), "names": names}
+        return kaggle.read("fetch_output", progress=progress, **asked)["log"]
+
+
+def _fetch_checked(kaggle: Kaggle, push: Push, folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    """Download the packed files and check their hashes; one that is not whole is fetched anew, once."""
+    names = [name for name in files if name in (RUNS, UNFINISHED)]
+    n_bytes = sum(files[name]["size"] for name in names)
+    _fetch(kaggle, push, folder, names, n_bytes)
+    broken = [name for name in names if not _is_whole(folder / name, files[name])]
+    if broken:
+        warn(f"{', '.join(broken)}: not as the session wrote it (SHA-256); fetching it again from the beginning")
+        for name in broken:
+            (folder / name).unlink(missing_ok=True)
+        _fetch(kaggle, push, folder, broken, n_bytes)
+    for name in broken:
+        if not _is_whole(folder / name, files[name]):
+            (folder / name).unlink(missing_ok=True)
+            raise RuntimeError(f"{name} came damaged twice; nothing was taken: pull again later")
+
+
+def _is_whole(file: Path, told: dict[str, Any]) -> bool:
+    """Return whether a file has the size and the hash that the session noted."""
+    return file.is_file() and file.stat().st_size == told["size"] and hash_file(file) == told["sha256"]
+
+
+def _keep(prepared: Prepared, file: Path) -> dict[str, int]:
+    """Take the folds and checkpoints of unfinished runs; what is finished stays. Return how many files, by run."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    unpacked = remote_folder(prepared.competition) / ".unfinished"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    kept: dict[str, int] = {}
+    try:
+        with zipfile.ZipFile(file) as packed:
+            for name in packed.namelist():
+                if not PLACE.fullmatch(name) and not CHECKPOINT.fullmatch(name):
+                    raise InputError(f"{file}: {name!r} is no file of a run; nothing of it was taken")
+            packed.extractall(unpacked)
+        for folder in sorted((unpacked / "runs").glob("*/*")):
+            target = home / folder.parent.name / folder.name
+            if read_result(target.parent.name, target) is None:
+                taken = [_take_fold(source, goal) for source, goal in _pairs(folder, target)]
+                kept[target.parent.name] = sum(taken)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return {name: n for name, n in kept.items() if n}
+
+
+def _pairs(folder: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Return the folders of a run's folds and pairs of folds, and where they go."""
+    homes = {file.parent for file in folder.rglob("*") if file.is_file() and file.parent != folder}
+    return [(home, target / home.relative_to(folder)) for home in sorted(homes)]
+
+
+def _take_fold(source: Path, target: Path) -> int:
+    """Move one fold to its place, unless that one is finished; return the number of files."""
+    if read_fitted_in(target) is not None:
+        return 0
+    if changed := find_changed_in(source):
+        warn(f"{target}: not taken, {changed[0]} is not as it was written (SHA-256)")
+        return 0
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
+    return sum(1 for path in target.iterdir() if path.is_file())
+
+
+def find_push(competition: Competition) -> Push:
+    """Return the newest push; InputError where none came to Kaggle."""
+    push = read_push(competition)
+    if push is None or push.stage in ("packed", "uploaded"):
+        begun = "" if push is None else f" (one was begun {push.begun} UTC)"
+        raise InputError(f"nothing of {competition.name} was pushed yet{begun}; {competition.command('remote push')}")
+    return push
