@@ -13,7 +13,7 @@ from typing import Any
 
 PAGE_SIZE = 200
 MAX_PAGES = 100
-BLOCK = 2**20
+BLOCK = 2**15
 ABSENT = (403, 404)  # of what is one's own and is not there, Kaggle answers either
 TIMEOUT_SECONDS = 60.0  # of a connection that says nothing
 
