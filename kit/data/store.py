@@ -1,7 +1,8 @@
 """Decode once: one uint8 memory map per geometry, read by training batch by batch.
 
 Writes ``runs/NAME/cache/store/<key>.npy`` (n_images, 3, height, width), keyed by the pool's content and the geometry;
-a killed decode goes on at the next block. Encoders use the same `Geometry` on the original, once, and keep features.
+several files where one would be large (`kit.core.shards`). A killed decode goes on at the next block. Encoders use the
+same `Geometry` on the original, once, and keep features.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from kit.core.arrays import fill_array
 from kit.core.deadline import check_deadline
 from kit.core.files import key_of, write_atomic
 from kit.core.shapes import Pixels, Rows
+from kit.core.shards import fill_shards
 from kit.core.terminal import Progress, stage
 from kit.data.decoding import decode_image
 from kit.data.images import Gallery, Images, Pool, pool_behind
@@ -101,7 +102,7 @@ def read_store(pool: Pool | Gallery, geometry: Geometry) -> Pixels:
             progress.advance(stop - start)
 
         shape = (len(pool), 3, geometry.height, geometry.width)
-        pixels = fill_array(path, shape, "uint8", fill, BLOCK, check_deadline)
+        pixels = fill_shards(path, shape, "uint8", fill, BLOCK, check_deadline)
     if progress.n_made:
         stage("store", progress.summary(f"images decoded to {geometry.height} x {geometry.width} pixels"))
     return pixels

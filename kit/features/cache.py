@@ -1,6 +1,7 @@
 """Encode once: features of the whole pool, cached by encoder, weights, preprocessing and precision.
 
-Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, and beside it a note naming
+Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, in several files where that
+would be large (`kit.core.shards`), and beside it a note naming
 the encoder, the precision, the hash of its preprocessing, which is compared on re-use, and that of the values, which
 `verify` compares; a killed encoding goes on at the next block.
 """
@@ -20,18 +21,19 @@ from kit.core.deadline import check_deadline
 from kit.core.errors import InputError, some
 from kit.core.files import key_of, read_object, write_atomic, write_json
 from kit.core.shapes import Pixels, Rows, Vectors
+from kit.core.shards import fill_shards, is_begun, list_shards, read_shards, remove_array
 from kit.core.terminal import Progress, stage, track, warn
+from kit.data.ahead import Ahead
 from kit.data.images import Images, Pool, ids_of, pool_behind
 from kit.data.store import BLOCK, Geometry, decode_block, read_rows, read_store
-from kit.features.encoders import Encoder, load_encoder, preprocessing_of
+from kit.features.encoders import load_encoder, preprocessing_of
+from kit.features.forward import ImageForward
 from kit.features.weights import EncoderSpec, spec_of
 
 if TYPE_CHECKING:
     import torch
 
-BATCH = 64  # images per forward pass
 HISTOGRAM_BINS = 8  # per colour
-HALF_MADE = (".json", ".part", ".rows")  # what lies beside an array that is not finished
 SEAL = "sha256"  # in the note: of the values as they were made
 SEALED_ROWS = 65_536  # rows hashed at a time
 GIVEN = "given"  # the encoder name of the organisers' own embeddings.npy
@@ -123,29 +125,124 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Vectors
     overflows = _check_note(path, spec)
     if overflows:
         raise _NotFinite(overflows)
-    if (known := read_array(path, (len(pool), None), "float16")) is not None:
+    if (known := read_shards(path, (len(pool), None), "float16")) is not None:
         _seal(path, known)
         return known, key
-    encoder = load_encoder(spec)
-    note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
-    run = ImageForward(encoder, precision)
-    write_json(path.with_suffix(".json"), note)
-    with Progress("features", len(pool)) as progress:
-
-        def fill(rows: Vectors, start: int, stop: int) -> None:
-            progress.resume_at(start)
-            values = run(decode_block(pool.paths[start:stop], encoder.preprocessing.geometry))
-            is_finite = np.isfinite(values).all(axis=1)
-            if not is_finite.all():
-                _give_up(path, {**note, "overflows": some(pool.ids[start:stop][~is_finite])})
-            rows[:] = values
-            progress.advance(stop - start)
-
-        values = fill_array(path, (len(pool), run.n_dims), "float16", fill, BLOCK, check_deadline)
+    with Progress("features", len(pool)) as progress, _Encoding(pool, spec, path, precision, progress) as encoding:
+        values = fill_shards(path, encoding.shape, "float16", encoding.fill, BLOCK, check_deadline)
     if progress.n_made:
         stage("features", f"{spec.text}: {progress.summary('images encoded')}")
     _seal(path, values)
+    for _, _, piece in _list_pieces(path):
+        piece.unlink(missing_ok=True)
     return values, key
+
+
+def encode_range(
+    pool: Pool, start: int, stop: int, encoder: str, encoder_args: dict[str, Any] | None = None
+) -> Path | None:
+    """Encode the images `start` to `stop` of a pool into a file of their own, from which `encode_images` takes them.
+
+    Any process on any machine that sees the cache may call it, several at once of different ranges. What comes out is
+    the same as encoded in one go where ranges begin at multiples of `kit.data.store.BLOCK`, and end there or with the
+    pool.
+
+    Returns
+    -------
+    Path
+        The file; None where the pool's features are there already, or are not finite in half precision, so that the
+        whole pool is to be encoded in float32.
+    """
+    from kit.features.device import choose_precision, device_name
+
+    spec = spec_of(pool, encoder, encoder_args)
+    precision = choose_precision(spec, device_name())
+    path, _ = _locate(pool, spec, precision)
+    if _check_note(path, spec) or list_shards(path):
+        return None
+    piece = path.with_name(f"{path.stem}.{start}-{stop}.npy")
+    if read_array(piece, (stop - start, None), "float16") is not None:
+        return piece
+    with (
+        suppress(_NotFinite),  # `_give_up` has noted it and warned
+        Progress("features", stop - start) as progress,
+        _Encoding(pool, spec, path, precision, progress, (start, stop)) as encoding,
+    ):
+        fill_array(piece, encoding.shape, "float16", encoding.fill, BLOCK, check_deadline)
+        return piece
+    return None
+
+
+class _Encoding:
+    """Encode a pool, or a range of it, block by block; the next block is decoded while this one is encoded."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        spec: EncoderSpec,
+        path: Path,
+        precision: str,
+        progress: Progress,
+        within: tuple[int, int] | None = None,
+    ) -> None:
+        from kit.features.device import list_devices
+
+        encoder = load_encoder(spec)
+        self._pool, self._path, self._progress = pool, path, progress
+        self._first, self._last = within or (0, len(pool))
+        self._geometry = encoder.preprocessing.geometry
+        self._note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
+        self._forward = ImageForward(encoder, precision, list_devices())
+        self._pieces = [] if within else _list_pieces(path)
+        self._decoded = Ahead(self._decode, self._following)
+        self.shape = (self._last - self._first, self._forward.n_dims)
+        write_json(path.with_suffix(".json"), self._note)
+
+    def __enter__(self) -> _Encoding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._decoded.__exit__()
+
+    def fill(self, rows: Vectors, start: int, stop: int) -> None:
+        """Write the features of images, counted from the first of the range."""
+        self._progress.resume_at(start)
+        start, stop = self._first + start, self._first + stop
+        if (piece := self._piece_of(start, stop)) is not None:
+            rows[:] = piece
+        else:
+            rows[:] = self._encode(start, stop)
+        self._progress.advance(stop - start)
+
+    def _encode(self, start: int, stop: int) -> Vectors:
+        """Return the features of images; give the precision up where they are not finite."""
+        values = self._forward(self._decoded.take((start, stop)))
+        is_finite = np.isfinite(values).all(axis=1)
+        if not is_finite.all():
+            _give_up(self._path, {**self._note, "overflows": some(self._pool.ids[start:stop][~is_finite])})
+        return values
+
+    def _decode(self, rows: tuple[int, int]) -> torch.Tensor:
+        return decode_block(self._pool.paths[slice(*rows)], self._geometry)
+
+    def _following(self, rows: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the next block that is to be decoded."""
+        start, stop = rows[1], min(rows[1] + BLOCK, self._last)
+        return (start, stop) if start < stop and self._piece_of(start, stop) is None else None
+
+    def _piece_of(self, start: int, stop: int) -> Vectors | None:
+        """Return the features of images that `encode_range` has encoded; None where it has not."""
+        for first, last, file in self._pieces:
+            if first <= start and stop <= last:
+                values = read_array(file, (last - first, self._forward.n_dims), "float16")
+                return None if values is None else values[start - first : stop - first]
+        return None
+
+
+def _list_pieces(path: Path) -> list[tuple[int, int, Path]]:
+    """Return the first row, the one after the last, and the file of what `encode_range` has encoded."""
+    ranges = [(file.stem.rpartition(".")[2].partition("-"), file) for file in path.parent.glob(f"{path.stem}.*-*.npy")]
+    return sorted((int(first), int(last), file) for (first, _, last), file in ranges)
 
 
 def _seal(path: Path, values: Vectors) -> None:
@@ -178,7 +275,7 @@ def are_features_changed(pool: Pool, encoder: str, encoder_args: dict[str, Any] 
     path, seal = _made_at(pool, spec), features_seal(pool, encoder, encoder_args)
     if path is None or seal is None:
         return False
-    values = read_array(path, (len(pool), None), "float16")
+    values = read_shards(path, (len(pool), None), "float16")
     return values is None or _hash_values(values) != seal
 
 
@@ -187,67 +284,41 @@ def _made_at(pool: Pool, spec: EncoderSpec) -> Path | None:
     from kit.features.device import choose_precision, device_name
 
     precisions = (choose_precision(spec, device_name()), "float32")  # the second where the first overflows
-    return next((path for each in precisions if (path := _locate(pool, spec, each)[0]).exists()), None)
+    return next((path for each in precisions if list_shards(path := _locate(pool, spec, each)[0])), None)
 
 
 def _check_note(path: Path, spec: EncoderSpec) -> str | None:
     """Throw features away that were made with another preprocessing; return the images noted as overflowing."""
     note = read_object(path.with_suffix(".json")) or {}
-    made = [file for file in (path, path.with_suffix(".part")) if file.exists()]
-    if not made and not note:
+    is_made = is_begun(path) or bool(_list_pieces(path))
+    if not is_made and not note:
         return None
     if note.get("preprocessing") == preprocessing_of(spec).key:
         return note.get("overflows")
-    if made:
+    if is_made:
         warn(f"features of {spec.text} were made with another preprocessing than it has now; they are made anew")
-    for suffix in HALF_MADE:
-        path.with_suffix(suffix).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    _remove(path)
     return None
+
+
+def _remove(path: Path) -> None:
+    """Delete features, finished or not, and the note beside them."""
+    remove_array(path)
+    for _, _, piece in _list_pieces(path):
+        piece.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _give_up(path: Path, note: dict[str, Any]) -> None:
     """Throw a half-made array away and note why, so that this precision is not tried again."""
-    for suffix in HALF_MADE:
-        path.with_suffix(suffix).unlink(missing_ok=True)
-    if note["precision"] == "float32":
-        path.with_suffix(".json").unlink(missing_ok=True)
-    else:
+    _remove(path)
+    if note["precision"] != "float32":
         write_json(path.with_suffix(".json"), note)
         warn(
             f"{note['encoder']} gives features that are not finite in {note['precision']} (images {note['overflows']}):"
             " they are computed in float32, which is slower"
         )
     raise _NotFinite(note["overflows"])
-
-
-class ImageForward:
-    """Run an image tower on uint8 blocks, at one device and precision."""
-
-    def __init__(self, encoder: Encoder, precision: str) -> None:
-        from kit.features.device import device_name, place_network
-
-        self.preprocessing = encoder.preprocessing
-        self.device = device_name()
-        self.tower = place_network(encoder.image_tower, self.device, precision)
-        self.dtype = next(self.tower.parameters()).dtype
-        geometry = self.preprocessing.geometry
-        import torch
-
-        blank = torch.zeros((1, 3, geometry.height, geometry.width), dtype=torch.uint8)
-        self.n_dims = self._forward(blank).shape[1]
-
-    def __call__(self, pixels: torch.Tensor) -> Vectors:
-        """Return (n_images, n_dims) float32, of unit length or not finite, for (n_images, 3, h, w) uint8."""
-        return np.concatenate([self._forward(part).numpy() for part in pixels.split(BATCH)])
-
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        import torch
-
-        with torch.no_grad():  # inference_mode with autocast is 3 to 10 times slower on CPUs
-            batch = self.preprocessing.normalise(pixels.to(self.device)).to(self.dtype)
-            values = self.tower(batch).float()
-            return torch.nn.functional.normalize(values, dim=1).cpu()
 
 
 def _given_features(images: Images) -> Features:

@@ -12,8 +12,8 @@ from sklearn.datasets import load_sample_images
 
 from kit.core.errors import InputError, MissingWeights
 from kit.core.files import hash_file
-from kit.features.cache import ImageForward
 from kit.features.encoders import load_encoder, load_timm, preprocessing_of
+from kit.features.forward import ImageForward
 from kit.features.weights import PACKAGES, locate_weights, parse_encoder
 from kit.features.weights import pip as pip_module
 

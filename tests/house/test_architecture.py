@@ -12,12 +12,13 @@ import pytest
 
 HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
-    "core": "shapes names errors installed process files activity notebook figures wheel terminal arrays deadline "
-    "stopwatch tensors",
+    "core": "shapes names errors installed process files activity notebook figures wheel terminal arrays shards "
+    "deadline stopwatch tensors",
     "scoring": "task hierarchy metrics predictions rejection chances mixing shares roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
-    "data": "digits decoding images table class_names audit folds sheet store greys prepared",
-    "features": "transclip weights device encoders measure cache whitening joint prompts nearest neighbours altered",
+    "data": "digits decoding images table class_names audit folds sheet ahead store greys prepared",
+    "features": "transclip weights device encoders measure forward cache whitening joint prompts nearest "
+    "neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",
     "runs": "store record ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean "
     "share track",

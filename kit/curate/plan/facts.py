@@ -39,9 +39,9 @@ Encode = Callable[[EncoderSpec, Sequence[str]], Vectors]
 def encode_paths(spec: EncoderSpec, paths: Sequence[str]) -> Vectors:
     """Return features of images, (n_paths, n_dims) of unit length; nothing is cached."""
     from kit.data.store import decode_block
-    from kit.features.cache import BATCH, ImageForward
     from kit.features.device import choose_precision, device_name
     from kit.features.encoders import load_encoder
+    from kit.features.forward import BATCH, ImageForward
 
     run = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
     geometry = run.preprocessing.geometry

@@ -18,7 +18,8 @@ import numpy as np
 from kit.core.shapes import Pixels, Proba, Vectors
 from kit.data.images import Images, Pool
 from kit.data.store import Geometry, keep_pixels
-from kit.features.cache import ImageForward, keep_features
+from kit.features.cache import keep_features
+from kit.features.forward import ImageForward
 from kit.features.weights import spec_of
 
 
