@@ -22,10 +22,12 @@ from kit.curate.plan.choose import (
     weigh_views,
     whole_args,
 )
+from kit.curate.plan.facts import MAX_LABELED, _even
 from kit.curate.plan.folder import find_in_folder
-from kit.curate.plan.recipe import SHARE
+from kit.curate.plan.portfolio import Member
+from kit.curate.plan.recipe import SHARE, _head_seconds
 from kit.features.encoders import preprocessing_of
-from kit.features.measure import measure_encoder
+from kit.features.measure import Cost, measure_encoder
 from kit.features.weights import PACKAGES, parse_encoder
 from kit.models.trust import trusted
 from kit.runs.store.build import build_model
@@ -220,8 +222,27 @@ def test_the_way_that_names_most_labels_right_is_taken(photos, tmp_path):
 def test_out_of_fold_accuracy_knows_features_from_noise():
     rng, labels = np.random.default_rng(0), np.repeat([0, 1, 2], 20)
     noise = rng.normal(size=(60, 30))
-    assert oof_accuracy(np.eye(3)[labels] + 0.1 * noise[:, :3], labels) == 1.0
-    assert oof_accuracy(noise, labels) < 0.6
+    alone, copies = np.arange(60), np.arange(60) // 2
+    assert oof_accuracy(np.eye(3)[labels] + 0.1 * noise[:, :3], labels, alone) == 1.0
+    assert oof_accuracy(noise, labels, alone) < 0.6
+    twins = np.repeat(noise[::2], 2, axis=0)
+    assert oof_accuracy(twins, labels, alone) > 0.8 and oof_accuracy(twins, labels, copies) < 0.6
+
+
+def test_many_classes_are_compared_by_some_of_them():
+    codes = np.concatenate([np.repeat(np.arange(300), 3), np.arange(300, 400)])  # the last hundred have one image each
+    chosen = codes[_even(codes)]
+    assert len(chosen) == MAX_LABELED and np.all(np.bincount(chosen)[np.unique(chosen)] == 2)
+    assert np.unique(chosen).max() == 299 and np.diff(np.unique(chosen)).max() <= 3
+    few = np.repeat(np.arange(43), 5)
+    assert np.array_equal(_even(few), np.arange(215))
+
+
+def test_pairs_of_folds_are_counted_among_the_minutes(photos):
+    facts = read_facts(photos())
+    member = Member("m", "timm:m", "supervised", "pip", "of pip", cost=Cost(0.0, 0.0, 1000, 0))
+    one = _head_seconds(dataclasses.replace(facts, n_folds=2), [member], True)
+    assert _head_seconds(facts, [member], True) - 1 > 7 * (one - 1)  # 15 fits for 2
 
 
 def test_an_encoder_without_weights_costs_what_it_costs_with_them(photos):

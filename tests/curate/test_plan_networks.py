@@ -25,7 +25,7 @@ DAY = 86400.0
 
 
 def make_facts(**changes) -> PlanFacts:
-    facts = PlanFacts("multiclass", 6, 90, 15, 1000, 1000, 5, 200, (), (), (), None, False, ())
+    facts = PlanFacts("multiclass", 6, 90, 15, 1000, 1000, 5, 200, (), (), (), (), None, False, ())
     return dataclasses.replace(facts, **changes)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from kit.core.files import key_of
-from kit.core.shapes import Labels, Mask, Vectors
+from kit.core.shapes import Groups, Labels, Mask, Vectors
 from kit.curate.plan.facts import PlanFacts
 from kit.curate.plan.folder import Candidate, FoundWeights
+from kit.data.folds import split_rows
 from kit.features.weights import EncoderSpec, parse_encoder
 
 C = 30.0  # as the linear probe's
@@ -37,13 +38,13 @@ def choose_candidate(found: FoundWeights, facts: PlanFacts) -> Choice:
     """Return the way to read a file by which a probe names most of the held-out labelled images right."""
     if len(found.candidates) == 1:
         return Choice(found.candidates[0])
-    labels, paths = comparable_labels(facts)
+    labels, groups, paths = comparable_labels(facts)
     if not len(labels):
         return Choice(
             found.candidates[0], f"{found.path}: {_list(found)}; the first is taken, no label can compare them"
         )
     specs = [parse_encoder(each.encoder, each.encoder_args, facts.lookup) for each in found.candidates]
-    scores = [oof_accuracy(facts.encode(spec, paths), labels) for spec in specs]
+    scores = [oof_accuracy(facts.encode(spec, paths), labels, groups) for spec in specs]
     best = int(np.argmax(scores))
     spelled = ", ".join(f"{each.words} {score:.3f}" for each, score in zip(found.candidates, scores, strict=True))
     said = f"{found.path}: nothing beside it says how it wants its images; out of fold on {len(labels)} labels: "
@@ -99,21 +100,24 @@ def weigh_views(middle: Mask, whole: Mask) -> tuple[float, float]:
     return (WHOLE_GAIN / of_sets + said / variance) / (1 / of_sets + 1 / variance), said
 
 
-def oof_hits(features: Vectors, labels: np.ndarray) -> Mask:
-    """Return which labels a logistic regression names right that did not see them, (n_images,)."""
+def oof_hits(features: Vectors, labels: Labels, groups: Groups) -> Mask:
+    """Return which labels a logistic regression names right that saw no image of their groups, (n_images,)."""
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    folds = StratifiedKFold(
-        min(N_FOLDS, int(np.bincount(labels)[np.unique(labels)].min())), shuffle=True, random_state=0
-    )
-    named = cross_val_predict(LogisticRegression(C=C, max_iter=300), features, labels, cv=folds)
-    return np.asarray(named == labels)
+    n_smallest = int(np.bincount(labels)[np.unique(labels)].min())
+    folds = split_rows(labels, groups, min(N_FOLDS, n_smallest, len(np.unique(groups))), seed=0)
+    is_hit = np.zeros(len(labels), dtype=bool)
+    for fold in np.unique(folds):
+        here = folds == fold
+        if len(np.unique(labels[~here])) > 1:
+            probe = LogisticRegression(C=C, max_iter=300).fit(features[~here], labels[~here])
+            is_hit[here] = probe.predict(features[here]) == labels[here]
+    return is_hit
 
 
-def oof_accuracy(features: Vectors, labels: np.ndarray) -> float:
-    """Return how many labels a logistic regression names right that did not see them, 0..1."""
-    return float(oof_hits(features, labels).mean())
+def oof_accuracy(features: Vectors, labels: Labels, groups: Groups) -> float:
+    """Return how many labels a logistic regression names right that saw no image of their groups, 0..1."""
+    return float(oof_hits(features, labels, groups).mean())
 
 
 class Labeled:
@@ -123,15 +127,20 @@ class Labeled:
     """
 
     def __init__(self, facts: PlanFacts) -> None:
-        self.labels, self._paths = comparable_labels(facts)
+        self.labels, self._groups, self._paths = comparable_labels(facts)
         self._encode = facts.encode
         self._hits: dict[str, Mask] = {}
+
+    @property
+    def was_asked(self) -> bool:
+        """Return whether the labels had a say."""
+        return bool(self._hits)
 
     def hits(self, spec: EncoderSpec) -> Mask:
         """Return which labels a probe on an encoder names right out of fold, (n_images,)."""
         key = key_of(spec.text, spec.args)
         if key not in self._hits:
-            self._hits[key] = oof_hits(self._encode(spec, self._paths), self.labels)
+            self._hits[key] = oof_hits(self._encode(spec, self._paths), self.labels, self._groups)
         return self._hits[key]
 
 
@@ -146,18 +155,20 @@ def _can_be_read(path: str) -> bool:
     return True
 
 
-def comparable_labels(facts: PlanFacts) -> tuple[Labels, list[str]]:
-    """Return class numbers and paths of labelled images on which encoders are compared.
+def comparable_labels(facts: PlanFacts) -> tuple[Labels, Groups, list[str]]:
+    """Return class numbers, groups and paths of labelled images on which encoders are compared.
 
-    Images that cannot be read are left out, and classes of a single image, which no fold can hold out; none are left
-    where there are not two classes.
+    Images that cannot be read are left out, and classes of a single image or of a single group, which no fold can hold
+    out; none are left where there are not two classes.
     """
     readable = [i for i, path in enumerate(facts.labeled) if _can_be_read(path)]
-    labels = np.array(facts.labels, dtype=np.int64)[readable]
-    is_kept = np.bincount(labels)[labels] > 1 if len(labels) else np.zeros(0, dtype=bool)
+    labels, groups = (np.array(values, dtype=np.int64)[readable] for values in (facts.labels, facts.groups))
+    in_class = [groups[labels == label] for label in labels]
+    is_kept = np.array([len(set(each.tolist())) > 1 for each in in_class], dtype=bool)
     if len(np.unique(labels[is_kept])) < 2:
-        return labels[:0], []
-    return labels[is_kept], [facts.labeled[i] for i, kept in zip(readable, is_kept, strict=True) if kept]
+        return labels[:0], groups[:0], []
+    paths = [facts.labeled[i] for i, kept in zip(readable, is_kept, strict=True) if kept]
+    return labels[is_kept], groups[is_kept], paths
 
 
 def _list(found: FoundWeights) -> str:

@@ -93,9 +93,9 @@ class PlanFacts:
         Median of the shorter side of a few images, in pixels.
     samples
         Paths of those images.
-    labeled, labels
-        Paths and class numbers of some labelled images, the classes as even as they can be had; of several labels the
-        rarest counts.
+    labeled, labels, groups
+        Paths, class numbers and group numbers of some labelled images, the classes as even as they can be had; of
+        several labels the rarest counts. Images of one group count as one another's copies.
     prompts
         Prompt list beside competition.toml; None where there is none.
     devices
@@ -119,6 +119,7 @@ class PlanFacts:
     samples: tuple[str, ...]
     labeled: tuple[str, ...]
     labels: tuple[int, ...]
+    groups: tuple[int, ...]
     prompts: str | None
     has_hierarchy: bool
     lookup: tuple[Path, ...]
@@ -182,6 +183,7 @@ def read_facts(competition: Competition, table: pd.DataFrame | None = None, enco
         samples=tuple(sides),
         labeled=tuple(paths[rows[i]] for i in chosen),
         labels=tuple(codes[chosen].tolist()),
+        groups=tuple(_number_groups(table["group"].iloc[rows].tolist())[chosen].tolist()),
         prompts=None if is_multilabel else _choose_prompts(competition.folder / "prompts", classes),
         has_hierarchy=competition.data.hierarchy is not None,
         lookup=competition.lookup,
@@ -204,11 +206,26 @@ def memory_megabytes() -> float:
 
 
 def _even(codes: np.ndarray) -> np.ndarray:
-    """Return positions of up to MAX_LABELED labelled images: the first of every class, then the second, ..."""
-    rank = np.zeros(len(codes), dtype=np.int64)
-    for code in np.unique(codes):
-        rank[codes == code] = np.arange((codes == code).sum())
+    """Return positions of up to MAX_LABELED labelled images: the first of every class, then the second, ...
+
+    Of so many classes that not even two images of each could be had, some classes, evenly spread, have two.
+    """
+    order = np.argsort(codes, kind="stable")
+    _, starts, counts = np.unique(codes[order], return_index=True, return_counts=True)
+    rank = np.empty(len(codes), dtype=np.int64)
+    rank[order] = np.arange(len(codes)) - np.repeat(starts, counts)
+    several, most = np.flatnonzero(np.bincount(codes) > 1) if len(codes) else codes, MAX_LABELED // 2
+    if len(several) > most:
+        chosen = several[np.linspace(0, len(several) - 1, most).astype(int)]
+        return np.flatnonzero(np.isin(codes, chosen) & (rank < 2))
     return np.sort(np.lexsort((codes, rank))[:MAX_LABELED])
+
+
+def _number_groups(groups: list[str | None]) -> np.ndarray:
+    """Return a number for each image's group; an image without a group is one of its own."""
+    numbers: dict[object, int] = {}
+    keys = [(i,) if group is None else group for i, group in enumerate(groups)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def _read_sides(paths: list[str]) -> dict[str, int]:

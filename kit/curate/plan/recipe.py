@@ -28,7 +28,8 @@ TAUGHT = {  # the pseudo labels that gained most: see the bench's README, unlabe
     "weight": "confidence",
     "total_weight": 3.0,
 }
-HEAD_PACE, GRAPH_PACE = 2e7, 2e10  # numbers per second that a regression and a search for neighbours get through
+HEAD_PACE, GRAPH_PACE = 1e8, 2e10  # numbers per second that a regression and a search for neighbours get through
+FLOW_PACE = 3e7  # numbers of features per second, read for a graph and learned from as labels flow
 FOREST_SECONDS = 2.0  # per fold
 DECODING_SECONDS = 0.004  # per image
 
@@ -155,11 +156,14 @@ def _neighbours(facts: PlanFacts, wishes: Wishes) -> dict[str, Any]:
 
 
 def _head_seconds(facts: PlanFacts, members: list[Member], with_neighbours: bool) -> float:
-    """Return the seconds of a head on cached features, all folds together."""
+    """Return the seconds of a head on cached features: all folds, all pairs of them, one search for neighbours."""
     n_dims = sum(member.cost.n_dims for member in members)
+    n_pairs = facts.n_folds * (facts.n_folds - 1) // 2 if facts.n_folds > 2 else 0
     fit = 0.2 + facts.n_labeled * n_dims * facts.n_classes / HEAD_PACE
-    graph = facts.n_images**2 * n_dims / GRAPH_PACE if with_neighbours else 0.0
-    return facts.n_folds * (fit + graph) + 1.0
+    flow, search = (facts.n_images * n_dims / FLOW_PACE, facts.n_images**2 * n_dims / GRAPH_PACE)
+    if not with_neighbours:
+        flow = search = 0.0
+    return (facts.n_folds + n_pairs) * (fit + flow) + search + 1.0
 
 
 def _head_megabytes(facts: PlanFacts, members: list[Member]) -> float:

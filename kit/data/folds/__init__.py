@@ -55,7 +55,7 @@ def assign_folds(ids: Ids, labels: Texts, groups: Groups, n_folds: int, seed: in
     n_folds = _lower_n_folds(np.asarray(labels)[order], groups, n_folds)
     folds = np.empty(len(order), dtype=np.int64)
     for attempt in range(MAX_SEEDS):
-        folds[order] = _split(codes, groups, n_folds, seed + attempt)
+        folds[order] = split_rows(codes, groups, n_folds, seed + attempt)
         if not find_absent(folds[order], codes, range(n_folds)) and len(np.unique(folds)) == n_folds:
             return folds
     raise InputError(f"the groups leave no way to have every class in two of {n_folds} folds; lower [folds] n")
@@ -216,8 +216,8 @@ def _deal(counts: NDArray[np.float64], n_folds: int, draw: np.random.Generator) 
     return folds
 
 
-def _split(codes: Labels, groups: Groups, n_folds: int, seed: int) -> Folds:
-    """Let scikit-learn split rows that are in order.
+def split_rows(codes: Labels, groups: Groups, n_folds: int, seed: int) -> Folds:
+    """Return each row's fold, its classes as even as they can be and no group in two: by scikit-learn, in this order.
 
     Groups are drawn here as its version 1.8 does: earlier ones shuffle their counts of classes, not the groups, and
     leave folds uneven.
@@ -225,7 +225,8 @@ def _split(codes: Labels, groups: Groups, n_folds: int, seed: int) -> Folds:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
     from sklearn.utils import check_random_state
 
-    n_groups = len(np.unique(groups))
+    groups = np.unique(groups, return_inverse=True)[1]
+    n_groups = int(groups.max()) + 1
     if n_groups == len(groups):
         parts = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(codes, codes)
     else:

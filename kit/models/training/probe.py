@@ -10,6 +10,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 from kit.core.shapes import Logits, Rows, Vectors, Weights
+from kit.data.folds import split_rows
 from kit.data.images import Images
 from kit.models.logistic import Regression, fit_seen
 
@@ -87,21 +88,28 @@ def weigh_words(values: Vectors, words: Logits, labeled: Images, strength: float
 
 
 def _hold_out(values: Vectors, labeled: Images, strength: float) -> tuple[Logits, Rows]:
-    """Return logits of probes that did not see the images, (n_images, n_classes), and which images they can judge."""
-    from sklearn.model_selection import StratifiedKFold
+    """Return logits of probes that did not see the images, (n_images, n_classes), and which images they can judge.
 
+    A probe that judges an image saw none of its group.
+    """
     counts = np.bincount(labeled.labels, minlength=labeled.n_classes)
     logits = np.zeros((len(labeled), labeled.n_classes))
     if counts.max() < 2:
         return logits, np.zeros(0, dtype=np.int64)
-    folds = StratifiedKFold(min(FOLDS, int(counts.max())), shuffle=True, random_state=0)
+    groups = labeled.pool.groups[labeled.rows]
+    n_folds = min(FOLDS, int(counts.max()), len(np.unique(groups)))
+    if n_folds < 2:
+        return logits, np.zeros(0, dtype=np.int64)
     with warnings.catch_warnings():  # a class with fewer images than folds is missing in some, and that is no mistake
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        splits = list(folds.split(values, labeled.labels))
-    for train, held_out in splits:
+        folds = split_rows(labeled.labels, groups, n_folds, seed=0)
+    for fold in np.unique(folds):
+        train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         coefficients, intercepts = fit_probe(values[train], labeled.take(train), strength)
         logits[held_out] = values[held_out] @ coefficients.T + intercepts
-    known = np.flatnonzero(counts[labeled.labels] > 1)  # the class of a single image is unknown to who predicts it
+    of_class = np.unique(np.stack([labeled.labels, groups]), axis=1)[0]  # the class of each of its groups
+    n_groups = np.bincount(of_class, minlength=labeled.n_classes)
+    known = np.flatnonzero(n_groups[labeled.labels] > 1)  # the class of a single group is unknown to who predicts it
     return logits, known
 
 
