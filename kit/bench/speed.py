@@ -9,22 +9,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kit.core.errors import InputError, MissingWeights
+from kit.core.shapes import Texts
 from kit.core.terminal import track
+from kit.data.ahead import read_ahead
 from kit.data.images import Images, pool_behind
 from kit.data.prepared import Prepared
 from kit.data.store import Geometry, decode_block, read_pixels
-from kit.features.device import device_name, place_network
+from kit.features.device import choose_precision, device_name, place_network
 from kit.features.encoders import load_encoder
+from kit.features.forward import ImageForward
 from kit.features.joint import encoders_of
 from kit.features.weights import spec_of
 
+if TYPE_CHECKING:
+    import torch
+
 N_ROUNDS = 5
 N_IMAGES = 64
+N_BLOCKS = 4  # of as many images, of which the next is decoded while one is encoded
 
 
 @dataclass(frozen=True)
@@ -104,14 +111,44 @@ def _bench_encoder(images: Images, text: str, args: dict[str, Any]) -> list[Timi
 
         ways[precision] = forward
     name = text.partition("@")[0].rpartition("/")[2]
-    return [_compare(f"encode with {name}", "bfloat16", "float32", tuple(ways.values()))]
+    ahead, in_turn = _ways_to_decode(images, text, args)
+    return [
+        _compare(f"encode with {name}", "bfloat16", "float32", (ways["bfloat16"], ways["float32"])),
+        _compare(f"files into features with {name}", "decoded ahead", "in turn", (ahead, in_turn), N_BLOCKS * N_IMAGES),
+    ]
 
 
-def _compare(task: str, way: str, against: str, ways: tuple[Callable[[], object], Callable[[], object]]) -> Timing:
+def _ways_to_decode(
+    images: Images, text: str, args: dict[str, Any]
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return what encodes files block by block: the next decoded meanwhile, as `features` does; and one by one."""
+    spec = spec_of(images.pool, text, args)
+    run = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
+    blocks = [pool_behind(images).paths[images.rows]] * N_BLOCKS
+
+    def decode(paths: Texts) -> torch.Tensor:
+        return decode_block(paths, run.preprocessing.geometry)
+
+    def ahead() -> object:
+        return [run(pixels) for pixels in read_ahead(decode, blocks)]
+
+    def in_turn() -> object:
+        return [run(decode(paths)) for paths in blocks]
+
+    return ahead, in_turn
+
+
+def _compare(
+    task: str,
+    way: str,
+    against: str,
+    ways: tuple[Callable[[], object], Callable[[], object]],
+    n_images: int = N_IMAGES,
+) -> Timing:
     """Time two ways in turn, after one round to warm up."""
     seconds = np.array([[_time(run) for run in ways] for _ in track(range(N_ROUNDS + 1), task)])[1:]
     ratios = seconds[:, 1] / seconds[:, 0]
-    rate = N_IMAGES / float(np.median(seconds[:, 0]))
+    rate = n_images / float(np.median(seconds[:, 0]))
     return Timing(task, way, against, rate, float(np.median(ratios)), float(ratios.min()), float(ratios.max()))
 
 

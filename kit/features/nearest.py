@@ -26,11 +26,13 @@ Search: TypeAlias = Callable[[Rows], tuple[Rows, Scores]]
 MOST_EXACT = 30_000  # rows: below, a matrix product is done before an index is built
 RECALL = 0.975  # share of the exact neighbours that the sample must find
 N_SAMPLE = 512  # queries whose neighbours are found exactly
-FIRST_LISTS = 8  # looked into at first; then twice as many, until the sample is content
+FIRST_LISTS = 8  # looked into at first; then so many times as many, until the sample is content
+STEP = 1.4
 MOST_LISTS = 0.6  # share of all lists; beyond, an index takes as long as comparing all
 CODED = 4  # numbers of a feature that one code of four bits stands for
 N_BEST = 24  # rows per neighbour that are compared by their features
 PER_LIST = 64  # rows per list that the lists are learned from
+ADDED = 32_768  # rows put into an index at a time
 SEED = 0
 BARRED = -2.0  # cosine of what must not be a neighbour
 
@@ -76,10 +78,13 @@ def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search
     from kit.features.device import device_name
 
     everything = torch.from_numpy(values).to(device_name())  # (n_rows, n_dims)
-    is_all = len(allowed) == len(values)
-    among = everything if is_all else everything[torch.from_numpy(allowed).to(everything.device)]
+    if len(allowed) <= MOST_EXACT:
+        among, at, hidden = everything[torch.from_numpy(allowed).to(everything.device)], allowed, np.zeros(0, dtype=int)
+    else:  # a copy of most rows would fill the memory
+        at = np.arange(len(values))
+        among, hidden = everything, np.setdiff1d(at, allowed)
     place = np.full(len(values), -1)
-    place[allowed] = np.arange(len(allowed))
+    place[at] = np.arange(len(at))
 
     def search(rows: Rows) -> tuple[Rows, Scores]:
         with torch.no_grad():
@@ -87,10 +92,11 @@ def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search
             itself = np.flatnonzero(place[rows] >= 0)
             first, last = (np.searchsorted(barred[:, 0], rows, side) for side in ("left", "right"))
             twins = np.concatenate([np.arange(*each) for each in zip(first, last, strict=True)]).astype(np.int64)
-            at = np.concatenate([itself, np.repeat(np.arange(len(rows)), last - first)])
-            cosine[at, np.concatenate([place[rows][itself], place[barred[twins, 1]]])] = BARRED
+            asking = np.concatenate([itself, np.repeat(np.arange(len(rows)), last - first)])
+            cosine[asking, np.concatenate([place[rows][itself], place[barred[twins, 1]]])] = BARRED
+            cosine[:, hidden] = BARRED
             nearest: torch.return_types.topk = cosine.topk(k, dim=1)
-        return allowed[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
+        return at[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
 
     return search
 
@@ -104,8 +110,9 @@ def search_indexed(values: Vectors, allowed: Rows, barred: Rows, k: int, exact: 
 
     is_barred = np.zeros(len(values), dtype=bool)
     is_barred[barred[:, 0]] = True
-    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % CODED))).astype(np.float32, copy=False)
-    index, n_lists = _build(padded[allowed], k)
+    lacking = -values.shape[1] % CODED
+    padded = np.pad(values, ((0, 0), (0, lacking))) if lacking else values
+    index, n_lists = _build(padded.astype(np.float32, copy=False), allowed)
 
     def ask(rows: Rows) -> tuple[Rows, Scores]:
         cosine, found = index.search(np.ascontiguousarray(padded[rows]), k + 1)
@@ -131,23 +138,24 @@ def search_indexed(values: Vectors, allowed: Rows, barred: Rows, k: int, exact: 
         if found >= RECALL:
             stage("neighbours", f"an index of {n_lists:,} lists, {looked} looked into: {found:.1%} of a sample's found")
             return search
-        looked *= 2
+        looked = int(np.ceil(STEP * looked))
     note(f"an index of {n_lists:,} lists finds too few neighbours of these features: all pairs are compared")
     return None
 
 
-def _build(values: Vectors, k: int) -> tuple[faiss.Index, int]:
-    """Return an index of all rows, and its number of lists."""
+def _build(values: Vectors, allowed: Rows) -> tuple[faiss.Index, int]:
+    """Return an index of the allowed rows, and its number of lists."""
     import faiss
 
-    n_rows, n_dims = values.shape
+    n_rows, n_dims = len(allowed), values.shape[1]
     n_lists = max(int(2 * np.sqrt(n_rows)), 1)
     index = faiss.index_factory(
         n_dims, f"IVF{n_lists},PQ{n_dims // CODED}x4fs,Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT
     )
     faiss.extract_index_ivf(index).cp.min_points_per_centroid = 1  # a warning else, where there are few rows
     shown = np.sort(np.random.default_rng(SEED).permutation(n_rows)[: PER_LIST * n_lists])
-    index.train(values[shown])
-    index.add(values)
+    index.train(values[allowed[shown]])
+    for start in range(0, n_rows, ADDED):
+        index.add(values[allowed[start : start + ADDED]])
     faiss.ParameterSpace().set_index_parameter(index, "k_factor_rf", N_BEST)
     return index, n_lists

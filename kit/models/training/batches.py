@@ -20,10 +20,12 @@ from torchvision.transforms import v2 as transforms
 
 from kit.core.shapes import Mask, Proba, Rows, Vectors
 from kit.core.terminal import Progress
+from kit.data.ahead import read_ahead
 from kit.data.folds import inner
 from kit.data.images import Images
 from kit.data.store import BLOCK, read_store
 from kit.features.encoders import Preprocessing
+from kit.features.forward import pin
 from kit.models.training.loss import binary_targets
 from kit.models.training.recipe import Recipe
 from kit.models.training.views import views_of
@@ -197,8 +199,10 @@ def _by_batches(
     order = np.argsort(images.rows, kind="stable")
     parts = []
     with Progress("predict", len(order)) as progress:
-        for positions in np.split(order, range(PREDICTED, len(order), PREDICTED)):
-            pixels = preprocessing.normalise(torch.from_numpy(store[images.rows[positions]]).to(device))
+        batches = np.split(order, range(PREDICTED, len(order), PREDICTED))
+        read = read_ahead(lambda positions: pin(torch.from_numpy(store[images.rows[positions]]), device), batches)
+        for positions, pixels in zip(batches, read, strict=True):
+            pixels = preprocessing.normalise(pixels.to(device, non_blocking=True))
             parts.append(values_of(pixels).cpu().numpy())
             progress.advance(len(positions))
     values = np.concatenate(parts)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from timm.utils.model_ema import ModelEmaV3
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from kit.core.activity import tell
 from kit.core.deadline import check_deadline, time_is_up
@@ -21,9 +22,11 @@ from kit.core.errors import InputError
 from kit.core.files import write_atomic
 from kit.core.shapes import Rows
 from kit.core.terminal import Progress, note
+from kit.data.ahead import read_ahead
 from kit.data.images import Images
 from kit.data.store import read_rows, read_store
 from kit.features.encoders import Preprocessing
+from kit.features.forward import pin
 from kit.models.balance import WEIGHTED, balance_images, class_shares
 from kit.models.training.augment import augment, augment_rarely
 from kit.models.training.batches import (
@@ -198,10 +201,10 @@ class Loop:
         if method is not None:
             self.stream.restart(self.epoch, n_images * self.recipe.of_semi("unlabeled_ratio"))
         total, total_unlabeled = torch.zeros((2,), device=self.device)
-        for i, positions in enumerate(batches):
+        for i, (positions, pixels) in enumerate(zip(batches, self._read_ahead(train, batches), strict=True)):
             schedule.step_update(before + i + 1)
             taught = [] if method is None else self._teach(method, len(positions), (before + i) / n_phase)
-            loss, *others = self.steps.take([self._read(train, positions, generator), *taught])
+            loss, *others = self.steps.take([self._vary(train, positions, pixels, generator), *taught])
             total += loss * len(positions)
             total_unlabeled += sum(others) * len(positions)
             if self.ema:
@@ -215,13 +218,26 @@ class Loop:
         sizes = [self.recipe.steps_in(epoch) or n_pass for epoch in range(self.recipe.n_epochs)]
         return sum(sizes[first : self.epoch]), sum(sizes[first:last])
 
-    def _read(self, train: Images, positions: Rows, generator: Generator) -> Batch:
+    def _read_ahead(self, train: Images, batches: list[Rows]) -> Iterator[Tensor | None]:
+        """Yield each batch's pixels on the device, the next read meanwhile; None where their activations are kept."""
+        if self.kept is not None:
+            return iter([None] * len(batches))
+        return (
+            pixels.to(self.device, non_blocking=True)
+            for pixels in read_ahead(lambda positions: self._read(train.rows[positions]), batches)
+        )
+
+    def _read(self, rows: Rows) -> Tensor:
+        """Return decoded images, where a GPU copies them while it computes."""
+        return pin(torch.from_numpy(read_rows(self.store, rows)), self.device)
+
+    def _vary(self, train: Images, positions: Rows, pixels: Tensor | None, generator: Generator) -> Batch:
         """Return varied, standardised pixels and weighted targets."""
         recipe = self.recipe
         targets = weighted_targets(train, positions, recipe.label_smoothing).to(self.device)
         if self.kept is not None:
             return Batch(self.kept.draw(train.rows[positions], generator), targets, self.loss)
-        pixels = torch.from_numpy(read_rows(self.store, train.rows[positions])).to(self.device)
+        assert pixels is not None  # read wherever no activations are kept
         copies = torch.from_numpy(positions >= len(train) // 2) if recipe.augment_copy else None
         if recipe.augment_rare is None:
             pixels = augment(pixels, recipe.augment, generator, recipe.flip, copies)
