@@ -32,6 +32,7 @@ MOST_LISTS = 0.6  # share of all lists; beyond, an index takes as long as compar
 CODED = 4  # numbers of a feature that one code of four bits stands for
 N_BEST = 24  # rows per neighbour that are compared by their features
 PER_LIST = 64  # rows per list that the lists are learned from
+COMPARED = 2**26  # pairs whose cosines are held at a time: 256 MB
 ADDED = 32_768  # rows put into an index at a time
 SEED = 0
 BARRED = -2.0  # cosine of what must not be a neighbour
@@ -86,7 +87,7 @@ def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search
     place = np.full(len(values), -1)
     place[at] = np.arange(len(at))
 
-    def search(rows: Rows) -> tuple[Rows, Scores]:
+    def search_few(rows: Rows) -> tuple[Rows, Scores]:
         with torch.no_grad():
             cosine = everything[torch.from_numpy(rows).to(everything.device)] @ among.T  # (n_block, n_allowed)
             itself = np.flatnonzero(place[rows] >= 0)
@@ -97,6 +98,15 @@ def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search
             cosine[:, hidden] = BARRED
             nearest: torch.return_types.topk = cosine.topk(k, dim=1)
         return at[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
+
+    def search(rows: Rows) -> tuple[Rows, Scores]:
+        n_few = max(1, COMPARED // len(at)) if len(at) > MOST_EXACT else len(rows)
+        if len(rows) <= n_few:
+            return search_few(rows)
+        found, cosines = zip(
+            *(search_few(part) for part in np.split(rows, range(n_few, len(rows), n_few))), strict=True
+        )
+        return np.concatenate(found), np.concatenate(cosines)
 
     return search
 

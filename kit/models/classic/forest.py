@@ -12,6 +12,7 @@ from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.shapes import Proba
 from kit.data.images import Images
 from kit.models.balance import Adjustable, balance_images
+from kit.models.classic.compact import grow_forest
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between, OneOf
 
@@ -54,7 +55,11 @@ class Forest(OnPixels, Adjustable):
         forest = forest_type(self.n_trees, max_depth=self.max_depth, n_jobs=-1, random_state=self.seed)
         self.remember_classes(labeled)
         labeled = balance_images(labeled, self, self.seed)
-        self.forest_ = forest.fit(self._features(labeled), labeled.labels, sample_weight=labeled.weights)
+        features = self._features(labeled)
+        if labeled.is_multilabel:
+            self.forest_ = forest.fit(features, labeled.labels, sample_weight=labeled.weights)
+        else:
+            self.compact_ = grow_forest(forest, features, labeled.labels, labeled.weights)
         return self
 
     def predict_plain(self, images: Images) -> Proba:
@@ -62,7 +67,7 @@ class Forest(OnPixels, Adjustable):
         if images.is_multilabel:
             return self._predict_each(images)
         proba = np.zeros((len(images), images.n_classes))
-        proba[:, self.forest_.classes_] = self.forest_.predict_proba(self._features(images))
+        proba[:, self.compact_.classes] = self.compact_.predict_proba(self._features(images))
         return proba
 
     def _predict_each(self, images: Images) -> Proba:
