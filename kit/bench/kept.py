@@ -5,7 +5,7 @@ Writes one npz per draw. What code it was made by is part of its name: of other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from kit.core.files import key_of, write_atomic
 from kit.core.shapes import Folds, Groups, Labels, Proba, Texts
 from kit.data.prepared import Prepared
+from kit.models.trust import RECORD, Known
 from kit.runs.record import kinds_of, record_of_kinds
 from kit.runs.store.result import Result
 from kit.runs.store.score import oof_rows
@@ -85,16 +86,15 @@ def keep_results(laid: Prepared, truth: Labels, results: Sequence[Result]) -> Ke
 
 def mix(draw: Kept) -> Proba:
     """Return what the members' ensemble says of the hidden images, copies left out as `kit.runs.ensemble` does."""
-    record = record_of_kinds([kind or None for kind in draw.kinds.tolist()])
-    return mix_by(draw, record, fit_weighed)[0]
+    return mix_by(draw, fit_weighed)
 
 
-def mix_by(draw: Kept, record: Record | None, rule: Rule) -> tuple[Proba, Mixture]:
-    """Return what the members say together where a rule weighs them by their record, and how it does."""
+def mix_by(draw: Kept, rule: Rule, record: Mapping[str, Known] = RECORD) -> Proba:
+    """Return what the members say of the hidden images where a rule weighs them by images and record."""
     oof, test = draw.oof.astype(np.float64), draw.test.astype(np.float64)
     alone = np.setdiff1d(np.arange(len(oof)), list(find_copies(oof)))
-    mixture = rule(draw.labels, oof[alone], draw.groups, record.take(alone) if record else None)
-    return mixture(test[alone]), mixture
+    known = record_of_kinds([kind or None for kind in draw.kinds[alone].tolist()], record)
+    return rule(draw.labels, oof[alone], draw.groups, known)(test[alone])
 
 
 def code_key(rooms: Collection[str], without: Collection[str] = ()) -> str:

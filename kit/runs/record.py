@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kit.features.joint import encoders_of
-from kit.models.trust import JOINT, RECORD, Trust, role_of
+from kit.models.trust import JOINT, RECORD, Known, Trust, role_of
 from kit.runs.store.result import Result
 from kit.scoring.chances import UNKNOWN, Record
 
@@ -44,12 +44,13 @@ def kinds_of(members: Sequence[Result]) -> list[str | None]:
     ]
 
 
-def record_of_kinds(kinds: Sequence[str | None], record: Mapping[str, tuple[Trust, Trust]] = RECORD) -> Record | None:
-    """Return what a record says of members of such kinds; None where no joint probe is among them."""
-    if JOINT not in kinds:
+def record_of_kinds(kinds: Sequence[str | None], record: Mapping[str, Known] = RECORD) -> Record | None:
+    """Return what a record says of members of such kinds; None where no joint probe is among them, or is known."""
+    if JOINT not in kinds or JOINT not in record:
         return None
-    known = [record.get(kind) if kind else None for kind in kinds]
-    error, loss = (
-        np.array([(0.0, UNKNOWN) if each is None else (each[i].excess, each[i].sd) for each in known]) for i in (0, 1)
-    )
-    return Record(error[:, 0], error[:, 1], loss[:, 0], loss[:, 1])
+    nothing = Known(Trust(0.0, UNKNOWN), Trust(0.0, UNKNOWN), record[JOINT].share)
+    known = [record.get(kind, nothing) if kind else nothing for kind in kinds]
+    alike = [kinds.count(kind) if kind in record else 1 for kind in kinds]
+    rows = [(each.error.excess, each.error.sd, each.loss.excess, each.loss.sd, each.share / n)
+            for each, n in zip(known, alike, strict=True)]  # fmt: skip
+    return Record(*np.array(rows, dtype=np.float64).T)

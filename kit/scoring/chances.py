@@ -31,16 +31,21 @@ class Record:
         deviation over data sets; `UNKNOWN` where there is no evidence.
     loss, loss_sd
         The same of the log-loss, in nats, each at its best temperature.
+    share
+        (n_members,) above 0: how a mixture would weigh the members before any image speaks, in any unit. One without a
+        record has the share of the best known one: nothing speaks against it.
     """
 
     error: Weights
     error_sd: Weights
     loss: Weights
     loss_sd: Weights
+    share: Weights
 
     def take(self, members: NDArray[np.integer]) -> Record:
         """Return the record of some of the members, by position."""
-        return Record(self.error[members], self.error_sd[members], self.loss[members], self.loss_sd[members])
+        columns = (self.error, self.error_sd, self.loss, self.loss_sd, self.share)
+        return Record(*(column[members] for column in columns))
 
     def worth(self, losses: Scores) -> float:
         """Return how many images tell as much as the record does, 0 or more.
@@ -59,7 +64,7 @@ class Record:
 def no_record(n_members: int) -> Record:
     """Return the record of members of which nothing is known."""
     nothing, unknown = np.zeros(n_members), np.full(n_members, UNKNOWN)
-    return Record(nothing, unknown, nothing, unknown)
+    return Record(nothing, unknown, nothing, unknown, np.ones(n_members))
 
 
 def behind_best(values: Scores, excess: Weights, sd: Weights, groups: Groups | None = None) -> Weights:

@@ -5,10 +5,11 @@ image may have several labels each class is a choice between no and yes: labels 
 probabilities end with an axis of those two, and the log-loss is the mean over the classes. A member alone, or members
 of equal predictions, stay as they are: there is nothing to weigh, and a temperature would only change the predictions.
 
-A few dozen images teach weights little, so `fit_weighed` begins with a prior that favours the best few members equally:
-those that the images, and the record that members of their kind have on other data sets (`kit.scoring.chances`),
-cannot tell from the best. The prior counts as many images as the record is worth, or `PRIOR_IMAGES`; what the labelled
-images say moves the weights from there, the farther the more of them there are.
+A few dozen images teach weights little, so `fit_weighed` begins with a prior on the best few members: those that the
+images, and the record that members of their kind have on other data sets (`kit.scoring.chances`), cannot tell from the
+best. Among these it gives what the best mixtures of other data sets gave, or all alike. The prior counts as many images
+as the record is worth, or `PRIOR_IMAGES`; what the labelled images say moves the weights from there, the farther the
+more of them there are.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ PROBA_FLOOR = 1e-7  # probability: the logarithm of a member's certain error sta
 TEMPERATURE_BOUNDS = (-3.0, 3.0)  # natural logarithm of the temperature
 TEMPERATURE_SPREAD = 0.5  # of the logarithm, one standard deviation: what few images may not exceed without reason
 PRIOR_IMAGES = 10  # images that the prior on the weights counts as at least: where members have no record
-SHARE_OF_ALL = 0.1  # share of the prior that all members have alike; the rest goes to the best few
 LEAST_EVIDENCE = 0.05  # of the best member's: one below is not among the best few
 LEAST_WEIGHT = 0.02  # a member below adds nothing: it is dropped
 WEIGHT_STEP = 1e-7  # the weights have settled when none moves farther
@@ -87,7 +87,7 @@ def find_copies(probas: np.ndarray) -> dict[int, int]:
 def prior_weights(
     losses: Scores, errors: Scores, groups: Groups | None = None, record: Record | None = None
 ) -> Weights:
-    """Return the prior on the members' weights, (n_members,): the best few alike, a little for all.
+    """Return the prior on the members' weights, (n_members,): that of their record for the best few, 0 for the others.
 
     A member's distance to the best is counted in standard deviations, of the log-loss and of the errors, by the images
     and the record together; by both, its evidence is exp(-(z_loss^2 + z_error^2) / 4), 1 for the best.
@@ -99,8 +99,8 @@ def prior_weights(
     by_loss = behind_best(losses, known.loss, known.loss_sd, groups)
     by_errors = behind_best(errors, known.error, known.error_sd, groups)
     evidence = np.exp(-(by_loss**2 + by_errors**2) / 4)
-    few = np.where(evidence < LEAST_EVIDENCE * evidence.max(), 0, evidence)
-    return SHARE_OF_ALL / len(few) + (1 - SHARE_OF_ALL) * few / few.sum()
+    few = known.share * np.where(evidence < LEAST_EVIDENCE * evidence.max(), 0, evidence)
+    return few / few.sum()
 
 
 def fit_weights(of_truth: np.ndarray, prior: Weights, n_prior: float = PRIOR_IMAGES) -> Weights:

@@ -38,12 +38,14 @@ def test_what_is_believed_of_members_and_rounds_follows_from_the_committed_evide
     assert derive_gain(rounds) == Trust(GAIN, GAIN_SPREAD)
 
 
-def test_a_record_is_the_mean_over_sets_and_as_unsure_as_a_further_member_of_a_further_set():
-    kinds = [OfKind(name, PLAIN, error, 0.03, error, 0.0, 8) for name, error in (("a", 0.02), ("b", 0.06))]
-    of_error, of_loss = derive_record(kinds)[PLAIN]
-    between = np.std([0.02, 0.06], ddof=1)
-    assert (of_error.excess, of_error.sd) == pytest.approx((0.04, np.hypot(between, 0.03)), abs=1e-3)
-    assert (of_loss.excess, of_loss.sd) == pytest.approx((0.04, between), abs=1e-3)
+def test_a_record_is_the_mean_over_sets_and_as_unsure_as_a_further_set():
+    sets = (("a", 0.02, 0.1), ("b", 0.06, 0.3))
+    kinds = [OfKind(name, PLAIN, error, 0.03, error, 0.0, share, 8) for name, error, share in sets]
+    known = derive_record(kinds)[PLAIN]
+    assert known.error == known.loss == Trust(0.04, pytest.approx(np.std([0.02, 0.06], ddof=1), abs=1e-3))
+    assert known.share == 0.2
+    alike = derive_record([OfKind(name, PLAIN, 0.04, 0.03, 0.04, 0.0, 0.0, 8) for name in "ab"])[PLAIN]
+    assert alike.error.sd == 0.02 and alike.share > 0  # no surer than half of the mean
 
 
 def test_a_round_is_expected_to_gain_what_it_gained_over_sets():
@@ -79,10 +81,11 @@ def test_members_of_a_draw_are_fitted_once_and_compared(photos, tmp_path, monkey
     assert np.array_equal(again.test, kept.test) and again.names.tolist() == kept.names.tolist()
     kinds, rounds = describe_kinds(measured), describe_rounds(measured)
     assert next(line for line in kinds if line.kind == JOINT).error == 0
+    assert sum(line.share for line in kinds) == pytest.approx(1, abs=1e-3)
     assert {line.run for line in rounds} == {"taught_by_itself", "taught_by_joint", "taught_by_weakest"}
     lines = compare_rules(measured)
     assert {line.way for line in lines} == set(RULES) and any(line.members.endswith(HOPELESS) for line in lines)
-    assert all(-1 <= line.of_draw <= line.of_mean + 1e-9 for line in lines)
+    assert all(-1 <= line.of_draw <= line.of_mean + 1e-9 and line.worse_of_draw >= 0 for line in lines)
     assert render_members(lines, rounds)[0].row_count == len(lines)
     write_members(kinds, rounds, tmp_path / "members.json")
     assert read_members(tmp_path / "members.json") == (kinds, rounds)

@@ -58,8 +58,10 @@ def test_a_record_is_known_of_probes_whose_encoders_the_joint_one_has():
     ]
     record = record_of(members)
     assert record is not None
-    assert record.error[:2].tolist() == [0.0, RECORD[PLAIN][0].excess]
-    assert record.loss_sd[:2].tolist() == [0.0, RECORD[PLAIN][1].sd]
+    assert record.error[:2].tolist() == [0.0, RECORD[PLAIN].error.excess]
+    assert record.loss_sd[:2].tolist() == [0.0, RECORD[PLAIN].loss.sd]
+    assert record.share[:2].tolist() == [RECORD[JOINT].share, RECORD[PLAIN].share]
+    assert record.share[2:].tolist() == [RECORD[JOINT].share] * 4
     assert record.error_sd[2:].tolist() == record.loss_sd[2:].tolist() == [UNKNOWN] * 4
 
 
@@ -70,6 +72,13 @@ def test_of_several_joint_probes_one_has_a_record_and_the_images_judge_the_other
         [run(name, encoders=[A, B], smooth=0.8, C=strength) for name, strength in (("one", 30.0), ("other", 1e-6))]
     )
     assert twins is not None and twins.error_sd.tolist() == [0.0, UNKNOWN]
+
+
+def test_members_of_a_kind_have_its_share_together():
+    record = record_of(
+        [run("joint", encoders=[A, C], smooth=0.8), run("one", encoder=A), run("other", encoder=A, C=3.0)]
+    )
+    assert record is not None and record.share[1:].tolist() == [RECORD[PLAIN].share / 2] * 2
 
 
 def test_without_a_joint_probe_there_is_no_record():

@@ -55,7 +55,7 @@ def test_images_of_one_group_tell_less():
 
 def test_a_record_is_worth_as_many_images_as_leave_a_difference_as_unsure():
     losses = np.random.default_rng(0).normal(0, 1, (3, 5000))
-    record = Record(np.zeros(3), np.zeros(3), np.zeros(3), np.array([0.0, 0.1, UNKNOWN]))
+    record = Record(np.zeros(3), np.zeros(3), np.zeros(3), np.array([0.0, 0.1, UNKNOWN]), np.ones(3))
     assert record.worth(losses) == pytest.approx(2 / 0.1**2, rel=0.1)
     assert no_record(3).worth(losses) == 0
     assert record.take(np.array([1, 2])).worth(losses[1:]) == 0  # without the best known one

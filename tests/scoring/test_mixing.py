@@ -102,15 +102,17 @@ def test_the_prior_favours_alike_whom_nothing_tells_from_the_best():
 
 def test_a_record_holds_the_weights_against_few_images_and_not_against_many():
     nothing = np.zeros(2)
-    record = Record(np.array([0.0, 0.03]), np.array([0.0, 0.01]), np.array([0.0, 0.1]), np.array([0.0, 0.03]))
+    record = Record(
+        np.array([0.0, 0.03]), np.array([0.0, 0.01]), np.array([0.0, 0.1]), np.array([0.0, 0.03]), np.ones(2)
+    )
     for n_images, keeps in ((40, True), (20_000, False)):
         labels, proba = members(n_images, (1.0, 1.5))
         alone, known = fit_weighed(labels, proba), fit_weighed(labels, proba, None, record)
         assert alone.weights[1] > 0.5
         assert (known.weights[0] > 0.6) == keeps
-    assert fit_weighed(labels, proba, None, Record(nothing, nothing + UNKNOWN, nothing, nothing + UNKNOWN)).weights == (
-        pytest.approx(alone.weights)
-    )
+    assert fit_weighed(
+        labels, proba, None, Record(nothing, nothing + UNKNOWN, nothing, nothing + UNKNOWN, nothing + 1)
+    ).weights == (pytest.approx(alone.weights))
 
 
 def test_groups_make_the_prior_less_sure():
@@ -173,3 +175,10 @@ def test_greedy_selection_is_never_below_the_best_member():
     weights = select_greedily(labels, proba, "accuracy")
     mixed = (np.tensordot(weights, proba, axes=1).argmax(axis=1) == labels).mean()
     assert mixed >= max((member.argmax(axis=1) == labels).mean() for member in proba)
+
+
+def test_the_prior_weighs_the_best_few_as_the_best_mixtures_of_other_data_did():
+    nothing, unknown, losses = np.zeros(2), np.full(2, UNKNOWN), np.random.default_rng(0).uniform(0, 1, (2, 60))
+    losses[1] = losses[0][::-1]  # as good as the first
+    record = Record(nothing, unknown, nothing, unknown, np.array([0.6, 0.2]))
+    assert prior_weights(losses, np.zeros_like(losses), record=record) == pytest.approx([0.75, 0.25])

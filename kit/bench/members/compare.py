@@ -6,7 +6,7 @@ of pseudo labels gain. Whatever is judged on a set uses the record of the other 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,34 +18,45 @@ from kit.bench.kept import Kept, Rule, mix_by
 from kit.bench.members.measure import WEAKLY_TAUGHT
 from kit.core.files import read_json, write_json
 from kit.core.names import base_of, round_of
-from kit.core.shapes import Groups, Labels, Proba, Scores
+from kit.core.shapes import Groups, Labels, Proba, Rows, Scores
 from kit.core.terminal import empty_table
-from kit.models.trust import JOINT, Trust
-from kit.runs.record import record_of_kinds
+from kit.models.trust import JOINT, Known, Trust
 from kit.runs.store.rounds import choose_among
 from kit.scoring.chances import Record
 from kit.scoring.metrics import find_metric, hits
-from kit.scoring.mixing import Mixture, fit_temperature, fit_weighed, take_uniform
+from kit.scoring.mixing import (
+    Mixture,
+    apply_temperature,
+    find_copies,
+    fit_temperature,
+    fit_weighed,
+    fit_weights,
+    take_uniform,
+)
 
 FILE = Path(__file__).parents[1] / "members.json"
 HOPELESS = "hopeless"
 CLEARLY = 2.0  # paired standard errors
 TINY = 1e-7  # probability: the logarithm of a certain error stays finite
 DIGITS = 3  # to which trust is rounded
+LEAST_SHARE = 10.0**-DIGITS
 Draws = Mapping[int, Kept]
 
 
 @dataclass(frozen=True)
 class OfKind:
-    """Hold what the best run of a kind costs beside the joint probe of the same draws, on one set.
+    """Hold what a run of a kind costs beside the joint probe of the same draws, on one set.
 
     Parameters
     ----------
     error, error_sd
-        Mean over draws of the share of hidden images that it gets wrong beyond, -1..1, and the standard deviation over
-        them.
+        Mean over draws and over the runs of the kind of the share of hidden images that one gets wrong beyond, -1..1,
+        and the standard deviation over draws of the runs' mean.
     loss, loss_sd
         The same of the log-loss in nats, each at its best temperature.
+    share
+        Weight, 0..1, of all runs of the kind in the mixture that makes the hidden labels most likely; each run at its
+        best temperature, all draws together.
     """
 
     setting: str
@@ -54,6 +65,7 @@ class OfKind:
     error_sd: float
     loss: float
     loss_sd: float
+    share: float
     draws: int
 
 
@@ -86,8 +98,9 @@ class Standing:
     ----------
     of_mean, of_draw
         Beyond the member that is best in the mean over draws, and beyond the best of each draw.
-    worse
-        Share of the draws in which it is below the best of the draw by more than 2 paired standard errors.
+    worse, worse_of_draw
+        Share of the draws in which it is below that one, and below the best of the draw, by more than 2 paired standard
+        errors.
     """
 
     setting: str
@@ -96,6 +109,7 @@ class Standing:
     of_mean: float
     of_draw: float
     worse: float
+    worse_of_draw: float
     draws: int
 
 
@@ -109,13 +123,37 @@ def describe_kinds(measured: Mapping[str, Draws]) -> list[OfKind]:
             scores = {i: _cost(draw.truth, draw.test[i]) for i, kind in enumerate(kinds) if kind}
             joint = np.array(scores[kinds.index(JOINT)])
             for kind in dict.fromkeys(kinds[i] for i in scores):
-                best = np.min([scores[i] for i in scores if kinds[i] == kind], axis=0)
-                apart.setdefault(str(kind), []).append(tuple(best - joint))
+                mean = np.mean([scores[i] for i in scores if kinds[i] == kind], axis=0)
+                apart.setdefault(str(kind), []).append(tuple(mean - joint))
+        shares = _share_out(draws.values())
         for kind, values in apart.items():
             mean, sd = np.mean(values, axis=0), np.std(values, axis=0)
             figures = [round(float(value), 4) for value in (mean[0], sd[0], mean[1], sd[1])]
-            lines.append(OfKind(setting, kind, *figures, draws=len(draws)))
+            error, error_sd, loss, loss_sd = figures
+            share = round(shares.get(kind, 0.0), 4)
+            lines.append(OfKind(setting, kind, error, error_sd, loss, loss_sd, share, draws=len(draws)))
     return lines
+
+
+def _share_out(draws: Iterable[Kept]) -> dict[str, float]:
+    """Return the weights that the hidden images of all draws choose, by kind; of runs that every draw has."""
+    draws = list(draws)
+    named = [set(draw.names[_alone(draw)].tolist()) for draw in draws]
+    shared = sorted(set.intersection(*named))
+    kinds, of_truth = draws[0].take(shared).kinds, []
+    for draw in draws:
+        logits = np.log(np.maximum(draw.take(shared).test.astype(np.float64), TINY))
+        scaled = [apply_temperature(each, fit_temperature(draw.truth, each)) for each in logits]
+        of_truth.append(np.stack([each[np.arange(len(draw.truth)), draw.truth] for each in scaled]))
+    chosen = np.maximum(np.concatenate(of_truth, axis=1), TINY)[:, :, None]
+    weights = fit_weights(chosen, np.ones(len(kinds)) / len(kinds), 0)
+    return {str(kind): float(weights[kinds == kind].sum()) for kind in np.unique(kinds)}
+
+
+def _alone(draw: Kept) -> Rows:
+    """Return the members of which there is a record, copies of another left out."""
+    alone = np.setdiff1d(np.arange(len(draw.oof)), list(find_copies(draw.oof.astype(np.float64))))
+    return alone[draw.kinds[alone] != ""]
 
 
 def _cost(truth: Labels, proba: Proba) -> tuple[float, float]:
@@ -149,18 +187,20 @@ def describe_rounds(measured: Mapping[str, Draws]) -> list[OfRounds]:
     return lines
 
 
-def derive_record(kinds: Sequence[OfKind]) -> dict[str, tuple[Trust, Trust]]:
+def derive_record(kinds: Sequence[OfKind]) -> dict[str, Known]:
     """Return what each kind costs beside the joint probe, in errors and in log-loss: the mean over sets.
 
-    Its standard deviation is of one more member on one more set: that over sets and that within them together.
+    Its standard deviation is that over sets, how far one more may differ. It is taken as no less than half of the mean,
+    for the sets are few and partly the same images. How the runs of one set differ by the labels drawn is no part of
+    it: that luck is not known before.
     """
     record = {}
     for kind in dict.fromkeys(line.kind for line in kinds):
-        lines = [line for line in kinds if line.kind == kind]
-        record[kind] = tuple(
-            _trust([getattr(line, name) for line in lines], [getattr(line, f"{name}_sd") for line in lines])
-            for name in ("error", "loss")
-        )
+        of_sets = [[getattr(line, name) for line in kinds if line.kind == kind] for name in ("error", "loss")]
+        trusts = [_trust(costs, np.zeros(len(costs))) for costs in of_sets]
+        surely = [replace(each, sd=max(each.sd, round(each.excess / 2, DIGITS))) for each in trusts]
+        share = float(np.mean([line.share for line in kinds if line.kind == kind]))
+        record[kind] = Known(surely[0], surely[1], max(round(share, DIGITS), LEAST_SHARE))
     return record
 
 
@@ -181,7 +221,7 @@ def derive_gain(rounds: Sequence[OfRounds]) -> Trust:
     return _trust(means, within)
 
 
-def _trust(means: Sequence[float], within: Sequence[float]) -> Trust:
+def _trust(means: Sequence[float], within: Sequence[float] | Scores) -> Trust:
     between = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
     return Trust(
         round(float(np.mean(means)), DIGITS), round(float(np.sqrt(between + np.mean(np.square(within)))), DIGITS)
@@ -251,26 +291,25 @@ def _with_hopeless(draw: Kept, seed: int) -> Kept:
     )
 
 
-def _hits_of(draw: Kept, rule: Rule, record: Mapping[str, tuple[Trust, Trust]]) -> Scores:
+def _hits_of(draw: Kept, rule: Rule, record: Mapping[str, Known]) -> Scores:
     """Return which hidden images the mixture of a draw gets right."""
-    known = record_of_kinds([kind or None for kind in draw.kinds.tolist()], record)
-    return hits(draw.truth, mix_by(draw, known, rule)[0]).astype(float)
+    return hits(draw.truth, mix_by(draw, rule, record)).astype(float)
 
 
 def _stand(
     setting: str, members: str, way: str, draws: Sequence[Kept], mixed: Sequence[Scores], right: Scores
 ) -> Standing:
     """Compare mixtures with the members' accuracies, (n_draws, n_members)."""
-    apart = [
-        ours - hits(draw.truth, draw.test[int(row.argmax())])
-        for ours, draw, row in zip(mixed, draws, right, strict=True)
-    ]
+    best = int(right.mean(axis=0).argmax())
+    gains, worse = zip(*(_compare(draws, mixed, of) for of in ([best] * len(draws), right.argmax(axis=1))), strict=True)
+    return Standing(setting, members, way, gains[0], gains[1], worse[0], worse[1], len(draws))
+
+
+def _compare(draws: Sequence[Kept], mixed: Sequence[Scores], members: Sequence[int] | Rows) -> tuple[float, float]:
+    """Return the mean difference of mixtures to one member of each draw, and how often they are clearly below."""
+    apart = [ours - hits(draw.truth, draw.test[of]) for ours, draw, of in zip(mixed, draws, members, strict=True)]
     worse = [each.mean() < -CLEARLY * mean_and_error(each)[1] for each in apart]
-    accuracy = float(np.mean([each.mean() for each in mixed]))
-    of_draw = float(np.mean([each.mean() for each in apart]))
-    return Standing(
-        setting, members, way, accuracy - float(right.mean(axis=0).max()), of_draw, float(np.mean(worse)), len(draws)
-    )
+    return float(np.mean([each.mean() for each in apart])), float(np.mean(worse))
 
 
 def read_members(file: Path = FILE) -> tuple[list[OfKind], list[OfRounds]]:
@@ -293,13 +332,19 @@ def render_members(lines: Sequence[Standing], rounds: Sequence[OfRounds]) -> lis
         "way",
         "best in the mean",
         "best of each draw",
-        "worse",
+        "clearly worse",
+        "than each draw's",
         "draws",
     ):
         mixing.add_column(column)
     for line in lines:
-        shares = f"{100 * line.of_mean:+.1f}", f"{100 * line.of_draw:+.1f}", f"{line.worse:.0%}", str(line.draws)
-        mixing.add_row(line.setting, line.members, line.way, *shares)
+        shares = (
+            f"{100 * line.of_mean:+.1f}",
+            f"{100 * line.of_draw:+.1f}",
+            f"{line.worse:.0%}",
+            f"{line.worse_of_draw:.0%}",
+        )
+        mixing.add_row(line.setting, line.members, line.way, *shares, str(line.draws))
     for column in ("set, labels per class", "run", "first round", "by the rule", "draws"):
         taught.add_column(column)
     for each in rounds:
