@@ -17,7 +17,9 @@ from kit.scoring.metrics import Z_95, compare_with_best, correct_best, estimate,
 
 DRAWS = 100  # of each case, for one `--seeds`
 N_TRUTH = 200_000  # images whose score stands for the truth
-TOGETHER = 0.1  # correlation of two images of a group: right or wrong
+TOGETHER = (0.0, 0.1, 0.3, 0.5)  # correlation of two images of a group: right or wrong
+ALIKE = 0.5  # of what a model sees of an image: the part of its variance that images of a group have in common
+GROUPED_TRUTHS = 400  # draws whose images together are the truth of metrics of groups
 SIZES = {  # of the groups of 150 images
     "5 groups": [30] * 5,
     "15 groups": [10] * 15,
@@ -100,8 +102,13 @@ def _list_cases() -> Iterator[tuple[str, str, int, Callable[[np.random.Generator
             yield f"accuracy {accuracy}", "accuracy", n_images, _right_at(accuracy), None
     for name, sizes in SIZES.items():
         groups = np.repeat(np.arange(len(sizes)), sizes)
-        for accuracy in (0.5, 0.9):
-            yield f"accuracy {accuracy}, {name}", "accuracy", len(groups), _right_at(accuracy, groups), groups
+        for accuracy in (0.5, 0.9, 0.99):
+            for together in TOGETHER:
+                draw = _right_at(accuracy, groups, together)
+                yield f"accuracy {accuracy}, {name}, alike {together:g}", "accuracy", len(groups), draw, groups
+        for metric in ("macro_f1", "log_loss"):
+            yield f"{metric}, strength 2, {name}", metric, len(groups), _one_of_five(2.0, groups), groups
+        yield f"macro_f1 of 6 labels, strength 2, {name}", "macro_f1", len(groups), _several(2.0, groups), groups
     for strength in (1.0, 2.0, 3.0):
         for n_images in (30, 150, 720):
             for metric in ("macro_f1", "log_loss"):
@@ -114,21 +121,33 @@ def _cover(
     n_draws: int,
 ) -> Coverage:  # fmt: skip
     """Draw one case."""
-    many = draw(np.random.default_rng(1), n_images if groups is not None else N_TRUTH)
-    truth = float(case.split()[1].rstrip(",")) if metric == "accuracy" else find_metric(metric).score(*many)
+    truth = float(case.split()[1].rstrip(",")) if metric == "accuracy" else _find_truth(metric, n_images, draw, groups)
     generator = np.random.default_rng(0)
     scores, _, low, high = np.array([estimate(metric, *draw(generator, n_images), groups) for _ in range(n_draws)]).T
     covered = (low <= truth + 1e-9) & (truth <= high + 1e-9)
     return Coverage(case, n_images, truth, float(covered.mean()), float((high - low).mean() / scores.std() / 2 / Z_95))
 
 
-def _right_at(accuracy: float, groups: Groups | None = None) -> Callable[[np.random.Generator, int], Draw]:
-    """Return draws of images that are right at a rate, those of a group alike."""
+def _find_truth(
+    metric: str, n_images: int, draw: Callable[[np.random.Generator, int], Draw], groups: Groups | None
+) -> float:
+    """Return the score of very many images."""
+    generator = np.random.default_rng(1)
+    if groups is None:
+        return find_metric(metric).score(*draw(generator, N_TRUTH))
+    labels, probas = zip(*(draw(generator, n_images) for _ in range(GROUPED_TRUTHS)), strict=True)
+    return find_metric(metric).score(np.concatenate(labels), np.concatenate(probas))
+
+
+def _right_at(
+    accuracy: float, groups: Groups | None = None, together: float = 0.1
+) -> Callable[[np.random.Generator, int], Draw]:
+    """Return draws of images that are right at a rate, those of a group alike by a correlation."""
 
     def draw(generator: np.random.Generator, n_images: int) -> Draw:
         rate = np.full(n_images, accuracy)
-        if groups is not None:
-            count = (1 - TOGETHER) / TOGETHER
+        if groups is not None and together > 0:
+            count = (1 - together) / together
             rate = generator.beta(accuracy * count, (1 - accuracy) * count, int(groups.max()) + 1)[groups]
         return _decide(generator, generator.random(n_images) < rate)
 
@@ -142,30 +161,39 @@ def _decide(generator: np.random.Generator, is_right: np.ndarray) -> Draw:
     return labels, (np.eye(4)[decided] * 0.6 + 0.1).astype(np.float32)
 
 
-def _one_of_five(strength: float) -> Callable[[np.random.Generator, int], Draw]:
+def _one_of_five(strength: float, groups: Groups | None = None) -> Callable[[np.random.Generator, int], Draw]:
     """Return draws of five classes, the rarest a fifth as frequent as the first, with honest probabilities."""
     frequency = np.geomspace(1, 0.2, 5) / np.geomspace(1, 0.2, 5).sum()
 
     def draw(generator: np.random.Generator, n_images: int) -> Draw:
         labels = generator.choice(5, n_images, p=frequency)
-        seen = generator.normal(size=(n_images, 5)) + strength * np.eye(5)[labels]
+        seen = _see(generator, n_images, 5, groups) + strength * np.eye(5)[labels]
         odds = np.exp(strength * seen) * frequency
         return labels, (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
 
     return draw
 
 
-def _several(strength: float) -> Callable[[np.random.Generator, int], Draw]:
+def _several(strength: float, groups: Groups | None = None) -> Callable[[np.random.Generator, int], Draw]:
     """Return draws of six labels, on 40 % to 10 % of the images, with honest probabilities."""
     frequency = np.geomspace(0.4, 0.1, 6)
 
     def draw(generator: np.random.Generator, n_images: int) -> Draw:
         labels = (generator.random((n_images, 6)) < frequency).astype(np.int8)
-        seen = generator.normal(size=labels.shape) + strength * labels
+        seen = _see(generator, n_images, 6, groups) + strength * labels
         odds = np.exp(strength * (seen - strength / 2)) * frequency / (1 - frequency)
         return labels, (odds / (1 + odds)).astype(np.float32)
 
     return draw
+
+
+def _see(generator: np.random.Generator, n_images: int, n_classes: int, groups: Groups | None) -> np.ndarray:
+    """Return what hides the classes, normal of variance 1, in part the same for all images of a group."""
+    alone = generator.normal(size=(n_images, n_classes))
+    if groups is None:
+        return alone
+    shared = generator.normal(size=(int(groups.max()) + 1, n_classes))[groups]
+    return np.sqrt(ALIKE) * shared + np.sqrt(1 - ALIKE) * alone
 
 
 def _try_luck(n_runs: int, shared: float, n_families: int, n_images: int = 150, accuracy: float = 0.8) -> Luck:

@@ -2,6 +2,7 @@
 
 - `spread`: the error of means and ratios, by image or by group. `resamples`: the bootstrap of the other metrics.
 - `intervals`: a score, its standard error and its 95 % interval. `paired`: two runs on the same images.
+- `alike`: the interval of a mean over few groups of images.
 - `best`: many runs on the same images: which may be the best, and how good it is.
 
 Images of one group (near-duplicates, one patient) are not independent: they are drawn together, and summed in the
