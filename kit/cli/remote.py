@@ -89,6 +89,8 @@ def _push(
     from kit.core.deadline import parse_duration
     from kit.kaggle.remote import check_earlier, describe_quota, pack, plan_push, pushing, read_hours, send_push
 
+    if accelerator.casefold().startswith("tpu"):
+        raise InputError(f"--accelerator {accelerator}: the kit trains on GPUs and CPUs, not on TPUs")
     names, hours = names_of_runs(competition, runs), parse_duration(time_limit) / 3600
     with_gpu = accelerator.casefold() != NO_ACCELERATOR
     read_hours(None, hours, with_gpu)  # a limit that is too long is told before the images are read
@@ -159,7 +161,7 @@ def _pull(competition: Competition) -> None:
         terminal.note(check)
     for line in taken.lines:
         terminal.note(f"| {line}")
-    say("\n".join(_describe(taken)), asdict(taken) | {"push": push.model_dump()})
+    say("\n".join(_describe(taken)), asdict(taken) | {"push": push.at("taken").model_dump()})
     if taken.ended == "failed":
         again = competition.command("remote push", *push.runs)
         raise RuntimeError(f"the session failed: {taken.message}; its log: {taken.log}. Mend that, then {again}")

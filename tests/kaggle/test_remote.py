@@ -12,7 +12,7 @@ import pytest
 from support.command import flat
 from support.kaggle_server import SIGNATURE, Fault
 from support.kaggle_site import Site, copy_workspace, point_at
-from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, write_digits_cut
+from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, folder_of, write_digits_cut
 
 from kit.core.files import Workspace
 from kit.kaggle.client import session
@@ -32,12 +32,6 @@ def far(template, kaggle, kaggle_home, tmp_path, monkeypatch, capsys) -> RemoteS
     point_at(kaggle, monkeypatch, kaggle_home)
     kaggle.notebooks.place, kaggle.notebooks.is_waiting = tmp_path / "kaggle", True
     return RemoteSite(copy_workspace(template, tmp_path / "workspace"), kaggle, capsys)
-
-
-def folder_of(workspace: Path, run: str) -> Path:
-    """Return the folder of a run."""
-    (folder,) = (path for path in Workspace(workspace).runs(NAME).glob(f"{run}/*") if path.is_dir())
-    return folder
 
 
 def test_a_pushed_run_comes_back_byte_by_byte_as_it_is_made_here(far, template, tmp_path):

@@ -72,6 +72,12 @@ def write_digits_cut(workspace: Path) -> Path:
     return workspace
 
 
+def folder_of(workspace: Path, run: str) -> Path:
+    """Return the folder of a run."""
+    (folder,) = (path for path in Workspace(workspace).runs(NAME).glob(f"{run}/*") if path.is_dir())
+    return folder
+
+
 class RemoteSite(Site):
     """Run commands against the stand-in, whose sessions are told what to leave."""
 

@@ -87,7 +87,7 @@ def pack(prepared: Prepared, plan: Plan, changes: Sequence[str], seed: int | Non
     """
     outbox = remote_folder(prepared.competition) / OUTBOX
     outbox.mkdir(parents=True, exist_ok=True)
-    for left in outbox.parent.glob(".pack.*"):  # of a call that was killed
+    for left in (*outbox.parent.glob(".pack.*"), *outbox.parent.glob(".notebook.*")):  # of a call that was killed
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=".pack.", dir=outbox.parent) as made:
         packed = Path(made) / "pack"

@@ -21,7 +21,6 @@ PUSH = {}
 KAGGLE = Path(os.environ.get("KIT_KAGGLE", "/kaggle"))
 DEPTH = 4  # folders below the input in which the push is looked for
 BLOCK = 2**20
-GRACE_SECONDS = 900.0  # after its time limit, until the training is ended
 END_SECONDS = 120.0  # to end in peace
 DROPPED = ("KAGGLE_KERNEL_RUN_TYPE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "PYTHONPATH")
 
@@ -67,29 +66,39 @@ def start(scratch, *words):
     return subprocess.Popen([*call, *words], env=given, cwd=scratch)
 
 
+def train(scratch, seconds):
+    """Train; return why the training has to be packed by another process, empty where it did so itself."""
+    training = start(scratch, "train", str(seconds))
+    try:
+        code = training.wait(seconds + PUSH["grace"])
+        return f"the training was killed by signal {-code}, as where memory runs out" if code < 0 else ""
+    except subprocess.TimeoutExpired:
+        print("the training did not end at its time limit; it is stopped, and what it has left is packed", flush=True)
+        training.send_signal(signal.SIGINT)
+    try:
+        training.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        training.kill()
+        training.wait()
+    return "the training did not end at its time limit"
+
+
 def main():
-    """Unpack, install, train within the time limit; return the exit code."""
+    """Unpack, install, train within the time limit; return the exit code.
+
+    It is 0 where something was packed: of a session that fails Kaggle need not keep what it has left.
+    """
     began = time.monotonic()
     scratch = Path(tempfile.mkdtemp(prefix="kit-"))
     with zipfile.ZipFile(find_push()) as sent:
         sent.extractall(scratch / "sent")
     (scratch / "sent" / "home").mkdir(exist_ok=True)
     install(scratch / "sent" / "wheels", scratch / "site")
-    left = max(1.0, PUSH["seconds"] - (time.monotonic() - began))
-    training = start(scratch, str(left))
-    try:
-        return training.wait(left + PUSH.get("grace", GRACE_SECONDS))
-    except subprocess.TimeoutExpired:
-        print("the training did not end at its time limit; it is stopped, and what it has left is packed", flush=True)
-        training.send_signal(signal.SIGINT)
-        try:
-            training.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            training.kill()
-            training.wait()
-    start(scratch, "pack").wait()
-    return 0
+    why = train(scratch, max(1.0, PUSH["seconds"] - (time.monotonic() - began)))
+    if why:
+        start(scratch, "pack", why).wait()
+    return int(not (KAGGLE / "working" / "output.json").exists())
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__" and (code := main()):
+    sys.exit(code)

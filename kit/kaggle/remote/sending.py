@@ -28,6 +28,7 @@ SCRIPT = Path(__file__).with_name("script.py")
 CODE_FILE = "train.py"
 SESSION_HOURS = 12.0  # that Kaggle gives a session
 LONGEST_HOURS = 11.5  # that a training may take of them: the rest unpacks, installs and packs
+GRACE_SECONDS = 900.0  # after its time limit, until a training that goes on is ended
 QUOTA_SPARE_HOURS = 0.25  # of the week's hours that a training leaves
 READY_SECONDS = 1800.0  # that a dataset may take to be ready
 LOOK_SECONDS = 5.0
@@ -244,7 +245,7 @@ def _explain_refused(push: Push, refused: dict[str, list[str]]) -> str:
 def write_notebook(folder: Path, push: Push) -> None:
     """Write the script of a push and the metadata with which Kaggle's client pushes it: private, sources attached."""
     told = {"token": push.token, "pack": push.pack, "sha256": push.sha256, "seconds": push.seconds}
-    told["internet"] = push.internet
+    told |= {"internet": push.internet, "grace": GRACE_SECONDS}
     script = SCRIPT.read_text(encoding="utf-8").replace("PUSH = {}", f"PUSH = {told!r}", 1)
     (folder / CODE_FILE).write_text(script, encoding="utf-8")
     facts = {

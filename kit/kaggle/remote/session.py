@@ -1,8 +1,9 @@
 """In the session: read what was pushed, train its runs, pack what is finished and what is not.
 
 Run as a program by `script`, with the token of the push, the folders of what was sent, of Kaggle's input and of the
-output, and the seconds of the time limit, or ``pack`` to pack alone. Writes ``runs.zip`` (as `kit.runs.share` does),
-``unfinished.zip`` (the folders of runs that go on with the next push) and, last, ``output.json``.
+output, then ``train`` and the seconds of the time limit, or ``pack`` and why that is all. Writes ``runs.zip`` (as
+`kit.runs.share` does), ``unfinished.zip`` (the folders of runs that go on with the next push) and, last,
+``output.json``.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Session:
                     "--with-data, which sends that workspace's own"
                 )
 
-    def train(self, seconds: float) -> str:
-        """Train the runs; return how it ended."""
+    def train(self, seconds: float) -> None:
+        """Train the runs; pack, whatever happens."""
         set_deadline(seconds)
         home = self.competition.workspace.runs(self.competition.name)
         ended, message, skipped = FAILED, "", {}
@@ -81,7 +82,6 @@ class Session:
             terminal.fail(message)
         finally:
             self.pack(ended, message)
-        return ended
 
     def note(self, _result: Result) -> None:
         """Pack what is finished so far, now and then."""
@@ -139,8 +139,18 @@ def _read(manifest: dict[str, Any], sent: Path, inputs: Path) -> Competition:
     workspace = Workspace(sent / "workspace")
     changes, seed = tuple(manifest["changes"]), manifest["seed"]
     competition = read_competition(manifest["competition"], workspace, changes, seed)
+    root = _find_root(root, competition) if manifest["slug"] else root
     data = competition.data.model_copy(update={"root": str(root), "embedded": None, "solution": None})
     return competition.model_copy(update={"data": data})
+
+
+def _find_root(folder: Path, competition: Competition) -> Path:
+    """Return the folder of the competition's data that holds what ``[data]`` names: it may lie further below."""
+    named = [
+        each if isinstance(each, str) else each.csv or each.folders[0] for each in competition.data.labeled_sources
+    ]
+    below = [path for depth in range(DEPTH) for path in sorted(folder.glob("*/" * depth)) if path.is_dir()]
+    return next((path for path in [folder, *below] if all((path / name).exists() for name in named)), folder)
 
 
 def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:
@@ -158,22 +168,22 @@ def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:
     return bool(paths)
 
 
-def main() -> int:
-    """Do what the words of the call say; return the exit code."""
+def main() -> None:
+    """Do what the words of the call say; an error is told in what is left, too."""
     set_up_process()
-    token, sent, inputs, output, what = sys.argv[1:]
+    token, sent, inputs, output, what, word = sys.argv[1:]
     try:
         session = Session(token, Path(sent), Path(inputs), Path(output))
     except InputError as error:
         terminal.fail(str(error))
         facts = {"token": token, "ended": FAILED, "message": str(error), "files": {}, "finished": [], "unfinished": []}
         write_json(Path(output) / OUTPUT, facts)
-        return 1
+        return
     if what == "pack":
-        session.pack(CUT, "the training was stopped at the time limit")
-        return 0
-    return int(session.train(float(what)) == FAILED)
+        session.pack(FAILED, word)
+    else:
+        session.train(float(word))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,6 +5,7 @@ Writes ``runs/NAME/remote/TOKEN/``: the log, and the output until it is taken.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -103,12 +104,16 @@ def look_at(kaggle: Kaggle, push: Push) -> Look:
 
 
 def read_lines(log: str) -> list[str]:
-    """Return the lines of a log: JSON as Kaggle keeps it, of pieces in ``data``, or text."""
-    try:
-        events = json.loads(log)
-        log = "".join(str(event.get("data", "")) for event in events)
-    except (ValueError, AttributeError, TypeError):
-        pass
+    """Return the lines of a log: JSON as Kaggle keeps it, one list or an object a line, with text in ``data``; or text.
+
+    Empty lines are left out.
+    """
+    for read in (json.loads, lambda text: [json.loads(line) for line in text.splitlines()]):
+        with contextlib.suppress(ValueError):
+            events = read(log)
+            if isinstance(events, list) and all(isinstance(event, dict) for event in events):
+                log = "".join(str(event.get("data", "")) for event in events)
+                break
     return [line.rstrip() for line in log.splitlines() if line.strip()]
 
 
