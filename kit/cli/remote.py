@@ -97,7 +97,7 @@ def _push(
     with pushing(competition), _open(competition) as kaggle:
         with holding(competition):
             prepared = ready(competition, held=True)
-            plan = plan_push(prepared, names, with_data)
+            plan = plan_push(prepared, names, with_data, strict=bool(runs))
         kaggle.connect()
         check_earlier(kaggle, competition)
         quota = kaggle.read("quota")
@@ -152,11 +152,13 @@ def _status(competition: Competition) -> None:
 def _pull(competition: Competition) -> None:
     """Take what the session left; a session that failed is told with its last lines."""
     from kit.core import terminal
-    from kit.kaggle.remote import find_push, pushing, take_output
+    from kit.kaggle.remote import fetch_output, find_push, pushing, take_output
 
-    with pushing(competition), holding(competition), _open(competition) as kaggle:
+    with pushing(competition), _open(competition) as kaggle:
         push = find_push(competition)
-        taken = take_output(kaggle, ready(competition, held=True), push)
+        output = fetch_output(kaggle, competition, push)
+        with holding(competition):
+            taken = take_output(ready(competition, held=True), push, output)
     for check in taken.checks:
         terminal.note(check)
     for line in taken.lines:

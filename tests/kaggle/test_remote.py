@@ -201,7 +201,7 @@ def test_a_session_that_kaggle_ended_leaves_what_was_here_and_says_so(far):
     far.push("svm")
     far.end_session("CANCEL_ACKNOWLEDGED", "begun\n")
     code, _, err = far.remote("pull")
-    assert code == 1 and "cancel_acknowledged: it ended before it had packed anything" in err
+    assert code == 1 and "says 'cancel_acknowledged', it ended before it had packed anything" in err
     assert far.push("svm", "--time-limit", "5h")["seconds"] == 5 * 3600
 
 
@@ -262,8 +262,20 @@ def test_how_a_session_is_stopped_is_told(far):
     assert code == 0 and "nothing to stop" in out
 
 
-def test_images_that_are_not_those_here_are_refused_in_the_session(far, tmp_path):
-    far.server.pack({"train.csv": b"id,label\n"})
+def test_a_run_without_weights_stays_behind_and_one_that_is_finished_is_not_sent(far):
+    toml = far.workspace / "competitions" / NAME / "competition.toml"
+    toml.write_text(
+        toml.read_text() + '[runs.far]\nmodel = "linear_probe"\nencoder = "timm:resnet18@gone.safetensors"\n'
+    )
+    far("train", NAME, "forest")
+    assert far.push()["runs"] == ["svm"]
+    code, _, err = far.remote("push", "far", "--yes")
+    assert code == 2 and "gone.safetensors" in err
+    code, _, err = far.remote("push", "forest", "--yes")
+    assert code == 2 and "forest: finished here" in err and len(far.server.kernels) == 1
+
+
+def test_of_a_competition_at_kaggle_no_image_is_sent(far, tmp_path):
     toml = far.workspace / "competitions" / NAME / "competition.toml"
     toml.write_text(toml.read_text().replace("[data]", f'slug = "{far.server.slug}"\n[data]', 1))
     assert far.push("svm")["competition"] == far.server.slug

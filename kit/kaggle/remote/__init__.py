@@ -16,15 +16,17 @@ File by file::
 from kit.kaggle.remote.contents import Plan, pack, plan_push
 from kit.kaggle.remote.sending import check_earlier, describe_quota, read_hours, send_push
 from kit.kaggle.remote.state import Push, pushing
-from kit.kaggle.remote.taking import Look, Taken, find_push, look_at, stop_how, take_output
+from kit.kaggle.remote.taking import Look, Output, Taken, fetch_output, find_push, look_at, stop_how, take_output
 
 __all__ = [
     "Look",
+    "Output",
     "Plan",
     "Push",
     "Taken",
     "check_earlier",
     "describe_quota",
+    "fetch_output",
     "find_push",
     "look_at",
     "pack",

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from kit import __version__
 from kit.config.competition import Run, order_runs
-from kit.core.errors import InputError, TeacherMissing
+from kit.core.errors import InputError, MissingWeights, TeacherMissing, some
 from kit.core.files import hash_file
 from kit.core.names import COMPETITION_FILE
-from kit.core.terminal import track
+from kit.core.terminal import track, warn
 from kit.core.wheel import write_wheel
 from kit.data.images import SPLITS
 from kit.data.prepared import Prepared
@@ -67,16 +67,38 @@ class Plan:
     carries_data: bool
 
 
-def plan_push(prepared: Prepared, names: Sequence[str], with_data: bool) -> Plan:
-    """Return what is to be trained of runs and the teachers they need; InputError where nothing is."""
+def plan_push(prepared: Prepared, names: Sequence[str], with_data: bool, strict: bool = True) -> Plan:
+    """Return what is to be trained of runs and the teachers they need; without `strict` those without weights stay.
+
+    Raises
+    ------
+    InputError
+        When nothing is to be trained.
+    MissingWeights
+        When `strict` and a run's weights are not on this machine.
+    """
     competition = prepared.competition
     ordered = order_runs(competition, list(names))
     finished = [name for name in ordered if is_finished(prepared, name)]
-    waiting = [name for name in ordered if name not in finished]
+    waiting: list[str] = []
+    for name in ordered:
+        if name in finished:
+            continue
+        try:
+            list(_list_written(prepared, [name]))
+        except MissingWeights as error:
+            if strict:
+                raise
+            warn(f"{name} is left out: {error}")
+            continue
+        plan = competition.runs[name].pseudo
+        if without := [each for each in (plan.teachers if plan else ()) if each not in (*finished, *waiting)]:
+            warn(f"{name} is left out: its teacher {without[0]} is")
+        else:
+            waiting.append(name)
     if not waiting:
-        raise InputError(
-            f"{', '.join(finished)}: finished here, so there is nothing to push; {competition.command('leaderboard')}"
-        )
+        here = f"{some(finished)}: finished here, so there is" if finished else "no run can be made, so there is"
+        raise InputError(f"{here} nothing to push; {competition.command('leaderboard')}")
     return Plan(waiting, finished, with_data or competition.facts.slug is None)
 
 

@@ -149,7 +149,7 @@ def _find_root(folder: Path, competition: Competition) -> Path:
     named = [
         each if isinstance(each, str) else each.csv or each.folders[0] for each in competition.data.labeled_sources
     ]
-    below = [path for depth in range(DEPTH) for path in sorted(folder.glob("*/" * depth)) if path.is_dir()]
+    below = [path for depth in range(1, DEPTH) for path in sorted(folder.glob("*/" * depth)) if path.is_dir()]
     return next((path for path in [folder, *below] if all((path / name).exists() for name in named)), folder)
 
 

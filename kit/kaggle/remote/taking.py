@@ -23,7 +23,7 @@ from kit.data.prepared import Prepared
 from kit.kaggle.client.failures import KaggleFailure
 from kit.kaggle.client.session import Kaggle
 from kit.kaggle.remote.sending import ACTIVE
-from kit.kaggle.remote.state import FAILED, OUTPUT, RUNS, UNFINISHED, Push, read_push, remote_folder, write_push
+from kit.kaggle.remote.state import FAILED, OUTPUT, RUNS, STATE, UNFINISHED, Push, read_push, remote_folder, write_push
 from kit.runs.fit.fold import find_changed_in, read_fitted_in
 from kit.runs.share import Merged, merge_runs
 from kit.runs.share.manifest import PLACE
@@ -125,25 +125,35 @@ def stop_how(push: Push) -> str:
     )
 
 
-def take_output(kaggle: Kaggle, prepared: Prepared, push: Push) -> Taken:
-    """Take what the session of a push has left; nothing where it is still running. Call it under `pushing`.
+@dataclass(frozen=True)
+class Output:
+    """Hold what was downloaded of a session: where it lies, what it tells of itself, and the lines of its log.
+
+    `told` is None where it left nothing.
+    """
+
+    folder: Path
+    told: dict[str, Any] | None
+    lines: list[str]
+    look: Look
+
+
+def fetch_output(kaggle: Kaggle, competition: Competition, push: Push) -> Output:
+    """Download what the session of a push has left, and check its hashes. Call it under `pushing`.
 
     Raises
     ------
     InputError
         When the session runs, or its output is not of this push.
-    KaggleFailure
-        When a download breaks; the next call goes on with it.
-    LeakFound
-        When a run saw labels that it must not have seen.
+    KaggleFailure, RuntimeError
+        When a download breaks, or is not what the session wrote; the next call goes on with it.
     """
-    competition = prepared.competition
     look = look_at(kaggle, push)
     if look.is_active:
         raise InputError(f"the session is {look.status} at Kaggle; {competition.command('remote status')} shows it")
     if look.status == "gone":
         raise InputError(
-            f"{push.notebook} is not of this push any more: it was deleted, or another workspace pushed; push again"
+            f"{push.notebook} is not of this push: it was deleted, or another workspace pushed; push again"
         )
     folder = remote_folder(competition) / push.token
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,29 +162,43 @@ def take_output(kaggle: Kaggle, prepared: Prepared, push: Push) -> Taken:
     with write_atomic(folder / LOG, "w") as file:
         file.write("\n".join(lines) + "\n")
     told = read_object(folder / OUTPUT, "token", "ended", "message", "files")
-    if told is None:
-        write_push(competition, push.at("taken"))
-        cause = look.message or "it ended before it had packed anything"
-        return Taken(FAILED, f"{look.status}: {cause}", [], [], {}, lines[-LAST_LINES:], str(folder / LOG))
-    if told["token"] != push.token:
+    if told is not None and told["token"] != push.token:
         (folder / OUTPUT).unlink()
         raise InputError(f"{push.notebook}: its output is of another push ({told['token']}); push again")
-    _fetch_checked(kaggle, push, folder, told["files"])
+    if told is None and look.status == "complete":  # the script ends well only where it has packed
+        raise RuntimeError(
+            f"Kaggle does not show the output yet: pull again in a minute; if it never comes, delete "
+            f"{remote_folder(competition) / STATE} and push again"
+        )
+    if told is not None:
+        _fetch_checked(kaggle, push, folder, told["files"])
+    return Output(folder, told, lines, look)
+
+
+def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
+    """Take the runs of what was downloaded, and what goes on with the next push. Call it with the workspace held.
+
+    Raises
+    ------
+    InputError
+        When a file is not what a session writes; nothing is taken.
+    LeakFound
+        When a run saw labels that it must not have seen.
+    """
+    competition, folder, told = prepared.competition, output.folder, output.told
+    last = output.lines[-LAST_LINES:]
+    if told is None:
+        write_push(competition, push.at("taken"))
+        cause = f"Kaggle says {output.look.status!r}, {output.look.message or 'it ended before it had packed anything'}"
+        return Taken(FAILED, cause, [], [], {}, last, str(folder / LOG))
     merged, checks = merge_runs(prepared, folder / RUNS) if RUNS in told["files"] else ([], [])
     kept = _keep(prepared, folder / UNFINISHED) if UNFINISHED in told["files"] else {}
     write_push(competition, push.at("taken"))
     for name in (OUTPUT, *told["files"]):
         (folder / name).unlink()
-    ended = told["ended"]
-    return Taken(
-        ended,
-        told["message"] or look.message,
-        [each for each in merged if each.name in push.runs],
-        checks,
-        kept,
-        lines[-LAST_LINES:] if ended == FAILED else [],
-        str(folder / LOG),
-    )
+    ended, message = told["ended"], told["message"] or output.look.message
+    of_push = [each for each in merged if each.name in push.runs]
+    return Taken(ended, message, of_push, checks, kept, last if ended == FAILED else [], str(folder / LOG))
 
 
 def _fetch(kaggle: Kaggle, push: Push, folder: Path, names: list[str], n_bytes: int = 0) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.core.errors import InputError
+from kit.core.errors import MissingWeights
 from kit.features.weights import LOCAL_DIR, EncoderSpec, local_weights
 from kit.features.weights.hub import hub_file
 from kit.features.weights.pip import cache_folder
@@ -21,7 +21,7 @@ HUB, CLIP, TORCH, OURS = ".cache/huggingface/hub", ".cache/clip", ".cache/torch/
 def list_weights(spec: EncoderSpec) -> Iterator[tuple[str, str, Path]]:
     """Give an encoder's files: ``"home"`` or ``"path"``, the place below it as the remote looks it up, and the file.
 
-    InputError where the weights are in none of the places that are known.
+    MissingWeights where the weights are in none of the places that are known.
     """
     if spec.is_pip:
         file = local_weights(spec)
@@ -55,7 +55,9 @@ def _list_cached(spec: EncoderSpec) -> Iterator[tuple[str, str, Path]]:
     if not any(path.suffix == ".safetensors" for path in kept):
         kept = [*kept, *(path for path in files if path.name == Path(file).name)]
     if not kept:
-        raise InputError(f"encoder {spec.text!r}: its weights are not on this machine, and a push has to carry them")
+        raise MissingWeights(
+            f"encoder {spec.text!r}: its weights are not on this machine, and a push has to carry them"
+        )
     yield "home", f"{HUB}/{folder.name}/refs/main", main
     for path in kept:
         yield "home", f"{HUB}/{folder.name}/{path.relative_to(folder).as_posix()}", path
@@ -69,5 +71,7 @@ def _list_fetched(spec: EncoderSpec, url: str) -> Iterator[tuple[str, str, Path]
     place = CLIP if spec.library == "open_clip" else TORCH
     file = folders[place] / Path(url).name
     if not file.is_file():
-        raise InputError(f"encoder {spec.text!r}: its weights are not on this machine, and a push has to carry them")
+        raise MissingWeights(
+            f"encoder {spec.text!r}: its weights are not on this machine, and a push has to carry them"
+        )
     yield "home", f"{place}/{file.name}", file
