@@ -26,7 +26,7 @@ NETWORK = """
 [runs.net]
 model = "small_cnn"
 image_size = 8
-epochs = 3000
+epochs = 1500
 """
 PROBE = """
 [runs.probe]

@@ -78,21 +78,22 @@ def plan_push(prepared: Prepared, names: Sequence[str], with_data: bool, strict:
         When `strict` and a run's weights are not on this machine.
     """
     competition = prepared.competition
-    ordered = order_runs(competition, list(names))
-    finished = [name for name in ordered if is_finished(prepared, name)]
+    finished: list[str] = []
     waiting: list[str] = []
-    for name in ordered:
-        if name in finished:
-            continue
+    for name in order_runs(competition, list(names)):
         try:
-            list(_list_written(prepared, [name]))
+            is_made = is_finished(prepared, name)
+            list(_list_written(prepared, [] if is_made else [name]))
         except MissingWeights as error:
             if strict:
                 raise
             warn(f"{name} is left out: {error}")
             continue
         plan = competition.runs[name].pseudo
-        if without := [each for each in (plan.teachers if plan else ()) if each not in (*finished, *waiting)]:
+        without = [each for each in (plan.teachers if plan else ()) if each not in (*finished, *waiting)]
+        if is_made:
+            finished.append(name)
+        elif without:
             warn(f"{name} is left out: its teacher {without[0]} is")
         else:
             waiting.append(name)
