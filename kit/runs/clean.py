@@ -62,7 +62,7 @@ def _keep_history(folder: Path, record: RunRecord) -> None:
     """Keep a run's line in the history, where an earlier kit wrote none, and its oof predictions."""
     home, name = folder.parents[1], folder.parent.name
     if (name, record.key) not in read_ledger(home).runs:
-        note_finished(folder, record.document | {"name": name})
+        note_finished(home, record.document | {"name": name}, folder / "run.json")
     if (folder / "oof.parquet").exists():
         kept = kept_oof(home, name, record.key)
         with write_atomic(kept) as file:

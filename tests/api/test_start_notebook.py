@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nbformat
-import pytest
+from support.kernel import run_notebook
 
 from kit.config.competition import HOME
 
@@ -17,13 +18,9 @@ def test_the_start_notebook_is_committed_without_outputs():
     assert all(not cell.outputs and cell.execution_count is None for cell in cells if cell.cell_type == "code")
 
 
-def test_the_start_notebook_ends_with_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from nbclient import NotebookClient
-
-    monkeypatch.setenv("PYTHONPATH", str(HOME.parents[1]))
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+def test_the_start_notebook_ends_with_a_submission(tmp_path: Path):
+    notebook = shutil.copy(NOTEBOOK, tmp_path)
+    outputs = run_notebook(Path(notebook), tmp_path, PYTHONPATH=str(HOME.parents[1]), PYTHONWARNINGS="ignore")
+    shown = [output["data"] for cell in outputs for output in cell if "data" in output]
     assert (tmp_path / "submission.csv").read_text().count("\n") == 798
     assert any("image/png" in data for data in shown) and any("text/html" in data for data in shown)

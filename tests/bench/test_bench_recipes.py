@@ -134,6 +134,7 @@ def weights(tmp_path):
 def test_a_plan_is_measured_untouched_beside_the_baselines_and_a_second_call_measures_nothing(
     photos, weights, tmp_path, monkeypatch
 ):
+    pytest.importorskip("open_clip")
     workspace = Workspace(tmp_path / "home")
     first = bench_recipes(photos, weights, workspace, [0])
     named = {each.way for each in first}

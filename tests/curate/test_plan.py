@@ -95,9 +95,9 @@ def test_the_forest_has_no_options(photos):
 
 def test_every_planned_run_is_accepted_by_its_model(photos, run_command, tmp_path):
     photos()
-    code, _, _ = run_command(tmp_path, "plan", "photos", "--preset", "best", "--write")
+    code, _, err = run_command(tmp_path, "plan", "photos", "--preset", "best", "--write")
     competition = read_competition("photos", Workspace(tmp_path))
-    assert code == 0 and len(competition.runs) >= 3
+    assert code == 0 and len(competition.runs) >= 3, err
     for run in competition.runs.values():
         build_model(competition, run)
 

@@ -137,6 +137,7 @@ def test_no_image_or_one_has_no_candidates():
 
 
 def test_first_folds_keep_altered_copies_together(noise):
+    pytest.importorskip("open_clip")
     keep_copies_together(noise)
     prepared = prepare(noise)
     rows = dict(zip(prepared.pool.ids[prepared.labeled].tolist(), range(len(prepared.labeled)), strict=True))
@@ -179,6 +180,7 @@ def test_what_was_found_is_kept(noise):
 
 
 def test_check_says_what_it_left_out_and_what_it_found(noise, run_command):
+    pytest.importorskip("open_clip")
     root = noise.workspace.root
     code, _, err = run_command(root, "check", "noise")
     assert code == 0 and "altered copies (mirrored, turned, cropped" in " ".join(err.split()) and "features" in err

@@ -122,6 +122,7 @@ def test_many_words_and_templates_are_one_row_of_unit_length_per_class(tmp_path)
 
 
 def test_a_prompt_that_the_encoder_would_cut_is_named_with_its_length(tmp_path):
+    pytest.importorskip("open_clip")
     pool = make_pool(tmp_path, 3)
     pool.prompts.mkdir()
     (pool.prompts / "long.toml").write_text(f"[words]\nblue = 'blue'\ngreen = 'green'\nred = '{'word ' * 20}'")

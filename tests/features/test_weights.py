@@ -60,12 +60,14 @@ def test_a_missing_file_names_the_places_looked_at(tmp_path):
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(text, message):
+    pytest.importorskip(text.partition(":")[0])
     with pytest.raises(InputError, match=message):
         find_weights(parse_encoder(text))
 
 
 @pytest.mark.parametrize("text", ["timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai"])
 def test_without_the_hub_the_file_to_fetch_is_named(text, tmp_path, monkeypatch):
+    pytest.importorskip(text.partition(":")[0])
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingWeights, match=rf"fetch \S+\.safetensors of timm/\S+ .*{text}@PATH"):
         find_weights(parse_encoder(text))
@@ -73,6 +75,7 @@ def test_without_the_hub_the_file_to_fetch_is_named(text, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("text", ["timm:resnet18.a1_in1k", "open_clip:ViT-B-32/openai"])
 def test_without_the_hub_its_cache_and_the_command_that_fills_it_are_named(text, tmp_path, monkeypatch):
+    pytest.importorskip(text.partition(":")[0])
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingWeights, match=rf"{tmp_path} with: hf download timm/\S+ \S+\.safetensors"):
         find_weights(parse_encoder(text))
@@ -124,6 +127,7 @@ def test_a_clip_whose_image_tower_does_not_fit_is_refused_by_name(tmp_path):
 
 
 def test_a_local_dir_without_safetensors_is_told_what_to_do(tmp_path):
+    pytest.importorskip("open_clip")
     text = make_clip(tmp_path, weights=False)
     with pytest.raises(MissingWeights, match=r"open_clip_model\.safetensors is missing; a local-dir is"):
         find_weights(parse_encoder(text))

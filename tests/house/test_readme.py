@@ -159,6 +159,7 @@ def nearest_mean(tmp_path, monkeypatch):
 
 
 def test_every_command_of_the_readme_and_of_contributing_works(run, nearest_mean):
+    pytest.importorskip("open_clip")
     done = set()
     for page in (README, CONTRIBUTING):
         for program, *words in commands_of(page):

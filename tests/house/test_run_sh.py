@@ -29,8 +29,9 @@ def clone(tmp_path):
 
 
 def run(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    known = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # it names one
     return subprocess.run(
-        [str(home / "run.sh"), *arguments], cwd="/", capture_output=True, text=True, env={**os.environ, **environment}
+        [str(home / "run.sh"), *arguments], cwd="/", capture_output=True, text=True, env={**known, **environment}
     )
 
 

@@ -245,6 +245,7 @@ def test_train_says_that_all_leaves_out_runs_without_weights(kit, colours, tmp_p
 
 
 def test_features_says_once_why_several_runs_are_skipped(kit, colours):
+    pytest.importorskip("open_clip")
     colours(SVM + CLIP)
     code, out, err = kit("features", "colours")
     assert code == 0 and err.count("the hub cannot be reached") == 1 and "skipped zero_shot, probe: " in err

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_class_weight
@@ -24,6 +24,7 @@ from kit.data.images import Images, Pool, pool_behind
 from kit.data.prepared import prepare
 from kit.models.balance import adjust, class_shares, class_weights, draw_counts, draw_distribution, repeat_factors
 from kit.models.balance.options import NESTED, TAU
+from kit.models.classic import forest
 from kit.models.classic.forest import Forest
 from kit.models.classic.svm import SVM
 from kit.models.heads.linear_probe import LinearProbe
@@ -173,16 +174,24 @@ def test_every_switch_hears_rare_classes_more(name, switch, tmp_path):
     assert rare[:, :2].sum() > plain[:, :2].sum()
 
 
+def test_a_forest_hears_weights_also_where_scikit_learn_draws_all_images_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(forest, "_draws_by_weight", lambda: False)
+    labeled, others = clouds(tmp_path, np.repeat(UNEQUAL, 4), n_unlabeled=300, spread=0.9)
+    shares = [LIGHT["forest"](balance=each).fit(labeled, others).predict_proba(others) for each in ("none", "inverse")]
+    assert shares[1][:, :2].sum() > 1.1 * shares[0][:, :2].sum()
+
+
 def test_inverse_weights_of_models_agree_with_scikit_learns_balanced(tmp_path):
     labeled, others = clouds(tmp_path, UNEQUAL)
     values, asked = (pool_behind(images).embeddings[images.rows] for images in (labeled, others))
     values, asked = (features / np.linalg.norm(features, axis=1, keepdims=True) for features in (values, asked))
-    ours = {name: LIGHT[name](balance="inverse").fit(labeled, others) for name in ("linear_probe", "svm", "forest")}
+    ours = {name: LIGHT[name](balance="inverse").fit(labeled, others) for name in ("linear_probe", "svm")}
+    ours["trees"] = Forest("given", n_trees=40, trees="extra", balance="inverse").fit(labeled, others)
     proba = {name: model.predict_proba(others) for name, model in ours.items()}
     probe = LogisticRegression(C=30, max_iter=2000, class_weight="balanced").fit(values, UNEQUAL)
     assert proba["linear_probe"] == pytest.approx(probe.predict_proba(asked), abs=1e-4)
-    forest = RandomForestClassifier(40, max_depth=60, random_state=0, class_weight="balanced").fit(values, UNEQUAL)
-    assert proba["forest"] == pytest.approx(forest.predict_proba(asked))
+    trees = ExtraTreesClassifier(40, max_depth=60, random_state=0, class_weight="balanced").fit(values, UNEQUAL)
+    assert proba["trees"] == pytest.approx(trees.predict_proba(asked))
     machine = SVC(C=0.1, gamma="scale", class_weight="balanced").fit(values, UNEQUAL)
     margins = torch.from_numpy(machine.decision_function(asked))
     assert proba["svm"] == pytest.approx(margins.softmax(dim=1).numpy(), abs=1e-6)

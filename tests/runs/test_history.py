@@ -131,6 +131,18 @@ def test_adopt_brings_settings_back_and_keeps_comments(twice):
     assert back.is_found and "C = 3\n" in prepared.competition.file.read_text()
 
 
+@pytest.mark.parametrize("name", ["svm", "svm_low"])
+def test_adopt_keeps_the_byte_order_mark_and_the_line_ends_of_windows(twice, name):
+    prepared, _, second = twice
+    file = prepared.competition.file
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    adopt(prepared, entries_of(prepared, second.record.key), name)
+    written = file.read_bytes()
+    assert written.startswith(b"\xef\xbb\xbf") and written.count(b"\n") == written.count(b"\r\n") > 10
+    assert b"# enough for colours\r\n" in written
+    assert read_competition("colours", prepared.competition.workspace).runs[name].options["pixels"] == 8
+
+
 def test_adopt_writes_a_run_that_is_gone_or_of_another_name_as_a_new_table(twice):
     prepared, _, second = twice
     adopted = adopt(prepared, entries_of(prepared, second.record.key), "svm_low")

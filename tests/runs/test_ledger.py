@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kit.core.files import write_json
 from kit.data.prepared import prepare
 from kit.runs.fit.crossval import crossval
 from kit.runs.store.ledger import FILE, LOST, note_act, note_again, note_finished, read_acts, read_chain, read_ledger
-from kit.runs.store.result import read_result
+from kit.runs.store.result import NEXT, read_result, write_result
 from kit.runs.verify import verify
 
 SVM = '[runs.svm]\nmodel = "svm"\npixels = 4\n'
@@ -106,7 +107,7 @@ def test_a_run_that_came_after_a_look_that_is_gone_is_named(finished, colours):
     fine = crossval(both, "fine")
     edit(home / FILE, lambda lines: lines[:1])
     both.competition.workspace.folds("colours").with_suffix(".log").unlink()
-    note_finished(fine.folder, fine.record.document)
+    note_finished(home, fine.record.document, fine.folder / "run.json")
     with pytest.raises(LeakFound, match=r"fine: it was finished after a look that is not in .*: lines were cut off"):
         verify(both, [fine])
 
@@ -149,3 +150,24 @@ def test_a_run_that_cannot_be_noted_is_not_finished_and_goes_on_later(finished):
     (home / FILE).rmdir()
     (home / FILE).write_bytes(lines)
     assert verify(prepared, [crossval(prepared, "svm")])
+
+
+def killed(source: Path, target: Path, replace=os.replace) -> None:
+    """Rename a file, but for a run.json that is about to take its place."""
+    if source.name == NEXT:
+        raise KeyboardInterrupt
+    replace(source, target)
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_kill_between_a_runs_line_and_its_run_json_raises_no_false_alarm(finished, monkeypatch, is_gone):
+    prepared, result, home = finished
+    before = (result.folder / "run.json").read_bytes()
+    if is_gone:
+        (result.folder / "run.json").unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", killed)
+        write_result("svm", result.folder, result.record.document | {"made": "2030-01-01T00:00:00+0000"})
+    assert len((home / FILE).read_text().splitlines()) == 2
+    assert is_gone or (result.folder / "run.json").read_bytes() == before
+    assert f"log: {3 if is_gone else 2} looks" in verify(prepared, [crossval(prepared, "svm")])[-1]

@@ -154,6 +154,7 @@ def test_the_lists_that_come_with_a_competition_are_honest_at_whatever_is_looked
 
 @pytest.mark.parametrize("look", ["train", "prompts"])
 def test_both_commands_remember_a_look_at_the_names(colours, monkeypatch, capsys, look):
+    pytest.importorskip("open_clip")
     competition = colours(CLIP)
     words = competition.folder / "prompts" / "mine.toml"
     monkeypatch.setattr(sys, "argv", ["kit", look, "colours", "--workspace", str(competition.workspace.root)])

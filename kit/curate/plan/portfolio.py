@@ -129,8 +129,10 @@ class Hub:
         self.is_reached = is_reached
 
     def has(self, encoder: str, args: dict[str, Any] | None = None) -> bool:
-        """Return whether an encoder's weights lie on this machine or can be fetched."""
+        """Return whether an encoder's library is here, and its weights lie on this machine or can be fetched."""
         spec = parse_encoder(encoder, args)
+        if is_lacking(spec.library):
+            return False
         if is_on_this_machine(spec):
             return True
         if self.is_reached:

@@ -17,6 +17,7 @@ from typing import Any
 
 PAGE_SIZE = 100  # submissions or teams
 MAX_PAGES = 200
+UPLOAD_FAILED = "Could not submit to competition"  # what older clients say and give no name
 MESSAGE_LENGTH = 300  # characters of the server's message that are kept
 CUT = "RemoteDisconnected|ConnectionReset|BrokenPipe|BadStatusLine"  # after the proxy was reached: also a ProxyError
 
@@ -179,7 +180,8 @@ def _submitted(response: Any) -> dict[str, Any]:
     """Return Kaggle's answer; a failed upload is no exception in the client, but this message."""
     from kaggle import api
 
-    uploaded = response.message != api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE
+    failed = getattr(api, "COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE", UPLOAD_FAILED)
+    uploaded = response.message != failed
     return {"uploaded": uploaded}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from kit.models.balance import Adjustable, balance_images
 from kit.models.classic.compact import grow_forest
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between, OneOf
+
+COPIES = 4  # of an image of mean weight, where weights are made of repetitions
 
 
 @dataclass
@@ -55,6 +57,9 @@ class Forest(OnPixels, Adjustable):
         forest = forest_type(self.n_trees, max_depth=self.max_depth, n_jobs=-1, random_state=self.seed)
         self.remember_classes(labeled)
         labeled = balance_images(labeled, self, self.seed)
+        if self.trees == "random" and not _draws_by_weight():
+            forest.set_params(max_samples=len(labeled))
+            labeled = _repeat_by_weight(labeled)
         features = self._features(labeled)
         if labeled.is_multilabel:
             self.forest_ = forest.fit(features, labeled.labels, sample_weight=labeled.weights)
@@ -78,3 +83,22 @@ class Forest(OnPixels, Adjustable):
             for both, seen in zip(proba, self.forest_.classes_, strict=True)
         ]
         return np.stack(columns, axis=1)
+
+
+def _draws_by_weight() -> bool:
+    """Return whether scikit-learn draws a tree's images by their weights; before 1.9 it drew all alike."""
+    import sklearn
+
+    return tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
+
+
+def _repeat_by_weight(images: Images) -> Images:
+    """Return images repeated as their weights ask, of one weight each: drawn alike they come as often as by weight.
+
+    Where all weigh the same they are returned as they are.
+    """
+    if len(np.unique(images.weights)) <= 1:
+        return images
+    copies = np.rint(COPIES * images.weights / images.weights.mean()).astype(np.int64)
+    repeated = images.take(np.repeat(np.arange(len(images)), np.maximum(copies, images.weights > 0)))
+    return replace(repeated, weights=np.ones_like(repeated.weights))

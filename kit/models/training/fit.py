@@ -70,7 +70,8 @@ def fit_network(
         One per epoch: epoch (from 1), lr (highest of all groups, at the last step), loss (of labelled images, and of
         those that joined), inner_accuracy and inner_loss (None without a hold-out), seconds. Where unlabelled images
         took part also unlabeled_loss, mask_rate (share of them that taught), pseudo_share (of each class in what was
-        taught), threshold, consistency_weight; in self-training n_joined and counts (of each class).
+        taught), threshold, consistency_weight; in self-training n_joined and counts (of each class). `step` counts from
+        the start, and `curve` holds what is known at every step, thinned: see `kit.models.training.curve`.
 
     Raises
     ------

@@ -40,6 +40,7 @@ from kit.models.training.batches import (
     split_off,
     weighted_targets,
 )
+from kit.models.training.curve import Stretches
 from kit.models.training.finessl import make_method
 from kit.models.training.hold_out import HoldOut
 from kit.models.training.kept import Cut, KeptViews
@@ -55,7 +56,15 @@ BALANCE_STREAM = 2  # tells the draws of resampling from those of the order
 VIEW_STREAM = 3  # tells the draws of kept views from all others
 CHECKPOINT_SECONDS = 2.0  # of training between checkpoints, at least: epochs of tiny networks are shorter than a flush
 
-LIVE = {"step": "step", "loss": "loss", "hold-out": "inner_accuracy", "mask rate": "mask_rate"}  # of the record
+TELL_SECONDS = 2.0  # between two points of a curve that `status` is shown
+
+LIVE = {  # what `status` shows -> its name in the record
+    "step": "step",
+    "loss": "loss",
+    "hold-out": "inner_accuracy",
+    "mask rate": "mask_rate",
+    "learning rate": "lr",
+}
 
 TrainingRecord = list[dict[str, Any]]
 
@@ -92,7 +101,7 @@ class Loop:
         self.kept = self._keep_views() if self.cut else None
         self.forward = self.cut.split.upper if self.cut else forward
         self.steps = Steps(network, self.forward, self.optimizer, device, precision, recipe.accumulate)
-        self.epoch, self.n_steps = 0, 0  # the steps of the last epoch
+        self.epoch, self.told, self.rate = 0, time.monotonic(), 0.0  # images per second
         self.record: TrainingRecord = []
         self.loss = make_loss(recipe, self.train)
         self.method: Method | None = None
@@ -120,7 +129,7 @@ class Loop:
         with Progress("epochs", self.recipe.n_epochs - self.epoch) as progress:
             while self.epoch < self.recipe.n_epochs and not self._is_stale():
                 self._run_epoch()
-                self._tell()
+                self._tell(self.record[-1])
                 progress.advance(detail=f"loss {self.record[-1]['loss']:.3f}")
                 is_late = time_is_up()
                 if checkpoint is not None and (is_late or time.monotonic() - saved >= CHECKPOINT_SECONDS):
@@ -128,7 +137,7 @@ class Loop:
                     saved = time.monotonic()
                 if is_late:
                     check_deadline()
-        tell(**dict.fromkeys(LIVE), epoch=None)
+        tell(**dict.fromkeys([*LIVE, "images per second", "epoch"]))
         set_mode(self.network, self.head, self.optimizer, self.recipe, frozen=False)
         best = self.hold_out.best
         if best or self.ema:
@@ -141,7 +150,7 @@ class Loop:
         train, joined = self._join()
         train = self._balance(train)
         with self.method.watch() if self.method else contextlib.nullcontext():
-            losses = self._train_epoch(train.join(train) if self.recipe.augment_copy else train)
+            losses, curve = self._train_epoch(train.join(train) if self.recipe.augment_copy else train)
         self.epoch += 1
         if not np.isfinite([*losses.values()]).all():
             raise InputError(f"training diverged in epoch {self.epoch}: the loss is {losses['loss']}; lower lr")
@@ -149,22 +158,30 @@ class Loop:
         self.record.append(
             {
                 "epoch": self.epoch,
-                "step": (self.record[-1].get("step", 0) if self.record else 0) + self.n_steps,
-                "lr": max(group["lr"] for group in self.optimizer.param_groups),
+                "step": curve["step"][-1],
+                "lr": self._lr,
                 **losses,
                 "inner_accuracy": accuracy,
                 "inner_loss": inner_loss,
                 **joined,
                 **(self.method.report() if self.method is not None and "unlabeled_loss" in losses else {}),
                 "seconds": round(time.monotonic() - started, 3),
+                "curve": curve,
             }
         )
 
-    def _tell(self) -> None:
+    @property
+    def _lr(self) -> float:
+        """Return the highest learning rate of all groups."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
+
+    def _tell(self, point: dict[str, Any]) -> None:
         """Let `status` see the newest point of the learning curves."""
-        newest = {shown: self.record[-1].get(name) for shown, name in LIVE.items()}
-        known = {shown: round(value, 4) for shown, value in newest.items() if value is not None}
-        tell(epoch=f"{self.epoch} of {self.recipe.n_epochs}", **known)
+        values = {shown: point.get(name) for shown, name in LIVE.items()} | {"images per second": round(self.rate, 1)}
+        known = {shown: float(f"{value:.4g}") for shown, value in values.items() if value is not None}
+        finite = {shown: value for shown, value in known.items() if np.isfinite(value)} | {"step": point["step"]}
+        tell(epoch=f"{point.get('epoch', self.epoch + 1)} of {self.recipe.n_epochs}", **finite)
+        self.told = time.monotonic()
 
     def _balance(self, train: Images) -> Images:
         """Return the epoch's training images as they shall count; resampling draws anew in every epoch."""
@@ -186,21 +203,23 @@ class Loop:
         taken, facts = take_confident(self.unlabeled, proba, threshold, recipe.of_semi("unlabeled_weight"))
         return (self.train.join(taken) if recipe.of_semi("unlabeled_weight") else self.train), facts
 
-    def _train_epoch(self, train: Images) -> dict[str, float]:
-        """Step through all batches; return the mean loss, and that of unlabelled images where they took part."""
+    def _train_epoch(self, train: Images) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Step through all batches; return the mean loss, that of unlabelled images where they took part, the curve."""
         frozen = self.epoch < self.recipe.n_frozen
         set_mode(self.network, self.head, self.optimizer, self.recipe, frozen)
         torch.manual_seed(seed_of(self.seed, self.epoch))  # dropout, stochastic depth, mixup
         generator = Generator().manual_seed(seed_of(self.seed, self.epoch))
         n_steps = self.recipe.steps_in(self.epoch)
         batches = draw_steps(train.rows, self.recipe.batch_size, n_steps, generator)
-        self.n_steps = len(batches)
         before, n_phase = self._count_steps(0 if frozen else self.recipe.n_frozen, len(batches))
         schedule = make_schedule(self.optimizer, self.recipe.warmup_share, n_phase)
         n_images, method = sum(map(len, batches)), None if frozen else self.method
         if method is not None:
             self.stream.restart(self.epoch, n_images * self.recipe.of_semi("unlabeled_ratio"))
-        total, total_unlabeled = torch.zeros((2,), device=self.device)
+        total, total_unlabeled = sums = torch.zeros((2,), device=self.device)
+        steps_before = self.record[-1].get("step", 0) if self.record else 0
+        stretches, n_done = Stretches(len(batches), self.recipe.n_epochs, steps_before, method), 0
+        started = time.monotonic()
         for i, (positions, pixels) in enumerate(zip(batches, self._read_ahead(train, batches), strict=True)):
             schedule.step_update(before + i + 1)
             taught = [] if method is None else self._teach(method, len(positions), (before + i) / n_phase)
@@ -209,8 +228,15 @@ class Loop:
             total_unlabeled += sum(others) * len(positions)
             if self.ema:
                 self.ema.update(self.network, step=self._count_steps(0, len(batches))[0] + i + 1)
+            n_done += len(positions)
+            stand = i + 1, n_done, self._lr, sums
+            stretches.note(*stand)
+            self.rate = n_done / max(time.monotonic() - started, 1e-9)
+            if time.monotonic() - self.told > TELL_SECONDS:
+                self._tell(stretches.stand(*stand))
         losses = {"loss": float(total) / n_images}
-        return losses | ({} if method is None else {"unlabeled_loss": float(total_unlabeled) / n_images})
+        losses |= {} if method is None else {"unlabeled_loss": float(total_unlabeled) / n_images}
+        return losses, stretches.read()
 
     def _count_steps(self, first: int, n_pass: int) -> tuple[int, int]:
         """Return the steps of a phase before this epoch, and in all; the phase of frozen epochs begins at `first` 0."""

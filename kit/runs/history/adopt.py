@@ -18,6 +18,7 @@ from kit.runs.history.settings import Difference, written_settings
 from kit.runs.store.find import find_result
 from kit.runs.store.result import IMPORTED
 
+BOM, CRLF = "\ufeff", "\r\n"  # as Windows' editors write files
 OF_TUNE = "search"  # a key that decides nothing of a run
 
 
@@ -58,7 +59,8 @@ def adopt(prepared: Prepared, entry: Entry, name: str | None = None) -> Adopted:
     competition = prepared.competition
     name = name or entry.name
     _check(competition, entry, name)
-    before = competition.file.read_text(encoding="utf-8-sig")
+    raw = competition.file.read_bytes().decode("utf-8")
+    before = raw.removeprefix(BOM).replace(CRLF, "\n")
     wanted = {key: value for key, value in written_settings(entry.line).items() if value is not None}
     is_new = name not in tomllib.loads(before).get("runs", {})
     try:
@@ -74,8 +76,14 @@ def adopt(prepared: Prepared, entry: Entry, name: str | None = None) -> Adopted:
         raise InputError(f"{competition.file}: cannot be edited ({error}); write it yourself: {wanted}") from error
     _check_text(competition, before, text, name, wanted)
     with write_atomic(competition.file, "w") as file:
-        file.write(text)
+        file.write(_written_as(raw, text))
     return Adopted(name, tuple(_changes(wanted, table)), is_new, _is_found(prepared, entry, name))
+
+
+def _written_as(raw: str, text: str) -> str:
+    """Return a text with the byte-order mark and the line ends of the file as it was."""
+    has_crlf = raw.count(CRLF) > raw.count("\n") / 2
+    return (BOM if raw.startswith(BOM) else "") + (text.replace("\n", CRLF) if has_crlf else text)
 
 
 def _check(competition: Competition, entry: Entry, name: str) -> None:

@@ -201,8 +201,8 @@ def _move(home: Path, result: Result, file: Path) -> bool:
     document = {key: value for key, value in result.record.document.items() if key != "features"}  # cached elsewhere
     document |= {"from": file.name, "log": read_chain(home).newest}  # of our looks, not of theirs
     write_json(result.folder / "run.json", document)
+    note_finished(home, document | {"name": result.name}, result.folder / "run.json")
     os.replace(result.folder, target)
-    note_finished(target, document | {"name": result.name})
     return True
 
 

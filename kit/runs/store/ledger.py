@@ -48,12 +48,15 @@ class Ledger:
         A run's line by its name and key, in the order in which they were first finished.
     notes
         What was noted of them last, by name and key.
+    seals
+        SHA-256 of every run.json that they had.
     n_torn
         Lines that are not whole.
     """
 
     runs: dict[tuple[str, str], Line]
     notes: dict[tuple[str, str], str]
+    seals: dict[tuple[str, str], set[str]]
     n_torn: int
 
 
@@ -68,10 +71,14 @@ def noting(text: str | None) -> Iterator[None]:
         _note = before
 
 
-def note_finished(folder: Path, document: dict[str, Any]) -> None:
-    """Append a finished run, whose folder is ``runs/NAME/RUN/KEY``, from what its run.json holds, with its SHA-256."""
+def note_finished(home: Path, document: dict[str, Any], file: Path) -> None:
+    """Append a finished run to the ledger of ``runs/NAME``, from what its run.json holds, with the SHA-256 of `file`.
+
+    `file` is its run.json, which may take its place afterwards: what a kill leaves is then a line too many, and never a
+    run.json that the ledger does not know.
+    """
     line = {key: document[key] for key in KEPT if key in document}
-    _append(folder.parents[1], line | {SEAL: hash_file(folder / "run.json")} | ({"note": _note} if _note else {}))
+    _append(home, line | {SEAL: hash_file(file)} | ({"note": _note} if _note else {}))
 
 
 def note_act(home: Path, act: str, **facts: Any) -> None:
@@ -99,6 +106,7 @@ def read_ledger(home: Path) -> Ledger:
     """Return what was ever finished in ``runs/NAME``; of a run that was made again, the last line counts."""
     runs: dict[tuple[str, str], Line] = {}
     notes: dict[tuple[str, str], str] = {}
+    seals: dict[tuple[str, str], set[str]] = {}
     n_torn = 0
     for line in _read_lines(home / FILE):
         if line is None:
@@ -109,9 +117,11 @@ def read_ledger(home: Path) -> Ledger:
         place = line["name"], line["key"]
         if "cv" in line:
             runs[place] = line
+        if SEAL in line:
+            seals.setdefault(place, set()).add(line[SEAL])
         if line.get("note"):
             notes[place] = line["note"]
-    return Ledger(runs, notes, n_torn)
+    return Ledger(runs, notes, seals, n_torn)
 
 
 def _read_lines(path: Path) -> Iterator[Line | None]:

@@ -5,6 +5,7 @@ Reads and writes ``runs/NAME/RUN/KEY/run.json``, and reads what lies beside it; 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from kit.runs.store.ledger import note_finished, read_chain
 from kit.scoring.predictions import Predictions, read_predictions
 
 IMPORTED = "imported"
+NEXT = ".run.json.next"  # a run.json that is about to take its place
 REFIT = "refit"  # the folder of the model that was fitted on every label
 EVERYTHING = 10_000  # its number in place of a fold's: no image is in that fold, so all are in its training
 OF_ENSEMBLE = {"members", "weights", "temperatures", "prior"}
@@ -221,14 +223,15 @@ def read_provenance(folder: Path, fold: int) -> dict[str, Any] | None:
 
 
 def write_result(name: str, folder: Path, document: dict[str, Any]) -> Result:
-    """Write run.json, last of a run's files: with it the run is finished; then its line of the history."""
-    write_json(folder / "run.json", {**document, "log": read_chain(folder.parents[1]).newest})
-    result = Result(name, folder, RunRecord.model_validate(read_json(folder / "run.json")))  # as read later
+    """Write run.json, last of a run's files, after its line of the history: with it the run is finished."""
+    home, prepared = folder.parents[1], folder / NEXT
     try:
-        note_finished(folder, result.record.document | {"name": name})
-    except BaseException:  # a full disk: an earlier line would tell of another run.json
-        (folder / "run.json").unlink(missing_ok=True)
-        raise
+        write_json(prepared, {**document, "log": read_chain(home).newest})
+        result = Result(name, folder, RunRecord.model_validate(read_json(prepared)))  # as read later
+        note_finished(home, result.record.document | {"name": name}, prepared)
+        os.replace(prepared, folder / "run.json")
+    finally:
+        prepared.unlink(missing_ok=True)
     return result
 
 

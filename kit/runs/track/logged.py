@@ -8,12 +8,11 @@ from typing import Any
 
 from kit.core.files import read_object
 from kit.data.prepared import Prepared
+from kit.models.training.curve import CURVES, curve_of
 from kit.runs.fit.fold import TRAINING
 from kit.runs.history.settings import values_then
 from kit.runs.store.ledger import read_ledger
 from kit.runs.store.result import Result, fold_folder
-
-CURVES = ("loss", "unlabeled_loss", "inner_loss", "inner_accuracy", "mask_rate", "lr")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Logged:
     scores
         ``cv``, ``cv_se``, ``cv_low``, ``cv_high`` and ``seconds``, in the metric of the tag ``metric``.
     curves
-        By ``fold_K/NAME``, values by step, a point per epoch.
+        By ``fold_K/NAME``, values by step: means of some steps, and what was scored once an epoch.
     files
         Oof predictions, run.json, and the report.
     """
@@ -71,11 +70,7 @@ def _curves(prepared: Prepared, result: Result) -> list[tuple[str, list[tuple[in
     for fold in prepared.scored:
         left = read_object(fold_folder(result.folder, fold) / TRAINING, "copies") or {"copies": [None]}
         epochs = left["copies"][0]
-        if not isinstance(epochs, list):
-            continue
-        for name in CURVES:
-            told = [each for each in epochs if "epoch" in each and each.get(name) is not None]
-            points = [(each.get("step", each["epoch"]), each[name]) for each in told]
-            if points:
-                curves.append((f"fold_{fold}/{name}", points))
+        record = [each for each in epochs if "epoch" in each] if isinstance(epochs, list) else []
+        told = {name: curve_of(record, name) for name in CURVES}
+        curves += [(f"fold_{fold}/{name}", points) for name, points in told.items() if points]
     return curves

@@ -8,7 +8,7 @@ from kit.core.errors import LeakFound, some
 from kit.core.files import hash_file
 from kit.core.terminal import count
 from kit.data.prepared import Prepared
-from kit.runs.store.ledger import FILE, SEAL, Chain, read_chain, read_ledger
+from kit.runs.store.ledger import FILE, Chain, read_chain, read_ledger
 from kit.runs.store.result import Result
 
 
@@ -26,12 +26,13 @@ def verify_log(prepared: Prepared, runs: Iterable[Result]) -> str:
             f"{file}: it was cut short, exchanged or deleted: {competition.name}.log beside the fold file tells of a "
             "look that is not in it; bring it back"
         )
-    lines, strangers = read_ledger(home).runs, []
+    ledger, strangers = read_ledger(home), []
     for run in runs:
-        line = lines.get((run.name, run.record.key))
-        if line is None:
+        place = run.name, run.record.key
+        seals = ledger.seals.get(place)
+        if place not in ledger.runs:
             strangers.append(run.name)
-        elif SEAL in line and line[SEAL] != hash_file(run.folder / "run.json"):
+        elif seals and hash_file(run.folder / "run.json") not in seals:
             raise LeakFound(f"{run.name}: {run.folder / 'run.json'} was edited since the run was finished")
         elif run.record.log not in ("", *chain.hashes):
             raise LeakFound(f"{run.name}: it was finished after a look that is not in {file}: lines were cut off")

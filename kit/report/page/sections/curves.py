@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kit.models.training.curve import curve_of
 from kit.report.page.evidence import Evidence, read_left
 from kit.report.page.parts import Fold, Part, Plot, Section, Series, Text
 from kit.runs.fit.fold import TRAINING
 from kit.runs.store import Result, fold_folder
 
-CURVES = (
+TITLES = (
     ("loss", "loss of training images"),
     ("unlabeled_loss", "loss of unlabelled images"),
     ("inner_loss", "loss of the inner hold-out"),
@@ -28,28 +29,25 @@ def build(evidence: Evidence) -> Section | None:
             folds.append(Fold(result.name, plots, is_open=not folds))
     if not folds:
         return None
-    parts: list[Part] = [Text("A point per epoch; of several seeds or bags the first.", "note"), *folds]
+    how = "A point is the mean of some steps, the hold-out's of an epoch; of several seeds or bags the first."
+    parts: list[Part] = [Text(how, "note"), *folds]
     return Section("curves", "Learning curves", parts)
 
 
 def _plots(evidence: Evidence, result: Result) -> Iterator[Part]:
     """Give a plot of every curve that the run has, with a line per fold."""
     records = dict(_records(evidence, result))
-    for name, title in CURVES:
+    has_steps = all("step" in each for record in records.values() for each in record)
+    for name, title in TITLES:
+        curves = {fold: curve_of(record, name) for fold, record in records.items()}
         series = [
-            Series(f"fold {fold}", _steps(record), [each.get(name) for each in record])
-            for fold, record in records.items()
-            if any(each.get(name) is not None for each in record)
+            Series(f"fold {fold}", [step for step, _ in points], [value for _, value in points])
+            for fold, points in curves.items()
+            if points
         ]
         if series:
-            has_steps = all("step" in each for record in records.values() for each in record)
             key, heading = f"{name.replace('_', '-')}-{result.name}", f"{result.name}: {title}"
             yield Plot(key, heading, "step" if has_steps else "epoch", name, series=series)
-
-
-def _steps(record: list[dict[str, Any]]) -> list[float]:
-    """Return the steps taken by the end of each epoch; of an earlier kit's record the epochs."""
-    return [each.get("step", each["epoch"]) for each in record]
 
 
 def _records(evidence: Evidence, result: Result) -> Iterator[tuple[int, list[dict[str, Any]]]]:
