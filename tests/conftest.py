@@ -27,7 +27,7 @@ from support.pools import make_half_grey
 from support.tiles import make_tiles
 from support.toys import Dialled, Memoriser, Peeping, Stubborn
 
-from kit.cli import OPTIONAL, main
+from kit.cli import main
 from kit.cli.call import options
 from kit.config.competition import Competition
 from kit.config.reader import read_competition
@@ -35,7 +35,7 @@ from kit.core import terminal
 from kit.core.deadline import set_deadline
 from kit.core.errors import MissingWeights
 from kit.core.files import Workspace
-from kit.core.installed import is_lacking, spell_lack
+from kit.core.installed import OPTIONAL, is_lacking, spell_lack
 from kit.data.images import Pool
 from kit.data.prepared import Prepared, prepare
 from kit.kaggle.client import session

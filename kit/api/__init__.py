@@ -23,6 +23,7 @@ from kit.api.competition import Competition
 from kit.api.opened import Changes
 from kit.api.pictures import Mistakes, Page
 from kit.core.errors import DamagedFile, InputError, LeakFound, MissingWeights, TeacherMissing, TimeIsUp
+from kit.core.installed import naming_absent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +127,7 @@ def new(
     place = Workspace(workspace_folder(workspace))
     answers = Answers(label, id, group, metric, positive, task, slug)
     wishes = read_wishes(preset, time, Path(weights) if weights else None, test_images)
-    with silenced(quiet):
+    with silenced(quiet), naming_absent("this call"):
         if isinstance(data, str | Path):
             if test is not None:
                 raise InputError("test names test images beside a DataFrame; those of a folder are found in it")

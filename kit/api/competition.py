@@ -121,7 +121,9 @@ class Competition(Opened):
             results = find_finished(prepared)
             return runs_table(prepared.competition, results, describe_unfinished(prepared, results))
 
-    def train(self, runs: str | Sequence[str] = (), time_limit: str | float | None = None) -> pd.DataFrame:
+    def train(
+        self, runs: str | Sequence[str] = (), time_limit: str | float | None = None, note: str | None = None
+    ) -> pd.DataFrame:
         """Cross-validate runs; what is finished already is re-used, what was stopped goes on.
 
         Parameters
@@ -130,6 +132,8 @@ class Competition(Opened):
             A run or a grid, or several; all runs by default.
         time_limit
             Stop cleanly after this long: ``"9h"``, ``"30m"``, or seconds.
+        note
+            What these runs try, in your words; ``history`` shows it.
 
         Returns
         -------
@@ -156,21 +160,22 @@ class Competition(Opened):
         with self._call("train()"), in_time(time_limit):
             names_of_runs(self._settings(), named)  # a name that is none is told before the images are read
             with self._holding() as prepared:
-                results = train_named(prepared, named)
+                results = train_named(prepared, named, note=note)
         rows = [(result.name, result.record.cv, result.record.se) for result in results]
         return pd.DataFrame(rows, columns=["run", "cv", "se"])
 
-    def all(self, time_limit: str | float | None = None) -> pd.DataFrame:
+    def all(self, time_limit: str | float | None = None, note: str | None = None) -> pd.DataFrame:
         """Do everything: all runs, the ensemble, one submission, the checks for leaks, the report.
 
         Returns the leaderboard, with the runs that were skipped and why. A run that the time limit left out is among
-        them; the next call goes on with it.
+        them; the next call goes on with it. A `note` stays with every run that is finished; ``history`` shows it.
         """
         from kit.api.stages import compare, do_all
         from kit.api.tables import board_table
         from kit.core.stopwatch import Stopwatch
+        from kit.runs.store.ledger import noting
 
-        with self._call("all()"), in_time(time_limit), self._holding(look_again=True) as prepared:
+        with self._call("all()"), in_time(time_limit), noting(note), self._holding(look_again=True) as prepared:
             made = do_all(prepared, Stopwatch())
             return board_table(compare(prepared, made.finished, made.skipped).rows)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kit.api.place import blame, called_as, holding, looking, workspace_folder
 from kit.core.errors import InputError
+from kit.core.installed import naming_absent
 
 if TYPE_CHECKING:
     from kit.config.competition import Competition as Settings
@@ -77,7 +78,8 @@ class Opened:
         told, was = called_as.set(f"kit.open({self._asked!r}).{words}"), terminal.err.quiet
         terminal.err.quiet = self.quiet or was
         try:
-            yield
+            with naming_absent("this call"):
+                yield
         except InputError as error:
             error.args = (blame(str(error), self._changes), *error.args[1:])
             raise

@@ -73,22 +73,31 @@ class Everything:
     is_late: bool
 
 
-def train_named(prepared: Prepared, runs: Sequence[str] = (), log: Log | None = None) -> list[Result]:
+def train_named(
+    prepared: Prepared, runs: Sequence[str] = (), log: Log | None = None, note: str | None = None
+) -> list[Result]:
     """Cross-validate runs, grids named as one run each among them; all where none is named.
 
-    `log` takes every run as soon as it is finished, and no report; `kit.runs.track.make_logger` makes one.
+    `log` takes every run as soon as it is finished, and no report; `kit.runs.track.make_logger` makes one. A `note`
+    stays with every run that is finished, and of runs that are named also with those that were finished before.
 
     InputError where there is no such run, MissingWeights where weights cannot be had, TimeIsUp at the time limit.
     """
+    from kit.runs.store.ledger import note_again, noting
     from kit.runs.train import train_runs
 
     competition = prepared.competition
     names = names_of_runs(competition, runs)
     try:
-        return train_runs(prepared, names, strict=True, done=_without_report(log))[0]
+        with noting(note):
+            results = train_runs(prepared, names, strict=True, done=_without_report(log))[0]
     except MissingWeights as error:
         hint = f"; or leave such runs out: {competition.command('all')} does" if not runs else ""
         raise InputError(f"{error}{hint}") from error
+    if note and runs:
+        for result in results:
+            note_again(result.folder, result.name, result.record.key, note)
+    return results
 
 
 def _without_report(log: Log | None) -> Callable[[Result], None] | None:

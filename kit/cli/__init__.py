@@ -20,7 +20,7 @@ from kit.cli.call import options
 from kit.cli.completion import VARIABLE
 from kit.cli.streams import STDOUT, ReaderGone, drop_stdout, open_streams
 from kit.core.errors import InputError, LeakFound, Stopped, TimeIsUp
-from kit.core.installed import spell_lack
+from kit.core.installed import naming_absent
 from kit.core.names import PROGRAM
 from kit.core.process import set_up_process
 
@@ -39,19 +39,6 @@ PLACE_ERRORS = {  # what is wrong with the place that was written to, and what t
     errno.ELOOP: "mend that link, which leads back to itself",
 } | dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR), "choose another --workspace")
 
-OPTIONAL = (
-    "captum",
-    "skimage",
-    "cleanlab",
-    "plotly",
-    "jinja2",
-    "optuna",
-    "open_clip",
-    "py7zr",
-    "tomlkit",
-    "faiss",
-)  # modules
-
 
 def main() -> None:
     """Run a command; turn what went wrong into one message and an exit code."""
@@ -61,16 +48,12 @@ def main() -> None:
     try:
         try:
             completion_init()
-            app(sys.argv[1:] or ["--help"], prog_name=PROGRAM, complete_var=VARIABLE)
+            with naming_absent("this command"):
+                app(sys.argv[1:] or ["--help"], prog_name=PROGRAM, complete_var=VARIABLE)
         finally:
             sys.stdout.flush()  # what cannot be written is found out here, not when Python has ended
     except InputError as error:
         _fail(blame(str(error), options.changes), 2)
-    except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        if package not in OPTIONAL:
-            raise
-        _fail(f"{spell_lack(package)}: this command needs it", 2)
     except (LeakFound, TimeIsUp, RuntimeError) as error:
         _fail(str(error), 1)
     except ReaderGone:  # as `| head` leaves it: what was asked for is done

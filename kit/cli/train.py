@@ -24,18 +24,14 @@ def train(
 ) -> None:
     """Cross-validate runs: every run x every fold -> oof, test and unlabeled predictions."""
     from kit.api.stages import names_of_runs, train_named
-    from kit.runs.store.ledger import note_again, noting
     from kit.runs.track import make_logger, read_trackers
 
     competition = read(comp)
     names_of_runs(competition, runs or ())  # a name that is none is told before the images are read
     trackers = read_trackers(track or ())
     prepared = ready(competition, time_limit)
-    with holding(competition), noting(note):
-        results = train_named(prepared, runs or (), make_logger(prepared, trackers))
-        if note and runs:  # of runs that were asked for by name, also those that were there already
-            for result in results:
-                note_again(result.folder, result.name, result.record.key, note)
+    with holding(competition):
+        results = train_named(prepared, runs or (), make_logger(prepared, trackers), note)
     score = competition.data.score_name
     lines = [f"{result.name}: {score} {result.record.cv:.4f} +- {result.record.se:.4f}" for result in results]
     say("\n".join(lines), [result.record.document for result in results])

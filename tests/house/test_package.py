@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from kit import __version__
-from kit.cli import OPTIONAL, main
+from kit.cli import main
+from kit.core.installed import OPTIONAL
 
 HOME = Path(__file__).parents[2]
 PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text(encoding="utf-8"))["project"]

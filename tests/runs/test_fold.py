@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 from typing import Any
 
 import numpy as np
 import pytest
+from support.colours import FOREST_AND_SVM
 
 from kit.core.deadline import set_deadline
 from kit.core.errors import TimeIsUp
@@ -84,3 +87,15 @@ def test_what_a_fold_says_at_its_only_setting_is_what_its_kept_weights_say(embed
         for split in ("unlabeled", "test"):
             predictions = predict(model, prepared.pool.select(prepared.split(split)))
             assert np.allclose(predictions.proba, read_predictions(mine_ / f"{split}.parquet").proba, atol=1e-6)
+
+
+def test_a_model_that_was_made_anew_can_be_pickled_and_copied(colours):
+    prepared = prepare(colours(FOREST_AND_SVM))
+    run = prepared.competition.run("svm")
+    model = build_fold_model(prepared, run, 0, is_renewed=True)
+    model.fit(prepared.training(0), prepared.unlabeled(0, False))
+    asked, ordinary = prepared.held_out(0), build_fold_model(prepared, run, 0)
+    loaded, copied, both = pickle.loads(pickle.dumps(model)), copy.copy(model), copy.deepcopy(model)
+    for other in (loaded, copied, both):
+        assert np.array_equal(other.predict_proba(asked), model.predict_proba(asked))
+    assert type(loaded) is type(ordinary) is not type(model) and type(copied) is type(both) is type(model)

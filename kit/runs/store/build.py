@@ -9,6 +9,7 @@ import dataclasses
 import importlib.util
 import sys
 import typing
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -78,7 +79,35 @@ def _renew(model_type: type[Model]) -> type[Model]:
         return model_type
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, model_type.__name__)
+    renewed = getattr(module, model_type.__name__)
+    if renewed.__reduce__ is object.__reduce__:
+        renewed.__reduce__, renewed.__copy__, renewed.__deepcopy__ = _reduce, _copy, _copy_deeply
+    return renewed
+
+
+def _reduce(model: Model) -> tuple[Any, ...]:
+    """Return how a model whose class was made anew is pickled: pickle finds a class by its name, the ordinary one."""
+    return _restore, (type(model).__module__, type(model).__name__), vars(model)
+
+
+def _restore(module: str, name: str) -> Model:
+    """Return an empty model of the class of this name, which pickle fills."""
+    model_type = getattr(importlib.import_module(module), name)
+    return model_type.__new__(model_type)
+
+
+def _copy(model: Model) -> Model:
+    """Return a copy of the same class, which `copy` would else make as pickle does."""
+    copied = type(model).__new__(type(model))
+    vars(copied).update(vars(model))
+    return copied
+
+
+def _copy_deeply(model: Model, memo: dict[int, Any]) -> Model:
+    """Return a copy, of the same class, with copies of all that it holds."""
+    memo[id(model)] = copied = type(model).__new__(type(model))
+    vars(copied).update(deepcopy(vars(model), memo))
+    return copied
 
 
 @cache
