@@ -107,12 +107,12 @@ def _find_neighbours(n_rows: int) -> Grown:
     """Find the neighbours of all rows as the kit does, and of some of them exactly."""
     from kit.features.nearest import choose_search, search_exact
 
-    values, every, nobody = draw_features(n_rows), np.arange(n_rows), np.zeros((0, 2), dtype=np.int64)
+    values, every = draw_features(n_rows), np.arange(n_rows)
     started = time.perf_counter()
-    search = choose_search(values, every, nobody, N_NEIGHBORS)
+    search = choose_search(values, every, None, N_NEIGHBORS)
     found = np.concatenate([search(every[start : start + BLOCK])[0] for start in range(0, n_rows, BLOCK)])
     seconds, gigabytes = time.perf_counter() - started, _peak()
-    exact = search_exact(values, every, nobody, N_NEIGHBORS)
+    exact = search_exact(values, every, None, N_NEIGHBORS)
     timed = np.sort(np.random.default_rng(1).permutation(n_rows)[: max(N_TIMED // BLOCK * BLOCK, BLOCK)])
     started = time.perf_counter()
     truth = np.concatenate([exact(timed[start : start + BLOCK])[0] for start in range(0, len(timed), BLOCK)])

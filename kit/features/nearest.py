@@ -35,10 +35,11 @@ PER_LIST = 64  # rows per list that the lists are learned from
 COMPARED = 2**26  # pairs whose cosines are held at a time: 256 MB
 ADDED = 32_768  # rows put into an index at a time
 SEED = 0
+NO_GROUP = -2  # of a row that asks: no row has this code
 BARRED = -2.0  # cosine of what must not be a neighbour
 
 
-def choose_search(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search:
+def choose_search(values: Vectors, allowed: Rows, groups: Rows | None, k: int) -> Search:
     """Return how the neighbours of rows are found.
 
     Parameters
@@ -47,13 +48,14 @@ def choose_search(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Searc
         (n_rows, n_dims) float32 of unit length.
     allowed
         Rows that may be neighbours; none is a neighbour of itself.
-    barred
-        (n_pairs, 2), in order of the first: the second must not be its neighbour. Such a row is compared with all.
+    groups
+        (n_rows,) codes: rows of one code, 0 or more, are not neighbours of each other; -1 of a row that may have any
+        neighbour. None where all may. Rows of a group are compared with all.
     """
-    exact = search_exact(values, allowed, barred, k)
+    exact = search_exact(values, allowed, groups, k)
     if not is_indexed(len(allowed)):
         return exact
-    return search_indexed(values, allowed, barred, k, exact) or exact
+    return search_indexed(values, allowed, groups, k, exact) or exact
 
 
 def is_indexed(n_allowed: int) -> bool:
@@ -72,7 +74,7 @@ def _has_faiss() -> bool:
     return bool(faiss.__version__)
 
 
-def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search:
+def search_exact(values: Vectors, allowed: Rows, groups: Rows | None, k: int) -> Search:
     """Return a search that compares with all allowed rows, by a matrix product."""
     import torch
 
@@ -86,15 +88,17 @@ def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search
         among, hidden = everything, np.setdiff1d(at, allowed)
     place = np.full(len(values), -1)
     place[at] = np.arange(len(at))
+    codes = np.full(len(values), -1) if groups is None else groups
+    codes_at = torch.from_numpy(codes[at]).to(everything.device)
 
     def search_few(rows: Rows) -> tuple[Rows, Scores]:
         with torch.no_grad():
             cosine = everything[torch.from_numpy(rows).to(everything.device)] @ among.T  # (n_block, n_allowed)
             itself = np.flatnonzero(place[rows] >= 0)
-            first, last = (np.searchsorted(barred[:, 0], rows, side) for side in ("left", "right"))
-            twins = np.concatenate([np.arange(*each) for each in zip(first, last, strict=True)]).astype(np.int64)
-            asking = np.concatenate([itself, np.repeat(np.arange(len(rows)), last - first)])
-            cosine[asking, np.concatenate([place[rows][itself], place[barred[twins, 1]]])] = BARRED
+            cosine[itself, place[rows][itself]] = BARRED
+            if (codes[rows] >= 0).any():
+                asking = torch.from_numpy(np.where(codes[rows] < 0, NO_GROUP, codes[rows])).to(everything.device)
+                cosine.masked_fill_(asking[:, None] == codes_at, BARRED)
             cosine[:, hidden] = BARRED
             nearest: torch.return_types.topk = cosine.topk(k, dim=1)
         return at[nearest.indices.cpu().numpy()], nearest.values.cpu().numpy()
@@ -111,15 +115,14 @@ def search_exact(values: Vectors, allowed: Rows, barred: Rows, k: int) -> Search
     return search
 
 
-def search_indexed(values: Vectors, allowed: Rows, barred: Rows, k: int, exact: Search) -> Search | None:
+def search_indexed(values: Vectors, allowed: Rows, groups: Rows | None, k: int, exact: Search) -> Search | None:
     """Return a search in an index that finds `RECALL` of a sample's neighbours; None where no index does in time.
 
     The lists and codes are learned with a fixed seed; threads do not change what is found.
     """
     import faiss
 
-    is_barred = np.zeros(len(values), dtype=bool)
-    is_barred[barred[:, 0]] = True
+    is_barred = np.zeros(len(values), dtype=bool) if groups is None else groups >= 0
     lacking = -values.shape[1] % CODED
     padded = np.pad(values, ((0, 0), (0, lacking))) if lacking else values
     index, n_lists = _build(padded.astype(np.float32, copy=False), allowed)

@@ -139,14 +139,16 @@ def read_neighbours(
     features = encode_images(everything, encoder, encoder_args)
     allowed = np.flatnonzero((pool.splits != "test") | with_test)
     k = min(k, len(allowed) - 1)
-    twins = _labelled_twins(pool) if not with_test else np.zeros((0, 2), dtype=np.int64)
+    groups = None if with_test else _group_labelled(pool)
+    grouped = [] if groups is None else np.flatnonzero(groups >= 0)
+    barred = [] if groups is None else np.stack([grouped, groups[grouped]]).T.tolist()
     changed = [*([] if whitening is None else [whitening.key]), *(["index"] if is_indexed(len(allowed)) else [])]
-    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, twins.tolist(), *changed)}.npy"
+    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, barred, *changed)}.npy"
     if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
         return known
     with Progress("neighbours", len(pool)) as progress:
         values = features.values if whitening is None else whitening(features.values)
-        search = choose_search(values, allowed, twins, k)
+        search = choose_search(values, allowed, groups, k)
 
         def fill(rows: NDArray[np.void], start: int, stop: int) -> None:
             progress.resume_at(start)
@@ -156,15 +158,12 @@ def read_neighbours(
         return fill_array(path, (len(pool), k), NEIGHBOUR, fill, SEARCH_BLOCK, check_deadline)
 
 
-def _labelled_twins(pool: Pool) -> Rows:
-    """Return the pairs of different labelled images that share a group, (n_pairs, 2) rows of the pool, in order."""
-    labeled = np.flatnonzero(pool.splits == "labeled")
-    order = labeled[np.argsort(pool.groups[labeled], kind="stable")]
-    _, counts = np.unique(pool.groups[order], return_counts=True)
-    pairs = [np.stack(np.meshgrid(group, group, indexing="ij"), axis=-1).reshape(-1, 2)
-             for group in np.split(order, np.cumsum(counts)[:-1]) if len(group) > 1]  # fmt: skip
-    together = np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs])
-    return together[np.argsort(together[:, 0], kind="stable")]
+def _group_labelled(pool: Pool) -> Rows:
+    """Return a code per row of the pool, (n_pool,): one for the labelled images that share a group, -1 for others."""
+    codes, labeled = np.full(len(pool), -1), np.flatnonzero(pool.splits == "labeled")
+    _, of_labeled, counts = np.unique(pool.groups[labeled], return_inverse=True, return_counts=True)
+    codes[labeled] = np.where(counts[of_labeled] > 1, of_labeled, -1)
+    return codes
 
 
 def _scale(matrix: csr_array, rows: Weights, columns: Weights) -> csr_array:

@@ -344,6 +344,23 @@ def test_an_ensemble_that_its_members_do_not_give_is_named(combined, split):
         verify(prepared, [result])
 
 
+@pytest.mark.parametrize("name", ["cv", "se", "cv_se"])
+def test_what_is_expected_of_a_sent_ensemble_must_follow_from_its_members(combined, name):
+    prepared, result = combined
+    sent = result.record.sent
+    claimed = claim(result, sent=sent | {name: (sent[name] or 0.5) + 0.01})
+    with pytest.raises(LeakFound, match=rf"ensemble: run.json says that {name} of what is sent is"):
+        verify(prepared, [claimed])
+
+
+def test_what_is_expected_of_sent_rounds_must_follow_from_their_predictions(trained):
+    prepared, _, _ = trained
+    whole = find_result(prepared, "taught")
+    claimed = claim(whole, sent=whole.record.sent | {"cv": whole.record.sent["cv"] - 0.01})
+    with pytest.raises(LeakFound, match=r"taught: run.json says that cv of what is sent is"):
+        verify(prepared, [claimed])
+
+
 def test_a_member_that_was_imported_anew_is_named(trained):
     prepared, teacher, student = trained
     files = [[result.folder / f"{split}.parquet" for split in ("oof", "test")] for result in (teacher, student)]

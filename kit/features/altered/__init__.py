@@ -125,7 +125,7 @@ def find_candidates(values: Vectors, is_labeled: Mask) -> tuple[Rows, Rows]:
         k = min(N_NEAREST, len(allowed) - 1)
         if k < 1 or not len(asking):
             continue
-        search = choose_search(values, allowed, np.empty((0, 2), dtype=np.int64), k)
+        search = choose_search(values, allowed, None, k)
         for start in range(0, len(asking), BLOCK):
             rows = asking[start : start + BLOCK]
             pairs.append(np.stack([np.repeat(rows, k), search(rows)[0].ravel()]))

@@ -18,6 +18,8 @@ from kit.runs.store.exclusion import leave_out
 from kit.runs.store.pairs import Pairs
 from kit.runs.store.result import Result, fold_folder
 from kit.runs.store.rounds import choose_rounds
+from kit.runs.store.sent import describe_sent
+from kit.runs.verify.pairs import check_sent
 from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, read_ledger
 
 
@@ -101,6 +103,8 @@ def verify_rounds(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run:
         ours, theirs = run.fold_predictions(fold, "oof"), source.fold_predictions(fold, "oof")
         if not np.array_equal(ours.proba, theirs.at(ours.ids).proba):
             raise LeakFound(f"{run.name} fold {fold}: its oof is not that of {source.name}, the round that it names")
+    if run.record.sent:
+        check_sent(run, describe_sent(prepared, run.predictions("oof"), run.predictions("test"), None))
 
 
 def verify_settled(prepared: Prepared, run: ReadRun) -> None:
@@ -142,9 +146,10 @@ def _read_sweep(prepared: Prepared, run: ReadRun, fold: int) -> Proba:
 def verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: ReadRun) -> None:
     """The ensemble must be what its members give."""
     members: list[Result] = [runs[member] for member in run.record.members.items()]
-    oof, test, _ = combine(prepared, members, prepared.competition.ensemble.method)
+    oof, test, learned = combine(prepared, members, prepared.competition.ensemble.method)
     for split, again in (("oof", oof), ("test", test)):
         if differ(run.predictions(split).at(again.ids).proba, again.proba, REFIT_TOLERANCE):
             remedy = f"delete {run.folder} and {prepared.competition.command('ensemble')} makes it anew"
             cause = f"{split}.parquet is not what its members give: {some(run.record.members)}"
             raise LeakFound(f"{run.name}: {cause}; {remedy}")
+    check_sent(run, learned["sent"])

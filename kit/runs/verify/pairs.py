@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kit.config.competition import Run
@@ -46,15 +48,27 @@ def verify_pairs(prepared: Prepared, run: ReadRun, with_weights: bool) -> None:
 
 def verify_sent(prepared: Prepared, run: ReadRun) -> None:
     """What is expected of what is sent must follow from oof, pairs and test predictions."""
-    noted, record = run.record.sent, run.record
-    if not record.pairs or noted.get("metric_key") != prepared.metric.key:
+    record = run.record
+    if not record.pairs or record.sent.get("metric_key") != prepared.metric.key:
         return
     splits = (run.predictions(split) for split in ("oof", "test"))
-    again = sent_of_run(prepared, run.folder, record.chosen, record.pairs, record.refit, *splits)
-    for name in ("cv", "score", "se", "gain", "gain_se"):
+    check_sent(run, sent_of_run(prepared, run.folder, record.chosen, record.pairs, record.refit, *splits))
+
+
+def check_sent(run: ReadRun, again: dict[str, Any]) -> None:
+    """What run.json says of what is sent must be what was derived `again`, in the same metric."""
+    noted = run.record.sent
+    if noted.get("metric_key") != again.get("metric_key"):
+        return
+    for name in ("cv", "cv_se", "score", "se", "gain", "gain_se"):
         ours, theirs = noted.get(name), again.get(name)
         if ours != theirs and (ours is None or theirs is None or abs(ours - theirs) > TOLERANCE):
             raise LeakFound(f"{run.name}: run.json says that {name} of what is sent is {ours}, derived again {theirs}")
+    if noted.get("shares") != again.get("shares"):
+        raise LeakFound(
+            f"{run.name}: run.json says that the class shares of what is sent are {noted.get('shares')}, derived again "
+            f"{again.get('shares')}"
+        )
 
 
 def _verify_ledger(prepared: Prepared, run: ReadRun, settings: Run | None, first: int, second: int) -> None:
