@@ -15,8 +15,18 @@ from support.kaggle_site import Site, copy_workspace, point_at
 from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, folder_of, write_digits_cut
 
 from kit.core.files import Workspace
+from kit.features.weights import parse_encoder
 from kit.kaggle.client import session
 from kit.kaggle.remote.state import pushing
+from kit.kaggle.remote.weights import list_weights
+
+TAUGHT = """
+[runs.taught]
+model = "svm"
+pixels = 4
+use_test_images = true
+pseudo = { teachers = ["forest"], rounds = 1 }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +68,7 @@ def test_what_is_pushed_is_private_and_holds_no_solution(far):
     assert request["isPrivate"] and request["enableGpu"] and not request.get("enableInternet")
     assert request["machineShape"] == "NvidiaTeslaT4" and request["kernelType"] == "script"
     assert far.server.datasets[0]["isPrivate"] and request["datasetDataSources"] == [DATASET] == [push["dataset"]]
-    (version,) = far.server.notebooks.datasets[DATASET]
-    ((_, data),) = version["files"].items()
-    file = far.workspace / "sent"
-    file.write_bytes(data)
-    names = zipfile.ZipFile(file).namelist()
+    names = far.open_pack().namelist()
     assert "data/train.csv" in names and f"workspace/folds/{NAME}.csv" in names
     assert any(name.startswith("wheels/kit-") for name in names) and "data/solution.csv" not in names
 
@@ -120,6 +126,14 @@ def test_a_push_that_was_cut_between_dataset_and_notebook_goes_on_without_a_seco
     assert code == 1 and "the connection was cut" in err and far.server.kernels == []
     far.push("svm")
     assert far.count("StartBlobUpload") == 1 and len(far.server.kernels) == 1
+
+
+def test_an_upload_that_fails_though_the_client_succeeds_is_told_and_sent_again(far, monkeypatch):
+    monkeypatch.setattr("kit.kaggle.remote.sending.LAG_SECONDS", 0.0)
+    far.server.fail("PUT", 400)
+    code, _, err = far.remote("push", "svm", "--yes")
+    assert code == 1 and "the upload did not arrive whole" in err and far.server.kernels == []
+    assert far.push("svm")["dataset_version"] == 2
 
 
 def test_a_push_whose_answer_was_lost_is_known_to_have_arrived(far):
@@ -275,11 +289,47 @@ def test_a_run_without_weights_stays_behind_and_one_that_is_finished_is_not_sent
     assert code == 2 and "forest: finished here" in err and len(far.server.kernels) == 1
 
 
-def test_of_a_competition_at_kaggle_no_image_is_sent(far, tmp_path):
+def test_of_a_competition_at_kaggle_no_image_is_sent(far):
     toml = far.workspace / "competitions" / NAME / "competition.toml"
     toml.write_text(toml.read_text().replace("[data]", f'slug = "{far.server.slug}"\n[data]', 1))
     assert far.push("svm")["competition"] == far.server.slug
-    (version,) = far.server.notebooks.datasets[DATASET]
-    (data,) = version["files"].values()
-    (tmp_path / "sent").write_bytes(data)
-    assert not any(name.startswith("data/") for name in zipfile.ZipFile(tmp_path / "sent").namelist())
+    assert not any(name.startswith("data/") for name in far.open_pack().namelist())
+
+
+def test_rounds_of_pseudo_labels_come_back_with_their_teachers(far):
+    toml = far.workspace / "competitions" / NAME / "competition.toml"
+    toml.write_text(toml.read_text() + TAUGHT)
+    assert far.push("taught")["runs"] == ["forest", "taught"]
+    far.train_session()
+    code, out, err = far.remote("pull")
+    assert code == 0 and "forest" in out and "taught" in out and "all runs are finished" in out, err
+    code, _, err = far.remote("push", "taught", "--yes")
+    assert code == 2 and "finished here" in err
+    assert far("verify", NAME)[0] == 0
+
+
+def test_weights_go_by_the_path_that_a_run_names(far, tmp_path):
+    beside, elsewhere = far.workspace / "competitions" / NAME / "weights" / "a.safetensors", tmp_path / "b.safetensors"
+    beside.parent.mkdir()
+    for file in (beside, elsewhere):
+        file.write_bytes(file.name.encode())
+    runs = '[runs.a]\nmodel = "linear_probe"\nencoder = "timm:resnet18@weights/a.safetensors"\n'
+    runs += f'[runs.b]\nmodel = "linear_probe"\nencoder = "timm:resnet18@{elsewhere}"\n'
+    toml = far.workspace / "competitions" / NAME / "competition.toml"
+    toml.write_text(toml.read_text() + runs)
+    far.push("a", "b", "--lacks", "")
+    sent = far.open_pack()
+    assert sent.read(f"workspace/competitions/{NAME}/weights/a.safetensors") == b"a.safetensors"
+    assert json.loads(sent.read("push.json"))["absolute"] == {str(elsewhere): "absolute/0_b.safetensors"}
+    assert sent.read("absolute/0_b.safetensors") == b"b.safetensors"
+
+
+def test_weights_of_the_hub_go_with_their_place_in_its_cache(tmp_path, monkeypatch):
+    folder = tmp_path / "models--timm--resnet18.a1_in1k"
+    for name, text in (("refs/main", "abc"), ("snapshots/abc/model.safetensors", "w"), ("snapshots/abc/x.bin", "p")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    listed = {place: file.read_text() for _, place, file in list_weights(parse_encoder("timm:resnet18.a1_in1k"))}
+    home = ".cache/huggingface/hub/models--timm--resnet18.a1_in1k"
+    assert listed == {f"{home}/refs/main": "abc", f"{home}/snapshots/abc/model.safetensors": "w"}

@@ -94,7 +94,7 @@ class Notebooks:
     def keep(self, owner: str, slug: str, body: dict, is_private: bool) -> None:
         """Keep a new version of a dataset; one replaces the older ones where that is asked for."""
         files = {}
-        for token in (file["token"] for file in body["files"]):
+        for token in (file["token"] for file in body.get("files", ())):
             upload = self.server.uploads[token]
             files[upload["file"]] = upload["data"]
         versions = self.datasets.setdefault(f"{owner}/{slug}", [])

@@ -113,12 +113,16 @@ class RemoteSite(Site):
         version.status, version.message = status, message
         return version
 
+    def open_pack(self) -> zipfile.ZipFile:
+        """Return the file that was pushed."""
+        (data,) = self.server.notebooks.datasets[DATASET][-1]["files"].values()
+        return zipfile.ZipFile(io.BytesIO(data))
+
     def train_session(self, seconds: float = 600.0, status: str = "COMPLETE") -> Path:
         """Train what was pushed in this process, as the session would; return the folder of what it leaves."""
         version = self.end_session(status)
         sent = version.folder / "sent"
-        (data,) = self.server.notebooks.datasets[DATASET][-1]["files"].values()
-        zipfile.ZipFile(io.BytesIO(data)).extractall(sent)
+        self.open_pack().extractall(sent)
         token = version.request["text"].split("'token': '")[1].split("'")[0]
         Session(token, sent, version.folder / "input", version.folder / "working").train(seconds)
         shutil.rmtree(sent)

@@ -28,17 +28,17 @@ DROPPED = ("KAGGLE_KERNEL_RUN_TYPE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"
 def find_push():
     """Return the file that was sent."""
     folder = KAGGLE / "input"
-    found = [path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + PUSH["pack"]))]
-    if not found:
+    found = next((path for depth in range(DEPTH + 1) for path in folder.glob("*/" * depth + PUSH["pack"])), None)
+    if found is None:
         content = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else "nothing"
         sys.exit(f"error: {PUSH['pack']} is not below {folder} (it holds {content}): the dataset was not attached")
     digest = hashlib.sha256()
-    with open(found[0], "rb") as file:
+    with open(found, "rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
     if digest.hexdigest() != PUSH["sha256"]:
-        sys.exit(f"error: {found[0]} is not what was sent (SHA-256); push again")
-    return found[0]
+        sys.exit(f"error: {found} is not what was sent (SHA-256); push again")
+    return found
 
 
 def install(wheels, target):

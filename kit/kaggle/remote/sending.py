@@ -6,6 +6,7 @@ tells whether an earlier call, or one whose answer was lost, has arrived.
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -31,6 +32,7 @@ LONGEST_HOURS = 11.5  # that a training may take of them: the rest unpacks, inst
 GRACE_SECONDS = 900.0  # after its time limit, until a training that goes on is ended
 QUOTA_SPARE_HOURS = 0.25  # of the week's hours that a training leaves
 READY_SECONDS = 1800.0  # that a dataset may take to be ready
+LAG_SECONDS = 60.0  # that the list of a dataset's files may be behind its version
 LOOK_SECONDS = 5.0
 ACTIVE = ("queued", "running", "new_script", "cancel_requested")
 
@@ -174,17 +176,21 @@ def _upload(kaggle: Kaggle, push: Push, file: Path) -> Push:
 
 
 def _has(found: dict[str, Any] | None, push: Push) -> bool:
-    """Return whether Kaggle has the file ready, whole."""
-    return found is not None and found["status"] == "ready" and found["files"].get(push.pack) == push.n_bytes
+    """Return whether Kaggle has the file ready; its name is its content, and the script checks its SHA-256."""
+    return found is not None and found["status"] == "ready" and push.pack in found["files"]
 
 
 def _wait(kaggle: Kaggle, push: Push, before: int) -> dict[str, Any]:
     """Wait until the version of the dataset that follows `before` is ready; return it."""
-    until = time.monotonic() + READY_SECONDS
+    until, lacking_since = time.monotonic() + READY_SECONDS, math.inf
     while not _has(found := kaggle.read("find_dataset", dataset=push.dataset), push):
         status, version = (found["status"], found["version"]) if found else ("absent", 0)
-        if status == "failed" or (status == "ready" and version > before):
-            raise RuntimeError(f"Kaggle has no whole {push.pack} in the dataset {push.dataset} ({status}); push again")
+        is_lacking = status == "ready" and version > before
+        lacking_since = min(lacking_since, time.monotonic()) if is_lacking else math.inf
+        if status == "failed" or time.monotonic() - lacking_since > LAG_SECONDS:
+            raise RuntimeError(
+                f"the upload did not arrive whole: {push.dataset} is {status} without {push.pack}; push again"
+            )
         if time.monotonic() > until:
             raise RuntimeError(
                 f"the dataset {push.dataset} is not ready after {READY_SECONDS / 60:.0f} minutes ({status}); push "

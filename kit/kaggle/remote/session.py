@@ -13,6 +13,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,8 @@ def _find_root(folder: Path, competition: Competition) -> Path:
     named = [
         each if isinstance(each, str) else each.csv or each.folders[0] for each in competition.data.labeled_sources
     ]
-    below = [path for depth in range(1, DEPTH) for path in sorted(folder.glob("*/" * depth)) if path.is_dir()]
-    return next((path for path in [folder, *below] if all((path / name).exists() for name in named)), folder)
+    places = (path for depth in range(1, DEPTH) for path in sorted(folder.glob("*/" * depth)))
+    return next((path for path in chain([folder], places) if all((path / name).exists() for name in named)), folder)
 
 
 def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:

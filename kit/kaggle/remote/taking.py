@@ -144,9 +144,9 @@ def fetch_output(kaggle: Kaggle, competition: Competition, push: Push) -> Output
     Raises
     ------
     InputError
-        When the session runs, or its output is not of this push.
+        When the session runs, or the notebook is of another push.
     KaggleFailure, RuntimeError
-        When a download breaks, or is not what the session wrote; the next call goes on with it.
+        When a download breaks, or is not what the session wrote, or not there yet; the next call goes on with it.
     """
     look = look_at(kaggle, push)
     if look.is_active:
@@ -164,7 +164,9 @@ def fetch_output(kaggle: Kaggle, competition: Competition, push: Push) -> Output
     told = read_object(folder / OUTPUT, "token", "ended", "message", "files")
     if told is not None and told["token"] != push.token:
         (folder / OUTPUT).unlink()
-        raise InputError(f"{push.notebook}: its output is of another push ({told['token']}); push again")
+        raise RuntimeError(
+            f"Kaggle still shows the output of an earlier push ({told['token']}): pull again in a minute"
+        )
     if told is None and look.status == "complete":  # the script ends well only where it has packed
         raise RuntimeError(
             f"Kaggle does not show the output yet: pull again in a minute; if it never comes, delete "
