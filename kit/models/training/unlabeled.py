@@ -15,9 +15,11 @@ from torch import Generator, Tensor
 
 from kit.core.errors import InputError
 from kit.core.shapes import Proba
+from kit.data.ahead import Ahead
 from kit.data.images import Images
 from kit.data.store import read_rows, read_store
 from kit.features.encoders import Preprocessing
+from kit.features.forward import pin
 from kit.models.training.augment import augment
 from kit.models.training.batches import draw_passes, seed_of
 from kit.models.training.kept import Cut, KeptViews
@@ -82,16 +84,27 @@ class Stream:
         self.generator = Generator().manual_seed(seed_of(self.seed, epoch, STREAM))
         self.order = draw_passes(self.images.rows, n_images, self.generator)
         self.start = 0
+        self.pixels = Ahead(self._read, self._following)
 
     def views(self, n_images: int) -> list[Tensor]:
         """Return both views of the next images, standardised, (n_images, 3, h, w) each; or their activations."""
-        positions = self.order[self.start : self.start + n_images]
-        self.start += n_images
+        start, stop = self.start, min(self.start + n_images, len(self.order))
+        self.start = stop
         if self.kept:
-            return [kept.draw(self.images.rows[positions], self.generator) for kept in self.kept]
-        pixels = torch.from_numpy(read_rows(self.store, self.images.rows[positions])).to(self.device)
+            rows = self.images.rows[self.order[start:stop]]
+            return [kept.draw(rows, self.generator) for kept in self.kept]
+        pixels = self.pixels.take((start, stop)).to(self.device, non_blocking=True)
         varied = [augment(pixels, level, self.generator, self.flip) for level in self.levels]
         return [self.preprocessing.normalise(view).contiguous(memory_format=torch.channels_last) for view in varied]
+
+    def _read(self, places: tuple[int, int]) -> Tensor:
+        """Return the decoded images at some places of the order."""
+        return pin(torch.from_numpy(read_rows(self.store, self.images.rows[self.order[slice(*places)]])), self.device)
+
+    def _following(self, places: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the places of the next batch, which is most likely as large."""
+        start, stop = places[1], min(2 * places[1] - places[0], len(self.order))
+        return (start, stop) if start < stop else None
 
 
 def take_confident(unlabeled: Images, proba: Proba, threshold: float, weight: float) -> tuple[Images, dict[str, Any]]:
