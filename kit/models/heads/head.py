@@ -7,6 +7,7 @@ misleading neighbourhood is switched off by the oof rows of the other folds.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -220,6 +221,12 @@ class Head(Balance, Model):
         self._graph: Graph | None = None
         self._spread: dict[str, Callable[[Images, Proba], Proba]] = {}
 
+    def _without_graph(self) -> Self:
+        """Return a copy that knows no graph: what it lends does not keep the graph in memory when this one is gone."""
+        twin = copy.copy(self)
+        twin._forget()
+        return twin
+
     def _lists(self) -> list[str | None]:
         """Return the prompt lists to try."""
         return list(self.prompts) if isinstance(self.prompts, list) else [self.prompts]
@@ -262,17 +269,17 @@ class Head(Balance, Model):
 
     def _proba_by_setting(self, images: Images) -> Callable[[Setting], Proba]:
         """Return a function of the setting that gives the head's and the words' probabilities; each is asked once."""
-        features = self._features(images)
+        parts = [images.take(np.arange(*span)) for span in _spans(len(images))]
+        held = [self._features(parts[0])] if len(parts) == 1 else []  # of many images they would fill the memory
 
         @cache
         def of_head(alone: tuple[tuple[str, Any], ...]) -> Logits:
-            blocks = range(0, max(len(features), 1), LOGIT_ROWS)
-            parts = [self.logits(features[start : start + LOGIT_ROWS], self._learned, dict(alone)) for start in blocks]
-            return np.concatenate(parts)
+            features = held or map(self._features, parts)
+            return np.concatenate([self.logits(each, self._learned, dict(alone)) for each in features])
 
         @cache
         def of_words(name: str) -> Logits:
-            return log_softmax(self.word_logits(images, name), axis=1)
+            return np.concatenate([log_softmax(self.word_logits(part, name), axis=1) for part in parts])
 
         def proba_at(setting: Setting) -> Proba:
             logits = of_head(tuple(setting_alone(setting).items()))
@@ -291,7 +298,7 @@ class Head(Balance, Model):
             nodes = images.pool.select(self._nodes["rows"], self._nodes["labels"])
             nodes = replace(nodes, weights=self._nodes["weights"])
             self._graph = Graph(nodes, self.encoders_used, self.n_neighbors, self._whitenings)
-            self._proba_of_nodes = self._proba_by_setting(nodes)
+            self._proba_of_nodes = self._without_graph()._proba_by_setting(nodes)
         key = json.dumps({name: value for name, value in setting.items() if name != "tau"})  # it comes after
         if key not in self._spread:
             self._spread = {key: self._spread_over(self._graph, setting)}  # the last one only: they are large
@@ -306,23 +313,30 @@ class Head(Balance, Model):
                 return lambda images, proba: graph.extend(images, proba, flowed, smooth)
             return self._relearn(graph, flowed, smooth)
         strength, trust = smooth / (1 - smooth), np.minimum(graph.nodes.weights, 1)
+        features_of = self._without_graph()._features
         labels, near = graph.nodes.labels, graph.attach(graph.nodes)
-        mixture, assigned = fit_mixture(self._features(graph.nodes), labels, trust, proba_of_nodes, near, strength)
+        mixture, assigned = fit_mixture(features_of(graph.nodes), labels, trust, proba_of_nodes, near, strength)
         return lambda images, proba: mixture.assign(
-            self._features(images), proba, strength * (graph.attach(images) @ assigned)
+            features_of(images), proba, strength * (graph.attach(images) @ assigned)
         )
 
     def _relearn(self, graph: Graph, flowed: Proba, smooth: float) -> Callable[[Images, Proba], Proba]:
         """Let a second regression learn from what has flowed, and what it predicts flow in turn."""
-        nodes = graph.nodes
-        features, trust = self._features(nodes), np.minimum(nodes.weights, 1)
+        nodes, features_of = graph.nodes, self._without_graph()._features
+        features, trust = features_of(nodes), np.minimum(nodes.weights, 1)
         fitted = learn_flowed(features, nodes.labels, trust, flowed, self.self_training, self.seed)
 
         def predict(features: Vectors) -> Proba:
             return softmax(features @ fitted[0].T + fitted[1], axis=1).astype(np.float32)
 
         again = _diffuse(graph, _know(predict(features), nodes), smooth)
-        return lambda images, proba: graph.extend(images, predict(self._features(images)), again, smooth)
+        return lambda images, proba: graph.extend(images, predict(features_of(images)), again, smooth)
+
+
+def _spans(n_images: int) -> list[tuple[int, int]]:
+    """Return the first and the last place of each part of images; one part of few."""
+    starts = range(0, max(n_images, 1), LOGIT_ROWS)
+    return [(start, min(start + LOGIT_ROWS, n_images)) for start in starts]
 
 
 def setting_alone(setting: Setting) -> Setting:
