@@ -17,7 +17,7 @@ from kit.core.names import PROGRAM
 START, TRAIN, LOOK, KAGGLE, CURATE, HOUSE = PANELS = ("Start", "Train", "Look", "Kaggle", "Curate", "House")
 EXAMPLE = "Example: "
 
-WITH_VALUE = ("--workspace", "--set", "--seed")
+WITH_VALUE = ("--workspace", "--set", "--seed", "--engine", "--address")
 FLAGS = ("--strict", "--quiet", "--json")
 SWITCH_WORDS = ("true", "false", "yes", "no", "on", "off")
 

@@ -54,6 +54,8 @@ class Options:
     seed: int | None = None
     strict: bool = False
     json: bool = False
+    engine: str = "local"
+    address: str | None = None
 
 
 options = Options()
@@ -119,6 +121,7 @@ Track = Annotated[
 
 @app.callback()
 def set_options(
+    context: typer.Context,
     workspace: Annotated[
         Path | None,
         typer.Option(
@@ -129,6 +132,8 @@ def set_options(
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Override, e.g. runs.probe.C=3.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**31, help="Seed of every run.")] = None,
+    engine: Annotated[str, typer.Option(help="Who computes: local, or ray, the nodes of a Ray cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster: auto, or HOST:PORT of its head.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail instead of skipping a run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the result alone.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
@@ -149,12 +154,15 @@ def set_options(
     ] = False,
 ) -> None:
     """Take the global options."""
+    from kit.core import engine as engines
     from kit.core import terminal
 
     options.workspace = workspace_folder(workspace)
     options.changes, options.seed = tuple(change or ()), seed
     options.strict, options.json = strict, json
+    options.engine, options.address = engine, address
     terminal.err.quiet = quiet
+    context.with_resource(engines.using(engines.make_engine(engine, address)))
 
 
 def suggest(*words: str) -> None:
@@ -164,6 +172,8 @@ def suggest(*words: str) -> None:
     given = [] if options.workspace == default_workspace() else ["--workspace", str(options.workspace)]
     given += [word for change in options.changes for word in ("--set", change)]
     given += [] if options.seed is None else ["--seed", str(options.seed)]
+    given += [] if options.engine == "local" else ["--engine", options.engine]
+    given += [] if options.address is None else ["--address", options.address]
     sys.stdout.flush()  # the result stands above it, also where both go into one pipe
     terminal.stage("next", command_line(*words, *given))
 
@@ -213,8 +223,10 @@ def ready(
     With `look_again` altered copies of images are sought, by features, before its first folds are assigned.
     """
     from kit.core.deadline import parse_duration, set_deadline
+    from kit.core.engine import connect
     from kit.data.prepared import prepare
 
+    connect()  # what cannot be reached is told before any work
     set_deadline(parse_duration(time_limit) if time_limit else None)
     with nullcontext() if held else holding(competition):
         if look_again:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
@@ -41,6 +42,7 @@ NOTEBOOK_SECONDS = 1.0  # between two states of a notebook's line
 
 out = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH, force_jupyter=False)
 err = Console(stderr=not is_kernel(), force_jupyter=False)
+_overheard: list[tuple[str, str, str]] | None = None
 
 
 def stage(name: str, detail: str = "") -> None:
@@ -64,8 +66,29 @@ def fail(text: str) -> None:
     _say("error", "bold red", text)
 
 
+@contextmanager
+def overheard() -> Iterator[list[tuple[str, str, str]]]:
+    """Keep the lines of this block instead of printing them, for `repeat` in the process that a person looks at."""
+    global _overheard
+    before, lines = _overheard, []
+    _overheard = lines
+    try:
+        yield lines
+    finally:
+        _overheard = before
+
+
+def repeat(lines: Iterable[tuple[str, str, str]]) -> None:
+    """Print lines that were overheard in another process."""
+    for label, style, text in lines:
+        _say(label, style, text)
+
+
 def _say(label: str, style: str, text: str) -> None:
     """Print one line on stderr; brackets in `text` are no markup."""
+    if _overheard is not None:
+        _overheard.append((label, style, text))
+        return
     activity.note_stage(f"{label}: {text}" if label else text)
     with _Watcher.lock:
         _Watcher.spoken = time.monotonic()

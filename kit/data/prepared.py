@@ -6,7 +6,8 @@ begins here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 
 from kit.config.competition import HOME, Competition
 from kit.core.errors import InputError, nearest, some
-from kit.core.files import key_of
+from kit.core.files import Workspace, key_of
 from kit.core.names import MULTILABEL
 from kit.core.shapes import Folds, Groups, Labels, Rows, Vectors
 from kit.core.terminal import stage, warn
@@ -101,6 +102,26 @@ class Prepared:
     def scored_groups(self) -> Groups:
         """Return the groups of the scored images, in the order of `scored_rows`."""
         return self.pool.groups[self.labeled[self.scored_rows]]
+
+    @property
+    def root(self) -> Path:
+        """Return the folder of the workspace."""
+        return self.competition.workspace.root
+
+    def moved(self, move: Callable[[str | Path], Path]) -> Prepared:
+        """Return the competition as it lies on another machine; `move` says where a file lies there."""
+        workspace = Workspace(move(self.root))
+        competition = self.competition.model_copy(
+            update={"folder": move(self.competition.folder), "workspace": workspace}
+        )
+        pool = replace(
+            self.pool,
+            paths=np.array([str(move(path)) for path in self.pool.paths], dtype=object),
+            cache=workspace.cache(competition.name),
+            prompts=competition.folder / "prompts",
+            lookup=competition.lookup,
+        )
+        return replace(self, competition=competition, pool=pool)
 
     def split(self, name: str) -> Rows:
         """Return the pool's positions of one split."""

@@ -65,6 +65,12 @@ def has_features(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None =
     return _made_at(pool, spec_of(pool, encoder, encoder_args)) is not None
 
 
+def features_files(pool: Pool, encoder: str, encoder_args: dict[str, Any] | None = None) -> list[Path]:
+    """Return the files of an encoder's features of the whole pool; none where they are not there."""
+    path = _made_at(pool, spec_of(pool, encoder, encoder_args))
+    return [] if path is None else list_shards(path)
+
+
 def adopt_features(pool: Pool, other: Pool, rows: Rows, encoder: str, encoder_args: dict[str, Any]) -> None:
     """Take over features of the same images that another pool holds or encodes, instead of encoding them again.
 

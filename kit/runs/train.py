@@ -10,13 +10,14 @@ from collections.abc import Callable, Container
 
 from kit.config.competition import order_runs
 from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
+from kit.core.engine import is_remote
 from kit.core.errors import InputError, MissingWeights, TeacherMissing, TimeIsUp
 from kit.core.files import read_object, write_json
 from kit.core.names import ENSEMBLE
 from kit.core.terminal import count, note, stage, warn
 from kit.data.prepared import Prepared
 from kit.runs.ensemble import check_members, ensemble, find_ensemble, members_of
-from kit.runs.fit.crossval import check_run, crossval, is_finished
+from kit.runs.fit.crossval import begin_runs, check_run, crossval, is_finished
 from kit.runs.fit.fold import read_fitted
 from kit.runs.naming import misnamed
 from kit.runs.pace import Pace
@@ -75,6 +76,8 @@ def _train_in_turn(
     prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool, done: Callable[[Result], None]
 ) -> dict[str, Result]:
     """Train runs in their order; note in `skipped` those that lack a teacher."""
+    if is_remote():
+        begin_runs(prepared, names)
     trained = {}
     for name in names:
         if (result := _attempt(prepared, name, skipped, strict, done)) is not None:

@@ -88,7 +88,7 @@ def test_what_is_required_is_what_the_tests_are_pinned_to():
     extras = PROJECT["optional-dependencies"]
     required = names_of(PROJECT["dependencies"]).union(*(names_of(extra) for extra in extras.values()))
     assert required == pinned
-    assert set(extras) == {"explain", "triage", "report", "kaggle", "tune", "track", "formats", "scale", "dev"}
+    assert set(extras) == {"explain", "triage", "report", "kaggle", "tune", "track", "formats", "scale", "ray", "dev"}
 
 
 def test_the_pinned_versions_lie_in_the_ranges():

@@ -7,11 +7,7 @@ another folder and nothing is ever overwritten. A killed run goes on at the last
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing.queues import SimpleQueue
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,7 @@ import numpy as np
 
 from kit.config.competition import Run
 from kit.core.activity import tell
-from kit.core.deadline import check_deadline, seconds_left, set_deadline
+from kit.core.engine import Task, begin_tasks, is_remote, run_tasks
 from kit.core.errors import InputError, TeacherMissing
 from kit.core.terminal import Progress, stage, warn
 from kit.data.prepared import Prepared
@@ -27,11 +23,12 @@ from kit.features.cache import GIVEN
 from kit.features.device import list_devices
 from kit.features.prompts import prompts_of, warm_text_weights
 from kit.features.weights import find_weights, spec_of
-from kit.runs.fit.fold import fit_fold, fit_model, read_fitted, read_sweep, refit, seconds_of, settle_fold
-from kit.runs.fit.pairs import fit_pairs, seconds_of_pairs
-from kit.runs.fit.restore import read_settled, restore_fold
+from kit.runs.fit.fold import read_fitted, read_sweep, seconds_of
+from kit.runs.fit.pairs import list_waiting, seconds_of_pairs
+from kit.runs.fit.restore import read_settled
 from kit.runs.fit.rounds import settle_rounds
 from kit.runs.fit.sweep import choose_per_fold
+from kit.runs.fit.tasks import copy_tasks, fold_tasks, pair_tasks, refit_task, settle_tasks
 from kit.runs.pseudo.rounds import average_choice, remarks_on_choice
 from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
 from kit.runs.store.build import build_model
@@ -103,17 +100,21 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
     """Fit all folds of one run, or of one of its rounds, and gather their predictions."""
     key = run_key(prepared, run)
     folder = run_folder(prepared, run, key)
-    _fit_folds(prepared, run, folder)
+    _fit_folds(prepared, run, key)
     has_pairs = wants_pairs(prepared, run, build_model(prepared.competition, run))
-    chosen = _settle_folds(prepared, run, folder, fit_pairs(prepared, run, folder) if has_pairs else None)
+    if has_pairs:
+        _have_done(
+            prepared, f"pairs of folds, {run.name}", pair_tasks(prepared, run, key, list_waiting(prepared, folder))
+        )
+    chosen = _settle_folds(prepared, run, folder, Pairs(prepared, folder) if has_pairs else None)
     parts = {
         split: [read_predictions(fold_folder(folder, fold) / f"{split}.parquet") for fold in prepared.scored]
         for split in PREDICTED_SPLITS
     }
     oof = concatenate(parts["oof"])
     write_predictions(folder / "oof.parquet", oof)
-    if run.refit:
-        refit(prepared, run, folder, chosen)
+    if run.refit and read_fitted(folder, EVERYTHING) is None:
+        _have_done(prepared, f"refit {run.name}", [refit_task(prepared, run, key, chosen)])
     whole = {}
     for split in ("test", "unlabeled"):
         refitted = fold_folder(folder, EVERYTHING) / f"{split}.parquet"
@@ -158,45 +159,44 @@ def _look_at_prompts(prepared: Prepared, run: Run) -> list[str]:
     return [prompts.name for prompts in lists if are_prompts_spoiled(runs, prompts)]
 
 
-def _fit_folds(prepared: Prepared, run: Run, folder: Path) -> None:
-    """Fit the folds one after the other; networks on as many devices as there are side by side."""
+def begin_runs(prepared: Prepared, names: Sequence[str]) -> None:
+    """Have the folds of runs begun that no run teaches, before they are asked for one after the other.
+
+    Of a cluster's nodes none waits then while this process settles a run. The local engine begins nothing.
+    """
+    for name in names:
+        run = prepared.competition.run(name)
+        if run.pseudo is not None or find_run(prepared, run) is not None:
+            continue
+        key = run_key(prepared, run)
+        folder = run_folder(prepared, run, key)
+        waiting = [fold for fold in prepared.scored if read_fitted(folder, fold) is None]
+        if copies := copy_tasks(prepared, run, key, waiting):
+            begin_tasks(copies, prepared)
+            continue
+        begin_tasks(fold_tasks(prepared, run, key, waiting), prepared)
+        if wants_pairs(prepared, run, build_model(prepared.competition, run)):
+            begin_tasks(pair_tasks(prepared, run, key, list_waiting(prepared, folder)), prepared)
+
+
+def _fit_folds(prepared: Prepared, run: Run, key: str) -> None:
+    """Fit the folds, before them their copies where those can be fitted apart."""
+    folder = run_folder(prepared, run, key)
     waiting = [fold for fold in prepared.scored if read_fitted(folder, fold) is None]
-    is_network = build_model(prepared.competition, run).resumes
     tell(run=run.name)
-    with Progress(f"train {run.name}", len(waiting)) as progress:
-        spread = is_network and len(waiting) > 1 and len(list_devices()) > 1
-        for _ in (_spread_folds if spread else _fit_in_turn)(prepared, run, folder, waiting):
-            progress.advance()
+    if is_remote() or len(list_devices()) > 1:
+        _have_done(prepared, f"copies of {run.name}", copy_tasks(prepared, run, key, waiting))
+    _have_done(prepared, f"train {run.name}", fold_tasks(prepared, run, key, waiting))
     tell(run=None, fold=None)
 
 
-def _fit_in_turn(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
-    """Fit folds in this process; give their numbers as they finish."""
-    for fold in folds:
-        check_deadline()
-        tell(fold=fold)
-        fit_fold(prepared, run, fold, folder)
-        yield fold
-
-
-def _spread_folds(prepared: Prepared, run: Run, folder: Path, folds: list[int]) -> Iterator[int]:
-    """Fit folds in one process per device; give their numbers as they finish."""
-    devices = list_devices()
-    context = multiprocessing.get_context("spawn")
-    free = context.SimpleQueue()
-    for device in devices:
-        free.put(device)
-    with ProcessPoolExecutor(len(devices), context, _take_device, (free, seconds_left())) as processes:
-        jobs = {processes.submit(fit_fold, prepared, run, fold, folder): fold for fold in folds}
-        for job in as_completed(jobs):
-            job.result()
-            yield jobs[job]
-
-
-def _take_device(free: SimpleQueue, seconds: float | None) -> None:
-    """Give a worker process its own device and the time that is left."""
-    os.environ["KIT_DEVICE"] = free.get()
-    set_deadline(seconds)
+def _have_done(prepared: Prepared, label: str, tasks: Sequence[Task]) -> None:
+    """Have tasks done under a bar: here one after the other, those of networks side by side on several devices."""
+    if not tasks:
+        return
+    with Progress(label, len(tasks)) as progress:
+        for _ in run_tasks(tasks, prepared, list_devices()):
+            progress.advance()
 
 
 def _count_seconds(prepared: Prepared, folder: Path) -> float:
@@ -212,14 +212,8 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path, pairs: Pairs | Non
     values = model.sweep_values()
     sweeps = {fold: read_sweep(folder, fold) for fold in prepared.scored}
     chosen = choose_per_fold(prepared, values, sweeps, model.sweep_default, pairs and pairs.sweep)
-    for fold, value in chosen.items():
-        home = fold_folder(folder, fold)
-        if read_settled(folder, fold) == value and all(
-            (home / f"{split}.parquet").exists() for split in PREDICTED_SPLITS
-        ):
-            continue
-        fitted = restore_fold(prepared, run, folder, fold) or fit_model(prepared, run, fold, home)[0]
-        settle_fold(prepared, fitted, fold, home, value)
+    unsettled = {fold: value for fold, value in chosen.items() if not _is_settled(folder, fold, value)}
+    _have_done(prepared, f"settle {run.name}", settle_tasks(prepared, run, folder.name, unsettled))
     score = prepared.metric.score
     labels = {fold: prepared.fold_labels(fold) for fold in sweeps}
     together, every = np.concatenate(list(sweeps.values()), axis=1), np.concatenate(list(labels.values()))
@@ -231,3 +225,10 @@ def _settle_folds(prepared: Prepared, run: Run, folder: Path, pairs: Pairs | Non
         "curve": [score(every, proba) for proba in together],
         "curve_per_fold": {fold: [score(labels[fold], proba) for proba in sweep] for fold, sweep in sweeps.items()},
     }
+
+
+def _is_settled(folder: Path, fold: int, value: Any) -> bool:
+    """Return whether a fold has its predictions at the value that was chosen for it."""
+    home = fold_folder(folder, fold)
+    has_all = all((home / f"{split}.parquet").exists() for split in PREDICTED_SPLITS)
+    return has_all and read_settled(folder, fold) == value

@@ -20,6 +20,7 @@ from kit.config.competition import Run
 from kit.config.runs import PseudoPlan
 from kit.core.errors import DamagedFile, InputError
 from kit.core.files import hash_file, read_object, remedy_for, write_atomic, write_json
+from kit.core.process import count_threads
 from kit.core.shapes import Proba
 from kit.core.tensors import write_tensors
 from kit.data.images import Images, ids_of, names_of
@@ -36,6 +37,7 @@ from kit.scoring.predictions import Predictions, write_predictions
 
 CHUNK = 4096  # images predicted at a time: memory stays flat in the size of the pool
 TRAINING = "training.json"
+CHECKPOINT = "checkpoint.pt"
 FITTED = "fitted.json"
 WEIGHTS_FILE = "model.safetensors"
 SETTLED_FILE = "settled.json"
@@ -67,14 +69,16 @@ def fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> None:
     finish(prepared, run, home, folder.name, files, started)
 
 
-def refit(prepared: Prepared, run: Run, folder: Path, chosen: dict[str, Any]) -> None:
-    """Fit one model on every label and write its predictions of the test images and of the pool."""
+def refit(prepared: Prepared, run: Run, folder: Path, values: list[Any]) -> None:
+    """Fit one model on every label and write its predictions of the test images and of the pool.
+
+    `values` are those that were chosen of a swept setting for the folds; the most frequent one is taken.
+    """
     if read_fitted(folder, EVERYTHING) is not None:
         return
     home, started = fold_folder(folder, EVERYTHING), time.perf_counter()
     model, labeled, _ = fit_model(prepared, run, EVERYTHING, home)
     if model.is_swept:
-        values = list(chosen["per_fold"].values())
         model.settle(max(values, key=values.count))
     for split in ("test", "unlabeled"):
         write_predictions(home / f"{split}.parquet", predict(model, prepared.pool.select(prepared.split(split))))
@@ -88,14 +92,28 @@ def fit_model(prepared: Prepared, run: Run, fold: int, home: Path) -> tuple[Mode
 
     Checkpoints are written below `home`, the fold's folder.
     """
-    labeled, choice = leave_out(prepared, run, prepared.training(fold)), None
-    if run.pseudo is not None:
-        labeled, choice = _add_pseudo_labels(prepared, run, run.pseudo, fold, labeled)
+    labeled, choice = _training_of(prepared, run, fold)
     model = build_fold_model(prepared, run, fold, is_renewed=True)
     if model.resumes:
-        model.checkpoint_at(home / "checkpoint.pt")
+        model.checkpoint_at(home / CHECKPOINT)
     model.fit(labeled, prepared.unlabeled(fold, run.use_test_images))
     return model, labeled, choice
+
+
+def fit_copy(prepared: Prepared, run: Run, fold: int, home: Path, number: int) -> None:
+    """Fit one of a fold's several copies, of a model that leaves checkpoints; the fold then reads its checkpoint."""
+    labeled, _ = _training_of(prepared, run, fold)
+    model = build_fold_model(prepared, run, fold, is_renewed=True)
+    assert isinstance(model, Averaged)
+    model.checkpoint_at(home / CHECKPOINT)
+    copy = model.copies[number]
+    copy.fit(model.training_of(copy, labeled), prepared.unlabeled(fold, run.use_test_images))
+
+
+def _training_of(prepared: Prepared, run: Run, fold: int) -> tuple[Images, Record | None]:
+    """Return the labelled images that a fold's model learns from, and the record of its pseudo labels."""
+    labeled = leave_out(prepared, run, prepared.training(fold))
+    return (labeled, None) if run.pseudo is None else _add_pseudo_labels(prepared, run, run.pseudo, fold, labeled)
 
 
 def _write_training(home: Path, model: Model) -> list[str]:
@@ -203,9 +221,10 @@ def _add_pseudo_labels(
 
 
 def provenance(labeled: Images) -> dict[str, Any]:
-    """Return what a model was fitted on, by ``split/id``: the leak ledger."""
+    """Return what a model was fitted on, by ``split/id``: the leak ledger; and with how many threads."""
     real, pseudo = labeled.take(np.flatnonzero(~labeled.is_pseudo)), labeled.take(np.flatnonzero(labeled.is_pseudo))
-    return {"labeled": list(names_of(real)), "pseudo": {"ids": list(names_of(pseudo)), "codes": pseudo.labels.tolist()}}
+    taught = {"ids": list(names_of(pseudo)), "codes": pseudo.labels.tolist()}
+    return {"labeled": list(names_of(real)), "pseudo": taught, "threads": count_threads()}
 
 
 def settle_fold(prepared: Prepared, model: Model, fold: int, home: Path, value: Any) -> None:

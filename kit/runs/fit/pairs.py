@@ -12,32 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from kit.config.competition import Run
-from kit.core.deadline import check_deadline
 from kit.core.files import read_object, write_atomic, write_json
 from kit.core.shapes import Proba
 from kit.core.tensors import read_tensors, write_tensors
-from kit.core.terminal import Progress
 from kit.data.images import Images
 from kit.data.prepared import Prepared
 from kit.models.model import Model
 from kit.runs.fit.fold import WEIGHTS_FILE, finish, fit_model, provenance, read_fitted_in
 from kit.runs.fit.restore import restore_model
-from kit.runs.store.pairs import Pairs, list_pairs, merge_folds, pair_folder
+from kit.runs.store.pairs import list_pairs, merge_folds, pair_folder
 
 
-def fit_pairs(prepared: Prepared, run: Run, folder: Path) -> Pairs:
-    """Fit one model for every two scored folds, on the images of neither; nothing to do where that was done."""
-    waiting = [pair for pair in list_pairs(prepared) if read_fitted_in(pair_folder(folder, *pair)) is None]
-    with Progress(f"pairs of folds, {run.name}", len(waiting)) as progress:
-        for pair in waiting:
-            check_deadline()
-            _fit_pair(prepared, run, folder, *pair)
-            progress.advance()
-    return Pairs(prepared, folder)
+def list_waiting(prepared: Prepared, folder: Path) -> list[tuple[int, int]]:
+    """Return every two scored folds whose model is not fitted yet."""
+    return [pair for pair in list_pairs(prepared) if read_fitted_in(pair_folder(folder, *pair)) is None]
 
 
-def _fit_pair(prepared: Prepared, run: Run, folder: Path, first: int, second: int) -> None:
-    """Fit one pair's model and write its sweep over both folds."""
+def fit_pair(prepared: Prepared, run: Run, folder: Path, first: int, second: int) -> None:
+    """Fit one pair's model, on the images of neither fold, and write its sweep over both."""
     home, started = pair_folder(folder, first, second), time.perf_counter()
     merged = merge_folds(prepared, first, second)
     model, labeled, _ = fit_model(merged, run, first, home)

@@ -1,0 +1,351 @@
+"""The engine of a Ray cluster: tasks run on its nodes, on any one of them again where a worker, or a node, is lost.
+
+Reads and writes the workspace where a node sees it; where it does not, files are carried (elsewhere.py). Writes
+``.engine-SESSION`` into the workspace while it is connected: the token by which nodes see it. Ray retries what dies: a
+killed worker, a lost node, a lack of memory. What a task itself raises is raised here once. Nothing is told to Ray's
+makers, and no dashboard is needed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit import __version__
+from kit.core.activity import tell
+from kit.core.deadline import seconds_left
+from kit.core.engine import elsewhere
+from kit.core.engine.elsewhere import Desk, Token, make_home, make_mover
+from kit.core.engine.task import Done, Order, Outcome, Task, read_outcome, work
+from kit.core.errors import InputError
+from kit.core.files import write_atomic
+from kit.core.names import CHECKOUT
+from kit.core.process import count_threads
+from kit.core.terminal import count, stage
+
+AUTO = "auto"  # the cluster that this machine is a node of
+RETRIES = 3  # of a task whose worker or node died, or that lacked memory
+LOOK_SECONDS = 2.0  # between two looks at which tasks run
+REACH_SECONDS = 5.0
+END_SECONDS = 10.0  # that cancelled tasks have to end
+GIB = 2**30
+SHARE = 0.8  # of a node's memory that a task may ask for
+KEPT_SHARED = 4  # prepared competitions that stay in Ray's store
+ROUNDING = ("torch", "timm", "scikit-learn", "numpy", "scipy")  # packages whose versions decide how numbers are rounded
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Hold what a node must know of the driver.
+
+    Parameters
+    ----------
+    versions
+        Of Python, the kit and the packages that decide how numbers are rounded.
+    root, installed
+        The workspace, and where the kit lies.
+    """
+
+    session: str
+    host: str
+    versions: dict[str, str]
+    token: Token
+    root: Path
+    installed: Path
+
+
+class RayEngine:
+    """Have tasks done by the nodes of a Ray cluster.
+
+    Parameters
+    ----------
+    address
+        ``"auto"``, the cluster that this machine is a node of, or ``HOST:PORT`` of its head.
+    """
+
+    begins_ahead = True
+
+    def __init__(self, address: str = AUTO) -> None:
+        is_place = address.rpartition(":")[2].isdecimal() and "://" not in address
+        if address != AUTO and not is_place:
+            raise InputError(f"--address {address}: write auto, or HOST:PORT as `ray start --head` says it")
+        self.address = address
+        self._session = uuid.uuid4().hex[:12]
+        self._ray: Any = None
+        self._desk: Any = None
+        self._tokens: dict[Path, Token] = {}
+        self._put: dict[int, tuple[Any, Any]] = {}  # what is shared, and its reference, by its id
+        self._begun: dict[str, Any] = {}  # a task's reference by its key
+
+    def connect(self) -> None:
+        """Reach the cluster; an InputError says what to type where there is none."""
+        if self._ray is not None:
+            return
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        import ray
+        from ray.job_config import JobConfig
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._check_reach()
+        job = JobConfig(_py_driver_sys_path=[str(CHECKOUT)])
+        try:
+            ray.init(address=self.address, job_config=job, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise self._unreached() from error
+        self._ray = ray
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here, max_restarts=-1).remote()
+        nodes = self._nodes()
+        cpus, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
+        stage("engine", f"Ray: {count(len(nodes), 'node')}, {count(cpus, 'core')}, {count(gpus, 'GPU')}")
+
+    def _check_reach(self) -> None:
+        """Refuse an address at which nothing answers: Ray itself would try for minutes."""
+        if self.address == AUTO:
+            return
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), REACH_SECONDS).close()
+        except (ConnectionError, TimeoutError, socket.gaierror) as error:
+            raise self._unreached() from error
+        except OSError:  # a guard of this process looks at addresses; Ray's own connections are not Python's
+            return
+
+    def _unreached(self) -> InputError:
+        """Return what to say where there is no cluster."""
+        return InputError(
+            f"--address {self.address}: no Ray cluster that this machine is a node of; `ray start --head` begins one "
+            "and prints its address, `ray start --address=HOST:6379` joins one, `ray status` shows it"
+        )
+
+    def begin(self, tasks: Sequence[Task], shared: Any) -> None:
+        """Have tasks queued on the cluster, those that are not yet."""
+        self.connect()
+        for task in tasks:
+            if task.key not in self._begun:
+                self._begun[task.key] = self._submit(task, shared)
+
+    def run(self, tasks: Sequence[Task], shared: Any, devices: Sequence[str]) -> Iterator[Done]:
+        """Have tasks done on the cluster; give each as it is done."""
+        self.begin(tasks, shared)
+        waiting = {self._begun[task.key]: task for task in tasks}
+        try:
+            while waiting:
+                ready, _ = self._ray.wait(list(waiting), timeout=LOOK_SECONDS)
+                self._look()
+                for reference in ready:
+                    task = waiting.pop(reference)
+                    del self._begun[task.key]
+                    yield read_outcome(task, self._get(task, reference))
+        except BaseException:
+            self._cancel()
+            raise
+        finally:
+            tell(tasks=None)
+
+    def close(self) -> None:
+        """Cancel what still runs, and leave the cluster."""
+        if self._ray is None:
+            return
+        self._cancel()
+        for token in self._tokens.values():
+            token.path.unlink(missing_ok=True)
+        self._ray.shutdown()
+        self._ray = self._desk = None
+        self._tokens.clear()
+        self._put.clear()
+
+    def warm_up(self) -> None:
+        """Let every worker import what tasks import; for a stopwatch that shall not count it."""
+        self.connect()
+        n_workers = int(sum(node.get("CPU", 0) for node in self._nodes()))
+        warm = self._ray.remote(_warm).options(num_cpus=1, scheduling_strategy="SPREAD")
+        self._ray.get([warm.remote(2.0) for _ in range(n_workers)])
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """Return the resources of every node that is alive."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _submit(self, task: Task, shared: Any) -> Any:
+        """Queue a task; return its reference."""
+        nodes = [node for node in self._nodes() if node.get("CPU", 0) >= 1]
+        if not nodes:
+            raise RuntimeError("no node of the Ray cluster is left that has a core; start one, and call again to go on")
+        n_threads = count_threads()
+        has_gpus = any(node.get("GPU", 0) for node in nodes)
+        most = max(node.get("memory", GIB) for node in nodes)
+        options = {
+            "num_cpus": min(n_threads, int(max(node["CPU"] for node in nodes))),
+            "num_gpus": task.gpus if has_gpus else 0,
+            "memory": int(min(task.gibibytes * GIB, SHARE * most)),
+            "max_retries": RETRIES,
+            "retry_exceptions": [MemoryError],
+            "scheduling_strategy": "SPREAD",
+            "name": task.label,
+        }
+        once = {"max_calls": 1} if options["num_gpus"] else {}  # the next task may get another GPU
+        there = self._ray.remote(**once)(_work_there) if once else self._ray.remote(_work_there)
+        order = Order(task, n_threads, seconds_left(), bool(once))
+        return there.options(**options).remote(order, [self._share(shared)], self._origin(shared.root), self._desk)
+
+    def _share(self, shared: Any) -> Any:
+        """Put what tasks have in common into Ray's store, once."""
+        if id(shared) not in self._put:
+            while len(self._put) >= KEPT_SHARED:
+                del self._put[next(iter(self._put))]
+            self._put[id(shared)] = (shared, self._ray.put(shared))
+        return self._put[id(shared)][1]
+
+    def _origin(self, root: Path) -> Origin:
+        """Return what nodes must know of this driver; the workspace's token is written."""
+        if root not in self._tokens:
+            token = Token(root / f".engine-{self._session}", uuid.uuid4().hex)
+            with write_atomic(token.path, "w") as file:
+                file.write(token.content)
+            self._tokens[root] = token
+        return Origin(self._session, socket.gethostname(), list_versions(), self._tokens[root], root, CHECKOUT)
+
+    def _get(self, task: Task, reference: Any) -> Outcome:
+        """Return what became of a task, its retries included."""
+        from ray import exceptions
+
+        try:
+            outcome, written = self._ray.get(reference)
+        except exceptions.RayTaskError as error:
+            if isinstance(error.cause, MemoryError):
+                raise RuntimeError(f"{task.label}: {_lack(1 + RETRIES)} ({error.cause})") from error
+            if isinstance(error.cause, ModuleNotFoundError):
+                cause = f"a node of the Ray cluster cannot import {error.cause.name}"
+                raise InputError(f"{cause}; install there what is installed here") from error
+            raise error.cause or error from error
+        except exceptions.OutOfMemoryError as error:
+            raise RuntimeError(f"{task.label}: {_lack(1 + RETRIES)}") from error
+        except (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.RaySystemError) as error:
+            raise RuntimeError(
+                f"{task.label}: its process died {1 + RETRIES} times; what was computed is kept, call again to go on"
+            ) from error
+        _await(written)
+        return outcome
+
+    def _look(self) -> None:
+        """Tell `status` which tasks run, and where."""
+        with suppress(Exception):  # a courtesy: the desk may be restarted
+            running = self._ray.get(self._desk.running.remote(), timeout=LOOK_SECONDS)
+            tell(tasks="; ".join(f"{label} on {host}" for label, host in running.items()) or None)
+
+    def _cancel(self) -> None:
+        """Cancel the tasks that are begun, and wait until none writes any more."""
+        references = list(self._begun.values())
+        self._begun.clear()
+        for is_forced in (False, True):
+            for reference in references:
+                self._ray.cancel(reference, force=is_forced)
+            if references:
+                _, references = self._ray.wait(references, num_returns=len(references), timeout=END_SECONDS)
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions that must be the same on all nodes, where results shall be."""
+    packages = {name: importlib.metadata.version(name) for name in ROUNDING}
+    return {"kit": __version__, "Python": ".".join(map(str, sys.version_info[:2]))} | packages
+
+
+def _lack(n_times: int) -> str:
+    return f"memory was lacking {n_times} times; smaller batches, or nodes with more of it"
+
+
+def _await(written: list[Path]) -> None:
+    """Wait until files are seen that a node has written; a network file system may show them late."""
+    until = time.monotonic() + 60
+    while not all(path.exists() for path in written) and time.monotonic() < until:
+        for folder in {path.parent for path in written}:
+            with suppress(OSError):
+                list(folder.iterdir())
+        time.sleep(0.1)
+
+
+def _warm(seconds: float) -> str:
+    """Import what tasks import, and hold the worker meanwhile, so that another one takes the next call."""
+    until = time.monotonic() + seconds
+    import sklearn.linear_model
+    import torch
+
+    time.sleep(max(until - time.monotonic(), 0))
+    return f"{torch.__version__} {sklearn.__version__}"
+
+
+class _Reached:
+    """A desk that is reached through Ray."""
+
+    def __init__(self, desk: Any) -> None:
+        self._desk = desk
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the desk; return what it returns."""
+        import ray
+
+        return ray.get(getattr(self._desk, name).remote(*arguments))
+
+
+_received: dict[str, Any] = {}  # what tasks have in common, by its reference
+
+
+def _receive(reference: Any) -> Any:
+    """Return what tasks have in common; it is read from Ray's store once."""
+    import ray
+
+    if (key := reference.hex()) not in _received:
+        while len(_received) >= KEPT_SHARED:
+            del _received[next(iter(_received))]
+        _received[key] = ray.get(reference)
+    return _received[key]
+
+
+def _work_there(order: Order, references: list[Any], origin: Origin, desk: Any) -> tuple[Outcome, list[Path]]:
+    """Do a task on a node; return what became of it, and the files that the driver will see."""
+    if not order.has_gpu:
+        os.environ["KIT_DEVICE"] = "cpu"
+    shared = _receive(references[0])
+    if (error := _differs(origin)) is not None:
+        return Outcome(None, error, [], socket.gethostname()), []
+    desk.begin.remote(order.task.label, socket.gethostname())
+    try:
+        if origin.token.is_seen():
+            outcome = work(order, shared)
+            return outcome, [file for folder in order.task.writes for file in elsewhere.list_files(folder)]
+        return _work_apart(order, shared, origin, _Reached(desk)), []
+    finally:
+        desk.end.remote(order.task.label)
+
+
+def _differs(origin: Origin) -> InputError | None:
+    """Return what is to be said where this node would round numbers otherwise; else None."""
+    own = list_versions()
+    odd = [f"{name} {own[name]}, not {version}" for name, version in origin.versions.items() if own[name] != version]
+    if not odd:
+        return None
+    here = socket.gethostname()
+    return InputError(f"node {here} has {', '.join(odd)} as {origin.host} has: install the same there, or leave it out")
+
+
+def _work_apart(order: Order, shared: Any, origin: Origin, desk: _Reached) -> Outcome:
+    """Do a task in a workspace of this node's own: bring what it reads, carry back what it has written."""
+    home = make_home(origin.session)
+    move = make_mover(origin.root, origin.installed, home)
+    elsewhere.fetch(desk, [*order.task.reads, *order.task.writes], move)
+    folders = {move(folder): folder for folder in order.task.writes}
+    with elsewhere.courier(desk, folders):
+        outcome = work(order, shared.moved(move))
+    for folder, there in folders.items():
+        elsewhere.send_folder(desk, folder, there)
+    return outcome

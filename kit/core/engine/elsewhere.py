@@ -1,0 +1,214 @@
+"""A node that does not see the workspace: files are carried there and back.
+
+Whether a node sees the workspace a token tells: a file that the driver writes into it and a task looks for. Where it is
+not seen, a task works in a workspace of the node's own below the system's folder of temporary files. `Desk` stands on
+the driver's machine: it hands out what a task reads and takes what it has written, checkpoints while the task runs.
+Every file keeps its time of change, by which caches know it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kit.core.files import write_atomic
+from kit.core.names import CHECKOUT
+
+PIECE = 2**26  # bytes of a file that are carried at a time
+PATIENCE_SECONDS = 3.0  # for a token that a network file system shows late
+COURIER_SECONDS = 5.0  # between two looks for new checkpoints
+STALE_SECONDS = 86_400.0  # unused, after which another call's workspace on a node is deleted
+CHECKPOINTS = "checkpoint*"
+LEFT_OUT = (".lock", ".part", ".rows")  # of processes that write now
+PREFIX = "kit-"
+
+
+@dataclass(frozen=True)
+class Token:
+    """Name the file by which a node sees whether it has the driver's workspace, and what it must hold."""
+
+    path: Path
+    content: str
+
+    def is_seen(self) -> bool:
+        """Return whether this process sees the workspace that the token was written into."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self.path.parent.is_dir():
+            with suppress(OSError):
+                if self.path.read_text(encoding="utf-8") == self.content:
+                    return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(PATIENCE_SECONDS / 10)
+        return False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Name a file of the driver: its path there, size in bytes and time of change in nanoseconds."""
+
+    path: str
+    size: int
+    changed: int
+
+
+class Desk:
+    """Hand out the driver's files and take those that tasks have written; know which tasks run, and where."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, str] = {}
+
+    def begin(self, label: str, host: str) -> None:
+        """Note that a task runs."""
+        self._running[label] = host
+
+    def end(self, label: str) -> None:
+        """Note that a task does not run any more."""
+        self._running.pop(label, None)
+
+    def running(self) -> dict[str, str]:
+        """Return where each task runs, by its label."""
+        return dict(self._running)
+
+    def list(self, places: Sequence[Path]) -> list[Listed]:
+        """Return the files of these names and below these folders, but for those that are being written."""
+        return [_describe(file) for place in places for file in list_files(place)]
+
+    def read(self, path: str, start: int) -> bytes:
+        """Return a piece of a file."""
+        with open(path, "rb") as file:
+            file.seek(start)
+            return file.read(PIECE)
+
+    def keep(self, path: str, piece: bytes, start: int, is_last: bool) -> None:
+        """Take a piece of a file; the last one puts it in its place."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.carried")
+        with open(part, "r+b" if start else "wb") as file:
+            file.seek(start)
+            file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_last:
+            os.replace(part, target)
+
+
+class Counter(Protocol):
+    """A desk as a node reaches it: the same calls, answered from the driver's machine."""
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the desk; return what it returns."""
+        ...
+
+
+def list_files(place: Path) -> Iterator[Path]:
+    """Give a file, or the files below a folder, the oldest first; nothing of what is not there."""
+    if place.is_file():
+        yield place
+    found = [file for file in place.rglob("*") if file.is_file() and not _is_left_out(file)] if place.is_dir() else []
+    yield from sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name == "fitted.json", file.name))
+
+
+def _is_left_out(file: Path) -> bool:
+    return file.name.startswith(".") or file.suffix in LEFT_OUT
+
+
+def _describe(file: Path) -> Listed:
+    facts = file.stat()
+    return Listed(str(file), facts.st_size, facts.st_mtime_ns)
+
+
+def make_mover(root: Path, installed: Path, home: Path) -> Callable[[str | Path], Path]:
+    """Return what says where a file of the driver lies on this node.
+
+    Parameters
+    ----------
+    root
+        The driver's workspace, for which `home` stands here.
+    installed
+        Where the driver's kit lies; what is below it comes with this node's kit.
+    """
+
+    def move(path: str | Path) -> Path:
+        path = Path(path)
+        if path.is_relative_to(installed / "kit"):
+            return CHECKOUT / path.relative_to(installed)
+        if path.is_relative_to(root):
+            return home / path.relative_to(root)
+        return home / "outside" / path.relative_to(path.anchor) if path.is_absolute() else path
+
+    return move
+
+
+def make_home(session: str) -> Path:
+    """Return this node's workspace of a driver's call; those that were not used for a day are deleted."""
+    for other in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/.used"):
+        with suppress(OSError):
+            if time.time() - other.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(other.parent, ignore_errors=True)
+    home = Path(tempfile.gettempdir()) / f"{PREFIX}{session}"
+    home.mkdir(exist_ok=True)
+    (home / ".used").touch()
+    return home
+
+
+def fetch(desk: Counter, places: Sequence[Path], move: Callable[[str | Path], Path]) -> None:
+    """Bring the driver's files of these places that this node lacks."""
+    for listed in desk.ask("list", tuple(places)):
+        target = move(listed.path)
+        with suppress(FileNotFoundError):
+            facts = target.stat()
+            if (facts.st_size, facts.st_mtime_ns) == (listed.size, listed.changed):
+                continue
+        if target.is_relative_to(CHECKOUT / "kit"):  # this node's own
+            continue
+        with write_atomic(target) as file:
+            for start in range(0, listed.size, PIECE):
+                file.write(desk.ask("read", listed.path, start))
+        os.utime(target, ns=(listed.changed, listed.changed))
+
+
+def send(desk: Counter, file: Path, path: str) -> None:
+    """Carry a file of this node to its place on the driver's machine."""
+    with open(file, "rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        for start in range(0, max(size, 1), PIECE):
+            desk.ask("keep", path, opened.read(PIECE), start, start + PIECE >= size)
+
+
+def send_folder(desk: Counter, folder: Path, there: Path) -> None:
+    """Carry all files of a folder in the order in which they were written: what says that all is done comes last."""
+    for file in list_files(folder):
+        send(desk, file, str(there / file.relative_to(folder)))
+
+
+@contextmanager
+def courier(desk: Counter, folders: dict[Path, Path]) -> Iterator[None]:
+    """Carry checkpoints to the driver while a task runs, so that they outlive this node; `folders` here and there."""
+    over, sent = threading.Event(), {}
+
+    def keep_carrying() -> None:
+        while not over.wait(COURIER_SECONDS):
+            for folder, there in folders.items():
+                for file in folder.glob(CHECKPOINTS):
+                    with suppress(OSError):  # it was replaced, or deleted as the training is over
+                        if sent.get(file) != (changed := file.stat().st_mtime_ns) and not _is_left_out(file):
+                            send(desk, file, str(there / file.name))
+                            sent[file] = changed
+
+    carrier = threading.Thread(target=keep_carrying, daemon=True, name="courier")
+    carrier.start()
+    try:
+        yield
+    finally:
+        over.set()
+        carrier.join()

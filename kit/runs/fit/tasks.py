@@ -1,0 +1,162 @@
+"""A run's folds as tasks: what each needs and leaves, and the functions that do them wherever they are sent.
+
+The files that they write are those of fold.py and pairs.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kit.config.competition import Run
+from kit.core.activity import tell
+from kit.core.engine import Task
+from kit.data.prepared import Prepared
+from kit.features.cache import GIVEN, features_files
+from kit.runs.fit.fold import fit_copy, fit_fold, fit_model, read_fitted, refit, settle_fold
+from kit.runs.fit.pairs import fit_pair
+from kit.runs.fit.restore import restore_fold
+from kit.runs.store.build import build_model
+from kit.runs.store.find import teachers_of
+from kit.runs.store.pairs import pair_folder
+from kit.runs.store.result import EVERYTHING, fold_folder, run_folder
+
+HERE = f"{__name__}:"
+GIBIBYTES = 1.0  # that Python, torch and scikit-learn take
+COPIES_OF_FEATURES = 6  # float32 beside float16, the pool's and the fold's, and what a solver holds
+SLIVER = 0.05  # of a GPU: of what reads features in the precision of this machine's GPU
+
+
+def fold_tasks(prepared: Prepared, run: Run, key: str, folds: Sequence[int]) -> list[Task]:
+    """Return a task for each fold."""
+    folder = run_folder(prepared, run, key)
+    return [
+        _make_task(prepared, run, key, "do_fold", f"fold {fold}", fold_folder(folder, fold), {"fold": fold})
+        for fold in folds
+    ]
+
+
+def copy_tasks(prepared: Prepared, run: Run, key: str, folds: Sequence[int]) -> list[Task]:
+    """Return a task for each copy of each fold, where a fold has several that leave checkpoints."""
+    folder = run_folder(prepared, run, key)
+    if run.n_copies == 1 or not build_model(prepared.competition, run).resumes:
+        return []
+    return [
+        _make_task(
+            prepared, run, key, "do_copy", f"fold {fold}, copy {copy}", fold_folder(folder, fold),
+            {"fold": fold, "copy": copy},
+        )
+        for fold in folds
+        for copy in range(run.n_copies)
+    ]  # fmt: skip
+
+
+def pair_tasks(prepared: Prepared, run: Run, key: str, pairs: Sequence[tuple[int, int]]) -> list[Task]:
+    """Return a task for each pair of folds."""
+    folder = run_folder(prepared, run, key)
+    return [
+        _make_task(
+            prepared, run, key, "do_pair", f"folds {first} and {second}", pair_folder(folder, first, second),
+            {"first": first, "second": second},
+        )
+        for first, second in pairs
+    ]  # fmt: skip
+
+
+def settle_tasks(prepared: Prepared, run: Run, key: str, chosen: dict[int, Any]) -> list[Task]:
+    """Return a task for each fold whose swept setting is chosen."""
+    folder = run_folder(prepared, run, key)
+    return [
+        _make_task(
+            prepared, run, key, "do_settle", f"fold {fold}, settled", fold_folder(folder, fold),
+            {"fold": fold, "value": value},
+        )
+        for fold, value in chosen.items()
+    ]  # fmt: skip
+
+
+def refit_task(prepared: Prepared, run: Run, key: str, chosen: dict[str, Any]) -> Task:
+    """Return the task of the model that is fitted on every label."""
+    home = fold_folder(run_folder(prepared, run, key), EVERYTHING)
+    return _make_task(
+        prepared, run, key, "do_refit", "refit", home, {"values": list(chosen.get("per_fold", {}).values())}
+    )
+
+
+def _make_task(
+    prepared: Prepared, run: Run, key: str, function: str, label: str, home: Path, arguments: dict[str, Any]
+) -> Task:
+    """Return a task of one run that leaves its files in `home`."""
+    model = build_model(prepared.competition, run)
+    features = [features_files(prepared.pool, *each) for each in model.encoders_used if each[0] != GIVEN]
+    n_bytes = COPIES_OF_FEATURES * sum(file.stat().st_size for files in features for file in files)
+    return Task(
+        HERE + function,
+        {"settings": run.model_dump(), "key": key, **arguments},
+        f"{run.name}, {label}",
+        gpus=1.0 if model.resumes else SLIVER if features and _has_gpu() else 0.0,
+        gibibytes=GIBIBYTES + n_bytes / 2**30,
+        reads=tuple(_list_reads(prepared, run, features, model.resumes)),
+        writes=(home,),
+    )
+
+
+def _has_gpu() -> bool:
+    """Return whether features were encoded on a GPU, whose precision decides where they lie."""
+    from kit.features.device import device_name
+
+    return device_name().startswith("cuda")
+
+
+def _list_reads(prepared: Prepared, run: Run, features: list[list[Path]], is_network: bool) -> list[Path]:
+    """Return the files and folders that a node without the workspace needs for a run's folds."""
+    competition, cache = prepared.competition, prepared.pool.cache
+    places = [competition.folder, *(path for path in cache.glob("*") if path.name != "features")]
+    places += [file for files in features for file in files]
+    places += (cache / "features").glob("*.json")
+    if is_network or not all(features) or not features:
+        places.append(competition.root)  # images are still decoded
+    for teacher in teachers_of(prepared, run):
+        places.append(teacher.folder)
+    return places
+
+
+def _read_run(settings: dict[str, Any]) -> Run:
+    return Run.model_validate(settings)
+
+
+def do_fold(prepared: Prepared, settings: dict[str, Any], key: str, fold: int) -> None:
+    """Fit one fold's model on the other folds."""
+    run = _read_run(settings)
+    tell(fold=fold)
+    fit_fold(prepared, run, fold, run_folder(prepared, run, key))
+
+
+def do_copy(prepared: Prepared, settings: dict[str, Any], key: str, fold: int, copy: int) -> None:
+    """Fit one of several copies of a fold's model; its checkpoint is what the fold goes on from."""
+    run = _read_run(settings)
+    folder = run_folder(prepared, run, key)
+    if read_fitted(folder, fold) is None:
+        fit_copy(prepared, run, fold, fold_folder(folder, fold), copy)
+
+
+def do_pair(prepared: Prepared, settings: dict[str, Any], key: str, first: int, second: int) -> None:
+    """Fit the model that saw neither of two folds."""
+    run = _read_run(settings)
+    fit_pair(prepared, run, run_folder(prepared, run, key), first, second)
+
+
+def do_settle(prepared: Prepared, settings: dict[str, Any], key: str, fold: int, value: Any) -> None:
+    """Write a fold's predictions at the value that was chosen for it."""
+    run = _read_run(settings)
+    folder = run_folder(prepared, run, key)
+    home = fold_folder(folder, fold)
+    model = restore_fold(prepared, run, folder, fold) or fit_model(prepared, run, fold, home)[0]
+    settle_fold(prepared, model, fold, home, value)
+
+
+def do_refit(prepared: Prepared, settings: dict[str, Any], key: str, values: list[Any]) -> None:
+    """Fit one model on every label."""
+    run = _read_run(settings)
+    refit(prepared, run, run_folder(prepared, run, key), values)

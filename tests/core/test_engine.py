@@ -1,0 +1,179 @@
+"""The engine: tasks by name, done here or in another process; files carried to who does not see them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kit.core import engine
+from kit.core.deadline import set_deadline
+from kit.core.engine import elsewhere
+from kit.core.engine import task as serving
+from kit.core.engine.task import Order, Task, work
+from kit.core.errors import InputError, MissingWeights, TimeIsUp
+from kit.core.process import count_threads, with_threads
+from kit.core.terminal import warn
+
+
+def double(shared: Any, number: int) -> int:
+    return shared * number
+
+
+def complain(shared: Any, text: str) -> None:
+    warn("so far so good")
+    raise MissingWeights(text, remedy="bring them")
+
+
+def run_dry(shared: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def task(function: Any, **arguments: Any) -> Task:
+    return Task(f"{__name__}:{function.__name__}", arguments, function.__name__)
+
+
+@pytest.fixture(autouse=True)
+def _by_name(monkeypatch):
+    """Let tasks find the functions of this file, which pytest imports under no name of its own."""
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules["test_engine"])
+    yield
+    serving.is_serving = False
+
+
+def test_a_task_is_a_function_by_its_name_and_plain_arguments():
+    tasks = [task(double, number=number) for number in (1, 2, 3)]
+    assert [done.value for done in engine.run_tasks(tasks, 5)] == [5, 10, 15]
+    assert len({each.key for each in tasks}) == 3
+
+
+def test_the_time_limit_is_looked_at_before_every_task():
+    set_deadline(0.0)
+    with pytest.raises(TimeIsUp):
+        list(engine.run_tasks([task(double, number=1)], 5))
+
+
+def test_another_process_tells_what_a_task_said_and_raised():
+    outcome = work(Order(task(complain, text="no weights"), 1, None), None)
+    assert isinstance(outcome.error, MissingWeights)
+    assert (str(outcome.error), outcome.error.remedy) == ("no weights", "bring them")
+    assert [text for _, _, text in outcome.said] == ["so far so good"]
+
+
+def test_a_lack_of_memory_is_no_answer():
+    with pytest.raises(MemoryError, match="CUDA out of memory"):
+        work(Order(task(run_dry), 1, None), None)
+
+
+def test_a_task_computes_with_the_number_of_threads_it_is_told(monkeypatch):
+    before = torch.get_num_threads()
+    with with_threads(1):
+        assert (torch.get_num_threads(), count_threads(), os.environ["LOKY_MAX_CPU_COUNT"]) == (1, 1, "1")
+    assert torch.get_num_threads() == before
+
+
+def test_an_unknown_engine_is_refused():
+    with pytest.raises(InputError, match="did you mean 'ray'"):
+        engine.make_engine("rya")
+
+
+def test_an_address_needs_a_cluster():
+    with pytest.raises(InputError, match="add --engine ray"):
+        engine.make_engine("local", "10.0.0.1:6379")
+
+
+def test_ray_is_imported_by_nobody_who_did_not_ask():
+    code = "import sys, kit.cli, kit.api.stages, kit.runs.train; print('ray' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "False"
+
+
+class Counter:
+    """A desk that is asked in this process."""
+
+    def __init__(self) -> None:
+        self.desk, self.asked = elsewhere.Desk(), []
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        self.asked.append(name)
+        return getattr(self.desk, name)(*arguments)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Path:
+    """A workspace with a competition of its own and some files."""
+    root = tmp_path / "driver"
+    for name, content in {
+        "runs/a/cache/x.npy": b"x" * 1000,
+        "runs/a/svm/fold_0/.hidden": b"no",
+        "data/1.png": b"1",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def test_a_node_fetches_what_it_lacks_once(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(elsewhere, "PIECE", 300)
+    counter, home = Counter(), tmp_path / "node"
+    move = elsewhere.make_mover(driver, tmp_path / "nowhere", home)
+    for _ in range(2):
+        elsewhere.fetch(counter, [driver / "runs", driver / "data" / "1.png", driver / "none"], move)
+    assert (home / "runs/a/cache/x.npy").read_bytes() == b"x" * 1000
+    assert (home / "data/1.png").stat().st_mtime_ns == (driver / "data/1.png").stat().st_mtime_ns
+    assert not (home / "runs/a/svm/fold_0/.hidden").exists()
+    assert counter.asked.count("read") == 4 + 1
+
+
+def test_what_says_that_all_is_done_is_carried_last(driver, tmp_path):
+    counter, folder, there = Counter(), tmp_path / "node", driver / "runs/a/svm/fold_1"
+    folder.mkdir()
+    for name in ("fitted.json", "oof.parquet"):
+        (folder / name).write_bytes(name.encode())
+        os.utime(folder / name, (1, 1))
+    carried = []
+    counter.desk.keep = lambda path, *rest: carried.append(Path(path).name)  # type: ignore[method-assign]
+    elsewhere.send_folder(counter, folder, there)
+    assert carried == ["oof.parquet", "fitted.json"]
+
+
+def test_a_carried_file_is_whole(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(elsewhere, "PIECE", 7)
+    (file := tmp_path / "big").write_bytes(bytes(range(100)))
+    elsewhere.send(Counter(), file, str(driver / "new" / "big"))
+    assert (driver / "new" / "big").read_bytes() == bytes(range(100))
+
+
+def test_checkpoints_are_carried_while_a_task_runs(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(elsewhere, "COURIER_SECONDS", 0.01)
+    (here := tmp_path / "node").mkdir()
+    there = driver / "fold_0"
+    with elsewhere.courier(Counter(), {here: there}):
+        (here / "checkpoint_0.pt").write_bytes(b"epoch 1")
+        for _ in range(500):
+            if (there / "checkpoint_0.pt").exists():
+                break
+            elsewhere.time.sleep(0.01)
+    assert (there / "checkpoint_0.pt").read_bytes() == b"epoch 1"
+
+
+def test_a_node_sees_the_workspace_by_its_token(driver, monkeypatch):
+    monkeypatch.setattr(elsewhere, "PATIENCE_SECONDS", 0.01)
+    (driver / ".engine-1").write_text("ours")
+    assert elsewhere.Token(driver / ".engine-1", "ours").is_seen()
+    assert not elsewhere.Token(driver / ".engine-1", "another's").is_seen()
+    assert not elsewhere.Token(driver / "gone" / ".engine-1", "ours").is_seen()
+
+
+def test_files_of_the_kit_itself_lie_where_the_node_has_them(tmp_path):
+    move = elsewhere.make_mover(tmp_path / "ws", tmp_path / "there", tmp_path / "home")
+    assert (
+        move(tmp_path / "there" / "kit" / "competitions" / "digits") == elsewhere.CHECKOUT / "kit/competitions/digits"
+    )
+    assert move(tmp_path / "ws" / "data") == tmp_path / "home" / "data"
+    assert move("/elsewhere/photos") == tmp_path / "home" / "outside" / "elsewhere" / "photos"

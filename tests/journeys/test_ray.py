@@ -1,0 +1,122 @@
+"""Ray: three nodes give the bytes that one process gives, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cluster import blind_node, kill, list_workers, meanwhile, raylets_of, three_nodes, wait_for
+from support.colours import lay_out, write_toml
+
+from kit.config.competition import HOME
+from kit.core.installed import is_lacking
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or is_lacking("ray"), reason="needs Ray, and the processes that Linux shows"
+)
+RUNS = f"""
+[runs.svm]
+model = "svm"
+pixels = 4
+
+[runs.probe]
+model = "linear_probe"
+encoder = "open_clip:local-dir:{HOME}/digits/tiny-clip"
+
+[runs.small_cnn]
+model = "small_cnn"
+image_size = 16
+epochs = 100
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Three nodes of one core each."""
+    with three_nodes() as nodes:
+        yield nodes
+
+
+def make_workspace(root: Path, runs: str = RUNS) -> Path:
+    lay_out(root / "data" / "colours")
+    write_toml(root / "competitions" / "colours", runs)
+    return root
+
+
+def on(cluster: Any) -> tuple[str, ...]:
+    return "--engine", "ray", "--address", cluster.address
+
+
+def read_made(workspace: Path) -> dict[str, bytes]:
+    """Return the predictions and the submission of a workspace."""
+    files = [*workspace.glob("runs/colours/*/*/*.parquet"), *workspace.glob("submissions/colours/*ensemble.csv")]
+    return {str(file.relative_to(workspace)): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def local(tmp_path, run_command) -> dict[str, bytes]:
+    """What one process makes of it."""
+    workspace = make_workspace(tmp_path / "local")
+    code, _, err = run_command(workspace, "all", "colours")
+    assert code == 0, err
+    return read_made(workspace)
+
+
+def kill_a_worker() -> None:
+    """Kill a process that does a fold."""
+    kill(wait_for(lambda: next(iter([*list_workers("svm, fold"), *list_workers("small_cnn, fold")]), None)))
+
+
+def test_three_nodes_make_the_same_csv_though_a_worker_is_killed(cluster, local, tmp_path, run_command):
+    workspace = make_workspace(tmp_path / "ray")
+    with meanwhile(kill_a_worker):
+        code, _, err = run_command(workspace, "all", "colours", *on(cluster))
+        assert code == 0, err
+    assert read_made(workspace) == local
+    assert "3 nodes, 3 cores" in err
+    assert not list(workspace.glob(".engine-*"))
+
+
+def test_a_mistake_of_the_user_is_one_sentence(cluster, tmp_path, run_command):
+    runs = RUNS.partition("[runs.small_cnn]")[0] + '[runs.broken]\nmodel = "svm"\nencoder = "given"\n'
+    code, _, err = run_command(make_workspace(tmp_path / "ray", runs), "train", "colours", "broken", *on(cluster))
+    assert code == 2
+    errors = [line for line in err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1 and "embeddings" in errors[0] and "Traceback" not in err
+
+
+def test_where_no_cluster_answers_it_is_said_at_once(tmp_path, run_command):
+    where = ("--engine", "ray", "--address", "127.0.0.1:9")
+    code, _, err = run_command(make_workspace(tmp_path / "ray"), "train", "colours", *where)
+    assert code == 2 and "--address 127.0.0.1:9: no Ray cluster" in err and "ray start --head" in err
+
+
+@pytest.mark.slow
+def test_a_lost_node_changes_nothing(local, tmp_path, run_command):
+    workspace = make_workspace(tmp_path / "ray")
+
+    def remove_a_node() -> None:
+        raylets = {pid: node for pid, node in raylets_of(cluster).items() if node is not cluster.head_node}
+
+        def find() -> Any:
+            owners = list_workers("small_cnn, fold").values()
+            return next((raylets[owner] for owner in owners if owner in raylets), None)
+
+        cluster.remove_node(wait_for(find), allow_graceful=False)
+
+    with three_nodes() as cluster, meanwhile(remove_a_node):
+        code, _, err = run_command(workspace, "all", "colours", *on(cluster))
+        assert code == 0, err
+    assert read_made(workspace) == local
+
+
+@pytest.mark.slow
+def test_a_node_that_does_not_see_the_workspace_is_handed_what_it_needs(local, tmp_path, run_command):
+    workspace = make_workspace(tmp_path / "ray")
+    with three_nodes(n_cores=0) as cluster, blind_node(cluster, workspace):
+        code, _, err = run_command(workspace, "all", "colours", *on(cluster))
+        assert code == 0, err
+    assert read_made(workspace) == local

@@ -1,0 +1,131 @@
+"""A real Ray cluster of three nodes on this machine, and what may happen to it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MIB = 2**20
+NODE = {"object_store_memory": 80 * MIB}
+QUICKLY = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # by default, a worker waits for whatever else the machine does
+    "RAY_prestart_worker_first_driver": "0",
+}
+
+
+@contextmanager
+def three_nodes(n_cores: int = 1) -> Iterator[Any]:
+    """Start a cluster of a head and two nodes of so many cores each; end it."""
+    kept = {name: os.environ.get(name) for name in SETTINGS}
+    os.environ.update(SETTINGS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        from ray.cluster_utils import Cluster
+
+        node = NODE | {"num_cpus": n_cores}
+        cluster = Cluster(True, head_node_args=node | {"include_dashboard": False, "_system_config": QUICKLY})
+        try:
+            for _ in range(2):
+                cluster.add_node(**node)
+            yield cluster
+        finally:
+            cluster.shutdown()
+            for name, value in kept.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def parent_of(pid: int) -> int:
+    """Return a process' parent, 0 where it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def list_workers(label: str) -> dict[int, int]:
+    """Return the workers that do a task now whose label begins so, and the raylet that each is of."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            title = file.read_bytes().rstrip(b"\0 ").decode(errors="replace")
+        except OSError:
+            continue
+        if title.startswith(f"ray::{label}"):
+            found[int(file.parent.name)] = parent_of(int(file.parent.name))
+    return found
+
+
+def raylets_of(cluster: Any) -> dict[int, Any]:
+    """Return the nodes of a cluster by the process of their raylet."""
+    return {each.process.pid: node for node in cluster.list_all_nodes() for each in node.all_processes["raylet"]}
+
+
+@contextmanager
+def meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """Do something beside this block; what it raises is raised in the end."""
+    failures: list[BaseException] = []
+
+    def do() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Return what something gives as soon as it gives anything."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := what():
+            return found
+        time.sleep(0.02)
+    raise TimeoutError("it did not come")
+
+
+def kill(pid: int) -> None:
+    """Kill a process as the system does when memory is out."""
+    os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def blind_node(cluster: Any, workspace: Path) -> Iterator[None]:
+    """Add a node that sees an empty folder where the workspace lies, as another machine would; skip where none may."""
+    hide = f"mount -t tmpfs none {shlex.quote(str(workspace))}"
+    if subprocess.run(["unshare", "-m", "sh", "-c", hide], capture_output=True).returncode:
+        pytest.skip("no namespace of its own can be had here")
+    start = f"ray start --address={cluster.address} --num-cpus=1 --disable-usage-stats --block"
+    command = f"{hide} && exec {shlex.quote(sys.executable)} -m ray.scripts.scripts {start.removeprefix('ray ')}"
+    node = subprocess.Popen(["unshare", "-m", "sh", "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    try:
+        cluster.connect()
+        import ray
+
+        wait_for(lambda: any(each["Resources"].get("CPU") for each in ray.nodes()))
+        ray.shutdown()
+        yield
+    finally:
+        node.terminate()
+        node.wait(60)
