@@ -10,7 +10,11 @@ from pathlib import Path
 from kit.runs.track.logged import Logged
 
 LONGEST_PARAM = 6000  # characters that MLflow takes
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}  # read when mlflow is imported
+QUIET = {  # read when mlflow is imported
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
 
 
 def write(logged: Logged, home: Path, address: str) -> str:
