@@ -68,7 +68,7 @@ class EnsemblePlan(Table):
     members
         Names of runs and imports; all of them but the grids' runs by default.
     method
-        ``"weights"``: temperatures and weights by log-loss, from a prior that favours the best few members alike;
+        ``"weights"``: temperatures and weights by log-loss, from a prior that favours the best few members;
         ``"greedy"``: forward selection on the metric.
     """
 

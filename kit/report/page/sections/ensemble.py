@@ -51,6 +51,6 @@ def build(evidence: Evidence) -> Section | None:
 
 def _explain(combined: Result) -> str:
     """Say where the weights come from, and why members have none."""
-    start = "The weights begin with the best few alike; the labelled images move them from there, as far as they tell. "
+    start = "The weights begin with the best few; the labelled images move them from there, as far as they tell. "
     idle = [f"{line[0].upper()}{line[1:]}." for line in describe_idle(combined)]
     return " ".join([(start if combined.record.prior else "").strip(), *idle]).strip()
