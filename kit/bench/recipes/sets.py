@@ -159,7 +159,8 @@ def _without_labels(everything: Prepared) -> Pool:
 
 
 def _table(laid: Prepared) -> pd.DataFrame:
-    """Return the image table of a draw, of which a plan reads splits, paths and labels."""
+    """Return the image table of a draw, of which a plan reads splits, paths, labels and groups."""
     names = np.full(len(laid.pool), None, dtype=object)
     names[laid.labeled] = np.array(laid.classes, dtype=object)[laid.labels]
-    return pd.DataFrame({"split": laid.pool.splits, "path": laid.pool.paths, "label": names})
+    columns = {"split": laid.pool.splits, "path": laid.pool.paths, "label": names, "group": laid.pool.groups}
+    return pd.DataFrame(columns)
