@@ -18,6 +18,7 @@ import numpy as np
 from rich.table import Table
 
 from kit.core import terminal
+from kit.core.engine import Task, run_tasks
 from kit.core.errors import InputError, MissingWeights, TeacherMissing
 from kit.core.files import Workspace
 from kit.core.names import ENSEMBLE
@@ -61,17 +62,32 @@ def bench_noise(prepared: Prepared, n_draws: int, with_networks: bool = False) -
             f"bench noise: every run of {prepared.competition.name} needs a network; --all-runs takes networks too"
         )
     drawn: dict[str, list[tuple[float, float]]] = {}
+    made: dict[int, dict[str, tuple[float, float]]] = {}
     with Progress("labels permuted", n_draws) as progress:
-        for draw in range(n_draws):
-            with tempfile.TemporaryDirectory() as home, _silence():
-                for name, gains in _measure(permute(prepared, draw, Path(home)), names, draw).items():
-                    drawn.setdefault(name, []).append(gains)
+        for done in run_tasks([_make_task(prepared, names, draw) for draw in range(n_draws)], prepared):
+            made[done.task.arguments["draw"]] = done.value
             progress.advance()
+    for draw in range(n_draws):
+        for name, gains in made[draw].items():
+            drawn.setdefault(name, []).append(gains)
     members = [name for name in drawn if name != ENSEMBLE and _is_member(prepared, name)]
     return [
         _summarise(prepared, name, np.array(gains), members if name == ENSEMBLE else None)
         for name, gains in drawn.items()
     ]
+
+
+def _make_task(prepared: Prepared, names: list[str], draw: int) -> Task:
+    """Return the task of one draw, whose runs are thrown away where they are made."""
+    competition = prepared.competition
+    reads = (competition.folder, competition.root, competition.workspace.cache(competition.name))
+    return Task(f"{__name__}:do_draw", {"names": names, "draw": draw}, f"labels permuted, draw {draw}", reads=reads)
+
+
+def do_draw(prepared: Prepared, names: list[str], draw: int) -> dict[str, tuple[float, float]]:
+    """Make the runs on labels that are permuted once; return what `_measure` does."""
+    with tempfile.TemporaryDirectory() as home, _silence():
+        return _measure(permute(prepared, draw, Path(home)), names, draw)
 
 
 def list_runs(prepared: Prepared, with_networks: bool) -> list[str]:

@@ -14,7 +14,7 @@ from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
 SEMI, EXPLAIN, COVERAGE, NOISE, RECIPES = "semi", "explain", "coverage", "noise", "recipes"
-NETWORKS, MEMBERS, SIZE = "networks", "members", "size"
+NETWORKS, MEMBERS, SIZE, ENGINES = "networks", "members", "size", "engines"
 
 
 @command(panel=HOUSE, example="clean digits --yes")
@@ -59,10 +59,10 @@ def bench_(
         str,
         typer.Argument(
             metavar="COMP",
-            help="A competition; or semi, networks, recipes, members, explain, coverage, noise, size.",
+            help="A competition; or semi, networks, recipes, members, explain, coverage, noise, size, engines.",
         ),
     ] = DEFAULT,
-    of: Annotated[str | None, typer.Argument(metavar="COMP", help="Of noise: whose runs are made.")] = None,
+    of: Annotated[str | None, typer.Argument(metavar="COMP", help="Of noise and engines: whose runs are made.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -89,12 +89,15 @@ def bench_(
         Path | None, typer.Option(help="Of recipes and members: a JSON file to write the evidence to.")
     ] = None,
 ) -> None:
-    """Time decoding and encoders; or measure semi, networks, recipes, members, explain, coverage, noise, size."""
+    """Time decoding and encoders; or measure semi, networks, recipes, members, explain, coverage, noise, ..."""
     if comp == NOISE:
         _bench_noise(of or DEFAULT, draws, all_runs)
         return
+    if comp == ENGINES:
+        _bench_engines(of or DEFAULT)
+        return
     if of is not None or all_runs:
-        raise InputError(f"a second COMP and --all-runs are read by {PROGRAM} bench noise COMP alone")
+        raise InputError("a second COMP and --all-runs are read by bench noise and bench engines alone")
     if comp in (RECIPES, MEMBERS):
         (_bench_recipes if comp == RECIPES else _bench_members)(data, weights, draws, only or [], output)
         return
@@ -177,6 +180,20 @@ def _bench_noise(comp: str, draws: int, all_runs: bool) -> None:
         keep_noise(prepared, measured)
     say(render_noise(measured), [asdict(each) | {"exceeds": each.exceeds} for each in measured])
     suggest("leaderboard", comp)
+
+
+def _bench_engines(comp: str) -> None:
+    """Do everything of a competition in this process and on a cluster, in turn, and print what the cluster costs."""
+    from kit.api.stages import do_all
+    from kit.bench.engines import bench_engines
+    from kit.core.stopwatch import Stopwatch
+
+    made = bench_engines(
+        read(comp), options.changes, options.seed, lambda prepared: do_all(prepared, Stopwatch()).submission
+    )
+    same = "the same submission, byte for byte" if made.is_same else "submissions that DIFFER"
+    spelled = f"{made.ratio:.2f}x [{made.lowest:.2f}-{made.highest:.2f}] the seconds of one process"
+    say(f"all {comp} on the cluster: {spelled}, {same}", asdict(made))
 
 
 def _check_photos(data: Path | None, name: str, what: str) -> Path:

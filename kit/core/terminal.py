@@ -87,7 +87,8 @@ def repeat(lines: Iterable[tuple[str, str, str]]) -> None:
 def _say(label: str, style: str, text: str) -> None:
     """Print one line on stderr; brackets in `text` are no markup."""
     if _overheard is not None:
-        _overheard.append((label, style, text))
+        if not err.quiet:
+            _overheard.append((label, style, text))
         return
     activity.note_stage(f"{label}: {text}" if label else text)
     with _Watcher.lock:

@@ -166,7 +166,7 @@ def encode_range(
     path, _ = _locate(pool, spec, precision)
     if _check_note(path, spec) or list_shards(path):
         return None
-    piece = path.with_name(f"{path.stem}.{start}-{stop}.npy")
+    piece = range_file(pool, start, stop, encoder, encoder_args)
     if read_array(piece, (stop - start, None), "float16") is not None:
         return piece
     with (
@@ -177,6 +177,15 @@ def encode_range(
         fill_array(piece, encoding.shape, "float16", encoding.fill, BLOCK, check_deadline)
         return piece
     return None
+
+
+def range_file(pool: Pool, start: int, stop: int, encoder: str, encoder_args: dict[str, Any] | None = None) -> Path:
+    """Return where `encode_range` leaves a range."""
+    from kit.features.device import choose_precision, device_name
+
+    spec = spec_of(pool, encoder, encoder_args)
+    path, _ = _locate(pool, spec, choose_precision(spec, device_name()))
+    return path.with_name(f"{path.stem}.{start}-{stop}.npy")
 
 
 class _Encoding:

@@ -26,11 +26,14 @@ __all__ = [
     "Shared",
     "Task",
     "begin_tasks",
+    "cancel_tasks",
     "connect",
     "is_remote",
     "make_engine",
+    "paused",
     "run_tasks",
     "using",
+    "warm_up",
 ]
 
 ENGINES = ("local", "ray")
@@ -67,6 +70,28 @@ def using(engine: LocalEngine | RayEngine) -> Iterator[None]:
     finally:
         _engine = before
         engine.close()
+
+
+@contextmanager
+def paused(is_paused: bool = True) -> Iterator[None]:
+    """Have tasks done on this machine in this block; the engine in use stays connected."""
+    global _engine
+    before = _engine
+    _engine = ON_THIS_MACHINE if is_paused else before
+    try:
+        yield
+    finally:
+        _engine = before
+
+
+def warm_up() -> None:
+    """Let every process of the engine in use import what tasks import."""
+    _in_use().warm_up()
+
+
+def cancel_tasks(tasks: Sequence[Task]) -> None:
+    """Take tasks back that were begun and that nobody waits for any more."""
+    _in_use().cancel(tasks)
 
 
 def connect() -> None:

@@ -148,7 +148,7 @@ class RayEngine:
                     del self._begun[task.key]
                     yield read_outcome(task, self._get(task, reference))
         except BaseException:
-            self._cancel()
+            self._cancel(list(self._begun))
             raise
         finally:
             tell(tasks=None)
@@ -157,7 +157,7 @@ class RayEngine:
         """Cancel what still runs, and leave the cluster."""
         if self._ray is None:
             return
-        self._cancel()
+        self._cancel(list(self._begun))
         for token in self._tokens.values():
             token.path.unlink(missing_ok=True)
         self._ray.shutdown()
@@ -243,10 +243,13 @@ class RayEngine:
             running = self._ray.get(self._desk.running.remote(), timeout=LOOK_SECONDS)
             tell(tasks="; ".join(f"{label} on {host}" for label, host in running.items()) or None)
 
-    def _cancel(self) -> None:
-        """Cancel the tasks that are begun, and wait until none writes any more."""
-        references = list(self._begun.values())
-        self._begun.clear()
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """Take tasks back that were begun; none of them writes any more then."""
+        self._cancel([task.key for task in tasks])
+
+    def _cancel(self, keys: Sequence[str]) -> None:
+        """Cancel tasks, and wait until none writes any more."""
+        references = [self._begun.pop(key) for key in keys if key in self._begun]
         for is_forced in (False, True):
             for reference in references:
                 self._ray.cancel(reference, force=is_forced)

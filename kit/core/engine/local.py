@@ -28,6 +28,12 @@ class LocalEngine:
         is_spread = len(devices) > 1 and len(tasks) > 1 and all(task.gpus for task in tasks)
         yield from _spread(tasks, shared, devices) if is_spread else _do_in_turn(tasks, shared)
 
+    def cancel(self, tasks: Sequence[Task]) -> None:
+        """Take nothing back: nothing is begun."""
+
+    def warm_up(self) -> None:
+        """Import nothing: this process does when it is first asked to."""
+
     def connect(self) -> None:
         """Reach nothing: it is here."""
 

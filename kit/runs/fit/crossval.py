@@ -19,7 +19,7 @@ from kit.core.engine import Task, begin_tasks, is_remote, run_tasks
 from kit.core.errors import InputError, TeacherMissing
 from kit.core.terminal import Progress, stage, warn
 from kit.data.prepared import Prepared
-from kit.features.cache import GIVEN
+from kit.features.cache import GIVEN, encode_images
 from kit.features.device import list_devices
 from kit.features.prompts import prompts_of, warm_text_weights
 from kit.features.weights import find_weights, spec_of
@@ -28,7 +28,7 @@ from kit.runs.fit.pairs import list_waiting, seconds_of_pairs
 from kit.runs.fit.restore import read_settled
 from kit.runs.fit.rounds import settle_rounds
 from kit.runs.fit.sweep import choose_per_fold
-from kit.runs.fit.tasks import copy_tasks, fold_tasks, pair_tasks, refit_task, settle_tasks
+from kit.runs.fit.tasks import copy_tasks, encode_tasks, fold_tasks, pair_tasks, refit_task, settle_tasks
 from kit.runs.pseudo.rounds import average_choice, remarks_on_choice
 from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
 from kit.runs.store.build import build_model
@@ -164,6 +164,7 @@ def begin_runs(prepared: Prepared, names: Sequence[str]) -> None:
 
     Of a cluster's nodes none waits then while this process settles a run. The local engine begins nothing.
     """
+    _encode_apart(prepared, names)
     for name in names:
         run = prepared.competition.run(name)
         if run.pseudo is not None or find_run(prepared, run) is not None:
@@ -177,6 +178,16 @@ def begin_runs(prepared: Prepared, names: Sequence[str]) -> None:
         begin_tasks(fold_tasks(prepared, run, key, waiting), prepared)
         if wants_pairs(prepared, run, build_model(prepared.competition, run)):
             begin_tasks(pair_tasks(prepared, run, key, list_waiting(prepared, folder)), prepared)
+
+
+def _encode_apart(prepared: Prepared, names: Sequence[str]) -> None:
+    """Have a large pool encoded in ranges by the nodes of a cluster, before runs ask for its features."""
+    models = [build_model(prepared.competition, prepared.competition.run(name)) for name in names]
+    used = [each for model in models if not model.resumes for each in model.encoders_used if each[0] != GIVEN]
+    for encoder, args in {repr(each): each for each in used}.values():
+        if ranges := encode_tasks(prepared, encoder, args):
+            _have_done(prepared, "features", ranges)
+            encode_images(prepared.pool.select(np.arange(1)), encoder, args)
 
 
 def _fit_folds(prepared: Prepared, run: Run, key: str) -> None:

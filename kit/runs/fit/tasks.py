@@ -6,6 +6,7 @@ The files that they write are those of fold.py and pairs.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kit.config.competition import Run
 from kit.core.activity import tell
 from kit.core.engine import Task
 from kit.data.prepared import Prepared
-from kit.features.cache import GIVEN, features_files
+from kit.features.cache import GIVEN, encode_range, features_files, has_features, range_file
 from kit.runs.fit.fold import fit_copy, fit_fold, fit_model, read_fitted, refit, settle_fold
 from kit.runs.fit.pairs import fit_pair
 from kit.runs.fit.restore import restore_fold
@@ -25,6 +26,7 @@ from kit.runs.store.result import EVERYTHING, fold_folder, run_folder
 HERE = f"{__name__}:"
 GIBIBYTES = 1.0  # that Python, torch and scikit-learn take
 COPIES_OF_FEATURES = 6  # float32 beside float16, the pool's and the fold's, and what a solver holds
+RANGE = 4096  # images that a task encodes: whole blocks
 SLIVER = 0.05  # of a GPU: of what reads features in the precision of this machine's GPU
 
 
@@ -84,22 +86,68 @@ def refit_task(prepared: Prepared, run: Run, key: str, chosen: dict[str, Any]) -
     )
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Hold what a task of a run needs: see `kit.core.engine.Task`."""
+
+    gpus: float
+    gibibytes: float
+    reads: tuple[Path, ...]
+
+
+def describe_needs(prepared: Prepared, run: Run) -> Needs:
+    """Return what one fit of a run needs."""
+    model = build_model(prepared.competition, run)
+    features = [features_files(prepared.pool, *each) for each in model.encoders_used if each[0] != GIVEN]
+    n_bytes = COPIES_OF_FEATURES * sum(file.stat().st_size for files in features for file in files)
+    return Needs(
+        1.0 if model.resumes else SLIVER if features and _has_gpu() else 0.0,
+        GIBIBYTES + n_bytes / 2**30,
+        tuple(_list_reads(prepared, run, features, model.resumes)),
+    )
+
+
 def _make_task(
     prepared: Prepared, run: Run, key: str, function: str, label: str, home: Path, arguments: dict[str, Any]
 ) -> Task:
     """Return a task of one run that leaves its files in `home`."""
-    model = build_model(prepared.competition, run)
-    features = [features_files(prepared.pool, *each) for each in model.encoders_used if each[0] != GIVEN]
-    n_bytes = COPIES_OF_FEATURES * sum(file.stat().st_size for files in features for file in files)
+    needs = describe_needs(prepared, run)
     return Task(
         HERE + function,
         {"settings": run.model_dump(), "key": key, **arguments},
         f"{run.name}, {label}",
-        gpus=1.0 if model.resumes else SLIVER if features and _has_gpu() else 0.0,
-        gibibytes=GIBIBYTES + n_bytes / 2**30,
-        reads=tuple(_list_reads(prepared, run, features, model.resumes)),
+        gpus=needs.gpus,
+        gibibytes=needs.gibibytes,
+        reads=needs.reads,
         writes=(home,),
     )
+
+
+def encode_tasks(prepared: Prepared, encoder: str, args: dict[str, Any]) -> list[Task]:
+    """Return tasks that encode a large pool in ranges, for `encode_images` to put together; none of a small pool."""
+    pool = prepared.pool
+    if len(pool) <= RANGE or has_features(pool, encoder, args):
+        return []
+    tasks = []
+    for start in range(0, len(pool), RANGE):
+        stop = min(start + RANGE, len(pool))
+        piece = range_file(pool, start, stop, encoder, args)
+        tasks.append(
+            Task(
+                f"{HERE}do_encode",
+                {"encoder": encoder, "args": args, "start": start, "stop": stop},
+                f"encode {start:,} to {stop:,}",
+                gpus=1.0 if _has_gpu() else 0.0,
+                reads=(prepared.competition.folder, *(Path(path) for path in pool.paths[start:stop])),
+                writes=(piece, piece.with_name(f"{piece.name.partition('.')[0]}.json")),
+            )
+        )
+    return tasks
+
+
+def do_encode(prepared: Prepared, encoder: str, args: dict[str, Any], start: int, stop: int) -> None:
+    """Encode a range of the images."""
+    encode_range(prepared.pool, start, stop, encoder, args)
 
 
 def _has_gpu() -> bool:

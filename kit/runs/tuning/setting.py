@@ -16,14 +16,15 @@ import numpy as np
 
 from kit.config.competition import Run
 from kit.core.arrays import read_array
-from kit.core.deadline import check_deadline
-from kit.core.errors import InputError
+from kit.core.engine import Task, begin_tasks, cancel_tasks, run_tasks
+from kit.core.errors import DamagedFile, InputError
 from kit.core.files import read_json, write_atomic, write_json
 from kit.core.shapes import Proba
 from kit.data.images import ids_of
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import fit_model, predict
 from kit.runs.fit.sweep import choose_per_fold
+from kit.runs.fit.tasks import describe_needs
 from kit.runs.seen import SCORED
 from kit.runs.store.build import build_model
 from kit.runs.store.find import rounds_of, run_key
@@ -55,6 +56,7 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
     if _are_scores(scored, len(prepared.scored)) and (folder / "oof.parquet").exists():
         yield from scored
         return
+    begin_tasks(_list_waiting(prepared, run, prepared.scored, folder), prepared)
     sweeps, so_far = {}, []
     for fold in prepared.scored[:-1]:
         sweeps[fold] = _fit_fold(prepared, run, fold, folder)
@@ -107,6 +109,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
         oof = read_predictions(folder / "oof.parquet")
         return {fold: oof.at(ids_of(prepared.held_out(fold))) for fold in folds}
     needed = prepared.scored if swept else folds
+    begin_tasks(_list_waiting(prepared, run, needed, folder), prepared)
     settled = _settle(
         replace(prepared, scored=tuple(needed)), run, {fold: _fit_fold(prepared, run, fold, folder) for fold in needed}
     )
@@ -116,23 +119,58 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
 def discard(prepared: Prepared, run: Run, home: Path) -> None:
     """Delete the fits of a setting that was given up."""
     folder = home / run_key(prepared, run)
+    cancel_tasks([_make_task(prepared, run, fold, folder) for fold in prepared.scored])
     if folder.is_dir() and not (folder / SCORED).exists():
         shutil.rmtree(folder)
 
 
 def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> Proba:
     """Return a fold's probabilities by its model at every swept value, (n_values, n_images, n_classes)."""
-    file, checkpoints, images = folder / f"fold_{fold}.npy", folder / f"fold_{fold}", prepared.held_out(fold)
-    shape = (None, len(images), images.n_classes)
-    if (sweep := read_array(file, shape, "float32")) is None:
-        check_deadline()
-        model, _, _ = fit_model(prepared, run, fold, checkpoints)
-        sweep = model.predict_sweep(images) if model.is_swept else predict(model, images).proba[None]
-        with write_atomic(file) as opened:
-            np.save(opened, sweep := sweep.astype(np.float32))
-    if checkpoints.is_dir():
+    if (sweep := _read_fold(prepared, fold, folder)) is None:
+        for _ in run_tasks([_make_task(prepared, run, fold, folder)], prepared):
+            pass
+        if (sweep := _read_fold(prepared, fold, folder)) is None:
+            raise DamagedFile(f"{folder / f'fold_{fold}.npy'}: was written, and cannot be read; call again")
+    if (checkpoints := folder / f"fold_{fold}").is_dir():
         shutil.rmtree(checkpoints)
     return sweep
+
+
+def _read_fold(prepared: Prepared, fold: int, folder: Path) -> Proba | None:
+    """Return what a fold's model said, or None where it is not fitted."""
+    images = prepared.held_out(fold)
+    return read_array(folder / f"fold_{fold}.npy", (None, len(images), images.n_classes), "float32")
+
+
+def _list_waiting(prepared: Prepared, run: Run, folds: Iterable[int], folder: Path) -> list[Task]:
+    """Return the tasks of folds that are not fitted: a cluster fits them side by side, if some in vain."""
+    return [_make_task(prepared, run, fold, folder) for fold in folds if not (folder / f"fold_{fold}.npy").exists()]
+
+
+def _make_task(prepared: Prepared, run: Run, fold: int, folder: Path) -> Task:
+    """Return the task of one fold."""
+    needs = describe_needs(prepared, run)
+    where = str(folder.relative_to(prepared.root))
+    return Task(
+        f"{__name__}:do_fold",
+        {"settings": run.model_dump(), "fold": fold, "where": where},
+        f"tune {run.name}, fold {fold}",
+        gpus=needs.gpus,
+        gibibytes=needs.gibibytes,
+        reads=needs.reads,
+        writes=(folder / f"fold_{fold}.npy", folder / f"fold_{fold}"),
+    )
+
+
+def do_fold(prepared: Prepared, settings: dict[str, Any], fold: int, where: str) -> None:
+    """Fit one fold of a setting and write what its model says of the fold's images."""
+    run, folder, images = Run.model_validate(settings), prepared.root / where, prepared.held_out(fold)
+    if _read_fold(prepared, fold, folder) is not None:
+        return
+    model, _, _ = fit_model(prepared, run, fold, folder / f"fold_{fold}")
+    sweep = model.predict_sweep(images) if model.is_swept else predict(model, images).proba[None]
+    with write_atomic(folder / f"fold_{fold}.npy") as opened:
+        np.save(opened, sweep.astype(np.float32))
 
 
 def _settle(prepared: Prepared, run: Run, sweeps: dict[int, Proba]) -> dict[int, Predictions]:
