@@ -34,6 +34,7 @@ from kit.runs.store import Result, find_result
 from kit.runs.store.build import build_model
 from kit.runs.store.find import made_rounds
 from kit.runs.store.score import decide_anew, decided_rows
+from kit.runs.store.thresholds import read_thresholds
 from kit.scoring.predictions import Predictions
 
 N_CHANCE = 20  # permutations against which the same predictions are scored
@@ -216,6 +217,7 @@ def _summarise(prepared: Prepared, name: str, gains: np.ndarray, members: list[s
         chance_error,
         n_draws,
         members,
+        prepared.pool.is_multilabel and read_thresholds(prepared) is None,
     )
 
 

@@ -32,6 +32,9 @@ class Optimism:
         How often the labels were permuted.
     members
         Of an ensemble the runs that were combined; None of a run.
+    has_thresholds
+        Whether thresholds per class were chosen too. They pay also where labels mean nothing: how much they flatter
+        only chance tells.
     """
 
     run: str
@@ -42,11 +45,12 @@ class Optimism:
     over_chance_se: float
     n_draws: int
     members: list[str] | None = None
+    has_thresholds: bool = False
 
     @property
     def told(self) -> tuple[float, float]:
-        """Return the optimism and its standard error: against fixed settings where something is chosen."""
-        if self.over_fixed is None or self.over_fixed_se is None:
+        """Return the optimism and its standard error: against fixed settings where nothing else is chosen."""
+        if self.over_fixed is None or self.over_fixed_se is None or self.has_thresholds:
             return self.over_chance, self.over_chance_se
         return self.over_fixed, self.over_fixed_se
 
@@ -81,7 +85,7 @@ def describe_noise(prepared: Prepared, result: Result) -> str | None:
     if found is None or not found.exceeds:
         return None
     value, error = found.told
-    against = "the same settings fixed" if found.over_fixed is not None else "chance"
+    against = "chance" if found.over_fixed is None or found.has_thresholds else "the same settings fixed"
     return (
         f"CV optimistic by {value:.3f} ± {error:.3f}: so much above {against} is it where labels mean nothing "
         f"(bench noise, {found.n_draws} draws)"

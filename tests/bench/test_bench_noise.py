@@ -86,3 +86,11 @@ def test_the_command_prints_and_keeps_what_it_measured(given, run_command):
     assert code == 0 and {row["run"] for row in printed} == {"probe", "forest", "ensemble"}
     kept = json.loads((given.competition.workspace.runs("colours") / "noise.json").read_text())
     assert [row["over_chance"] for row in kept["runs"]] == [row["over_chance"] for row in printed]
+
+
+def test_thresholds_are_told_of_against_chance_since_they_pay_on_noise_too(given):
+    measured = Optimism("probe", None, 0.2, 0.01, 0.004, 0.01, 9, has_thresholds=True)
+    assert measured.told == (0.004, 0.01) and not measured.exceeds
+    keep_noise(given, [measured])
+    noted = read_noise(given, crossval(given, "probe"))
+    assert noted is not None and noted.has_thresholds
