@@ -7,8 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
+from support.clips import TINY_CLIP
 
 import kit.runs.fit.fold
+import kit.runs.pseudo.cores
+import kit.runs.store.score
 from kit.core.errors import LeakFound
 from kit.core.files import read_json, write_json
 from kit.data.prepared import Prepared, prepare
@@ -181,6 +184,24 @@ def test_cores_vouch_for_what_lies_near_a_centre_of_the_same_class(colours, clip
     verify(prepared, results)
     choice = results[1].record.pseudo_choice
     assert 0 < choice["n_chosen"] <= 0.75 * choice["n_pool"]
+
+
+def test_cores_of_another_machine_are_not_derived_again_but_the_classes_that_were_taught_are(colours, monkeypatch):
+    options = f', keep_rate = 1.0, cores = {{ encoder = "{TINY_CLIP}", per_class = 1, share = 0.5 }}'
+    monkeypatch.setattr(kit.runs.store.score, "describe_machine", lambda: "colab, 1 GPU")
+    prepared, results = train(colours(taught(options)))
+    monkeypatch.undo()
+    for file in (prepared.pool.cache / "features").iterdir():
+        file.unlink()  # as on a machine that encodes anew
+    monkeypatch.setattr(kit.runs.pseudo.cores, "_nearest", lambda clusters, *_: np.arange(len(clusters)) % 2 == 0)
+    told = next(line for line in verify(prepared, results) if line.startswith("taught.1:"))
+    assert "their classes alone: another machine" in told
+    file = fold_folder(finished_rounds(prepared, "taught")[1].folder, 0) / "provenance.json"
+    ledger = read_json(file)
+    ledger["pseudo"]["codes"][0] = (ledger["pseudo"]["codes"][0] + 1) % 3
+    write_json(file, ledger)
+    with pytest.raises(LeakFound, match="1 pseudo labels are not of the classes that the teachers"):
+        verify(prepared, results)
 
 
 @pytest.fixture

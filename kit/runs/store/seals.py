@@ -40,10 +40,12 @@ def has_the_features(prepared: Prepared, run: Run, seals: dict[str, str]) -> boo
 
 
 def _encoders(prepared: Prepared, run: Run) -> Iterator[Joined]:
-    """Give the encoders whose features a run reads; a network reads pixels."""
+    """Give the encoders whose features a run reads, each once; a network reads pixels, its pseudo labels may not."""
     model = build_model(prepared.competition, run)
-    if not model.resumes:
-        yield from (each for each in model.encoders_used if each[0] != GIVEN)
+    read = [] if model.resumes else list(model.encoders_used)
+    if run.pseudo and run.pseudo.cores and (run.pseudo.cores.encoder, run.pseudo.cores.encoder_args) not in read:
+        read.append((run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
+    yield from (each for each in read if each[0] != GIVEN)
 
 
 def _spell(encoder: Joined) -> str:

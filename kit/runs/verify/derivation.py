@@ -20,7 +20,7 @@ from kit.runs.store.result import Result, fold_folder
 from kit.runs.store.rounds import choose_rounds
 from kit.runs.store.sent import describe_sent
 from kit.runs.verify.pairs import check_sent
-from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, differ, read_ledger
+from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, can_derive, differ, read_ledger
 
 
 def verify_fold(prepared: Prepared, run: ReadRun, fold: int) -> None:
@@ -68,12 +68,40 @@ def verify_pseudo(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run:
         apart = sorted({name for name, _ in named.items() ^ run.record.teachers.items()})
         raise LeakFound(f"{run.name} fold {fold}: provenance.json and run.json name other teachers: {some(apart)}")
     written = list(zip(ledger["pseudo"]["ids"], ledger["pseudo"]["codes"], strict=True))
-    given = _choose_again(prepared, [runs[teacher] for teacher in run.record.teachers.items()], run, fold)
+    teachers: list[ReadRun] = [runs[teacher] for teacher in run.record.teachers.items()]
+    if teachers and not derives_cores(prepared, run):
+        _verify_classes(prepared, teachers, run, fold, written)
+        return
+    given = _choose_again(prepared, teachers, run, fold)
     if written != given:
         names = sorted({name for name, _ in set(written) ^ set(given)})
         raise LeakFound(
             f"{run.name} fold {fold}: {len(names)} pseudo labels are not what the teachers' models of this fold give: "
             f"{some(names)}"
+        )
+
+
+def derives_cores(prepared: Prepared, run: ReadRun) -> bool:
+    """Return whether what clusters of features vouch for can be derived again: rounded otherwise, clusters are others.
+
+    True of a run without cores.
+    """
+    if not (run.record.pseudo or {}).get("cores"):
+        return True
+    return run.settings is None or can_derive(prepared, run.settings, run)
+
+
+def _verify_classes(
+    prepared: Prepared, teachers: list[ReadRun], run: ReadRun, fold: int, written: list[tuple[str, int]]
+) -> None:
+    """Every pseudo label must be what the teachers say of the image, whichever images the cores have left."""
+    plan = PseudoPlan.model_validate(run.record.pseudo)
+    whole = plan.model_copy(update={"cores": None, "strategy": "threshold", "threshold": 0.0})
+    chosen = choose_for_fold(prepared, run.name, whole, run.record.use_test_images, teachers, fold)
+    if odd := sorted({name for name, _ in set(written) - set(zip(chosen.ids, chosen.codes.tolist(), strict=True))}):
+        raise LeakFound(
+            f"{run.name} fold {fold}: {len(odd)} pseudo labels are not of the classes that the teachers' models of "
+            f"this fold give: {some(odd)}"
         )
 
 

@@ -6,6 +6,7 @@ from kit.core.names import ENSEMBLE
 from kit.data.prepared import Prepared
 from kit.runs.fit.fold import read_fitted
 from kit.runs.store.result import IMPORTED
+from kit.runs.verify.derivation import derives_cores
 from kit.runs.verify.predictions import is_derived, is_head
 from kit.runs.verify.sources import ReadRun, fitted_folds
 
@@ -25,6 +26,8 @@ def describe_checks(prepared: Prepared, run: ReadRun, with_weights: bool) -> str
     chosen = f"; {run.record.chosen['name']} chosen on the other folds{_apart(run)}" if run.record.chosen else ""
     refit = "; its test predictions are a refit's on everything, whose CV is not measured"
     taught = "; pseudo labels from the same folds' models" if run.record.pseudo else ""
+    if not run.record.rounds and not derives_cores(prepared, run):
+        taught += ", their classes alone: another machine, device or library made the features of the cores"
     taught += "; how many rounds are kept is chosen on the other folds" if run.record.rounds else ""
     if (exclude := run.record.exclude) and exclude["n_images"]:
         held += f"; {exclude['n_images']} images left out of training by {exclude['file']}, whose choice nothing checks"
