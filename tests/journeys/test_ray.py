@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import blind_node, kill, list_workers, meanwhile, raylets_of, three_nodes, wait_for
+from support.cluster import kill, list_workers, meanwhile, raylets_of, three_nodes, wait_for
 from support.colours import lay_out, write_toml
 
 from kit.config.competition import HOME
@@ -108,15 +108,6 @@ def test_a_lost_node_changes_nothing(local, tmp_path, run_command):
         cluster.remove_node(wait_for(find), allow_graceful=False)
 
     with three_nodes() as cluster, meanwhile(remove_a_node):
-        code, _, err = run_command(workspace, "all", "colours", *on(cluster))
-        assert code == 0, err
-    assert read_made(workspace) == local
-
-
-@pytest.mark.slow
-def test_a_node_that_does_not_see_the_workspace_is_handed_what_it_needs(local, tmp_path, run_command):
-    workspace = make_workspace(tmp_path / "ray")
-    with three_nodes(n_cores=0) as cluster, blind_node(cluster, workspace):
         code, _, err = run_command(workspace, "all", "colours", *on(cluster))
         assert code == 0, err
     assert read_made(workspace) == local

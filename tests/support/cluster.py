@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -14,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 MIB = 2**20
 NODE = {"object_store_memory": 80 * MIB}
@@ -28,15 +23,15 @@ SETTINGS = {
 
 
 @contextmanager
-def three_nodes(n_cores: int = 1) -> Iterator[Any]:
-    """Start a cluster of a head and two nodes of so many cores each; end it."""
+def three_nodes() -> Iterator[Any]:
+    """Start a cluster of a head and two nodes of one core each; end it."""
     kept = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         from ray.cluster_utils import Cluster
 
-        node = NODE | {"num_cpus": n_cores}
+        node = NODE | {"num_cpus": 1}
         cluster = Cluster(True, head_node_args=node | {"include_dashboard": False, "_system_config": QUICKLY})
         try:
             for _ in range(2):
@@ -108,24 +103,3 @@ def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
 def kill(pid: int) -> None:
     """Kill a process as the system does when memory is out."""
     os.kill(pid, signal.SIGKILL)
-
-
-@contextmanager
-def blind_node(cluster: Any, workspace: Path) -> Iterator[None]:
-    """Add a node that sees an empty folder where the workspace lies, as another machine would; skip where none may."""
-    hide = f"mount -t tmpfs none {shlex.quote(str(workspace))}"
-    if subprocess.run(["unshare", "-m", "sh", "-c", hide], capture_output=True).returncode:
-        pytest.skip("no namespace of its own can be had here")
-    start = f"ray start --address={cluster.address} --num-cpus=1 --disable-usage-stats --block"
-    command = f"{hide} && exec {shlex.quote(sys.executable)} -m ray.scripts.scripts {start.removeprefix('ray ')}"
-    node = subprocess.Popen(["unshare", "-m", "sh", "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    try:
-        cluster.connect()
-        import ray
-
-        wait_for(lambda: any(each["Resources"].get("CPU") for each in ray.nodes()))
-        ray.shutdown()
-        yield
-    finally:
-        node.terminate()
-        node.wait(60)
