@@ -56,13 +56,16 @@ def remote(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Of push: ask nothing.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Of push: in place of the ended session of another workspace.")
+    ] = False,
 ) -> None:
     """Train runs on Kaggle's GPUs by a private notebook, and take them back after the checks of verify."""
     competition = read(comp)
     if what is not What.push and runs:
         raise InputError(f"remote {what}: takes no RUN; it is about all that was pushed")
     if what is What.push:
-        _push(competition, runs or [], accelerator, time_limit, with_data, internet, lacks, yes)
+        _push(competition, runs or [], accelerator, time_limit, with_data, internet, lacks, yes, replace)
     else:
         {What.status: _status, What.pull: _pull, What.stop: _stop}[what](competition)
 
@@ -83,11 +86,21 @@ def _push(
     internet: bool,
     lacks: list[str] | None,
     yes: bool,
+    replace: bool,
 ) -> None:
     """Show what is left of the quota, ask, pack and push."""
     from kit.api.stages import names_of_runs
     from kit.core.deadline import parse_duration
-    from kit.kaggle.remote import check_earlier, describe_quota, pack, plan_push, pushing, read_hours, send_push
+    from kit.kaggle.remote import (
+        check_earlier,
+        describe_quota,
+        find_earlier,
+        pack,
+        plan_push,
+        pushing,
+        read_hours,
+        send_push,
+    )
 
     if accelerator.casefold().startswith("tpu"):
         raise InputError(f"--accelerator {accelerator}: the kit trains on GPUs and CPUs, not on TPUs")
@@ -99,7 +112,7 @@ def _push(
             prepared = ready(competition, held=True)
             plan = plan_push(prepared, names, with_data, strict=bool(runs))
         kaggle.connect()
-        check_earlier(kaggle, competition)
+        check_earlier(competition, find_earlier(kaggle, competition), replace)
         quota = kaggle.read("quota")
         hours = read_hours(quota, hours, with_gpu)
         _ask(competition, plan, accelerator, hours, describe_quota(quota), yes)

@@ -118,6 +118,20 @@ def test_a_session_of_another_workspace_is_left_alone(far, template, tmp_path):
     other = RemoteSite(copy_workspace(template, tmp_path / "other"), far.server, far.capsys)
     code, _, err = other.remote("push", "--yes")
     assert code == 2 and "pushed from another workspace" in err and len(far.server.kernels) == 1
+    far.end_session()
+    code, _, err = other.remote("push", "--yes")
+    assert code == 2 and f"remote push {NAME} --replace" in flat(err) and len(far.server.kernels) == 1
+    other.push("--replace")
+    assert len(far.server.kernels) == 2
+
+
+def test_a_push_that_breaks_off_after_one_that_was_taken_does_not_count_as_another_workspaces(far):
+    far.push("svm")
+    far.train_session()
+    assert far.remote("pull")[0] == 0
+    far.server.fail("SaveKernel", "cut")
+    assert far.remote("push", "forest", "--yes")[0] == 1
+    assert far.push("forest")["notebook_version"] == 2
 
 
 def test_a_push_that_was_cut_between_dataset_and_notebook_goes_on_without_a_second_upload(far):
@@ -150,6 +164,22 @@ def test_a_push_that_was_killed_while_it_waited_for_the_answer_is_not_sent_twice
     assert json.loads(state.read_text())["stage"] == "sent"
 
 
+@pytest.mark.parametrize("stage", ["packed", "uploaded"])
+def test_a_push_that_arrived_later_than_it_was_looked_for_is_not_sent_twice(far, stage):
+    push = far.push("svm")
+    state = Workspace(far.workspace).runs(NAME) / "remote" / "push.json"
+    state.write_text(json.dumps(push | {"stage": stage, "notebook_version": None}))
+    code, _, err = far.remote("push", "svm", "--yes")
+    assert code == 2 and "is queued at Kaggle: nothing was sent" in err and len(far.server.kernels) == 1
+    far.train_session()
+    assert far.remote("pull")[0] == 0
+
+
+def test_a_conflict_that_hides_a_push_that_arrived_is_looked_into(far):
+    far.server.fail("SaveKernel", Fault(409, is_obeyed=True))
+    assert far.push("svm")["notebook_version"] == 1 and len(far.server.kernels) == 1
+
+
 def test_a_source_that_kaggle_leaves_out_is_told_though_the_client_succeeds(far):
     far.server.notebooks.refused = {DATASET}
     code, _, err = far.remote("push", "svm", "--yes")
@@ -170,6 +200,7 @@ def test_a_dataset_that_is_public_is_not_used(far):
     far.server.notebooks.keep(*DATASET.split("/"), {"files": []}, is_private=False)
     code, _, err = far.remote("push", "svm", "--yes")
     assert code == 2 and "is public" in err and far.server.kernels == []
+    assert far.count("StartBlobUpload") == 0
 
 
 def test_a_download_that_breaks_goes_on_where_it_stopped(far, tmp_path):
@@ -251,6 +282,16 @@ def test_a_file_that_is_no_runs_is_not_unpacked(far):
     assert code == 2 and "is no file of a run" in err and not list(far.workspace.rglob("evil.py"))
 
 
+def test_files_that_a_session_names_beside_its_own_are_not_touched(far):
+    far.push("svm")
+    working, kept = far.train_session(), far.workspace / "kept.txt"
+    kept.write_text("mine")
+    told = json.loads((working / "output.json").read_text())
+    told["files"][f"../../../../{kept.name}"] = {"size": 4, "sha256": ""}
+    (working / "output.json").write_text(json.dumps(told))
+    assert far.remote("pull")[0] == 0 and kept.read_text() == "mine"
+
+
 def test_pulling_twice_changes_nothing(far):
     far.push("svm")
     far.train_session()
@@ -311,17 +352,23 @@ def test_rounds_of_pseudo_labels_come_back_with_their_teachers(far):
 def test_weights_go_by_the_path_that_a_run_names(far, tmp_path):
     beside, elsewhere = far.workspace / "competitions" / NAME / "weights" / "a.safetensors", tmp_path / "b.safetensors"
     beside.parent.mkdir()
+    third = tmp_path / "c" / "b.safetensors"
+    third.parent.mkdir()
+    third.write_bytes(b"another")
     for file in (beside, elsewhere):
         file.write_bytes(file.name.encode())
     runs = '[runs.a]\nmodel = "linear_probe"\nencoder = "timm:resnet18@weights/a.safetensors"\n'
-    runs += f'[runs.b]\nmodel = "linear_probe"\nencoder = "timm:resnet18@{elsewhere}"\n'
+    for name, file in {"b": elsewhere, "b2": elsewhere, "c": third}.items():
+        runs += f'[runs.{name}]\nmodel = "linear_probe"\nencoder = "timm:resnet18@{file}"\n'
     toml = far.workspace / "competitions" / NAME / "competition.toml"
     toml.write_text(toml.read_text() + runs)
-    far.push("a", "b", "--lacks", "")
+    far.push("a", "b", "b2", "c", "--lacks", "")
     sent = far.open_pack()
     assert sent.read(f"workspace/competitions/{NAME}/weights/a.safetensors") == b"a.safetensors"
-    assert json.loads(sent.read("push.json"))["absolute"] == {str(elsewhere): "absolute/0_b.safetensors"}
+    places = {str(elsewhere): "absolute/0_b.safetensors", str(third): "absolute/1_b.safetensors"}
+    assert json.loads(sent.read("push.json"))["absolute"] == places
     assert sent.read("absolute/0_b.safetensors") == b"b.safetensors"
+    assert sent.read("absolute/1_b.safetensors") == b"another"
 
 
 def test_weights_of_the_hub_go_with_their_place_in_its_cache(tmp_path, monkeypatch):

@@ -14,11 +14,12 @@ File by file::
 """
 
 from kit.kaggle.remote.contents import Plan, pack, plan_push
-from kit.kaggle.remote.sending import check_earlier, describe_quota, read_hours, send_push
+from kit.kaggle.remote.sending import Earlier, check_earlier, describe_quota, find_earlier, read_hours, send_push
 from kit.kaggle.remote.state import Push, pushing
 from kit.kaggle.remote.taking import Look, Output, Taken, fetch_output, find_push, look_at, stop_how, take_output
 
 __all__ = [
+    "Earlier",
     "Look",
     "Output",
     "Plan",
@@ -27,6 +28,7 @@ __all__ = [
     "check_earlier",
     "describe_quota",
     "fetch_output",
+    "find_earlier",
     "find_push",
     "look_at",
     "pack",

@@ -134,12 +134,13 @@ def _gather(
     """Return the files of a push by their place in it."""
     files: dict[str, Path | bytes] = {}
     absolute: dict[str, str] = {}
+    places: dict[Path, str] = {}
     home = f"workspace/competitions/{prepared.competition.name}"
     for place, written, file in _list_written(prepared, plan.runs):
         if place == "home":
             files[f"home/{written}"] = file
         elif Path(written).expanduser().is_absolute():
-            absolute[written] = f"absolute/{len(absolute)}_{file.name}"
+            absolute[written] = places.setdefault(file.resolve(), f"absolute/{len(places)}_{file.name}")
             files[absolute[written]] = file
         else:
             files[_below(f"{home}/{written}", written)] = file

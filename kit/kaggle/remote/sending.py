@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from kit.kaggle.bundle.notebook import slug_of
 from kit.kaggle.client.failures import KaggleFailure, KaggleRefusal, find_notebook_refusal
 from kit.kaggle.client.session import Kaggle
 from kit.kaggle.remote.contents import OUTBOX, Plan
-from kit.kaggle.remote.state import Push, new_token, now, read_push, remote_folder, write_push
+from kit.kaggle.remote.state import Push, list_tokens, new_token, now, read_push, remote_folder, write_push
 
 SCRIPT = Path(__file__).with_name("script.py")
 CODE_FILE = "train.py"
@@ -120,40 +121,81 @@ def name_notebook(kaggle: Kaggle, competition: Competition) -> str:
     return f"{kaggle.username}/{slug_of(competition.name, '-remote')}"
 
 
-def check_earlier(kaggle: Kaggle, competition: Competition) -> None:
+@dataclass(frozen=True)
+class Earlier:
+    """Hold the newest push of this workspace, and what Kaggle has of the notebook.
+
+    Parameters
+    ----------
+    push
+        None where there is none.
+    notebook
+        OWNER/SLUG.
+    status
+        Kaggle's word; empty where there is no such notebook.
+    is_ours
+        Whether its newest version is the push.
+    is_known
+        Whether its newest version was pushed from this workspace.
+    """
+
+    push: Push | None
+    notebook: str
+    status: str
+    is_ours: bool
+    is_known: bool
+
+
+def find_earlier(kaggle: Kaggle, competition: Competition) -> Earlier:
+    """Look for the newest push at Kaggle; its state says from here on whether it arrived, whatever was lost."""
+    notebook, push = name_notebook(kaggle, competition), read_push(competition)
+    found = kaggle.read("find_notebook", notebook=notebook)
+    if found is None:
+        is_ours = is_known = False
+    else:
+        is_ours = push is not None and push.token in found["source"]
+        is_known = is_ours or any(token in found["source"] for token in list_tokens(competition))
+    if push is not None and push.stage in ("packed", "uploaded", "sending"):
+        if found and is_ours:
+            push = write_push(competition, push.at("sent", notebook_version=found["version"]))
+        elif push.stage == "sending":
+            push = write_push(competition, push.at("uploaded"))
+    return Earlier(push, notebook, found["status"] if found else "", is_ours, is_known)
+
+
+def check_earlier(competition: Competition, earlier: Earlier, replaces: bool = False) -> None:
     """Refuse a push before the earlier one has ended and was taken; InputError says what is first.
 
-    One that was on its way when it was killed is looked for at Kaggle.
+    With `replaces` the ended session of another workspace gives way.
     """
-    notebook = name_notebook(kaggle, competition)
-    push = read_push(competition)
-    found = kaggle.read("find_notebook", notebook=notebook)
-    is_ours = found is not None and push is not None and push.token in found["source"]
-    if push is not None and push.stage == "sending":
-        push = push.at("sent", notebook_version=found["version"]) if found and is_ours else push.at("uploaded")
-        write_push(competition, push)
-    if push is not None and push.stage == "sent":
-        status = found["status"] if found and is_ours else "gone"
+    push, status, notebook = earlier.push, earlier.status, earlier.notebook
+    if push is not None and push.stage == "sent" and earlier.is_ours:
+        of = f"the push of {push.begun} UTC ({some(push.runs)})"
         if status in ACTIVE:
             raise InputError(
-                f"the push of {push.begun} UTC ({some(push.runs)}) is {status} at Kaggle: nothing was sent; "
-                f"{competition.command('remote status')} shows it"
+                f"{of} is {status} at Kaggle: nothing was sent; {competition.command('remote status')} shows it"
             )
-        if status != "gone":
-            raise InputError(
-                f"the push of {push.begun} UTC ({some(push.runs)}) has ended and was not taken: nothing was sent; "
-                f"{competition.command('remote pull')} first"
-            )
-    if found and found["status"] in ACTIVE and not is_ours:
         raise InputError(
-            f"{notebook} is {found['status']} at Kaggle, pushed from another workspace: nothing was sent; wait for it "
+            f"{of} has ended and was not taken: nothing was sent; {competition.command('remote pull')} first, or "
+            f"{competition.command('remote pull', '--discard')} where it cannot be taken"
+        )
+    if status in ACTIVE and not earlier.is_ours:
+        raise InputError(
+            f"{notebook} is {status} at Kaggle, pushed from another workspace: nothing was sent; wait for it "
             f"to end, or stop it at https://www.kaggle.com/code/{notebook}"
+        )
+    if status and not earlier.is_known and not replaces:
+        raise InputError(
+            f"{notebook} at Kaggle was pushed from another workspace, and what its session left may not be taken yet: "
+            f"nothing was sent; pull there first, or {competition.command('remote push', '--replace')}"
         )
 
 
 def _upload(kaggle: Kaggle, push: Push, file: Path) -> Push:
     """Upload the file as the dataset's newest version, unless it is there; return the push once Kaggle has it ready."""
     found = kaggle.read("find_dataset", dataset=push.dataset)
+    if found is not None:
+        _check_private(found, push)
     if not _has(found, push):
         stage("upload", f"{push.n_bytes / 1e6:,.1f} MB to the private dataset {push.dataset}")
         title = push.dataset.partition("/")[2].replace("-", " ")
@@ -167,12 +209,17 @@ def _upload(kaggle: Kaggle, push: Push, file: Path) -> Push:
     else:
         stage("upload", f"{push.dataset} at Kaggle has it already")
     assert found is not None
+    _check_private(found, push)
+    return push.at("uploaded", dataset_version=found["version"])
+
+
+def _check_private(found: dict[str, Any], push: Push) -> None:
+    """Refuse a dataset that everyone may read, before anything is uploaded into it."""
     if not found["is_private"]:
         raise InputError(
-            f"the dataset {push.dataset} is public, so the notebook was not pushed: make it private at "
+            f"the dataset {push.dataset} is public, so the push stopped: make it private at "
             f"https://www.kaggle.com/datasets/{push.dataset}/settings, then push again"
         )
-    return push.at("uploaded", dataset_version=found["version"])
 
 
 def _has(found: dict[str, Any] | None, push: Push) -> bool:
@@ -209,14 +256,13 @@ def _push_notebook(kaggle: Kaggle, prepared: Prepared, push: Push) -> Push:
         write_notebook(Path(made), push)
         try:
             reply = kaggle.write("push_notebook", folder=made)
-        except KaggleRefusal:
-            write_push(competition, push.at("uploaded"))
-            raise
-        except KaggleFailure as error:  # the answer may be lost of a push that arrived
-            found = kaggle.read("find_notebook", notebook=push.notebook)
-            if found is None or push.token not in found["source"]:
+        except (KaggleRefusal, KaggleFailure) as error:
+            if error.failure.is_refusal:
                 write_push(competition, push.at("uploaded"))
                 raise
+            found = kaggle.read("find_notebook", notebook=push.notebook)  # the push may have arrived all the same
+            if found is None or push.token not in found["source"]:
+                raise  # it stays "sending": Kaggle may show it later
             note(f"the answer was lost ({error.failure.kind}), but Kaggle has the push")
             url = f"https://www.kaggle.com/code/{push.notebook}"
             reply = {"version": found["version"], "url": url, "error": "", "refused": {}}
@@ -230,6 +276,7 @@ def _push_notebook(kaggle: Kaggle, prepared: Prepared, push: Push) -> Push:
     push = push.at("sent", notebook_version=reply["version"], url=reply["url"])
     if any(reply["refused"].values()):
         write_push(competition, push.at("refused"))
+        (remote_folder(competition) / push.token).mkdir(exist_ok=True)  # known as this workspace's from here on
         raise InputError(_explain_refused(push, reply["refused"]))
     return write_push(competition, push)
 

@@ -6,6 +6,7 @@ Reads and writes ``runs/NAME/remote/push.json``; beside it a folder per push hol
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from kit.core.files import read_json, write_json
 FOLDER, STATE = "remote", "push.json"
 RUNS, UNFINISHED, OUTPUT = "runs.zip", "unfinished.zip", "output.json"  # what a session leaves
 DONE, CUT, FAILED = "done", "cut", "failed"  # how it ended: all runs; the time limit came before; an error
+TOKEN_BYTES = 6
+TOKEN = re.compile(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}")
 Stage = Literal["packed", "uploaded", "sending", "sent", "refused", "taken"]
 
 
@@ -86,6 +89,11 @@ def remote_folder(competition: Competition) -> Path:
     return competition.workspace.runs(competition.name) / FOLDER
 
 
+def list_tokens(competition: Competition) -> list[str]:
+    """Return the tokens of the pushes that are done with; each has a folder."""
+    return [path.name for path in remote_folder(competition).glob("*") if TOKEN.fullmatch(path.name)]
+
+
 def read_push(competition: Competition) -> Push | None:
     """Return the newest push of this workspace; None where there is none, or its file is no longer readable."""
     try:
@@ -102,7 +110,7 @@ def write_push(competition: Competition, push: Push) -> Push:
 
 def new_token() -> str:
     """Return a token that no other push has."""
-    return secrets.token_hex(6)
+    return secrets.token_hex(TOKEN_BYTES)
 
 
 def now() -> str:

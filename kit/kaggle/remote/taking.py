@@ -196,8 +196,8 @@ def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
     merged, checks = merge_runs(prepared, folder / RUNS) if RUNS in told["files"] else ([], [])
     kept = _keep(prepared, folder / UNFINISHED) if UNFINISHED in told["files"] else {}
     write_push(competition, push.at("taken"))
-    for name in (OUTPUT, *told["files"]):
-        (folder / name).unlink()
+    for name in (OUTPUT, RUNS, UNFINISHED):
+        (folder / name).unlink(missing_ok=True)
     ended, message = told["ended"], told["message"] or output.look.message
     of_push = [each for each in merged if each.name in push.runs]
     return Taken(ended, message, of_push, checks, kept, last if ended == FAILED else [], str(folder / LOG))
