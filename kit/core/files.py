@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def write_atomic(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any
         When the disk is full or the folder cannot be written; `path` is then as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # two machines may share a pid
     try:
         with open(temporary, mode) if mode == "wb" else open(temporary, mode, encoding="utf-8", newline="") as file:
             yield file

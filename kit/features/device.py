@@ -6,6 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
+from kit.core.precision import half_on_gpu, has_amx
 from kit.features.weights import EncoderSpec
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def choose_precision(spec: EncoderSpec, device: str) -> str:
     of our own (local-dir) stay in float32.
     """
     if device.startswith("cuda"):
-        return _half_on_gpu()
+        return half_on_gpu()
     return (
         "bfloat16" if _has_amx(device) and spec.library == "open_clip" and spec.name.startswith("ViT-") else "float32"
     )
@@ -65,7 +66,7 @@ def choose_training(network: nn.Module, size: int, device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
-        return _half_on_gpu()
+        return half_on_gpu()
     if size < MIN_AUTOCAST_PIXELS or not _has_amx(device):
         return "float32"
     kinds = [type(module) for module in network.modules()]
@@ -84,15 +85,6 @@ def place_network(network: nn.Module, device: str, precision: str) -> nn.Module:
     return network.to(memory_format=torch.channels_last).eval()
 
 
-def _half_on_gpu() -> str:
-    """Return the half precision that this machine's GPUs compute in."""
-    import torch
-
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-
-
 def _has_amx(device: str) -> bool:
-    """Return whether the device is a CPU that multiplies matrices of bfloat16 fast; False where torch cannot tell."""
-    import torch
-
-    return device == "cpu" and getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    """Return whether the device is a CPU that multiplies matrices of bfloat16 fast."""
+    return device == "cpu" and has_amx()

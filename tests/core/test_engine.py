@@ -65,9 +65,30 @@ def test_another_process_tells_what_a_task_said_and_raised():
     assert [text for _, _, text in outcome.said] == ["so far so good"]
 
 
-def test_a_lack_of_memory_is_no_answer():
+def test_a_lack_of_memory_is_told_and_no_answer_for_a_cluster():
+    outcome = work(Order(task(run_dry), 1, None), None)
+    assert isinstance(outcome.error, torch.OutOfMemoryError)
     with pytest.raises(MemoryError, match="CUDA out of memory"):
-        work(Order(task(run_dry), 1, None), None)
+        serving.refuse_lack(outcome)
+
+
+def test_a_node_that_computes_in_another_precision_is_refused(monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    from kit.core.engine import cluster
+
+    def refused(has_gpu: bool) -> str:
+        return str(cluster._differs(origin, has_gpu, counter))
+
+    counter, token = Counter(), elsewhere.Token(tmp_path, "")
+    origin = cluster.Origin("s", "driver", cluster.list_versions(), True, token, tmp_path, tmp_path)
+    monkeypatch.setattr(cluster, "has_amx", lambda: True)
+    assert refused(False) == "None"
+    monkeypatch.setattr(cluster, "has_amx", lambda: False)
+    assert "without AMX, driver one with it" in refused(False)
+    monkeypatch.setattr(cluster, "half_on_gpu", lambda: "bfloat16")
+    assert refused(True) == "None"
+    monkeypatch.setattr(cluster, "half_on_gpu", lambda: "float16")
+    assert "a GPU of float16" in refused(True) and "one of bfloat16" in refused(True)
 
 
 def test_a_task_computes_with_the_number_of_threads_it_is_told(monkeypatch):

@@ -24,6 +24,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_two_writers_of_one_process_number_do_not_share_a_file(tmp_path):
+    path = tmp_path / "a.txt"
+    with write_atomic(path, "w") as first, write_atomic(path, "w") as second:
+        first.write("first")
+        second.write("2")
+    assert path.read_text() == "first"
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")

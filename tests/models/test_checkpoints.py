@@ -89,6 +89,14 @@ def test_a_checkpoint_of_other_settings_is_ignored(labeled, tmp_path, monkeypatc
     assert same(train(labeled, RICH, checkpoint=checkpoint), train(labeled, RICH))
 
 
+def test_another_device_of_the_same_kind_goes_on(labeled, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    checkpoint, calls = tmp_path / "checkpoint.pt", []
+    train(labeled, checkpoint=checkpoint, device="cpu:0")
+    train(labeled, checkpoint=checkpoint, forward=counting(calls))
+    assert not sum(calls)
+
+
 @pytest.mark.parametrize("damaged", [b"", b"garbage", bytes(range(256)), b"\x80\x02h\x07q"])
 def test_a_broken_checkpoint_is_ignored(labeled, tmp_path, damaged):
     checkpoint = tmp_path / "checkpoint.pt"

@@ -25,11 +25,12 @@ from kit import __version__
 from kit.core.activity import tell
 from kit.core.deadline import seconds_left
 from kit.core.engine import elsewhere
-from kit.core.engine.elsewhere import Desk, Token, make_home, make_mover
-from kit.core.engine.task import Done, Order, Outcome, Task, read_outcome, work
+from kit.core.engine.elsewhere import Counter, Desk, Token, make_home, make_mover
+from kit.core.engine.task import Done, Order, Outcome, Task, read_outcome, refuse_lack, work
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
 from kit.core.names import CHECKOUT
+from kit.core.precision import half_on_gpu, has_amx
 from kit.core.process import count_threads
 from kit.core.terminal import count, stage
 
@@ -52,6 +53,8 @@ class Origin:
     ----------
     versions
         Of Python, the kit and the packages that decide how numbers are rounded.
+    has_amx
+        Whether the driver's CPU has AMX, by which the precision of encoding and training on a CPU is chosen.
     root, installed
         The workspace, and where the kit lies.
     """
@@ -59,6 +62,7 @@ class Origin:
     session: str
     host: str
     versions: dict[str, str]
+    has_amx: bool
     token: Token
     root: Path
     installed: Path
@@ -213,7 +217,9 @@ class RayEngine:
             with write_atomic(token.path, "w") as file:
                 file.write(token.content)
             self._tokens[root] = token
-        return Origin(self._session, socket.gethostname(), list_versions(), self._tokens[root], root, CHECKOUT)
+        return Origin(
+            self._session, socket.gethostname(), list_versions(), has_amx(), self._tokens[root], root, CHECKOUT
+        )
 
     def _get(self, task: Task, reference: Any) -> Outcome:
         """Return what became of a task, its retries included."""
@@ -319,26 +325,33 @@ def _work_there(order: Order, references: list[Any], origin: Origin, desk: Any) 
     if not order.has_gpu:
         os.environ["KIT_DEVICE"] = "cpu"
     shared = _receive(references[0])
-    if (error := _differs(origin)) is not None:
+    if (error := _differs(origin, order.has_gpu, _Reached(desk))) is not None:
         return Outcome(None, error, [], socket.gethostname()), []
     desk.begin.remote(order.task.label, socket.gethostname())
     try:
         if origin.token.is_seen():
-            outcome = work(order, shared)
+            outcome = refuse_lack(work(order, shared))
             return outcome, [file for folder in order.task.writes for file in elsewhere.list_files(folder)]
-        return _work_apart(order, shared, origin, _Reached(desk)), []
+        return refuse_lack(_work_apart(order, shared, origin, _Reached(desk))), []
     finally:
         desk.end.remote(order.task.label)
 
 
-def _differs(origin: Origin) -> InputError | None:
+def _differs(origin: Origin, has_gpu: bool, desk: Counter) -> InputError | None:
     """Return what is to be said where this node would round numbers otherwise; else None."""
-    own = list_versions()
+    own, here = list_versions(), socket.gethostname()
     odd = [f"{name} {own[name]}, not {version}" for name, version in origin.versions.items() if own[name] != version]
-    if not odd:
-        return None
-    here = socket.gethostname()
-    return InputError(f"node {here} has {', '.join(odd)} as {origin.host} has: install the same there, or leave it out")
+    if odd:
+        cause = f"{', '.join(odd)} as {origin.host} has: install the same there, or leave it out"
+        return InputError(f"node {here} has {cause}")
+    if not has_gpu and has_amx() != origin.has_amx:
+        one, other = ("with AMX", "without it") if has_amx() else ("without AMX", "with it")
+        return InputError(
+            f"node {here} has a CPU {one}, {origin.host} one {other}: bfloat16 and float32 mix; leave it out"
+        )
+    if has_gpu and (half := half_on_gpu()) != (first := desk.ask("agree", half, here))[0]:
+        return InputError(f"node {here} has a GPU of {half}, {first[1]} one of {first[0]}, and they mix; leave one out")
+    return None
 
 
 def _work_apart(order: Order, shared: Any, origin: Origin, desk: _Reached) -> Outcome:

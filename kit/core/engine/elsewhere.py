@@ -65,6 +65,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._running: dict[str, str] = {}
+        self._half: tuple[str, str] | None = None
 
     def begin(self, label: str, host: str) -> None:
         """Note that a task runs."""
@@ -77,6 +78,11 @@ class Desk:
     def running(self) -> dict[str, str]:
         """Return where each task runs, by its label."""
         return dict(self._running)
+
+    def agree(self, half: str, host: str) -> tuple[str, str]:
+        """Return the half precision of the first node with a GPU that asks, and that node's name."""
+        self._half = self._half or (half, host)
+        return self._half
 
     def list(self, places: Sequence[Path]) -> list[Listed]:
         """Return the files of these names and below these folders, but for those that are being written."""

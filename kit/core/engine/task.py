@@ -130,13 +130,7 @@ def do(task: Task, shared: Any, n_threads: int) -> Any:
 
 
 def work(order: Order, shared: Any) -> Outcome:
-    """Do a task for another process; what it raises is told, but for a lack of memory, which is raised.
-
-    Raises
-    ------
-    MemoryError
-        Where memory is lacking here, the GPU's too: another machine may have it.
-    """
+    """Do a task for another process; what it raises is told."""
     global is_serving
     is_serving = True
     set_up_process()
@@ -144,18 +138,23 @@ def work(order: Order, shared: Any) -> Outcome:
     with overheard() as said:
         try:
             value, error = do(order.task, shared, order.n_threads), None
-        except MemoryError:
-            raise
         except Exception as raised:
-            _refuse_lack(raised)
             value, error = None, _portable(raised)
     return Outcome(value, error, said, socket.gethostname())
 
 
-def _refuse_lack(error: Exception) -> None:
-    """Raise MemoryError where an error is torch's word for it."""
-    if type(error).__name__ == "OutOfMemoryError":
+def refuse_lack(outcome: Outcome) -> Outcome:
+    """Return an outcome that is no lack of memory.
+
+    Raises
+    ------
+    MemoryError
+        Where memory was lacking, the GPU's too: another machine may have it.
+    """
+    error = outcome.error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's word for it
         raise MemoryError(str(error)) from error
+    return outcome
 
 
 def _portable(error: Exception) -> Exception:

@@ -98,7 +98,8 @@ def fit_network(
             freeze_layers(network, head, recipe.train_layers)
         others = check_unlabeled(recipe, labeled, unlabeled)
         loop = Loop(network, recipe, labeled, others, preprocessing, head, forward, seed, device, precision)
-        facts = (asdict(recipe), seed, preprocessing.key, precision, device, made_from)
+        kind = device.partition(":")[0]  # another GPU goes on from this one's checkpoint
+        facts = (asdict(recipe), seed, preprocessing.key, precision, kind, made_from)
         data = (labeled.pool.key, labeled.rows.tolist(), labeled.labels.tolist(), labeled.weights.tolist())
         loop.run(checkpoint, key_of(facts, data, others.rows.tolist()))
         merge_adapters(network)

@@ -324,10 +324,12 @@ class Loop:
         except Exception as error:  # a damaged file makes the unpickler raise anything
             note(f"{checkpoint} cannot be read ({type(error).__name__}): training begins anew")
             return
-        if state.get("key") == key:
-            for name, part in self._stateful().items():
-                part.load_state_dict(state[name])
-            self.epoch, self.record = state["epoch"], state["record"]
+        if state.get("key") != key:
+            note(f"{checkpoint} is of other settings, images or kind of device: training begins anew")
+            return
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+        self.epoch, self.record = state["epoch"], state["record"]
 
     def _stateful(self) -> dict[str, Any]:
         parts = {"network": self.network, "optimizer": self.optimizer, "scaler": self.steps.scaler}
