@@ -108,6 +108,14 @@ class Prepared:
         """Return the folder of the workspace."""
         return self.competition.workspace.root
 
+    @property
+    def hidden(self) -> tuple[Path, ...]:
+        """Return the files that no task may read, wherever it runs: the solution, or the archive that it lies in."""
+        if self.competition.data.solution is None:
+            return ()
+        file = self.competition.root / self.competition.data.solution
+        return file, *(parent for parent in file.parents if parent.is_file())
+
     def moved(self, move: Callable[[str | Path], Path]) -> Prepared:
         """Return the competition as it lies on another machine; `move` says where a file lies there."""
         workspace = Workspace(move(self.root))

@@ -1,5 +1,8 @@
 """Image towers on decoded images: in batches, on every device, in halves where the memory is too small.
 
+A batch's size follows from the kind of device, and from nothing that is measured: half precision rounds otherwise in a
+batch of another size. Only halves, where the memory is too small, may differ in the last bits.
+
 Nothing is read or written.
 """
 
@@ -15,10 +18,8 @@ from kit.features.encoders import Encoder
 if TYPE_CHECKING:
     import torch
 
-BATCH = 64  # images per forward pass on a CPU, and on a GPU at least
-MOST_BATCH = 1024  # images per forward pass on a GPU: more are no faster
-FREE_SHARE = 0.5  # of a GPU's free memory that a batch may take
-SAMPLE = 8  # images whose memory is measured
+BATCH = 64  # images per forward pass
+GPU_BATCH = 256  # on a GPU
 
 
 class ImageForward:
@@ -36,10 +37,8 @@ class ImageForward:
         self.towers = [place_network(each, at, precision) for each, at in zip(copies, self.devices, strict=True)]
         self.tower, self.device = self.towers[0], self.devices[0]
         self.dtype = next(self.tower.parameters()).dtype
-        self.batch = BATCH
+        self.batch = choose_batch(self.device)
         self.n_dims = self._forward(self._blank(1), 0).shape[1]
-        if self.device.startswith("cuda"):
-            self.batch = min(self._fitting_batch(number) for number in range(len(self.devices)))
 
     def __call__(self, pixels: torch.Tensor) -> Vectors:
         """Return (n_images, n_dims) float32, of unit length or not finite, for (n_images, 3, h, w) uint8."""
@@ -82,19 +81,6 @@ class ImageForward:
             batch = self.preprocessing.normalise(pin(pixels, device).to(device, non_blocking=True)).to(self.dtype)
             return torch.nn.functional.normalize(self.towers[number](batch).float(), dim=1)
 
-    def _fitting_batch(self, number: int) -> int:
-        """Return how many images a GPU takes at a time, by what a few of them take."""
-        import torch
-
-        device = self.devices[number]
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        self._forward(self._blank(SAMPLE), number)
-        torch.cuda.synchronize(device)
-        taken = torch.cuda.max_memory_allocated(device) - before
-        free, _ = torch.cuda.mem_get_info(device)
-        return fit_batch(free, taken / SAMPLE)
-
     def _blank(self, n_images: int) -> torch.Tensor:
         """Return black images of the encoder's geometry."""
         import torch
@@ -108,9 +94,6 @@ def pin(pixels: torch.Tensor, device: str) -> torch.Tensor:
     return pixels.pin_memory() if device.startswith("cuda") else pixels
 
 
-def fit_batch(free: int, per_image: float) -> int:
-    """Return the batch that a GPU's free bytes allow: 64 images doubled as often as they fit, at most 1,024."""
-    n_images = BATCH
-    while n_images < MOST_BATCH and 2 * n_images * per_image <= FREE_SHARE * free:
-        n_images *= 2
-    return n_images
+def choose_batch(device: str) -> int:
+    """Return how many images a forward pass takes on a device of this kind."""
+    return GPU_BATCH if device.startswith("cuda") else BATCH

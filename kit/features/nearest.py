@@ -35,6 +35,7 @@ PER_LIST = 64  # rows per list that the lists are learned from
 COMPARED = 2**26  # pairs whose cosines are held at a time: 256 MB
 ADDED = 32_768  # rows put into an index at a time
 SEED = 0
+INDEXED = ("index", RECALL, N_SAMPLE, FIRST_LISTS, STEP, MOST_LISTS, CODED, N_BEST, PER_LIST, SEED)  # what it finds
 NO_GROUP = -2  # of a row that asks: no row has this code
 BARRED = -2.0  # cosine of what must not be a neighbour
 

@@ -19,7 +19,7 @@ from kit.core.shapes import Proba, Rows, Weights
 from kit.core.terminal import Progress
 from kit.data.images import Gallery, Images, Pool, pool_behind
 from kit.features.cache import encode_images
-from kit.features.nearest import BARRED, choose_search, is_indexed
+from kit.features.nearest import BARRED, INDEXED, choose_search, is_indexed
 from kit.features.whitening import Whitening
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def read_neighbours(
     groups = None if with_test else _group_labelled(pool)
     grouped = [] if groups is None else np.flatnonzero(groups >= 0)
     barred = [] if groups is None else np.stack([grouped, groups[grouped]]).T.tolist()
-    changed = [*([] if whitening is None else [whitening.key]), *(["index"] if is_indexed(len(allowed)) else [])]
+    changed = [*([] if whitening is None else [whitening.key]), *([*INDEXED] if is_indexed(len(allowed)) else [])]
     path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, barred, *changed)}.npy"
     if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
         return known

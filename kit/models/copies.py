@@ -19,6 +19,11 @@ from kit.models.model import Model
 COPY = "copy_"  # prefix of the kept tensors of copies, before their number
 
 
+def checkpoint_of(path: Path, number: int) -> Path:
+    """Return where a copy's checkpoint lies, of the path that all copies were given."""
+    return path.with_name(f"{path.stem}_{number}{path.suffix}")
+
+
 class Averaged(Model):
     """Be several copies of a model, one for each seed; a drop-in for one of them.
 
@@ -83,7 +88,7 @@ class Averaged(Model):
     def checkpoint_at(self, path: Path) -> None:
         """Write a checkpoint per copy: a finished copy's is read back, and its training is over at once."""
         for i, copy in enumerate(self.copies):
-            copy.checkpoint_at(path.with_name(f"{path.stem}_{i}{path.suffix}"))
+            copy.checkpoint_at(checkpoint_of(path, i))
 
     def tensors(self) -> Tensors:
         """Return what all copies learned."""

@@ -80,7 +80,7 @@ def test_a_node_that_computes_in_another_precision_is_refused(monkeypatch, tmp_p
         return str(cluster._differs(origin, has_gpu, counter))
 
     counter, token = Counter(), elsewhere.Token(tmp_path, "")
-    origin = cluster.Origin("s", "driver", cluster.list_versions(), True, token, tmp_path, tmp_path)
+    origin = cluster.Origin("s", "driver", cluster.list_versions(), True, token, tmp_path, tmp_path, ())
     monkeypatch.setattr(cluster, "has_amx", lambda: True)
     assert refused(False) == "None"
     monkeypatch.setattr(cluster, "has_amx", lambda: False)
@@ -174,13 +174,70 @@ def test_checkpoints_are_carried_while_a_task_runs(driver, tmp_path, monkeypatch
     monkeypatch.setattr(elsewhere, "COURIER_SECONDS", 0.01)
     (here := tmp_path / "node").mkdir()
     there = driver / "fold_0"
-    with elsewhere.courier(Counter(), {here: there}):
+    with elsewhere.courier(Counter(), here, {here: there}):
         (here / "checkpoint_0.pt").write_bytes(b"epoch 1")
         for _ in range(500):
             if (there / "checkpoint_0.pt").exists():
                 break
             elsewhere.time.sleep(0.01)
     assert (there / "checkpoint_0.pt").read_bytes() == b"epoch 1"
+
+
+def test_a_copy_carries_its_own_checkpoint_alone_and_through_a_failure(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(elsewhere, "COURIER_SECONDS", 0.01)
+    (here := tmp_path / "node").mkdir()
+    (there := driver / "fold_0").mkdir()
+    counter, failures = Counter(), [RuntimeError("the desk restarts")]
+    keep = counter.desk.keep
+
+    def fail_once(*piece: Any) -> None:
+        if failures:
+            raise failures.pop()
+        keep(*piece)
+
+    monkeypatch.setattr(counter.desk, "keep", fail_once)
+    (here / "checkpoint_0.pt").write_bytes(b"of another node")
+    with elsewhere.courier(counter, here, {here / "checkpoint_1.pt": there / "checkpoint_1.pt"}):
+        (here / "checkpoint_1.pt").write_bytes(b"epoch 1")
+        for _ in range(500):
+            if (there / "checkpoint_1.pt").exists():
+                break
+            elsewhere.time.sleep(0.01)
+    elsewhere.send_folder(counter, here / "checkpoint_1.pt", there / "checkpoint_1.pt")
+    assert [file.name for file in there.iterdir()] == ["checkpoint_1.pt"]
+
+
+def test_a_fold_done_elsewhere_leaves_no_checkpoint(driver, tmp_path):
+    (here := tmp_path / "node").mkdir()
+    (there := driver / "fold_0").mkdir()
+    for name in ("checkpoint.pt", ".checkpoint.pt.ab.carried"):
+        (there / name).write_bytes(b"epoch 3")
+    (here / "fitted.json").write_text("{}")
+    elsewhere.send_folder(Counter(), here, there)
+    assert [file.name for file in there.iterdir()] == ["fitted.json"]
+
+
+def test_two_senders_of_a_file_do_not_mix_their_pieces(driver):
+    desk, path = elsewhere.Desk(), str(driver / "x")
+    desk.keep(path, b"AAAA", 0, False, "a")
+    desk.keep(path, b"B", 0, True, "b")
+    desk.keep(path, b"AA", 4, True, "a")
+    assert Path(path).read_bytes() == b"AAAAAA"
+
+
+def test_a_hidden_file_is_not_carried(driver, tmp_path):
+    (driver / "data" / "solution.csv").write_text("the answers")
+    move = elsewhere.make_mover(driver, tmp_path / "nowhere", tmp_path / "home")
+    elsewhere.fetch(Counter(), [driver], move, [driver / "data" / ".." / "data" / "solution.csv"])
+    assert [file.name for file in (tmp_path / "home" / "data").iterdir()] == ["1.png"]
+
+
+def test_the_token_of_a_killed_driver_is_deleted_after_a_day(driver):
+    for name, age in ((".engine-old", 2 * elsewhere.STALE_SECONDS), (".engine-young", 0)):
+        (driver / name).write_text("x")
+        os.utime(driver / name, (elsewhere.time.time() - age,) * 2)
+    elsewhere.drop_stale_tokens(driver)
+    assert [file.name for file in driver.glob(".engine-*")] == [".engine-young"]
 
 
 def test_a_node_sees_the_workspace_by_its_token(driver, monkeypatch):

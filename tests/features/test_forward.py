@@ -14,11 +14,10 @@ from support.pools import make_pool
 from kit.core import shards
 from kit.data.store import BLOCK, Geometry
 from kit.features import cache as features
-from kit.features import forward as forward_module
 from kit.features.cache import encode_images, encode_range
 from kit.features.device import list_devices
 from kit.features.encoders import load_encoder
-from kit.features.forward import BATCH, ImageForward, fit_batch
+from kit.features.forward import BATCH, ImageForward, choose_batch
 from kit.features.weights import parse_encoder
 
 
@@ -75,8 +74,8 @@ def test_a_single_image_that_does_not_fit_is_an_error(clip, pixels):
         run(pixels)
 
 
-def test_the_batch_grows_with_the_free_memory():
-    assert [fit_batch(free, 1e6) for free in (0, 200 * 10**6, 300 * 10**6, 10**9, 10**12)] == [64, 64, 128, 256, 1024]
+def test_the_batch_follows_from_the_kind_of_device():
+    assert [choose_batch(device) for device in ("cpu", "mps", "cuda:0", "cuda:1")] == [64, 64, 256, 256]
 
 
 @pytest.fixture
@@ -157,7 +156,3 @@ def test_ranges_that_others_encode_are_taken_and_give_the_same_bytes(many, clip,
     assert encoded == [BLOCK, BLOCK] and features.features_seal(many, clip) == seal
     assert len(list((many.cache / "features").glob("*.npy"))) == 1
     assert encode_range(many, 0, BLOCK, clip) is None  # all is there
-
-
-def test_more_memory_makes_no_batch_larger_than_is_of_use():
-    assert fit_batch(10**15, 1.0) == forward_module.MOST_BATCH

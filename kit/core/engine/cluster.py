@@ -38,6 +38,7 @@ AUTO = "auto"  # the cluster that this machine is a node of
 RETRIES = 3  # of a task whose worker or node died, or that lacked memory
 LOOK_SECONDS = 2.0  # between two looks at which tasks run
 REACH_SECONDS = 5.0
+SAID = 200  # characters of what Ray says of a cluster that it does not join
 END_SECONDS = 10.0  # that cancelled tasks have to end
 GIB = 2**30
 SHARE = 0.8  # of a node's memory that a task may ask for
@@ -57,6 +58,8 @@ class Origin:
         Whether the driver's CPU has AMX, by which the precision of encoding and training on a CPU is chosen.
     root, installed
         The workspace, and where the kit lies.
+    hidden
+        Files of the driver that are never carried.
     """
 
     session: str
@@ -66,6 +69,7 @@ class Origin:
     token: Token
     root: Path
     installed: Path
+    hidden: tuple[Path, ...]
 
 
 class RayEngine:
@@ -105,7 +109,7 @@ class RayEngine:
         try:
             ray.init(address=self.address, job_config=job, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise self._unreached() from error
+            raise self._unreached(error) from error
         self._ray = ray
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here, max_restarts=-1).remote()
@@ -121,14 +125,17 @@ class RayEngine:
         try:
             socket.create_connection((host, int(port)), REACH_SECONDS).close()
         except (ConnectionError, TimeoutError, socket.gaierror) as error:
-            raise self._unreached() from error
+            raise self._unreached(error) from error
         except OSError:  # a guard of this process looks at addresses; Ray's own connections are not Python's
             return
 
-    def _unreached(self) -> InputError:
-        """Return what to say where there is no cluster."""
+    def _unreached(self, error: Exception) -> InputError:
+        """Return what to say where there is no cluster, or Ray refuses the one that there is."""
+        said = " ".join(str(error).split())[:SAID]
+        is_refused = isinstance(error, RuntimeError | ValueError)
+        cause = "Ray refuses the cluster" if is_refused else "no Ray cluster that this machine is a node of"
         return InputError(
-            f"--address {self.address}: no Ray cluster that this machine is a node of; `ray start --head` begins one "
+            f"--address {self.address}: {cause} ({said or type(error).__name__}); `ray start --head` begins one "
             "and prints its address, `ray start --address=HOST:6379` joins one, `ray status` shows it"
         )
 
@@ -161,13 +168,16 @@ class RayEngine:
         """Cancel what still runs, and leave the cluster."""
         if self._ray is None:
             return
-        self._cancel(list(self._begun))
-        for token in self._tokens.values():
-            token.path.unlink(missing_ok=True)
-        self._ray.shutdown()
-        self._ray = self._desk = None
-        self._tokens.clear()
-        self._put.clear()
+        try:
+            self._cancel(list(self._begun))
+        finally:
+            for token in self._tokens.values():
+                with suppress(OSError):
+                    token.path.unlink()
+            self._ray.shutdown()
+            self._ray = self._desk = None
+            self._tokens.clear()
+            self._put.clear()
 
     def warm_up(self) -> None:
         """Let every worker import what tasks import; for a stopwatch that shall not count it."""
@@ -200,7 +210,7 @@ class RayEngine:
         once = {"max_calls": 1} if options["num_gpus"] else {}  # the next task may get another GPU
         there = self._ray.remote(**once)(_work_there) if once else self._ray.remote(_work_there)
         order = Order(task, n_threads, seconds_left(), bool(once))
-        return there.options(**options).remote(order, [self._share(shared)], self._origin(shared.root), self._desk)
+        return there.options(**options).remote(order, [self._share(shared)], self._origin(shared), self._desk)
 
     def _share(self, shared: Any) -> Any:
         """Put what tasks have in common into Ray's store, once."""
@@ -210,16 +220,17 @@ class RayEngine:
             self._put[id(shared)] = (shared, self._ray.put(shared))
         return self._put[id(shared)][1]
 
-    def _origin(self, root: Path) -> Origin:
+    def _origin(self, shared: Any) -> Origin:
         """Return what nodes must know of this driver; the workspace's token is written."""
+        root = shared.root
         if root not in self._tokens:
-            token = Token(root / f".engine-{self._session}", uuid.uuid4().hex)
+            elsewhere.drop_stale_tokens(root)
+            token = Token(root / f"{elsewhere.TOKEN}{self._session}", uuid.uuid4().hex)
             with write_atomic(token.path, "w") as file:
                 file.write(token.content)
             self._tokens[root] = token
-        return Origin(
-            self._session, socket.gethostname(), list_versions(), has_amx(), self._tokens[root], root, CHECKOUT
-        )
+        host, token = socket.gethostname(), self._tokens[root]
+        return Origin(self._session, host, list_versions(), has_amx(), token, root, CHECKOUT, shared.hidden)
 
     def _get(self, task: Task, reference: Any) -> Outcome:
         """Return what became of a task, its retries included."""
@@ -244,7 +255,10 @@ class RayEngine:
         return outcome
 
     def _look(self) -> None:
-        """Tell `status` which tasks run, and where."""
+        """Tell `status` which tasks run, and where; the tokens of a driver that lives stay young."""
+        for token in self._tokens.values():
+            with suppress(OSError):
+                os.utime(token.path)
         with suppress(Exception):  # a courtesy: the desk may be restarted
             running = self._ray.get(self._desk.running.remote(), timeout=LOOK_SECONDS)
             tell(tasks="; ".join(f"{label} on {host}" for label, host in running.items()) or None)
@@ -358,9 +372,9 @@ def _work_apart(order: Order, shared: Any, origin: Origin, desk: _Reached) -> Ou
     """Do a task in a workspace of this node's own: bring what it reads, carry back what it has written."""
     home = make_home(origin.session)
     move = make_mover(origin.root, origin.installed, home)
-    elsewhere.fetch(desk, [*order.task.reads, *order.task.writes], move)
+    elsewhere.fetch(desk, [*order.task.reads, *order.task.writes], move, origin.hidden)
     folders = {move(folder): folder for folder in order.task.writes}
-    with elsewhere.courier(desk, folders):
+    with elsewhere.courier(desk, home, folders):
         outcome = work(order, shared.moved(move))
     for folder, there in folders.items():
         elsewhere.send_folder(desk, folder, there)

@@ -9,6 +9,7 @@ Every file keeps its time of change, by which caches know it.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -21,12 +22,15 @@ from typing import Any, Protocol
 
 from kit.core.files import write_atomic
 from kit.core.names import CHECKOUT
+from kit.core.terminal import warn
 
 PIECE = 2**26  # bytes of a file that are carried at a time
 PATIENCE_SECONDS = 3.0  # for a token that a network file system shows late
 COURIER_SECONDS = 5.0  # between two looks for new checkpoints
 STALE_SECONDS = 86_400.0  # unused, after which another call's workspace on a node is deleted
 CHECKPOINTS = "checkpoint*"
+FITTED = "fitted.json"  # says that a fold is done, and its checkpoints are over
+TOKEN = ".engine-"
 LEFT_OUT = (".lock", ".part", ".rows")  # of processes that write now
 PREFIX = "kit-"
 
@@ -84,9 +88,11 @@ class Desk:
         self._half = self._half or (half, host)
         return self._half
 
-    def list(self, places: Sequence[Path]) -> list[Listed]:
-        """Return the files of these names and below these folders, but for those that are being written."""
-        return [_describe(file) for place in places for file in list_files(place)]
+    def list(self, places: Sequence[Path], hidden: Sequence[Path] = ()) -> list[Listed]:
+        """Return the files of these names and below these folders, but the `hidden` and those now written."""
+        secret = [path.stat() for path in hidden if path.is_file()]
+        files = [file for place in places for file in list_files(place)]
+        return [_describe(file) for file in files if not any(os.path.samestat(file.stat(), each) for each in secret)]
 
     def read(self, path: str, start: int) -> bytes:
         """Return a piece of a file."""
@@ -94,11 +100,14 @@ class Desk:
             file.seek(start)
             return file.read(PIECE)
 
-    def keep(self, path: str, piece: bytes, start: int, is_last: bool) -> None:
-        """Take a piece of a file; the last one puts it in its place."""
+    def keep(self, path: str, piece: bytes, start: int, is_last: bool, sender: str) -> None:
+        """Take a piece of a file that a sender carries; the last one puts it in its place.
+
+        What says that a fold is done makes its checkpoints needless: they are deleted.
+        """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.carried")
+        part = target.with_name(f".{target.name}.{sender}.carried")
         with open(part, "r+b" if start else "wb") as file:
             file.seek(start)
             file.write(piece)
@@ -106,6 +115,9 @@ class Desk:
             os.fsync(file.fileno())
         if is_last:
             os.replace(part, target)
+        if is_last and target.name == FITTED:
+            for left in [*target.parent.glob(CHECKPOINTS), *target.parent.glob(f".{CHECKPOINTS}.carried")]:
+                left.unlink(missing_ok=True)
 
 
 class Counter(Protocol):
@@ -121,7 +133,7 @@ def list_files(place: Path) -> Iterator[Path]:
     if place.is_file():
         yield place
     found = [file for file in place.rglob("*") if file.is_file() and not _is_left_out(file)] if place.is_dir() else []
-    yield from sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name == "fitted.json", file.name))
+    yield from sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name == FITTED, file.name))
 
 
 def _is_left_out(file: Path) -> bool:
@@ -167,9 +179,19 @@ def make_home(session: str) -> Path:
     return home
 
 
-def fetch(desk: Counter, places: Sequence[Path], move: Callable[[str | Path], Path]) -> None:
-    """Bring the driver's files of these places that this node lacks."""
-    for listed in desk.ask("list", tuple(places)):
+def drop_stale_tokens(root: Path) -> None:
+    """Delete the tokens in a workspace whose drivers were killed: a driver that lives touches its own."""
+    for token in root.glob(f"{TOKEN}*"):
+        with suppress(OSError):
+            if time.time() - token.stat().st_mtime > STALE_SECONDS:
+                token.unlink()
+
+
+def fetch(
+    desk: Counter, places: Sequence[Path], move: Callable[[str | Path], Path], hidden: Sequence[Path] = ()
+) -> None:
+    """Bring the driver's files of these places that this node lacks, but never the `hidden` ones."""
+    for listed in desk.ask("list", tuple(places), tuple(hidden)):
         target = move(listed.path)
         with suppress(FileNotFoundError):
             facts = target.stat()
@@ -185,10 +207,11 @@ def fetch(desk: Counter, places: Sequence[Path], move: Callable[[str | Path], Pa
 
 def send(desk: Counter, file: Path, path: str) -> None:
     """Carry a file of this node to its place on the driver's machine."""
+    sender = secrets.token_hex(4)  # two nodes may carry a file of one name
     with open(file, "rb") as opened:
         size = os.fstat(opened.fileno()).st_size
         for start in range(0, max(size, 1), PIECE):
-            desk.ask("keep", path, opened.read(PIECE), start, start + PIECE >= size)
+            desk.ask("keep", path, opened.read(PIECE), start, start + PIECE >= size, sender)
 
 
 def send_folder(desk: Counter, folder: Path, there: Path) -> None:
@@ -198,18 +221,24 @@ def send_folder(desk: Counter, folder: Path, there: Path) -> None:
 
 
 @contextmanager
-def courier(desk: Counter, folders: dict[Path, Path]) -> Iterator[None]:
-    """Carry checkpoints to the driver while a task runs, so that they outlive this node; `folders` here and there."""
-    over, sent = threading.Event(), {}
+def courier(desk: Counter, home: Path, places: dict[Path, Path]) -> Iterator[None]:
+    """Carry checkpoints to the driver while a task runs, so that they outlive this node; `places` here and there.
+
+    The node's workspace, `home`, is marked as used meanwhile.
+    """
+    over = threading.Event()
 
     def keep_carrying() -> None:
+        sent: dict[Path, int] = {}
+        is_told = False
         while not over.wait(COURIER_SECONDS):
-            for folder, there in folders.items():
-                for file in folder.glob(CHECKPOINTS):
-                    with suppress(OSError):  # it was replaced, or deleted as the training is over
-                        if sent.get(file) != (changed := file.stat().st_mtime_ns) and not _is_left_out(file):
-                            send(desk, file, str(there / file.name))
-                            sent[file] = changed
+            try:
+                (home / ".used").touch()
+                _carry(desk, places, sent)
+            except Exception as error:  # of Ray too: the desk may be restarted
+                if not is_told:
+                    warn(f"checkpoints are not carried now, which is tried again ({type(error).__name__}: {error})")
+                is_told = True
 
     carrier = threading.Thread(target=keep_carrying, daemon=True, name="courier")
     carrier.start()
@@ -218,3 +247,15 @@ def courier(desk: Counter, folders: dict[Path, Path]) -> Iterator[None]:
     finally:
         over.set()
         carrier.join()
+
+
+def _carry(desk: Counter, places: dict[Path, Path], sent: dict[Path, int]) -> None:
+    """Carry the checkpoints that are newer than what was `sent`: their times of change."""
+    for place, there in places.items():
+        for file in place.glob(CHECKPOINTS) if place.is_dir() else [place]:
+            if not file.match(CHECKPOINTS) or _is_left_out(file):
+                continue
+            with suppress(FileNotFoundError):  # it is not yet there, or deleted as the training is over
+                if sent.get(file) != (changed := file.stat().st_mtime_ns):
+                    send(desk, file, str(there / file.relative_to(place)))
+                    sent[file] = changed

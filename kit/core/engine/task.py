@@ -32,6 +32,11 @@ class Shared(Protocol):
         """Return the folder of its workspace."""
         ...
 
+    @property
+    def hidden(self) -> tuple[Path, ...]:
+        """Return the files that no task may read: they are never carried."""
+        ...
+
     def moved(self, move: Callable[[str | Path], Path]) -> Self:
         """Return the same with its files elsewhere; `move` says where a file lies there."""
         ...
@@ -56,7 +61,7 @@ class Task:
     reads
         Files and folders that it needs, as they lie here: carried to a node that does not see them.
     writes
-        Folders in which it leaves its files, carried back from there.
+        Folders in which it leaves its files, or files that it leaves, carried back from there.
     """
 
     function: str

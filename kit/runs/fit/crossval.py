@@ -164,10 +164,10 @@ def begin_runs(prepared: Prepared, names: Sequence[str]) -> None:
 
     Of a cluster's nodes none waits then while this process settles a run. The local engine begins nothing.
     """
-    _encode_apart(prepared, names)
-    for name in names:
-        run = prepared.competition.run(name)
-        if run.pseudo is not None or find_run(prepared, run) is not None:
+    runs = [prepared.competition.run(name) for name in names if not is_finished(prepared, name)]
+    _encode_apart(prepared, runs)
+    for run in runs:
+        if run.pseudo is not None:
             continue
         key = run_key(prepared, run)
         folder = run_folder(prepared, run, key)
@@ -180,9 +180,9 @@ def begin_runs(prepared: Prepared, names: Sequence[str]) -> None:
             begin_tasks(pair_tasks(prepared, run, key, list_waiting(prepared, folder)), prepared)
 
 
-def _encode_apart(prepared: Prepared, names: Sequence[str]) -> None:
+def _encode_apart(prepared: Prepared, runs: Sequence[Run]) -> None:
     """Have a large pool encoded in ranges by the nodes of a cluster, before runs ask for its features."""
-    models = [build_model(prepared.competition, prepared.competition.run(name)) for name in names]
+    models = [build_model(prepared.competition, run) for run in runs]
     used = [each for model in models if not model.resumes for each in model.encoders_used if each[0] != GIVEN]
     for encoder, args in {repr(each): each for each in used}.values():
         if ranges := encode_tasks(prepared, encoder, args):
@@ -195,6 +195,8 @@ def _fit_folds(prepared: Prepared, run: Run, key: str) -> None:
     folder = run_folder(prepared, run, key)
     waiting = [fold for fold in prepared.scored if read_fitted(folder, fold) is None]
     tell(run=run.name)
+    if is_remote() and waiting:  # with a time limit nothing was begun ahead
+        _encode_apart(prepared, [run])
     if is_remote() or len(list_devices()) > 1:
         _have_done(prepared, f"copies of {run.name}", copy_tasks(prepared, run, key, waiting))
     _have_done(prepared, f"train {run.name}", fold_tasks(prepared, run, key, waiting))

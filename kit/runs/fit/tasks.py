@@ -15,10 +15,14 @@ from kit.core.activity import tell
 from kit.core.engine import Task
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN, encode_range, features_files, has_features, range_file
-from kit.runs.fit.fold import fit_copy, fit_fold, fit_model, read_fitted, refit, settle_fold
+from kit.features.weights import spec_of
+from kit.models.copies import checkpoint_of
+from kit.models.model import Model
+from kit.runs.fit.fold import CHECKPOINT, fit_copy, fit_fold, fit_model, read_fitted, refit, settle_fold
 from kit.runs.fit.pairs import fit_pair
 from kit.runs.fit.restore import restore_fold
 from kit.runs.store.build import build_model
+from kit.runs.store.exclusion import find_excluded
 from kit.runs.store.find import teachers_of
 from kit.runs.store.pairs import pair_folder
 from kit.runs.store.result import EVERYTHING, fold_folder, run_folder
@@ -46,7 +50,8 @@ def copy_tasks(prepared: Prepared, run: Run, key: str, folds: Sequence[int]) -> 
         return []
     return [
         _make_task(
-            prepared, run, key, "do_copy", f"fold {fold}, copy {copy}", fold_folder(folder, fold),
+            prepared, run, key, "do_copy", f"fold {fold}, copy {copy}",
+            checkpoint_of(fold_folder(folder, fold) / CHECKPOINT, copy),
             {"fold": fold, "copy": copy},
         )
         for fold in folds
@@ -103,14 +108,14 @@ def describe_needs(prepared: Prepared, run: Run) -> Needs:
     return Needs(
         1.0 if model.resumes else SLIVER if features and _has_gpu() else 0.0,
         GIBIBYTES + n_bytes / 2**30,
-        tuple(_list_reads(prepared, run, features, model.resumes)),
+        tuple(_list_reads(prepared, run, features, model)),
     )
 
 
 def _make_task(
     prepared: Prepared, run: Run, key: str, function: str, label: str, home: Path, arguments: dict[str, Any]
 ) -> Task:
-    """Return a task of one run that leaves its files in `home`."""
+    """Return a task of one run that leaves its files in `home`, or that file."""
     needs = describe_needs(prepared, run)
     return Task(
         HERE + function,
@@ -157,17 +162,27 @@ def _has_gpu() -> bool:
     return device_name().startswith("cuda")
 
 
-def _list_reads(prepared: Prepared, run: Run, features: list[list[Path]], is_network: bool) -> list[Path]:
+def _list_reads(prepared: Prepared, run: Run, features: list[list[Path]], model: Model) -> list[Path]:
     """Return the files and folders that a node without the workspace needs for a run's folds."""
     competition, cache = prepared.competition, prepared.pool.cache
-    places = [competition.folder, *(path for path in cache.glob("*") if path.name != "features")]
+    is_decoding = model.resumes or not features or not all(features) or (run.pseudo and run.pseudo.cores) is not None
+    left = ("features",) if is_decoding else ("features", "store")  # pixels are read by no head on known features
+    places = [competition.folder, *(path for path in cache.glob("*") if path.name not in left)]
     places += [file for files in features for file in files]
     places += (cache / "features").glob("*.json")
-    if is_network or not all(features) or not features:
-        places.append(competition.root)  # images are still decoded
-    for teacher in teachers_of(prepared, run):
-        places.append(teacher.folder)
-    return places
+    if is_decoding:
+        places.append(competition.root)
+    return [*places, *_list_named(prepared, run, model), *(teacher.folder for teacher in teachers_of(prepared, run))]
+
+
+def _list_named(prepared: Prepared, run: Run, model: Model) -> list[Path]:
+    """Return the files that a run names: weights, and its list of excluded images."""
+    used = list(model.encoders_used) if model.needs_weights else []
+    if run.pseudo is not None and run.pseudo.cores is not None:
+        used.append((run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
+    specs = [spec_of(prepared.pool, *each) for each in used if each[0] != GIVEN]
+    excluded = [] if run.exclude is None else [find_excluded(prepared, run, run.exclude)]
+    return [spec.file for spec in specs if spec.file is not None] + excluded
 
 
 def _read_run(settings: dict[str, Any]) -> Run:

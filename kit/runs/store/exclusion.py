@@ -27,7 +27,7 @@ def read_exclusion(prepared: Prepared, run: Run) -> dict[str, float]:
     """
     if run.exclude is None:
         return {}
-    path = _find(prepared, run, run.exclude)
+    path = find_excluded(prepared, run, run.exclude)
     table = read_csv(path)
     ids = read_column(table, "id", "exclude", path)
     known = set(prepared.pool.ids[prepared.labeled])
@@ -59,7 +59,7 @@ def leave_out(prepared: Prepared, run: Run, labeled: Images) -> Images:
     gone = _classes_in(labeled) - _classes_in(left)
     if gone:
         names = [labeled.classes[code] for code in sorted(gone)]
-        path = _find(prepared, run, run.exclude)
+        path = find_excluded(prepared, run, run.exclude)
         raise InputError(f"{path}: excludes every training image of {some(names)}; keep some of them")
     return left
 
@@ -70,7 +70,7 @@ def _classes_in(images: Images) -> set[int]:
     return set(codes.tolist())
 
 
-def _find(prepared: Prepared, run: Run, exclude: str) -> Path:
+def find_excluded(prepared: Prepared, run: Run, exclude: str) -> Path:
     """Return the file: beside competition.toml, below the data root or the workspace, or by its whole path."""
     competition = prepared.competition
     for folder in competition.lookup:
