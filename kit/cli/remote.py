@@ -59,6 +59,9 @@ def remote(
     replace: Annotated[
         bool, typer.Option("--replace", help="Of push: in place of the ended session of another workspace.")
     ] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Of pull: keep the log, give up what the session left.")
+    ] = False,
 ) -> None:
     """Train runs on Kaggle's GPUs by a private notebook, and take them back after the checks of verify."""
     competition = read(comp)
@@ -66,6 +69,8 @@ def remote(
         raise InputError(f"remote {what}: takes no RUN; it is about all that was pushed")
     if what is What.push:
         _push(competition, runs or [], accelerator, time_limit, with_data, internet, lacks, yes, replace)
+    elif what is What.pull and discard:
+        _discard(competition)
     else:
         {What.status: _status, What.pull: _pull, What.stop: _stop}[what](competition)
 
@@ -92,6 +97,7 @@ def _push(
     from kit.api.stages import names_of_runs
     from kit.core.deadline import parse_duration
     from kit.kaggle.remote import (
+        ask_quota,
         check_earlier,
         describe_quota,
         find_earlier,
@@ -113,7 +119,7 @@ def _push(
             plan = plan_push(prepared, names, with_data, strict=bool(runs))
         kaggle.connect()
         check_earlier(competition, find_earlier(kaggle, competition), replace)
-        quota = kaggle.read("quota")
+        quota = ask_quota(kaggle)
         hours = read_hours(quota, hours, with_gpu)
         _ask(competition, plan, accelerator, hours, describe_quota(quota), yes)
         given = options.changes, options.seed
@@ -144,11 +150,11 @@ def _ask(competition: Competition, plan: Plan, accelerator: str, hours: float, q
 def _status(competition: Competition) -> None:
     """Show how the session is, the last that it printed, and the quota."""
     from kit.core import terminal
-    from kit.kaggle.remote import describe_quota, find_push, look_at
+    from kit.kaggle.remote import ask_quota, describe_quota, find_push, look_at
 
     push = find_push(competition)
     with _open(competition) as kaggle:
-        look, quota = look_at(kaggle, push), kaggle.read("quota")
+        look, quota = look_at(kaggle, push), ask_quota(kaggle)
     for line in look.lines:
         terminal.note(line)
     terminal.stage("quota", describe_quota(quota))
@@ -158,7 +164,7 @@ def _status(competition: Competition) -> None:
     )
     document = {"push": push.model_dump(), "status": look.status, "message": look.message, "lines": look.lines}
     say(text + push.notebook, document | {"quota": quota})
-    if not look.is_active and push.stage != "taken":
+    if not look.is_active and push.stage not in ("taken", "discarded"):
         suggest("remote", "pull", competition.name if competition.is_known else str(competition.folder))
 
 
@@ -181,6 +187,18 @@ def _pull(competition: Competition) -> None:
         again = competition.command("remote push", *push.runs)
         raise RuntimeError(f"the session failed: {taken.message}; its log: {taken.log}. Mend that, then {again}")
     _suggest_after(competition, push, taken)
+
+
+def _discard(competition: Competition) -> None:
+    """Give a push up, so that the next one can be sent."""
+    from kit.kaggle.remote import discard_push, find_push, pushing
+
+    with pushing(competition), _open(competition) as kaggle:
+        push = find_push(competition)
+        log = discard_push(kaggle, competition, push)
+    text = f"{', '.join(push.runs)}: given up; at Kaggle all is as it was, and until the next push it can be pulled"
+    say(f"{text}\n{log}", {"push": push.at("discarded").model_dump(), "log": log})
+    suggest("remote", "push", competition.name if competition.is_known else str(competition.folder))
 
 
 def _describe(taken: Taken) -> list[str]:

@@ -14,9 +14,27 @@ File by file::
 """
 
 from kit.kaggle.remote.contents import Plan, pack, plan_push
-from kit.kaggle.remote.sending import Earlier, check_earlier, describe_quota, find_earlier, read_hours, send_push
+from kit.kaggle.remote.sending import (
+    Earlier,
+    ask_quota,
+    check_earlier,
+    describe_quota,
+    find_earlier,
+    read_hours,
+    send_push,
+)
 from kit.kaggle.remote.state import Push, pushing
-from kit.kaggle.remote.taking import Look, Output, Taken, fetch_output, find_push, look_at, stop_how, take_output
+from kit.kaggle.remote.taking import (
+    Look,
+    Output,
+    Taken,
+    discard_push,
+    fetch_output,
+    find_push,
+    look_at,
+    stop_how,
+    take_output,
+)
 
 __all__ = [
     "Earlier",
@@ -25,8 +43,10 @@ __all__ = [
     "Plan",
     "Push",
     "Taken",
+    "ask_quota",
     "check_earlier",
     "describe_quota",
+    "discard_push",
     "fetch_output",
     "find_earlier",
     "find_push",

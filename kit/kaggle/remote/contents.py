@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import posixpath
+import re
 import shutil
 import tempfile
 import zipfile
@@ -29,7 +31,7 @@ from kit.data.table.scan import scan_files
 from kit.features.cache import GIVEN
 from kit.features.weights import spec_of
 from kit.kaggle.bundle.wheels import PINNED, fetch_wheels, pin
-from kit.kaggle.remote.state import remote_folder
+from kit.kaggle.remote.state import is_of_run, remote_folder
 from kit.kaggle.remote.weights import list_weights
 from kit.runs.fit.crossval import is_finished
 from kit.runs.seen import FIRST_PROMPTS, SEEN_PROMPTS
@@ -45,6 +47,8 @@ MANIFEST, SUFFIX = "push.json", ".pack"
 OUTBOX = "outbox"
 DATE = (1980, 1, 1, 0, 0, 0)  # the earliest of a zip file
 BLOCK = 2**20
+OWN_FOLDERS = ("runs", "folds", "submissions")  # of a workspace
+SECRET = re.compile(r"kaggle\.json|.*\.(?:env|pem|key)", re.IGNORECASE)
 NAME_LENGTH = 16  # of the pack's SHA-256, in its name
 
 
@@ -169,7 +173,7 @@ def _gather(
 
 def _below(place: str, written: str) -> str:
     """Return a place in the push without ``..``; InputError where it leads out of the workspace."""
-    normal = os.path.normpath(place)
+    normal = posixpath.normpath(Path(place).as_posix())
     if not normal.startswith("workspace/"):
         raise InputError(f"{written!r} leads out of the workspace, where no push can carry it; name the whole path")
     return normal
@@ -216,8 +220,9 @@ def _list_made(prepared: Prepared, names: Sequence[str]) -> Iterator[tuple[str, 
             yield f"runs/{competition.name}/{name}", home / name
     for folder in list_folders(prepared, order_runs(competition, list(names))):
         for file in sorted(folder.rglob("*")):
-            if file.is_file() and not file.name.startswith("."):
-                yield f"runs/{competition.name}/{file.relative_to(home).as_posix()}", file
+            place = file.relative_to(home).as_posix()
+            if file.is_file() and is_of_run(f"runs/{place}"):
+                yield f"runs/{competition.name}/{place}", file
 
 
 def list_folders(prepared: Prepared, names: Sequence[str]) -> list[Path]:
@@ -238,14 +243,26 @@ def _folder(prepared: Prepared, run: Run) -> Path | None:
 
 
 def _list_data(prepared: Prepared) -> Iterator[tuple[str, Path]]:
-    """Give the files below the data folder; never the solution, nor what the kit has computed."""
+    """Give the files below the data folder; never credentials, the solution or a copy of it, nor the kit's own."""
     competition = prepared.competition
-    root, computed = competition.root, competition.workspace.root.resolve() / "runs"
+    root, home = competition.root, competition.workspace.root.resolve()
     solution = (root / competition.data.solution).resolve() if competition.data.solution else None
+    secrets = []
     for name in sorted(scan_files(root)):
         file = (root / name).resolve()
-        if file != solution and not file.is_relative_to(computed):
+        if SECRET.fullmatch(Path(name).name) or SECRET.fullmatch(file.name):
+            secrets.append(name)
+        elif not any(file.is_relative_to(home / each) for each in OWN_FOLDERS) and not _is_same(file, solution):
             yield name, file
+    if secrets:
+        warn(f"{some(secrets)}: left out of the images that are sent, as the name is one of credentials")
+
+
+def _is_same(file: Path, other: Path | None) -> bool:
+    """Return whether two files hold the same bytes."""
+    if other is None or not other.is_file() or not file.is_file() or file.stat().st_size != other.stat().st_size:
+        return False
+    return file == other or hash_file(file) == hash_file(other)
 
 
 def _make_wheels(prepared: Prepared, names: Sequence[str], lacks: Sequence[str] | None, folder: Path) -> None:

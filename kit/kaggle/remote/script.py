@@ -67,11 +67,12 @@ def start(scratch, *words):
 
 
 def train(scratch, seconds):
-    """Train; return why the training has to be packed by another process, empty where it did so itself."""
+    """Train; return how it ended and why, where another process has to pack what it has left; else None."""
     training = start(scratch, "train", str(seconds))
     try:
         code = training.wait(seconds + PUSH["grace"])
-        return f"the training was killed by signal {-code}, as where memory runs out" if code < 0 else ""
+        why = f"the training was killed by signal {-code}, as where memory runs out"
+        return ("failed", why) if code < 0 else None
     except subprocess.TimeoutExpired:
         print("the training did not end at its time limit; it is stopped, and what it has left is packed", flush=True)
         training.send_signal(signal.SIGINT)
@@ -80,7 +81,7 @@ def train(scratch, seconds):
     except subprocess.TimeoutExpired:
         training.kill()
         training.wait()
-    return "the training did not end at its time limit"
+    return "cut", "the training did not end at its time limit"
 
 
 def main():
@@ -94,9 +95,9 @@ def main():
         sent.extractall(scratch / "sent")
     (scratch / "sent" / "home").mkdir(exist_ok=True)
     install(scratch / "sent" / "wheels", scratch / "site")
-    why = train(scratch, max(1.0, PUSH["seconds"] - (time.monotonic() - began)))
-    if why:
-        start(scratch, "pack", why).wait()
+    left = train(scratch, max(1.0, PUSH["seconds"] - (time.monotonic() - began)))
+    if left:
+        start(scratch, *left).wait()
     return int(not (KAGGLE / "working" / "output.json").exists())
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from kit.config.competition import Competition
 from kit.core.errors import InputError, some
 from kit.core.files import hash_file, write_json
+from kit.core.installed import pip_command
 from kit.core.terminal import note, stage, warn
 from kit.data.prepared import Prepared
 from kit.kaggle.bundle.notebook import slug_of
@@ -41,11 +42,26 @@ ACTIVE = ("queued", "running", "new_script", "cancel_requested")
 def describe_quota(quota: dict[str, Any] | None) -> str:
     """Say how many hours of GPU are left this week."""
     if quota is None:
-        return "this client cannot ask for the hours of GPU that are left (kaggle 2.2 or newer can)"
+        return "the hours of GPU that are left this week are not known"
     if (gpu := quota["gpu"]) is None:
         return "Kaggle says nothing of hours of GPU"
     renewed = f"; counted anew {quota['renewed'][:16].replace('T', ' ')} UTC" if quota["renewed"] else ""
     return f"{gpu['left']:.1f} of {gpu['allowed']:.0f} hours of GPU are left this week{renewed}"
+
+
+def ask_quota(kaggle: Kaggle) -> dict[str, Any] | None:
+    """Return the week's hours; None, with a warning, where they cannot be asked for: a push does without."""
+    try:
+        quota = kaggle.read("quota")
+    except (KaggleFailure, KaggleRefusal) as error:
+        warn(str(error))
+        return None
+    if quota is None:
+        warn(
+            "this kaggle client tells neither the hours of GPU that are left nor the log of a session that runs: "
+            f"kaggle 2.2.3 or newer does; {pip_command('-U kaggle')}"
+        )
+    return quota
 
 
 def read_hours(quota: dict[str, Any] | None, hours: float, with_gpu: bool) -> float:

@@ -1,7 +1,8 @@
 """In the session: read what was pushed, train its runs, pack what is finished and what is not.
 
 Run as a program by `script`, with the token of the push, the folders of what was sent, of Kaggle's input and of the
-output, then ``train`` and the seconds of the time limit, or ``pack`` and why that is all. Writes ``runs.zip`` (as
+output, then ``train`` and the seconds of the time limit, or how a training ended, ``cut`` or ``failed``, and why: what
+it has left is packed. Writes ``runs.zip`` (as
 `kit.runs.share` does), ``unfinished.zip`` (the folders of runs that go on with the next push) and, last,
 ``output.json``.
 """
@@ -9,6 +10,7 @@ output, then ``train`` and the seconds of the time limit, or ``pack`` and why th
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import time
 import zipfile
@@ -29,7 +31,7 @@ from kit.core.process import set_up_process
 from kit.data.images import SPLITS
 from kit.data.prepared import Prepared, prepare
 from kit.kaggle.remote.contents import MANIFEST, list_folders
-from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED
+from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED, is_of_run
 from kit.runs.fit.crossval import is_finished
 from kit.runs.share import share_runs
 from kit.runs.store.find import find_result, made_rounds
@@ -79,8 +81,11 @@ class Session:
             ended = CUT if ended == FAILED and is_cut else ended
             message = "; ".join(describe_skipped(skipped))
         except (InputError, LeakFound, RuntimeError, OSError) as error:
-            message = str(error)
+            message = str(error) or type(error).__name__
             terminal.fail(message)
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            raise
         finally:
             self.pack(ended, message)
 
@@ -159,14 +164,17 @@ def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:
     home = prepared.competition.workspace.runs(prepared.competition.name)
     folders = [folder for folder in list_folders(prepared, names) if not (folder / "run.json").exists()]
     paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    paths = [path for path in paths if not path.name.startswith(".")]
-    if paths:
+    places = {f"runs/{path.relative_to(home).as_posix()}": path for path in paths}
+    places = {place: path for place, path in places.items() if is_of_run(place)}
+    if places:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packing:
-            for path in paths:
-                packing.write(path, f"runs/{path.relative_to(home).as_posix()}")
+            for place, path in places.items():
+                info = zipfile.ZipInfo(place, time.gmtime(path.stat().st_mtime)[:6])  # UTC, which a zip does not say
+                with open(path, "rb") as source, packing.open(info, "w", force_zip64=True) as member:
+                    shutil.copyfileobj(source, member)
     else:
         file.unlink(missing_ok=True)
-    return bool(paths)
+    return bool(places)
 
 
 def main() -> None:
@@ -180,10 +188,10 @@ def main() -> None:
         facts = {"token": token, "ended": FAILED, "message": str(error), "files": {}, "finished": [], "unfinished": []}
         write_json(Path(output) / OUTPUT, facts)
         return
-    if what == "pack":
-        session.pack(FAILED, word)
-    else:
+    if what == "train":
         session.train(float(word))
+    else:
+        session.pack(what, word)
 
 
 if __name__ == "__main__":

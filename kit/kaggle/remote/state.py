@@ -18,13 +18,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.files import read_json, write_json
+from kit.runs.share.manifest import PLACE
 
 FOLDER, STATE = "remote", "push.json"
 RUNS, UNFINISHED, OUTPUT = "runs.zip", "unfinished.zip", "output.json"  # what a session leaves
 DONE, CUT, FAILED = "done", "cut", "failed"  # how it ended: all runs; the time limit came before; an error
 TOKEN_BYTES = 6
 TOKEN = re.compile(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}")
-Stage = Literal["packed", "uploaded", "sending", "sent", "refused", "taken"]
+Stage = Literal["packed", "uploaded", "sending", "sent", "refused", "taken", "discarded"]
+CHECKPOINT = re.compile(r"runs/[A-Za-z0-9][\w-]*(?:\.\d+)?/[0-9a-f]{16}/[\w/]*checkpoint[\w-]*\.pt", re.ASCII)
 
 
 class Push(BaseModel):
@@ -37,7 +39,7 @@ class Push(BaseModel):
     stage
         ``"packed"``: nothing is at Kaggle. ``"uploaded"``: the dataset is. ``"sending"``: the notebook was on its way
         when this was written. ``"sent"``: Kaggle took it. ``"refused"``: took it without its data, so that nothing is
-        trained. ``"taken"``: its output was taken.
+        trained. ``"taken"``: its output was taken. ``"discarded"``: it was given up.
     runs
         That it trains.
     dataset, notebook
@@ -87,6 +89,11 @@ class Push(BaseModel):
 def remote_folder(competition: Competition) -> Path:
     """Return the folder of a competition's pushes."""
     return competition.workspace.runs(competition.name) / FOLDER
+
+
+def is_of_run(place: str) -> bool:
+    """Return whether a place below the workspace is a file of a run: one that is shared, or a checkpoint."""
+    return bool(PLACE.fullmatch(place) or CHECKPOINT.fullmatch(place))
 
 
 def list_tokens(competition: Competition) -> list[str]:

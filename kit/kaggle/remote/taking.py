@@ -5,10 +5,10 @@ Writes ``runs/NAME/remote/TOKEN/``: the log, and the output until it is taken.
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import json
 import os
-import re
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -16,23 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from kit.config.competition import Competition
-from kit.core.errors import InputError
+from kit.core.errors import InputError, LeakFound
 from kit.core.files import hash_file, read_object, write_atomic
 from kit.core.terminal import Progress, warn
 from kit.data.prepared import Prepared
 from kit.kaggle.client.failures import KaggleFailure
 from kit.kaggle.client.session import Kaggle
 from kit.kaggle.remote.sending import ACTIVE
-from kit.kaggle.remote.state import FAILED, OUTPUT, RUNS, STATE, UNFINISHED, Push, read_push, remote_folder, write_push
+from kit.kaggle.remote.state import (
+    FAILED,
+    OUTPUT,
+    RUNS,
+    UNFINISHED,
+    Push,
+    is_of_run,
+    read_push,
+    remote_folder,
+    write_push,
+)
 from kit.runs.fit.fold import find_changed_in, read_fitted_in
 from kit.runs.share import Merged, merge_runs
-from kit.runs.share.manifest import PLACE
 from kit.runs.store.result import read_result
 
 LOG = "log.txt"
 LAST_LINES = 12  # of a log that are shown
 LOG_SECONDS = 5.0  # that the log of a session that runs is listened to
-CHECKPOINT = re.compile(r"runs/[A-Za-z0-9][\w-]*(?:\.\d+)?/[0-9a-f]{16}/[\w/]*checkpoint[\w-]*\.pt", re.ASCII)
+CLOCK_SECONDS = 2.0  # to which a zip's times are exact
 MEGABYTE = 10**6
 
 
@@ -169,8 +178,8 @@ def fetch_output(kaggle: Kaggle, competition: Competition, push: Push) -> Output
         )
     if told is None and look.status == "complete":  # the script ends well only where it has packed
         raise RuntimeError(
-            f"Kaggle does not show the output yet: pull again in a minute; if it never comes, delete "
-            f"{remote_folder(competition) / STATE} and push again"
+            f"Kaggle does not show the output yet: pull again in a minute; if it never comes, "
+            f"{competition.command('remote pull', '--discard')}, then push again"
         )
     if told is not None:
         _fetch_checked(kaggle, push, folder, told["files"])
@@ -185,7 +194,7 @@ def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
     InputError
         When a file is not what a session writes; nothing is taken.
     LeakFound
-        When a run saw labels that it must not have seen.
+        When a run saw labels that it must not have seen; nothing is taken.
     """
     competition, folder, told = prepared.competition, output.folder, output.told
     last = output.lines[-LAST_LINES:]
@@ -193,14 +202,50 @@ def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
         write_push(competition, push.at("taken"))
         cause = f"Kaggle says {output.look.status!r}, {output.look.message or 'it ended before it had packed anything'}"
         return Taken(FAILED, cause, [], [], {}, last, str(folder / LOG))
-    merged, checks = merge_runs(prepared, folder / RUNS) if RUNS in told["files"] else ([], [])
+    try:
+        if UNFINISHED in told["files"]:
+            _check_unfinished(folder / UNFINISHED)
+        merged, checks = merge_runs(prepared, folder / RUNS) if RUNS in told["files"] else ([], [])
+    except (InputError, LeakFound) as error:
+        given_up = f"nothing was taken; {competition.command('remote pull', '--discard')} gives the push up"
+        raise (LeakFound if isinstance(error, LeakFound) else InputError)(f"{error}; {given_up}") from error
     kept = _keep(prepared, folder / UNFINISHED) if UNFINISHED in told["files"] else {}
     write_push(competition, push.at("taken"))
-    for name in (OUTPUT, RUNS, UNFINISHED):
-        (folder / name).unlink(missing_ok=True)
+    _clear(folder)
     ended, message = told["ended"], told["message"] or output.look.message
     of_push = [each for each in merged if each.name in push.runs]
     return Taken(ended, message, of_push, checks, kept, last if ended == FAILED else [], str(folder / LOG))
+
+
+def discard_push(kaggle: Kaggle, competition: Competition, push: Push) -> str:
+    """Give a push up whose output cannot be taken; return its log's file. At Kaggle all stays as it is.
+
+    Call it under `pushing`. InputError where the session runs.
+    """
+    look = look_at(kaggle, push)
+    if look.is_active:
+        raise InputError(f"the session is {look.status}, so it was not given up: {stop_how(push)}")
+    folder = remote_folder(competition) / push.token
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = look.lines
+    if look.status != "gone":
+        try:
+            lines = read_lines(_fetch(kaggle, push, folder, [])) or lines
+        except KaggleFailure as error:
+            warn(str(error))
+    if lines or not (folder / LOG).exists():
+        with write_atomic(folder / LOG, "w") as file:
+            file.write("\n".join(lines) + "\n")
+    write_push(competition, push.at("discarded"))
+    _clear(folder)
+    return str(folder / LOG)
+
+
+def _clear(folder: Path) -> None:
+    """Delete what was downloaded of a push, but its log."""
+    for name in (OUTPUT, RUNS, UNFINISHED):
+        for file in (folder / name, folder / f"{name}.part"):
+            file.unlink(missing_ok=True)
 
 
 def _fetch(kaggle: Kaggle, push: Push, folder: Path, names: list[str], n_bytes: int = 0) -> str:
@@ -242,6 +287,17 @@ def _is_whole(file: Path, told: dict[str, Any]) -> bool:
     return file.is_file() and file.stat().st_size == told["size"] and hash_file(file) == told["sha256"]
 
 
+def _check_unfinished(file: Path) -> None:
+    """Refuse a zip that holds what is no file of a run."""
+    try:
+        with zipfile.ZipFile(file) as packed:
+            other = [name for name in packed.namelist() if not is_of_run(name)]
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    if other:
+        raise InputError(f"{file}: {other[0]!r} is no file of a run")
+
+
 def _keep(prepared: Prepared, file: Path) -> dict[str, int]:
     """Take the folds and checkpoints of unfinished runs; what is finished stays. Return how many files, by run."""
     home = prepared.competition.workspace.runs(prepared.competition.name)
@@ -250,10 +306,10 @@ def _keep(prepared: Prepared, file: Path) -> dict[str, int]:
     kept: dict[str, int] = {}
     try:
         with zipfile.ZipFile(file) as packed:
-            for name in packed.namelist():
-                if not PLACE.fullmatch(name) and not CHECKPOINT.fullmatch(name):
-                    raise InputError(f"{file}: {name!r} is no file of a run; nothing of it was taken")
             packed.extractall(unpacked)
+            for info in packed.infolist():
+                written = calendar.timegm((*info.date_time, 0, 0, 0))
+                os.utime(unpacked / info.filename, (written, written))
         for folder in sorted((unpacked / "runs").glob("*/*")):
             target = home / folder.parent.name / folder.name
             if read_result(target.parent.name, target) is None:
@@ -274,6 +330,10 @@ def _take_fold(source: Path, target: Path) -> int:
     """Move one fold to its place, unless that one is finished; return the number of files."""
     if read_fitted_in(target) is not None:
         return 0
+    is_newer = _written_at(target) > _written_at(source) + CLOCK_SECONDS
+    if is_newer and read_fitted_in(source) is None:
+        warn(f"{target}: not taken, what lies here was written later than the session's")
+        return 0
     if changed := find_changed_in(source):
         warn(f"{target}: not taken, {changed[0]} is not as it was written (SHA-256)")
         return 0
@@ -282,6 +342,11 @@ def _take_fold(source: Path, target: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(source, target)
     return sum(1 for path in target.iterdir() if path.is_file())
+
+
+def _written_at(folder: Path) -> float:
+    """Return when the newest file of a folder was written, in seconds since 1970; 0 where there is none."""
+    return max((path.stat().st_mtime for path in folder.glob("*") if path.is_file()), default=0.0)
 
 
 def find_push(competition: Competition) -> Push:

@@ -1,0 +1,184 @@
+"""Remote, the way back: output is taken whole or not at all, what goes on is kept, what cannot be taken is given up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from support.command import flat
+from support.kaggle_site import copy_workspace, point_at
+from support.remote_site import NAME, NOTEBOOK, RemoteSite, folder_of, write_digits_cut
+
+from kit.kaggle.client import session
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A workspace that holds the cut-down digits, ready."""
+    return write_digits_cut(tmp_path_factory.mktemp("digits") / "workspace")
+
+
+@pytest.fixture
+def far(template, kaggle, kaggle_home, tmp_path, monkeypatch, capsys) -> RemoteSite:
+    """The cut-down digits in a workspace of its own, and a stand-in whose sessions wait until they are told."""
+    monkeypatch.setattr("kit.kaggle.remote.sending.LOOK_SECONDS", 0.005)
+    point_at(kaggle, monkeypatch, kaggle_home)
+    kaggle.notebooks.place, kaggle.notebooks.is_waiting = tmp_path / "kaggle", True
+    return RemoteSite(copy_workspace(template, tmp_path / "workspace"), kaggle, capsys)
+
+
+def test_a_download_that_breaks_goes_on_where_it_stopped(far, tmp_path):
+    far.push("svm")
+    (tmp_path / "left").mkdir()
+    data = random.Random(0).randbytes(500_000)
+    (far.end_session().folder / "working" / "runs.zip").write_bytes(data)
+    far.server.fail("GetOutput", "half", "half")
+    with session.Kaggle("") as kaggle:
+        kaggle.read("fetch_output", notebook=NOTEBOOK, folder=str(tmp_path / "left"), names=["runs.zip"])
+    assert (tmp_path / "left" / "runs.zip").read_bytes() == data and len(set(far.server.ranges)) == 2
+
+
+def test_a_download_that_breaks_for_good_is_taken_up_by_the_next_pull(far):
+    far.push("svm")
+    far.train_session()
+    far.server.fail("GetOutput", None, *["half"] * 4)
+    code, _, err = far.remote("pull")
+    assert code == 1 and "the connection was cut" in err
+    assert far.remote("pull")[0] == 0 and (folder_of(far.workspace, "svm") / "run.json").is_file()
+
+
+def test_output_that_is_not_as_the_session_wrote_it_is_fetched_anew_and_then_refused(far):
+    far.push("svm")
+    left = far.train_session() / "runs.zip"
+    whole = left.read_bytes()
+    left.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    code, _, err = far.remote("pull")
+    assert code == 1 and "came damaged twice" in err and not list(far.workspace.glob(f"runs/{NAME}/svm/*"))
+    left.write_bytes(whole)
+    assert far.remote("pull")[0] == 0
+
+
+def test_a_session_that_failed_shows_its_last_lines_and_can_be_pushed_again(far):
+    far.push("svm")
+    far.end_session("ERROR", "begun\nMemoryError: 40 GB\n", "Your notebook tried to allocate more memory than is there")
+    code, out, err = far.remote("pull")
+    assert code == 1 and "MemoryError: 40 GB" in err and "tried to allocate more" in err and "it failed" in out
+    assert far.push("svm")["notebook_version"] == 2
+
+
+def test_a_session_that_kaggle_ended_leaves_what_was_here_and_says_so(far):
+    far.push("svm")
+    far.end_session("CANCEL_ACKNOWLEDGED", "begun\n")
+    code, _, err = far.remote("pull")
+    assert code == 1 and "says 'cancel_acknowledged', it ended before it had packed anything" in err
+    assert far.push("svm", "--time-limit", "5h")["seconds"] == 5 * 3600
+
+
+def test_a_run_that_the_time_cut_goes_on_with_the_next_push(far):
+    far("train", NAME, "svm")
+    whole = folder_of(far.workspace, "svm")
+    oof = (whole / "oof.parquet").read_bytes()
+    (whole / "run.json").unlink()
+    (whole / "fold_1" / "fitted.json").unlink()
+    before = (whole / "fold_0" / "fitted.json").read_bytes()
+    far.push("svm")
+    far.train_session(seconds=1e-6)
+    (whole / "fold_0" / "fitted.json").unlink()  # lost here, and kept there
+    code, out, err = far.remote("pull")
+    assert code == 0 and "svm: not finished" in out and f"remote push {NAME} svm" in flat(err)
+    assert (whole / "fold_0" / "fitted.json").read_bytes() == before
+    far.push("svm")
+    far.train_session()
+    assert far.remote("pull")[0] == 0 and (whole / "oof.parquet").read_bytes() == oof
+    assert (whole / "fold_0" / "fitted.json").read_bytes() == before, "fitted once"
+
+
+def test_a_file_that_is_no_runs_is_not_unpacked(far):
+    far.push("svm")
+    working = far.train_session(seconds=1e-6)
+    with zipfile.ZipFile(working / "unfinished.zip", "w") as packing:
+        packing.writestr("../../evil.py", "print()")
+    told = json.loads((working / "output.json").read_text())
+    data = (working / "unfinished.zip").read_bytes()
+    told["files"]["unfinished.zip"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (working / "output.json").write_text(json.dumps(told))
+    code, _, err = far.remote("pull")
+    assert code == 2 and "is no file of a run" in err and not list(far.workspace.rglob("evil.py"))
+
+
+def test_files_that_a_session_names_beside_its_own_are_not_touched(far):
+    far.push("svm")
+    working, kept = far.train_session(), far.workspace / "kept.txt"
+    kept.write_text("mine")
+    told = json.loads((working / "output.json").read_text())
+    told["files"][f"../../../../{kept.name}"] = {"size": 4, "sha256": ""}
+    (working / "output.json").write_text(json.dumps(told))
+    assert far.remote("pull")[0] == 0 and kept.read_text() == "mine"
+
+
+def test_a_push_that_can_no_longer_be_taken_is_given_up(far):
+    far.push("svm")
+    working = far.train_session()
+    with zipfile.ZipFile(working / "runs.zip", "w") as packing:
+        packing.writestr("manifest.json", "{}")
+    told = json.loads((working / "output.json").read_text())
+    data = (working / "runs.zip").read_bytes()
+    told["files"]["runs.zip"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (working / "output.json").write_text(json.dumps(told))
+    for what in (("pull",), ("push", "svm", "--yes")):
+        code, _, err = far.remote(*what)
+        assert code == 2 and f"remote pull {NAME} --discard" in flat(err)
+    code, out, err = far.remote("pull", "--discard")
+    assert code == 0 and "given up" in out and len(list(far.workspace.glob(f"runs/{NAME}/remote/*/log.txt"))) == 1
+    assert far.push("svm")["notebook_version"] == 2
+    code, _, err = far.remote("pull", "--discard")
+    assert code == 2 and "is queued, so it was not given up" in err
+
+
+def test_odd_files_beside_a_run_are_not_sent_and_do_not_keep_it_from_coming_back(far):
+    far("train", NAME, "svm")
+    whole = folder_of(far.workspace, "svm")
+    (whole / "run.json").unlink()
+    (whole / "fold_1" / "fitted.json").unlink()
+    (whole / "fold_0" / "Thumbs.db").write_text("odd")
+    far.push("svm")
+    assert not any(name.endswith("Thumbs.db") for name in far.open_pack().namelist())
+    far.train_session(seconds=1e-6)
+    assert far.remote("pull")[0] == 0
+
+
+def test_a_fold_that_went_on_here_since_the_session_is_kept(far):
+    far("train", NAME, "svm")
+    whole = folder_of(far.workspace, "svm")
+    (whole / "run.json").unlink()
+    (whole / "fold_1" / "fitted.json").unlink()
+    checkpoint = whole / "fold_1" / "checkpoint.pt"
+    checkpoint.write_text("early")
+    far.push("svm")
+    far.train_session(seconds=1e-6)
+    checkpoint.write_text("late")
+    os.utime(checkpoint, (time.time() + 60,) * 2)
+    code, _, err = far.remote("pull")
+    assert code == 0 and checkpoint.read_text() == "late" and "was written later than the session's" in flat(err)
+
+
+def test_pulling_twice_changes_nothing(far):
+    far.push("svm")
+    far.train_session()
+    assert far.remote("pull")[0] == 0
+    code, out, _ = far.remote("pull")
+    assert code == 0 and "here already" in out
+
+
+def test_a_pull_before_the_end_and_before_a_push_says_what_is_missing(far):
+    code, _, err = far.remote("pull")
+    assert code == 2 and "was pushed yet" in err
+    far.push("svm")
+    code, _, err = far.remote("pull")
+    assert code == 2 and "is queued at Kaggle" in err and "remote status" in err
