@@ -65,6 +65,7 @@ def import_(
         result = import_predictions(prepared, name, oof, test, Reading(id_column, order, ids, test_ids))
         if twin := find_twin(prepared, result):
             terminal.warn(f"{name} has the predictions of {twin}: one of the two is kept in the ensemble")
+    terminal.note(f"{name} is made elsewhere; to be rid of it, delete {result.folder.parent}")
     score = prepared.competition.data.score_name
     say(f"{name}: {score} {result.record.cv:.4f} +- {result.record.se:.4f}", result.record.document)
     suggest("ensemble" if result.predicts_test else "leaderboard", comp)

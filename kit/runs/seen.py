@@ -124,7 +124,8 @@ class Looks:
 def count_looks(prepared: Prepared, n_runs: int) -> Looks:
     """Count the looks at today's folds; `n_runs` runs of today's settings are finished."""
     home = prepared.competition.workspace.runs(prepared.competition.name)
-    records = [read_object(file) or {} for file in home.glob("*/*/run.json")]
+    files = [file for file in home.glob("*/*/run.json") if "." not in file.parts[-3]]  # NAME.1 is a part of NAME
+    records = [read_object(file) or {} for file in files]
     n_finished = sum(record.get("fold_key") == prepared.fold_key for record in records)
     entries = [entry for of_run in _read_settings(prepared).values() for entry in of_run]
     n_settings = sum(entry["fold_key"] == prepared.fold_key and not entry["own"] for entry in entries)

@@ -153,7 +153,8 @@ def _announce_time(seconds: dict[str, float]) -> None:
     """Say how long the runs will take, by the pace of a few images."""
     spelled = ", ".join(f"{name} {_spell(each)}" for name, each in seconds.items() if each)
     if spelled:
-        note(f"by the pace of a few images, {_spell(seconds_left() or 0.0)} are left: {spelled}")
+        left = _spell(seconds_left() or 0.0)
+        note(f"of the time limit {left} are left; by the pace of a few images it takes {spelled}")
 
 
 def _spell(seconds: float) -> str:

@@ -82,7 +82,7 @@ def test_bursts_that_share_a_duplicate_are_one_group(bursts):
 
 def test_folds_that_are_there_are_not_regrouped(bursts):
     prepare(bursts)
-    with pytest.raises(InputError, match=r"folds/colours\.csv: is there already; delete it to assign new folds"):
+    with pytest.raises(InputError, match=r"folds/colours\.csv: is there already; delete the file to assign new folds"):
         keep_together(bursts, N_BURSTS)
     assert not group_file(bursts).exists()
 

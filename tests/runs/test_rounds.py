@@ -18,6 +18,7 @@ from kit.data.prepared import Prepared, prepare
 from kit.report.board import leaderboard, render_board
 from kit.runs.fit.crossval import crossval
 from kit.runs.pseudo.rounds import choose_for_fold, describe_end, finished_rounds
+from kit.runs.seen import count_looks
 from kit.runs.store import find_result, fold_folder
 from kit.runs.store.rounds import choose_rounds, stays
 from kit.runs.verify import verify
@@ -78,6 +79,7 @@ def test_round_0_is_the_same_model_without_pseudo_labels_and_is_not_trained_twic
     prepared, (svm, _) = train(colours(taught(", rounds = 1")))
     base, first = finished_rounds(prepared, "taught")
     assert base.name == "taught.0" and base.record.pseudo is None and base.record.key == svm.record.key
+    assert count_looks(prepared, 2).retired == 0  # rounds are parts of a run, none of other settings
     assert np.array_equal(base.predictions("oof").proba, svm.predictions("oof").proba)
     assert first.record.pseudo_choice["teachers"] == {"svm": 1.0}
     assert "taught.0: the settings of svm, whose predictions it has" in " ".join(capsys.readouterr().err.split())

@@ -282,7 +282,8 @@ def _explain_words(words: Words, classes: tuple[str, ...]) -> Choice:
 def _explain_form(sample: Sample | None, task: str, classes: tuple[str, ...], metric: str) -> Choice:
     """Return what a submission looks like."""
     if sample is None:
-        return Choice("form", "id and label", "there is no sample submission")
+        why = "there is no sample submission; ids are written without folder and suffix, or as its own are"
+        return Choice("form", "id and label", why, option="a sample_submission.csv", is_guess=True)
     if len(sample.columns) > 1:
         return Choice("form", f"{len(sample.columns)} columns of numbers", f"{sample.file} has so many")
     if sample.is_decimal and len(classes) == 2:

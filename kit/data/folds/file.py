@@ -44,7 +44,7 @@ COPY_COLUMNS = ["first", "second", "change"]
 GROUPS = ".groups.csv"  # the end of the file that has them
 COPIES = ".copies.csv"
 FOLD_NUMBER = re.compile(r"[0-9]+|-1")  # -1: in no fold, never held out
-INCOMPARABLE = "delete it to assign new folds, with which no earlier CV can be compared"
+INCOMPARABLE = "delete the file to assign new folds, with which no earlier CV can be compared"
 
 
 def read_folds(

@@ -100,9 +100,8 @@ def check_fit(prepared: Prepared, manifest: Manifest, folds: bytes, images: byte
         raise InputError(f"its task is {manifest.task}, not {prepared.competition.facts.task}")
     ours = list(prepared.classes)
     if manifest.classes != ours:
-        apart = sorted(set(manifest.classes) ^ set(ours))
-        cause = f"other classes: {some(apart)}" if apart else f"another order of classes: {some(manifest.classes)}"
-        raise InputError(f"has {cause}")
+        way = "other classes" if set(manifest.classes) != set(ours) else "another order of classes"
+        raise InputError(f"has {way}: {some(manifest.classes)}; {prepared.competition.name} has {some(ours)}")
     if manifest.fold_key != prepared.fold_key:
         raise InputError(f"was made on other folds or labels: {_compare(folds, describe_folds(prepared))}; send them "
                          f"your folds/{prepared.competition.name}.csv, or import their oof predictions")  # fmt: skip

@@ -88,7 +88,8 @@ def merge_runs(prepared: Prepared, file: Path) -> tuple[list[Merged], list[str]]
         finally:
             shutil.rmtree(root, ignore_errors=True)
     asked = [run for run in manifest.runs if run.is_asked_for]
-    return [_describe(prepared, run.name, run.key, moved[run.name, run.key]) for run in asked], checks[1:]
+    merged = [_describe(prepared, run.name, run.key, moved[run.name, run.key]) for run in asked]
+    return merged, checks[1:-1]  # the folds and the log are ours
 
 
 @contextlib.contextmanager
@@ -100,7 +101,10 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(file) as packed:
             yield packed
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise InputError(f"{file}: cannot be read as shared runs ({error}); have it sent again") from error
+        raise InputError(
+            f"{file}: cannot be read as shared runs ({error}); have it sent again. A table of predictions is taken by"
+            " `import`"
+        ) from error
 
 
 @contextlib.contextmanager
