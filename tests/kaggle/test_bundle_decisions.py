@@ -39,9 +39,9 @@ smooth = 0.5
 use_test_images = true
 
 [runs.refitted]
-model = "forest"
-n_trees = 2
-pixels = 4
+model = "linear_probe"
+encoder = "{TINY_CLIP}"
+power = 0.5
 refit = true
 """
 OF_COLOURS = f"""
