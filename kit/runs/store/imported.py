@@ -95,10 +95,12 @@ def import_predictions(
         When the name is taken, a file cannot be read, ids are missing or unknown, classes differ, a row is not a
         distribution, or a file holds labels and the metric needs probabilities.
     """
-    if name in RESERVED or name in prepared.competition.runs:
-        raise InputError(f"import {name!r}: {prepared.competition.name} has a run of that name; choose another")
-    if not RUN_NAME.fullmatch(name):
-        raise InputError(f"import {name!r}: choose a name of letters, digits, _ and -")
+    if name in prepared.competition.runs:
+        raise InputError(
+            f"import {name!r}: {prepared.competition.name} has a run of that name; choose a name that none has"
+        )
+    if not RUN_NAME.fullmatch(name) or name in RESERVED:
+        raise InputError(f"import {name!r}: choose a name of letters, digits, _ and - that the kit does not use itself")
     reading, rows = reading or Reading(), prepared.labeled[prepared.scored_rows]
     oof_predictions, found = _read(oof, prepared, prepared.pool.ids[rows], (), reading)
     test_predictions = _read_test(prepared, test, replace(reading, classes=reading.classes or found.order))
