@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kit.core.files import key_of, write_atomic
-from kit.core.shapes import Folds, Groups, Labels, Proba, Texts
+from kit.core.shapes import Folds, Groups, Labels, Proba, Rows, Texts
 from kit.data.prepared import Prepared
 from kit.models.trust import RECORD, Known
 from kit.runs.record import kinds_of, record_of_kinds
@@ -92,9 +92,14 @@ def mix(draw: Kept) -> Proba:
 def mix_by(draw: Kept, rule: Rule, record: Mapping[str, Known] = RECORD) -> Proba:
     """Return what the members say of the hidden images where a rule weighs them by images and record."""
     oof, test = draw.oof.astype(np.float64), draw.test.astype(np.float64)
-    alone = np.setdiff1d(np.arange(len(oof)), list(find_copies(oof)))
+    alone = without_copies(oof)
     known = record_of_kinds([kind or None for kind in draw.kinds[alone].tolist()], record)
     return rule(draw.labels, oof[alone], draw.groups, known)(test[alone])
+
+
+def without_copies(oof: Proba) -> Rows:
+    """Return which members are no copies of another, by their predictions (n_members, n_labeled, n_classes) float64."""
+    return np.setdiff1d(np.arange(len(oof)), list(find_copies(oof)))
 
 
 def code_key(rooms: Collection[str], without: Collection[str] = ()) -> str:

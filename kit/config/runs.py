@@ -150,3 +150,10 @@ class Run(Table):
     def n_copies(self) -> int:
         """Return how many models of a fold are averaged."""
         return max(self.bags, self.seeds)
+
+    @property
+    def encoders_of_cores(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the encoder whose clusters confirm pseudo labels, with its arguments; none where nothing is asked."""
+        if self.pseudo is None or self.pseudo.cores is None:
+            return []
+        return [(self.pseudo.cores.encoder, self.pseudo.cores.encoder_args)]

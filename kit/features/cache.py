@@ -166,7 +166,7 @@ def encode_range(
     path, _ = _locate(pool, spec, precision)
     if _check_note(path, spec) or list_shards(path):
         return None
-    piece = range_file(pool, start, stop, encoder, encoder_args)
+    piece = _range_at(path, start, stop)
     if read_array(piece, (stop - start, None), "float16") is not None:
         return piece
     with (
@@ -185,6 +185,10 @@ def range_file(pool: Pool, start: int, stop: int, encoder: str, encoder_args: di
 
     spec = spec_of(pool, encoder, encoder_args)
     path, _ = _locate(pool, spec, choose_precision(spec, device_name()))
+    return _range_at(path, start, stop)
+
+
+def _range_at(path: Path, start: int, stop: int) -> Path:
     return path.with_name(f"{path.stem}.{start}-{stop}.npy")
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from pathlib import Path
 
 import pytest
 from support.command import flat
 from support.kaggle_server import SIGNATURE, Fault
-from support.kaggle_site import Site, copy_workspace, point_at
-from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, folder_of, write_digits_cut
+from support.kaggle_site import Site, copy_workspace
+from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, folder_of
 
 from kit.core.files import Workspace
 from kit.features.weights import parse_encoder
@@ -30,21 +29,6 @@ needs_newer_client = pytest.mark.skipif(
     tuple(map(int, importlib.metadata.version("kaggle").split(".")[:3])) < (2, 2, 3),
     reason="this kaggle client tells neither quota nor the log of a session that runs",
 )
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory) -> Path:
-    """A workspace that holds the cut-down digits, ready."""
-    return write_digits_cut(tmp_path_factory.mktemp("digits") / "workspace")
-
-
-@pytest.fixture
-def far(template, kaggle, kaggle_home, tmp_path, monkeypatch, capsys) -> RemoteSite:
-    """The cut-down digits in a workspace of its own, and a stand-in whose sessions wait until they are told."""
-    monkeypatch.setattr("kit.kaggle.remote.sending.LOOK_SECONDS", 0.005)
-    point_at(kaggle, monkeypatch, kaggle_home)
-    kaggle.notebooks.place, kaggle.notebooks.is_waiting = tmp_path / "kaggle", True
-    return RemoteSite(copy_workspace(template, tmp_path / "workspace"), kaggle, capsys)
 
 
 @needs_newer_client

@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from kit.bench.explain import mean_and_error
-from kit.bench.kept import Kept, Rule, mix_by
+from kit.bench.kept import Kept, Rule, mix_by, without_copies
 from kit.bench.members.measure import WEAKLY_TAUGHT
 from kit.core.files import read_json, write_json
 from kit.core.names import base_of, round_of
@@ -27,7 +27,6 @@ from kit.scoring.metrics import find_metric, hits
 from kit.scoring.mixing import (
     Mixture,
     apply_temperature,
-    find_copies,
     fit_temperature,
     fit_weighed,
     fit_weights,
@@ -152,7 +151,7 @@ def _share_out(draws: Iterable[Kept]) -> dict[str, float]:
 
 def _alone(draw: Kept) -> Rows:
     """Return the members of which there is a record, copies of another left out."""
-    alone = np.setdiff1d(np.arange(len(draw.oof)), list(find_copies(draw.oof.astype(np.float64))))
+    alone = without_copies(draw.oof.astype(np.float64))
     return alone[draw.kinds[alone] != ""]
 
 

@@ -3,7 +3,7 @@
 Whether a node sees the workspace a token tells: a file that the driver writes into it and a task looks for. Where it is
 not seen, a task works in a workspace of the node's own below the system's folder of temporary files. `Desk` stands on
 the driver's machine: it hands out what a task reads and takes what it has written, checkpoints while the task runs.
-Every file keeps its time of change, by which caches know it.
+What is fetched keeps its time of change, by which caches know it; what is carried back does not.
 """
 
 from __future__ import annotations

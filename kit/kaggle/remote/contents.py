@@ -36,6 +36,7 @@ from kit.kaggle.remote.weights import list_weights
 from kit.runs.fit.crossval import is_finished
 from kit.runs.seen import FIRST_PROMPTS, SEEN_PROMPTS
 from kit.runs.store.build import build_model
+from kit.runs.store.exclusion import find_excluded
 from kit.runs.store.find import find_result, rounds_of, run_key
 from kit.runs.store.ledger import FILE as LEDGER
 from kit.runs.store.result import run_folder
@@ -184,15 +185,12 @@ def _list_written(prepared: Prepared, names: Sequence[str]) -> Iterator[tuple[st
     for name in names:
         run = prepared.competition.run(name)
         model = build_model(prepared.competition, run)
-        used = list(model.encoders_used) if model.needs_weights else []
-        if run.pseudo is not None and run.pseudo.cores is not None:
-            used.append((run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
-        for encoder, args in used:
+        used = model.encoders_used if model.needs_weights else []
+        for encoder, args in [*used, *run.encoders_of_cores]:
             if encoder != GIVEN:
                 yield from list_weights(spec_of(prepared.pool, encoder, args))
         if run.exclude is not None:
-            places = [folder / run.exclude for folder in prepared.competition.lookup]
-            yield "path", run.exclude, next((place for place in places if place.is_file()), places[0])
+            yield "path", run.exclude, find_excluded(prepared, run, run.exclude)
 
 
 def _list_competition(prepared: Prepared) -> Iterator[tuple[str, Path]]:
@@ -218,11 +216,18 @@ def _list_made(prepared: Prepared, names: Sequence[str]) -> Iterator[tuple[str, 
     for name in (LEDGER, SEEN_PROMPTS, FIRST_PROMPTS):
         if (home / name).is_file():
             yield f"runs/{competition.name}/{name}", home / name
-    for folder in list_folders(prepared, order_runs(competition, list(names))):
+    for place, file in list_files(prepared, list_folders(prepared, order_runs(competition, list(names)))):
+        yield f"runs/{competition.name}/{place}", file
+
+
+def list_files(prepared: Prepared, folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Give the files of runs' folders, by their place below those of all runs; never what is no run's."""
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    for folder in folders:
         for file in sorted(folder.rglob("*")):
             place = file.relative_to(home).as_posix()
             if file.is_file() and is_of_run(f"runs/{place}"):
-                yield f"runs/{competition.name}/{place}", file
+                yield place, file
 
 
 def list_folders(prepared: Prepared, names: Sequence[str]) -> list[Path]:
@@ -289,5 +294,10 @@ def _write(target: Path, files: dict[str, Path | bytes]) -> None:
             if isinstance(source, bytes):
                 packing.writestr(info, source)
                 continue
-            with open(source, "rb") as file, packing.open(info, "w", force_zip64=True) as member:
-                shutil.copyfileobj(file, member, BLOCK)
+            add_file(packing, info, source)
+
+
+def add_file(packing: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> None:
+    """Copy a file of any size into a zip."""
+    with open(source, "rb") as file, packing.open(info, "w", force_zip64=True) as member:
+        shutil.copyfileobj(file, member, BLOCK)

@@ -10,7 +10,6 @@ it has left is packed. Writes ``runs.zip`` (as
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 import zipfile
@@ -30,8 +29,8 @@ from kit.core.files import Workspace, hash_file, read_json, write_json
 from kit.core.process import set_up_process
 from kit.data.images import SPLITS
 from kit.data.prepared import Prepared, prepare
-from kit.kaggle.remote.contents import MANIFEST, list_folders
-from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED, is_of_run
+from kit.kaggle.remote.contents import MANIFEST, add_file, list_files, list_folders
+from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED
 from kit.runs.fit.crossval import is_finished
 from kit.runs.share import share_runs
 from kit.runs.store.find import find_result, made_rounds
@@ -161,17 +160,13 @@ def _find_root(folder: Path, competition: Competition) -> Path:
 
 def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:
     """Pack the folders of runs that are not finished; return whether there was anything."""
-    home = prepared.competition.workspace.runs(prepared.competition.name)
     folders = [folder for folder in list_folders(prepared, names) if not (folder / "run.json").exists()]
-    paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    places = {f"runs/{path.relative_to(home).as_posix()}": path for path in paths}
-    places = {place: path for place, path in places.items() if is_of_run(place)}
+    places = {f"runs/{place}": path for place, path in list_files(prepared, folders)}
     if places:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packing:
             for place, path in places.items():
                 info = zipfile.ZipInfo(place, time.gmtime(path.stat().st_mtime)[:6])  # UTC, which a zip does not say
-                with open(path, "rb") as source, packing.open(info, "w", force_zip64=True) as member:
-                    shutil.copyfileobj(source, member)
+                add_file(packing, info, path)
     else:
         file.unlink(missing_ok=True)
     return bool(places)

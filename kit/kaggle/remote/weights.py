@@ -55,9 +55,7 @@ def _list_cached(spec: EncoderSpec) -> Iterator[tuple[str, str, Path]]:
     if not any(path.suffix == ".safetensors" for path in kept):
         kept = [*kept, *(path for path in files if path.name == Path(file).name)]
     if not kept:
-        raise MissingWeights(
-            f"encoder {spec.text!r}: its weights are not on this machine, and a push has to carry them"
-        )
+        raise _not_here(spec)
     yield "home", f"{HUB}/{folder.name}/refs/main", main
     for path in kept:
         yield "home", f"{HUB}/{folder.name}/{path.relative_to(folder).as_posix()}", path
@@ -71,7 +69,10 @@ def _list_fetched(spec: EncoderSpec, url: str) -> Iterator[tuple[str, str, Path]
     place = CLIP if spec.library == "open_clip" else TORCH
     file = folders[place] / Path(url).name
     if not file.is_file():
-        raise MissingWeights(
-            f"encoder {spec.text!r}: its weights are not on this machine, and a push has to carry them"
-        )
+        raise _not_here(spec)
     yield "home", f"{place}/{file.name}", file
+
+
+def _not_here(spec: EncoderSpec) -> MissingWeights:
+    """Return what to say of an encoder whose weights cannot be sent."""
+    return MissingWeights(f"encoder {spec.text!r}: its weights are not on this machine, and a push has to carry them")

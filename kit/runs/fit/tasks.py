@@ -165,7 +165,7 @@ def _has_gpu() -> bool:
 def _list_reads(prepared: Prepared, run: Run, features: list[list[Path]], model: Model) -> list[Path]:
     """Return the files and folders that a node without the workspace needs for a run's folds."""
     competition, cache = prepared.competition, prepared.pool.cache
-    is_decoding = model.resumes or not features or not all(features) or (run.pseudo and run.pseudo.cores) is not None
+    is_decoding = model.resumes or not features or not all(features) or bool(run.encoders_of_cores)
     left = ("features",) if is_decoding else ("features", "store")  # pixels are read by no head on known features
     places = [competition.folder, *(path for path in cache.glob("*") if path.name not in left)]
     places += [file for files in features for file in files]
@@ -177,10 +177,8 @@ def _list_reads(prepared: Prepared, run: Run, features: list[list[Path]], model:
 
 def _list_named(prepared: Prepared, run: Run, model: Model) -> list[Path]:
     """Return the files that a run names: weights, and its list of excluded images."""
-    used = list(model.encoders_used) if model.needs_weights else []
-    if run.pseudo is not None and run.pseudo.cores is not None:
-        used.append((run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
-    specs = [spec_of(prepared.pool, *each) for each in used if each[0] != GIVEN]
+    used = model.encoders_used if model.needs_weights else []
+    specs = [spec_of(prepared.pool, *each) for each in [*used, *run.encoders_of_cores] if each[0] != GIVEN]
     excluded = [] if run.exclude is None else [find_excluded(prepared, run, run.exclude)]
     return [spec.file for spec in specs if spec.file is not None] + excluded
 

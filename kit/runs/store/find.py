@@ -81,8 +81,7 @@ def run_key(prepared: Prepared, run: Run) -> str:
     parts.extend(prompts_of(prepared.pool, name).key for name in model.prompt_lists)
     if run.pseudo is not None:
         parts.append(run.pseudo.model_dump(exclude={"rounds"}))
-        if run.pseudo.cores is not None:
-            parts.extend(_encoder_identity(prepared, run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
+        parts.extend(part for each in run.encoders_of_cores for part in _encoder_identity(prepared, *each))
         parts.extend(teacher.record.key for teacher in teachers_of(prepared, run))
     return key_of(parts)
 

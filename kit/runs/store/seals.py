@@ -43,8 +43,7 @@ def _encoders(prepared: Prepared, run: Run) -> Iterator[Joined]:
     """Give the encoders whose features a run reads, each once; a network reads pixels, its pseudo labels may not."""
     model = build_model(prepared.competition, run)
     read = [] if model.resumes else list(model.encoders_used)
-    if run.pseudo and run.pseudo.cores and (run.pseudo.cores.encoder, run.pseudo.cores.encoder_args) not in read:
-        read.append((run.pseudo.cores.encoder, run.pseudo.cores.encoder_args))
+    read += [each for each in run.encoders_of_cores if each not in read]
     yield from (each for each in read if each[0] != GIVEN)
 
 
