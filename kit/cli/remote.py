@@ -180,6 +180,9 @@ def _pull(competition: Competition) -> None:
             taken = take_output(ready(competition, held=True), push, output)
     for check in taken.checks:
         terminal.note(check)
+    if taken.place and taken.merged:
+        apart = ", ".join(f"{name} {told}" for name, told in taken.place.items())
+        terminal.note(f"the last digits may be others than if trained here, as the session computed with {apart}")
     for line in taken.lines:
         terminal.note(f"| {line}")
     say("\n".join(_describe(taken)), asdict(taken) | {"push": push.at("taken").model_dump()})

@@ -8,11 +8,15 @@ import os
 import random
 import time
 import zipfile
+from pathlib import Path
 
 from support.command import flat
 from support.remote_site import NAME, NOTEBOOK, folder_of
 
+from kit.core.process import count_threads
+from kit.core.rounding import find_openblas, list_kernels
 from kit.kaggle.client import session
+from kit.kaggle.remote import script
 
 
 def test_a_download_that_breaks_goes_on_where_it_stopped(far, tmp_path):
@@ -148,6 +152,32 @@ def test_a_fold_that_went_on_here_since_the_session_is_kept(far):
     os.utime(checkpoint, (time.time() + 60,) * 2)
     code, _, err = far.remote("pull")
     assert code == 0 and checkpoint.read_text() == "late" and "was written later than the session's" in flat(err)
+
+
+def test_what_decides_the_last_digits_is_named_where_the_session_had_another(far):
+    far.push("svm")
+    file = far.train_session() / "output.json"
+    told = json.loads(file.read_text())
+    told["place"] |= {"threads": "4", "blas": "openblas Zen9"}
+    file.write_text(json.dumps(told))
+    code, out, err = far.remote("pull", "--json")
+    assert code == 0 and set(json.loads(out)["place"]) == {"threads", "blas"}
+    assert "threads 4 (here 1)" in flat(err) and "blas openblas Zen9 (here " in flat(err)
+    ledger = json.loads((folder_of(far.workspace, "svm") / "fold_0" / "provenance.json").read_text())
+    assert ledger["threads"] == 1 and ledger["kernels"] == list_kernels()
+
+
+def test_a_session_computes_with_the_threads_and_kernels_of_whoever_pushed_where_it_has_them(far, monkeypatch):
+    far.push("svm")
+    sent = far.server.kernels[0]["text"]
+    assert f"'threads': {count_threads()}, 'core': '{find_openblas()}'" in sent
+    processor = Path("/proc/cpuinfo")
+    has_avx2 = processor.exists() and "avx2" in processor.read_text().split()
+    for core, is_set in (("Haswell", has_avx2), ("Unheard", False), ("", False)):
+        monkeypatch.setattr(script, "PUSH", {"threads": 10**6, "core": core})
+        given = script.round_as_there()
+        assert given["OMP_NUM_THREADS"] == str(os.cpu_count())
+        assert given.get("OPENBLAS_CORETYPE") == (core if is_set else None)
 
 
 def test_pulling_twice_changes_nothing(far):

@@ -2,8 +2,9 @@
 
 The push is found below /kaggle/input by its name; what the session leaves lies in /kaggle/working, where `remote pull`
 takes it from. Another folder in place of /kaggle: KIT_KAGGLE. Nothing of the image is changed: wheels are installed
-into a folder of their own, torch, numpy and pandas stay. A training that outlives its time limit is ended, and what it
-has left is packed.
+into a folder of their own, torch, numpy and pandas stay. Sums are rounded as where the push was made: by as many
+threads and the same kernels of OpenBLAS, where the processor has what they need. A training that outlives its time
+limit is ended, and what it has left is packed.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ KAGGLE = Path(os.environ.get("KIT_KAGGLE", "/kaggle"))
 DEPTH = 4  # folders below the input in which the push is looked for
 BLOCK = 2**20
 END_SECONDS = 120.0  # to end in peace
+NEEDED = {"Haswell": "avx2", "Zen": "avx2", "SkylakeX": "avx512vl", "Cooperlake": "avx512_bf16"}  # by the kernels
 DROPPED = ("KAGGLE_KERNEL_RUN_TYPE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "PYTHONPATH")
 
 
@@ -56,11 +58,23 @@ def install(wheels, target):
     subprocess.run([*pip, "--disable-pip-version-check", "--no-warn-script-location", *wanted], check=True)
 
 
+def round_as_there():
+    """Return the environment in which sums are rounded as where the push was made, as far as this machine can."""
+    threads = str(min(PUSH["threads"], os.cpu_count() or 1))
+    given = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    try:
+        processor = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        processor = []
+    return given | ({"OPENBLAS_CORETYPE": PUSH["core"]} if NEEDED.get(PUSH["core"]) in processor else {})
+
+
 def start(scratch, *words):
     """Start the kit's own part of the session."""
     given = {name: value for name, value in os.environ.items() if name not in DROPPED}
     given |= {"PYTHONPATH": str(scratch / "site"), "HOME": str(scratch / "sent" / "home"), "KIT_PYTHON": "here"}
     given |= {} if PUSH["internet"] else {"HF_HUB_OFFLINE": "1"}
+    given |= round_as_there()
     folders = [scratch / "sent", KAGGLE / "input", KAGGLE / "working"]
     call = [sys.executable, "-P", "-u", "-m", "kit.kaggle.remote.session", PUSH["token"], *map(str, folders)]
     return subprocess.Popen([*call, *words], env=given, cwd=scratch)

@@ -19,6 +19,8 @@ from kit.config.competition import Competition
 from kit.core.errors import InputError, some
 from kit.core.files import hash_file, write_json
 from kit.core.installed import pip_command
+from kit.core.process import count_threads
+from kit.core.rounding import find_openblas
 from kit.core.terminal import note, stage, warn
 from kit.data.prepared import Prepared
 from kit.kaggle.bundle.notebook import slug_of
@@ -314,7 +316,7 @@ def _explain_refused(push: Push, refused: dict[str, list[str]]) -> str:
 def write_notebook(folder: Path, push: Push) -> None:
     """Write the script of a push and the metadata with which Kaggle's client pushes it: private, sources attached."""
     told = {"token": push.token, "pack": push.pack, "sha256": push.sha256, "seconds": push.seconds}
-    told |= {"internet": push.internet, "grace": GRACE_SECONDS}
+    told |= {"internet": push.internet, "grace": GRACE_SECONDS, "threads": count_threads(), "core": find_openblas()}
     script = SCRIPT.read_text(encoding="utf-8").replace("PUSH = {}", f"PUSH = {told!r}", 1)
     (folder / CODE_FILE).write_text(script, encoding="utf-8")
     facts = {

@@ -30,7 +30,7 @@ from kit.core.process import set_up_process
 from kit.data.images import SPLITS
 from kit.data.prepared import Prepared, prepare
 from kit.kaggle.remote.contents import MANIFEST, add_file, list_files, list_folders
-from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED
+from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED, describe_place
 from kit.runs.fit.crossval import is_finished
 from kit.runs.share import share_runs
 from kit.runs.store.find import find_result, made_rounds
@@ -109,7 +109,8 @@ class Session:
         paths = {name: self.output / name for name in written}
         facts = {name: {"size": path.stat().st_size, "sha256": hash_file(path)} for name, path in paths.items()}
         document = {"token": self.token, "ended": ended, "message": message, "files": facts}
-        write_json(self.output / OUTPUT, document | {"finished": finished, "unfinished": unfinished})
+        document |= {"finished": finished, "unfinished": unfinished, "place": describe_place()}
+        write_json(self.output / OUTPUT, document)
         self.packed_at = time.monotonic()
         sizes = ", ".join(f"{name} {facts[name]['size'] / 1e6:,.1f} MB" for name in written) or "nothing to pack"
         terminal.stage("packed", f"{terminal.count(len(finished), 'finished run')}; {sizes}")

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.files import read_json, write_json
+from kit.core.rounding import describe_rounding
+from kit.features.device import device_name
 from kit.runs.share.manifest import PLACE
 
 FOLDER, STATE = "remote", "push.json"
@@ -89,6 +91,11 @@ class Push(BaseModel):
 def remote_folder(competition: Competition) -> Path:
     """Return the folder of a competition's pushes."""
     return competition.workspace.runs(competition.name) / FOLDER
+
+
+def describe_place() -> dict[str, str]:
+    """Return what decides the last digits of all that is computed here: the kind of device, and how sums round."""
+    return {"device": device_name().partition(":")[0], **describe_rounding()}
 
 
 def is_of_run(place: str) -> bool:

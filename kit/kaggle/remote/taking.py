@@ -29,6 +29,7 @@ from kit.kaggle.remote.state import (
     RUNS,
     UNFINISHED,
     Push,
+    describe_place,
     is_of_run,
     read_push,
     remote_folder,
@@ -86,6 +87,8 @@ class Taken:
         Files of unfinished runs that were taken, by run.
     lines
         The last of the log, where the session failed.
+    place
+        What decides the last digits, as the session told it, where it is another than here: both, as ``"2 (here 4)"``.
     """
 
     ended: str
@@ -95,6 +98,7 @@ class Taken:
     kept: dict[str, int]
     lines: list[str]
     log: str
+    place: dict[str, str]
 
 
 def look_at(kaggle: Kaggle, push: Push) -> Look:
@@ -201,7 +205,7 @@ def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
     if told is None:
         write_push(competition, push.at("taken"))
         cause = f"Kaggle says {output.look.status!r}, {output.look.message or 'it ended before it had packed anything'}"
-        return Taken(FAILED, cause, [], [], {}, last, str(folder / LOG))
+        return Taken(FAILED, cause, [], [], {}, last, str(folder / LOG), {})
     try:
         if UNFINISHED in told["files"]:
             _check_unfinished(folder / UNFINISHED)
@@ -214,7 +218,14 @@ def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
     _clear(folder)
     ended, message = told["ended"], told["message"] or output.look.message
     of_push = [each for each in merged if each.name in push.runs]
-    return Taken(ended, message, of_push, checks, kept, last if ended == FAILED else [], str(folder / LOG))
+    lines = last if ended == FAILED else []
+    return Taken(ended, message, of_push, checks, kept, lines, str(folder / LOG), compare_place(told.get("place", {})))
+
+
+def compare_place(place: dict[str, str]) -> dict[str, str]:
+    """Return what decides the last digits where it is another here: what a session told, and what is here."""
+    here = describe_place()
+    return {name: f"{told} (here {here[name]})" for name, told in place.items() if here.get(name, told) != told}
 
 
 def discard_push(kaggle: Kaggle, competition: Competition, push: Push) -> str:

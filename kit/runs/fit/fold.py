@@ -21,6 +21,7 @@ from kit.config.runs import PseudoPlan
 from kit.core.errors import DamagedFile, InputError
 from kit.core.files import hash_file, read_object, remedy_for, write_atomic, write_json
 from kit.core.process import count_threads
+from kit.core.rounding import list_kernels
 from kit.core.shapes import Proba
 from kit.core.tensors import write_tensors
 from kit.data.images import Images, ids_of, names_of
@@ -221,10 +222,10 @@ def _add_pseudo_labels(
 
 
 def provenance(labeled: Images) -> dict[str, Any]:
-    """Return what a model was fitted on, by ``split/id``: the leak ledger; and with how many threads."""
+    """Return what a model was fitted on, by ``split/id``: the leak ledger; and what decided the last digits."""
     real, pseudo = labeled.take(np.flatnonzero(~labeled.is_pseudo)), labeled.take(np.flatnonzero(labeled.is_pseudo))
     taught = {"ids": list(names_of(pseudo)), "codes": pseudo.labels.tolist()}
-    return {"labeled": list(names_of(real)), "pseudo": taught, "threads": count_threads()}
+    return {"labeled": list(names_of(real)), "pseudo": taught, "threads": count_threads(), "kernels": list_kernels()}
 
 
 def settle_fold(prepared: Prepared, model: Model, fold: int, home: Path, value: Any) -> None:
