@@ -26,7 +26,8 @@ from kit.core.process import set_up_process
 
 # isort: off
 # the order of the commands is that of --help
-from kit.cli import everything, start, plan, data, models, train, share, tune, leaderboard, history, status, report  # noqa: F401
+from kit.cli import everything, start, plan, device, data, models, train, share, tune, leaderboard  # noqa: F401
+from kit.cli import history, status, report  # noqa: F401
 from kit.cli import decisions, correlation, explain, kaggle, bundle, remote, prompts, mine, triage, house  # noqa: F401
 # isort: on
 

@@ -55,13 +55,17 @@ def plan(
 
 
 def show_plan(planned: Plan) -> None:
-    """Print a plan: its notes on stderr, its table as the result, or one JSON document."""
+    """Print a plan: its notes on stderr, its table and what it would take elsewhere as the result, or one document."""
     from dataclasses import asdict
 
-    from kit.core import terminal
-    from kit.curate.plan import describe_plan
+    from rich.console import Group
 
-    for note in planned.notes:
+    from kit.core import terminal
+    from kit.curate.plan import GUESSES, describe_plan, estimate_places, render_places
+
+    places = estimate_places(planned)
+    for note in (*planned.notes, GUESSES):
         terminal.note(note)
-    document = {"preset": planned.wishes.preset, "seconds": planned.seconds, "notes": list(planned.notes)}
-    say(describe_plan(planned), document | {"runs": [asdict(run) for run in planned.runs]})
+    document = {"preset": planned.wishes.preset, "seconds": planned.seconds, "notes": [*planned.notes, GUESSES]}
+    document |= {"runs": [asdict(run) for run in planned.runs], "places": [asdict(each) for each in places]}
+    say(Group(describe_plan(planned), "", render_places(places)), document)

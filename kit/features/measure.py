@@ -23,12 +23,19 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Cost:
-    """Hold what one encoder costs: seconds per image (decoding included), memory, length of its features."""
+    """Hold what one encoder costs: seconds per image (decoding included), memory, length of its features.
+
+    For a guess of its seconds elsewhere: of an image `decoding`, the part of `seconds` that decodes it; `flops`, the
+    floating-point operations of a forward pass; and `traffic`, the numbers that its layers read and write.
+    """
 
     seconds: float
     megabytes: float
     n_dims: int
     n_weights: int
+    decoding: float = 0.0
+    flops: float = 0.0
+    traffic: float = 0.0
 
 
 def measure_encoder(spec: EncoderSpec, paths: tuple[str, ...], pretrained: bool = True) -> Cost:
@@ -51,14 +58,15 @@ def measure_encoder(spec: EncoderSpec, paths: tuple[str, ...], pretrained: bool 
     pixels = decode_block(paths[:N_IMAGES], geometry) if paths else _blank(geometry.height, geometry.width)
     decoding = time.perf_counter() - started
     batch = preprocessing.normalise(pixels.to(device)).to(next(tower.parameters()).dtype)
-    n_dims, largest = _watch(tower, batch)
+    watched = _watch(tower, batch)
     started = time.perf_counter()
     _forward(tower, batch)
     seconds = (decoding + time.perf_counter() - started) / len(pixels)
     n_weights = sum(tensor.numel() for tensor in tower.parameters())
     width = batch.element_size()
-    megabytes = (n_weights * width + BATCH / len(pixels) * largest * width) / MEGABYTE
-    return Cost(seconds, megabytes, n_dims, n_weights)
+    megabytes = (n_weights * width + BATCH / len(pixels) * watched.largest * width) / MEGABYTE
+    flops, traffic = watched.flops / len(pixels), watched.traffic / len(pixels)
+    return Cost(seconds, megabytes, watched.n_dims, n_weights, decoding / len(pixels), flops, traffic)
 
 
 def measure_step(spec: EncoderSpec) -> tuple[float, int]:
@@ -102,9 +110,23 @@ def _forward(tower: nn.Module, batch: torch.Tensor) -> torch.Tensor:
         return tower(batch).float().cpu()
 
 
-def _watch(tower: nn.Module, batch: torch.Tensor) -> tuple[int, int]:
-    """Run a tower once; return the length of its features and the numbers that its largest layer reads and writes."""
+@dataclass(frozen=True)
+class _Watched:
+    """Hold what one pass of a batch showed: numbers of the largest layer and of all, and operations."""
+
+    n_dims: int
+    largest: int
+    traffic: int
+    flops: int
+
+
+def _watch(tower: nn.Module, batch: torch.Tensor) -> _Watched:
+    """Run a tower once; return the length of its features, the numbers that its layers read and write, its operations.
+
+    torch counts the operations of convolutions, of products of matrices and of attention.
+    """
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     sizes = [0]
 
@@ -113,7 +135,8 @@ def _watch(tower: nn.Module, batch: torch.Tensor) -> tuple[int, int]:
         sizes.append(sum(tensor.numel() for tensor in tensors))
 
     hooks = [module.register_forward_hook(note) for module in tower.modules() if not list(module.children())]
-    values = _forward(tower, batch)
+    with FlopCounterMode(display=False) as counter:
+        values = _forward(tower, batch)
     for hook in hooks:
         hook.remove()
-    return values.shape[1], max(sizes)
+    return _Watched(values.shape[1], max(sizes), sum(sizes), counter.get_total_flops())

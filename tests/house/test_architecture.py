@@ -13,7 +13,7 @@ import pytest
 HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
     "core": "shapes names errors installed process files activity notebook figures wheel terminal arrays shards "
-    "deadline stopwatch tensors precision rounding engine",
+    "deadline stopwatch tensors precision rounding machine engine",
     "scoring": "task hierarchy metrics predictions rejection chances mixing shares roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names audit folds sheet ahead store greys prepared",
@@ -27,7 +27,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "report": "board correlation explain page",
     "api": "place stages sending starting tables pictures fresh opened competition",
     "bench": "coverage explain noise pretrain semi kept recipes members size speed engines",
-    "cli": "app completion call streams bundle correlation data decisions everything explain history house "
+    "cli": "app completion call streams bundle correlation data decisions device everything explain history house "
     "kaggle leaderboard mine models plan prompts remote report share start status train triage tune",
 }
 WINGS = list(ORDER)

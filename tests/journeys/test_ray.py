@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,12 @@ def test_a_mistake_of_the_user_is_one_sentence(cluster, tmp_path, run_command):
     assert code == 2
     errors = [line for line in err.splitlines() if line.startswith("error")]
     assert len(errors) == 1 and "embeddings" in errors[0] and "Traceback" not in err
+
+
+def test_device_lists_the_nodes_of_the_cluster(cluster, tmp_path, run_command):
+    code, out, err = run_command(tmp_path, "device", "--json", *on(cluster))
+    assert code == 0, err
+    assert [node["cpus"] for node in json.loads(out)["nodes"]] == [1, 1, 1]
 
 
 def test_where_no_cluster_answers_it_is_said_at_once(tmp_path, run_command):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kit.core.engine import task as serving
 from kit.core.engine.local import LocalEngine
-from kit.core.engine.task import Done, Shared, Task
+from kit.core.engine.task import Done, Node, Shared, Task
 from kit.core.errors import InputError, nearest
 from kit.core.installed import is_lacking, spell_lack
 
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 __all__ = [
     "ENGINES",
     "Done",
+    "Node",
     "Shared",
     "Task",
     "begin_tasks",
     "cancel_tasks",
     "connect",
     "is_remote",
+    "list_nodes",
     "make_engine",
     "paused",
     "run_tasks",
@@ -97,6 +99,11 @@ def cancel_tasks(tasks: Sequence[Task]) -> None:
 def connect() -> None:
     """Reach the cluster of the engine in use; InputError where it cannot be reached."""
     _in_use().connect()
+
+
+def list_nodes() -> list[Node]:
+    """Return the machines of the engine's cluster; none where this machine computes alone."""
+    return _in_use().list_nodes()
 
 
 def is_remote() -> bool:

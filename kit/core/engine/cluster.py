@@ -26,7 +26,7 @@ from kit.core.activity import tell
 from kit.core.deadline import seconds_left
 from kit.core.engine import elsewhere
 from kit.core.engine.elsewhere import Counter, Desk, Token, make_home, make_mover
-from kit.core.engine.task import Done, Order, Outcome, Task, read_outcome, refuse_lack, work
+from kit.core.engine.task import Done, Node, Order, Outcome, Task, read_outcome, refuse_lack, work
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
 from kit.core.names import CHECKOUT
@@ -185,6 +185,15 @@ class RayEngine:
         n_workers = int(sum(node.get("CPU", 0) for node in self._nodes()))
         warm = self._ray.remote(_warm).options(num_cpus=1, scheduling_strategy="SPREAD")
         self._ray.get([warm.remote(2.0) for _ in range(n_workers)])
+
+    def list_nodes(self) -> list[Node]:
+        """Return the nodes that are alive."""
+        self.connect()
+        alive = [(node["NodeManagerHostname"], node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
+        return [
+            Node(host, int(has.get("CPU", 0)), int(has.get("GPU", 0)), has.get("memory", 0) / GIB)
+            for host, has in alive
+        ]  # fmt: skip
 
     def _nodes(self) -> list[dict[str, float]]:
         """Return the resources of every node that is alive."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from kit.core.activity import tell
 from kit.core.deadline import check_deadline, seconds_left
-from kit.core.engine.task import Done, Order, Outcome, Task, do, read_outcome, work
+from kit.core.engine.task import Done, Node, Order, Outcome, Task, do, read_outcome, work
 from kit.core.process import count_threads
 
 
@@ -36,6 +36,10 @@ class LocalEngine:
 
     def connect(self) -> None:
         """Reach nothing: it is here."""
+
+    def list_nodes(self) -> list[Node]:
+        """Return none: this machine is all there is."""
+        return []
 
     def close(self) -> None:
         """Let go of nothing."""

@@ -79,6 +79,16 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Node:
+    """Hold a machine of a cluster: its cores and GPUs, and the memory that tasks may ask for."""
+
+    host: str
+    cpus: int
+    gpus: int
+    gibibytes: float
+
+
+@dataclass(frozen=True)
 class Done:
     """Hold a task that is done, and what its function returned."""
 

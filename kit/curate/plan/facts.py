@@ -5,7 +5,6 @@ Reads the image table, and the sizes of a few images; writes nothing.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ import pandas as pd
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
+from kit.core.machine import memory_gibibytes
 from kit.core.names import MULTILABEL
 from kit.core.shapes import Vectors
 from kit.data.class_names import are_codes
@@ -200,9 +200,7 @@ def memory_megabytes() -> float:
 
     if device_name().startswith("cuda"):
         return torch.cuda.mem_get_info(device_name())[1] / 2**20
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return 8192.0
+    return 1024 * memory_gibibytes()
 
 
 def _even(codes: np.ndarray) -> np.ndarray:

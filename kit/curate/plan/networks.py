@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kit.curate.plan.catalog import BEST, CARD
 from kit.curate.plan.facts import PlanFacts, Wishes
-from kit.curate.plan.planned import FLOAT_BYTES, MEGABYTE, PlannedRun, encoder_keys, words_of
+from kit.curate.plan.planned import FLOAT_BYTES, MEGABYTE, PlannedRun, Work, encoder_keys, words_of
 from kit.curate.plan.portfolio import Hub, Member, Portfolio
 from kit.features.measure import STEP_FACTOR, Cost, measure_encoder
 from kit.features.weights import EncoderSpec
@@ -78,7 +78,13 @@ def _network(name: str, member: Member, facts: PlanFacts, seconds: float) -> Pla
     length = _length(model, facts)
     learns = "the last layers alone" if length.is_partial else "all of it"
     reason = f"{member.reason}; trained for {length.n_steps} steps, {learns}{why}"
-    return PlannedRun(name, table, reason, scale * training_seconds(model, cost, facts), megabytes)
+    seconds = scale * training_seconds(model, cost, facts)
+    n_passes = scale * _count_passes(model, facts)
+    work = Work(
+        seconds, scale * cost.decoding * facts.n_images, n_passes * cost.flops, n_passes * cost.traffic, megabytes,
+        facts.n_folds,
+    )  # fmt: skip
+    return PlannedRun(name, table, reason, seconds, megabytes, work)
 
 
 def _choose_side(spec: EncoderSpec, cost: Cost, facts: PlanFacts, seconds: float) -> tuple[int | None, str]:
@@ -106,8 +112,12 @@ def _own_side(spec: EncoderSpec) -> int:
 
 def training_seconds(model: str, cost: Cost, facts: PlanFacts) -> float:
     """Return what a network takes by its own steps, all folds together, predictions included."""
-    n_passes = STEP_FACTOR * _length(model, facts).n_whole + facts.n_images
-    return cost.seconds * n_passes * facts.n_folds / facts.n_devices
+    return cost.seconds * _count_passes(model, facts) / facts.n_devices
+
+
+def _count_passes(model: str, facts: PlanFacts) -> float:
+    """Return how many images pass forwards through a network's folds, a step of training counted as several."""
+    return (STEP_FACTOR * _length(model, facts).n_whole + facts.n_images) * facts.n_folds
 
 
 def _length(model: str, facts: PlanFacts) -> Length:
@@ -124,6 +134,11 @@ def _repeat(runs: list[PlannedRun], seconds: float) -> list[PlannedRun]:
         if more <= seconds:
             seconds -= more
             reason = f"{run.reason}; {SEEDS} copies of other seeds are averaged, for the time allows it"
-            run = replace(run, table={**run.table, "seeds": SEEDS}, seconds=SEEDS * run.seconds, reason=reason)
+            work = replace(
+                run.work,
+                **{name: SEEDS * getattr(run.work, name) for name in ("seconds", "flops", "traffic", "n_parts")},
+            )
+            table = {**run.table, "seeds": SEEDS}
+            run = replace(run, table=table, seconds=SEEDS * run.seconds, reason=reason, work=work)
         repeated.append(run)
     return repeated

@@ -7,19 +7,67 @@ from typing import Any
 
 from kit.curate.plan.facts import PlanFacts
 from kit.curate.plan.portfolio import Member
+from kit.runs.fit.tasks import RANGE
 
 FLOAT_BYTES, MEGABYTE = 4, 2**20
 
 
 @dataclass(frozen=True)
+class Work:
+    """Hold what a run computes wherever it is, for a guess of what it takes elsewhere; the rest of its time are heads.
+
+    Parameters
+    ----------
+    seconds
+        That its networks take here, the decoding of their images included.
+    decoding
+        Of these, what decodes images, each once.
+    flops, traffic
+        Of its networks: floating-point operations, and numbers that their layers read and write.
+    megabytes
+        Memory of the device that its networks need.
+    n_parts
+        Parts of the networks' work that may be done side by side: ranges of images, or folds.
+    is_dealt
+        Whether the GPUs of one machine share a part, batch by batch.
+    n_fits
+        Fits of heads that may be done side by side: folds and pairs of them.
+    """
+
+    seconds: float = 0.0
+    decoding: float = 0.0
+    flops: float = 0.0
+    traffic: float = 0.0
+    megabytes: float = 0.0
+    n_parts: int = 1
+    is_dealt: bool = False
+    n_fits: int = 1
+
+
+@dataclass(frozen=True)
 class PlannedRun:
-    """Hold one run: its table, why it is there, and what it costs here."""
+    """Hold one run: its table, why it is there, what it costs here, and of what that is made."""
 
     name: str
     table: dict[str, Any]
     reason: str
     seconds: float
     megabytes: float
+    work: Work = Work()
+
+
+def encoding_work(member: Member, facts: PlanFacts) -> Work:
+    """Return what it takes to encode all images once."""
+    cost, n = member.cost, facts.n_images
+    n_ranges = max(1, -(-n // RANGE))
+    return Work(
+        cost.seconds * n, cost.decoding * n, cost.flops * n, cost.traffic * n, cost.megabytes, n_ranges, is_dealt=True
+    )
+
+
+def count_pairs(facts: PlanFacts) -> int:
+    """Return how many pairs of folds a head is fitted without."""
+    return facts.n_folds * (facts.n_folds - 1) // 2 if facts.n_folds > 2 else 0
 
 
 def encoder_keys(member: Member) -> dict[str, Any]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kit.curate.plan.catalog import BEST
 from kit.curate.plan.facts import PlanFacts, Wishes
 from kit.curate.plan.networks import plan_networks
-from kit.curate.plan.planned import FLOAT_BYTES, MEGABYTE, PlannedRun, encoder_keys, words_of
+from kit.curate.plan.planned import (
+    FLOAT_BYTES,
+    MEGABYTE,
+    PlannedRun,
+    Work,
+    count_pairs,
+    encoder_keys,
+    encoding_work,
+    words_of,
+)
 from kit.curate.plan.portfolio import Member, Portfolio, gather
 
 SMALL_SIDE = 64  # pixels: of images up to here, forests and support vectors on pixels are worth their second
@@ -75,9 +84,8 @@ def plan_runs(facts: PlanFacts, wishes: Wishes) -> Plan:
 def _forest(facts: PlanFacts) -> PlannedRun:
     """Return the run that every plan has."""
     seconds = DECODING_SECONDS * facts.n_images + FOREST_SECONDS * facts.n_folds
-    return PlannedRun(
-        "forest", {"model": "forest"}, "reads pixels alone and needs no weights: the mark to beat", seconds, 200.0
-    )
+    reason = "reads pixels alone and needs no weights: the mark to beat"
+    return PlannedRun("forest", {"model": "forest"}, reason, seconds, 200.0, Work(n_fits=facts.n_folds))
 
 
 def _on_pixels(facts: PlanFacts, portfolio: Portfolio) -> list[PlannedRun]:
@@ -85,13 +93,13 @@ def _on_pixels(facts: PlanFacts, portfolio: Portfolio) -> list[PlannedRun]:
     if facts.side > SMALL_SIDE and portfolio.members:
         return []
     reason = "images this small show on their pixels what they are" if portfolio.members else "no encoder is at hand"
-    seconds = FOREST_SECONDS * facts.n_folds / 2
-    runs = [PlannedRun("extra_trees", {"model": "forest", "trees": "extra"}, reason, seconds, 200.0)]
+    seconds, fits = FOREST_SECONDS * facts.n_folds / 2, Work(n_fits=facts.n_folds)
+    runs = [PlannedRun("extra_trees", {"model": "forest", "trees": "extra"}, reason, seconds, 200.0, fits)]
     if not facts.is_multilabel:
-        runs.append(PlannedRun("svm", {"model": "svm"}, reason, seconds, 200.0))
+        runs.append(PlannedRun("svm", {"model": "svm"}, reason, seconds, 200.0, fits))
         if facts.n_unlabeled:
             spread = "labels flow to the unlabelled images that look alike"
-            runs.append(PlannedRun("label_spreading", {"model": "label_spreading"}, spread, 2 * seconds, 300.0))
+            runs.append(PlannedRun("label_spreading", {"model": "label_spreading"}, spread, 2 * seconds, 300.0, fits))
     return runs
 
 
@@ -102,11 +110,13 @@ def _heads(facts: PlanFacts, wishes: Wishes, members: tuple[Member, ...]) -> lis
     for member in members:
         table = {"model": "linear_probe", **encoder_keys(member), **words_of(member, facts), **shared}
         seconds = member.cost.seconds * facts.n_images + _head_seconds(facts, [member], bool(shared))
-        runs.append(PlannedRun(f"probe_{member.name}", table, member.reason, seconds, _head_megabytes(facts, [member])))
+        work = replace(encoding_work(member, facts), n_fits=facts.n_folds + count_pairs(facts))
+        megabytes = _head_megabytes(facts, [member])
+        runs.append(PlannedRun(f"probe_{member.name}", table, member.reason, seconds, megabytes, work))
         if words_of(member, facts) and member.source == "hub" and wishes.preset != "quick":
             table = {"model": "zero_shot", **encoder_keys(member), **words_of(member, facts)}
             reason = "words alone: shows what better words are worth"
-            runs.append(PlannedRun(f"zero_shot_{member.name}", table, reason, 5.0, _head_megabytes(facts, [member])))
+            runs.append(PlannedRun(f"zero_shot_{member.name}", table, reason, 5.0, megabytes))
     joint = _joint(facts, members, shared)
     taught = _taught(facts, joint[0], members, shared) if joint and wishes.preset == BEST else []
     return [*joint, *runs, *taught]
@@ -123,7 +133,8 @@ def _joint(facts: PlanFacts, members: tuple[Member, ...], shared: dict[str, Any]
     flow = ", and labels flow along the neighbours that any of them names" if shared else ""
     reason = f"the good encoders side by side: they err on different images{flow}; the best bet with few labels"
     seconds = _head_seconds(facts, list(members), bool(shared))
-    return [PlannedRun("joint", table, reason, seconds, _head_megabytes(facts, list(members)))]
+    fits = Work(n_fits=facts.n_folds + count_pairs(facts))
+    return [PlannedRun("joint", table, reason, seconds, _head_megabytes(facts, list(members)), fits)]
 
 
 def _taught(
@@ -143,7 +154,7 @@ def _taught(
         f"learns what {' and '.join(teachers)} say of unlabelled images, {ROUNDS} rounds; one that is no better than "
         "the same run without is left out"
     )
-    return [PlannedRun("joint_taught", table, reason, (ROUNDS + 1) * joint.seconds, joint.megabytes)]
+    return [PlannedRun("joint_taught", table, reason, (ROUNDS + 1) * joint.seconds, joint.megabytes, joint.work)]
 
 
 def _neighbours(facts: PlanFacts, wishes: Wishes) -> dict[str, Any]:
@@ -158,12 +169,11 @@ def _neighbours(facts: PlanFacts, wishes: Wishes) -> dict[str, Any]:
 def _head_seconds(facts: PlanFacts, members: list[Member], with_neighbours: bool) -> float:
     """Return the seconds of a head on cached features: all folds, all pairs of them, one search for neighbours."""
     n_dims = sum(member.cost.n_dims for member in members)
-    n_pairs = facts.n_folds * (facts.n_folds - 1) // 2 if facts.n_folds > 2 else 0
     fit = 0.2 + facts.n_labeled * n_dims * facts.n_classes / HEAD_PACE
     flow, search = (facts.n_images * n_dims / FLOW_PACE, facts.n_images**2 * n_dims / GRAPH_PACE)
     if not with_neighbours:
         flow = search = 0.0
-    return (facts.n_folds + n_pairs) * (fit + flow) + search + 1.0
+    return (facts.n_folds + count_pairs(facts)) * (fit + flow) + search + 1.0
 
 
 def _head_megabytes(facts: PlanFacts, members: list[Member]) -> float:

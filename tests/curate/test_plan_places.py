@@ -1,0 +1,74 @@
+"""What a plan would take elsewhere: published figures, scaled by what was counted here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from kit.cli.plan import show_plan
+from kit.curate.plan.facts import Wishes
+from kit.curate.plan.places import H200, T4, Place, estimate, estimate_places, gpu_seconds
+from kit.curate.plan.planned import PlannedRun, Work
+from kit.curate.plan.recipe import Plan
+from kit.features.measure import STEP_FACTOR, _watch
+
+RESNET50 = 8.178e9, 69.85e6  # operations of a forward pass, and numbers that its layers read and write
+V100 = Place("V100", 1, 1, 125e12, 900e9, 16.0, 2, 32.0)
+A100 = Place("A100", 1, 1, 312e12, 2039e9, 80.0, 2, 32.0)
+
+
+def make_plan(**work) -> Plan:
+    run = PlannedRun("probe", {"model": "linear_probe"}, "why", 130.0, 100.0, Work(100.0, **work))
+    return Plan((run,), (), Wishes())
+
+
+def test_the_guesses_agree_with_what_nvidia_published_of_resnet_50():
+    assert 1 / gpu_seconds(*RESNET50, T4) == pytest.approx(1198, rel=0.02)
+    assert 1 / gpu_seconds(*RESNET50, V100) == pytest.approx(3382, rel=0.15)
+    assert 1 / gpu_seconds(*RESNET50, V100) / STEP_FACTOR == pytest.approx(1156, rel=0.15)
+    assert 1 / gpu_seconds(*RESNET50, A100) / STEP_FACTOR == pytest.approx(2470, rel=0.15)
+
+
+def test_operations_and_traffic_are_counted():
+    tower = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1, bias=False), torch.nn.Flatten())
+    watched = _watch(tower, torch.zeros(2, 3, 10, 10))
+    assert watched.flops == 2 * 2 * 8 * 27 * 100  # a product and a sum for each weight, image and pixel
+    assert (watched.n_dims, watched.largest, watched.traffic) == (800, 3200, 600 + 1600 + 3200)
+
+
+def test_here_a_plan_takes_what_was_measured_and_elsewhere_it_is_a_guess():
+    here, *elsewhere = estimate_places(make_plan())
+    assert (here.seconds, here.is_guess) == (130.0, False)
+    assert len(elsewhere) == 4 and all(each.is_guess for each in elsewhere)
+
+
+def test_two_gpus_share_images_by_batches_and_networks_by_folds():
+    one = dataclasses.replace(T4, n_gpus=1)
+    work = {"flops": 1e18, "n_parts": 1}
+    shared, alone = (estimate(make_plan(is_dealt=True, **work), place, 2).seconds - 30 for place in (T4, one))
+    assert alone == pytest.approx(2 * shared)
+    assert estimate(make_plan(**work), T4, 2).seconds - 30 == pytest.approx(alone)
+
+
+def test_a_gpu_waits_for_the_cores_that_decode():
+    busy = make_plan(flops=1e9, decoding=50.0)
+    assert estimate(busy, T4, cores_here=4).seconds == pytest.approx(30 + 50 * 4 / T4.cores)
+
+
+def test_eight_machines_are_no_faster_than_there_are_folds():
+    plan = make_plan(n_parts=5, n_fits=3)
+    assert estimate_places(plan)[1].seconds == pytest.approx(100 / 5 + 30 / 3)
+
+
+def test_a_run_that_does_not_fit_a_gpu_is_named():
+    large = make_plan(megabytes=20_000.0)
+    assert estimate(large, T4, 2).lacks == ("probe",) and estimate(large, H200, 2).lacks == ()
+
+
+def test_a_plan_is_shown_with_where_it_would_run(capsys):
+    show_plan(make_plan(megabytes=20_000.0))
+    shown = capsys.readouterr()
+    assert "where it would run" in shown.out and "Kaggle, 2 x T4" in shown.out and "too little for probe" in shown.out
+    assert "are guesses" in shown.err
