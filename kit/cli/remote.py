@@ -106,6 +106,7 @@ def _push(
         pushing,
         read_hours,
         send_push,
+        write_push,
     )
 
     if accelerator.casefold().startswith("tpu"):
@@ -118,7 +119,10 @@ def _push(
             prepared = ready(competition, held=True)
             plan = plan_push(prepared, names, with_data, strict=bool(runs))
         kaggle.connect()
-        check_earlier(competition, find_earlier(kaggle, competition), replace)
+        earlier = find_earlier(kaggle, competition)
+        if earlier.push is not None:
+            write_push(competition, earlier.push)
+        check_earlier(competition, earlier, replace)
         quota = ask_quota(kaggle)
         hours = read_hours(quota, hours, with_gpu)
         _ask(competition, plan, accelerator, hours, describe_quota(quota), yes)
@@ -225,13 +229,15 @@ def _suggest_after(competition: Competition, push: Push, taken: Taken) -> None:
 
 
 def _stop(competition: Competition) -> None:
-    """Say how a session is stopped, which Kaggle's client cannot."""
-    from kit.kaggle.remote import find_push, look_at, stop_how
+    """Stop the session, or say how the site does."""
+    from kit.kaggle.remote import find_push, look_at, stop_session
 
     push = find_push(competition)
     with _open(competition) as kaggle:
         look = look_at(kaggle, push)
-    document: dict[str, Any] = {"push": push.model_dump(), "status": look.status, "is_stopped": not look.is_active}
-    if look.is_active:
-        raise RuntimeError(f"the session is {look.status}: {stop_how(push)}")
-    say(f"{', '.join(push.runs)}: {look.status}, so there is nothing to stop", document)
+        told = f"{look.status}, so there is nothing to stop"
+        if look.is_active:
+            look = stop_session(kaggle, push)
+            told = f"{look.status}; {competition.command('remote pull')} takes what it had packed once it has ended"
+    document: dict[str, Any] = {"push": push.model_dump(), "status": look.status}
+    say(f"{', '.join(push.runs)}: {told}", document | {"is_stopped": not look.is_active})

@@ -7,6 +7,7 @@ import json
 
 import pytest
 from support.command import flat
+from support.kaggle_notebooks import Version
 from support.kaggle_server import SIGNATURE, Fault
 from support.kaggle_site import Site, copy_workspace
 from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, folder_of
@@ -217,13 +218,28 @@ def test_no_credentials_no_copy_of_the_solution_and_nothing_of_the_workspace_are
     )
 
 
-def test_how_a_session_is_stopped_is_told(far):
+def test_a_session_is_stopped_by_the_number_that_the_search_tells(far):
+    far.server.notebooks.notebooks["eve/kit-digits-cut-remote"] = [Version({"slug": "another's"})]
     far.push("svm")
+    code, out, _ = far.remote("stop", "--json")
+    assert code == 0 and json.loads(out)["status"] == "cancel_acknowledged" and json.loads(out)["is_stopped"]
+    assert [far.server.notebooks.notebooks[name][0].status for name in ("eve/kit-digits-cut-remote", NOTEBOOK)] == [
+        "QUEUED",
+        "CANCEL_ACKNOWLEDGED",
+    ]
+    code, out, _ = far.remote("stop")
+    assert code == 0 and "nothing to stop" in out and far.count("CancelKernelSession") == 1
+
+
+def test_how_the_site_stops_a_session_is_told_where_kaggle_does_not(far):
+    far.push("svm")
+    far.server.notebooks.is_searched = False
     code, _, err = far.remote("stop")
     assert code == 1 and f"https://www.kaggle.com/code/{NOTEBOOK}" in err and "View Active Events" in flat(err)
-    far.end_session()
-    code, out, _ = far.remote("stop")
-    assert code == 0 and "nothing to stop" in out
+    far.server.notebooks.is_searched = True
+    far.server.fail("CancelKernelSession", 403)
+    code, _, err = far.remote("stop")
+    assert code == 1 and "queued, Kaggle did not stop it" in flat(err) and "stopping the session" in flat(err)
 
 
 def test_a_run_without_weights_stays_behind_and_one_that_is_finished_is_not_sent(far):

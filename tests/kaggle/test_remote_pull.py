@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import random
-import time
 import zipfile
 from pathlib import Path
 
+import pytest
+import torch
 from support.command import flat
 from support.remote_site import NAME, NOTEBOOK, folder_of
 
@@ -17,6 +18,7 @@ from kit.core.process import count_threads
 from kit.core.rounding import find_openblas, list_kernels
 from kit.kaggle.client import session
 from kit.kaggle.remote import script
+from kit.models.training.loop import read_epoch
 
 
 def test_a_download_that_breaks_goes_on_where_it_stopped(far, tmp_path):
@@ -139,19 +141,23 @@ def test_odd_files_beside_a_run_are_not_sent_and_do_not_keep_it_from_coming_back
     assert far.remote("pull")[0] == 0
 
 
-def test_a_fold_that_went_on_here_since_the_session_is_kept(far):
+@pytest.mark.parametrize("here", [2, 7])
+def test_of_two_checkpoints_the_one_after_more_epochs_is_kept_whichever_was_written_later(far, here):
     far("train", NAME, "svm")
     whole = folder_of(far.workspace, "svm")
     (whole / "run.json").unlink()
     (whole / "fold_1" / "fitted.json").unlink()
-    checkpoint = whole / "fold_1" / "checkpoint.pt"
-    checkpoint.write_text("early")
+    checkpoint, alone = whole / "fold_1" / "checkpoint_0.pt", whole / "fold_1" / "checkpoint_1.pt"
+    for file in (checkpoint, alone):
+        torch.save({"epoch": 5, "network": torch.ones(2)}, file)
     far.push("svm")
     far.train_session(seconds=1e-6)
-    checkpoint.write_text("late")
-    os.utime(checkpoint, (time.time() + 60,) * 2)
-    code, _, err = far.remote("pull")
-    assert code == 0 and checkpoint.read_text() == "late" and "was written later than the session's" in flat(err)
+    torch.save({"epoch": here}, checkpoint)
+    alone.write_text("damaged")
+    code, out, err = far.remote("pull")
+    assert code == 0 and (read_epoch(checkpoint), read_epoch(alone)) == (max(here, 5), 5)
+    assert ("what lies here is after epoch 7, the session's after epoch 5" in flat(err)) == (here == 7)
+    assert f"svm: not finished; {1 if here == 7 else 2} files" in out
 
 
 def test_what_decides_the_last_digits_is_named_where_the_session_had_another(far):

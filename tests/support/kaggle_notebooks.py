@@ -28,6 +28,7 @@ SIGNATURE = "X-Goog-Signature=5167ed5ec2e7"  # of every link; must be seen nowhe
 OF_NOTEBOOKS = (
     "GetDatasetStatus", "GetDataset", "ListDatasetFiles", "StartBlobUpload", "CreateDataset", "CreateDatasetVersion",
     "SaveKernel", "GetKernel", "GetKernelSessionStatus", "ListKernelSessionOutput", "GetAcceleratorQuotaStatistics",
+    "ListEntities", "CancelKernelSession",
 )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ class Notebooks:
         self.error = ""  # of the next push, in a reply like any other
         self.is_waiting = False  # sessions stay queued
         self.more: dict[str, str] = {}  # of the environment of a session
+        self.is_searched = True  # the search knows the sessions
 
     def end(self) -> None:
         """End what runs."""
@@ -148,6 +150,37 @@ class Notebooks:
                 call, env=given, cwd=folder / "working", stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
             )
         version.status = "RUNNING"
+
+    def search(self, filters: dict) -> list[dict]:
+        """Return the notebooks whose titles have all words of a query, with the number of the newest session."""
+        words = filters["query"].split()
+        found = [name for name in self.notebooks if all(word in name for word in words)] if self.is_searched else []
+        return [
+            {
+                "documentType": "KERNEL",
+                "title": name.partition("/")[2],
+                "slug": name.partition("/")[2],
+                "ownerUser": {"userName": name.partition("/")[0]},
+                "kernelDocument": {"sessionId": self._number(self.notebooks[name][-1])},
+            }
+            for name in sorted(found)
+        ]
+
+    def cancel(self, number: int) -> str:
+        """End a session by its number; return why that could not be."""
+        versions = [version for versions in self.notebooks.values() for version in versions]
+        version = next((each for each in versions if self._number(each) == number), None)
+        if version is None or version.state not in ("QUEUED", "RUNNING"):
+            return f"there is no active session {number}"
+        if version.process is not None:
+            version.process.kill()
+            version.process.wait()
+        version.status = "CANCEL_ACKNOWLEDGED"
+        return ""
+
+    def _number(self, version: Version) -> int:
+        """Return the number of a session, which no other has."""
+        return 1 + [each for versions in self.notebooks.values() for each in versions].index(version)
 
     def _attach(self, request: dict, folder: Path) -> None:
         """Lay out a session's sources; a zip becomes a folder, other files stay as they are."""
@@ -268,6 +301,13 @@ class NotebookCalls:
     def on_ListKernelSessionOutput(self, request: dict) -> tuple[int, bytes, dict]:
         version = self.kaggle.notebooks.notebook_of(request)
         return reply_json(self.kaggle.notebooks.listed(version, request))
+
+    def on_ListEntities(self, request: dict) -> tuple[int, bytes, dict]:
+        return reply_json({"documents": self.kaggle.notebooks.search(request["filters"])})
+
+    def on_CancelKernelSession(self, request: dict) -> tuple[int, bytes, dict]:
+        error = self.kaggle.notebooks.cancel(request["kernelSessionId"])
+        return reply_json({"errorMessage": error} if error else {})
 
     def on_GetAcceleratorQuotaStatistics(self, _: dict) -> tuple[int, bytes, dict]:
         return reply_json(self.kaggle.notebooks.quota())

@@ -32,6 +32,7 @@ DOING = {
     "upload_dataset": "uploading the dataset",
     "find_notebook": "looking for the notebook",
     "push_notebook": "pushing the notebook",
+    "stop_session": "stopping the session",
     "read_log": "reading the notebook's log",
     "fetch_output": "downloading what the notebook left",
 }

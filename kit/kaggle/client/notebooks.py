@@ -119,6 +119,40 @@ def push_notebook(folder: str) -> dict[str, Any]:
     return {"version": told.version_number, "url": told.url or "", "error": told.error or "", "refused": refused}
 
 
+def stop_session(notebook: str) -> dict[str, Any]:
+    """Ask Kaggle to cancel the session of a notebook of one's own; say whether the session's number could be had.
+
+    Of all that this client calls only the search of one's own work tells the number. An older client has no search.
+    """
+    from kaggle import api
+    from kagglesdk.kernels.types.kernels_api_service import ApiCancelKernelSessionRequest
+
+    with api.build_kaggle_client() as client:
+        number = _find_session(client, *notebook.split("/")) if hasattr(client, "search") else 0
+        if not number:
+            return {"is_found": False, "error": ""}
+        request = ApiCancelKernelSessionRequest()
+        request.kernel_session_id = number
+        told = client.kernels.kernels_api_client.cancel_kernel_session(request)
+    return {"is_found": True, "error": told.error_message or ""}
+
+
+def _find_session(client: Any, owner: str, slug: str) -> int:
+    """Return the number of the newest session of a notebook, by the search of one's own work; 0 where it has none."""
+    from kagglesdk.search.types.search_api_service import ApiListType, ListEntitiesFilters, ListEntitiesRequest
+    from kagglesdk.search.types.search_enums import DocumentType
+
+    filters, request = ListEntitiesFilters(), ListEntitiesRequest()
+    filters.query, filters.list_type = slug.replace("-", " "), ApiListType.API_LIST_TYPE_YOUR_WORK
+    filters.document_types = [DocumentType.KERNEL]
+    request.filters, request.page_size = filters, PAGE_SIZE
+    for found in client.search.search_api_client.list_entities(request).documents or []:
+        is_owners = found.owner_user is None or found.owner_user.user_name in ("", owner)
+        if is_owners and (found.slug or "").rpartition("/")[2] == slug and found.kernel_document is not None:
+            return found.kernel_document.session_id
+    return 0
+
+
 def read_log(notebook: str, seconds: float) -> list[str]:
     """Return the pieces of text that a session has printed so far; of one that runs, what arrives within `seconds`."""
     from kaggle import api
@@ -194,6 +228,7 @@ CALLS = {
     "upload_dataset": upload_dataset,
     "find_notebook": find_notebook,
     "push_notebook": push_notebook,
+    "stop_session": stop_session,
     "read_log": read_log,
     "fetch_output": fetch_output,
 }

@@ -11,6 +11,7 @@ File by file::
     session.py   in the session: trains, packs what is finished and what is not
     sending.py   dataset and notebook: uploaded, pushed, each once
     taking.py    how the session is, its log, its output taken
+    unfinished.py  folds and checkpoints, taken where they are further
 """
 
 from kit.kaggle.remote.contents import Plan, pack, plan_push
@@ -23,7 +24,7 @@ from kit.kaggle.remote.sending import (
     read_hours,
     send_push,
 )
-from kit.kaggle.remote.state import Push, pushing
+from kit.kaggle.remote.state import Push, pushing, write_push
 from kit.kaggle.remote.taking import (
     Look,
     Output,
@@ -32,7 +33,7 @@ from kit.kaggle.remote.taking import (
     fetch_output,
     find_push,
     look_at,
-    stop_how,
+    stop_session,
     take_output,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "pushing",
     "read_hours",
     "send_push",
-    "stop_how",
+    "stop_session",
     "take_output",
+    "write_push",
 ]

@@ -38,7 +38,8 @@ QUOTA_SPARE_HOURS = 0.25  # of the week's hours that a training leaves
 READY_SECONDS = 1800.0  # that a dataset may take to be ready
 LAG_SECONDS = 60.0  # that the list of a dataset's files may be behind its version
 LOOK_SECONDS = 5.0
-ACTIVE = ("queued", "running", "new_script", "cancel_requested")
+GOING_ON = ("queued", "running", "new_script")
+ACTIVE = (*GOING_ON, "cancel_requested")
 
 
 def describe_quota(quota: dict[str, Any] | None) -> str:
@@ -165,7 +166,7 @@ class Earlier:
 
 
 def find_earlier(kaggle: Kaggle, competition: Competition) -> Earlier:
-    """Look for the newest push at Kaggle; its state says from here on whether it arrived, whatever was lost."""
+    """Look for the newest push at Kaggle, which tells whether it arrived, whatever was lost; nothing is written."""
     notebook, push = name_notebook(kaggle, competition), read_push(competition)
     found = kaggle.read("find_notebook", notebook=notebook)
     if found is None:
@@ -175,9 +176,9 @@ def find_earlier(kaggle: Kaggle, competition: Competition) -> Earlier:
         is_known = is_ours or any(token in found["source"] for token in list_tokens(competition))
     if push is not None and push.stage in ("packed", "uploaded", "sending"):
         if found and is_ours:
-            push = write_push(competition, push.at("sent", notebook_version=found["version"]))
+            push = push.at("sent", notebook_version=found["version"])
         elif push.stage == "sending":
-            push = write_push(competition, push.at("uploaded"))
+            push = push.at("uploaded")
     return Earlier(push, notebook, found["status"] if found else "", is_ours, is_known)
 
 

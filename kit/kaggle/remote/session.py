@@ -166,8 +166,7 @@ def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:
     if places:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packing:
             for place, path in places.items():
-                info = zipfile.ZipInfo(place, time.gmtime(path.stat().st_mtime)[:6])  # UTC, which a zip does not say
-                add_file(packing, info, path)
+                add_file(packing, zipfile.ZipInfo(place), path)
     else:
         file.unlink(missing_ok=True)
     return bool(places)

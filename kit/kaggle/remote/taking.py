@@ -5,12 +5,8 @@ Writes ``runs/NAME/remote/TOKEN/``: the log, and the output until it is taken.
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import json
-import os
-import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +16,9 @@ from kit.core.errors import InputError, LeakFound
 from kit.core.files import hash_file, read_object, write_atomic
 from kit.core.terminal import Progress, warn
 from kit.data.prepared import Prepared
-from kit.kaggle.client.failures import KaggleFailure
+from kit.kaggle.client.failures import KaggleFailure, KaggleRefusal
 from kit.kaggle.client.session import Kaggle
-from kit.kaggle.remote.sending import ACTIVE
+from kit.kaggle.remote.sending import ACTIVE, GOING_ON
 from kit.kaggle.remote.state import (
     FAILED,
     OUTPUT,
@@ -30,19 +26,16 @@ from kit.kaggle.remote.state import (
     UNFINISHED,
     Push,
     describe_place,
-    is_of_run,
     read_push,
     remote_folder,
     write_push,
 )
-from kit.runs.fit.fold import find_changed_in, read_fitted_in
+from kit.kaggle.remote.unfinished import check_unfinished, keep_unfinished
 from kit.runs.share import Merged, merge_runs
-from kit.runs.store.result import read_result
 
 LOG = "log.txt"
 LAST_LINES = 12  # of a log that are shown
 LOG_SECONDS = 5.0  # that the log of a session that runs is listened to
-CLOCK_SECONDS = 2.0  # to which a zip's times are exact
 MEGABYTE = 10**6
 
 
@@ -130,11 +123,28 @@ def read_lines(log: str) -> list[str]:
     return [line.rstrip() for line in log.splitlines() if line.strip()]
 
 
+def stop_session(kaggle: Kaggle, push: Push) -> Look:
+    """Ask Kaggle to cancel the session of a push, which runs or waits; return how it is then.
+
+    RuntimeError where it goes on; says how the site stops it.
+    """
+    try:
+        told = kaggle.write("stop_session", notebook=push.notebook)
+        why = told["error"] if told["is_found"] else "the number of the session, which it takes to stop it, is not told"
+    except (KaggleFailure, KaggleRefusal) as error:
+        why = str(error)
+    look = look_at(kaggle, push)
+    if look.status in GOING_ON:
+        said = f" ({why})" if why else ""
+        raise RuntimeError(f"the session is {look.status}, Kaggle did not stop it{said}: {stop_how(push)}")
+    return look
+
+
 def stop_how(push: Push) -> str:
-    """Say how a session is stopped: Kaggle's client cannot."""
+    """Say how the site stops a session."""
     return (
-        f"Kaggle's client cannot stop a session: on https://www.kaggle.com/code/{push.notebook} open View Active "
-        "Events (below on the left), and stop it there; what it had packed can be taken then"
+        f"on https://www.kaggle.com/code/{push.notebook} open View Active Events (below on the left), and stop it "
+        "there; what it had packed can be taken then"
     )
 
 
@@ -208,12 +218,12 @@ def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
         return Taken(FAILED, cause, [], [], {}, last, str(folder / LOG), {})
     try:
         if UNFINISHED in told["files"]:
-            _check_unfinished(folder / UNFINISHED)
+            check_unfinished(folder / UNFINISHED)
         merged, checks = merge_runs(prepared, folder / RUNS) if RUNS in told["files"] else ([], [])
     except (InputError, LeakFound) as error:
         given_up = f"nothing was taken; {competition.command('remote pull', '--discard')} gives the push up"
         raise (LeakFound if isinstance(error, LeakFound) else InputError)(f"{error}; {given_up}") from error
-    kept = _keep(prepared, folder / UNFINISHED) if UNFINISHED in told["files"] else {}
+    kept = keep_unfinished(prepared, folder / UNFINISHED) if UNFINISHED in told["files"] else {}
     write_push(competition, push.at("taken"))
     _clear(folder)
     ended, message = told["ended"], told["message"] or output.look.message
@@ -296,68 +306,6 @@ def _fetch_checked(kaggle: Kaggle, push: Push, folder: Path, files: dict[str, di
 def _is_whole(file: Path, told: dict[str, Any]) -> bool:
     """Return whether a file has the size and the hash that the session noted."""
     return file.is_file() and file.stat().st_size == told["size"] and hash_file(file) == told["sha256"]
-
-
-def _check_unfinished(file: Path) -> None:
-    """Refuse a zip that holds what is no file of a run."""
-    try:
-        with zipfile.ZipFile(file) as packed:
-            other = [name for name in packed.namelist() if not is_of_run(name)]
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{file}: cannot be read ({error})") from error
-    if other:
-        raise InputError(f"{file}: {other[0]!r} is no file of a run")
-
-
-def _keep(prepared: Prepared, file: Path) -> dict[str, int]:
-    """Take the folds and checkpoints of unfinished runs; what is finished stays. Return how many files, by run."""
-    home = prepared.competition.workspace.runs(prepared.competition.name)
-    unpacked = remote_folder(prepared.competition) / ".unfinished"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    kept: dict[str, int] = {}
-    try:
-        with zipfile.ZipFile(file) as packed:
-            packed.extractall(unpacked)
-            for info in packed.infolist():
-                written = calendar.timegm((*info.date_time, 0, 0, 0))
-                os.utime(unpacked / info.filename, (written, written))
-        for folder in sorted((unpacked / "runs").glob("*/*")):
-            target = home / folder.parent.name / folder.name
-            if read_result(target.parent.name, target) is None:
-                taken = [_take_fold(source, goal) for source, goal in _pairs(folder, target)]
-                kept[target.parent.name] = sum(taken)
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
-    return {name: n for name, n in kept.items() if n}
-
-
-def _pairs(folder: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Return the folders of a run's folds and pairs of folds, and where they go."""
-    homes = {file.parent for file in folder.rglob("*") if file.is_file() and file.parent != folder}
-    return [(home, target / home.relative_to(folder)) for home in sorted(homes)]
-
-
-def _take_fold(source: Path, target: Path) -> int:
-    """Move one fold to its place, unless that one is finished; return the number of files."""
-    if read_fitted_in(target) is not None:
-        return 0
-    is_newer = _written_at(target) > _written_at(source) + CLOCK_SECONDS
-    if is_newer and read_fitted_in(source) is None:
-        warn(f"{target}: not taken, what lies here was written later than the session's")
-        return 0
-    if changed := find_changed_in(source):
-        warn(f"{target}: not taken, {changed[0]} is not as it was written (SHA-256)")
-        return 0
-    if target.exists():
-        shutil.rmtree(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(source, target)
-    return sum(1 for path in target.iterdir() if path.is_file())
-
-
-def _written_at(folder: Path) -> float:
-    """Return when the newest file of a folder was written, in seconds since 1970; 0 where there is none."""
-    return max((path.stat().st_mtime for path in folder.glob("*") if path.is_file()), default=0.0)
 
 
 def find_push(competition: Competition) -> Push:

@@ -320,7 +320,7 @@ class Loop:
         if not checkpoint.exists():
             return
         try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            state = _load(checkpoint)
         except Exception as error:  # a damaged file makes the unpickler raise anything
             note(f"{checkpoint} cannot be read ({type(error).__name__}): training begins anew")
             return
@@ -336,3 +336,16 @@ class Loop:
         parts["hold_out"] = self.hold_out
         parts |= {"ema": self.ema.module} if self.ema else {}
         return parts | ({"method": self.method} if self.method else {})
+
+
+def read_epoch(checkpoint: Path) -> int:
+    """Return after how many epochs a checkpoint was written; -1 where there is none, or it cannot be read."""
+    try:
+        return int(_load(checkpoint, mmap=True)["epoch"])
+    except Exception:  # a damaged file makes the unpickler raise anything
+        return -1
+
+
+def _load(checkpoint: Path, mmap: bool = False) -> dict[str, Any]:
+    """Return what a checkpoint holds, in the memory of the CPU; with `mmap` its tensors stay on the disk."""
+    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
