@@ -8,11 +8,13 @@ a mistake to mend, 130 when it was stopped. Modules are imported inside the comm
 from __future__ import annotations
 
 import errno
+import functools
 import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from typer._completion_classes import completion_init
+from typer.main import get_command
 
 from kit.api.place import blame
 from kit.cli.app import app
@@ -50,7 +52,7 @@ def main() -> None:
         try:
             completion_init()
             with naming_absent("this command"):
-                app(sys.argv[1:] or ["--help"], prog_name=PROGRAM, complete_var=VARIABLE)
+                _all_commands()(sys.argv[1:] or ["--help"], prog_name=PROGRAM, complete_var=VARIABLE)
         finally:
             sys.stdout.flush()  # what cannot be written is found out here, not when Python has ended
     except InputError as error:
@@ -64,6 +66,12 @@ def main() -> None:
         _fail_at(error)
     except Stopped:
         _fail("stopped; what was computed is kept, the next call goes on", 130)
+
+
+@functools.cache
+def _all_commands() -> Any:
+    """Return what reads the command line; made once, since a process may call `main` many times."""
+    return get_command(app)
 
 
 def _fail_at(error: OSError) -> None:
