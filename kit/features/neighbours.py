@@ -6,7 +6,7 @@ goes on at the next block. Which images a model may use is decided when a `Graph
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,16 +96,19 @@ class Graph:
             flowed = smooth * (self.affinity @ flowed) + (1 - smooth) * source
         return flowed / flowed.sum(axis=1, keepdims=True)
 
-    def extend(self, images: Images, proba: Proba, of_nodes: Proba, smooth: float) -> Proba:
+    def extend(self, images: Images, alone: Callable[[], Proba], of_nodes: Proba, smooth: float) -> Proba:
         """Return the predictions of any images: of a node the diffused one, else one step from its nearest nodes.
 
-        `proba` is what the model alone predicts of the images, `of_nodes` is diffused.
+        `alone` gives what the model alone predicts of the images, which is not asked where all are nodes; `of_nodes` is
+        diffused.
         """
         if smooth == 0:
-            return proba
-        mixed = np.array(proba, dtype=np.float32)
+            return alone()
         position = self._position[images.rows]
         is_node = position >= 0
+        if is_node.all():
+            return of_nodes[position].astype(np.float32)
+        mixed = np.array(alone(), dtype=np.float32)
         mixed[is_node] = of_nodes[position[is_node]]
         others = np.flatnonzero(~is_node)
         near = self.attach(images.take(others))

@@ -20,7 +20,7 @@ from kit.core.arrays import fill_array
 from kit.core.files import key_of
 from kit.core.shapes import Rows, Vectors
 from kit.data.images import Images, pool_behind
-from kit.features.cache import encode_images
+from kit.features.cache import GIVEN, encode_images
 
 MAX_AXES = 256  # principal axes kept: in the others there is more noise than photo
 MAX_IMAGES = 20_000  # that mean and axes are taken from at most, evenly spread
@@ -70,13 +70,15 @@ def fit_whitening(images: Images, encoder: str, encoder_args: dict[str, Any], po
         return Whitening(power, np.zeros((0, 0), dtype=np.float32))
     rows = np.unique(images.rows)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MAX_IMAGES)).astype(np.int64)]
-    features = encode_images(images.pool.select(rows), encoder, encoder_args)
-    n_dims = features.values.shape[1]
+    looked_at = rows if encoder == GIVEN else rows[:1]  # given ones are in memory, and all that lack are named at once
+    first = encode_images(images.pool.select(looked_at), encoder, encoder_args)
+    n_dims = first.values.shape[1]
     shape = (1 + min(MAX_AXES, n_dims), n_dims)
-    key = key_of(features.key, images.pool.key, _digest(rows), power, whiten)
+    key = key_of(first.key, images.pool.key, _digest(rows), power, whiten)
 
     def fill(block: NDArray[np.float32], start: int, stop: int) -> None:
-        block[:] = _find_basis(Whitening(power, np.zeros((0, 0)))(features.values), whiten)[start:stop]
+        values = encode_images(images.pool.select(rows), encoder, encoder_args).values
+        block[:] = _find_basis(Whitening(power, np.zeros((0, 0)))(values), whiten)[start:stop]
 
     path = pool_behind(images).cache / "whitening" / f"{key}.npy"
     return Whitening(power, np.array(fill_array(path, shape, "<f4", fill, block=shape[0])))

@@ -49,6 +49,8 @@ Prompts = (
     Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 )
 Setting = dict[str, Any]
+Spread = Callable[[Images, Callable[[], Proba]], Proba]
+"""Of images and what gives their probabilities alone: these mixed with what has spread over a graph."""
 LOGIT_ROWS = 16_384  # images whose logits are computed at a time: what lies between is larger than they are
 
 
@@ -219,7 +221,7 @@ class Head(Balance, Model):
         """Forget what follows from the fit: the settled setting, the graph, what has spread over it."""
         self._settled: Setting | None = None
         self._graph: Graph | None = None
-        self._spread: dict[str, Callable[[Images, Proba], Proba]] = {}
+        self._spread: dict[str, Spread] = {}
 
     def _without_graph(self) -> Self:
         """Return a copy that knows no graph: what it lends does not keep the graph in memory when this one is gone."""
@@ -262,19 +264,31 @@ class Head(Balance, Model):
         proba_at = self._proba_by_setting(images)
 
         def at(setting: Setting) -> Proba:
-            proba = self._with_neighbours(images, proba_at(setting), setting)
+            proba = self._with_neighbours(images, lambda: proba_at(setting), setting)
             return adjust(proba, self._shares, setting.get("tau", 0.0))
 
         return np.stack([at(setting) for setting in settings])
 
-    def _proba_by_setting(self, images: Images) -> Callable[[Setting], Proba]:
-        """Return a function of the setting that gives the head's and the words' probabilities; each is asked once."""
+    def _hold_features(self, images: Images) -> Callable[[], list[Vectors]]:
+        """Return what gives the features of a few images, made when first asked for; of many none: they fill memory.
+
+        That is a list of one array, (n_images, n_dims), or an empty one.
+        """
+        return cache(lambda: [self._features(images)] if len(images) <= LOGIT_ROWS else [])
+
+    def _proba_by_setting(
+        self, images: Images, held: Callable[[], list[Vectors]] | None = None
+    ) -> Callable[[Setting], Proba]:
+        """Return a function of the setting that gives the head's and the words' probabilities; each is asked once.
+
+        `held` are the images' features where those are at hand.
+        """
         parts = [images.take(np.arange(*span)) for span in _spans(len(images))]
-        held = [self._features(parts[0])] if len(parts) == 1 else []  # of many images they would fill the memory
+        held = held or self._hold_features(images)
 
         @cache
         def of_head(alone: tuple[tuple[str, Any], ...]) -> Logits:
-            features = held or map(self._features, parts)
+            features = held() or map(self._features, parts)
             return np.concatenate([self.logits(each, self._learned, dict(alone)) for each in features])
 
         @cache
@@ -290,47 +304,50 @@ class Head(Balance, Model):
 
         return proba_at
 
-    def _with_neighbours(self, images: Images, proba: Proba, setting: Setting) -> Proba:
-        """Mix the probabilities of images with those of their neighbours."""
+    def _with_neighbours(self, images: Images, alone: Callable[[], Proba], setting: Setting) -> Proba:
+        """Mix the probabilities of images alone, where those are asked for, with those of their neighbours."""
         if setting["smooth"] == 0:
-            return proba
+            return alone()
         if self._graph is None:
             nodes = images.pool.select(self._nodes["rows"], self._nodes["labels"])
             nodes = replace(nodes, weights=self._nodes["weights"])
             self._graph = Graph(nodes, self.encoders_used, self.n_neighbors, self._whitenings)
-            self._proba_of_nodes = self._without_graph()._proba_by_setting(nodes)
+            twin = self._without_graph()
+            self._features_of_nodes = twin._hold_features(nodes)
+            self._proba_of_nodes = twin._proba_by_setting(nodes, self._features_of_nodes)
         key = json.dumps({name: value for name, value in setting.items() if name != "tau"})  # it comes after
         if key not in self._spread:
             self._spread = {key: self._spread_over(self._graph, setting)}  # the last one only: they are large
-        return self._spread[key](images, proba)
+        return self._spread[key](images, alone)
 
-    def _spread_over(self, graph: Graph, setting: Setting) -> Callable[[Images, Proba], Proba]:
+    def _spread_over(self, graph: Graph, setting: Setting) -> Spread:
         """Let probabilities spread over the graph; return a function that mixes images' probabilities with those."""
         smooth, proba_of_nodes = setting["smooth"], self._proba_of_nodes(setting)
         if self.transduction == "diffusion":
             flowed = _diffuse(graph, _know(proba_of_nodes, graph.nodes), smooth)
             if self.self_training == 0 or graph.nodes.is_multilabel or graph.nodes.is_known.all():
-                return lambda images, proba: graph.extend(images, proba, flowed, smooth)
+                return lambda images, alone: graph.extend(images, alone, flowed, smooth)
             return self._relearn(graph, flowed, smooth)
         strength, trust = smooth / (1 - smooth), np.minimum(graph.nodes.weights, 1)
         features_of = self._without_graph()._features
         labels, near = graph.nodes.labels, graph.attach(graph.nodes)
         mixture, assigned = fit_mixture(features_of(graph.nodes), labels, trust, proba_of_nodes, near, strength)
-        return lambda images, proba: mixture.assign(
-            features_of(images), proba, strength * (graph.attach(images) @ assigned)
+        return lambda images, alone: mixture.assign(
+            features_of(images), alone(), strength * (graph.attach(images) @ assigned)
         )
 
-    def _relearn(self, graph: Graph, flowed: Proba, smooth: float) -> Callable[[Images, Proba], Proba]:
+    def _relearn(self, graph: Graph, flowed: Proba, smooth: float) -> Spread:
         """Let a second regression learn from what has flowed, and what it predicts flow in turn."""
         nodes, features_of = graph.nodes, self._without_graph()._features
-        features, trust = features_of(nodes), np.minimum(nodes.weights, 1)
+        [features] = self._features_of_nodes() or [features_of(nodes)]
+        trust = np.minimum(nodes.weights, 1)
         fitted = learn_flowed(features, nodes.labels, trust, flowed, self.self_training, self.seed)
 
         def predict(features: Vectors) -> Proba:
             return softmax(features @ fitted[0].T + fitted[1], axis=1).astype(np.float32)
 
         again = _diffuse(graph, _know(predict(features), nodes), smooth)
-        return lambda images, proba: graph.extend(images, predict(features_of(images)), again, smooth)
+        return lambda images, _: graph.extend(images, lambda: predict(features_of(images)), again, smooth)
 
 
 def _spans(n_images: int) -> list[tuple[int, int]]:
