@@ -1,4 +1,4 @@
-"""Measure ways to classify images with a few labels, draw by draw.
+"""Measure ways to classify images with a few labels, draw by draw: each of every set before the next of any.
 
 Reads the folders below ``--data`` and the weights below ``--weights``. Writes features, and of every draw its figures
 and what the planned runs predict, below ``runs/bench-recipes``; a draw that the same code has measured is not measured
@@ -22,6 +22,7 @@ from kit.core.files import Workspace, hold, key_of, read_json, write_json
 from kit.core.shapes import Labels, Proba
 from kit.core.terminal import stage, warn
 from kit.curate.plan import Wishes
+from kit.data.prepared import Prepared
 from kit.models.trust import trusted
 from kit.scoring.metrics import hits
 
@@ -63,6 +64,8 @@ def bench_recipes(
 ) -> list[Measured]:
     """Measure every way on every setting whose photos are there.
 
+    A call that was stopped goes on at the next draw.
+
     Parameters
     ----------
     data
@@ -84,8 +87,12 @@ def bench_recipes(
     wishes = Wishes(weights=weights.resolve() if weights else None)
     asked = {(label_of(setting), draw) for setting in available for draw in draws}
     with hold(home.root, warn):
-        for setting in available:
-            _measure_set(data, setting, home, wishes, draws)
+        everything: dict[PhotoSetting, Prepared] = {}
+        for number in draws:  # where it is stopped, the sets have as many draws
+            for setting in available:
+                if not _is_measured(_file(home, setting, wishes), number):
+                    everything[setting] = everything.get(setting) or read_set(data, setting, home)
+                    _measure_draw(everything[setting], setting, home, wishes, number)
         measured = [each for setting in available for each in _read_all(_file(home, setting, wishes), setting, draws)]
     return [each for each in measured if (each.setting, each.draw) in asked]
 
@@ -114,24 +121,24 @@ def _read_all(file: Path, setting: PhotoSetting, draws: Sequence[int]) -> list[M
     return measured
 
 
-def _measure_set(data: Path, setting: PhotoSetting, home: Workspace, wishes: Wishes, draws: Sequence[int]) -> None:
-    """Measure the draws of a setting that are not there yet."""
+def _is_measured(file: Path, number: int) -> bool:
+    """Return whether a draw of a setting is there."""
+    return any(each.draw == number for each in _read(file))
+
+
+def _measure_draw(everything: Prepared, setting: PhotoSetting, home: Workspace, wishes: Wishes, number: int) -> None:
+    """Measure a draw of a setting, and add it to those that are there."""
     file = _file(home, setting, wishes)
-    measured = _read(file)
-    waiting = [draw for draw in draws if draw not in {each.draw for each in measured}]
-    everything = read_set(data, setting, home) if waiting else None
-    for number in waiting:
-        assert everything is not None
-        draw = plan_draw(everything, setting, number, wishes)
-        runs = run_plan(draw)
-        keep(_kept_at(file, number), runs)
-        said = {f"{RUN}{name}": proba for name, proba in zip(runs.names.tolist(), runs.test, strict=True)}
-        said = run_baselines(draw) | said | try_settings(draw)
-        scored = {way: score(draw.truth, proba) for way, proba in said.items()}
-        measured += [Measured(label_of(setting), number, way, *values) for way, values in scored.items()]
-        write_json(file, [asdict(each) for each in measured])
-        shutil.rmtree(home.runs(draw.laid.competition.name))  # its features are copies
-        stage("bench", f"{label_of(setting)}, draw {number}")
+    draw = plan_draw(everything, setting, number, wishes)
+    runs = run_plan(draw)
+    keep(_kept_at(file, number), runs)
+    said = {f"{RUN}{name}": proba for name, proba in zip(runs.names.tolist(), runs.test, strict=True)}
+    said = run_baselines(draw) | said | try_settings(draw)
+    scored = {way: score(draw.truth, proba) for way, proba in said.items()}
+    measured = [Measured(label_of(setting), number, way, *values) for way, values in scored.items()]
+    write_json(file, [asdict(each) for each in [*_read(file), *measured]])
+    shutil.rmtree(home.runs(draw.laid.competition.name))  # its features are copies
+    stage("bench", f"{label_of(setting)}, draw {number}")
 
 
 def score(truth: Labels, proba: Proba) -> tuple[float, float]:
