@@ -1,11 +1,13 @@
 """What an encoder costs on this machine: a few images through it, with its weights or with random ones.
 
-Reads images; writes nothing.
+It costs the same beside other work: on CPUs what is computed counts, not what is waited. Reads images; writes nothing.
 """
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 N_IMAGES = 4  # per pass; as few as show the pace
 BATCH = 64  # images per forward pass when the pool is encoded
+N_PASSES = 3  # of which the fastest counts: the first ones ask for memory, others find the caches full of other work
 STEP_FACTOR = 3.0  # a training step computes forwards once and backwards twice
 MEGABYTE = 2**20
 
@@ -39,7 +42,7 @@ class Cost:
 
 
 def measure_encoder(spec: EncoderSpec, paths: tuple[str, ...], pretrained: bool = True) -> Cost:
-    """Encode a few images twice and time the second pass, on the device and at the precision of `features`.
+    """Decode and encode a few images, on the device and at the precision of `features`.
 
     The images are black where there are none. Without `pretrained` the network is built with random weights, which
     take as long; nothing is fetched.
@@ -53,15 +56,16 @@ def measure_encoder(spec: EncoderSpec, paths: tuple[str, ...], pretrained: bool 
     preprocessing = preprocessing_of(spec)
     tower = load_encoder(spec).image_tower if pretrained else build_tower(spec)
     tower = place_network(tower, device, precision)
-    started = time.perf_counter()
-    geometry = preprocessing.geometry
-    pixels = decode_block(paths[:N_IMAGES], geometry) if paths else _blank(geometry.height, geometry.width)
-    decoding = time.perf_counter() - started
+    geometry, shown, decoding = preprocessing.geometry, paths[:N_IMAGES], 0.0
+    if shown:
+        pixels = decode_block(shown, geometry)
+        n_threads = min(os.cpu_count() or 1, len(shown))  # files are decoded side by side
+        decoding = time_alone(lambda: decode_block(shown, geometry), time.process_time) / n_threads
+    else:
+        pixels = _blank(geometry.height, geometry.width)
     batch = preprocessing.normalise(pixels.to(device)).to(next(tower.parameters()).dtype)
     watched = _watch(tower, batch)
-    started = time.perf_counter()
-    _forward(tower, batch)
-    seconds = (decoding + time.perf_counter() - started) / len(pixels)
+    seconds = (decoding + time_alone(lambda: _forward(tower, batch), clock_of(device))) / len(pixels)
     n_weights = sum(tensor.numel() for tensor in tower.parameters())
     width = batch.element_size()
     megabytes = (n_weights * width + BATCH / len(pixels) * watched.largest * width) / MEGABYTE
@@ -83,16 +87,34 @@ def measure_step(spec: EncoderSpec) -> tuple[float, int]:
     from kit.features.encoders import preprocessing_of
     from kit.features.encoders.untrained import build_tower
 
-    geometry = preprocessing_of(spec).geometry
-    tower = build_tower(spec).to(device_name()).train()
-    pixels = _blank(geometry.height, geometry.width).float().to(device_name())
-    seconds = 0.0
-    for _ in range(2):  # the first step is slower: memory is asked for
-        started = time.perf_counter()
+    device, geometry = device_name(), preprocessing_of(spec).geometry
+    tower = build_tower(spec).to(device).train()
+    pixels = _blank(geometry.height, geometry.width).float().to(device)
+
+    def step() -> None:
         tower(pixels).sum().backward()
         float(next(tower.parameters()).sum())  # waits for the device
-        seconds = time.perf_counter() - started
-    return seconds / len(pixels), geometry.height
+
+    return time_alone(step, clock_of(device)) / len(pixels), geometry.height
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """Return what tells the seconds that a device computes, whatever else this machine does.
+
+    On CPUs these are the calling thread's own: it computes its share of all that threads divide among them, and the
+    rest alone, so that they are the seconds of a quiet machine. Another device is waited for.
+    """
+    return time.thread_time if device == "cpu" else time.perf_counter
+
+
+def time_alone(compute: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Return the seconds of a clock that the fastest of a few calls takes."""
+    seconds = []
+    for _ in range(N_PASSES):
+        started = clock()
+        compute()
+        seconds.append(clock() - started)
+    return min(seconds)
 
 
 def _blank(height: int, width: int) -> torch.Tensor:

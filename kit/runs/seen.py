@@ -1,7 +1,8 @@
-"""What a look has spoiled: settings that `tune` scored and prompt lists whose score was seen, on these folds.
+"""What a look has spoiled: settings, prompt lists and encoders that the labels of these folds had a say in.
 
-A CV is optimistic where its score had a say in what is scored. Two things can be chosen so: settings by `tune`, and the
-words of a prompt list by whoever edits them after a score. What was seen is noted; before a CV is shown, it is asked.
+A CV is optimistic where its score had a say in what is scored. Three things can be chosen so: settings by `tune`, the
+words of a prompt list by whoever edits them after a score, and encoders by a plan that compares them on the labels.
+What was seen is noted; before a CV is shown, it is asked.
 
 Settings: ``runs/NAME/tune/RUN/searched.json`` holds, of every setting that was scored on all folds, the model, its
 options, which of them were searched, the folds' key, and whether the run had these values before any search ("own").
@@ -14,13 +15,15 @@ All of it is noted in the ledger of runs too (`kit.runs.store.ledger`), and reme
 
 Prompt lists: ``runs/NAME/prompts.json`` holds when each version of a list was first seen, by the list's name and the
 version's key; ``runs/NAME/prompts_first.json`` the keys of all lists that lay there at the first look of all.
+
+Encoders: the ledger alone holds which ones a plan chose, or what they see of an image, or which of them it joined.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +33,7 @@ from kit.config.competition import Run
 from kit.core.errors import InputError
 from kit.core.files import read_json, read_object, write_json
 from kit.data.prepared import Prepared
+from kit.features.joint import Joined, encoders_of
 from kit.features.prompts.lists import NAMES, PromptList, list_prompts, prompts_of
 from kit.runs.store.build import build_model
 from kit.runs.store.find import run_key
@@ -49,6 +53,7 @@ ENTRY = {"model": str, "fold_key": str, "options": dict, "fields": list, "own": 
 SEEN_PROMPTS = "prompts.json"
 FIRST_PROMPTS = "prompts_first.json"
 SETTING, LOOK, FIRST_LOOK = "setting", "prompts", "first prompts"  # acts of the ledger
+CHOICE = "encoders"  # another
 Entry = dict[str, Any]
 
 
@@ -248,3 +253,16 @@ def _read_first(folder: Path) -> list[str] | None:
     """Return the keys of the lists that lay there at the first look; None where there was none."""
     first = read_json(folder / FIRST_PROMPTS)
     return first if first is not None else next((act["keys"] for act in read_acts(folder, FIRST_LOOK)), None)
+
+
+def note_chosen(folder: Path, chosen: Iterable[Sequence[Joined]]) -> None:
+    """Remember encoders in which labels had a say, below ``runs/NAME``: one alone, or several that they joined."""
+    for encoders in chosen:
+        note_act(folder, CHOICE, encoders=[list(each) for each in encoders])
+
+
+def are_encoders_chosen(folder: Path, result: Result) -> bool:
+    """Return whether a run's encoders, or some of them, are those that a plan chose by the labels."""
+    used = [list(each) for each in encoders_of(result.record.options)]
+    acts = [act.get("encoders") for act in read_acts(folder, CHOICE)] if used else []
+    return any(encoders and all(each in used for each in encoders) for encoders in acts)

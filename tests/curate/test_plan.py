@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -27,10 +28,13 @@ from kit.curate.plan.folder import find_in_folder
 from kit.curate.plan.portfolio import Member
 from kit.curate.plan.recipe import SHARE, _head_seconds
 from kit.features.encoders import preprocessing_of
-from kit.features.measure import Cost, measure_encoder
+from kit.features.joint import encoders_of
+from kit.features.measure import Cost, clock_of, measure_encoder, time_alone
 from kit.features.weights import PACKAGES, parse_encoder
 from kit.models.trust import trusted
+from kit.runs.seen import CHOICE
 from kit.runs.store.build import build_model
+from kit.runs.store.ledger import read_acts
 
 SIDE = 80  # pixels: more than what is taken for small
 N_EACH = 4
@@ -173,6 +177,7 @@ def test_a_folder_of_weights_comes_first_and_its_choice_is_said(photos, tmp_path
     assert any("Probes out of fold on 8 labels: test_efficientnet" in note for note in plan.notes)
     assert table["encoder"] == "timm:test_efficientnet@weights/test_efficientnet/model.safetensors"
     assert any("out of fold on 8 labels" in note and "padding same" in note for note in plan.notes)
+    assert list(plan.chosen[-1]) == encoders_of(plan.runs[1].table)  # those that were joined
 
 
 def test_encoders_see_the_whole_image_and_the_reason_is_said(photos):
@@ -186,6 +191,7 @@ def test_encoders_see_the_whole_image_and_the_reason_is_said(photos):
         (260, "squash", 1.0),
     ]
     assert any("see the whole image" in note and "on 8 labels" in note for note in plan.notes)
+    assert plan.chosen == tuple(((table["encoder"], table["encoder_args"]),) for table in probes)
 
 
 def test_many_labels_must_show_that_the_middle_is_better_few_do_not():
@@ -254,6 +260,11 @@ def test_an_encoder_without_weights_costs_what_it_costs_with_them(photos):
         without.megabytes,
     ) and with_weights.n_dims == 1280
     assert measure_encoder(spec, ()).seconds > 0  # where no image can be read
+
+
+def test_what_a_busy_machine_makes_a_measurement_wait_counts_on_other_devices_alone():
+    waited = {device: time_alone(lambda: time.sleep(0.02), clock_of(device)) for device in ("cpu", "cuda:0")}
+    assert waited["cpu"] < 0.01 and waited["cuda:0"] >= 0.02
 
 
 def test_an_encoder_too_large_for_the_memory_is_left_out(photos, monkeypatch):
@@ -325,6 +336,10 @@ def test_new_writes_a_plan_and_the_same_call_holds_until_a_person_changes_a_run(
     assert code == 0 and "plan for --preset quick" in err
     competition = read_competition("photos", Workspace(tmp_path))
     assert list(competition.runs) == ["forest", "joint", "probe_lite0", "probe_lite2"]
+    home = competition.workspace.runs("photos")
+    assert [(encoder,) for ((encoder, _),) in (act["encoders"] for act in read_acts(home, CHOICE))] == [
+        (competition.run(name).options["encoder"],) for name in ("probe_lite0", "probe_lite2")
+    ]
     assert run_command(tmp_path, *arguments)[0] == 0
     competition.file.write_text(competition.file.read_text() + '\n[runs.mine]\nmodel = "svm"\n')
     assert run_command(tmp_path, *arguments)[0] == 2

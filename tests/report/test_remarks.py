@@ -13,6 +13,7 @@ from kit.data.prepared import prepare
 from kit.report.board import leaderboard
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
+from kit.runs.seen import note_chosen
 from kit.runs.tuning import tune
 from kit.runs.verify import verify
 
@@ -49,6 +50,18 @@ def test_images_left_out_of_training_mark_the_cv_and_all_that_is_made_of_the_run
     told = "CV optimistic: 2 images are left out of training by out.csv; where oof told which, as triage does"
     assert "optimistic" not in remarks["probe"]
     assert all(told in remarks[name] for name in ("clean", "taught", "ensemble"))
+
+
+def test_encoders_that_a_plan_chose_by_the_labels_mark_the_cv_of_all_that_reads_them(given):
+    prepared = given(PROBE + FOREST)
+    results = [crossval(prepared, name) for name in ("probe", "forest")]
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    note_chosen(home, [[("given", {}), ("timm:other", {})]])
+    assert "optimistic" not in remarks_of(prepared, results)["probe"]  # it reads one of those that were joined
+    note_chosen(home, [[("given", {})]])
+    remarks = remarks_of(prepared, [*results, ensemble(prepared, results)])
+    told = "had a say in the encoders of probe, or in what these see of an image"
+    assert told in remarks["probe"] and told in remarks["ensemble"] and "optimistic" not in remarks["forest"]
 
 
 def test_run_json_names_the_list_and_how_many_images_it_leaves_out(given):

@@ -131,11 +131,6 @@ class Labeled:
         self._encode = facts.encode
         self._hits: dict[str, Mask] = {}
 
-    @property
-    def was_asked(self) -> bool:
-        """Return whether the labels had a say."""
-        return bool(self._hits)
-
     def hits(self, spec: EncoderSpec) -> Mask:
         """Return which labels a probe on an encoder names right out of fold, (n_images,)."""
         key = key_of(spec.text, spec.args)

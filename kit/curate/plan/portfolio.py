@@ -18,6 +18,7 @@ from kit.curate.plan.catalog import BEST, CLIP, CPU, GOOD, GPU, OFFERS, SUPERVIS
 from kit.curate.plan.choose import Labeled, choose_candidate, choose_joined, weigh_views, whole_args
 from kit.curate.plan.facts import PlanFacts, Wishes, memory_megabytes
 from kit.curate.plan.folder import find_in_folder, pip_fingerprints
+from kit.features.joint import Joined
 from kit.features.measure import Cost, measure_encoder
 from kit.features.weights import PACKAGES, PIP, EncoderSpec, find_weights, parse_encoder
 from kit.features.weights.hub import hub_file, is_on_this_machine
@@ -46,7 +47,7 @@ class Member:
     """Hold an encoder of the portfolio, what it costs here, and whether the joint probe takes it.
 
     `score` is the accuracy of its probe out of fold, 0..1; 0 where it was not asked. `was_chosen` says that labels
-    chose how its file is read.
+    chose how its file is read, or had a say in what it sees of an image.
     """
 
     name: str
@@ -65,6 +66,11 @@ class Member:
         """Return whether it has a text tower."""
         return self.encoder.startswith("open_clip:")
 
+    @property
+    def table(self) -> Joined:
+        """Return its notation and its arguments."""
+        return self.encoder, self.encoder_args
+
     def spec(self, facts: PlanFacts) -> EncoderSpec:
         """Return the encoder, its paths resolved."""
         return parse_encoder(self.encoder, self.encoder_args, facts.lookup)
@@ -72,11 +78,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Portfolio:
-    """Hold the encoders that are used, what is to be said of them, and whether the hub offers its own."""
+    """Hold the encoders that are used, what is to be said of them, and whether the hub offers its own.
+
+    `chosen` are those in which labels had a say: one whose reading or view they chose, or several that they joined.
+    """
 
     members: tuple[Member, ...]
     notes: tuple[str, ...]
     hub_is_reached: bool
+    chosen: tuple[tuple[Joined, ...], ...] = ()
 
 
 def gather(facts: PlanFacts, wishes: Wishes) -> Portfolio:
@@ -95,11 +105,21 @@ def gather(facts: PlanFacts, wishes: Wishes) -> Portfolio:
     labeled = Labeled(facts)
     members = _see_whole(_fit_into_time(measured, facts, wishes, notes), facts, labeled, notes)
     members = _join_the_good(members, facts, wishes, labeled, notes)
-    if labeled.was_asked or any(member.was_chosen for member in members):
+    chosen = tuple(_chosen_of(members))
+    if chosen:
         notes.append(CHOSEN)
     if not members:
         notes.append(NOTHING)
-    return Portfolio(tuple(members), tuple(notes), asked.is_reached)
+    return Portfolio(tuple(members), tuple(notes), asked.is_reached, chosen)
+
+
+def _chosen_of(members: list[Member]) -> Iterator[tuple[Joined, ...]]:
+    """Give the encoders in which labels had a say, each alone, and those that they joined."""
+    for member in members:
+        if member.was_chosen:
+            yield (member.table,)
+    if any(member.score for member in members):
+        yield tuple(member.table for member in members if member.is_joined)
 
 
 def _how_to_bring(facts: PlanFacts, wishes: Wishes) -> str:
@@ -252,18 +272,25 @@ def _see_whole(members: list[Member], facts: PlanFacts, labeled: Labeled, notes:
     if not changed:
         return members
     whole = [replace(each, encoder_args=changed.get(each.name, each.encoder_args)) for each in members]
+    asked: set[str] = set()
     here = [i for i, each in enumerate(members) if each.name in changed and is_on_this_machine(each.spec(facts))]
     here = sorted(here, key=lambda i: _seconds(members[i]))[:N_COMPARED]
     said = ""
     if here and len(labeled.labels):
         hits = [np.stack([labeled.hits(each[i].spec(facts)) for i in here]) for each in (members, whole)]
         gain, measured = weigh_views(*hits)
+        asked = set(changed)
         said = f"; on {len(labeled.labels)} labels {measured:+.3f} of accuracy out of fold"
         if gain < 0:
             notes.append(f"Encoders see the middle of an image, as their makers did: the whole loses here{said}.")
-            return members
+            return _mark_chosen(members, asked)
     notes.append(f"Encoders see the whole image, squashed into a square, not its middle alone: {WHOLE_REASON}{said}.")
-    return whole
+    return _mark_chosen(whole, asked)
+
+
+def _mark_chosen(members: list[Member], names: set[str]) -> list[Member]:
+    """Say of encoders that labels had a say in them."""
+    return [replace(each, was_chosen=each.was_chosen or each.name in names) for each in members]
 
 
 def _join_the_good(

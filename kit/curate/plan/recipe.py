@@ -19,6 +19,7 @@ from kit.curate.plan.planned import (
     words_of,
 )
 from kit.curate.plan.portfolio import Member, Portfolio, gather
+from kit.features.joint import Joined
 
 SMALL_SIDE = 64  # pixels: of images up to here, forests and support vectors on pixels are worth their second
 SHARE = 0.8  # what an image takes from its neighbours: the trusted share of kit.models.trust, as a test holds
@@ -45,12 +46,16 @@ DECODING_SECONDS = 0.004  # per image
 
 @dataclass(frozen=True)
 class Plan:
-    """Hold the runs that are planned, what is to be said, and what was asked for."""
+    """Hold the runs that are planned, what is to be said, what was asked for, and in which encoders labels had a say.
+
+    `chosen` is of `kit.curate.plan.portfolio.Portfolio`.
+    """
 
     runs: tuple[PlannedRun, ...]
     notes: tuple[str, ...]
     wishes: Wishes
     left_out: tuple[PlannedRun, ...] = field(default=())
+    chosen: tuple[tuple[Joined, ...], ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -78,7 +83,7 @@ def plan_runs(facts: PlanFacts, wishes: Wishes) -> Plan:
         )
     for run in left_out:
         notes.append(f"{run.name} is left out: it takes about {run.seconds / 60:,.0f} minutes; --time gives more")
-    return Plan((*cheap, *trained), tuple(notes), wishes, tuple(left_out))
+    return Plan((*cheap, *trained), tuple(notes), wishes, tuple(left_out), portfolio.chosen)
 
 
 def _forest(facts: PlanFacts) -> PlannedRun:

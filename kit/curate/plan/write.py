@@ -9,6 +9,7 @@ from kit.core.files import write_atomic
 from kit.curate.plan.facts import Encode, Wishes, encode_paths, read_facts
 from kit.curate.plan.recipe import Plan, plan_runs
 from kit.curate.plan.text import rewrite
+from kit.runs.seen import note_chosen
 
 
 def plan_competition(
@@ -25,10 +26,12 @@ def plan_competition(
 def write_plan(competition: Competition, plan: Plan, is_draft: bool = False) -> list[str]:
     """Put a plan into competition.toml; return the names of the user's own runs, which are kept.
 
-    The runs of a draft, which nobody has seen yet, all make way. InputError where the file is laid out so that its
-    tables cannot be told apart.
+    In which encoders labels had a say is remembered beside the runs, and the leaderboard says it of their CVs. The
+    runs of a draft, which nobody has seen yet, all make way. InputError where the file is laid out so that its tables
+    cannot be told apart.
     """
     text, kept = rewrite(competition.file.read_text(encoding="utf-8-sig"), plan, is_draft)
     with write_atomic(competition.file, "w") as file:
         file.write(text)
+    note_chosen(competition.workspace.runs(competition.name), plan.chosen)
     return kept

@@ -8,7 +8,7 @@ from kit.core.errors import some
 from kit.data.prepared import Prepared
 from kit.runs.noise import describe_noise
 from kit.runs.pseudo.rounds import describe_end
-from kit.runs.seen import is_setting_spoiled
+from kit.runs.seen import are_encoders_chosen, is_setting_spoiled
 from kit.runs.store import Result, list_imported, result_at
 from kit.runs.store.imported import read_import
 
@@ -63,6 +63,12 @@ def _optimism(prepared: Prepared, result: Result) -> list[str]:
         )
     if searched := sorted({source.name for source in made_from if is_setting_spoiled(prepared, source)}):
         remarks.append(f"CV optimistic: the settings of {some(searched)} were searched by tune on these folds")
+    home = prepared.competition.workspace.runs(prepared.competition.name)
+    if planned := sorted({source.name for source in made_from if are_encoders_chosen(home, source)}):
+        remarks.append(
+            "CV optimistic, if only a little: the labels that are scored had a say in the encoders of "
+            f"{some(planned)}, or in what these see of an image, when the runs were planned"
+        )
     if measured := describe_noise(prepared, result):
         remarks.append(measured)
     return remarks
