@@ -209,16 +209,20 @@ def _check_photos(data: Path | None, name: str, what: str) -> Path:
 
 
 def _bench_recipes(data: Path | None, weights: Path | None, draws: int, only: list[str], output: Path | None) -> None:
-    """Compare what `new` plans with what an expert would write, and print the table."""
-    from kit.bench import recipes
+    """Compare what `new` plans with what an expert would write, its ensembles with their runs; print the tables."""
+    from rich.console import Group
+
+    from kit.bench import members, recipes
     from kit.core.files import Workspace
 
     data = _check_photos(data, "bench recipes", "runs its own recipes")
-    measured = recipes.bench_recipes(data, weights, Workspace(options.workspace), range(draws), only)
+    asked = data, weights, Workspace(options.workspace), range(draws), only
+    measured, standings = recipes.bench_recipes(*asked), members.compare_planned(recipes.read_planned(*asked))
     evidence = recipes.summarise(measured)
     if output is not None:
         recipes.write_evidence(evidence, output)
-    say(recipes.render_recipes(evidence), [asdict(line) for line in evidence])
+    document = {"evidence": [asdict(line) for line in evidence], "mixing": [asdict(line) for line in standings]}
+    say(Group(recipes.render_recipes(evidence), members.render_mixing(standings)), document)
 
 
 def _bench_members(data: Path | None, weights: Path | None, draws: int, only: list[str], output: Path | None) -> None:

@@ -14,6 +14,7 @@ from sklearn.metrics import log_loss
 from support.clips import DIGITS as TINY_CLIP
 from support.colours import draw
 
+from kit.bench.members import compare_planned
 from kit.bench.recipes import (
     Evidence,
     Measured,
@@ -23,6 +24,7 @@ from kit.bench.recipes import (
     derive_whole_gain,
     measure,
     read_evidence,
+    read_planned,
     render_recipes,
     sets,
     summarise,
@@ -146,6 +148,11 @@ def test_a_plan_is_measured_untouched_beside_the_baselines_and_a_second_call_mea
     assert all(each.accuracy > 0.3 for each in first if each.way in (ways.JOINT, ways.ENSEMBLED))
     monkeypatch.setattr(measure, "plan_draw", lambda *_: pytest.fail("measured again"))
     assert bench_recipes(photos, weights, workspace, [0]) == first
+    standings = compare_planned(read_planned(photos, weights, workspace, [0]))
+    assert [line.members for line in standings] == ["as planned"] * 2 + ["as planned, hopeless"] * 2
+    of_runs = [each.accuracy for each in first if each.way.startswith(ways.RUN) and each.way != ways.ENSEMBLED]
+    ensembled = next(each.accuracy for each in first if each.way == ways.ENSEMBLED)
+    assert standings[0].of_draw == pytest.approx(ensembled - max(of_runs)) and standings[0].draws == 1
     lines = summarise(first)
     write_evidence(lines, tmp_path / "evidence.json")
     assert read_evidence(tmp_path / "evidence.json") == lines

@@ -9,6 +9,7 @@ from kit.bench.members.compare import (
     OfKind,
     OfRounds,
     Standing,
+    compare_planned,
     compare_rules,
     derive_gain,
     derive_record,
@@ -16,6 +17,7 @@ from kit.bench.members.compare import (
     describe_rounds,
     read_members,
     render_members,
+    render_mixing,
     write_members,
 )
 from kit.bench.members.measure import bench_members
@@ -25,6 +27,7 @@ __all__ = [
     "OfRounds",
     "Standing",
     "bench_members",
+    "compare_planned",
     "compare_rules",
     "derive_gain",
     "derive_record",
@@ -32,5 +35,6 @@ __all__ = [
     "describe_rounds",
     "read_members",
     "render_members",
+    "render_mixing",
     "write_members",
 ]

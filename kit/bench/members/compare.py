@@ -20,7 +20,7 @@ from kit.core.files import read_json, write_json
 from kit.core.names import base_of, round_of
 from kit.core.shapes import Groups, Labels, Proba, Rows, Scores
 from kit.core.terminal import empty_table
-from kit.models.trust import JOINT, Known, Trust
+from kit.models.trust import JOINT, RECORD, Known, Trust
 from kit.runs.store.rounds import choose_among
 from kit.scoring.chances import Record
 from kit.scoring.metrics import find_metric, hits
@@ -34,7 +34,7 @@ from kit.scoring.mixing import (
 )
 
 FILE = Path(__file__).parents[1] / "members.json"
-HOPELESS = "hopeless"
+HOPELESS, PLANNED = "hopeless", "as planned"
 CLEARLY = 2.0  # paired standard errors
 TINY = 1e-7  # probability: the logarithm of a certain error stays finite
 DIGITS = 3  # to which trust is rounded
@@ -263,6 +263,26 @@ def compare_rules(measured: Mapping[str, Draws], rules: Mapping[str, Rule] = RUL
     return lines
 
 
+def compare_planned(measured: Mapping[str, Draws]) -> list[Standing]:
+    """Return how the ensembles of planned runs compare with those of their runs that every draw has.
+
+    They are mixed as the kit does, whose record knows these sets too, and by the record of the other photos.
+    """
+    known, lines = read_members()[0], []
+    for setting, draws in measured.items():
+        shared = [name for name in next(iter(draws.values())).names.tolist()
+                  if all(name in draw.names for draw in draws.values())]  # fmt: skip
+        compared = [draw.take(shared) for draw in draws.values()]
+        right = np.stack([[hits(draw.truth, each).mean() for each in draw.test] for draw in compared])
+        others = derive_record([line for line in known if line.setting.split()[0] != setting.split()[0]])
+        joined = {number: _with_hopeless(draw, number) for number, draw in draws.items()}
+        for members, mixing in ((PLANNED, draws), (f"{PLANNED}, {HOPELESS}", joined)):
+            for way, record in (("by images and record", RECORD), ("by images and the record of others", others)):
+                mixed = [_hits_of(draw, fit_weighed, record) for draw in mixing.values()]
+                lines.append(_stand(setting, members, way, compared, mixed, right))
+    return lines
+
+
 def selections(names: Sequence[str]) -> dict[str, list[str]]:
     """Return which members are combined: all, those of a plan, and each with a hopeless one."""
     every = [name for name in names if round_of(name) is None]
@@ -324,7 +344,18 @@ def write_members(kinds: Sequence[OfKind], rounds: Sequence[OfRounds], file: Pat
 
 def render_members(lines: Sequence[Standing], rounds: Sequence[OfRounds]) -> list[Table]:
     """Return the comparisons as tables: points of accuracy."""
-    mixing, taught = empty_table(), empty_table()
+    taught = empty_table()
+    for column in ("set, labels per class", "run", "first round", "by the rule", "draws"):
+        taught.add_column(column)
+    for each in rounds:
+        kept = f"{100 * each.kept:+.1f} ± {100 * each.kept_se:.1f}"
+        taught.add_row(each.setting, each.run, f"{100 * each.gain:+.1f}", kept, str(each.draws))
+    return [render_mixing(lines), taught]
+
+
+def render_mixing(lines: Sequence[Standing]) -> Table:
+    """Return how mixtures compare with their members as a table: points of accuracy."""
+    mixing = empty_table()
     for column in (
         "set, labels per class",
         "members",
@@ -344,9 +375,4 @@ def render_members(lines: Sequence[Standing], rounds: Sequence[OfRounds]) -> lis
             f"{line.worse_of_draw:.0%}",
         )
         mixing.add_row(line.setting, line.members, line.way, *shares, str(line.draws))
-    for column in ("set, labels per class", "run", "first round", "by the rule", "draws"):
-        taught.add_column(column)
-    for each in rounds:
-        kept = f"{100 * each.kept:+.1f} ± {100 * each.kept_se:.1f}"
-        taught.add_row(each.setting, each.run, f"{100 * each.gain:+.1f}", kept, str(each.draws))
-    return [mixing, taught]
+    return mixing

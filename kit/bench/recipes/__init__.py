@@ -20,7 +20,7 @@ from kit.bench.recipes.evidence import (
     summarise,
     write_evidence,
 )
-from kit.bench.recipes.measure import Measured, bench_recipes
+from kit.bench.recipes.measure import Measured, bench_recipes, read_planned
 
 __all__ = [
     "Evidence",
@@ -30,6 +30,7 @@ __all__ = [
     "derive_trust",
     "derive_whole_gain",
     "read_evidence",
+    "read_planned",
     "render_recipes",
     "summarise",
     "write_evidence",

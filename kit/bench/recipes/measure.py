@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.bench.kept import code_key, keep, mix, read_kept
+from kit.bench.kept import Kept, code_key, keep, mix, read_kept
 from kit.bench.recipes.sets import label_of, list_available, plan_draw, read_set
 from kit.bench.recipes.ways import ENSEMBLED, RUN, run_baselines, run_plan, try_settings
 from kit.bench.semi import PhotoSetting
@@ -27,6 +27,7 @@ from kit.models.trust import trusted
 from kit.scoring.metrics import hits
 
 N_DRAWS = 8
+N_SLOW = 4  # draws on which scikit-learn's methods are asked too
 MADE_BY = ("data", "features", "models", "runs/fit", "runs/store", "curate/plan", "bench/semi.py", "bench/recipes")
 WITHOUT = ("models/trust.py", "runs/store/rounds.py", "bench/recipes/evidence.py")
 """The code that decides what is measured here; the second is what follows from it, or reads it."""
@@ -83,8 +84,7 @@ def bench_recipes(
         When none of the folders of photos is there, or there is no setting of a name in `only`.
     """
     available = list_available(data, only)
-    home = Workspace(workspace.root / "runs" / "bench-recipes")
-    wishes = Wishes(weights=weights.resolve() if weights else None)
+    home, wishes = _home_of(workspace), _wishes_of(weights)
     asked = {(label_of(setting), draw) for setting in available for draw in draws}
     with hold(home.root, warn):
         everything: dict[PhotoSetting, Prepared] = {}
@@ -95,6 +95,32 @@ def bench_recipes(
                     _measure_draw(everything[setting], setting, home, wishes, number)
         measured = [each for setting in available for each in _read_all(_file(home, setting, wishes), setting, draws)]
     return [each for each in measured if (each.setting, each.draw) in asked]
+
+
+def read_planned(
+    data: Path,
+    weights: Path | None,
+    workspace: Workspace,
+    draws: Sequence[int] = range(N_DRAWS),
+    only: Sequence[str] = (),
+) -> dict[str, dict[int, Kept]]:
+    """Return what the planned runs predict, by setting and draw, of the draws that `bench_recipes` has measured."""
+    home, wishes = _home_of(workspace), _wishes_of(weights)
+    planned = {}
+    for setting in list_available(data, only):
+        file = _file(home, setting, wishes)
+        there = [draw for draw in draws if _is_measured(file, draw)]
+        if there:
+            planned[label_of(setting)] = {draw: read_kept(_kept_at(file, draw)) for draw in there}
+    return planned
+
+
+def _home_of(workspace: Workspace) -> Workspace:
+    return Workspace(workspace.root / "runs" / "bench-recipes")
+
+
+def _wishes_of(weights: Path | None) -> Wishes:
+    return Wishes(weights=weights.resolve() if weights else None)
 
 
 def _file(home: Workspace, setting: PhotoSetting, wishes: Wishes) -> Path:
@@ -133,7 +159,7 @@ def _measure_draw(everything: Prepared, setting: PhotoSetting, home: Workspace, 
     runs = run_plan(draw)
     keep(_kept_at(file, number), runs)
     said = {f"{RUN}{name}": proba for name, proba in zip(runs.names.tolist(), runs.test, strict=True)}
-    said = run_baselines(draw) | said | try_settings(draw)
+    said = run_baselines(draw, with_slow=number < N_SLOW) | said | try_settings(draw)
     scored = {way: score(draw.truth, proba) for way, proba in said.items()}
     measured = [Measured(label_of(setting), number, way, *values) for way, values in scored.items()]
     write_json(file, [asdict(each) for each in [*_read(file), *measured]])

@@ -21,6 +21,7 @@ from kit.features.joint import Joined, encode_jointly
 from kit.features.weights import spec_of
 from kit.models.heads.linear_probe import LinearProbe
 from kit.runs.store.build import build_model
+from kit.runs.store.pairs import without_idle_pairs
 from kit.runs.train import find_members, train_runs
 from kit.scoring.metrics import hits
 
@@ -43,16 +44,18 @@ WORDED = "open_clip:"  # encoders that read words, which the twenty lines leave 
 
 
 def run_plan(draw: Draw) -> Kept:
-    """Return what the planned runs say, trained as `all` trains them."""
+    """Return what the planned runs say, trained as `all` trains them but for models that no prediction comes from."""
     laid = draw.laid
-    _, skipped = train_runs(laid, laid.competition.default_runs, strict=True)
-    return keep_results(laid, draw.truth, find_members(laid, told=skipped))
+    with without_idle_pairs():
+        _, skipped = train_runs(laid, laid.competition.default_runs, strict=True)
+        return keep_results(laid, draw.truth, find_members(laid, told=skipped))
 
 
-def run_baselines(draw: Draw) -> dict[str, Proba]:
+def run_baselines(draw: Draw, with_slow: bool = True) -> dict[str, Proba]:
     """Return what an expert's twenty lines, the best encoder's regression and scikit-learn's methods say.
 
-    Their encoders see of an image what their makers let them see, not what a plan has chosen.
+    The last ones take a quarter of a draw's time, and are left out unless `with_slow`. The encoders see of an image
+    what their makers let them see, not what a plan has chosen.
     """
     encoders = [(encoder, middle_args(args)) for encoder, args in list_encoders(draw.laid)]
     share_features(draw.pool, draw.full, encoders)
@@ -61,6 +64,8 @@ def run_baselines(draw: Draw) -> dict[str, Proba]:
     taught = [each for each in encoders if not each[0].startswith(WORDED)] or encoders
     twenty = LinearProbe(encoders=_tables(taught), smooth=0.8, n_neighbors=10)
     proba = {BASELINE: _predict(best, draw), TWENTY: _predict(twenty, draw)}
+    if not with_slow:
+        return proba
     everything = draw.labeled.join(draw.others)
     values, is_test = encode_jointly(everything, encoders), np.isin(everything.rows, draw.test.rows)  # in one order
     for name, learner in _of_scikit_learn().items():
