@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from kit.core.arrays import fill_array, read_array
 from kit.core.deadline import check_deadline
 from kit.core.files import key_of
-from kit.core.shapes import Proba, Rows, Weights
+from kit.core.shapes import Proba, Rows, Scores, Vectors, Weights
 from kit.core.terminal import Progress
 from kit.data.images import Gallery, Images, Pool, pool_behind
-from kit.features.cache import encode_images
+from kit.features.cache import encode_images, image_features, squashed
 from kit.features.nearest import BARRED, INDEXED, choose_search, is_indexed
 from kit.features.whitening import Whitening
 
@@ -74,13 +74,10 @@ class Graph:
         """Return the weights that one encoder gives, by each image's pool rows and cosines, nearest first."""
         from scipy.sparse import csr_array
 
-        columns = self._position[pairs["row"]]
-        usable = (columns >= 0) & (pairs["cosine"] > BARRED)
-        usable &= np.cumsum(usable, axis=1) <= self.n_neighbors
-        rows = np.repeat(np.arange(len(pairs)), usable.sum(axis=1))
-        weights = np.maximum(pairs["cosine"][usable], 0) ** NEIGHBOUR_SHARPNESS
+        rows, columns, cosines = pick_nearest(pairs, self._position, self.n_neighbors)
+        weights = np.maximum(cosines, 0) ** NEIGHBOUR_SHARPNESS
         shape = (len(pairs), int((self._position >= 0).sum()))
-        return csr_array((weights.astype(np.float32), (rows, columns[usable])), shape=shape)
+        return csr_array((weights.astype(np.float32), (rows, columns)), shape=shape)
 
     def diffuse(self, proba: Proba, smooth: float) -> Proba:
         """Let the prediction of each node flow to its neighbours: (1 - smooth) (I - smooth S)^-1 proba.
@@ -119,6 +116,24 @@ class Graph:
         return mixed
 
 
+def pick_nearest(pairs: NDArray[np.void], position: Rows, n_neighbors: int | Rows) -> tuple[Rows, Rows, Scores]:
+    """Return which image, which node and what cosine: of every image its nearest nodes, one after the other.
+
+    Parameters
+    ----------
+    pairs
+        (n_images, k) neighbours of some images, nearest first.
+    position
+        (n_pool,) the place of each row of the pool among the nodes; -1 of what is no node.
+    n_neighbors
+        Nodes of each image at most; (n_images,) where they differ.
+    """
+    columns = position[pairs["row"]]
+    usable = (columns >= 0) & (pairs["cosine"] > BARRED)
+    usable &= np.cumsum(usable, axis=1) <= np.reshape(n_neighbors, (-1, 1))
+    return np.repeat(np.arange(len(pairs)), usable.sum(axis=1)), columns[usable], pairs["cosine"][usable]
+
+
 def read_neighbours(
     pool: Pool | Gallery,
     encoder: str,
@@ -138,20 +153,48 @@ def read_neighbours(
     the cosines are those of the features that it gives.
     """
     pool = pool_behind(pool)
-    everything = pool.select(np.arange(len(pool)))
-    features = encode_images(everything, encoder, encoder_args)
+    features = encode_images(pool.select(np.arange(len(pool))), encoder, encoder_args)
+    changed = [] if whitening is None else [whitening.key]
+
+    def read() -> Vectors:
+        return features.values if whitening is None else whitening(features.values)
+
+    return _search_pool(pool, features.key, changed, read, k, with_test)
+
+
+def read_pixel_neighbours(pool: Pool | Gallery, pixels: int, k: int, with_test: bool) -> NDArray[np.void]:
+    """Return neighbours as `read_neighbours` does, by the pixels and histograms of `kit.features.cache.image_features`.
+
+    Their pool's mean is taken off, and what is left is brought to unit length: brightness alone tells no images apart.
+    """
+    pool = pool_behind(pool)
+
+    def read() -> Vectors:
+        values = image_features(pool.select(np.arange(len(pool))), None, {}, pixels)
+        values -= values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        for start in range(0, len(values), SEARCH_BLOCK):  # a second array as large would fill the memory
+            block = values[start : start + SEARCH_BLOCK]
+            block /= np.maximum(np.linalg.norm(block, axis=1, keepdims=True), np.float32(1e-12))
+        return values
+
+    return _search_pool(pool, key_of(pool.key, squashed(pixels).key), [], read, k, with_test)
+
+
+def _search_pool(
+    pool: Pool, key: str, changed: list[str], read: Callable[[], Vectors], k: int, with_test: bool
+) -> NDArray[np.void]:
+    """Return the neighbours of every image of a pool, from their file or by the vectors that are read."""
     allowed = np.flatnonzero((pool.splits != "test") | with_test)
     k = min(k, len(allowed) - 1)
     groups = None if with_test else _group_labelled(pool)
     grouped = [] if groups is None else np.flatnonzero(groups >= 0)
     barred = [] if groups is None else np.stack([grouped, groups[grouped]]).T.tolist()
-    changed = [*([] if whitening is None else [whitening.key]), *([*INDEXED] if is_indexed(len(allowed)) else [])]
-    path = pool.cache / "neighbours" / f"{key_of(features.key, k, with_test, barred, *changed)}.npy"
+    indexed = [*INDEXED] if is_indexed(len(allowed)) else []
+    path = pool.cache / "neighbours" / f"{key_of(key, k, with_test, barred, *changed, *indexed)}.npy"
     if (known := read_array(path, (len(pool), k), NEIGHBOUR)) is not None:
         return known
     with Progress("neighbours", len(pool)) as progress:
-        values = features.values if whitening is None else whitening(features.values)
-        search = choose_search(values, allowed, groups, k)
+        search = choose_search(read(), allowed, groups, k)
 
         def fill(rows: NDArray[np.void], start: int, stop: int) -> None:
             progress.resume_at(start)

@@ -26,7 +26,7 @@ TRAINED = ("encoder", "lr", "steps", "semi", "augment")
 FIRST = {  # the five keys of each model that matter most, the first of them most
     "forest": (*ON_PIXELS, "n_trees", "max_depth", "balance"),
     "svm": (*ON_PIXELS, "C", "kernel", "balance"),
-    "label_spreading": (*ON_PIXELS, "n_neighbors", "alpha", "max_unlabeled"),
+    "label_spreading": (*ON_PIXELS, "n_neighbors", "alpha"),
     "self_training": (*ON_PIXELS, "C", "threshold", "max_unlabeled"),
     "clusters": ("encoder", "n_clusters", "matching", "prompts", "smoothing"),
     "zero_shot": (*HEAD, "encoders", "transduction"),

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from kit.core.shapes import Proba
 from kit.data.images import UNKNOWN, Images
-from kit.models.classic.label_spreading import draw_at_most
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between
 
@@ -81,3 +80,10 @@ class SelfTraining(OnPixels):
         proba = np.zeros((len(images), images.n_classes))
         proba[:, self.classifier_.classes_] = self.classifier_.predict_proba(self._features(images))
         return proba
+
+
+def draw_at_most(images: Images, n_images: int, seed: int) -> Images:
+    """Return so many images, drawn by a seed and in their order; all where there are no more."""
+    if len(images) <= n_images:
+        return images
+    return images.take(np.sort(np.random.default_rng(seed).choice(len(images), n_images, replace=False)))
