@@ -6,8 +6,7 @@ order in which they are asked for; how many threads there are changes nothing of
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -54,16 +53,7 @@ class Ahead(Generic[Item, Read]):
         return self._waiting.pop(item).result()
 
 
-def read_ahead(read: Callable[[Asked], Read], items: Iterable[Asked]) -> Iterator[Read]:
+def read_ahead(read: Callable[[Asked], Read], items: Sequence[Asked]) -> Iterator[Read]:
     """Yield what is read of each item, in order, the next one read while this one is used."""
-    waiting: deque[Future[Read]] = deque()
-    with ThreadPoolExecutor(1) as thread:
-        try:
-            for item in items:
-                waiting.append(thread.submit(read, item))
-                if len(waiting) > N_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            thread.shutdown(cancel_futures=True)
+    with Ahead(lambda place: read(items[place]), lambda place: place + 1 if place + 1 < len(items) else None) as ahead:
+        yield from map(ahead.take, range(len(items)))
