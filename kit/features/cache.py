@@ -1,9 +1,9 @@
 """Encode once: features of the whole pool, cached by encoder, weights, preprocessing and precision.
 
 Writes ``runs/NAME/cache/features/<key>.npy`` (n_pool, n_dims) float16, rows of unit length, in several files where that
-would be large (`kit.core.shards`), and beside it a note naming
-the encoder, the precision, the hash of its preprocessing, which is compared on re-use, and that of the values, which
-`verify` compares; a killed encoding goes on at the next block.
+would be large (`kit.core.shards`), and beside it a note naming the encoder, the precision, the hash of its
+preprocessing, which is compared on re-use, and that of the values, which `verify` compares; a killed encoding goes on
+at the next block (`kit.features.encoding`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +21,13 @@ from kit.core.deadline import check_deadline
 from kit.core.errors import InputError, some
 from kit.core.files import key_of, read_object, write_atomic, write_json
 from kit.core.shapes import Pixels, Rows, Vectors
-from kit.core.shards import fill_shards, is_begun, list_shards, read_shards, remove_array
+from kit.core.shards import fill_shards, is_begun, list_shards, read_shards
 from kit.core.terminal import Progress, stage, track, warn
-from kit.data.ahead import Ahead
 from kit.data.images import Images, Pool, ids_of, pool_behind
-from kit.data.store import BLOCK, Geometry, decode_block, read_rows, read_store
-from kit.features.encoders import load_encoder, preprocessing_of
-from kit.features.forward import ImageForward
+from kit.data.store import BLOCK, Geometry, read_rows, read_store
+from kit.features.encoders import preprocessing_of
+from kit.features.encoding import Encoding, NotFinite, list_pieces, range_at, remove_features
 from kit.features.weights import EncoderSpec, spec_of
-
-if TYPE_CHECKING:
-    import torch
 
 HISTOGRAM_BINS = 8  # per colour
 SEAL = "sha256"  # in the note: of the values as they were made
@@ -100,21 +96,17 @@ def _locate(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Path, str]:
     return pool.cache / "features" / f"{key}.npy", key
 
 
-class _NotFinite(Exception):
-    """Name the images whose features are not finite at one precision."""
-
-
 def _read_cache(pool: Pool, spec: EncoderSpec) -> tuple[Vectors, str]:
     """Return the pool's features, memory-mapped, computing what is missing; float32 where half precision overflows."""
     from kit.features.device import choose_precision, device_name
 
     precision = choose_precision(spec, device_name())
     if precision != "float32":
-        with suppress(_NotFinite):  # `_give_up` has noted it and warned
+        with suppress(NotFinite):  # `Encoding` has noted it and warned
             return _encode_pool(pool, spec, precision)
     try:
         return _encode_pool(pool, spec, "float32")
-    except _NotFinite as error:
+    except NotFinite as error:
         raise InputError(
             f"encoder {spec.text!r} gives features that are not finite, in float32 too: images {error}; use other "
             "weights, or check its encoder_args"
@@ -130,16 +122,16 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Vectors
     path, key = _locate(pool, spec, precision)
     overflows = _check_note(path, spec)
     if overflows:
-        raise _NotFinite(overflows)
+        raise NotFinite(overflows)
     if (known := read_shards(path, (len(pool), None), "float16")) is not None:
         _seal(path, known)
         return known, key
-    with Progress("features", len(pool)) as progress, _Encoding(pool, spec, path, precision, progress) as encoding:
+    with Progress("features", len(pool)) as progress, Encoding(pool, spec, path, precision, progress) as encoding:
         values = fill_shards(path, encoding.shape, "float16", encoding.fill, BLOCK, check_deadline)
     if progress.n_made:
         stage("features", f"{spec.text}: {progress.summary('images encoded')}")
     _seal(path, values)
-    for _, _, piece in _list_pieces(path):
+    for _, _, piece in list_pieces(path):
         piece.unlink(missing_ok=True)
     return values, key
 
@@ -166,13 +158,13 @@ def encode_range(
     path, _ = _locate(pool, spec, precision)
     if _check_note(path, spec) or list_shards(path):
         return None
-    piece = _range_at(path, start, stop)
+    piece = range_at(path, start, stop)
     if read_array(piece, (stop - start, None), "float16") is not None:
         return piece
     with (
-        suppress(_NotFinite),  # `_give_up` has noted it and warned
+        suppress(NotFinite),  # `Encoding` has noted it and warned
         Progress("features", stop - start) as progress,
-        _Encoding(pool, spec, path, precision, progress, (start, stop)) as encoding,
+        Encoding(pool, spec, path, precision, progress, (start, stop)) as encoding,
     ):
         fill_array(piece, encoding.shape, "float16", encoding.fill, BLOCK, check_deadline)
         return piece
@@ -185,83 +177,7 @@ def range_file(pool: Pool, start: int, stop: int, encoder: str, encoder_args: di
 
     spec = spec_of(pool, encoder, encoder_args)
     path, _ = _locate(pool, spec, choose_precision(spec, device_name()))
-    return _range_at(path, start, stop)
-
-
-def _range_at(path: Path, start: int, stop: int) -> Path:
-    return path.with_name(f"{path.stem}.{start}-{stop}.npy")
-
-
-class _Encoding:
-    """Encode a pool, or a range of it, block by block; the next block is decoded while this one is encoded."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        spec: EncoderSpec,
-        path: Path,
-        precision: str,
-        progress: Progress,
-        within: tuple[int, int] | None = None,
-    ) -> None:
-        from kit.features.device import list_devices
-
-        encoder = load_encoder(spec)
-        self._pool, self._path, self._progress = pool, path, progress
-        self._first, self._last = within or (0, len(pool))
-        self._geometry = encoder.preprocessing.geometry
-        self._note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
-        self._forward = ImageForward(encoder, precision, list_devices())
-        self._pieces = [] if within else _list_pieces(path)
-        self._decoded = Ahead(self._decode, self._following)
-        self.shape = (self._last - self._first, self._forward.n_dims)
-        write_json(path.with_suffix(".json"), self._note)
-
-    def __enter__(self) -> _Encoding:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._decoded.__exit__()
-
-    def fill(self, rows: Vectors, start: int, stop: int) -> None:
-        """Write the features of images, counted from the first of the range."""
-        self._progress.resume_at(start)
-        start, stop = self._first + start, self._first + stop
-        if (piece := self._piece_of(start, stop)) is not None:
-            rows[:] = piece
-        else:
-            rows[:] = self._encode(start, stop)
-        self._progress.advance(stop - start)
-
-    def _encode(self, start: int, stop: int) -> Vectors:
-        """Return the features of images; give the precision up where they are not finite."""
-        values = self._forward(self._decoded.take((start, stop)))
-        is_finite = np.isfinite(values).all(axis=1)
-        if not is_finite.all():
-            _give_up(self._path, {**self._note, "overflows": some(self._pool.ids[start:stop][~is_finite])})
-        return values
-
-    def _decode(self, rows: tuple[int, int]) -> torch.Tensor:
-        return decode_block(self._pool.paths[slice(*rows)], self._geometry)
-
-    def _following(self, rows: tuple[int, int]) -> tuple[int, int] | None:
-        """Return the next block that is to be decoded."""
-        start, stop = rows[1], min(rows[1] + BLOCK, self._last)
-        return (start, stop) if start < stop and self._piece_of(start, stop) is None else None
-
-    def _piece_of(self, start: int, stop: int) -> Vectors | None:
-        """Return the features of images that `encode_range` has encoded; None where it has not."""
-        for first, last, file in self._pieces:
-            if first <= start and stop <= last:
-                values = read_array(file, (last - first, self._forward.n_dims), "float16")
-                return None if values is None else values[start - first : stop - first]
-        return None
-
-
-def _list_pieces(path: Path) -> list[tuple[int, int, Path]]:
-    """Return the first row, the one after the last, and the file of what `encode_range` has encoded."""
-    ranges = [(file.stem.rpartition(".")[2].partition("-"), file) for file in path.parent.glob(f"{path.stem}.*-*.npy")]
-    return sorted((int(first), int(last), file) for (first, _, last), file in ranges)
+    return range_at(path, start, stop)
 
 
 def _seal(path: Path, values: Vectors) -> None:
@@ -309,35 +225,15 @@ def _made_at(pool: Pool, spec: EncoderSpec) -> Path | None:
 def _check_note(path: Path, spec: EncoderSpec) -> str | None:
     """Throw features away that were made with another preprocessing; return the images noted as overflowing."""
     note = read_object(path.with_suffix(".json")) or {}
-    is_made = is_begun(path) or bool(_list_pieces(path))
+    is_made = is_begun(path) or bool(list_pieces(path))
     if not is_made and not note:
         return None
     if note.get("preprocessing") == preprocessing_of(spec).key:
         return note.get("overflows")
     if is_made:
         warn(f"features of {spec.text} were made with another preprocessing than it has now; they are made anew")
-    _remove(path)
+    remove_features(path)
     return None
-
-
-def _remove(path: Path) -> None:
-    """Delete features, finished or not, and the note beside them."""
-    remove_array(path)
-    for _, _, piece in _list_pieces(path):
-        piece.unlink(missing_ok=True)
-    path.with_suffix(".json").unlink(missing_ok=True)
-
-
-def _give_up(path: Path, note: dict[str, Any]) -> None:
-    """Throw a half-made array away and note why, so that this precision is not tried again."""
-    _remove(path)
-    if note["precision"] != "float32":
-        write_json(path.with_suffix(".json"), note)
-        warn(
-            f"{note['encoder']} gives features that are not finite in {note['precision']} (images {note['overflows']}):"
-            " they are computed in float32, which is slower"
-        )
-    raise _NotFinite(note["overflows"])
 
 
 def _given_features(images: Images) -> Features:

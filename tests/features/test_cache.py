@@ -16,6 +16,7 @@ from kit.core.deadline import set_deadline
 from kit.core.errors import InputError, TimeIsUp
 from kit.data.images import Pool
 from kit.features import cache as features
+from kit.features import encoding
 from kit.features.cache import encode_images, has_features, image_features
 from kit.features.encoders import load_encoder
 from kit.features.weights import parse_encoder
@@ -167,6 +168,7 @@ def test_features_are_cached_unit_length_and_follow_the_rows(prepared):
 def test_pixel_features_do_not_depend_on_which_images_are_asked_for(half_grey, monkeypatch):
     everything = image_features(half_grey.select(np.arange(20)), None, {}, 8)
     monkeypatch.setattr(features, "BLOCK", 3)
+    monkeypatch.setattr(encoding, "BLOCK", 3)
     rows = np.array([5, 19, 2, 5, 0, 7, 13])
     assert (image_features(half_grey.select(rows), None, {}, 8) == everything[rows]).all()
     assert image_features(half_grey.select(rows[:0]), None, {}, 8).shape == (0, everything.shape[1])
@@ -197,6 +199,7 @@ def test_an_image_without_an_embedding_is_refused_by_name(half_grey):
 def test_the_time_limit_stops_encoding_between_blocks_and_a_later_call_goes_on(prepared, monkeypatch):
     everything = prepared.pool.select(np.arange(len(prepared.pool)))  # 39 images
     monkeypatch.setattr(features, "BLOCK", 20)
+    monkeypatch.setattr(encoding, "BLOCK", 20)
     set_deadline(0)
     try:
         with pytest.raises(TimeIsUp):

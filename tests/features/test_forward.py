@@ -14,6 +14,7 @@ from support.pools import make_pool
 from kit.core import shards
 from kit.data.store import BLOCK, Geometry
 from kit.features import cache as features
+from kit.features import encoding
 from kit.features.cache import encode_images, encode_range
 from kit.features.device import list_devices
 from kit.features.encoders import load_encoder
@@ -83,7 +84,7 @@ def many(tmp_path, monkeypatch):
     """Return a pool of several blocks, decoded to what its paths say and encoded by what is decoded."""
     pool = make_pool(tmp_path / "pool", n_images=6)
     pool = pool.take(np.resize(np.arange(6), 4 * BLOCK + 7))
-    monkeypatch.setattr(features, "load_encoder", lambda spec: _artificial())
+    monkeypatch.setattr(encoding, "load_encoder", lambda spec: _artificial())
     monkeypatch.setattr(features, "preprocessing_of", lambda spec: SimpleNamespace(key="k"))
     return pool
 
@@ -99,7 +100,7 @@ def _artificial():
 
 
 def test_the_next_block_is_decoded_while_this_one_is_encoded(many, clip, monkeypatch):
-    decode, began, overlapped = features.decode_block, [], []
+    decode, began, overlapped = encoding.decode_block, [], []
     signs = [threading.Event() for _ in range(5)]
 
     def note_decoding(paths, geometry):
@@ -117,8 +118,8 @@ def test_the_next_block_is_decoded_while_this_one_is_encoded(many, clip, monkeyp
                 overlapped.append(signs[number + 1].wait(20))
             return super().__call__(pixels)
 
-    monkeypatch.setattr(features, "decode_block", note_decoding)
-    monkeypatch.setattr(features, "ImageForward", Watching)
+    monkeypatch.setattr(encoding, "decode_block", note_decoding)
+    monkeypatch.setattr(encoding, "ImageForward", Watching)
     encode_images(everything(many), clip)
     assert overlapped == [True] * 4
 
@@ -151,7 +152,7 @@ def test_ranges_that_others_encode_are_taken_and_give_the_same_bytes(many, clip,
             encoded.append(len(pixels))
             return super().__call__(pixels)
 
-    monkeypatch.setattr(features, "ImageForward", Counting)
+    monkeypatch.setattr(encoding, "ImageForward", Counting)
     assert np.array_equal(encode_images(everything(many), clip).values, expected)
     assert encoded == [BLOCK, BLOCK] and features.features_seal(many, clip) == seal
     assert len(list((many.cache / "features").glob("*.npy"))) == 1

@@ -17,7 +17,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "scoring": "task hierarchy metrics predictions rejection chances mixing shares roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names audit folds sheet ahead store greys prepared",
-    "features": "transclip weights device encoders measure forward cache whitening joint prompts nearest "
+    "features": "transclip weights device encoders measure forward encoding cache whitening joint prompts nearest "
     "neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",
     "runs": "store record ensemble noise pseudo seen fit naming pace decide alarm train tuning verify history clean "
