@@ -18,9 +18,10 @@ from kit.core.shards import remove_array
 from kit.core.terminal import Progress, warn
 from kit.data.ahead import Ahead
 from kit.data.images import Pool
-from kit.data.store import BLOCK, decode_block
+from kit.data.nvjpeg import BlockDecoder
+from kit.data.store import BLOCK
 from kit.features.encoders import load_encoder
-from kit.features.forward import ImageForward
+from kit.features.forward import ImageForward, pin
 from kit.features.weights import EncoderSpec
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class Encoding:
         encoder = load_encoder(spec)
         self._pool, self._path, self._progress = pool, path, progress
         self._first, self._last = within or (0, len(pool))
-        self._geometry = encoder.preprocessing.geometry
         self._note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
         self._forward = ImageForward(encoder, precision, list_devices())
+        self._decoder = BlockDecoder(encoder.preprocessing.geometry, self._forward.device)
         self._pieces = [] if within else list_pieces(path)
         self._decoded = Ahead(self._decode, self._following)
         self.shape = (self._last - self._first, self._forward.n_dims)
@@ -81,7 +82,7 @@ class Encoding:
         return values
 
     def _decode(self, rows: tuple[int, int]) -> torch.Tensor:
-        return decode_block(self._pool.paths[slice(*rows)], self._geometry)
+        return pin(self._decoder(self._pool.paths[slice(*rows)]), self._forward.device)
 
     def _following(self, rows: tuple[int, int]) -> tuple[int, int] | None:
         """Return the next block that is to be decoded."""

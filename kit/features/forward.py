@@ -9,7 +9,9 @@ Nothing is read or written.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kit.core.shapes import Vectors
@@ -49,7 +51,8 @@ class ImageForward:
             dealt[i % len(self.devices)].append((i, part))
 
         def run(number: int) -> list[tuple[int, torch.Tensor]]:
-            made = [(i, self._halving(part, number)) for i, part in dealt[number]]
+            forward, device = partial(self._forward, number=number), self.devices[number]
+            made = [(i, in_halves(forward, part, device)) for i, part in dealt[number]]
             return [(i, values.cpu()) for i, values in made]  # waits for the device once all is asked for
 
         if len(self.devices) == 1:
@@ -58,19 +61,6 @@ class ImageForward:
             with ThreadPoolExecutor(len(self.devices)) as threads:
                 values = [each for part in threads.map(run, range(len(self.devices))) for each in part]
         return torch.cat([each for _, each in sorted(values, key=lambda pair: pair[0])]).numpy()
-
-    def _halving(self, pixels: torch.Tensor, number: int) -> torch.Tensor:
-        """Return the features of a batch; in halves, again and again, where the memory does not hold it whole."""
-        import torch
-
-        try:
-            return self._forward(pixels, number)
-        except torch.OutOfMemoryError:
-            if len(pixels) == 1:
-                raise
-        if self.devices[number].startswith("cuda"):
-            torch.cuda.empty_cache()
-        return torch.cat([self._halving(half, number) for half in pixels.chunk(2)])
 
     def _forward(self, pixels: torch.Tensor, number: int) -> torch.Tensor:
         """Return the features of one batch on the device of that number; a GPU may still be at it."""
@@ -89,9 +79,23 @@ class ImageForward:
         return torch.zeros((n_images, 3, geometry.height, geometry.width), dtype=torch.uint8)
 
 
+def in_halves(run: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor, device: str) -> torch.Tensor:
+    """Return what `run` gives for a batch; in halves, again and again, where the memory does not hold it whole."""
+    import torch
+
+    try:
+        return run(batch)
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    if device.startswith("cuda"):  # only here, outside the except block, is the failed pass's memory free
+        torch.cuda.empty_cache()
+    return torch.cat([in_halves(run, half, device) for half in batch.chunk(2)])
+
+
 def pin(pixels: torch.Tensor, device: str) -> torch.Tensor:
-    """Return pixels in memory that a GPU copies from while it computes; as they are for any other device."""
-    return pixels.pin_memory() if device.startswith("cuda") else pixels
+    """Return pixels in memory that a GPU copies from while it computes; as they are where nothing is to be copied."""
+    return pixels.pin_memory() if device.startswith("cuda") and pixels.device.type == "cpu" else pixels
 
 
 def choose_batch(device: str) -> int:

@@ -12,6 +12,7 @@ from support.clips import make_clip
 from support.pools import make_pool
 
 from kit.core import shards
+from kit.data import nvjpeg
 from kit.data.store import BLOCK, Geometry
 from kit.features import cache as features
 from kit.features import encoding
@@ -100,7 +101,7 @@ def _artificial():
 
 
 def test_the_next_block_is_decoded_while_this_one_is_encoded(many, clip, monkeypatch):
-    decode, began, overlapped = encoding.decode_block, [], []
+    decode, began, overlapped = nvjpeg.decode_block, [], []
     signs = [threading.Event() for _ in range(5)]
 
     def note_decoding(paths, geometry):
@@ -118,7 +119,7 @@ def test_the_next_block_is_decoded_while_this_one_is_encoded(many, clip, monkeyp
                 overlapped.append(signs[number + 1].wait(20))
             return super().__call__(pixels)
 
-    monkeypatch.setattr(encoding, "decode_block", note_decoding)
+    monkeypatch.setattr(nvjpeg, "decode_block", note_decoding)
     monkeypatch.setattr(encoding, "ImageForward", Watching)
     encode_images(everything(many), clip)
     assert overlapped == [True] * 4

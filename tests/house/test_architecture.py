@@ -16,7 +16,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "deadline stopwatch tensors precision rounding machine engine",
     "scoring": "task hierarchy metrics predictions rejection chances mixing shares roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
-    "data": "digits decoding images table class_names audit folds sheet ahead store greys prepared",
+    "data": "digits decoding images table class_names audit folds sheet ahead store nvjpeg greys prepared",
     "features": "transclip weights device encoders measure forward encoding cache whitening joint prompts nearest "
     "neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",

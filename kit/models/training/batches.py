@@ -25,7 +25,7 @@ from kit.data.folds import inner
 from kit.data.images import Images
 from kit.data.store import BLOCK, read_store
 from kit.features.encoders import Preprocessing
-from kit.features.forward import pin
+from kit.features.forward import in_halves, pin
 from kit.models.training.loss import binary_targets
 from kit.models.training.recipe import Recipe
 from kit.models.training.views import views_of
@@ -203,7 +203,7 @@ def _by_batches(
         read = read_ahead(lambda positions: pin(torch.from_numpy(store[images.rows[positions]]), device), batches)
         for positions, pixels in zip(batches, read, strict=True):
             pixels = preprocessing.normalise(pixels.to(device, non_blocking=True))
-            parts.append(values_of(pixels).cpu().numpy())
+            parts.append(in_halves(values_of, pixels, device).cpu().numpy())
             progress.advance(len(positions))
     values = np.concatenate(parts)
     values[order] = values.copy()
@@ -218,7 +218,8 @@ def ask(network: nn.Module, pixels: Tensor, forward: Forward, precision: str) ->
     """
     training = [module for module in network.modules() if module.training]
     network.eval()
-    logits = torch.cat([_logits_of(network, part, forward, precision) for part in pixels.split(PREDICTED)])
+    run = partial(_logits_of, network, forward=forward, precision=precision)
+    logits = torch.cat([in_halves(run, part, pixels.device.type) for part in pixels.split(PREDICTED)])
     for module in training:
         module.training = True
     return logits
