@@ -1,18 +1,20 @@
 """Fit members of very different strength and rounds of pseudo labels, draw by draw, and keep what they predict.
 
-Reads the folders below ``--data`` and the weights below ``--weights``. Writes features and, per set and draw, one npz
-of the members' probabilities below ``runs/bench-members``: a draw that is there is not fitted again, and ways of mixing
-are compared in seconds. Hidden labels are opened by the comparison alone.
+Reads the folders below ``--data`` and the weights below ``--weights``. Writes features, which it shares with `bench
+recipes`, and, per set and draw, one npz of the members' probabilities below ``runs/bench-members``: a draw that is
+there is not fitted again, and ways of mixing are compared in seconds. Hidden labels are opened by the comparison alone.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kit.bench.kept import Kept, code_key, keep, keep_results, read_kept
+from kit.bench.recipes.measure import home_of
 from kit.bench.recipes.sets import DIGITS, label_of, list_available, read_set
 from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import HOME, Run
@@ -26,6 +28,7 @@ from kit.models.trust import trusted
 from kit.runs.fit.crossval import crossval, crossval_run
 from kit.runs.fit.rounds import adopt_twin
 from kit.runs.store.find import find_run, rounds_of
+from kit.runs.store.pairs import without_idle_pairs
 
 N_DRAWS = 10
 FITTED_BY = (
@@ -80,7 +83,7 @@ def bench_members(
     weights
         A folder with ``mobilenetv2_100/model.safetensors`` and ``mini-clip``; None for the encoders of pip alone.
     workspace
-        Results lie in its runs/bench-members.
+        Results lie in its runs/bench-members, features in its runs/bench-recipes.
     only
         The settings to measure, as tables call them; all by default.
 
@@ -90,7 +93,7 @@ def bench_members(
         When none of the folders of photos is there, or a file of weights is not.
     """
     available = list_available(data, only)
-    home = Workspace(workspace.root / "runs" / "bench-members")
+    draws_of, home = workspace.root / "runs" / "bench-members" / "draws", home_of(workspace)
     measured: dict[str, dict[int, Kept]] = {}
     with hold(home.root, warn):
         for setting in available:
@@ -100,7 +103,7 @@ def bench_members(
             made_by = key_of(code_key(FITTED_BY, WITHOUT), [run.model_dump(mode="json") for run in runs.values()])
             stem = f"{label.replace(' ', '-')}-{made_by[:8]}"
             for number in draws:
-                file = home.root / "draws" / f"{stem}-{number}.npz"
+                file = draws_of / f"{stem}-{number}.npz"
                 if not file.exists():
                     everything = everything or read_set(data, setting, home)
                     keep(file, _measure(_with_runs(everything, runs), setting, number))
@@ -166,11 +169,14 @@ def _measure(everything: Prepared, setting: PhotoSetting, draw: int) -> Kept:
     """Fit all members on one draw."""
     laid, truth = lay_out(everything, setting, draw)
     results = []
-    for name, run in laid.competition.runs.items():
-        for each in rounds_of(run):
-            if run.pseudo is None:
-                result = crossval(laid, name)
-            else:
-                result = find_run(laid, each) or adopt_twin(laid, each) or crossval_run(laid, each)
-            results.append(replace(result, name=each.name))
-    return keep_results(laid, truth, results)
+    with without_idle_pairs():
+        for name, run in laid.competition.runs.items():
+            for each in rounds_of(run):
+                if run.pseudo is None:
+                    result = crossval(laid, name)
+                else:
+                    result = find_run(laid, each) or adopt_twin(laid, each) or crossval_run(laid, each)
+                results.append(replace(result, name=each.name))
+        kept = keep_results(laid, truth, results)
+    shutil.rmtree(everything.competition.workspace.runs(laid.competition.name))  # its features are copies
+    return kept

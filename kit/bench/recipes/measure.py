@@ -84,7 +84,7 @@ def bench_recipes(
         When none of the folders of photos is there, or there is no setting of a name in `only`.
     """
     available = list_available(data, only)
-    home, wishes = _home_of(workspace), _wishes_of(weights)
+    home, wishes = home_of(workspace), _wishes_of(weights)
     asked = {(label_of(setting), draw) for setting in available for draw in draws}
     with hold(home.root, warn):
         everything: dict[PhotoSetting, Prepared] = {}
@@ -105,7 +105,7 @@ def read_planned(
     only: Sequence[str] = (),
 ) -> dict[str, dict[int, Kept]]:
     """Return what the planned runs predict, by setting and draw, of the draws that `bench_recipes` has measured."""
-    home, wishes = _home_of(workspace), _wishes_of(weights)
+    home, wishes = home_of(workspace), _wishes_of(weights)
     planned = {}
     for setting in list_available(data, only):
         file = _file(home, setting, wishes)
@@ -115,7 +115,8 @@ def read_planned(
     return planned
 
 
-def _home_of(workspace: Workspace) -> Workspace:
+def home_of(workspace: Workspace) -> Workspace:
+    """Return where the sets' features lie, and what is measured on their draws."""
     return Workspace(workspace.root / "runs" / "bench-recipes")
 
 
