@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # the parameters' numbers in glibc's malloc.h
 JOBLIB_CORES = "LOKY_MAX_CPU_COUNT"  # what joblib takes for all cores, where a library asks for all
@@ -73,3 +74,20 @@ def with_threads(n: int) -> Iterator[None]:
             del os.environ[JOBLIB_CORES]
         else:
             os.environ[JOBLIB_CORES] = cores
+
+
+@contextlib.contextmanager
+def open_threads(n: int) -> Iterator[ThreadPoolExecutor]:
+    """Open `n` threads in which torch computes alone: many small tensors side by side cost less than each in threads.
+
+    What is not begun when the block ends is given up.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    threads = ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)

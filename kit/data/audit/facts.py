@@ -20,6 +20,7 @@ import numpy as np
 from kit.core import terminal
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
+from kit.core.process import open_threads
 from kit.core.shapes import Pixels
 from kit.data.audit.image_file import SMALL_SIDE, measure_file, read_stamp
 
@@ -163,19 +164,12 @@ def _measure_files(paths: list[str], cache: Path) -> list[pa.Table]:
 @contextlib.contextmanager
 def _decoding_threads() -> Iterator[ThreadPoolExecutor]:
     """Open a thread per core (decoding and hashing release the GIL), within which torch shall not open more."""
-    import torch
     from PIL import Image
 
     Image.init()  # registers all formats, which threads must not do at once
-    n_threads = torch.get_num_threads()
-    threads = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what the report says
-            yield threads
-    finally:
-        threads.shutdown(cancel_futures=True)
-        torch.set_num_threads(n_threads)
+    with open_threads(os.cpu_count() or 1) as threads, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of what the report says
+        yield threads
 
 
 def _read_known(cache: Path, columns: list[str]) -> pa.Table:

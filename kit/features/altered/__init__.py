@@ -25,14 +25,14 @@ from kit.data.audit.facts import audit_files, read_thumbnails
 from kit.data.images import Pool
 from kit.data.prepared import Prepared
 from kit.data.store import BLOCK, Geometry, decode_block
-from kit.features.altered.alignment import EXACT, ROUGH, SOURCE_SIDE, align
+from kit.features.altered.alignment import EXACT, ROUGH, SMALL, SOURCE_SIDE, align
 from kit.features.altered.symmetries import NAMES, lay
 from kit.features.altered.windows import Placements, place, to_greys
 from kit.features.cache import GIVEN, encode_images, has_features
 from kit.features.joint import Joined, encoders_of
 from kit.features.nearest import choose_search
 
-VERSION = 1  # of what is found; another one in the cache is found anew
+VERSION = 2  # of what is found; another one in the cache is found anew
 N_NEAREST = 5  # images that each image is compared with: 99 % of planted copies are among them
 MIN_FIT = ((0.97, 0.86), (0.78, 0.8), (0.0, 0.74))  # of thumbnails, by the share of the sides that a window has
 MIN_AGREEMENT = 0.9  # of placed pixels; the caps and bottle tops of 2,527 photos, which all look alike, reach 0.89
@@ -142,9 +142,13 @@ def confirm(paths: Texts, thumbnails: Pixels, first: Rows, second: Rows) -> list
     pair, tried = np.nonzero(fits.agreement >= _least_fit(fits))
     number = pair % max(len(first), 1)
     agreement, windows = np.full(len(pair), -1.0, dtype=np.float32), np.empty((len(pair), 4), dtype=np.float32)
+    greys = to_greys(thumbnails)
     starts = _cut_between_pairs(order := np.argsort(number, kind="stable"), number)
     for start, stop in starts:
         rows = order[start:stop]
+        rows = rows[_fit_thumbnails(greys, outer, inner, fits, pair[rows], tried[rows])]
+        if not len(rows):
+            continue
         agreement[rows], windows[rows] = _look_closely(paths, outer, inner, fits, pair[rows], tried[rows], number[rows])
         check_deadline()
     copies = []
@@ -172,18 +176,27 @@ def _cut_between_pairs(order: Rows, number: Rows) -> Iterable[tuple[int, int]]:
         start = stop
 
 
+def _fit_thumbnails(greys: Any, outer: Rows, inner: Rows, fits: Placements, pair: Rows, tried: Rows) -> Mask:
+    """Return which placements fit by thumbnails too, once these are moved: the others' files need no reading."""
+    laid = _lay_each(greys, inner[pair], fits.ways[pair, tried])
+    return align(greys[outer[pair]], laid, fits.windows[pair, tried], SMALL)[0] > 0
+
+
+def _lay_each(greys: Any, rows: Rows, ways: Rows) -> Any:
+    """Return squares (n, side, side) of `greys`, each laid in its way."""
+    import torch
+
+    return torch.stack([lay(greys[row], int(way)) for row, way in zip(rows, ways, strict=True)])
+
+
 def _look_closely(
     paths: Texts, outer: Rows, inner: Rows, fits: Placements, pair: Rows, tried: Rows, number: Rows
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return agreement (n,) and windows (n, 4) of placements, -1 for all but the best of each pair."""
-    import torch
-
     used, at = np.unique(np.concatenate([outer[pair], inner[pair]]), return_inverse=True)
     greys = _read_greys(paths[used])
     wholes = greys[at[: len(pair)]]
-    laid = torch.stack(
-        [lay(greys[i], int(way)) for i, way in zip(at[len(pair) :], fits.ways[pair, tried], strict=True)]
-    )
+    laid = _lay_each(greys, at[len(pair) :], fits.ways[pair, tried])
     rough, windows = align(wholes, laid, fits.windows[pair, tried], ROUGH)
     order = np.lexsort((-rough, number))
     best = order[np.flatnonzero(np.diff(number[order], prepend=-1))]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.core import terminal
+from kit.core.process import count_threads, open_threads
 from kit.core.shapes import Pixels, Rows, Scores
 from kit.features.altered.symmetries import lay_in_all_ways
 
@@ -26,6 +27,7 @@ BAR = 0.25  # share of an image that a bar laid over it may hide
 N_TRIED = 3  # windows of different sizes that are looked at closely
 WHOLES = 32  # images whose windows are held at a time: 4 MB
 PAIRS = 4096  # pairs that are compared at a time, at most: 70 MB; few labels have the whole test set near them
+FLAT = 1e-3  # length of a row of gradients, at least
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -66,13 +68,20 @@ def place(thumbnails: Pixels, first: Rows, second: Rows) -> Placements:
     order = np.argsort(of_pair, kind="stable")
     starts = np.searchsorted(of_pair[order], np.arange(0, len(wholes), WHOLES))
     starts = np.union1d(starts, np.arange(0, len(order), PAIRS))
-    for pairs in terminal.track(np.split(order, starts[1:]) if len(order) else [], "altered copies"):
+    blocks = np.split(order, starts[1:]) if len(order) else []
+
+    def fit(pairs: Rows) -> tuple[Scores, Rows, Rows]:
         held, n_each = np.unique(of_pair[pairs], return_counts=True)
         cuts = describe(cut(greys[wholes[held]], windows, SIDE))
         laid = lay_in_all_ways(small[second[pairs]])  # (n_pairs, n_ways, SIDE, SIDE)
-        fit = _fit_whole(cuts, describe(laid), n_each)
-        fit[..., 0] = torch.maximum(fit[..., 0], _fit_parts(small[first[pairs]], laid))
-        agreement[pairs], ways[pairs], at[pairs] = _take_best(fit)
+        fits = _fit_whole(cuts, describe(laid), n_each)
+        fits[..., 0] = torch.maximum(fits[..., 0], _fit_parts(small[first[pairs]], laid))
+        return _take_best(fits)
+
+    with open_threads(count_threads()) as threads:
+        fitted = zip(blocks, [threads.submit(fit, pairs) for pairs in blocks], strict=True)
+        for pairs, best in terminal.track(list(fitted), "altered copies"):
+            agreement[pairs], ways[pairs], at[pairs] = best.result()
     return Placements(agreement, ways, windows.numpy()[at])
 
 
@@ -118,12 +127,16 @@ def cut(images: torch.Tensor, windows: torch.Tensor, side: int) -> torch.Tensor:
 
 def describe(squares: torch.Tensor) -> torch.Tensor:
     """Return the gradients of squares (..., side, side) as rows of mean 0 and unit length; 0 where flat."""
+    rows = _take_gradients(squares)
+    rows = rows - rows.mean(dim=-1, keepdim=True)
+    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(FLAT)
+
+
+def _take_gradients(squares: torch.Tensor) -> torch.Tensor:
+    """Return the gradients of squares (..., side, side) as rows, those across before those down."""
     import torch
 
-    across, down = squares.diff(dim=-1).flatten(-2), squares.diff(dim=-2).flatten(-2)
-    rows = torch.cat([across, down], dim=-1)
-    rows = rows - rows.mean(dim=-1, keepdim=True)
-    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-3)
+    return torch.cat([squares.diff(dim=-1).flatten(-2), squares.diff(dim=-2).flatten(-2)], dim=-1)
 
 
 def beside_bars(images: torch.Tensor) -> list[torch.Tensor]:
@@ -145,10 +158,27 @@ def _fit_whole(cuts: torch.Tensor, laid: torch.Tensor, n_each: Rows) -> torch.Te
 
 def _fit_parts(wholes: torch.Tensor, laid: torch.Tensor) -> torch.Tensor:
     """Return how well three quarters of each image fit the same of its whole, at best, (n_pairs, n_ways)."""
+    parts = _list_parts()  # (n_parts, n_gradients)
+    sizes = parts.sum(dim=1)
+    ours = _take_gradients(wholes)[:, None] * parts  # (n_pairs, n_parts, n_gradients)
+    ours = (ours - ours.sum(dim=-1, keepdim=True) / sizes[:, None]) * parts
+    ours = ours / ours.norm(dim=-1, keepdim=True).clamp_min(FLAT)
+    theirs = _take_gradients(laid)  # (n_pairs, n_ways, n_gradients)
+    spread = theirs.square() @ parts.T - (theirs @ parts.T).square() / sizes
+    lengths = spread.clamp_min(0).sqrt().clamp_min(FLAT)
+    return ((theirs @ ours.mT) / lengths).amax(dim=-1)
+
+
+def _list_parts() -> torch.Tensor:
+    """Return which gradients lie beside a bar above, below, on the left and on the right, (4, n_gradients), 1 or 0."""
     import torch
 
-    parts = zip(beside_bars(wholes[:, None]), beside_bars(laid), strict=True)
-    return torch.stack([(describe(ours) * describe(theirs)).sum(dim=-1) for ours, theirs in parts]).amax(dim=0)
+    parts = []
+    for side in range(4):
+        inside = torch.zeros(SIDE, SIDE)
+        beside_bars(inside)[side].fill_(1)
+        parts.append(torch.cat([(inside[:, 1:] * inside[:, :-1]).flatten(), (inside[1:] * inside[:-1]).flatten()]))
+    return torch.stack(parts)
 
 
 def _list_windows() -> list[tuple[float, float, float, float]]:
