@@ -171,6 +171,13 @@ def write_theirs(prepared, folder, split: str = "oof", **columns) -> Path:
     return folder / f"{split}_theirs.csv"
 
 
+def write_targets(table: pd.DataFrame, codes: list[int], classes: list[str], kind: type, folder: Path) -> Path:
+    """Write predictions beside their labels, as names or as numbers."""
+    targets = codes if kind is int else [classes[code] for code in codes]
+    table.assign(target=targets).to_csv(folder / "oof.csv", index=False)
+    return folder / "oof.csv"
+
+
 def test_columns_of_a_teammate_are_mapped_and_extra_ones_named(prepared, tmp_path, capsys):
     result = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path, extra=1, width=640))
     heard = " ".join(capsys.readouterr().err.split())
@@ -178,6 +185,30 @@ def test_columns_of_a_teammate_are_mapped_and_extra_ones_named(prepared, tmp_pat
     assert "told by its column target: 0 is red, 1 is blue, 2 is green" in heard
     assert "ids: column image_id" in heard and "left out: target, extra, width" in heard
     assert "its folds are ours" in heard and result.record.folds == "same"
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_labels_of_a_file_that_contradict_ours_are_counted_and_named(prepared, files, tmp_path, capsys, kind):
+    (oof, _), classes = files(), list(prepared.classes)
+    table = pd.read_csv(oof, dtype=str)
+    code_of = dict(zip(prepared.pool.ids[prepared.labeled], prepared.labels.tolist(), strict=True))
+    codes = [code_of[each] for each in table["id"]]
+    import_predictions(prepared, "agreeing", write_targets(table, codes, classes, kind, tmp_path))
+    assert "other labels" not in capsys.readouterr().err
+    codes[0] = (codes[0] + 1) % 3
+    result = import_predictions(prepared, "other", write_targets(table, codes, classes, kind, tmp_path))
+    heard = " ".join(capsys.readouterr().err.split())
+    image = table["id"][0]
+    words = f"{image} ({classes[codes[0]]}, ours {classes[code_of[image]]})"
+    assert f"oof.csv has other labels than ours for 1 of 18 images: {words}; " in heard
+    assert any("labels 1 of 18 images otherwise" in each for each in remarks_on(prepared, result, None))
+
+
+def test_an_import_that_is_always_right_is_doubtful_and_one_that_errs_is_not(prepared, tmp_path, files):
+    right = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path))
+    assert any("friend is right on each of the 18 images" in each for each in remarks_on(prepared, right, None))
+    erring = import_predictions(prepared, "other", *files())
+    assert not any("doubtful" in each for each in remarks_on(prepared, erring, None))
 
 
 def test_an_order_of_classes_that_nothing_tells_is_a_guess_that_an_option_corrects(prepared, tmp_path, capsys):

@@ -99,6 +99,15 @@ def test_runs_copied_from_another_clone_are_reused_as_they_are(ours, tmp_path):
     assert is_finished(theirs, "svm") and not is_finished(theirs, "forest")
 
 
+def test_a_run_copied_by_hand_makes_way_for_the_one_that_merge_has_checked(ours, packed, tmp_path):
+    theirs = clone(ours, tmp_path / "ann")
+    home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
+    shutil.copytree(home / "svm", there / "svm")
+    assert "copied from elsewhere: svm" in verify(theirs, [find_result(theirs, "svm")])[-1]
+    assert merge_runs(theirs, packed)[0][0].counts
+    assert "copied from elsewhere" not in verify(theirs, [find_result(theirs, "svm")])[-1]
+
+
 def test_the_zip_holds_nothing_that_could_be_executed_and_no_path(ours, packed):
     with zipfile.ZipFile(packed) as files:
         assert {name.rpartition(".")[2] for name in files.namelist()} <= {

@@ -11,6 +11,10 @@ from kit.runs.pseudo.rounds import describe_end
 from kit.runs.seen import are_encoders_chosen, is_setting_spoiled
 from kit.runs.store import Result, list_imported, result_at
 from kit.runs.store.imported import read_import
+from kit.runs.store.score import oof_rows
+from kit.scoring.metrics import hits
+
+FEWEST_RIGHT = 10  # images that are all right by more than chance
 
 
 def sources_of(prepared: Prepared, result: Result) -> list[Result]:
@@ -43,11 +47,30 @@ def remarks_on(prepared: Prepared, result: Result, cv_only: str | None) -> tuple
         remarks.append("CV gives every image a class; the submission also turns away what looks like none of these")
     if others := _of_other_folds(prepared, result):
         remarks.append(f"CV leans upwards in a blend: {some(others)} was made on other folds")
+    remarks += _of_imports(prepared, result)
     if cv_only:
         remarks.append(f"no local score: {cv_only}")
     if end := describe_end(result):
         remarks.append(end)
     return tuple(remarks)
+
+
+def _of_imports(prepared: Prepared, result: Result) -> list[str]:
+    """Say of imports, the run itself or members of an ensemble, what makes them doubtful: what nobody can verify."""
+    remarks, n_images = [], len(prepared.scored_rows)
+    for name in sorted({result.name, *result.record.members} & set(list_imported(prepared))):
+        found = read_import(prepared, name)
+        if found is None:
+            continue
+        if n_other := found.record.n_other_labels:
+            remarks.append(
+                f"CV doubtful: the file of {name} labels {n_other} of {n_images} images otherwise than we do"
+            )
+        labels, proba = oof_rows(prepared, found.predictions("oof"))
+        if n_images >= FEWEST_RIGHT and hits(labels, proba).all():
+            cause = "only who made it knows whether its models saw these labels"
+            remarks.append(f"CV doubtful: {name} is right on each of the {n_images} images; {cause}")
+    return remarks
 
 
 def _optimism(prepared: Prepared, result: Result) -> list[str]:

@@ -20,7 +20,7 @@ from kit.core.terminal import track
 from kit.data.prepared import Prepared
 from kit.runs.share.manifest import FOLDS, IMAGES, MANIFEST, PLACE, Manifest, SharedFile, check_fit
 from kit.runs.store.find import find_usable
-from kit.runs.store.ledger import note_finished, read_chain
+from kit.runs.store.ledger import note_finished, read_chain, read_ledger
 from kit.runs.store.result import IMPORTED, Result, read_record, read_result
 from kit.runs.verify import verify
 from kit.runs.verify.claims import verify_identity
@@ -195,12 +195,16 @@ def _read_run(file: Path, shadow: Prepared, name: str, folder: str, key: str) ->
 
 
 def _move(home: Path, result: Result, file: Path) -> bool:
-    """Move a run to its place in one step; False where it is here already."""
+    """Move a run to its place in one step; False where it is here already.
+
+    One that the log does not know was copied here by hand: it makes way for the one that was checked.
+    """
     target = home / result.name / result.folder.name
-    if read_result(result.name, target) is not None:
+    is_known = (result.name, result.record.key) in read_ledger(home).runs
+    if is_known and read_result(result.name, target) is not None:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():  # begun here, and not finished
+    if target.exists():  # begun here and not finished, or copied by hand
         shutil.rmtree(target)
     document = {key: value for key, value in result.record.document.items() if key != "features"}  # cached elsewhere
     document |= {"from": file.name, "log": read_chain(home).newest}  # of our looks, not of theirs

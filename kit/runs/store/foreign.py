@@ -25,6 +25,7 @@ PREFIX = "class|prediction|preds|pred|probability|probs|proba|prob|p|scores|scor
 OF_CLASS = re.compile(rf"(?:oof[_ -]?)?(?:{PREFIX})?[:_ .-]*(.*)", re.IGNORECASE)
 NUMBER = re.compile(r"\d+")
 LEAST_AGREEMENT = 0.9  # of the labels of a class, for a number to stand for it
+MAJORITY = 0.6  # the same where it is only asked which labels are others
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Foreign:
         The classes in the order of numbered columns, where a column of labels told it.
     facts, guesses
         Sentences on what was found, and on what was only guessed.
+    other_labels
+        Labels of a class that the file names and our labels contradict, by id, each as words for a person.
     """
 
     table: pd.DataFrame
@@ -68,6 +71,7 @@ class Foreign:
     order: tuple[str, ...] | None = None
     facts: list[str] = field(default_factory=list)
     guesses: list[str] = field(default_factory=list)
+    other_labels: dict[str, str] = field(default_factory=dict)
 
 
 def read_foreign(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[str], reading: Reading) -> Foreign:
@@ -95,6 +99,9 @@ def read_foreign(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[
     folds = [name for name in rest if name.lower() in FOLD_NAMES and name not in used]
     if folds:
         found.folds = dict(zip(ids, table[folds[0]].astype(str), strict=True))
+    targets = [name for name in rest if name.lower() in TARGET_NAMES and name not in used]
+    for name in targets:
+        found.other_labels |= _contradict(table[name].to_list(), ids, prepared, found)
     if extra := [name for name in rest if name not in used and name not in folds]:
         found.facts.append(f"left out: {some(extra)}")
     return found
@@ -255,7 +262,7 @@ def _order_of(
 
 
 def _learn_order(
-    targets: Iterable[object], ids: Sequence[str], prepared: Prepared, first: int
+    targets: Iterable[object], ids: Sequence[str], prepared: Prepared, first: int, least: float = LEAST_AGREEMENT
 ) -> tuple[str, ...] | None:
     """Return which class each number stands for, by the labels that the competition's images have; None if unclear."""
     if prepared.pool.is_multilabel:
@@ -267,10 +274,27 @@ def _learn_order(
     for number in range(first, first + len(prepared.classes)):
         named = labels[(numbers == number) & (labels >= 0)]
         counts = np.bincount(named, minlength=len(prepared.classes))
-        if counts.max() < LEAST_AGREEMENT * max(len(named), 1):
+        if counts.max() < least * max(len(named), 1):
             return None
         order.append(prepared.classes[int(counts.argmax())])
     return tuple(order) if len(set(order)) == len(order) else None
+
+
+def _contradict(targets: Sequence[object], ids: Sequence[str], prepared: Prepared, found: Foreign) -> dict[str, str]:
+    """Return by id which labels of a column are others than ours; of numbers only where it is known what they mean."""
+    if prepared.pool.is_multilabel:
+        return {}
+    ours = prepared.labels[prepared.scored_rows].tolist()
+    label_of = dict(zip(prepared.pool.ids[prepared.labeled[prepared.scored_rows]], ours, strict=True))
+    meaning = {name: name for name in prepared.classes}
+    if not set(map(str, targets)) & meaning.keys():
+        orders = ((first, _learn_order(targets, ids, prepared, first, MAJORITY)) for first in (0, 1))
+        known = next(((first, order) for first, order in orders if order), (0, found.order or ()))
+        meaning = {str(float(known[0] + i)): name for i, name in enumerate(known[1])}
+        targets = [str(_to_number(each)) for each in targets]
+    pairs = [(each, prepared.classes[label_of[each]], meaning.get(str(target)))
+             for each, target in zip(ids, targets, strict=True) if each in label_of]  # fmt: skip
+    return {each: f"{theirs}, ours {name}" for each, name, theirs in pairs if theirs not in (None, name)}
 
 
 def _to_number(text: object) -> float:

@@ -109,7 +109,13 @@ def import_predictions(
     document |= {"key": key_of(*read), "model": IMPORTED, "teachers": {}, "seconds": None}
     kind, sentence = compare_folds(prepared, found.folds)
     (warn if kind == "other" else note)(f"{name}: {sentence}")
-    document |= {"images_key": import_images_key(prepared), "folds": kind}
+    if other := found.other_labels:
+        shown = some(f"{image} ({words})" for image, words in other.items())
+        warn(
+            f"{name}: {oof.name} has other labels than ours for {len(other)} of {len(rows)} images: {shown}; "
+            "its models may have learned those: correct the labels here or there"
+        )
+    document |= {"images_key": import_images_key(prepared), "folds": kind, "n_other_labels": len(other)}
     folder = prepared.competition.workspace.runs(prepared.competition.name) / name / IMPORTED
     (folder / "run.json").unlink(missing_ok=True)  # else a kill would leave these predictions under the old key
     write_predictions(folder / "oof.parquet", oof_predictions)

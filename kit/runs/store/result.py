@@ -67,6 +67,8 @@ class RunRecord(BaseModel):
         The hash of the features that it read, by encoder; empty where it read none from the cache.
     folds
         Of an import: whether its folds are the ``"same"``, ``"other"`` or ``"unknown"``.
+    n_other_labels
+        Of an import: how many of its images its file labels otherwise than we do.
     settings
         The run's table as competition.toml and ``--set`` had it; empty where an earlier kit wrote the file.
     log
@@ -143,6 +145,7 @@ class RunRecord(BaseModel):
     features: dict[str, str] = {}
     settings: dict[str, Any] = {}
     folds: str | None = None
+    n_other_labels: int = 0
 
     @property
     def sources(self) -> dict[str, str]:

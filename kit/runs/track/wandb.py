@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kit.runs.track.logged import Logged
 
+PATIENCE_SECONDS = 300.0  # its service is a process that a busy machine does not start within wandb's 30 seconds
 QUIET = {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}  # read when wandb is imported
 
 
@@ -17,8 +18,15 @@ def write(logged: Logged, home: Path, address: str) -> str:
     import wandb
 
     home.mkdir(parents=True, exist_ok=True)
+    wandb.setup(wandb.Settings(x_service_wait=PATIENCE_SECONDS))  # read before the run's own settings are
     settings = wandb.Settings(
-        console="off", disable_git=True, disable_code=True, save_code=False, x_disable_stats=True, x_disable_meta=True
+        init_timeout=PATIENCE_SECONDS,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_disable_stats=True,
+        x_disable_meta=True,
     )
     run = wandb.init(
         project=logged.competition,
