@@ -14,7 +14,7 @@ from kit.core.errors import InputError
 from kit.core.names import PROGRAM
 
 SEMI, EXPLAIN, COVERAGE, NOISE, RECIPES = "semi", "explain", "coverage", "noise", "recipes"
-NETWORKS, MEMBERS, SIZE, ENGINES = "networks", "members", "size", "engines"
+NETWORKS, MEMBERS, SIZE, ENGINES, SENT = "networks", "members", "size", "engines", "sent"
 
 
 @command(panel=HOUSE, example="clean digits --yes")
@@ -59,7 +59,7 @@ def bench_(
         str,
         typer.Argument(
             metavar="COMP",
-            help="A competition; or semi, networks, recipes, members, explain, coverage, noise, size, engines.",
+            help="A competition; or semi, networks, recipes, members, sent, explain, coverage, noise, size, engines.",
         ),
     ] = DEFAULT,
     of: Annotated[str | None, typer.Argument(metavar="COMP", help="Of noise and engines: whose runs are made.")] = None,
@@ -79,11 +79,11 @@ def bench_(
         ),
     ] = None,
     draws: Annotated[
-        int, typer.Option(min=2, help="Of recipes, members: draws of labels per setting; of noise: permutations.")
+        int, typer.Option(min=2, help="Of recipes, members, sent: draws of labels per setting; of noise: permutations.")
     ] = 8,
     all_runs: Annotated[bool, typer.Option("--all-runs", help="Of noise: networks too.")] = False,
     only: Annotated[
-        list[str] | None, typer.Option(help="Of recipes and members: a setting, such as 'trashnet 15'.")
+        list[str] | None, typer.Option(help="Of recipes, members and sent: a setting, such as 'trashnet 15'.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Of recipes and members: a JSON file to write the evidence to.")
@@ -100,6 +100,9 @@ def bench_(
         raise InputError("a second COMP and --all-runs are read by bench noise and bench engines alone")
     if comp in (RECIPES, MEMBERS):
         (_bench_recipes if comp == RECIPES else _bench_members)(data, weights, draws, only or [], output)
+        return
+    if comp == SENT and weights is None and output is None:
+        _bench_sent(data, draws, only or [])
         return
     if weights is not None or output is not None or only:
         raise InputError(f"--weights, --only and --output are read by {PROGRAM} bench recipes and bench members alone")
@@ -240,6 +243,16 @@ def _bench_members(data: Path | None, weights: Path | None, draws: int, only: li
     lines = members.compare_rules(measured)
     document = {"mixing": [asdict(line) for line in lines], "rounds": [asdict(line) for line in rounds]}
     say(Group(*members.render_members(lines, rounds)), document)
+
+
+def _bench_sent(data: Path | None, draws: int, only: list[str]) -> None:
+    """Compare what is expected of what is sent with what comes, and print the table."""
+    from kit.bench import sent
+    from kit.core.files import Workspace
+
+    data = _check_photos(data, "bench sent", "fits its own probes")
+    lines = sent.summarise(sent.bench_sent(data, Workspace(options.workspace), draws, only))
+    say(sent.render_sent(lines), [asdict(line) for line in lines])
 
 
 def _bench_explain(data: Path | None) -> None:

@@ -150,7 +150,7 @@ class Stage:
 
 
 SMALL = (Stage(_gradients, 12, SHIFTS, (0.05, 0.025), 0.82),)  # of thumbnails: what agreed at last reached 0.87
-ROUGH = (Stage(_gradients, 32, SHIFTS, (0.05,), 0.5), Stage(_gradients, 32, SHIFTS, (0.025, 0.012), 0.8))
+ROUGH = (Stage(_gradients, 32, SHIFTS, (0.05, 0.025, 0.012), 0.8),)
 EXACT = (
     Stage(_level, 48, SHIFTS + STRETCHES, (0.012,), 0.6),
     Stage(_level, 48, SHIFTS + STRETCHES, (0.006, 0.003), -1.0),

@@ -1,0 +1,159 @@
+"""Sent: whether what is expected of what is sent comes true on hidden images, over draws of labels.
+
+Reads the folders below ``--data``. Of every draw the figures lie below ``runs/bench-sent``, so that a second call goes
+on where the first one stopped; the draw's runs are thrown away. Hidden labels are opened by the scoring here alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from kit.bench.explain import mean_and_error
+from kit.bench.kept import code_key
+from kit.bench.members.measure import OF_PIP
+from kit.bench.recipes.sets import label_of, list_available, read_set
+from kit.bench.semi import PhotoSetting, lay_out
+from kit.config.competition import Run
+from kit.core.files import Workspace, hold, key_of, read_json, write_json
+from kit.core.names import ENSEMBLE
+from kit.core.shapes import Labels
+from kit.core.terminal import empty_table, stage, warn
+from kit.data.prepared import Prepared
+from kit.runs.ensemble import ensemble
+from kit.runs.fit.crossval import crossval
+from kit.runs.store import Result
+from kit.scoring.metrics import hits
+
+SETTINGS = ("trashnet 15", "grocery 5")
+FIRST = 100  # the number of the first draw: the estimate was made by looking at earlier ones
+MADE_BY = ("data", "features", "models", "runs", "scoring", "bench/semi.py", "bench/sent.py")
+WITHOUT = ("models/trust.py",)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Hold what was printed of one run of one draw, and what came of it; accuracies, 0..1.
+
+    Parameters
+    ----------
+    cv
+        Of one fold's model.
+    expected, error
+        Of what is sent, the mean of the folds' models, at the test's class shares, and its standard error.
+    is_shifted
+        Whether other class shares were seen in the test.
+    accuracy
+        Of what is sent, on the hidden images.
+    """
+
+    setting: str
+    draw: int
+    run: str
+    cv: float
+    expected: float
+    error: float
+    is_shifted: bool
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Hold how far both figures of a run lie above what came, in the mean over draws, and their standard errors.
+
+    Parameters
+    ----------
+    within
+        Share of the draws in which what came lies within 1.96 standard errors of what was expected.
+    """
+
+    setting: str
+    run: str
+    draws: int
+    accuracy: float
+    of_cv: float
+    of_cv_se: float
+    of_expected: float
+    of_expected_se: float
+    within: float
+
+
+def bench_sent(data: Path, workspace: Workspace, n_draws: int, only: Sequence[str] = ()) -> list[Sent]:
+    """Measure the draws from `FIRST` on of every setting whose photos are there: probes of two encoders, and both.
+
+    InputError where no photos are there.
+    """
+    available = list_available(data, list(only) or [name for name in SETTINGS if (data / name.split()[0]).is_dir()])
+    home = Workspace(workspace.root / "runs" / "bench-sent")
+    measured: list[Sent] = []
+    with hold(home.root, warn):
+        for setting in available:
+            everything = None
+            for draw in range(FIRST, FIRST + n_draws):
+                made_by = key_of(code_key(MADE_BY, WITHOUT))[:8]
+                file = home.root / "draws" / f"{label_of(setting).replace(' ', '-')}-{made_by}-{draw}.json"
+                if not file.exists():
+                    everything = everything or _with_runs(read_set(data, setting, home))
+                    write_json(file, [asdict(each) for each in _measure(everything, setting, draw)])
+                    stage("bench", f"{label_of(setting)}, draw {draw}")
+                measured += [Sent(**each) for each in read_json(file)]
+    return measured
+
+
+def _with_runs(everything: Prepared) -> Prepared:
+    """Return a set whose competition has the runs that are measured."""
+    tables = {f"probe_{name}": table for name, table in OF_PIP.items()} | {
+        "joined": {"encoders": list(OF_PIP.values())}
+    }
+    runs = {name: Run(name=name, model="linear_probe", options=table) for name, table in tables.items()}
+    return replace(everything, competition=everything.competition.model_copy(update={"runs": runs}))
+
+
+def _measure(everything: Prepared, setting: PhotoSetting, draw: int) -> list[Sent]:
+    """Make the runs of one draw and their ensemble, and say what they promised and what came."""
+    laid, truth = lay_out(everything, setting, draw)
+    results = [crossval(laid, name) for name in laid.competition.runs]
+    results.append(replace(ensemble(laid, results), name=ENSEMBLE))
+    measured = [_score(laid, truth, label_of(setting), draw, result) for result in results]
+    shutil.rmtree(laid.competition.workspace.runs(laid.competition.name))
+    return measured
+
+
+def _score(laid: Prepared, truth: Labels, setting: str, draw: int, result: Result) -> Sent:
+    """Score what is sent of one run on the hidden images."""
+    proba = result.predictions("test").at(laid.pool.ids[laid.split("test")]).proba
+    record, sent = result.record, result.record.sent
+    accuracy = float(hits(truth, proba).mean())
+    is_shifted = sent["shares"] is not None
+    return Sent(setting, draw, result.name, record.cv, sent["score"], sent["se"], is_shifted, accuracy)
+
+
+def summarise(measured: Sequence[Sent]) -> list[Bias]:
+    """Return the bias of every run of every setting over its draws."""
+    of: dict[tuple[str, str], list[Sent]] = {}
+    for each in measured:
+        of.setdefault((each.setting, each.run), []).append(each)
+    lines = []
+    for (setting, run), draws in of.items():
+        came = np.array([each.accuracy for each in draws])
+        missed = np.array([each.expected for each in draws]) - came
+        of_cv = mean_and_error(np.array([each.cv for each in draws]) - came)
+        within = float((np.abs(missed) <= 1.96 * np.array([each.error for each in draws])).mean())
+        lines.append(Bias(setting, run, len(draws), float(came.mean()), *of_cv, *mean_and_error(missed), within))
+    return lines
+
+
+def render_sent(lines: Sequence[Bias]) -> Table:
+    """Return the biases as a table."""
+    table = empty_table("Expected of what is sent, less what came", "accuracy on hidden images; ± is the SE over draws")
+    for header in ("set, labels per class", "run", "draws", "accuracy", "CV - accuracy", "expected - accuracy", "held"):
+        table.add_column(header, justify="left" if header in ("set, labels per class", "run") else "right")
+    for line in lines:
+        biases = (f"{line.of_cv:+.4f} ± {line.of_cv_se:.4f}", f"{line.of_expected:+.4f} ± {line.of_expected_se:.4f}")
+        table.add_row(line.setting, line.run, str(line.draws), f"{line.accuracy:.3f}", *biases, f"{line.within:.0%}")
+    return table
