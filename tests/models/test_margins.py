@@ -5,7 +5,7 @@ import pytest
 from sklearn.svm import SVC
 
 from kit.models.classic import margins
-from kit.models.classic.margins import one_vs_rest_margins
+from kit.models.classic.margins import one_vs_rest_margins, scale_gamma
 
 
 def _machine(n_classes, kernel):
@@ -14,7 +14,8 @@ def _machine(n_classes, kernel):
     centres = draw.normal(size=(n_classes, 8))
     labels = np.repeat(np.arange(n_classes), 5)
     features = centres[labels] + draw.normal(size=(len(labels), 8))
-    machine = SVC(kernel=kernel, decision_function_shape="ovr").fit(features, labels, sample_weight=1 + labels % 3)
+    options = {"kernel": kernel, "decision_function_shape": "ovr", "gamma": scale_gamma(features)}
+    machine = SVC(**options).fit(features, labels, sample_weight=1 + labels % 3)
     return machine, draw.normal(size=(40, 8)).astype(np.float32)
 
 
@@ -31,3 +32,10 @@ def test_of_two_classes_there_is_one_margin_and_its_opposite():
     ours = one_vs_rest_margins(machine, features)
     assert ours[:, 1] == pytest.approx(machine.decision_function(features))
     assert ours[:, 0] == pytest.approx(-ours[:, 1])
+
+
+def test_the_number_is_what_scikit_learn_takes_for_scale():
+    for features in (np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32), np.ones((6, 5), np.float32)):
+        labels, asked = np.arange(len(features)) % 3, np.linspace(0, 1, 20).reshape(4, 5)
+        ours, theirs = (SVC(gamma=gamma).fit(features, labels) for gamma in (scale_gamma(features), "scale"))
+        assert np.array_equal(ours.decision_function(asked), theirs.decision_function(asked))

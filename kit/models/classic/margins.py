@@ -22,7 +22,8 @@ BLOCK_BYTES = 2**28  # of the pairs that are held at a time
 def one_vs_rest_margins(machine: SVC, features: Vectors) -> Logits:
     """Return the margin of each class against the rest, (n_images, n_classes) float64; of two classes -margin, margin.
 
-    The number of pairs that a class wins, and below it, between -1/3 and 1/3, the sum of their margins.
+    The number of pairs that a class wins, and below it, between -1/3 and 1/3, the sum of their margins. A machine with
+    the kernel ``"rbf"`` has been given its gamma as a number, see `scale_gamma`.
     """
     n_classes = len(machine.classes_)
     if n_classes == 2:
@@ -68,4 +69,10 @@ def _kernel(machine: SVC, features: Vectors) -> Logits:
     features, vectors = np.asarray(features, dtype=np.float64), machine.support_vectors_
     if machine.kernel == "linear":
         return linear_kernel(features, vectors)
-    return rbf_kernel(features, vectors, machine._gamma)
+    return rbf_kernel(features, vectors, machine.gamma)
+
+
+def scale_gamma(features: Vectors) -> float:
+    """Return scikit-learn's ``gamma = "scale"`` of the features that a machine is fitted on, as a number."""
+    variance = float(np.asarray(features, dtype=np.float64).var())
+    return 1 / (features.shape[1] * variance) if variance else 1.0

@@ -11,7 +11,7 @@ from pydantic import Field
 from kit.core.shapes import Proba
 from kit.data.images import Images
 from kit.models.balance import Adjustable, balance_images
-from kit.models.classic.margins import one_vs_rest_margins
+from kit.models.classic.margins import one_vs_rest_margins, scale_gamma
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between, OneOf
 
@@ -47,12 +47,12 @@ class SVM(OnPixels, Adjustable):
         """Fit on the labelled images."""
         from sklearn.svm import SVC
 
-        machine = SVC(
-            C=self.C, kernel=self.kernel, gamma="scale", decision_function_shape="ovr", random_state=self.seed
-        )
         self.remember_classes(labeled)
         labeled = balance_images(labeled, self, self.seed)
-        self.machine_ = machine.fit(self._features(labeled), labeled.labels, sample_weight=labeled.weights)
+        features = self._features(labeled)
+        options: dict[str, Any] = {"decision_function_shape": "ovr", "random_state": self.seed}
+        machine = SVC(C=self.C, kernel=self.kernel, gamma=scale_gamma(features), **options)
+        self.machine_ = machine.fit(features, labeled.labels, sample_weight=labeled.weights)
         return self
 
     def predict_plain(self, images: Images) -> Proba:
