@@ -11,7 +11,7 @@ import torch
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
-from kit.features.device import choose_precision, list_devices
+from kit.features.device import choose_precision, choose_training, list_devices
 from kit.features.device import place_network as place
 from kit.features.weights import parse_encoder
 from kit.runs.fit.crossval import crossval
@@ -62,6 +62,16 @@ def test_only_open_clips_large_transformers_are_encoded_in_half_precision_on_cpu
 
 def test_half_precision_on_cpus_is_bfloat16_which_cannot_overflow():
     assert choose_precision(parse_encoder("open_clip:ViT-B-16/openai"), "cpu") in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(("has_bfloat16", "half"), [(True, "bfloat16"), (False, "float16")])
+def test_a_gpu_encodes_and_trains_in_the_half_precision_that_it_has(has_bfloat16, half, monkeypatch):
+    """A T4 only emulates bfloat16, which is not asked for."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or has_bfloat16
+    )
+    assert choose_precision(parse_encoder("timm:resnet18"), "cuda:0") == half
+    assert choose_training(torch.nn.Conv2d(3, 4, 3), 32, "cuda:1") == half
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -15,9 +15,10 @@ from torch import nn
 from kit.core.errors import InputError
 from kit.data.store import Geometry
 from kit.features.encoders import Preprocessing
-from kit.models.training.batches import predict_network, seed_of, split_off
+from kit.models.training.batches import ask, predict_network, seed_of, split_off
 from kit.models.training.fit import fit_network
 from kit.models.training.recipe import Recipe
+from kit.models.training.steps import Batch, Steps
 
 POOL = (45, SIZE, 36)
 
@@ -143,6 +144,35 @@ def test_half_precision_gives_finite_numbers_even_for_huge_logits(labeled, preci
     proba = predict_network(network, labeled, PREPROCESSING, "cpu", precision, forward)
     assert np.isfinite(proba).all()
     assert all(value.dtype != torch.bfloat16 for value in network.state_dict().values())
+
+
+def test_predictions_that_the_memory_does_not_hold_go_in_halves(labeled):
+    network, sizes = make_network().eval(), []
+
+    def forward(network: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 10:
+            raise torch.OutOfMemoryError("the memory is full")
+        sizes.append(len(pixels))
+        return network(pixels)
+
+    whole, halved = (
+        predict_network(network, labeled, PREPROCESSING, "cpu", "float32", way) for way in (nn.Module.__call__, forward)
+    )
+    assert halved == pytest.approx(whole, abs=1e-6) and sum(sizes) == len(labeled)
+    asked = ask(network, torch.randn(13, 3, SIZE, SIZE), forward, "float32")
+    assert asked.shape == (13, 3) and sizes[-2:] == [7, 6]
+
+
+def test_a_gradient_that_float16_cannot_hold_changes_no_weight_and_lowers_the_scale():
+    network = make_network()
+    steps = Steps(network, nn.Module.__call__, torch.optim.SGD(network.parameters(), lr=0.1), "cpu", "float16", 1)
+    pixels, targets = torch.randn(8, 3, SIZE, SIZE), torch.eye(3)[torch.arange(8) % 3]
+    scale, before = steps.scaler.get_scale(), {name: value.clone() for name, value in network.named_parameters()}
+    steps.take([Batch(pixels, targets, lambda logits, targets: logits.sum() * 1e38)])
+    assert steps.scaler.get_scale() < scale
+    assert all(torch.equal(value, before[name]) for name, value in network.named_parameters())
+    steps.take([Batch(pixels, targets)])
+    assert not any(torch.equal(value, before[name]) for name, value in network.named_parameters() if "6" in name)
 
 
 def test_adapters_leave_the_biases_and_move_the_weights(labeled):
