@@ -15,7 +15,7 @@ def test_few_rows_are_compared_exactly_and_all_neighbours_found(monkeypatch):
 
 def test_cheap_runs_are_fitted_on_a_pool_without_files(monkeypatch):
     monkeypatch.setattr(bench_of, "N_DIMS", 24)
-    monkeypatch.setattr("kit.models.classic.label_spreading.MOST_EXACT", 800)
+    monkeypatch.setattr("kit.models.classic.label_spreading.FEW", 800)
     lines = bench_of._fit_cheap_runs(900)
     assert [line.task.partition(",")[0] for line in lines] == [
         "linear_probe", "linear_probe", "label_spreading", "clusters",

@@ -15,7 +15,7 @@ from kit.models.classic.label_spreading import LabelSpreading
 
 @pytest.fixture
 def many(monkeypatch):
-    monkeypatch.setattr(label_spreading, "MOST_EXACT", 5)
+    monkeypatch.setattr(label_spreading, "FEW", 5)
 
 
 def test_of_many_images_scikit_learn_gets_the_same_graph(tmp_path, many):

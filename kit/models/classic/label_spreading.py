@@ -15,7 +15,6 @@ from pydantic import Field
 
 from kit.core.shapes import Proba, Rows
 from kit.data.images import Images
-from kit.features.nearest import MOST_EXACT
 from kit.features.neighbours import pick_nearest, read_neighbours, read_pixel_neighbours
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between
@@ -23,6 +22,7 @@ from kit.models.search import Between
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+FEW = 5_000  # images that scikit-learn compares with each other, anew for every fold
 SPARE = 4  # neighbours kept beyond those asked for: of so many images few are of a fold that may not be used
 
 
@@ -53,7 +53,7 @@ class LabelSpreading(OnPixels):
 
         others = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))  # pseudo-labelled ones once
         both = labeled.join(others)
-        self._pairs = self._find_neighbours(both) if len(both) > MOST_EXACT else None
+        self._pairs = self._find_neighbours(both) if len(both) > FEW else None
         kernel: Any = "knn" if self._pairs is None else PoolKernel(self._pairs, self.n_neighbors)  # its hint: str alone
         spreading = semi_supervised.LabelSpreading(
             kernel=kernel,
