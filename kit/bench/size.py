@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
@@ -181,7 +181,7 @@ def _separate_classes(n_classes: int) -> list[Grown]:
     values = draw_features(n_classes * N_LABELED + N_TEST)
     labels = np.repeat(np.arange(n_classes), N_LABELED)
     started = _Started()
-    gamma = scale_gamma(values[: len(labels)])
+    gamma: Any = scale_gamma(values[: len(labels)])
     machine = SVC(C=10.0, gamma=gamma, decision_function_shape="ovr").fit(values[: len(labels)], labels)
     one_vs_rest_margins(machine, values[len(labels) :])
     return [Grown(f"svm, {n_classes:,} classes", N_TEST, *started.spent(), _peak())]

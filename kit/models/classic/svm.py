@@ -50,8 +50,8 @@ class SVM(OnPixels, Adjustable):
         self.remember_classes(labeled)
         labeled = balance_images(labeled, self, self.seed)
         features = self._features(labeled)
-        options: dict[str, Any] = {"decision_function_shape": "ovr", "random_state": self.seed}
-        machine = SVC(C=self.C, kernel=self.kernel, gamma=scale_gamma(features), **options)
+        gamma: Any = scale_gamma(features)  # its hint: str alone
+        machine = SVC(C=self.C, kernel=self.kernel, gamma=gamma, decision_function_shape="ovr", random_state=self.seed)
         self.machine_ = machine.fit(features, labeled.labels, sample_weight=labeled.weights)
         return self
 
