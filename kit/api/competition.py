@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.api.opened import Opened
-from kit.api.place import in_time
-from kit.core.errors import InputError
+from kit.api.place import computing, in_time
 from kit.core.names import ENSEMBLE
 
 if TYPE_CHECKING:
@@ -122,7 +121,12 @@ class Competition(Opened):
             return runs_table(prepared.competition, results, describe_unfinished(prepared, results))
 
     def train(
-        self, runs: str | Sequence[str] = (), time_limit: str | float | None = None, note: str | None = None
+        self,
+        runs: str | Sequence[str] = (),
+        time_limit: str | float | None = None,
+        note: str | None = None,
+        engine: str | None = None,
+        address: str | None = None,
     ) -> pd.DataFrame:
         """Cross-validate runs; what is finished already is re-used, what was stopped goes on.
 
@@ -134,6 +138,9 @@ class Competition(Opened):
             Stop cleanly after this long: ``"9h"``, ``"30m"``, or seconds.
         note
             What these runs try, in your words; ``history`` shows it.
+        engine, address
+            Who computes: ``"local"``, this machine, or ``"ray"``, the nodes of the cluster at ``"HOST:PORT"`` or
+            ``"auto"``, the one that this machine is a node of.
 
         Returns
         -------
@@ -143,7 +150,7 @@ class Competition(Opened):
         Raises
         ------
         InputError
-            When there is no such run, an option is refused, or weights cannot be had.
+            When there is no such run, an option is refused, weights cannot be had, or no cluster answers.
         TimeIsUp
             When the time limit is reached; what was computed is kept.
 
@@ -157,25 +164,33 @@ class Competition(Opened):
         from kit.api.stages import names_of_runs, train_named
 
         named = [runs] if isinstance(runs, str) else list(runs)
-        with self._call("train()"), in_time(time_limit):
+        with self._call("train()"), in_time(time_limit), computing(engine, address):
             names_of_runs(self._settings(), named)  # a name that is none is told before the images are read
             with self._holding() as prepared:
                 results = train_named(prepared, named, note=note)
         rows = [(result.name, result.record.cv, result.record.se) for result in results]
         return pd.DataFrame(rows, columns=["run", "cv", "se"])
 
-    def all(self, time_limit: str | float | None = None, note: str | None = None) -> pd.DataFrame:
+    def all(
+        self,
+        time_limit: str | float | None = None,
+        note: str | None = None,
+        engine: str | None = None,
+        address: str | None = None,
+    ) -> pd.DataFrame:
         """Do everything: all runs, the ensemble, one submission, the checks for leaks, the report.
 
         Returns the leaderboard, with the runs that were skipped and why. A run that the time limit left out is among
         them; the next call goes on with it. A `note` stays with every run that is finished; ``history`` shows it.
+        `engine` and `address` are those of `train`.
         """
         from kit.api.stages import compare, do_all
         from kit.api.tables import board_table
         from kit.core.stopwatch import Stopwatch
         from kit.runs.store.ledger import noting
 
-        with self._call("all()"), in_time(time_limit), noting(note), self._holding(look_again=True) as prepared:
+        there = computing(engine, address)
+        with self._call("all()"), in_time(time_limit), there, noting(note), self._holding(look_again=True) as prepared:
             made = do_all(prepared, Stopwatch())
             return board_table(compare(prepared, made.finished, made.skipped).rows)
 
@@ -321,9 +336,9 @@ class Competition(Opened):
         >>> round(digits.submit("svm")["local"], 2)
         0.94
         """
-        from kit.api.sending import check_kernel, submit_run
+        from kit.api.sending import Given, check_kernel, submit_run
 
-        consent = _Given(again)
+        consent = Given(again)
         with self._call("submit()"):
             check_kernel(self._settings(), kernel, version)
             with self._holding() as ready:
@@ -375,18 +390,3 @@ class Competition(Opened):
         with self._looking("images") as prepared:
             counts = (f"{len(prepared.split(split)):,} {split}" for split in ("labeled", "unlabeled", "test"))
             return f"{len(prepared.classes)} classes, {', '.join(counts)}"
-
-
-class _Given:
-    """The consent of a call in Python: given by calling, but not for what was sent before."""
-
-    def __init__(self, again: bool) -> None:
-        self._again = again
-
-    def check(self) -> None:
-        """Nobody has to be asked."""
-
-    def ask(self, sent_before: list[str]) -> None:
-        """Refuse to send the same again unasked."""
-        if sent_before and not self._again:
-            raise InputError(f"{sent_before[-1]}; nothing was sent: again=True sends it")

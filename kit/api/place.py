@@ -81,6 +81,22 @@ def in_time(limit: str | float | None) -> Iterator[None]:
         set_deadline(None)
 
 
+@contextmanager
+def computing(engine: str | None, address: str | None) -> Iterator[None]:
+    """Have tasks done by ``"local"`` or ``"ray"``, at a cluster's address; by the engine in use where neither is given.
+
+    InputError where there is no such engine, or no cluster answers.
+    """
+    from kit.core import engine as engines
+
+    if engine is None and address is None:
+        yield
+        return
+    with engines.using(engines.make_engine(engine or engines.LOCAL, address)):
+        engines.connect()
+        yield
+
+
 def blame(message: str, changes: Sequence[str]) -> str:
     """Return a message on a table of competition.toml with the ``--set`` that is at fault in place of the file."""
     named = re.search(r"competition\.toml: \[([\w.-]+)\] (.*)", message, re.DOTALL)

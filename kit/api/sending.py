@@ -223,3 +223,18 @@ def _score_locally(prepared: Prepared, run: str) -> Sending:
     score, error = local_score(prepared, solution, decided_test(prepared, result))[:2]
     terminal.note(f"{name} is a practice competition: nothing is sent, its solution scores {package.row['file']} here")
     return Sending(package.row, False, local=(score, error))
+
+
+class Given:
+    """The consent of a call in Python: given by calling, but not for what was sent before."""
+
+    def __init__(self, again: bool) -> None:
+        self._again = again
+
+    def check(self) -> None:
+        """Nobody has to be asked."""
+
+    def ask(self, sent_before: list[str]) -> None:
+        """Refuse to send the same again unasked."""
+        if sent_before and not self._again:
+            raise InputError(f"{sent_before[-1]}; nothing was sent: again=True sends it")

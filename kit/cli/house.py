@@ -196,6 +196,7 @@ def _bench_engines(comp: str) -> None:
     )
     same = "the same submission, byte for byte" if made.is_same else "submissions that DIFFER"
     spelled = f"{made.ratio:.2f}x [{made.lowest:.2f}-{made.highest:.2f}] the seconds of one process"
+    spelled += f", {made.cpu_ratio:.2f}x its seconds of the CPU"
     say(f"all {comp} on the cluster: {spelled}, {same}", asdict(made))
 
 

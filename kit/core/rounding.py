@@ -16,8 +16,12 @@ OPENBLAS = "openblas"
 
 def describe_rounding() -> dict[str, str]:
     """Return the number of threads, the kernels that compute here, and the versions of those who call them."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"threads": str(count_threads()), **list_kernels(), **versions}
+    return {"threads": str(count_threads()), **list_kernels(), **list_versions()}
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of the packages that decide how numbers are rounded."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 @functools.cache

@@ -44,9 +44,12 @@ def choose_precision(spec: EncoderSpec, device: str) -> str:
     """
     if device.startswith("cuda"):
         return half_on_gpu()
-    return (
-        "bfloat16" if _has_amx(device) and spec.library == "open_clip" and spec.name.startswith("ViT-") else "float32"
-    )
+    return "bfloat16" if _has_amx(device) and minds_amx(spec) else "float32"
+
+
+def minds_amx(spec: EncoderSpec) -> bool:
+    """Return whether an encoder is computed in another precision on a CPU with AMX."""
+    return spec.library == "open_clip" and spec.name.startswith("ViT-")
 
 
 def choose_training(network: nn.Module, size: int, device: str) -> str:

@@ -19,6 +19,7 @@ from kit.core.engine.task import Order, Task, work
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
 from kit.core.process import count_threads, with_threads
 from kit.core.terminal import warn
+from kit.features.weights import parse_encoder
 
 
 def double(shared: Any, number: int) -> int:
@@ -76,15 +77,17 @@ def test_a_node_that_computes_in_another_precision_is_refused(monkeypatch, tmp_p
     pytest.importorskip("ray")
     from kit.core.engine import cluster
 
-    def refused(has_gpu: bool) -> str:
-        return str(cluster._differs(origin, has_gpu, counter))
+    def refused(has_gpu: bool, minds_amx: bool = True) -> str:
+        order = Order(Task("m:f", {}, "f", minds_amx=minds_amx), 1, None, has_gpu)
+        return str(cluster._differs(origin, order, counter))
 
     counter, token = Counter(), elsewhere.Token(tmp_path, "")
-    origin = cluster.Origin("s", "driver", cluster.list_versions(), True, token, tmp_path, tmp_path, ())
+    origin = cluster.Origin("s", "driver", cluster.list_software(), True, token, tmp_path, tmp_path, ())
     monkeypatch.setattr(cluster, "has_amx", lambda: True)
     assert refused(False) == "None"
     monkeypatch.setattr(cluster, "has_amx", lambda: False)
     assert "without AMX, driver one with it" in refused(False)
+    assert refused(False, minds_amx=False) == "None"
     monkeypatch.setattr(cluster, "half_on_gpu", lambda: "bfloat16")
     assert refused(True) == "None"
     monkeypatch.setattr(cluster, "half_on_gpu", lambda: "float16")
@@ -246,6 +249,27 @@ def test_a_node_sees_the_workspace_by_its_token(driver, monkeypatch):
     assert elsewhere.Token(driver / ".engine-1", "ours").is_seen()
     assert not elsewhere.Token(driver / ".engine-1", "another's").is_seen()
     assert not elsewhere.Token(driver / "gone" / ".engine-1", "ours").is_seen()
+
+
+def test_weights_named_by_an_absolute_path_are_found_where_they_were_carried(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(elsewhere.tempfile, "gettempdir", lambda: str(tmp_path))
+    (file := tmp_path / "weights" / "m.safetensors").parent.mkdir()
+    file.write_bytes(b"weights")
+    home = elsewhere.make_home("session", driver, tmp_path / "nowhere")
+    elsewhere.fetch(Counter(), [file], elsewhere.make_mover(driver, tmp_path / "nowhere", home))
+    encoder = f"timm:resnet18@{file}"
+    assert parse_encoder(encoder, lookup=(driver,)).file == file
+    file.unlink()
+    carried = parse_encoder(encoder, lookup=(driver, home)).file
+    assert carried is not None and carried.is_relative_to(home) and carried.read_bytes() == b"weights"
+
+
+def test_a_node_waits_for_a_workspace_once(driver, monkeypatch):
+    monkeypatch.setattr(elsewhere, "PATIENCE_SECONDS", 0.2)
+    token = elsewhere.Token(driver / ".engine-none", "ours")
+    started = elsewhere.time.monotonic()
+    assert not any(token.is_seen() for _ in range(5))
+    assert 0.2 <= elsewhere.time.monotonic() - started < 0.8
 
 
 def test_files_of_the_kit_itself_lie_where_the_node_has_them(tmp_path):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import kill, list_workers, meanwhile, raylets_of, three_nodes, wait_for
+from support.cluster import blind_nodes, can_hide, kill, list_workers, meanwhile, raylets_of, three_nodes, wait_for
 from support.colours import lay_out, write_toml
 
+import kit
 from kit.config.competition import HOME
 from kit.core.installed import is_lacking
 
@@ -49,6 +51,12 @@ def make_workspace(root: Path, runs: str = RUNS) -> Path:
 
 def on(cluster: Any) -> tuple[str, ...]:
     return "--engine", "ray", "--address", cluster.address
+
+
+def copy_clip(folder: Path) -> str:
+    """Copy the tiny CLIP; return a run's table that names it by its absolute path."""
+    shutil.copytree(HOME / "digits" / "tiny-clip", folder)
+    return f'[runs.named]\nmodel = "linear_probe"\nencoder = "open_clip:local-dir:{folder}"\n'
 
 
 def read_made(workspace: Path) -> dict[str, bytes]:
@@ -89,6 +97,17 @@ def test_a_mistake_of_the_user_is_one_sentence(cluster, tmp_path, run_command):
     assert len(errors) == 1 and "embeddings" in errors[0] and "Traceback" not in err
 
 
+def test_python_trains_on_the_cluster_too(cluster, tmp_path):
+    oof = []
+    for name, engine in (("local", {}), ("ray", {"engine": "ray", "address": cluster.address})):
+        opened = kit.open("colours", workspace=make_workspace(tmp_path / name), quiet=True)
+        opened.train("svm", **engine)
+        oof.append(opened.oof("svm"))
+    assert oof[0].equals(oof[1])
+    with pytest.raises(kit.InputError, match="no Ray cluster"):
+        opened.train("svm", engine="ray", address="127.0.0.1:9")
+
+
 def test_device_lists_the_nodes_of_the_cluster(cluster, tmp_path, run_command):
     code, out, err = run_command(tmp_path, "device", "--json", *on(cluster))
     assert code == 0, err
@@ -118,3 +137,18 @@ def test_a_lost_node_changes_nothing(local, tmp_path, run_command):
         code, _, err = run_command(workspace, "all", "colours", *on(cluster))
         assert code == 0, err
     assert read_made(workspace) == local
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_hide(), reason="needs the right to mount disks")
+def test_nodes_that_do_not_see_the_workspace_make_the_same_csv(tmp_path, run_command):
+    runs = RUNS + copy_clip(weights := tmp_path / "weights")
+    local, workspace = (make_workspace(tmp_path / name, runs) for name in ("local", "ray"))
+    assert run_command(local, "all", "colours")[0] == 0
+    homes = [tmp_path / "nodes" / name for name in "ab"]
+    with blind_nodes([workspace, weights], homes) as cluster:
+        code, _, err = run_command(workspace, "all", "colours", *on(cluster))
+        assert code == 0, err
+    assert read_made(workspace) == read_made(local)
+    for home in homes:
+        assert list(home.glob("kit-*/runs/colours/*/*/fold_*/fitted.json"))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 MIB = 2**20
 NODE = {"object_store_memory": 80 * MIB}
+UNSHARE = ("unshare", "-m", "--pid", "--fork", "--kill-child", "--mount-proc")
 QUICKLY = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,17 +30,68 @@ SETTINGS = {
 @contextmanager
 def three_nodes() -> Iterator[Any]:
     """Start a cluster of a head and two nodes of one core each; end it."""
+    with _head(num_cpus=1) as cluster:
+        for _ in range(2):
+            cluster.add_node(**NODE, num_cpus=1)
+        yield cluster
+
+
+@contextmanager
+def blind_nodes(hidden: Sequence[Path], homes: Sequence[Path]) -> Iterator[Any]:
+    """Start a cluster whose head computes nothing, and nodes of one core in which empty disks lie over folders.
+
+    Parameters
+    ----------
+    hidden
+        Folders that the nodes do not see.
+    homes
+        A folder for the temporary files of each node.
+    """
+    with _head(num_cpus=0) as cluster:
+        nodes = [_start_blind(cluster.address, hidden, home) for home in homes]
+        try:
+            wait_for(lambda: sum(node["Alive"] for node in cluster.global_state.node_table()) == 1 + len(nodes))
+            yield cluster
+        finally:
+            for node in nodes:
+                node.kill()  # and with it all in its namespace
+                node.wait()
+
+
+def _start_blind(address: str, hidden: Sequence[Path], home: Path) -> subprocess.Popen[bytes]:
+    """Start a node with mounts and processes of its own."""
+    home.mkdir(parents=True)
+    mounts = [f"mount -t tmpfs none {shlex.quote(str(folder))}" for folder in hidden]
+    ray = Path(sys.executable).with_name("ray")
+    words = [str(ray), "start", f"--address={address}", "--num-cpus=1", f"--object-store-memory={80 * MIB}", "--block"]
+    command = " && ".join([*mounts, f"exec {shlex.join(words)}"])
+    environment = os.environ | {"TMPDIR": str(home)}
+    return subprocess.Popen(
+        [*UNSHARE, "sh", "-c", command],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def can_hide() -> bool:
+    """Return whether this process may mount disks that others do not see."""
+    if shutil.which("unshare") is None:
+        return False
+    command = [*UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+@contextmanager
+def _head(num_cpus: int) -> Iterator[Any]:
+    """Start a head; end its cluster."""
     kept = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         from ray.cluster_utils import Cluster
 
-        node = NODE | {"num_cpus": 1}
-        cluster = Cluster(True, head_node_args=node | {"include_dashboard": False, "_system_config": QUICKLY})
+        node = NODE | {"num_cpus": num_cpus, "include_dashboard": False, "_system_config": QUICKLY}
+        cluster = Cluster(True, head_node_args=node)
         try:
-            for _ in range(2):
-                cluster.add_node(**node)
             yield cluster
         finally:
             cluster.shutdown()

@@ -8,7 +8,6 @@ makers, and no dashboard is needed.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import socket
@@ -31,7 +30,8 @@ from kit.core.errors import InputError
 from kit.core.files import write_atomic
 from kit.core.names import CHECKOUT
 from kit.core.precision import half_on_gpu, has_amx
-from kit.core.process import count_threads
+from kit.core.process import count_threads, set_up_process
+from kit.core.rounding import list_versions
 from kit.core.terminal import count, stage
 
 AUTO = "auto"  # the cluster that this machine is a node of
@@ -43,7 +43,6 @@ END_SECONDS = 10.0  # that cancelled tasks have to end
 GIB = 2**30
 SHARE = 0.8  # of a node's memory that a task may ask for
 KEPT_SHARED = 4  # prepared competitions that stay in Ray's store
-ROUNDING = ("torch", "timm", "scikit-learn", "numpy", "scipy")  # packages whose versions decide how numbers are rounded
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,7 @@ class RayEngine:
                 file.write(token.content)
             self._tokens[root] = token
         host, token = socket.gethostname(), self._tokens[root]
-        return Origin(self._session, host, list_versions(), has_amx(), token, root, CHECKOUT, shared.hidden)
+        return Origin(self._session, host, list_software(), has_amx(), token, root, CHECKOUT, shared.hidden)
 
     def _get(self, task: Task, reference: Any) -> Outcome:
         """Return what became of a task, its retries included."""
@@ -286,10 +285,9 @@ class RayEngine:
                 _, references = self._ray.wait(references, num_returns=len(references), timeout=END_SECONDS)
 
 
-def list_versions() -> dict[str, str]:
+def list_software() -> dict[str, str]:
     """Return the versions that must be the same on all nodes, where results shall be."""
-    packages = {name: importlib.metadata.version(name) for name in ROUNDING}
-    return {"kit": __version__, "Python": ".".join(map(str, sys.version_info[:2]))} | packages
+    return {"kit": __version__, "Python": ".".join(map(str, sys.version_info[:2]))} | list_versions()
 
 
 def _lack(n_times: int) -> str:
@@ -309,6 +307,7 @@ def _await(written: list[Path]) -> None:
 def _warm(seconds: float) -> str:
     """Import what tasks import, and hold the worker meanwhile, so that another one takes the next call."""
     until = time.monotonic() + seconds
+    set_up_process()  # before torch is imported, which reads the environment then
     import sklearn.linear_model
     import torch
 
@@ -345,10 +344,11 @@ def _receive(reference: Any) -> Any:
 
 def _work_there(order: Order, references: list[Any], origin: Origin, desk: Any) -> tuple[Outcome, list[Path]]:
     """Do a task on a node; return what became of it, and the files that the driver will see."""
+    set_up_process()  # before torch is imported, which reads the environment then
     if not order.has_gpu:
         os.environ["KIT_DEVICE"] = "cpu"
     shared = _receive(references[0])
-    if (error := _differs(origin, order.has_gpu, _Reached(desk))) is not None:
+    if (error := _differs(origin, order, _Reached(desk))) is not None:
         return Outcome(None, error, [], socket.gethostname()), []
     desk.begin.remote(order.task.label, socket.gethostname())
     try:
@@ -360,26 +360,26 @@ def _work_there(order: Order, references: list[Any], origin: Origin, desk: Any) 
         desk.end.remote(order.task.label)
 
 
-def _differs(origin: Origin, has_gpu: bool, desk: Counter) -> InputError | None:
+def _differs(origin: Origin, order: Order, desk: Counter) -> InputError | None:
     """Return what is to be said where this node would round numbers otherwise; else None."""
-    own, here = list_versions(), socket.gethostname()
+    own, here = list_software(), socket.gethostname()
     odd = [f"{name} {own[name]}, not {version}" for name, version in origin.versions.items() if own[name] != version]
     if odd:
         cause = f"{', '.join(odd)} as {origin.host} has: install the same there, or leave it out"
         return InputError(f"node {here} has {cause}")
-    if not has_gpu and has_amx() != origin.has_amx:
+    if order.task.minds_amx and not order.has_gpu and has_amx() != origin.has_amx:
         one, other = ("with AMX", "without it") if has_amx() else ("without AMX", "with it")
         return InputError(
             f"node {here} has a CPU {one}, {origin.host} one {other}: bfloat16 and float32 mix; leave it out"
         )
-    if has_gpu and (half := half_on_gpu()) != (first := desk.ask("agree", half, here))[0]:
+    if order.has_gpu and (half := half_on_gpu()) != (first := desk.ask("agree", half, here))[0]:
         return InputError(f"node {here} has a GPU of {half}, {first[1]} one of {first[0]}, and they mix; leave one out")
     return None
 
 
 def _work_apart(order: Order, shared: Any, origin: Origin, desk: _Reached) -> Outcome:
     """Do a task in a workspace of this node's own: bring what it reads, carry back what it has written."""
-    home = make_home(origin.session)
+    home = make_home(origin.session, origin.root, origin.installed)
     move = make_mover(origin.root, origin.installed, home)
     elsewhere.fetch(desk, [*order.task.reads, *order.task.writes], move, origin.hidden)
     folders = {move(folder): folder for folder in order.task.writes}

@@ -1,13 +1,15 @@
 """A node that does not see the workspace: files are carried there and back.
 
 Whether a node sees the workspace a token tells: a file that the driver writes into it and a task looks for. Where it is
-not seen, a task works in a workspace of the node's own below the system's folder of temporary files. `Desk` stands on
-the driver's machine: it hands out what a task reads and takes what it has written, checkpoints while the task runs.
+not seen, a task works in a workspace of the node's own below the system's folder of temporary files; its
+``.driver.json`` says where the driver's files lie, so that weights named by an absolute path are found. `Desk` stands
+on the driver's machine: it hands out what a task reads and takes what it has written, checkpoints while the task runs.
 What is fetched keeps its time of change, by which caches know it; what is carried back does not.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -33,6 +35,7 @@ FITTED = "fitted.json"  # says that a fold is done, and its checkpoints are over
 TOKEN = ".engine-"
 LEFT_OUT = (".lock", ".part", ".rows")  # of processes that write now
 PREFIX = "kit-"
+ORIGIN = ".driver.json"
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,19 @@ class Token:
 
     def is_seen(self) -> bool:
         """Return whether this process sees the workspace that the token was written into."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + (0 if self in _unseen else PATIENCE_SECONDS)
         while self.path.parent.is_dir():
             with suppress(OSError):
                 if self.path.read_text(encoding="utf-8") == self.content:
                     return True
             if time.monotonic() > until:
-                return False
+                break
             time.sleep(PATIENCE_SECONDS / 10)
+        _unseen.add(self)
         return False
+
+
+_unseen: set[Token] = set()  # for which this process has waited already, in vain
 
 
 @dataclass(frozen=True)
@@ -167,8 +174,28 @@ def make_mover(root: Path, installed: Path, home: Path) -> Callable[[str | Path]
     return move
 
 
-def make_home(session: str) -> Path:
-    """Return this node's workspace of a driver's call; those that were not used for a day are deleted."""
+def find_carried(path: Path, folders: Sequence[Path]) -> Path | None:
+    """Return where a file of the driver lies on this node; None in folders to which nothing was carried.
+
+    Parameters
+    ----------
+    path
+        Absolute, as it lies on the driver's machine.
+    folders
+        Of which one may be this node's workspace.
+    """
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            said = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+            return make_mover(Path(said["root"]), Path(said["installed"]), folder)(path)
+    return None
+
+
+def make_home(session: str, root: Path, installed: Path) -> Path:
+    """Return this node's workspace of a driver's call; those that were not used for a day are deleted.
+
+    `root` and `installed` are of `make_mover`.
+    """
     for other in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/.used"):
         with suppress(OSError):
             if time.time() - other.stat().st_mtime > STALE_SECONDS:
@@ -176,6 +203,8 @@ def make_home(session: str) -> Path:
     home = Path(tempfile.gettempdir()) / f"{PREFIX}{session}"
     home.mkdir(exist_ok=True)
     (home / ".used").touch()
+    with write_atomic(home / ORIGIN, "w") as file:
+        json.dump({"root": str(root), "installed": str(installed)}, file)
     return home
 
 

@@ -58,6 +58,8 @@ class Task:
         GPUs that it can use; of a machine without one it asks for none.
     gibibytes
         Memory that it needs, about.
+    minds_amx
+        Whether a CPU with AMX would compute it in another precision than one without.
     reads
         Files and folders that it needs, as they lie here: carried to a node that does not see them.
     writes
@@ -69,6 +71,7 @@ class Task:
     label: str
     gpus: float = 0.0
     gibibytes: float = 1.0
+    minds_amx: bool = True
     reads: tuple[Path, ...] = field(default=(), compare=False)
     writes: tuple[Path, ...] = field(default=(), compare=False)
 

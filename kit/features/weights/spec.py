@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kit.core.engine.elsewhere import find_carried
 from kit.core.errors import InputError, MissingWeights, some
 from kit.core.files import hash_file
 from kit.core.installed import is_lacking, spell_lack
@@ -169,8 +170,10 @@ def digest_of(path: Path) -> str:
 
 def _find_path(path: str, lookup: tuple[Path, ...], text: str) -> Path:
     """Return the first existing place of a path named by an encoder."""
-    places = [Path(path).expanduser()] if Path(path).expanduser().is_absolute() else [base / path for base in lookup]
-    for place in places:
+    named = Path(path).expanduser()
+    places = [named] if named.is_absolute() else [base / path for base in lookup]
+    carried = find_carried(named, lookup) if named.is_absolute() else None
+    for place in [carried, *places] if carried else places:
         if place.exists():
-            return place.resolve()
+            return place.absolute()  # a link stays one: a file is carried to other nodes by its name
     raise MissingWeights(f"encoder {text!r}: no such file; looked for {some(places)}")

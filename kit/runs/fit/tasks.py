@@ -15,6 +15,7 @@ from kit.core.activity import tell
 from kit.core.engine import Task
 from kit.data.prepared import Prepared
 from kit.features.cache import GIVEN, encode_range, features_files, has_features, range_file
+from kit.features.device import minds_amx
 from kit.features.weights import spec_of
 from kit.models.copies import checkpoint_of
 from kit.models.model import Model
@@ -36,9 +37,9 @@ SLIVER = 0.05  # of a GPU: of what reads features in the precision of this machi
 
 def fold_tasks(prepared: Prepared, run: Run, key: str, folds: Sequence[int]) -> list[Task]:
     """Return a task for each fold."""
-    folder = run_folder(prepared, run, key)
+    folder, needs = run_folder(prepared, run, key), describe_needs(prepared, run)
     return [
-        _make_task(prepared, run, key, "do_fold", f"fold {fold}", fold_folder(folder, fold), {"fold": fold})
+        _make_task(needs, run, key, "do_fold", f"fold {fold}", fold_folder(folder, fold), {"fold": fold})
         for fold in folds
     ]
 
@@ -48,9 +49,10 @@ def copy_tasks(prepared: Prepared, run: Run, key: str, folds: Sequence[int]) -> 
     folder = run_folder(prepared, run, key)
     if run.n_copies == 1 or not build_model(prepared.competition, run).resumes:
         return []
+    needs = describe_needs(prepared, run)
     return [
         _make_task(
-            prepared, run, key, "do_copy", f"fold {fold}, copy {copy}",
+            needs, run, key, "do_copy", f"fold {fold}, copy {copy}",
             checkpoint_of(fold_folder(folder, fold) / CHECKPOINT, copy),
             {"fold": fold, "copy": copy},
         )
@@ -61,10 +63,10 @@ def copy_tasks(prepared: Prepared, run: Run, key: str, folds: Sequence[int]) -> 
 
 def pair_tasks(prepared: Prepared, run: Run, key: str, pairs: Sequence[tuple[int, int]]) -> list[Task]:
     """Return a task for each pair of folds."""
-    folder = run_folder(prepared, run, key)
+    folder, needs = run_folder(prepared, run, key), describe_needs(prepared, run)
     return [
         _make_task(
-            prepared, run, key, "do_pair", f"folds {first} and {second}", pair_folder(folder, first, second),
+            needs, run, key, "do_pair", f"folds {first} and {second}", pair_folder(folder, first, second),
             {"first": first, "second": second},
         )
         for first, second in pairs
@@ -73,10 +75,10 @@ def pair_tasks(prepared: Prepared, run: Run, key: str, pairs: Sequence[tuple[int
 
 def settle_tasks(prepared: Prepared, run: Run, key: str, chosen: dict[int, Any]) -> list[Task]:
     """Return a task for each fold whose swept setting is chosen."""
-    folder = run_folder(prepared, run, key)
+    folder, needs = run_folder(prepared, run, key), describe_needs(prepared, run)
     return [
         _make_task(
-            prepared, run, key, "do_settle", f"fold {fold}, settled", fold_folder(folder, fold),
+            needs, run, key, "do_settle", f"fold {fold}, settled", fold_folder(folder, fold),
             {"fold": fold, "value": value},
         )
         for fold, value in chosen.items()
@@ -86,9 +88,8 @@ def settle_tasks(prepared: Prepared, run: Run, key: str, chosen: dict[int, Any])
 def refit_task(prepared: Prepared, run: Run, key: str, chosen: dict[str, Any]) -> Task:
     """Return the task of the model that is fitted on every label."""
     home = fold_folder(run_folder(prepared, run, key), EVERYTHING)
-    return _make_task(
-        prepared, run, key, "do_refit", "refit", home, {"values": list(chosen.get("per_fold", {}).values())}
-    )
+    values = list(chosen.get("per_fold", {}).values())
+    return _make_task(describe_needs(prepared, run), run, key, "do_refit", "refit", home, {"values": values})
 
 
 @dataclass(frozen=True)
@@ -97,32 +98,35 @@ class Needs:
 
     gpus: float
     gibibytes: float
+    minds_amx: bool
     reads: tuple[Path, ...]
 
 
 def describe_needs(prepared: Prepared, run: Run) -> Needs:
-    """Return what one fit of a run needs."""
+    """Return what one fit of a run needs: the same for all of its tasks, so that it is asked once for them."""
     model = build_model(prepared.competition, run)
+    used = [*model.encoders_used, *run.encoders_of_cores]
     features = [features_files(prepared.pool, *each) for each in model.encoders_used if each[0] != GIVEN]
     n_bytes = COPIES_OF_FEATURES * sum(file.stat().st_size for files in features for file in files)
     return Needs(
         1.0 if model.resumes else SLIVER if features and _has_gpu() else 0.0,
         GIBIBYTES + n_bytes / 2**30,
+        model.resumes or any(minds_amx(spec_of(prepared.pool, *each)) for each in used if each[0] != GIVEN),
         tuple(_list_reads(prepared, run, features, model)),
     )
 
 
 def _make_task(
-    prepared: Prepared, run: Run, key: str, function: str, label: str, home: Path, arguments: dict[str, Any]
+    needs: Needs, run: Run, key: str, function: str, label: str, home: Path, arguments: dict[str, Any]
 ) -> Task:
     """Return a task of one run that leaves its files in `home`, or that file."""
-    needs = describe_needs(prepared, run)
     return Task(
         HERE + function,
         {"settings": run.model_dump(), "key": key, **arguments},
         f"{run.name}, {label}",
         gpus=needs.gpus,
         gibibytes=needs.gibibytes,
+        minds_amx=needs.minds_amx,
         reads=needs.reads,
         writes=(home,),
     )
@@ -143,6 +147,7 @@ def encode_tasks(prepared: Prepared, encoder: str, args: dict[str, Any]) -> list
                 {"encoder": encoder, "args": args, "start": start, "stop": stop},
                 f"encode {start:,} to {stop:,}",
                 gpus=1.0 if _has_gpu() else 0.0,
+                minds_amx=minds_amx(spec_of(pool, encoder, args)),
                 reads=(prepared.competition.folder, *(Path(path) for path in pool.paths[start:stop])),
                 writes=(piece, piece.with_name(f"{piece.name.partition('.')[0]}.json")),
             )

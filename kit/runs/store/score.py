@@ -6,7 +6,6 @@ Arrays of predictions in, numbers out; writes nothing.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import subprocess
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from kit import __version__
 from kit.core.activity import describe_machine
 from kit.core.names import IS_CHECKOUT
+from kit.core.rounding import list_versions
 from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
@@ -37,11 +37,6 @@ def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, A
         "machine": describe_machine(),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-
-
-def list_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide how numbers are rounded."""
-    return {name: importlib.metadata.version(name) for name in ("torch", "timm", "scikit-learn", "numpy")}
 
 
 def remark_on_zeros(prepared: Prepared, oof: Predictions) -> str | None:

@@ -119,7 +119,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
 def discard(prepared: Prepared, run: Run, home: Path) -> None:
     """Delete the fits of a setting that was given up."""
     folder = home / run_key(prepared, run)
-    cancel_tasks([_make_task(prepared, run, fold, folder) for fold in prepared.scored])
+    cancel_tasks(_make_tasks(prepared, run, prepared.scored, folder))
     if folder.is_dir() and not (folder / SCORED).exists():
         shutil.rmtree(folder)
 
@@ -127,7 +127,7 @@ def discard(prepared: Prepared, run: Run, home: Path) -> None:
 def _fit_fold(prepared: Prepared, run: Run, fold: int, folder: Path) -> Proba:
     """Return a fold's probabilities by its model at every swept value, (n_values, n_images, n_classes)."""
     if (sweep := _read_fold(prepared, fold, folder)) is None:
-        for _ in run_tasks([_make_task(prepared, run, fold, folder)], prepared):
+        for _ in run_tasks(_make_tasks(prepared, run, [fold], folder), prepared):
             pass
         if (sweep := _read_fold(prepared, fold, folder)) is None:
             raise DamagedFile(f"{folder / f'fold_{fold}.npy'}: was written, and cannot be read; call again")
@@ -144,22 +144,27 @@ def _read_fold(prepared: Prepared, fold: int, folder: Path) -> Proba | None:
 
 def _list_waiting(prepared: Prepared, run: Run, folds: Iterable[int], folder: Path) -> list[Task]:
     """Return the tasks of folds that are not fitted: a cluster fits them side by side, if some in vain."""
-    return [_make_task(prepared, run, fold, folder) for fold in folds if not (folder / f"fold_{fold}.npy").exists()]
+    waiting = [fold for fold in folds if not (folder / f"fold_{fold}.npy").exists()]
+    return _make_tasks(prepared, run, waiting, folder)
 
 
-def _make_task(prepared: Prepared, run: Run, fold: int, folder: Path) -> Task:
-    """Return the task of one fold."""
+def _make_tasks(prepared: Prepared, run: Run, folds: Iterable[int], folder: Path) -> list[Task]:
+    """Return a task for each fold."""
     needs = describe_needs(prepared, run)
     where = str(folder.relative_to(prepared.root))
-    return Task(
-        f"{__name__}:do_fold",
-        {"settings": run.model_dump(), "fold": fold, "where": where},
-        f"tune {run.name}, fold {fold}",
-        gpus=needs.gpus,
-        gibibytes=needs.gibibytes,
-        reads=needs.reads,
-        writes=(folder / f"fold_{fold}.npy", folder / f"fold_{fold}"),
-    )
+    return [
+        Task(
+            f"{__name__}:do_fold",
+            {"settings": run.model_dump(), "fold": fold, "where": where},
+            f"tune {run.name}, fold {fold}",
+            gpus=needs.gpus,
+            gibibytes=needs.gibibytes,
+            minds_amx=needs.minds_amx,
+            reads=needs.reads,
+            writes=(folder / f"fold_{fold}.npy", folder / f"fold_{fold}"),
+        )
+        for fold in folds
+    ]
 
 
 def do_fold(prepared: Prepared, settings: dict[str, Any], fold: int, where: str) -> None:

@@ -16,13 +16,13 @@ from kit.core.activity import describe_machine
 from kit.core.errors import InputError, LeakFound
 from kit.core.files import remedy_for
 from kit.core.names import ENSEMBLE
+from kit.core.rounding import list_versions
 from kit.data.prepared import Prepared
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import describe_exclusion
 from kit.runs.store.find import result_at, run_key, settings_of
 from kit.runs.store.imported import list_imported
 from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder, read_provenance
-from kit.runs.store.score import list_versions
 from kit.runs.store.seals import has_the_features
 from kit.scoring.predictions import Predictions, read_predictions
 
