@@ -215,7 +215,7 @@ class Competition(Opened):
         from kit.api.stages import compare, list_finished
         from kit.api.tables import board_table
 
-        with self._looking("leaderboard()") as prepared:
+        with self._looking("leaderboard()", at_runs=True) as prepared:
             return board_table(compare(prepared, list_finished(prepared)).rows)
 
     def oof(self, run: str = ENSEMBLE) -> pd.DataFrame:

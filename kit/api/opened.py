@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.api.place import blame, called_as, holding, looking, workspace_folder
+from kit.api.place import blame, called_as, check_begun, holding, looking, workspace_folder
 from kit.core.errors import InputError
 from kit.core.installed import naming_absent
 
@@ -55,10 +55,14 @@ class Opened:
         return self._ready[1]
 
     @contextmanager
-    def _looking(self, words: str) -> Iterator[Prepared]:
-        """Give the competition, ready to be read beside who works on it."""
-        with self._call(words), looking(settings := self._settings()):
-            yield self._prepare(settings)
+    def _looking(self, words: str, at_runs: bool = False) -> Iterator[Prepared]:
+        """Give the competition, ready to be read beside who works on it; `at_runs` needs folds that are there."""
+        with self._call(words):
+            settings = self._settings()
+            if at_runs:
+                check_begun(settings)
+            with looking(settings):
+                yield self._prepare(settings)
 
     @contextmanager
     def _holding(self, look_again: bool = False) -> Iterator[Prepared]:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kit.core.errors import InputError
 from kit.core.names import CHECKOUT, default_workspace
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def holding(competition: Competition) -> Iterator[None]:
     from kit.core.files import hold
 
     folder = competition.workspace.runs(competition.name)
-    with hold(folder, terminal.warn), activity.shown(folder, called_as.get() or shlex.join(sys.argv[1:])):
+    command = called_as.get() or shlex.join(sys.argv[1:])
+    with hold(folder, terminal.warn, command), activity.shown(folder, command):
         yield
 
 
@@ -58,12 +60,20 @@ def looking(competition: Competition) -> Iterator[None]:
     folder = competition.workspace.runs(competition.name)
     busy = read_activity(folder) if is_held(folder) else None
     if busy is None or not busy.is_running or "clean" in shlex.split(busy.command):
-        with hold(folder, terminal.warn):
+        with hold(folder, terminal.warn, called_as.get()):
             yield
         return
     terminal.note(f"beside {busy.command!r}, which runs (process {busy.pid}): this shows what is finished")
     with arrays.impatient():
         yield
+
+
+def check_begun(competition: Competition) -> None:
+    """Refuse a look at runs where there are no folds yet: a look would make them, and those who read write nothing."""
+    if not competition.workspace.folds(competition.name).exists():
+        raise InputError(
+            f"no folds of {competition.name} yet, so no finished run; {competition.command('train')} makes both"
+        )
 
 
 @contextmanager

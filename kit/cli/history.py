@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.api.place import check_begun
 from kit.cli.app import LOOK, command
 from kit.cli.call import DEFAULT, Comp, complete_result, holding, looking, read, ready, say, suggest
 from kit.core.errors import InputError
@@ -32,6 +33,7 @@ def history(
 ) -> None:
     """List every run that was ever finished; show one in full, or compare two of them by a paired test."""
     competition = read(comp)
+    check_begun(competition)
     with looking(competition):
         shown, follow = _look(ready(competition, held=True), comp, run, against, sort, rounds)
     say(*shown)
@@ -88,19 +90,22 @@ def adopt(
     """Write an earlier run's settings back into competition.toml; comments and other lines stay."""
     from kit.core import terminal
     from kit.runs.history import adopt as write_settings
-    from kit.runs.history import find_entry, list_entries
+    from kit.runs.history import find_one, list_entries
 
     competition = read(comp)
     with holding(competition):
         prepared = ready(competition, held=True)
-        entry = find_entry(prepared, list_entries(prepared, with_rounds=True), key)
+        entries = list_entries(prepared, with_rounds=True)
+        entry = find_one(prepared, entries, key)
         adopted = write_settings(prepared, entry, name)
     head = "written" if adopted.is_new else "changed" if adopted.changes else "as it was"
-    lines = [f"{competition.file}: [runs.{adopted.name}] {head}"]
+    lines = [f"{competition.file}: [runs.{adopted.name}] {head}, as {entry.name} {entry.key} has it"]
     for each in adopted.changes:
         before = "" if adopted.is_new else f" (was {each.theirs or 'not set'})"
         lines.append(f"  {each.key} = {each.ours}{before}" if each.ours else f"  {each.key} taken out{before}")
     say("\n".join(lines), asdict(adopted) | {"file": str(competition.file)})
+    if key == entry.name and (others := {each.key for each in entries if each.name == key} - {entry.key}):
+        terminal.note(f"other runs of this name scored the same: {', '.join(sorted(others))}")
     if adopted.is_found:
         terminal.note("its predictions are there, nothing has to be trained")
     elif entry.since:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kit.api.place import check_begun
 from kit.cli.app import LOOK, command
 from kit.cli.call import DEFAULT, Comp, complete_result, holding, looking, make_board, read, ready, say, suggest
 from kit.core.errors import InputError, nearest
@@ -30,6 +31,7 @@ def leaderboard_(
     from kit.api.stages import list_finished
 
     competition = read(comp)
+    check_begun(competition)
     with looking(competition):
         prepared = ready(competition, held=True)
         results = list_finished(prepared)

@@ -9,9 +9,12 @@ import typer
 
 from kit.api.starting import read_wishes
 from kit.cli.app import START, command
-from kit.cli.call import DEFAULT, Comp, holding, read, say, suggest
+from kit.cli.call import DEFAULT, Comp, holding, read, ready, say, suggest
+from kit.core.errors import some
+from kit.core.terminal import count
 
 if TYPE_CHECKING:
+    from kit.config.competition import Competition
     from kit.curate.plan import Plan
 
 Preset = Annotated[str, typer.Option(help="quick, good or best.")]
@@ -41,8 +44,11 @@ def plan(
     with holding(competition):
         make_data(competition)
         planned = plan_competition(competition, wishes)
+        present = describe_present(competition, planned)
         kept = write_plan(competition, planned) if write else None
     show_plan(planned)
+    if present:
+        terminal.note(present)
     if kept:
         terminal.note(f"kept, for they are your own: {', '.join(kept)}")
     if write:
@@ -52,6 +58,25 @@ def plan(
         given = ["--preset", preset, *(["--time", time] if time else [])]
         given += ["--weights", str(weights)] if weights else []
         suggest("plan", comp, *given, *([] if test_images else ["--no-test-images"]), "--write")
+
+
+def describe_present(competition: Competition, planned: Plan) -> str:
+    """Say what the runs that are finished reach, and what becomes of them; empty where none is."""
+    from kit.curate.plan import list_replaced
+    from kit.runs.train import find_finished
+
+    if not competition.workspace.folds(competition.name).exists():
+        return ""
+    prepared = ready(competition, held=True)
+    if not (results := find_finished(prepared)):
+        return ""
+    best = max(results, key=lambda result: prepared.metric.sign * result.record.cv)
+    replaced = list_replaced(competition.file.read_text(encoding="utf-8-sig"), planned)
+    way = f"but {some(replaced)}, which an earlier plan wrote; history keeps what they reached" if replaced else "all"
+    return (
+        f"{count(len(results), 'run')} of today finished: {best.name} reaches {prepared.metric.name} "
+        f"{best.record.cv:.4f} +- {best.record.se:.4f}; --write keeps them {way}"
+    )
 
 
 def show_plan(planned: Plan) -> None:

@@ -13,6 +13,8 @@ import io
 import json
 import os
 import secrets
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -126,10 +128,11 @@ def hash_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a workspace folder alone. While another run holds it, say which one, and wait.
+def hold(folder: Path, say: Callable[[str], None], command: str = "") -> Iterator[None]:
+    """Hold a workspace folder alone. While another call holds it, say which one, and wait.
 
-    The lock is the operating system's, so a killed run leaves none behind.
+    The lock is the operating system's, so a killed call leaves none behind. `command` is what others are told of this
+    one; by default its words.
     """
     from filelock import FileLock, Timeout
 
@@ -138,10 +141,11 @@ def hold(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        say(f"{folder} is held by {_read_holder(holder) or 'another run'}; waiting for it to end")
+        say(f"{folder}: waiting for {_describe_holder(holder)}")
         lock.acquire()
     with contextlib.suppress(OSError):  # a courtesy to those who wait, which a full disk need not grant
-        holder.write_text(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}", encoding="utf-8")
+        facts = {"command": command or shlex.join(sys.argv[1:]), "pid": os.getpid(), "since": time.time()}
+        holder.write_text(json.dumps(facts), encoding="utf-8")
     try:
         yield
     finally:
@@ -165,9 +169,11 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def _read_holder(holder: Path) -> str:
-    """Return who holds a folder; "" where that is not written, or the system lets nobody read it meanwhile."""
-    try:
-        return holder.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
+def _describe_holder(holder: Path) -> str:
+    """Say who holds a folder; the file may not be written yet, and some systems let nobody read it meanwhile."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        facts = json.loads(holder.read_text(encoding="utf-8"))
+        seconds = time.time() - facts["since"]
+        since = f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
+        return f"`{facts['command']}` (process {facts['pid']}, since {since})"
+    return "another call"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -54,7 +55,7 @@ def test_keys_differ_by_value_and_not_by_the_order_of_a_table():
 def test_a_second_run_waits_says_who_holds_and_goes_on_after_a_kill(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from kit.core.files import hold\n"
-        "with hold(Path(sys.argv[1]), print): print('held', flush=True); time.sleep(60)"
+        "with hold(Path(sys.argv[1]), print, 'train colours'): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline().strip() == "held"
@@ -67,7 +68,7 @@ def test_a_second_run_waits_says_who_holds_and_goes_on_after_a_kill(tmp_path):
     started = time.monotonic()
     with hold(tmp_path, say):
         assert time.monotonic() - started < 30
-    assert f"process {holder.pid}" in said[0]
+    assert "waiting for `train colours` (process" in said[0] and f"process {holder.pid}, since " in said[0]
     holder.wait()
     holder.stdout.close()
 
@@ -80,5 +81,5 @@ def test_a_folder_is_held_on_a_full_disk(tmp_path):
 def test_a_held_folder_says_who_holds_it_and_nothing_afterwards(tmp_path):
     for _ in range(2):
         with hold(tmp_path, print):
-            assert (tmp_path / ".holder").read_text().startswith("process ")
+            assert json.loads((tmp_path / ".holder").read_text())["pid"] == os.getpid()
         assert not (tmp_path / ".holder").exists()

@@ -283,8 +283,10 @@ def test_every_encoder_of_the_catalogue_exists():
 
 def test_a_persons_runs_stay_and_are_named(photos, run_command, tmp_path):
     photos(runs='\n[runs.mine]\nmodel = "svm"\n')
+    assert run_command(tmp_path, "train", "photos", "mine")[0] == 0
     code, _, err = run_command(tmp_path, "plan", "photos", "--preset", "quick", "--write")
     assert code == 0 and "kept, for they are your own: mine" in err
+    assert "mine reaches accuracy" in " ".join(err.split()) and "--write keeps them all" in " ".join(err.split())
     assert list(read_competition("photos", Workspace(tmp_path)).runs)[-1] == "mine"
 
 

@@ -9,7 +9,7 @@ import pytest
 from kit.core.errors import InputError
 from kit.curate.plan.facts import Wishes
 from kit.curate.plan.recipe import Plan, PlannedRun
-from kit.curate.plan.text import plan_text, rewrite
+from kit.curate.plan.text import list_replaced, plan_text, rewrite
 
 HEAD = '# facts\n[competition]\ntitle = "t"\n\n[data]  # here\nlabeled = "train"\n'
 OWN = '# mine, and dear\n[runs.mine]\nmodel = "svm"\n\n[runs.mine.search]\nC = [1, 2]\n'
@@ -46,6 +46,13 @@ def test_a_plan_takes_the_place_of_the_one_before():
     second, kept = rewrite(first, make_plan("forest", "joint", preset="best", notes=["new"]))
     assert list(runs_of(second)) == ["forest", "joint"] and kept == []
     assert "an earlier note" not in second and second.count("Planned for --preset") == 1
+
+
+def test_of_an_earlier_plan_the_runs_that_the_next_one_does_not_write_alike_are_replaced():
+    text, _ = rewrite(HEAD + OWN, make_plan("forest", "probe", "joint"))
+    plan = make_plan("forest", "probe")
+    plan.runs[1].table["smooth"] = 0.5
+    assert list_replaced(text, plan) == ["probe", "joint"]
 
 
 def test_the_same_plan_changes_nothing():

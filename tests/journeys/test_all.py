@@ -106,7 +106,8 @@ def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
         (["all", "colour"], "no competition 'colour'; did you mean 'colours'"),
         (["train", "colours", "forrest"], "no run 'forrest'; did you mean 'forest'"),
         (["submission", "colours", "svm"], "run svm has not been trained; ./run.sh train colours svm"),
-        (["leaderboard", "colours"], "no finished run of colours yet"),
+        (["leaderboard", "colours"], "no folds of colours yet, so no finished run; ./run.sh train colours"),
+        (["history", "colours"], "no folds of colours yet"),
         (["all", "colours", "--set", "runs.svm.D=3"], "has no option 'D'"),
         (["all", "colours", "--set", "nonsense"], "write it as table.key=value"),
         (["all", "colours", "--time-limit", "soon"], "--time-limit 'soon'"),
@@ -122,6 +123,9 @@ def test_the_solution_is_opened_by_the_leaderboard_alone(kit):
 def test_bad_input_is_one_message_and_exit_2(kit, arguments, message):
     code, out, err = kit(*arguments)
     assert code == 2 and message in " ".join(err.split()) and "Traceback" not in err and out == ""
+    assert (
+        arguments[0] not in ("leaderboard", "history") or not (kit.workspace / "folds").exists()
+    )  # a look writes none
 
 
 def test_a_leak_is_exit_1(kit):

@@ -15,7 +15,7 @@ from kit.core.files import read_json, write_json
 from kit.data.prepared import prepare
 from kit.runs.clean import describe_removable, list_removable, remove
 from kit.runs.fit.crossval import crossval
-from kit.runs.history import adopt, compare, find_entry, list_entries, sort_entries
+from kit.runs.history import adopt, compare, find_entry, find_one, list_entries, sort_entries
 from kit.runs.store import compare_runs
 from kit.runs.store.ledger import FILE, note_again, noting, read_ledger
 
@@ -195,6 +195,21 @@ def test_runs_are_sorted_and_found_by_a_part_of_the_key(twice):
         sort_entries(entries, "size")
     with pytest.raises(InputError, match="svn: no finished run of this name or key; did you mean 'svm'"):
         find_entry(prepared, entries, "svn")
+
+
+def test_a_name_of_runs_that_scored_differently_is_adopted_by_its_key_only(twice, run_command):
+    prepared, first, second = twice
+    entries = list_entries(prepared)
+    assert first.record.cv == second.record.cv and find_one(prepared, entries, "svm").key == first.record.key
+    code, out, err = run_command(prepared.competition.workspace.root, "adopt", "colours", "svm")
+    assert code == 0 and f"as svm {first.record.key} has it" in out and f"the same: {second.record.key}" in err
+    lower(second)
+    entries = list_entries(prepared)
+    with pytest.raises(
+        InputError, match=f"2 finished runs.*{first.record.key} 1.0000 .*today; {second.record.key} 0.5"
+    ):
+        find_one(prepared, entries, "svm")
+    assert find_one(prepared, entries, second.record.key).key == second.record.key
 
 
 def test_the_commands_print_tables_and_json(twice, run_command):

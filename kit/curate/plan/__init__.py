@@ -19,7 +19,7 @@ Reads the image table, a few images and the headers of weights; asks the hub onc
 from kit.curate.plan.facts import PRESETS, PlanFacts, Wishes, read_facts
 from kit.curate.plan.places import GUESSES, estimate_places, render_places
 from kit.curate.plan.recipe import Plan, PlannedRun, plan_runs
-from kit.curate.plan.text import describe_plan, head_of, is_all_planned, plan_text, rewrite
+from kit.curate.plan.text import describe_plan, head_of, is_all_planned, list_replaced, plan_text, rewrite
 from kit.curate.plan.write import plan_competition, write_plan
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "estimate_places",
     "head_of",
     "is_all_planned",
+    "list_replaced",
     "plan_competition",
     "plan_runs",
     "plan_text",

@@ -68,6 +68,15 @@ def rewrite(text: str, plan: Plan, is_draft: bool = False) -> tuple[str, list[st
     return written, list(kept)
 
 
+def list_replaced(text: str, plan: Plan) -> list[str]:
+    """Return the runs of a competition.toml that an earlier plan wrote and `rewrite` takes out, or writes otherwise."""
+    sections = split_sections(text)
+    again = {run.name: f"[plan {mark_of(_body_of(run))}]" for run in plan.runs}
+    planned = [name for name in _run_names(sections) if _is_planned(sections, name)]
+    comments = {_run_of(each): each.comment for each in reversed(sections)}
+    return [name for name in planned if name not in again or again[name] not in comments[name]]
+
+
 def head_of(text: str) -> str:
     """Return what a competition.toml says beside its runs and its ensemble."""
     sections = split_sections(OLD_TITLE.sub("", text))
@@ -114,10 +123,15 @@ def describe_plan(plan: Plan) -> Table:
 
 def _run_text(run: PlannedRun) -> str:
     """Return one run with the comment above it."""
-    body = f"[runs.{run.name}]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in run.table.items())
+    body = _body_of(run)
     cost = f"About {_spell_minutes(run.seconds)}, {run.megabytes:,.0f} MB."
     reason = run.reason[0].upper() + run.reason[1:]
     return _comment(f"{reason.rstrip('.')}. {cost} [plan {mark_of(body)}]") + "\n" + body
+
+
+def _body_of(run: PlannedRun) -> str:
+    """Return the table of a run."""
+    return f"[runs.{run.name}]\n" + "".join(f"{key} = {toml_value(value)}\n" for key, value in run.table.items())
 
 
 def mark_of(body: str) -> str:

@@ -9,7 +9,7 @@
 
 from kit.runs.history.adopt import Adopted, adopt
 from kit.runs.history.compare import Comparison, compare
-from kit.runs.history.entries import Entry, find_entry, list_entries, sort_entries
+from kit.runs.history.entries import Entry, find_entry, find_one, list_entries, sort_entries
 from kit.runs.history.render import describe_entry, render_comparison, render_entries
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "compare",
     "describe_entry",
     "find_entry",
+    "find_one",
     "list_entries",
     "render_comparison",
     "render_entries",

@@ -118,6 +118,25 @@ def find_entry(prepared: Prepared, entries: list[Entry], word: str) -> Entry:
     return of_key[0]
 
 
+def find_one(prepared: Prepared, entries: list[Entry], word: str) -> Entry:
+    """Return the one run that a key, the first digits of one, or a name stands for.
+
+    InputError where it stands for none, or is the name of several that did not score the same.
+    """
+    of_name = [entry for entry in entries if entry.name == word]
+    if len({entry.key for entry in of_name}) > 1 and len({(entry.cv, entry.metric) for entry in of_name}) > 1:
+        sign = prepared.metric.sign
+        told = "; ".join(
+            f"{entry.key} {entry.cv:.4f} of {entry.made[:16].replace('T', ' ')}{', today' * entry.is_today}"
+            for entry in sort_entries(of_name, "cv", sign)
+        )
+        raise InputError(
+            f"{word}: {len(of_name)} finished runs have this name: {told}; "
+            f"{prepared.competition.command('adopt', 'KEY')} takes one"
+        )
+    return find_entry(prepared, entries, word)
+
+
 def find_best(prepared: Prepared, lines: Lines) -> dict[str, float]:
     """Return the best CV of every name, on today's folds and in today's metric."""
     best: dict[str, float] = {}
