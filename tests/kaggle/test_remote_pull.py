@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from support.command import flat
@@ -19,6 +21,13 @@ from kit.core.rounding import find_openblas, list_kernels
 from kit.kaggle.client import session
 from kit.kaggle.remote import script
 from kit.models.training.loop import read_epoch
+
+
+def seal(working: Path, name: str) -> None:
+    """Let output.json name a file as it is now."""
+    told, data = json.loads((working / "output.json").read_text()), (working / name).read_bytes()
+    told["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (working / "output.json").write_text(json.dumps(told))
 
 
 def test_a_download_that_breaks_goes_on_where_it_stopped(far, tmp_path):
@@ -68,6 +77,40 @@ def test_a_session_that_kaggle_ended_leaves_what_was_here_and_says_so(far):
     assert far.push("svm", "--time-limit", "5h")["seconds"] == 5 * 3600
 
 
+def test_what_there_is_is_packed_now_and_then_and_taken_of_a_session_that_kaggle_ended(far, monkeypatch):
+    monkeypatch.setattr("kit.kaggle.remote.session.PACK_SECONDS", 0.05)
+    monkeypatch.setattr("kit.models.training.loop.CHECKPOINT_SECONDS", 0.0)
+    toml = far.workspace / "competitions" / NAME / "competition.toml"
+    toml.write_text(toml.read_text() + '[runs.net]\nmodel = "small_cnn"\nimage_size = 8\nepochs = 100000\n')
+    far.push("net")
+    far.train_session(1.0, "CANCEL_ACKNOWLEDGED")
+    assert far.capsys.readouterr().err.count("packed") > 1
+    code, out, err = far.remote("pull")
+    assert code == 0 and "net: not finished" in out and f"remote push {NAME} net" in flat(err)
+    assert read_epoch(folder_of(far.workspace, "net") / "fold_0" / "checkpoint.pt") > 0
+
+
+def test_runs_that_fail_the_checks_of_verify_are_not_taken(far):
+    far.push("svm")
+    working = far.train_session()
+    with zipfile.ZipFile(working / "runs.zip") as packed:
+        files = {name: packed.read(name) for name in packed.namelist()}
+    name = next(name for name in files if name.endswith("/oof.parquet"))
+    oof = pd.read_parquet(io.BytesIO(files[name]))
+    oof[oof.columns[1:]] = oof[oof.columns[1:]].to_numpy()[:, ::-1]
+    files[name] = oof.to_parquet()
+    manifest = json.loads(files["manifest.json"])
+    manifest["files"][name] |= {"size": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
+    files["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(working / "runs.zip", "w") as packing:
+        for name, data in files.items():
+            packing.writestr(name, data)
+    seal(working, "runs.zip")
+    code, _, err = far.remote("pull")
+    assert code == 1 and "refused: svm" in err and "nothing was taken" in err and "--discard" in err
+    assert not list(far.workspace.rglob("run.json"))
+
+
 def test_a_run_that_the_time_cut_goes_on_with_the_next_push(far):
     far("train", NAME, "svm")
     whole = folder_of(far.workspace, "svm")
@@ -92,10 +135,7 @@ def test_a_file_that_is_no_runs_is_not_unpacked(far):
     working = far.train_session(seconds=1e-6)
     with zipfile.ZipFile(working / "unfinished.zip", "w") as packing:
         packing.writestr("../../evil.py", "print()")
-    told = json.loads((working / "output.json").read_text())
-    data = (working / "unfinished.zip").read_bytes()
-    told["files"]["unfinished.zip"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (working / "output.json").write_text(json.dumps(told))
+    seal(working, "unfinished.zip")
     code, _, err = far.remote("pull")
     assert code == 2 and "is no file of a run" in err and not list(far.workspace.rglob("evil.py"))
 
@@ -115,10 +155,7 @@ def test_a_push_that_can_no_longer_be_taken_is_given_up(far):
     working = far.train_session()
     with zipfile.ZipFile(working / "runs.zip", "w") as packing:
         packing.writestr("manifest.json", "{}")
-    told = json.loads((working / "output.json").read_text())
-    data = (working / "runs.zip").read_bytes()
-    told["files"]["runs.zip"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (working / "output.json").write_text(json.dumps(told))
+    seal(working, "runs.zip")
     for what in (("pull",), ("push", "svm", "--yes")):
         code, _, err = far.remote(*what)
         assert code == 2 and f"remote pull {NAME} --discard" in flat(err)

@@ -10,10 +10,13 @@ it has left is packed. Writes ``runs.zip`` (as
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sys
-import time
+import tempfile
+import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -53,7 +56,6 @@ class Session:
             _put(sent / place, Path(written))
         self.competition = _read(self.manifest, sent, inputs)
         self.prepared = prepare(self.competition)
-        self.packed_at = time.monotonic()
         self._check()
 
     def _check(self) -> None:
@@ -73,8 +75,8 @@ class Session:
         home = self.competition.workspace.runs(self.competition.name)
         ended, message, skipped = FAILED, "", {}
         try:
-            with shown(home, "train"):
-                _, skipped = train_runs(self.prepared, self.manifest["runs"], strict=False, done=self.note)
+            with shown(home, "train"), self._packing():
+                _, skipped = train_runs(self.prepared, self.manifest["runs"], strict=False)
             is_cut = time_is_up() or any(isinstance(reason, OutOfTime) for reason in skipped.values())
             ended = DONE if all(is_finished(self.prepared, name) for name in self.manifest["runs"]) else FAILED
             ended = CUT if ended == FAILED and is_cut else ended
@@ -88,30 +90,49 @@ class Session:
         finally:
             self.pack(ended, message)
 
-    def note(self, _result: Result) -> None:
-        """Pack what is finished so far, now and then."""
-        if time.monotonic() - self.packed_at > PACK_SECONDS:
-            self.pack(CUT, "")
+    @contextlib.contextmanager
+    def _packing(self) -> Iterator[None]:
+        """Pack now and then what there is so far, beside the training: a session may be ended before its time."""
+        over = threading.Event()
+
+        def pack_now_and_then() -> None:
+            while not over.wait(PACK_SECONDS):
+                try:
+                    self.pack(CUT, "the session was ended before its time")
+                except Exception as error:  # a checkpoint that goes as its fold is finished, say: the next pack has it
+                    terminal.warn(f"not packed now ({type(error).__name__}: {error}); the next time is soon")
+
+        packer = threading.Thread(target=pack_now_and_then, daemon=True, name="packer")
+        packer.start()
+        try:
+            yield
+        finally:
+            over.set()
+            packer.join()
 
     def pack(self, ended: str, message: str) -> None:
-        """Write what is finished and what is not; the file that names both comes last."""
+        """Write what is finished and what is not, each whole before it takes the earlier one's place."""
         names = self.manifest["runs"]
         results = [result for name in names for result in _list_results(self.prepared, name)]
         finished = [name for name in names if is_finished(self.prepared, name)]
         unfinished = [name for name in names if name not in finished]
-        (self.output / OUTPUT).unlink(missing_ok=True)
-        written = []
-        if results:
-            share_runs(self.prepared, results, self.output / RUNS)
-            written.append(RUNS)
-        if _pack_folders(self.prepared, unfinished, self.output / UNFINISHED):
-            written.append(UNFINISHED)
-        paths = {name: self.output / name for name in written}
-        facts = {name: {"size": path.stat().st_size, "sha256": hash_file(path)} for name, path in paths.items()}
+        for left in self.output.glob(".pack.*"):  # of a training that was killed
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=".pack.", dir=self.output) as made:
+            place = Path(made)
+            if results:
+                share_runs(self.prepared, results, place / RUNS)
+            _pack_folders(self.prepared, unfinished, place / UNFINISHED)
+            written = {path.name: path for path in sorted(place.iterdir())}
+            facts = {name: {"size": path.stat().st_size, "sha256": hash_file(path)} for name, path in written.items()}
+            (self.output / OUTPUT).unlink(missing_ok=True)
+            for name in (RUNS, UNFINISHED):
+                (self.output / name).unlink(missing_ok=True)
+            for name, path in written.items():
+                os.replace(path, self.output / name)
         document = {"token": self.token, "ended": ended, "message": message, "files": facts}
         document |= {"finished": finished, "unfinished": unfinished, "place": describe_place()}
         write_json(self.output / OUTPUT, document)
-        self.packed_at = time.monotonic()
         sizes = ", ".join(f"{name} {facts[name]['size'] / 1e6:,.1f} MB" for name in written) or "nothing to pack"
         terminal.stage("packed", f"{terminal.count(len(finished), 'finished run')}; {sizes}")
 
@@ -159,17 +180,14 @@ def _find_root(folder: Path, competition: Competition) -> Path:
     return next((path for path in chain([folder], places) if all((path / name).exists() for name in named)), folder)
 
 
-def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> bool:
-    """Pack the folders of runs that are not finished; return whether there was anything."""
+def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> None:
+    """Pack the folders of runs that are not finished; no file where there is nothing."""
     folders = [folder for folder in list_folders(prepared, names) if not (folder / "run.json").exists()]
     places = {f"runs/{place}": path for place, path in list_files(prepared, folders)}
     if places:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packing:
             for place, path in places.items():
                 add_file(packing, zipfile.ZipInfo(place), path)
-    else:
-        file.unlink(missing_ok=True)
-    return bool(places)
 
 
 def main() -> None:
