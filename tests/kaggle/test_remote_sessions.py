@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from support.remote_site import NAME, RemoteSite, folder_of, write_digits_cut
 
 from kit.config.competition import HOME as COMPETITIONS
 from kit.core.files import Workspace
+from kit.kaggle.remote import script
 
 pytestmark = pytest.mark.slow
 HOME = Path(__file__).parents[2]
@@ -164,3 +167,33 @@ def test_a_push_that_is_killed_while_kaggle_takes_it_is_not_sent_twice(far, kagg
     assert code == 2 and "is queued at Kaggle: nothing was sent" in err and len(far.server.kernels) == 1
     far.end_session()
     assert far.remote("status")[0] == 0
+
+
+def write_wheel_of(name: str, version: str, folder: Path) -> None:
+    """Write a wheel that holds one module with its version."""
+    home = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"version = {version!r}\n",
+        f"{home}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{home}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{home}/RECORD"] = "".join(f"{place},,\n" for place in [*files, f"{home}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as packing:
+        for place, text in files.items():
+            packing.writestr(place, text)
+
+
+def test_wheels_that_are_named_go_along_and_those_of_another_version_are_installed(far, tmp_path, monkeypatch):
+    index, target = tmp_path / "index", tmp_path / "target"
+    index.mkdir()
+    here = importlib.metadata.version("six")
+    write_wheel_of("six", here, index)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    far.server.notebooks.is_waiting = True
+    far.push("svm", "--lacks", "six")
+    wheels = {name.removeprefix("wheels/") for name in far.open_pack().namelist() if name.startswith("wheels/")}
+    assert f"six-{here}-py3-none-any.whl" in wheels and len(wheels) == 2
+    write_wheel_of("rich", "0.1", index)
+    script.install(index, target)
+    assert (target / "rich.py").exists() and not (target / "six.py").exists()
