@@ -369,7 +369,7 @@ def test_bench_semi_waits_for_another_that_holds_its_folder(tmp_path, monkeypatc
         assert second.is_alive()
         fcntl.flock(held, fcntl.LOCK_UN)
     second.join(10)
-    assert not second.is_alive() and "waiting for `" in capsys.readouterr().err
+    assert not second.is_alive() and "waiting for another call" in capsys.readouterr().err
 
 
 def test_a_folder_of_photos_may_have_quotes_and_backslashes_in_its_name(tmp_path, data):
