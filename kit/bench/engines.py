@@ -1,7 +1,7 @@
 """Engines: what a Ray cluster costs beside one process, `all` by both in turn, in one run.
 
 Workspaces are thrown away; what else lies in the competition's workspace, its images and weights, is linked into them.
-Workers are warm: each has imported torch and scikit-learn before the stopwatch starts, and so has this process. Seconds
+Workers are warm: each has imported what tasks import before the stopwatch starts, and so has this process. Seconds
 of the CPU are told beside those of the clock, for a machine that does other work too: this process' and, of a cluster
 whose nodes are all on this machine, theirs. Says too whether both wrote the same submission, byte for byte.
 """
@@ -28,6 +28,7 @@ from kit.core.terminal import note
 from kit.data.prepared import Prepared, prepare
 
 N_ROUNDS = 3
+OF_TASKS = ("kit.runs.fit.tasks", "timm")  # what tasks import
 MADE = ("runs", "folds", "submissions")  # folders of a workspace that `all` fills
 
 
@@ -72,7 +73,7 @@ def bench_engines(
     if not engine.is_remote():
         call = command_line("bench", "engines", competition.name, "--engine", "ray")
         raise InputError(f"bench engines compares a cluster with this process: {call}")
-    engine.warm_up()
+    engine.warm_up(OF_TASKS)
     rounds: dict[str, list[tuple[float, float]]] = {"local": [], "ray": []}
     written = set()
     for number in range(n_rounds + 1):

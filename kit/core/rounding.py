@@ -19,8 +19,9 @@ def describe_rounding() -> dict[str, str]:
     return {"threads": str(count_threads()), **list_kernels(), **list_versions()}
 
 
+@functools.cache
 def list_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide how numbers are rounded."""
+    """Return the versions of the packages that decide how numbers are rounded; they are looked up once."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 

@@ -30,7 +30,7 @@ SETTINGS = {
 @contextmanager
 def three_nodes() -> Iterator[Any]:
     """Start a cluster of a head and two nodes of one core each; end it."""
-    with _head(num_cpus=1) as cluster:
+    with _head(1, QUICKLY) as cluster:
         for _ in range(2):
             cluster.add_node(**NODE, num_cpus=1)
         yield cluster
@@ -47,7 +47,7 @@ def blind_nodes(hidden: Sequence[Path], homes: Sequence[Path]) -> Iterator[Any]:
     homes
         A folder for the temporary files of each node.
     """
-    with _head(num_cpus=0) as cluster:
+    with _head(0, {}) as cluster:  # a busy machine answers late: a node is not given up quickly
         nodes = [_start_blind(cluster.address, hidden, home) for home in homes]
         try:
             wait_for(lambda: sum(node["Alive"] for node in cluster.global_state.node_table()) == 1 + len(nodes))
@@ -81,7 +81,7 @@ def can_hide() -> bool:
 
 
 @contextmanager
-def _head(num_cpus: int) -> Iterator[Any]:
+def _head(num_cpus: int, settings: dict[str, int]) -> Iterator[Any]:
     """Start a head; end its cluster."""
     kept = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
@@ -89,7 +89,7 @@ def _head(num_cpus: int) -> Iterator[Any]:
         warnings.simplefilter("ignore")  # Ray's own
         from ray.cluster_utils import Cluster
 
-        node = NODE | {"num_cpus": num_cpus, "include_dashboard": False, "_system_config": QUICKLY}
+        node = NODE | {"num_cpus": num_cpus, "include_dashboard": False, "_system_config": settings}
         cluster = Cluster(True, head_node_args=node)
         try:
             yield cluster

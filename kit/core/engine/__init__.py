@@ -86,9 +86,9 @@ def paused(is_paused: bool = True) -> Iterator[None]:
         _engine = before
 
 
-def warm_up() -> None:
-    """Let every process of the engine in use import what tasks import."""
-    _in_use().warm_up()
+def warm_up(modules: Sequence[str] = ()) -> None:
+    """Let every process of the engine in use import torch, and the `modules` of tasks by their names."""
+    _in_use().warm_up(modules)
 
 
 def cancel_tasks(tasks: Sequence[Task]) -> None:

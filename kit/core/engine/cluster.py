@@ -8,6 +8,7 @@ makers, and no dashboard is needed.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import socket
@@ -93,6 +94,7 @@ class RayEngine:
         self._tokens: dict[Path, Token] = {}
         self._put: dict[int, tuple[Any, Any]] = {}  # what is shared, and its reference, by its id
         self._begun: dict[str, Any] = {}  # a task's reference by its key
+        self._looked = 0.0  # when it was last asked which tasks run
 
     def connect(self) -> None:
         """Reach the cluster; an InputError says what to type where there is none."""
@@ -178,12 +180,12 @@ class RayEngine:
             self._tokens.clear()
             self._put.clear()
 
-    def warm_up(self) -> None:
-        """Let every worker import what tasks import; for a stopwatch that shall not count it."""
+    def warm_up(self, modules: Sequence[str]) -> None:
+        """Let every worker import torch and the `modules` of tasks; for a stopwatch that shall not count it."""
         self.connect()
         n_workers = int(sum(node.get("CPU", 0) for node in self._nodes()))
         warm = self._ray.remote(_warm).options(num_cpus=1, scheduling_strategy="SPREAD")
-        self._ray.get([warm.remote(2.0) for _ in range(n_workers)])
+        self._ray.get([warm.remote(2.0, tuple(modules)) for _ in range(n_workers)])
 
     def list_nodes(self) -> list[Node]:
         """Return the nodes that are alive."""
@@ -263,7 +265,10 @@ class RayEngine:
         return outcome
 
     def _look(self) -> None:
-        """Tell `status` which tasks run, and where; the tokens of a driver that lives stay young."""
+        """Tell `status` which tasks run, and where, now and then; the tokens of a driver that lives stay young."""
+        if time.monotonic() < self._looked + LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
         for token in self._tokens.values():
             with suppress(OSError):
                 os.utime(token.path)
@@ -304,13 +309,15 @@ def _await(written: list[Path]) -> None:
         time.sleep(0.1)
 
 
-def _warm(seconds: float) -> str:
+def _warm(seconds: float, modules: tuple[str, ...]) -> str:
     """Import what tasks import, and hold the worker meanwhile, so that another one takes the next call."""
     until = time.monotonic() + seconds
     set_up_process()  # before torch is imported, which reads the environment then
     import sklearn.linear_model
     import torch
 
+    for name in modules:
+        importlib.import_module(name)
     time.sleep(max(until - time.monotonic(), 0))
     return f"{torch.__version__} {sklearn.__version__}"
 

@@ -31,7 +31,7 @@ class LocalEngine:
     def cancel(self, tasks: Sequence[Task]) -> None:
         """Take nothing back: nothing is begun."""
 
-    def warm_up(self) -> None:
+    def warm_up(self, modules: Sequence[str]) -> None:
         """Import nothing: this process does when it is first asked to."""
 
     def connect(self) -> None:
