@@ -83,6 +83,22 @@ def open_image(path: str | Path) -> Image.Image:
         return image.convert("RGB")
 
 
+def read_small_grey(path: str | Path, side: int) -> NDArray[np.uint8]:
+    """Return an image as (side, side) greys, squashed; a large JPEG is decoded no larger than that needs.
+
+    OSError where the file is no image or is truncated.
+    """
+    from PIL import Image, ImageOps
+
+    with _opened(path) as image:
+        if image.format == "JPEG" and image.mode in ("L", "RGB"):
+            image.draft("L", (2 * side, 2 * side))  # at a half, a quarter or an eighth of its size, not below these
+            small = ImageOps.exif_transpose(image).convert("L")
+        else:
+            small = Image.fromarray(decode_image(path).permute(1, 2, 0).numpy()).convert("L")
+        return np.asarray(small.resize((side, side), Image.Resampling.BILINEAR))
+
+
 def read_greys(path: str | Path) -> Greys | None:
     """Return the values of a grey image of more than 8 bits, (height, width), and None of any other image.
 

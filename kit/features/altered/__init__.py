@@ -7,6 +7,7 @@ placed exactly, decide. Reads features, thumbnails and the candidates' files; wr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,16 +19,18 @@ import numpy as np
 from kit.core.deadline import check_deadline
 from kit.core.errors import MissingWeights
 from kit.core.files import key_of, read_object, write_json
+from kit.core.process import open_threads
 from kit.core.shapes import Groups, Mask, Pixels, Rows, Texts, Vectors
 from kit.core.terminal import count, stage
 from kit.data.audit.duplicates import MIN_CONTRAST, MIN_HASHED_SIDE
 from kit.data.audit.facts import audit_files, read_thumbnails
+from kit.data.decoding import read_small_grey
 from kit.data.images import Pool
 from kit.data.prepared import Prepared
-from kit.data.store import BLOCK, Geometry, decode_block
-from kit.features.altered.alignment import EXACT, ROUGH, SMALL, SOURCE_SIDE, align
+from kit.data.store import BLOCK
+from kit.features.altered.alignment import EXACT, ROUGH, SOURCE_SIDE, align
 from kit.features.altered.symmetries import NAMES, lay
-from kit.features.altered.windows import Placements, place, to_greys
+from kit.features.altered.windows import Placements, place
 from kit.features.cache import GIVEN, encode_images, has_features
 from kit.features.joint import Joined, encoders_of
 from kit.features.nearest import choose_search
@@ -142,13 +145,9 @@ def confirm(paths: Texts, thumbnails: Pixels, first: Rows, second: Rows) -> list
     pair, tried = np.nonzero(fits.agreement >= _least_fit(fits))
     number = pair % max(len(first), 1)
     agreement, windows = np.full(len(pair), -1.0, dtype=np.float32), np.empty((len(pair), 4), dtype=np.float32)
-    greys = to_greys(thumbnails)
     starts = _cut_between_pairs(order := np.argsort(number, kind="stable"), number)
     for start, stop in starts:
         rows = order[start:stop]
-        rows = rows[_fit_thumbnails(greys, outer, inner, fits, pair[rows], tried[rows])]
-        if not len(rows):
-            continue
         agreement[rows], windows[rows] = _look_closely(paths, outer, inner, fits, pair[rows], tried[rows], number[rows])
         check_deadline()
     copies = []
@@ -176,27 +175,18 @@ def _cut_between_pairs(order: Rows, number: Rows) -> Iterable[tuple[int, int]]:
         start = stop
 
 
-def _fit_thumbnails(greys: Any, outer: Rows, inner: Rows, fits: Placements, pair: Rows, tried: Rows) -> Mask:
-    """Return which placements fit by thumbnails too, once these are moved: the others' files need no reading."""
-    laid = _lay_each(greys, inner[pair], fits.ways[pair, tried])
-    return align(greys[outer[pair]], laid, fits.windows[pair, tried], SMALL)[0] > 0
-
-
-def _lay_each(greys: Any, rows: Rows, ways: Rows) -> Any:
-    """Return squares (n, side, side) of `greys`, each laid in its way."""
-    import torch
-
-    return torch.stack([lay(greys[row], int(way)) for row, way in zip(rows, ways, strict=True)])
-
-
 def _look_closely(
     paths: Texts, outer: Rows, inner: Rows, fits: Placements, pair: Rows, tried: Rows, number: Rows
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return agreement (n,) and windows (n, 4) of placements, -1 for all but the best of each pair."""
+    import torch
+
     used, at = np.unique(np.concatenate([outer[pair], inner[pair]]), return_inverse=True)
     greys = _read_greys(paths[used])
     wholes = greys[at[: len(pair)]]
-    laid = _lay_each(greys, at[len(pair) :], fits.ways[pair, tried])
+    laid = torch.stack(
+        [lay(greys[i], int(way)) for i, way in zip(at[len(pair) :], fits.ways[pair, tried], strict=True)]
+    )
     rough, windows = align(wholes, laid, fits.windows[pair, tried], ROUGH)
     order = np.lexsort((-rough, number))
     best = order[np.flatnonzero(np.diff(number[order], prepend=-1))]
@@ -210,9 +200,9 @@ def _read_greys(paths: Iterable[str]) -> Any:
     """Return files as greys (n_paths, SOURCE_SIDE, SOURCE_SIDE), squashed."""
     import torch
 
-    paths, geometry = list(paths), Geometry(SOURCE_SIDE, SOURCE_SIDE, "squash", "bilinear")
-    blocks = (decode_block(paths[start : start + BLOCK], geometry) for start in range(0, len(paths), BLOCK))
-    return torch.cat([to_greys(block.permute(0, 2, 3, 1).numpy()) for block in blocks])
+    with open_threads(os.cpu_count() or 1) as threads:
+        greys = list(threads.map(lambda path: read_small_grey(path, SOURCE_SIDE), paths))
+    return torch.from_numpy(np.stack(greys).astype(np.float32))
 
 
 def _read_thumbnails(prepared: Prepared, rows: Rows) -> tuple[Pixels, Mask]:

@@ -30,11 +30,11 @@ def align(outer: torch.Tensor, inner: torch.Tensor, windows: Scores, stages: Seq
     Parameters
     ----------
     outer, inner
-        (n_pairs, side, side) greys, of `SOURCE_SIDE` or of thumbnails, the inner laid in the way that it is compared.
+        (n_pairs, SOURCE_SIDE, SOURCE_SIDE) greys, the inner laid in the way that it is compared.
     windows
         (n_pairs, 4) where to begin: width, height and middle, as `cut` takes them.
     stages
-        `SMALL`, `ROUGH` or `EXACT`.
+        `ROUGH` or `EXACT`.
 
     Returns
     -------
@@ -149,7 +149,6 @@ class Stage:
     floor: float
 
 
-SMALL = (Stage(_gradients, 12, SHIFTS, (0.05, 0.025), 0.82),)  # of thumbnails: what agreed at last reached 0.87
 ROUGH = (Stage(_gradients, 32, SHIFTS, (0.05, 0.025, 0.012), 0.8),)
 EXACT = (
     Stage(_level, 48, SHIFTS + STRETCHES, (0.012,), 0.6),
