@@ -17,6 +17,7 @@ from kit.config.competition import HOME, Competition
 from kit.config.reader import read_competition
 from kit.core.files import Workspace
 from kit.data.audit.facts import audit_files, read_thumbnails
+from kit.data.decoding import decode_image, read_small_grey
 from kit.data.images import Pool
 from kit.data.prepared import prepare
 from kit.features.altered import AlteredCopy, confirm, find_altered, find_candidates, find_encoded, windows
@@ -195,3 +196,16 @@ def test_without_weights_nothing_is_sought_and_nothing_fails(noise):
     keep_copies_together(competition)
     assert not (noise.workspace.root / "folds").exists()
     assert find_encoded(prepare(competition)) is None
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_small_greys_are_those_of_the_decoded_image(tmp_path, suffix):
+    (drawn,) = draw_pictures(tmp_path / "drawn", 1)
+    file = tmp_path / f"turned.{suffix}"
+    with Image.open(drawn) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6  # turned by a quarter
+        image.resize((500, 300)).save(file, exif=exif)
+    whole = Image.fromarray(decode_image(file).permute(1, 2, 0).numpy()).convert("L")
+    expected = np.asarray(whole.resize((72, 72), Image.Resampling.BILINEAR), dtype=float)
+    assert whole.size == (300, 500) and np.abs(read_small_grey(file, 72) - expected).mean() < 1
