@@ -139,8 +139,13 @@ def read_evidence(file: Path = FILE) -> list[Evidence]:
 
 
 def write_evidence(evidence: Sequence[Evidence], file: Path = FILE) -> None:
-    """Commit evidence: what models and plans hold must follow from it, which a test checks."""
-    write_json(file, [asdict(each) for each in evidence])
+    """Commit evidence: what models and plans hold must follow from it, which a test checks.
+
+    What the file has of other settings stays.
+    """
+    measured = {each.setting for each in evidence}
+    others = [each for each in read_evidence(file) if each.setting not in measured] if file.exists() else []
+    write_json(file, [asdict(each) for each in [*evidence, *others]])
 
 
 def render_recipes(evidence: Sequence[Evidence]) -> Table:

@@ -27,6 +27,7 @@ from kit.models.trust import trusted
 from kit.scoring.metrics import hits
 
 N_DRAWS = 8
+PIP_ALONE = ", pip's encoders alone"
 N_SLOW = 4  # draws on which scikit-learn's methods are asked too
 MADE_BY = ("data", "features", "models", "runs/fit", "runs/store", "curate/plan", "bench/semi.py", "bench/recipes")
 WITHOUT = ("models/trust.py", "runs/store/rounds.py", "bench/recipes/evidence.py")
@@ -85,7 +86,7 @@ def bench_recipes(
     """
     available = list_available(data, only)
     home, wishes = home_of(workspace), _wishes_of(weights)
-    asked = {(label_of(setting), draw) for setting in available for draw in draws}
+    asked = {(_name(setting, wishes), draw) for setting in available for draw in draws}
     with hold(home.root, warn):
         everything: dict[PhotoSetting, Prepared] = {}
         for number in draws:  # where it is stopped, the sets have as many draws
@@ -93,7 +94,7 @@ def bench_recipes(
                 if not _is_measured(_file(home, setting, wishes), number):
                     everything[setting] = everything.get(setting) or read_set(data, setting, home)
                     _measure_draw(everything[setting], setting, home, wishes, number)
-        measured = [each for setting in available for each in _read_all(_file(home, setting, wishes), setting, draws)]
+        measured = [each for setting in available for each in _read_all(home, setting, wishes, draws)]
     return [each for each in measured if (each.setting, each.draw) in asked]
 
 
@@ -111,7 +112,7 @@ def read_planned(
         file = _file(home, setting, wishes)
         there = [draw for draw in draws if _is_measured(file, draw)]
         if there:
-            planned[label_of(setting)] = {draw: read_kept(_kept_at(file, draw)) for draw in there}
+            planned[_name(setting, wishes)] = {draw: read_kept(_kept_at(file, draw)) for draw in there}
     return planned
 
 
@@ -122,6 +123,11 @@ def home_of(workspace: Workspace) -> Workspace:
 
 def _wishes_of(weights: Path | None) -> Wishes:
     return Wishes(weights=weights.resolve() if weights else None)
+
+
+def _name(setting: PhotoSetting, wishes: Wishes) -> str:
+    """Return how tables call a setting, and what encoders were to be had."""
+    return label_of(setting) + ("" if wishes.weights else PIP_ALONE)
 
 
 def _file(home: Workspace, setting: PhotoSetting, wishes: Wishes) -> Path:
@@ -139,12 +145,13 @@ def _read(file: Path) -> list[Measured]:
     return [Measured(**each) for each in read_json(file) or []]
 
 
-def _read_all(file: Path, setting: PhotoSetting, draws: Sequence[int]) -> list[Measured]:
+def _read_all(home: Workspace, setting: PhotoSetting, wishes: Wishes, draws: Sequence[int]) -> list[Measured]:
     """Return all figures of a setting; the ensembles are made anew of the runs' predictions: it takes a moment."""
+    file = _file(home, setting, wishes)
     measured = _read(file)
     for number in sorted({each.draw for each in measured} & set(draws)):
         kept = read_kept(_kept_at(file, number))
-        measured.append(Measured(label_of(setting), number, ENSEMBLED, *score(kept.truth, mix(kept))))
+        measured.append(Measured(_name(setting, wishes), number, ENSEMBLED, *score(kept.truth, mix(kept))))
     return measured
 
 
@@ -162,7 +169,7 @@ def _measure_draw(everything: Prepared, setting: PhotoSetting, home: Workspace, 
     said = {f"{RUN}{name}": proba for name, proba in zip(runs.names.tolist(), runs.test, strict=True)}
     said = run_baselines(draw, with_slow=number < N_SLOW) | said | try_settings(draw)
     scored = {way: score(draw.truth, proba) for way, proba in said.items()}
-    measured = [Measured(label_of(setting), number, way, *values) for way, values in scored.items()]
+    measured = [Measured(_name(setting, wishes), number, way, *values) for way, values in scored.items()]
     write_json(file, [asdict(each) for each in [*_read(file), *measured]])
     shutil.rmtree(home.runs(draw.laid.competition.name))  # its features are copies
     stage("bench", f"{label_of(setting)}, draw {number}")
