@@ -1,5 +1,7 @@
 """Measure ways to classify images with a few labels, draw by draw: each of every set before the next of any.
 
+What is planned comes first, on all draws, then scikit-learn's methods and the settings of the joint probe.
+
 Reads the folders below ``--data`` and the weights below ``--weights``. Writes features, and of every draw its figures
 and what the planned runs predict, below ``runs/bench-recipes``; a draw that the same code has measured is not measured
 again. Hidden labels are opened by the scoring here alone.
@@ -10,13 +12,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from kit.bench.kept import Kept, code_key, keep, mix, read_kept
-from kit.bench.recipes.sets import label_of, list_available, plan_draw, read_set
-from kit.bench.recipes.ways import ENSEMBLED, RUN, run_baselines, run_plan, try_settings
+from kit.bench.recipes.sets import Draw, label_of, list_available, plan_draw, read_set
+from kit.bench.recipes.ways import (
+    BASELINE,
+    ENSEMBLED,
+    RUN,
+    SPREADING,
+    ask_scikit_learn,
+    run_baselines,
+    run_plan,
+    try_settings,
+)
 from kit.bench.semi import PhotoSetting
 from kit.core.files import Workspace, hold, key_of, read_json, write_json
 from kit.core.shapes import Labels, Proba
@@ -28,7 +40,9 @@ from kit.scoring.metrics import hits
 
 N_DRAWS = 8
 PIP_ALONE = ", pip's encoders alone"
-N_SLOW = 4  # draws on which scikit-learn's methods are asked too
+PLANNED, OTHERS = BASELINE, SPREADING
+PARTS = (PLANNED, OTHERS)
+"""Parts of a draw, each by a way that is measured in it: what is planned and the baselines, then all else."""
 MADE_BY = ("data", "features", "models", "runs/fit", "runs/store", "curate/plan", "bench/semi.py", "bench/recipes")
 WITHOUT = ("models/trust.py", "runs/store/rounds.py", "bench/recipes/evidence.py")
 """The code that decides what is measured here; the second is what follows from it, or reads it."""
@@ -89,11 +103,10 @@ def bench_recipes(
     asked = {(_name(setting, wishes), draw) for setting in available for draw in draws}
     with hold(home.root, warn):
         everything: dict[PhotoSetting, Prepared] = {}
-        for number in draws:  # where it is stopped, the sets have as many draws
-            for setting in available:
-                if not _is_measured(_file(home, setting, wishes), number):
-                    everything[setting] = everything.get(setting) or read_set(data, setting, home)
-                    _measure_draw(everything[setting], setting, home, wishes, number)
+        for part, number, setting in product(PARTS, draws, available):  # stopped anywhere, the sets have as many draws
+            if not _is_measured(_file(home, setting, wishes), part, number):
+                everything[setting] = everything.get(setting) or read_set(data, setting, home)
+                _measure_draw(everything[setting], setting, home, wishes, part, number)
         measured = [each for setting in available for each in _read_all(home, setting, wishes, draws)]
     return [each for each in measured if (each.setting, each.draw) in asked]
 
@@ -110,7 +123,7 @@ def read_planned(
     planned = {}
     for setting in list_available(data, only):
         file = _file(home, setting, wishes)
-        there = [draw for draw in draws if _is_measured(file, draw)]
+        there = [draw for draw in draws if _is_measured(file, PLANNED, draw)]
         if there:
             planned[_name(setting, wishes)] = {draw: read_kept(_kept_at(file, draw)) for draw in there}
     return planned
@@ -155,24 +168,31 @@ def _read_all(home: Workspace, setting: PhotoSetting, wishes: Wishes, draws: Seq
     return measured
 
 
-def _is_measured(file: Path, number: int) -> bool:
-    """Return whether a draw of a setting is there."""
-    return any(each.draw == number for each in _read(file))
+def _is_measured(file: Path, part: str, number: int) -> bool:
+    """Return whether a part of a draw of a setting is there: `part` is a way that belongs to it."""
+    return any((each.draw, each.way) == (number, part) for each in _read(file))
 
 
-def _measure_draw(everything: Prepared, setting: PhotoSetting, home: Workspace, wishes: Wishes, number: int) -> None:
-    """Measure a draw of a setting, and add it to those that are there."""
+def _measure_draw(
+    everything: Prepared, setting: PhotoSetting, home: Workspace, wishes: Wishes, part: str, number: int
+) -> None:
+    """Measure a part of a draw of a setting, and add it to those that are there."""
     file = _file(home, setting, wishes)
     draw = plan_draw(everything, setting, number, wishes)
-    runs = run_plan(draw)
-    keep(_kept_at(file, number), runs)
-    said = {f"{RUN}{name}": proba for name, proba in zip(runs.names.tolist(), runs.test, strict=True)}
-    said = run_baselines(draw, with_slow=number < N_SLOW) | said | try_settings(draw)
+    said = _run(draw, _kept_at(file, number)) if part == PLANNED else ask_scikit_learn(draw) | try_settings(draw)
     scored = {way: score(draw.truth, proba) for way, proba in said.items()}
     measured = [Measured(_name(setting, wishes), number, way, *values) for way, values in scored.items()]
     write_json(file, [asdict(each) for each in [*_read(file), *measured]])
     shutil.rmtree(home.runs(draw.laid.competition.name))  # its features are copies
-    stage("bench", f"{label_of(setting)}, draw {number}")
+    stage("bench", f"{label_of(setting)}, draw {number}{'' if part == PLANNED else ', other ways'}")
+
+
+def _run(draw: Draw, kept_at: Path) -> dict[str, Proba]:
+    """Return what the planned runs say, which is kept, and what the baselines say."""
+    runs = run_plan(draw)
+    keep(kept_at, runs)
+    planned = {f"{RUN}{name}": proba for name, proba in zip(runs.names.tolist(), runs.test, strict=True)}
+    return run_baselines(draw) | planned
 
 
 def score(truth: Labels, proba: Proba) -> tuple[float, float]:

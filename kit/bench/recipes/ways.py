@@ -25,6 +25,7 @@ from kit.runs.store.pairs import without_idle_pairs
 from kit.runs.train import find_members, train_runs
 from kit.scoring.metrics import hits
 
+SPREADING = "LabelSpreading (scikit-learn)"
 BASELINE, TWENTY = "best encoder, logistic regression", "twenty lines"
 JOINT, RUN = "joint probe, fitted once", "run "
 """The planned joint probe on all labels at once, with which its settings are compared; what names a planned run."""
@@ -51,26 +52,31 @@ def run_plan(draw: Draw) -> Kept:
         return keep_results(laid, draw.truth, find_members(laid, told=skipped))
 
 
-def run_baselines(draw: Draw, with_slow: bool = True) -> dict[str, Proba]:
-    """Return what an expert's twenty lines, the best encoder's regression and scikit-learn's methods say.
-
-    The last ones take a quarter of a draw's time, and are left out unless `with_slow`. The encoders see of an image
-    what their makers let them see, not what a plan has chosen.
-    """
-    encoders = [(encoder, middle_args(args)) for encoder, args in list_encoders(draw.laid)]
-    share_features(draw.pool, draw.full, encoders)
+def run_baselines(draw: Draw) -> dict[str, Proba]:
+    """Return what an expert's twenty lines and the best encoder's regression say."""
+    encoders = _see_middle(draw)
     alone = [LinearProbe(*encoder, smooth=0.0) for encoder in encoders]
     best = max(alone, key=lambda probe: _accuracy_within(probe, draw.labeled))
     taught = [each for each in encoders if not each[0].startswith(WORDED)] or encoders
     twenty = LinearProbe(encoders=_tables(taught), smooth=0.8, n_neighbors=10)
-    proba = {BASELINE: _predict(best, draw), TWENTY: _predict(twenty, draw)}
-    if not with_slow:
-        return proba
+    return {BASELINE: _predict(best, draw), TWENTY: _predict(twenty, draw)}
+
+
+def ask_scikit_learn(draw: Draw) -> dict[str, Proba]:
+    """Return what scikit-learn's semi-supervised methods say, which takes a quarter of all the time."""
+    encoders, proba = _see_middle(draw), {}
     everything = draw.labeled.join(draw.others)
     values, is_test = encode_jointly(everything, encoders), np.isin(everything.rows, draw.test.rows)  # in one order
     for name, learner in _of_scikit_learn().items():
         proba[name] = _ask(learner, values, everything.labels, draw.labeled.n_classes)[is_test]
     return proba
+
+
+def _see_middle(draw: Draw) -> list[Joined]:
+    """Return a plan's encoders that see of an image what their makers let them see, not what a plan has chosen."""
+    encoders = [(encoder, middle_args(args)) for encoder, args in list_encoders(draw.laid)]
+    share_features(draw.pool, draw.full, encoders)
+    return encoders
 
 
 def try_settings(draw: Draw) -> dict[str, Proba]:
@@ -138,7 +144,7 @@ def _of_scikit_learn() -> dict[str, Callable[[], Any]]:
     from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
     return {
-        "LabelSpreading (scikit-learn)": lambda: LabelSpreading(kernel="knn", n_neighbors=7, max_iter=200),
+        SPREADING: lambda: LabelSpreading(kernel="knn", n_neighbors=7, max_iter=200),
         "SelfTrainingClassifier (scikit-learn)": lambda: SelfTrainingClassifier(
             LogisticRegression(C=90.0, max_iter=500), threshold=0.75
         ),
