@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import torch
 from support.command import flat
 from support.remote_site import NAME, NOTEBOOK, folder_of
@@ -178,23 +177,23 @@ def test_odd_files_beside_a_run_are_not_sent_and_do_not_keep_it_from_coming_back
     assert far.remote("pull")[0] == 0
 
 
-@pytest.mark.parametrize("here", [2, 7])
-def test_of_two_checkpoints_the_one_after_more_epochs_is_kept_whichever_was_written_later(far, here):
+def test_of_two_checkpoints_the_one_after_more_epochs_is_kept_whichever_was_written_later(far):
     far("train", NAME, "svm")
     whole = folder_of(far.workspace, "svm")
     (whole / "run.json").unlink()
     (whole / "fold_1" / "fitted.json").unlink()
-    checkpoint, alone = whole / "fold_1" / "checkpoint_0.pt", whole / "fold_1" / "checkpoint_1.pt"
-    for file in (checkpoint, alone):
+    behind, ahead, damaged = (whole / "fold_1" / f"checkpoint_{i}.pt" for i in range(3))
+    for file in (behind, ahead, damaged):
         torch.save({"epoch": 5, "network": torch.ones(2)}, file)
     far.push("svm")
     far.train_session(seconds=1e-6)
-    torch.save({"epoch": here}, checkpoint)
-    alone.write_text("damaged")
+    torch.save({"epoch": 2}, behind)
+    torch.save({"epoch": 7}, ahead)
+    damaged.write_text("damaged")
     code, out, err = far.remote("pull")
-    assert code == 0 and (read_epoch(checkpoint), read_epoch(alone)) == (max(here, 5), 5)
-    assert ("what lies here is after epoch 7, the session's after epoch 5" in flat(err)) == (here == 7)
-    assert f"svm: not finished; {1 if here == 7 else 2} files" in out
+    assert code == 0 and [read_epoch(file) for file in (behind, ahead, damaged)] == [5, 7, 5]
+    assert flat(err).count("what lies here is after epoch 7, the session's after epoch 5") == 1
+    assert "svm: not finished; 2 files" in out
 
 
 def test_what_decides_the_last_digits_is_named_where_the_session_had_another(far):
