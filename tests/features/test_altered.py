@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image, ImageOps
 from support.copies_of_photos import EDITS, plant_copies
 from support.noise_pictures import draw_pictures
@@ -20,7 +21,7 @@ from kit.data.audit.facts import audit_files, read_thumbnails
 from kit.data.decoding import decode_image, read_small_grey
 from kit.data.images import Pool
 from kit.data.prepared import prepare
-from kit.features.altered import AlteredCopy, confirm, find_altered, find_candidates, find_encoded, windows
+from kit.features.altered import AlteredCopy, alignment, confirm, find_altered, find_candidates, find_encoded, windows
 from kit.features.altered.symmetries import lay_in_all_ways
 from kit.features.altered.telling import list_straddling, warn_of_copies
 
@@ -129,6 +130,13 @@ def test_many_images_near_one_are_compared_some_at_a_time(planted, monkeypatch):
     assert max(held) <= 6 and sum(held) == len(first)
     assert np.array_equal(parts.windows, whole.windows) and np.array_equal(parts.ways, whole.ways)
     assert parts.agreement == pytest.approx(whole.agreement, abs=1e-5)
+
+
+@pytest.mark.parametrize("stages", [alignment.ROUGH, alignment.EXACT])
+def test_where_no_pair_is_left_none_is_looked_at(stages):
+    greys = torch.zeros(0, 96, 96)
+    agreement, placed = alignment.align(greys, greys, np.zeros((0, 4), dtype=np.float32), stages)
+    assert agreement.shape == (0,) and placed.shape == (0, 4)
 
 
 def test_no_image_or_one_has_no_candidates():

@@ -58,9 +58,8 @@ def align(outer: torch.Tensor, inner: torch.Tensor, windows: Scores, stages: Seq
         agreement[rows] = agreed
 
     with open_threads(count_threads()) as threads:
-        for block in [
-            threads.submit(move, rows) for rows in np.split(np.arange(len(windows)), range(BLOCK, len(windows), BLOCK))
-        ]:
+        blocks = np.split(np.arange(len(windows)), range(BLOCK, len(windows), BLOCK)) if len(windows) else []
+        for block in [threads.submit(move, rows) for rows in blocks]:
             block.result()
     return agreement, placed
 
