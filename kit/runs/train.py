@@ -10,7 +10,7 @@ from collections.abc import Callable, Container
 
 from kit.config.competition import order_runs
 from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
-from kit.core.engine import is_remote
+from kit.core.engine import cancel_tasks, is_remote
 from kit.core.errors import InputError, MissingWeights, TeacherMissing, TimeIsUp
 from kit.core.files import read_object, write_json
 from kit.core.names import ENSEMBLE
@@ -76,12 +76,15 @@ def _train_in_turn(
     prepared: Prepared, names: list[str], skipped: dict[str, str], strict: bool, done: Callable[[Result], None]
 ) -> dict[str, Result]:
     """Train runs in their order; note in `skipped` those that lack a teacher."""
-    if is_remote():
-        begin_runs(prepared, names)
     trained = {}
-    for name in names:
-        if (result := _attempt(prepared, name, skipped, strict, done)) is not None:
-            trained[name] = result
+    try:
+        if is_remote():
+            begin_runs(prepared, names)
+        for name in names:
+            if (result := _attempt(prepared, name, skipped, strict, done)) is not None:
+                trained[name] = result
+    finally:
+        cancel_tasks()  # what a node had done before it was asked for: a later call may want it anew
     return trained
 
 

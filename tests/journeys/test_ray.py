@@ -15,7 +15,13 @@ from support.colours import lay_out, write_toml
 
 import kit
 from kit.config.competition import HOME
+from kit.config.reader import read_competition
+from kit.core.engine import make_engine, using
+from kit.core.files import Workspace
 from kit.core.installed import is_lacking
+from kit.data.prepared import prepare
+from kit.runs.fit.crossval import begin_runs
+from kit.runs.train import train_runs
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or is_lacking("ray"), reason="needs Ray, and the processes that Linux shows"
@@ -106,6 +112,18 @@ def test_python_trains_on_the_cluster_too(cluster, tmp_path):
     assert oof[0].equals(oof[1])
     with pytest.raises(kit.InputError, match="no Ray cluster"):
         opened.train("svm", engine="ray", address="127.0.0.1:9")
+
+
+def test_what_was_done_before_it_was_asked_for_is_made_anew_where_it_is_gone(cluster, tmp_path):
+    prepared = prepare(read_competition("colours", Workspace(make_workspace(tmp_path))))
+    with using(make_engine("ray", cluster.address)):
+        begin_runs(prepared, ["svm"])
+        wait_for(lambda: len(list(tmp_path.glob("runs/colours/svm/*/fold_*"))) == len(prepared.scored))
+        (before,), _ = train_runs(prepared, ["svm"], True)
+        oof = before.predictions("oof").proba
+        shutil.rmtree(before.folder)
+        (after,), _ = train_runs(prepared, ["svm"], True)
+    assert (after.predictions("oof").proba == oof).all()
 
 
 def test_device_lists_the_nodes_of_the_cluster(cluster, tmp_path, run_command):

@@ -91,8 +91,8 @@ def warm_up(modules: Sequence[str] = ()) -> None:
     _in_use().warm_up(modules)
 
 
-def cancel_tasks(tasks: Sequence[Task]) -> None:
-    """Take tasks back that were begun and that nobody waits for any more."""
+def cancel_tasks(tasks: Sequence[Task] | None = None) -> None:
+    """Take tasks back that were begun and that nobody waits for any more: these, or all there are."""
     _in_use().cancel(tasks)
 
 

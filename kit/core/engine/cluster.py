@@ -276,9 +276,9 @@ class RayEngine:
             running = self._ray.get(self._desk.running.remote(), timeout=LOOK_SECONDS)
             tell(tasks="; ".join(f"{label} on {host}" for label, host in running.items()) or None)
 
-    def cancel(self, tasks: Sequence[Task]) -> None:
-        """Take tasks back that were begun; none of them writes any more then."""
-        self._cancel([task.key for task in tasks])
+    def cancel(self, tasks: Sequence[Task] | None = None) -> None:
+        """Take tasks back that were begun, these or all; none of them writes any more then."""
+        self._cancel(list(self._begun) if tasks is None else [task.key for task in tasks])
 
     def _cancel(self, keys: Sequence[str]) -> None:
         """Cancel tasks, and wait until none writes any more."""

@@ -28,7 +28,7 @@ class LocalEngine:
         is_spread = len(devices) > 1 and len(tasks) > 1 and all(task.gpus for task in tasks)
         yield from _spread(tasks, shared, devices) if is_spread else _do_in_turn(tasks, shared)
 
-    def cancel(self, tasks: Sequence[Task]) -> None:
+    def cancel(self, tasks: Sequence[Task] | None = None) -> None:
         """Take nothing back: nothing is begun."""
 
     def warm_up(self, modules: Sequence[str]) -> None:
