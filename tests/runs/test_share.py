@@ -20,6 +20,7 @@ from kit.runs.fit.crossval import crossval, is_finished
 from kit.runs.history import list_entries
 from kit.runs.share import merge_runs, share_runs
 from kit.runs.store import find_result
+from kit.runs.store.ledger import read_ledger
 from kit.runs.verify import verify
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions
 
@@ -106,6 +107,32 @@ def test_a_run_copied_by_hand_makes_way_for_the_one_that_merge_has_checked(ours,
     assert "copied from elsewhere: svm" in verify(theirs, [find_result(theirs, "svm")])[-1]
     assert merge_runs(theirs, packed)[0][0].counts
     assert "copied from elsewhere" not in verify(theirs, [find_result(theirs, "svm")])[-1]
+
+
+def test_a_run_made_here_whose_line_of_the_log_is_lost_stays_with_all_that_it_has(ours, packed, tmp_path):
+    theirs = clone(ours, tmp_path / "ann")
+    home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
+    shutil.copytree(home / "svm", there / "svm")
+    svm = find_result(theirs, "svm")
+    oof = svm.predictions("oof")
+    write_predictions(svm.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba + np.float32(1e-6)))
+    (svm.folder / "pairs").mkdir()
+    before = (svm.folder / "oof.parquet").read_bytes()
+    assert merge_runs(theirs, packed)[0][0].counts
+    assert (svm.folder / "pairs").is_dir() and (svm.folder / "oof.parquet").read_bytes() == before
+    assert ("svm", svm.record.key) in read_ledger(there).runs
+
+
+def test_a_copied_run_of_other_predictions_is_replaced_and_nothing_is_left_of_it(ours, packed, tmp_path):
+    theirs = clone(ours, tmp_path / "ann")
+    home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
+    shutil.copytree(home / "svm", there / "svm")
+    svm, checked = find_result(theirs, "svm"), find_result(ours, "svm").predictions("oof").proba
+    oof = svm.predictions("oof")
+    write_predictions(svm.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba[:, [1, 2, 0]]))
+    merge_runs(theirs, packed)
+    assert np.array_equal(find_result(theirs, "svm").predictions("oof").proba, checked)
+    assert [path.name for path in (there / "svm").iterdir()] == [svm.folder.name]
 
 
 def test_the_zip_holds_nothing_that_could_be_executed_and_no_path(ours, packed):

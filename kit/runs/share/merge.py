@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
 from kit.core.errors import InputError, LeakFound, some
 from kit.core.files import Workspace, write_json
 from kit.core.terminal import track
 from kit.data.prepared import Prepared
+from kit.runs.clean import REMOVED
 from kit.runs.share.manifest import FOLDS, IMAGES, MANIFEST, PLACE, Manifest, SharedFile, check_fit
 from kit.runs.store.find import find_usable
 from kit.runs.store.ledger import note_finished, read_chain, read_ledger
@@ -25,10 +27,12 @@ from kit.runs.store.result import IMPORTED, Result, read_record, read_result
 from kit.runs.verify import verify
 from kit.runs.verify.claims import verify_identity
 from kit.runs.verify.sources import find_settings
+from kit.scoring.predictions import Predictions
 
 UNPACKING = ".merging"
 MOST_FACTS = 2**28  # bytes of the manifest and the tables
 BLOCK = 2**20
+ROUNDING = 1e-4  # of a probability, by which machines differ
 KINDS = (stat.S_IFREG, 0)  # of a member of the zip: a plain file, or none said
 
 
@@ -195,23 +199,55 @@ def _read_run(file: Path, shadow: Prepared, name: str, folder: str, key: str) ->
 
 
 def _move(home: Path, result: Result, file: Path) -> bool:
-    """Move a run to its place in one step; False where it is here already.
+    """Move a run to its place; False where it is here already.
 
-    One that the log does not know was copied here by hand: it makes way for the one that was checked.
+    One that the log does not know was trained here and its line lost, or copied here by hand. Where it is the one that
+    was checked, it stays with all that it has; else it makes way, and is deleted once the other is in its place.
     """
     target = home / result.name / result.folder.name
+    here = read_result(result.name, target)
     is_known = (result.name, result.record.key) in read_ledger(home).runs
-    if is_known and read_result(result.name, target) is not None:
+    if here is not None and is_known:
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():  # begun here and not finished, or copied by hand
-        shutil.rmtree(target)
-    document = {key: value for key, value in result.record.document.items() if key != "features"}  # cached elsewhere
-    document |= {"from": file.name, "log": read_chain(home).newest}  # of our looks, not of theirs
+    stays = here is not None and _is_same(here, result)
+    document = here.record.document if here is not None and stays else result.record.document
+    if not stays:
+        document = {key: value for key, value in document.items() if key != "features"}  # cached elsewhere
+    document = document | {"from": file.name, "log": read_chain(home).newest}  # of our looks, not of theirs
     write_json(result.folder / "run.json", document)
     note_finished(home, document | {"name": result.name}, result.folder / "run.json")
+    if stays:
+        os.replace(result.folder / "run.json", target / "run.json")
+        return True
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}{REMOVED}")
+    if target.exists():  # begun here and not finished, or another one
+        shutil.rmtree(aside, ignore_errors=True)
+        target.rename(aside)
     os.replace(result.folder, target)
+    shutil.rmtree(aside, ignore_errors=True)
     return True
+
+
+def _is_same(here: Result, checked: Result) -> bool:
+    """Return whether a run that lies here is the one that was checked, but for what machines round otherwise."""
+    for file in checked.folder.rglob("provenance.json"):
+        place = here.folder / file.relative_to(checked.folder)
+        if not place.is_file() or place.read_bytes() != file.read_bytes():
+            return False
+    try:
+        return all(_is_close(here.predictions(split), checked.predictions(split)) for split in ("oof", "test"))
+    except (InputError, OSError, ValueError):  # the one here is broken
+        return False
+
+
+def _is_close(here: Predictions, checked: Predictions) -> bool:
+    """Return whether predictions are the same but for rounding."""
+    return (
+        here.classes == checked.classes
+        and np.array_equal(here.ids, checked.ids)
+        and np.allclose(here.proba, checked.proba, rtol=0, atol=ROUNDING)
+    )
 
 
 def _describe(prepared: Prepared, name: str, key: str, is_new: bool) -> Merged:
