@@ -231,6 +231,22 @@ def test_a_session_is_stopped_by_the_number_that_the_search_tells(far):
     assert code == 0 and "nothing to stop" in out and far.count("CancelKernelSession") == 1
 
 
+def test_a_session_that_takes_its_time_to_end_is_looked_at_again_and_not_told_as_refused(far, monkeypatch):
+    monkeypatch.setattr("kit.kaggle.remote.taking.LOOK_SECONDS", 0.005)
+    far.push("svm")
+    far.server.notebooks.looks_until_cancelled = 2
+    code, out, _ = far.remote("stop", "--json")
+    assert code == 0 and json.loads(out)["is_stopped"]
+
+
+def test_a_session_that_does_not_end_in_time_was_asked_to_stop(far, monkeypatch):
+    monkeypatch.setattr("kit.kaggle.remote.taking.STOP_SECONDS", 0.0)
+    far.push("svm")
+    far.server.notebooks.looks_until_cancelled = 10**6
+    code, _, err = far.remote("stop")
+    assert code == 1 and "queued, Kaggle was asked to stop it; if it goes on: on https" in flat(err)
+
+
 def test_how_the_site_stops_a_session_is_told_where_kaggle_does_not(far):
     far.push("svm")
     far.server.notebooks.is_searched = False

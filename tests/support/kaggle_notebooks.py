@@ -48,10 +48,15 @@ class Version:
     status: str = "QUEUED"
     message: str = ""
     began: float = field(default_factory=time.time)
+    cancelled_in: int | None = None  # looks at it, until it says so
 
     @property
     def state(self) -> str:
         """Return the session's status, as Kaggle names it."""
+        if self.cancelled_in is not None and self.status != "CANCEL_ACKNOWLEDGED":
+            self.cancelled_in -= 1
+            self.status = self.status if self.cancelled_in >= 0 else "CANCEL_ACKNOWLEDGED"
+            return self.status
         if self.process is not None and self.status == "RUNNING" and (code := self.process.poll()) is not None:
             self.status = "ERROR" if code else "COMPLETE"
         return self.status
@@ -78,6 +83,7 @@ class Notebooks:
         self.error = ""  # of the next push, in a reply like any other
         self.is_waiting = False  # sessions stay queued
         self.more: dict[str, str] = {}  # of the environment of a session
+        self.looks_until_cancelled = 0  # at a session that was cancelled, until it says so
         self.is_searched = True  # the search knows the sessions
 
     def end(self) -> None:
@@ -175,7 +181,7 @@ class Notebooks:
         if version.process is not None:
             version.process.kill()
             version.process.wait()
-        version.status = "CANCEL_ACKNOWLEDGED"
+        version.cancelled_in = self.looks_until_cancelled
         return ""
 
     def _number(self, version: Version) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from kit.runs.share import Merged, merge_runs
 LOG = "log.txt"
 LAST_LINES = 12  # of a log that are shown
 LOG_SECONDS = 5.0  # that the log of a session that runs is listened to
+LOOK_SECONDS = 5.0  # between two looks at a session that was asked to end
+STOP_SECONDS = 30.0  # in which it says so
 MEGABYTE = 10**6
 
 
@@ -126,17 +129,21 @@ def read_lines(log: str) -> list[str]:
 def stop_session(kaggle: Kaggle, push: Push) -> Look:
     """Ask Kaggle to cancel the session of a push, which runs or waits; return how it is then.
 
-    RuntimeError where it goes on; says how the site stops it.
+    RuntimeError where it goes on, half a minute after a request that was accepted; says how the site stops it.
     """
+    until = time.monotonic() + STOP_SECONDS
     try:
         told = kaggle.write("stop_session", notebook=push.notebook)
         why = told["error"] if told["is_found"] else "the number of the session, which it takes to stop it, is not told"
     except (KaggleFailure, KaggleRefusal) as error:
         why = str(error)
     look = look_at(kaggle, push)
+    while not why and look.status in GOING_ON and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        look = look_at(kaggle, push)
     if look.status in GOING_ON:
-        said = f" ({why})" if why else ""
-        raise RuntimeError(f"the session is {look.status}, Kaggle did not stop it{said}: {stop_how(push)}")
+        said = f"Kaggle did not stop it ({why})" if why else "Kaggle was asked to stop it; if it goes on"
+        raise RuntimeError(f"the session is {look.status}, {said}: {stop_how(push)}")
     return look
 
 
