@@ -5,12 +5,12 @@ It costs the same beside other work: on CPUs what is computed counts, not what i
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kit.core.machine import count_cores
 from kit.features.weights import EncoderSpec
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ MEGABYTE = 2**20
 class Cost:
     """Hold what one encoder costs: seconds per image (decoding included), memory, length of its features.
 
-    For a guess of its seconds elsewhere: of an image `decoding`, the part of `seconds` that decodes it; `flops`, the
-    floating-point operations of a forward pass; and `traffic`, the numbers that its layers read and write.
+    For a guess of its seconds elsewhere: of an image `decoding`, the seconds of one core that decode it, of which
+    `seconds` holds this machine's share, divided by its cores; `flops`, the floating-point operations of a forward
+    pass; and `traffic`, the numbers that its layers read and write.
     """
 
     seconds: float
@@ -59,13 +60,13 @@ def measure_encoder(spec: EncoderSpec, paths: tuple[str, ...], pretrained: bool 
     geometry, shown, decoding = preprocessing.geometry, paths[:N_IMAGES], 0.0
     if shown:
         pixels = decode_block(shown, geometry)
-        n_threads = min(os.cpu_count() or 1, len(shown))  # files are decoded side by side
-        decoding = time_alone(lambda: decode_block(shown, geometry), time.process_time) / n_threads
+        decoding = time_alone(lambda: decode_block(shown, geometry), time.process_time)
     else:
         pixels = _blank(geometry.height, geometry.width)
     batch = preprocessing.normalise(pixels.to(device)).to(next(tower.parameters()).dtype)
     watched = _watch(tower, batch)
-    seconds = (decoding + time_alone(lambda: _forward(tower, batch), clock_of(device))) / len(pixels)
+    encoding = time_alone(lambda: _forward(tower, batch), clock_of(device))
+    seconds = (decoding / count_cores() + encoding) / len(pixels)  # files are decoded side by side
     n_weights = sum(tensor.numel() for tensor in tower.parameters())
     width = batch.element_size()
     megabytes = (n_weights * width + BATCH / len(pixels) * watched.largest * width) / MEGABYTE

@@ -6,13 +6,16 @@ import dataclasses
 
 import pytest
 import torch
+from PIL import Image
 
 from kit.cli.plan import show_plan
 from kit.curate.plan.facts import Wishes
 from kit.curate.plan.places import H200, T4, Place, estimate, estimate_places, gpu_seconds
 from kit.curate.plan.planned import PlannedRun, Work
 from kit.curate.plan.recipe import Plan
-from kit.features.measure import STEP_FACTOR, _watch
+from kit.features import measure
+from kit.features.measure import STEP_FACTOR, _watch, measure_encoder
+from kit.features.weights import parse_encoder
 
 RESNET50 = 8.178e9, 69.85e6  # operations of a forward pass, and numbers that its layers read and write
 V100 = Place("V100", 1, 1, 125e12, 900e9, 16.0, 2, 32.0)
@@ -47,14 +50,23 @@ def test_here_a_plan_takes_what_was_measured_and_elsewhere_it_is_a_guess():
 def test_two_gpus_share_images_by_batches_and_networks_by_folds():
     one = dataclasses.replace(T4, n_gpus=1)
     work = {"flops": 1e18, "n_parts": 1}
-    shared, alone = (estimate(make_plan(is_dealt=True, **work), place, 2).seconds - 30 for place in (T4, one))
+    shared, alone = (estimate(make_plan(is_dealt=True, **work), place).seconds - 30 for place in (T4, one))
     assert alone == pytest.approx(2 * shared)
-    assert estimate(make_plan(**work), T4, 2).seconds - 30 == pytest.approx(alone)
+    assert estimate(make_plan(**work), T4).seconds - 30 == pytest.approx(alone)
 
 
 def test_a_gpu_waits_for_the_cores_that_decode():
-    busy = make_plan(flops=1e9, decoding=50.0)
-    assert estimate(busy, T4, cores_here=4).seconds == pytest.approx(30 + 50 * 4 / T4.cores)
+    busy = make_plan(flops=1e9, decoding=200.0)  # CPU seconds: what one core takes
+    assert estimate(busy, T4).seconds == pytest.approx(30 + 100)  # Kaggle's two cores
+    assert estimate(busy, H200).seconds == pytest.approx(30 + 200 / 14)
+
+
+def test_an_image_is_decoded_by_all_cores_that_this_process_may_use(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    monkeypatch.setattr(measure, "time_alone", lambda compute, clock: 6.0)
+    monkeypatch.setattr(measure, "count_cores", lambda: 3)
+    cost = measure_encoder(parse_encoder("timm:tf_efficientnet_lite0@pip"), (str(tmp_path / "a.png"),), False)
+    assert (cost.decoding, cost.seconds) == (6.0, 2.0 + 6.0)
 
 
 def test_eight_machines_are_no_faster_than_there_are_folds():
@@ -64,7 +76,7 @@ def test_eight_machines_are_no_faster_than_there_are_folds():
 
 def test_a_run_that_does_not_fit_a_gpu_is_named():
     large = make_plan(megabytes=20_000.0)
-    assert estimate(large, T4, 2).lacks == ("probe",) and estimate(large, H200, 2).lacks == ()
+    assert estimate(large, T4).lacks == ("probe",) and estimate(large, H200).lacks == ()
 
 
 def test_a_plan_is_shown_with_where_it_would_run(capsys):

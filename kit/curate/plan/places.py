@@ -97,13 +97,13 @@ def estimate_places(plan: Plan) -> list[Estimate]:
     return [
         Estimate(here.name, plan.seconds, lacks, False),
         Estimate(f"{N_MACHINES} machines like this one", eight, lacks, True),
-        *(estimate(plan, place, here.cores) for place in ELSEWHERE),
+        *(estimate(plan, place) for place in ELSEWHERE),
     ]
 
 
-def estimate(plan: Plan, place: Place, cores_here: int) -> Estimate:
-    """Return what a plan takes at a place with GPUs; images were decoded here by `cores_here` cores."""
-    seconds = sum(_seconds_at(run, place, cores_here) for run in plan.runs)
+def estimate(plan: Plan, place: Place) -> Estimate:
+    """Return what a plan takes at a place with GPUs."""
+    seconds = sum(_seconds_at(run, place) for run in plan.runs)
     return Estimate(place.name, seconds, tuple(run.name for run in plan.runs if not _fits(run, place)), True)
 
 
@@ -112,14 +112,14 @@ def gpu_seconds(flops: float, traffic: float, place: Place) -> float:
     return (flops / place.flops + HALF_BYTES * traffic / place.bandwidth) / REACHED
 
 
-def _seconds_at(run: PlannedRun, place: Place, cores_here: int) -> float:
+def _seconds_at(run: PlannedRun, place: Place) -> float:
     """Return what a run takes at a place with GPUs."""
     work = run.work
     n_gpus = min(place.n_machines * place.n_gpus, work.n_parts)
     if work.is_dealt:
         n_gpus = min(place.n_machines, work.n_parts) * place.n_gpus
     computing = gpu_seconds(work.flops, work.traffic, place) / n_gpus
-    decoding = work.decoding * cores_here / place.cores / min(place.n_machines, work.n_parts)
+    decoding = work.decoding / place.cores / min(place.n_machines, work.n_parts)
     return max(computing, decoding) + _heads(run) / min(place.n_machines, work.n_fits)
 
 

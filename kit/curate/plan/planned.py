@@ -21,7 +21,7 @@ class Work:
     seconds
         That its networks take here, the decoding of their images included.
     decoding
-        Of these, what decodes images, each once.
+        CPU seconds that decode images, each once; of these `seconds` holds what is left when all cores decode.
     flops, traffic
         Of its networks: floating-point operations, and numbers that their layers read and write.
     megabytes
