@@ -34,8 +34,20 @@ def test_all_folds_share_the_neighbours(tmp_path, many):
     model = LabelSpreading("given", n_neighbors=4).fit(labeled, others)
     LabelSpreading("given", n_neighbors=4, alpha=0.9).fit(labeled.take(np.arange(6)), others)
     (file,) = (tmp_path / "cache" / "neighbours").glob("*.npy")
-    assert np.load(file).shape == (102, 8)
+    assert np.load(file).shape == (102, 10)
     assert (model.predict_proba(labeled).argmax(axis=1) == labeled.labels).mean() > 0.9
+
+
+def test_the_size_of_the_pool_decides_for_all_folds_how_images_are_compared(tmp_path, monkeypatch):
+    labeled, others = split(*clouds(tmp_path))
+    few, many = others.take(np.arange(3)), others
+    for most, n_columns in (
+        (len(labeled.pool) - 1, 1),
+        (len(labeled.pool), image_features(few, "given", {}, 16).shape[1]),
+    ):
+        monkeypatch.setattr(label_spreading, "FEW", most)
+        models = [LabelSpreading("given", n_neighbors=3).fit(labeled, nodes) for nodes in (few, many)]
+        assert [model.spreading_.X_.shape[1] for model in models] == [n_columns, n_columns]
 
 
 def test_many_images_without_an_encoder_are_near_by_their_pixels(tmp_path, many):

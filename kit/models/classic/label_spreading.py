@@ -1,7 +1,9 @@
 """Label spreading: scikit-learn's transductive baseline, which semi-supervised runs are measured against.
 
-Few images scikit-learn compares with each other itself. Of many the neighbours are those of `kit.features.neighbours`,
-found once for all folds, exactly or by an index; scikit-learn gets them as a sparse matrix.
+The images of a small pool scikit-learn compares with each other itself, by their Euclidean distance. Of a large one the
+neighbours are those of `kit.features.neighbours`, by their cosine, found once for all folds, exactly or by an index;
+scikit-learn gets them as a sparse matrix. The size of the whole pool decides, so that all folds and the refit are of
+one kind, however many nodes each has.
 """
 
 from __future__ import annotations
@@ -15,15 +17,14 @@ from pydantic import Field
 
 from kit.core.shapes import Proba, Rows
 from kit.data.images import Images
-from kit.features.neighbours import pick_nearest, read_neighbours, read_pixel_neighbours
+from kit.features.neighbours import SPARE, pick_nearest, read_neighbours, read_pixel_neighbours
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-FEW = 5_000  # images that scikit-learn compares with each other, anew for every fold
-SPARE = 4  # neighbours kept beyond those asked for: of so many images few are of a fold that may not be used
+FEW = 5_000  # images of a pool that scikit-learn compares with each other, anew for every fold
 
 
 @dataclass
@@ -37,7 +38,8 @@ class LabelSpreading(OnPixels):
     alpha
         Share of its label that an image takes from its neighbours, above 0 and below 1.
     seed
-        Changes nothing: nothing is drawn.
+        Changes nothing, for nothing is drawn: copies by `seeds` cost their time and are all alike, those by `bags`
+        learn from other images.
     """
 
     encoder: str | None = None
@@ -53,7 +55,7 @@ class LabelSpreading(OnPixels):
 
         others = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))  # pseudo-labelled ones once
         both = labeled.join(others)
-        self._pairs = self._find_neighbours(both) if len(both) > FEW else None
+        self._pairs = self._find_neighbours(both) if len(both.pool) > FEW else None
         kernel: Any = "knn" if self._pairs is None else PoolKernel(self._pairs, self.n_neighbors)  # its hint: str alone
         spreading = semi_supervised.LabelSpreading(
             kernel=kernel,
