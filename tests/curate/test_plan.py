@@ -25,12 +25,14 @@ from kit.curate.plan.choose import (
 )
 from kit.curate.plan.facts import MAX_LABELED, _even
 from kit.curate.plan.folder import find_in_folder
-from kit.curate.plan.portfolio import Member
-from kit.curate.plan.recipe import SHARE, _head_seconds
+from kit.curate.plan.portfolio import Member, Portfolio
+from kit.curate.plan.recipe import COMPARED_ANEW, PIXEL_DIMS, SHARE, _head_seconds, _on_pixels
+from kit.features.cache import HISTOGRAM_BINS
 from kit.features.encoders import preprocessing_of
 from kit.features.joint import encoders_of
 from kit.features.measure import Cost, clock_of, measure_encoder, time_alone
 from kit.features.weights import PACKAGES, parse_encoder
+from kit.models.classic.label_spreading import FEW, LabelSpreading
 from kit.models.trust import trusted
 from kit.runs.seen import CHOICE
 from kit.runs.store.build import build_model
@@ -150,6 +152,17 @@ def test_without_unlabelled_images_features_stay_as_they_are(photos):
 def test_small_images_are_read_by_pixels_too(photos):
     assert {"extra_trees", "svm", "label_spreading"} <= set(names(plan_runs(read_facts(photos(side=20)), Wishes())))
     assert "svm" not in names(plan_runs(read_facts(photos()), Wishes()))
+
+
+def test_label_spreading_costs_what_comparing_all_images_takes(photos):
+    facts = read_facts(photos(side=20))
+    spread = [
+        _on_pixels(dataclasses.replace(facts, n_unlabeled=n), Portfolio((), (), hub_is_reached=False))[-1]
+        for n in (100, 30_000, 300_000)
+    ]
+    assert [run.name for run in spread] == ["label_spreading"] * 3
+    assert spread[0].seconds < 15 and spread[2].seconds > 50 * spread[1].seconds > 500
+    assert 850 < spread[2].megabytes - spread[0].megabytes < 1000  # 300,000 rows of float32
 
 
 def test_with_no_encoder_at_all_a_plan_says_what_is_lost_and_how_to_bring_it(photos, monkeypatch):
@@ -359,3 +372,5 @@ def test_words_that_are_codes_are_not_read(photos):
 
 def test_the_share_that_plans_let_neighbours_have_is_the_trusted_one():
     assert trusted("smooth") == SHARE
+    assert COMPARED_ANEW == FEW
+    assert 3 * (LabelSpreading.pixels**2 + HISTOGRAM_BINS) == PIXEL_DIMS

@@ -42,6 +42,8 @@ HEAD_PACE, GRAPH_PACE = 1e8, 2e10  # numbers per second that a regression and a 
 FLOW_PACE = 3e7  # numbers of features per second, read for a graph and learned from as labels flow
 FOREST_SECONDS = 2.0  # per fold
 DECODING_SECONDS = 0.004  # per image
+PIXEL_DIMS = 792  # numbers that a model on pixels reads of an image, as a test holds
+COMPARED_ANEW = 5_000  # images that label_spreading compares anew for every fold; of more once: FEW of its module
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,22 @@ def _on_pixels(facts: PlanFacts, portfolio: Portfolio) -> list[PlannedRun]:
         runs.append(PlannedRun("svm", {"model": "svm"}, reason, seconds, 200.0, fits))
         if facts.n_unlabeled:
             spread = "labels flow to the unlabelled images that look alike"
-            runs.append(PlannedRun("label_spreading", {"model": "label_spreading"}, spread, 2 * seconds, 300.0, fits))
+            cost = 2 * seconds + _spreading_seconds(facts), 300.0 + _pixel_megabytes(facts)
+            runs.append(PlannedRun("label_spreading", {"model": "label_spreading"}, spread, *cost, fits))
     return runs
+
+
+def _spreading_seconds(facts: PlanFacts) -> float:
+    """Return the seconds of comparing the images' pixels with each other, and of reading them for every fold."""
+    search, reading = facts.n_images**2 * PIXEL_DIMS / GRAPH_PACE, facts.n_images * PIXEL_DIMS / FLOW_PACE
+    if facts.n_images <= COMPARED_ANEW:
+        return facts.n_folds * (search + reading)
+    return search + facts.n_folds * reading
+
+
+def _pixel_megabytes(facts: PlanFacts) -> float:
+    """Return the memory of what is read of all images' pixels."""
+    return facts.n_images * PIXEL_DIMS * FLOAT_BYTES / MEGABYTE
 
 
 def _heads(facts: PlanFacts, wishes: Wishes, members: tuple[Member, ...]) -> list[PlannedRun]:
