@@ -32,8 +32,7 @@ from kit.scoring.metrics import hits
 
 SETTINGS = ("trashnet 15", "grocery 5")
 FIRST = 100  # the number of the first draw: the estimate was made by looking at earlier ones
-MADE_BY = ("data", "features", "models", "runs", "scoring", "bench/semi.py", "bench/sent.py")
-WITHOUT = ("models/trust.py",)
+MADE_BY = ("data", "features", "models", "runs", "scoring", "bench/recipes/sets.py", "bench/semi.py", "bench/sent.py")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,6 @@ class Sent:
         Of one fold's model.
     expected, error
         Of what is sent, the mean of the folds' models, at the test's class shares, and its standard error.
-    is_shifted
-        Whether other class shares were seen in the test.
     accuracy
         Of what is sent, on the hidden images.
     """
@@ -58,7 +55,6 @@ class Sent:
     cv: float
     expected: float
     error: float
-    is_shifted: bool
     accuracy: float
 
 
@@ -88,14 +84,14 @@ def bench_sent(data: Path, workspace: Workspace, n_draws: int, only: Sequence[st
 
     InputError where no photos are there.
     """
-    available = list_available(data, list(only) or [name for name in SETTINGS if (data / name.split()[0]).is_dir()])
+    available = list_available(data, list(only) or SETTINGS)
     home = Workspace(workspace.root / "runs" / "bench-sent")
     measured: list[Sent] = []
     with hold(home.root, warn):
         for setting in available:
             everything = None
             for draw in range(FIRST, FIRST + n_draws):
-                made_by = key_of(code_key(MADE_BY, WITHOUT))[:8]
+                made_by = key_of([code_key(MADE_BY), OF_PIP])[:8]
                 file = home.root / "draws" / f"{label_of(setting).replace(' ', '-')}-{made_by}-{draw}.json"
                 if not file.exists():
                     everything = everything or _with_runs(read_set(data, setting, home))
@@ -129,8 +125,7 @@ def _score(laid: Prepared, truth: Labels, setting: str, draw: int, result: Resul
     proba = result.predictions("test").at(laid.pool.ids[laid.split("test")]).proba
     record, sent = result.record, result.record.sent
     accuracy = float(hits(truth, proba).mean())
-    is_shifted = sent["shares"] is not None
-    return Sent(setting, draw, result.name, record.cv, sent["score"], sent["se"], is_shifted, accuracy)
+    return Sent(setting, draw, result.name, record.cv, sent["score"], sent["se"], accuracy)
 
 
 def summarise(measured: Sequence[Sent]) -> list[Bias]:

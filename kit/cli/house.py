@@ -105,7 +105,8 @@ def bench_(
         _bench_sent(data, draws, only or [])
         return
     if weights is not None or output is not None or only:
-        raise InputError(f"--weights, --only and --output are read by {PROGRAM} bench recipes and bench members alone")
+        alone = f"{PROGRAM} bench recipes and bench members"
+        raise InputError(f"--weights and --output are read by {alone} alone, --only by these and bench sent")
     if comp == COVERAGE:
         _bench_coverage(data, seeds)
         return

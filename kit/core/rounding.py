@@ -28,11 +28,10 @@ def list_versions() -> dict[str, str]:
 @functools.cache
 def list_kernels() -> dict[str, str]:
     """Return for which processor linear algebra (``blas``) and torch compute, as chosen when they were loaded."""
-    import scipy.linalg
     import torch
     from threadpoolctl import threadpool_info
 
-    assert scipy.linalg  # loaded, with a BLAS of its own
+    importlib.import_module("scipy.linalg")  # has a BLAS of its own
     found = [info for info in threadpool_info() if info["user_api"] == "blas"]
     blas = {f"{info['internal_api']} {info.get('architecture') or info['version']}" for info in found}
     return {"blas": ", ".join(sorted(blas)), "torch": torch.backends.cpu.get_cpu_capability()}

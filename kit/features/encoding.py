@@ -99,6 +99,7 @@ class Encoding:
 
 
 def range_at(path: Path, start: int, stop: int) -> Path:
+    """Return the file of the features of rows `start` to `stop` of those that `path` shall hold."""
     return path.with_name(f"{path.stem}.{start}-{stop}.npy")
 
 

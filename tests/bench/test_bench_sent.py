@@ -11,6 +11,7 @@ from kit.bench import sent
 from kit.bench.recipes import sets
 from kit.bench.semi import PhotoSetting
 from kit.bench.sent import FIRST, Sent, bench_sent, render_sent, summarise
+from kit.core.errors import InputError
 from kit.core.files import Workspace
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
@@ -18,7 +19,7 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
 def test_biases_are_means_over_draws_with_their_errors():
     draws = [
-        Sent("trashnet 15", FIRST + i, "probe", cv, 0.6, 0.05, False, came)
+        Sent("trashnet 15", FIRST + i, "probe", cv, 0.6, 0.05, came)
         for i, (cv, came) in enumerate([(0.5, 0.6), (0.5, 0.8)])
     ]
     lines = summarise(draws)
@@ -44,3 +45,9 @@ def test_draws_are_measured_once_and_their_runs_thrown_away(tmp_path, monkeypatc
     assert not list((tmp_path / "home" / "runs" / "bench-sent" / "runs").glob("trashnet-3-*"))
     monkeypatch.setattr(sent, "_measure", lambda *_: pytest.fail("measured again"))
     assert bench_sent(tmp_path / "photos", workspace, 1, ["trashnet 3"]) == measured
+
+
+def test_a_folder_without_its_photos_is_refused(tmp_path):
+    (tmp_path / "cifar10").mkdir()
+    with pytest.raises(InputError, match="none of trashnet/, grocery/ is there"):
+        bench_sent(tmp_path, Workspace(tmp_path / "home"), 2)

@@ -73,6 +73,12 @@ def test_an_ensemble_of_heads_is_measured_and_told_in_one_sentence(given):
     assert f"{sent['score']:.3f} ± {sent['se']:.3f} is expected of what is sent" in (told or "")
 
 
+def test_no_score_is_expected_that_cannot_be(given):
+    result = crossval(given, "probe")
+    beyond = result.with_record(sent=result.record.sent | {"score": 1.012})
+    assert expect_scores(given, [beyond])["probe"].score == 1.0
+
+
 def test_of_a_refit_one_model_is_said_to_be_sent(embedded):
     given = prepare(embedded('[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\nrefit = true\n'))
     result = crossval(given, "probe")

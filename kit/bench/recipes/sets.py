@@ -81,7 +81,7 @@ def list_available(data: Path, only: Sequence[str] = ()) -> list[PhotoSetting]:
     available = [setting for setting in wanted if setting.name == DIGITS or (data / setting.name).is_dir()]
     if (not only and all(setting.name == DIGITS for setting in available)) or not available:
         photos = ", ".join(dict.fromkeys(f"{each.name}/" for each in wanted if each.name != DIGITS))
-        raise InputError(f"{data}: none of {photos} is there; bench recipes needs folders of photos")
+        raise InputError(f"{data}: none of {photos} is there; this bench needs folders of photos")
     return available
 
 

@@ -44,19 +44,20 @@ def expect_scores(prepared: Prepared, results: Sequence[Result]) -> dict[str, Ex
     known = [result for result in results if result.record.sent.get("metric_key") == prepared.metric.key]
     heads = [each for each in known if "gain" in each.record.sent and not each.record.refit and each.name != ENSEMBLE]
     gains = np.array([(each.record.sent["gain"], each.record.sent["gain_se"]) for each in heads]).reshape(-1, 2)
-    return {result.name: _expect(result, gains) for result in known}
+    return {result.name: _expect(result, gains, prepared.metric.bounds) for result in known}
 
 
-def _expect(result: Result, gains: np.ndarray) -> Expected:
-    """Return what is expected of one run; gains are the heads' and their standard errors, (n_heads, 2)."""
+def _expect(result: Result, gains: np.ndarray, bounds: tuple[float, float]) -> Expected:
+    """Return what is expected of one run, within the bounds; gains and their errors are the heads', (n_heads, 2)."""
     sent = result.record.sent
     if sent["score"] is not None:
-        return Expected(sent["score"], sent["se"], MEASURED, sent["shares"], result.record.refit)
+        score = float(np.clip(sent["score"], *bounds))
+        return Expected(score, sent["se"], MEASURED, sent["shares"], result.record.refit)
     if len(gains) < FEWEST_HEADS or result.record.refit:
         return Expected(None, None, None, sent["shares"], result.record.refit)
     gain, spread = gains[:, 0].mean(), gains[:, 0].var(ddof=1)
     error = np.sqrt(sent["cv_se"] ** 2 + (gains[:, 1] ** 2).mean() + spread)
-    return Expected(float(sent["cv"] + gain), float(error), BY_HEADS, sent["shares"])
+    return Expected(float(np.clip(sent["cv"] + gain, *bounds)), float(error), BY_HEADS, sent["shares"])
 
 
 def describe_expected(prepared: Prepared, run: str, cv: float, expected: Expected | None) -> str | None:
