@@ -15,6 +15,7 @@ from kit.data.prepared import prepare
 from kit.kaggle.submission import make_submission
 from kit.report.board import remarks_on
 from kit.runs.ensemble import check_members, ensemble
+from kit.runs.fit.crossval import crossval
 from kit.runs.store import find_result
 from kit.runs.store.foreign import Reading
 from kit.runs.store.imported import import_predictions
@@ -204,11 +205,50 @@ def test_labels_of_a_file_that_contradict_ours_are_counted_and_named(prepared, f
     assert any("labels 1 of 18 images otherwise" in each for each in remarks_on(prepared, result, None))
 
 
-def test_an_import_that_is_always_right_is_doubtful_and_one_that_errs_is_not(prepared, tmp_path, files):
+def test_a_column_of_what_the_file_predicts_is_not_taken_for_the_truth(prepared, files, tmp_path, capsys):
+    oof, _ = files()
+    pd.read_csv(oof, dtype=str).assign(label="red").to_csv(tmp_path / "oof.csv", index=False)  # red is its argmax
+    import_predictions(prepared, "friend", tmp_path / "oof.csv")
+    heard = " ".join(capsys.readouterr().err.split())
+    assert "column label is what the file predicts" in heard and "other labels" not in heard
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_are_not_taken_for_the_names_of_classes_that_are_numbers(colours, tmp_path, capsys, first):
+    competition = colours(SVM)
+    numbers = {"red": "1", "blue": "2", "green": "3"}
+    for name, number in numbers.items():
+        (competition.root / "train" / name).rename(competition.root / "train" / number)
+        for file in competition.root.glob("*.csv"):
+            file.write_text(file.read_text().replace(name, number))
+    prepared = prepare(competition)
+    table = tabulate(prepared.pool.ids[prepared.labeled]).rename(columns=numbers)
+    targets = prepared.labels + first
+    table.assign(target=targets).to_csv(tmp_path / "oof.csv", index=False)
+    import_predictions(prepared, "friend", tmp_path / "oof.csv")
+    assert "other labels" not in capsys.readouterr().err
+    targets[0] = (targets[0] - first + 1) % 3 + first
+    table.assign(target=targets).to_csv(tmp_path / "oof.csv", index=False)
+    import_predictions(prepared, "friend", tmp_path / "oof.csv")
+    assert "other labels than ours for 1 of 18 images" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_import_that_is_always_right_is_doubtful_where_our_best_run_errs_often(embedded, tmp_path):
+    prepared = prepare(embedded('[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\n'))
     right = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path))
-    assert any("friend is right on each of the 18 images" in each for each in remarks_on(prepared, right, None))
+    assert not any("doubtful" in each for each in remarks_on(prepared, right, None))  # nothing to compare it with
+    labels, oof = prepared.labels, crossval(prepared, "probe").predictions("oof")
+    n_wrong = int((oof.at(prepared.pool.ids[prepared.labeled]).proba.argmax(1) != labels).sum())
+    told = f"friend is right on each of the 18 images; probe, the best of our own runs, errs on {n_wrong};"
+    assert n_wrong >= 9 and any(told in each for each in remarks_on(prepared, right, None))
+
+
+def test_an_import_that_is_always_right_as_our_own_run_is_and_one_that_errs_are_not_doubtful(prepared, tmp_path, files):
+    crossval(prepared, "svm")
+    right = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path))
     erring = import_predictions(prepared, "other", *files())
-    assert not any("doubtful" in each for each in remarks_on(prepared, erring, None))
+    for each in (right, erring):
+        assert not any("doubtful" in remark for remark in remarks_on(prepared, each, None))
 
 
 def test_an_order_of_classes_that_nothing_tells_is_a_guess_that_an_option_corrects(prepared, tmp_path, capsys):

@@ -10,11 +10,12 @@ from kit.runs.noise import describe_noise
 from kit.runs.pseudo.rounds import describe_end
 from kit.runs.seen import are_encoders_chosen, is_setting_spoiled
 from kit.runs.store import Result, list_imported, result_at
+from kit.runs.store.find import find_usable
 from kit.runs.store.imported import read_import
 from kit.runs.store.score import oof_rows
 from kit.scoring.metrics import hits
 
-FEWEST_RIGHT = 10  # images that are all right by more than chance
+CHANCE = 0.01  # below which being right on every image is not put down to a good model
 
 
 def sources_of(prepared: Prepared, result: Result) -> list[Result]:
@@ -67,10 +68,22 @@ def _of_imports(prepared: Prepared, result: Result) -> list[str]:
                 f"CV doubtful: the file of {name} labels {n_other} of {n_images} images otherwise than we do"
             )
         labels, proba = oof_rows(prepared, found.predictions("oof"))
-        if n_images >= FEWEST_RIGHT and hits(labels, proba).all():
-            cause = "only who made it knows whether its models saw these labels"
+        if hits(labels, proba).all() and (own := _fewest_errors(prepared)) and _are_many(own[1], n_images):
+            cause = f"{own[0]}, the best of our own runs, errs on {own[1]}; only who made it knows what its models saw"
             remarks.append(f"CV doubtful: {name} is right on each of the {n_images} images; {cause}")
     return remarks
+
+
+def _fewest_errors(prepared: Prepared) -> tuple[str, int] | None:
+    """Return which of our own finished runs is wrong on the fewest scored images, and on how many; None without one."""
+    own = (find_usable(prepared, name) for name in prepared.competition.runs)
+    missed = {run.name: int((hits(*oof_rows(prepared, run.predictions("oof"))) == 0).sum()) for run in own if run}
+    return min(missed.items(), key=lambda each: each[1]) if missed else None
+
+
+def _are_many(n_errors: int, n_images: int) -> bool:
+    """Return whether a model of half as many errors would hardly be right on all of as many other images."""
+    return (1 - n_errors / (2 * n_images)) ** n_images < CHANCE
 
 
 def _optimism(prepared: Prepared, result: Result) -> list[str]:

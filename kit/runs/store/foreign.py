@@ -25,6 +25,7 @@ PREFIX = "class|prediction|preds|pred|probability|probs|proba|prob|p|scores|scor
 OF_CLASS = re.compile(rf"(?:oof[_ -]?)?(?:{PREFIX})?[:_ .-]*(.*)", re.IGNORECASE)
 NUMBER = re.compile(r"\d+")
 LEAST_AGREEMENT = 0.9  # of the labels of a class, for a number to stand for it
+LEAST_PREDICTED = 0.99  # of a column's labels that the file itself predicts, for it to hold no truth
 MAJORITY = 0.6  # the same where it is only asked which labels are others
 
 
@@ -100,8 +101,12 @@ def read_foreign(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[
     if folds:
         found.folds = dict(zip(ids, table[folds[0]].astype(str), strict=True))
     targets = [name for name in rest if name.lower() in TARGET_NAMES and name not in used]
+    predicted = _predicted(table, columns) if targets else []
     for name in targets:
-        found.other_labels |= _contradict(table[name].to_list(), ids, prepared, found)
+        others = _contradict(table[name].to_list(), ids, predicted, prepared, found)
+        found.other_labels |= others or {}
+        if others is None:
+            found.facts.append(f"column {name} is what the file predicts, so it is not compared with our labels")
     if extra := [name for name in rest if name not in used and name not in folds]:
         found.facts.append(f"left out: {some(extra)}")
     return found
@@ -280,21 +285,54 @@ def _learn_order(
     return tuple(order) if len(set(order)) == len(order) else None
 
 
-def _contradict(targets: Sequence[object], ids: Sequence[str], prepared: Prepared, found: Foreign) -> dict[str, str]:
-    """Return by id which labels of a column are others than ours; of numbers only where it is known what they mean."""
+def _contradict(
+    targets: Sequence[object], ids: Sequence[str], predicted: Sequence[str], prepared: Prepared, found: Foreign
+) -> dict[str, str] | None:
+    """Return by id which labels of a column are others than ours; of numbers only where it is known what they mean.
+
+    None where the labels are what the file itself predicts.
+    """
     if prepared.pool.is_multilabel:
         return {}
     ours = prepared.labels[prepared.scored_rows].tolist()
     label_of = dict(zip(prepared.pool.ids[prepared.labeled[prepared.scored_rows]], ours, strict=True))
-    meaning = {name: name for name in prepared.classes}
-    if not set(map(str, targets)) & meaning.keys():
-        orders = ((first, _learn_order(targets, ids, prepared, first, MAJORITY)) for first in (0, 1))
-        known = next(((first, order) for first, order in orders if order), (0, found.order or ()))
-        meaning = {str(float(known[0] + i)): name for i, name in enumerate(known[1])}
-        targets = [str(_to_number(each)) for each in targets]
-    pairs = [(each, prepared.classes[label_of[each]], meaning.get(str(target)))
-             for each, target in zip(ids, targets, strict=True) if each in label_of]  # fmt: skip
-    return {each: f"{theirs}, ours {name}" for each, name, theirs in pairs if theirs not in (None, name)}
+    told = []
+    for reading in _read_targets(targets, ids, prepared, found):
+        if np.mean([theirs == each for theirs, each in zip(reading, predicted, strict=True)]) >= LEAST_PREDICTED:
+            return None
+        pairs = [(each, prepared.classes[label_of[each]], theirs)
+                 for each, theirs in zip(ids, reading, strict=True) if each in label_of]  # fmt: skip
+        others = {each: f"{theirs}, ours {name}" for each, name, theirs in pairs if theirs not in (None, name)}
+        if others not in told:
+            told.append(others)
+    if not any(name in prepared.classes and not NUMBER.fullmatch(name) for name in set(map(str, targets))):
+        told = [others for others in told if len(others) <= (1 - MAJORITY) * len(label_of)]
+    told.sort(key=len)
+    is_clear = len(told) == 1 or (len(told) > 1 and len(told[0]) < len(told[1]))
+    return told[0] if is_clear else {}
+
+
+def _read_targets(
+    targets: Sequence[object], ids: Sequence[str], prepared: Prepared, found: Foreign
+) -> list[list[str | None]]:
+    """Return what a column of labels may say, the class of each row; numbers may be names, or count from 0 or 1."""
+    classes, texts = prepared.classes, list(map(str, targets))
+    of_name = {float(name): name for name in classes if NUMBER.fullmatch(name)}
+    if set(texts) & set(classes) - set(of_name.values()):
+        return [[text if text in classes else None for text in texts]]
+    orders = [(first, _learn_order(targets, ids, prepared, first, MAJORITY)) for first in (0, 1)]
+    known = [dict(enumerate(order, first)) for first, order in orders if order]
+    meanings = [of_name, *(known or [dict(enumerate(found.order or ()))])]
+    readings = [[meaning.get(_to_number(text)) for text in texts] for meaning in meanings]
+    return [reading for reading in readings if reading.count(None) < len(reading) / 2]
+
+
+def _predicted(table: pd.DataFrame, columns: dict[str, str]) -> list[str]:
+    """Return the class that each row of a file says most probably; of a file of labels these."""
+    if len(columns) == 1:
+        return table[next(iter(columns.values()))].astype(str).to_list()
+    values = table[list(columns.values())].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    return [list(columns)[best] for best in np.nan_to_num(values, nan=-np.inf).argmax(axis=1)]
 
 
 def _to_number(text: object) -> float:
