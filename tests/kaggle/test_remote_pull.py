@@ -40,6 +40,16 @@ def test_a_download_that_breaks_goes_on_where_it_stopped(far, tmp_path):
     assert (tmp_path / "left" / "runs.zip").read_bytes() == data and len(set(far.server.ranges)) == 2
 
 
+def test_a_pack_never_touches_the_one_before_so_that_a_kill_leaves_one_that_is_whole(far):
+    far.push("svm")
+    working = far.train_session(packs_again=True)
+    assert {path.name for path in working.iterdir()} == {"output.json", "next_runs.zip"}
+    (working / "runs.zip").write_bytes(b"of a third pack that was killed before it wrote output.json")
+    code, out, err = far.remote("pull")
+    assert code == 0 and "taken, and counts" in out, err
+    assert not list(far.workspace.glob(f"runs/{NAME}/remote/*/*.zip"))
+
+
 def test_a_download_that_breaks_for_good_is_taken_up_by_the_next_pull(far):
     far.push("svm")
     far.train_session()

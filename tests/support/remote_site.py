@@ -118,12 +118,15 @@ class RemoteSite(Site):
         (data,) = self.server.notebooks.datasets[DATASET][-1]["files"].values()
         return zipfile.ZipFile(io.BytesIO(data))
 
-    def train_session(self, seconds: float = 600.0, status: str = "COMPLETE") -> Path:
+    def train_session(self, seconds: float = 600.0, status: str = "COMPLETE", packs_again: bool = False) -> Path:
         """Train what was pushed in this process, as the session would; return the folder of what it leaves."""
         version = self.end_session(status)
         sent = version.folder / "sent"
         self.open_pack().extractall(sent)
         token = version.request["text"].split("'token': '")[1].split("'")[0]
-        Session(token, sent, version.folder / "input", version.folder / "working").train(seconds)
+        session = Session(token, sent, version.folder / "input", version.folder / "working")
+        session.train(seconds)
+        if packs_again:
+            session.pack("done", "")
         shutil.rmtree(sent)
         return version.folder / "working"

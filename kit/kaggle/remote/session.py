@@ -4,7 +4,7 @@ Run as a program by `script`, with the token of the push, the folders of what wa
 output, then ``train`` and the seconds of the time limit, or how a training ended, ``cut`` or ``failed``, and why: what
 it has left is packed. Writes ``runs.zip`` (as
 `kit.runs.share` does), ``unfinished.zip`` (the folders of runs that go on with the next push) and, last,
-``output.json``.
+``output.json``; a later pack takes the names ``next_runs.zip`` and ``next_unfinished.zip`` in turn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kit.core.process import set_up_process
 from kit.data.images import SPLITS
 from kit.data.prepared import Prepared, prepare
 from kit.kaggle.remote.contents import MANIFEST, add_file, list_files, list_folders
-from kit.kaggle.remote.state import CUT, DONE, FAILED, OUTPUT, RUNS, UNFINISHED, describe_place
+from kit.kaggle.remote.state import CUT, DONE, FAILED, NEXT, OUTPUT, RUNS, UNFINISHED, describe_place, place_of
 from kit.runs.fit.crossval import is_finished
 from kit.runs.share import share_runs
 from kit.runs.store.find import find_result, made_rounds
@@ -111,7 +111,7 @@ class Session:
             packer.join()
 
     def pack(self, ended: str, message: str) -> None:
-        """Write what is finished and what is not, each whole before it takes the earlier one's place."""
+        """Write what is finished and what is not; the earlier pack goes once output.json tells of this one."""
         names = self.manifest["runs"]
         results = [result for name in names for result in _list_results(self.prepared, name)]
         finished = [name for name in names if is_finished(self.prepared, name)]
@@ -124,15 +124,17 @@ class Session:
                 share_runs(self.prepared, results, place / RUNS)
             _pack_folders(self.prepared, unfinished, place / UNFINISHED)
             written = {path.name: path for path in sorted(place.iterdir())}
+            told = read_json(self.output / OUTPUT)
+            before = {place_of(told["files"], name) for name in told["files"]} if told else set()
             facts = {name: {"size": path.stat().st_size, "sha256": hash_file(path)} for name, path in written.items()}
-            (self.output / OUTPUT).unlink(missing_ok=True)
-            for name in (RUNS, UNFINISHED):
-                (self.output / name).unlink(missing_ok=True)
             for name, path in written.items():
-                os.replace(path, self.output / name)
+                facts[name]["file"] = NEXT + name if name in before else name
+                os.replace(path, self.output / facts[name]["file"])
         document = {"token": self.token, "ended": ended, "message": message, "files": facts}
         document |= {"finished": finished, "unfinished": unfinished, "place": describe_place()}
         write_json(self.output / OUTPUT, document)
+        for name in before - {place_of(facts, name) for name in facts}:
+            (self.output / name).unlink(missing_ok=True)
         sizes = ", ".join(f"{name} {facts[name]['size'] / 1e6:,.1f} MB" for name in written) or "nothing to pack"
         terminal.stage("packed", f"{terminal.count(len(finished), 'finished run')}; {sizes}")
 

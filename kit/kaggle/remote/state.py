@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +24,7 @@ from kit.runs.share.manifest import PLACE
 
 FOLDER, STATE = "remote", "push.json"
 RUNS, UNFINISHED, OUTPUT = "runs.zip", "unfinished.zip", "output.json"  # what a session leaves
+NEXT = "next_"  # before the name of a zip that was packed while output.json named the one without
 DONE, CUT, FAILED = "done", "cut", "failed"  # how it ended: all runs; the time limit came before; an error
 TOKEN_BYTES = 6
 TOKEN = re.compile(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}")
@@ -91,6 +92,11 @@ class Push(BaseModel):
 def remote_folder(competition: Competition) -> Path:
     """Return the folder of a competition's pushes."""
     return competition.workspace.runs(competition.name) / FOLDER
+
+
+def place_of(files: dict[str, dict[str, Any]], name: str) -> str:
+    """Return under which of its two names a session has left a zip, by the files that its output.json tells of."""
+    return NEXT + name if files[name].get("file") == NEXT + name else name
 
 
 def describe_place() -> dict[str, str]:

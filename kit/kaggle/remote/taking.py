@@ -22,11 +22,13 @@ from kit.kaggle.client.session import Kaggle
 from kit.kaggle.remote.sending import ACTIVE, GOING_ON
 from kit.kaggle.remote.state import (
     FAILED,
+    NEXT,
     OUTPUT,
     RUNS,
     UNFINISHED,
     Push,
     describe_place,
+    place_of,
     read_push,
     remote_folder,
     write_push,
@@ -225,12 +227,16 @@ def take_output(prepared: Prepared, push: Push, output: Output) -> Taken:
         return Taken(FAILED, cause, [], [], {}, last, str(folder / LOG), {})
     try:
         if UNFINISHED in told["files"]:
-            check_unfinished(folder / UNFINISHED)
-        merged, checks = merge_runs(prepared, folder / RUNS) if RUNS in told["files"] else ([], [])
+            check_unfinished(folder / place_of(told["files"], UNFINISHED))
+        merged, checks = [], []
+        if RUNS in told["files"]:
+            merged, checks = merge_runs(prepared, folder / place_of(told["files"], RUNS))
     except (InputError, LeakFound) as error:
         given_up = f"nothing was taken; {competition.command('remote pull', '--discard')} gives the push up"
         raise (LeakFound if isinstance(error, LeakFound) else InputError)(f"{error}; {given_up}") from error
-    kept = keep_unfinished(prepared, folder / UNFINISHED) if UNFINISHED in told["files"] else {}
+    kept = {}
+    if UNFINISHED in told["files"]:
+        kept = keep_unfinished(prepared, folder / place_of(told["files"], UNFINISHED))
     write_push(competition, push.at("taken"))
     _clear(folder)
     ended, message = told["ended"], told["message"] or output.look.message
@@ -271,7 +277,7 @@ def discard_push(kaggle: Kaggle, competition: Competition, push: Push) -> str:
 
 def _clear(folder: Path) -> None:
     """Delete what was downloaded of a push, but its log."""
-    for name in (OUTPUT, RUNS, UNFINISHED):
+    for name in (OUTPUT, RUNS, UNFINISHED, NEXT + RUNS, NEXT + UNFINISHED):
         for file in (folder / name, folder / f"{name}.part"):
             file.unlink(missing_ok=True)
 
@@ -295,8 +301,8 @@ def _fetch(kaggle: Kaggle, push: Push, folder: Path, names: list[str], n_bytes: 
 
 def _fetch_checked(kaggle: Kaggle, push: Push, folder: Path, files: dict[str, dict[str, Any]]) -> None:
     """Download the packed files and check their hashes; one that is not whole is fetched anew, once."""
-    names = [name for name in files if name in (RUNS, UNFINISHED)]
-    n_bytes = sum(files[name]["size"] for name in names)
+    files = {place_of(files, name): files[name] for name in files if name in (RUNS, UNFINISHED)}
+    names, n_bytes = list(files), sum(told["size"] for told in files.values())
     _fetch(kaggle, push, folder, names, n_bytes)
     broken = [name for name in names if not _is_whole(folder / name, files[name])]
     if broken:
