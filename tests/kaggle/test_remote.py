@@ -231,6 +231,12 @@ def test_a_session_is_stopped_by_the_number_that_the_search_tells(far):
     assert code == 0 and "nothing to stop" in out and far.count("CancelKernelSession") == 1
 
 
+def test_a_push_says_where_the_session_cannot_round_as_this_machine(far, monkeypatch):
+    monkeypatch.setattr("kit.kaggle.remote.sending.NEEDED", {})  # as for kernels that it does not know
+    _, _, err = far.remote("push", "svm", "--yes")
+    assert "cannot be given the linear algebra of this machine (openblas" in flat(err)
+
+
 def test_a_session_that_takes_its_time_to_end_is_looked_at_again_and_not_told_as_refused(far, monkeypatch):
     monkeypatch.setattr("kit.kaggle.remote.taking.LOOK_SECONDS", 0.005)
     far.push("svm")

@@ -23,7 +23,14 @@ KAGGLE = Path(os.environ.get("KIT_KAGGLE", "/kaggle"))
 DEPTH = 4  # folders below the input in which the push is looked for
 BLOCK = 2**20
 END_SECONDS = 120.0  # to end in peace
-NEEDED = {"Haswell": "avx2", "Zen": "avx2", "SkylakeX": "avx512vl", "Cooperlake": "avx512_bf16"}  # by the kernels
+NEEDED = {  # of the processor, by the kernels
+    "Nehalem": "sse4_2",
+    "Sandybridge": "avx",
+    "Haswell": "avx2",
+    "Zen": "avx2",
+    "SkylakeX": "avx512vl",
+    "Cooperlake": "avx512_bf16",
+}
 DROPPED = ("KAGGLE_KERNEL_RUN_TYPE", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "PYTHONPATH")
 
 

@@ -20,13 +20,14 @@ from kit.core.errors import InputError, some
 from kit.core.files import hash_file, write_json
 from kit.core.installed import pip_command
 from kit.core.process import count_threads
-from kit.core.rounding import find_openblas
+from kit.core.rounding import find_openblas, list_kernels
 from kit.core.terminal import note, stage, warn
 from kit.data.prepared import Prepared
 from kit.kaggle.bundle.notebook import slug_of
 from kit.kaggle.client.failures import KaggleFailure, KaggleRefusal, find_notebook_refusal
 from kit.kaggle.client.session import Kaggle
 from kit.kaggle.remote.contents import OUTBOX, Plan
+from kit.kaggle.remote.script import NEEDED
 from kit.kaggle.remote.state import Push, list_tokens, new_token, now, read_push, remote_folder, write_push
 
 SCRIPT = Path(__file__).with_name("script.py")
@@ -318,6 +319,11 @@ def write_notebook(folder: Path, push: Push) -> None:
     """Write the script of a push and the metadata with which Kaggle's client pushes it: private, sources attached."""
     told = {"token": push.token, "pack": push.pack, "sha256": push.sha256, "seconds": push.seconds}
     told |= {"internet": push.internet, "grace": GRACE_SECONDS, "threads": count_threads(), "core": find_openblas()}
+    if told["core"] not in NEEDED:
+        note(
+            f"Kaggle's session cannot be given the linear algebra of this machine ({list_kernels()['blas']}): its "
+            "predictions may differ in the last digits from those made here"
+        )
     script = SCRIPT.read_text(encoding="utf-8").replace("PUSH = {}", f"PUSH = {told!r}", 1)
     (folder / CODE_FILE).write_text(script, encoding="utf-8")
     facts = {
