@@ -20,7 +20,6 @@ def write(logged: Logged, home: Path, address: str) -> str:
     home.mkdir(parents=True, exist_ok=True)
     wandb.setup(wandb.Settings(x_service_wait=PATIENCE_SECONDS))  # read before the run's own settings are
     settings = wandb.Settings(
-        init_timeout=PATIENCE_SECONDS,
         console="off",
         disable_git=True,
         disable_code=True,
