@@ -372,5 +372,8 @@ def test_words_that_are_codes_are_not_read(photos):
 
 def test_the_share_that_plans_let_neighbours_have_is_the_trusted_one():
     assert trusted("smooth") == SHARE
+
+
+def test_plans_count_label_spreading_as_it_is():
     assert COMPARED_ANEW == FEW
     assert 3 * (LabelSpreading.pixels**2 + HISTOGRAM_BINS) == PIXEL_DIMS
