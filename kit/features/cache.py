@@ -24,6 +24,7 @@ from kit.core.shapes import Pixels, Rows, Vectors
 from kit.core.shards import fill_shards, is_begun, list_shards, read_shards
 from kit.core.terminal import Progress, stage, track, warn
 from kit.data.images import Images, Pool, ids_of, pool_behind
+from kit.data.nvjpeg import has_decoder
 from kit.data.store import BLOCK, Geometry, read_rows, read_store
 from kit.features.encoders import preprocessing_of
 from kit.features.encoding import Encoding, NotFinite, list_pieces, range_at, remove_features
@@ -37,7 +38,7 @@ GIVEN = "given"  # the encoder name of the organisers' own embeddings.npy
 
 @dataclass(frozen=True)
 class Features:
-    """Hold image features, float32 of unit length; `key` is of encoder, weights, preprocessing and precision."""
+    """Hold image features, float32 of unit length; `key` is of encoder, weights, precision and what decodes."""
 
     values: Vectors
     key: str
@@ -92,7 +93,10 @@ def keep_features(pool: Pool, encoder: str, encoder_args: dict[str, Any], values
 
 def _locate(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Path, str]:
     """Return where an encoder's features lie, or will, and their key."""
-    key = key_of(pool.key, spec.identity, precision)
+    from kit.features.device import device_name
+
+    decoders = ["nvjpeg"] if has_decoder(device_name()) else []  # whose pixels may differ from the CPU's by a level
+    key = key_of(pool.key, spec.identity, precision, *decoders)
     return pool.cache / "features" / f"{key}.npy", key
 
 
