@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kit.core.arrays import is_patient
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
 from kit.core.installed import is_lacking
 
@@ -119,7 +120,9 @@ def list_finished(prepared: Prepared) -> list[Result]:
 
     competition, results = prepared.competition, find_finished(prepared)
     if not results:
-        raise InputError(f"no finished run of {competition.name} yet; {competition.command('all')}")
+        raise InputError(
+            f"no finished run of {competition.name} yet; {competition.command('all' if is_patient() else 'status')}"
+        )
     return results
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kit.cli.app import TRAIN, command
-from kit.cli.call import Comp, complete_result, holding, read, ready, say, suggest
+from kit.cli.call import Comp, complete_result, holding, looking, read, ready, say, suggest
 
 
 @command(panel=TRAIN, example="share digits probe svm for-ann.zip")
@@ -23,14 +23,14 @@ def share(
 ) -> None:
     """Pack finished runs, with folds and provenance, into one file for a teammate, who takes it by merge."""
     from kit.core.errors import InputError
-    from kit.core.names import ENSEMBLE
+    from kit.core.names import ENSEMBLE, PROGRAM
     from kit.runs.share import share_runs
     from kit.runs.train import find_finished, find_trained
 
     if file is None or file.suffix != ".zip":
-        raise InputError(f"share: the last word names the file to write and ends in .zip, not {file or 'nothing'}")
+        raise InputError(f"share: the last word names the file and ends in .zip: {PROGRAM} share {comp} RUN {comp}.zip")
     competition = read(comp)
-    with holding(competition):
+    with looking(competition):
         prepared = ready(competition, held=True)
         if ENSEMBLE in (runs or ()):
             raise InputError("share: an ensemble is made anew of its members; name those, or no run for all of them")

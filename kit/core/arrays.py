@@ -39,6 +39,11 @@ def impatient() -> Iterator[None]:
         _patience.reset(token)
 
 
+def is_patient() -> bool:
+    """Return whether this block may wait for another process, and make what that one makes."""
+    return _patience.get()
+
+
 def fill_array(
     path: Path,
     shape: tuple[int, ...],

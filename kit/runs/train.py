@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from kit.config.competition import order_runs
+from kit.core.arrays import is_patient
 from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
 from kit.core.engine import cancel_tasks, is_remote
 from kit.core.errors import InputError, MissingWeights, TeacherMissing, TimeIsUp
@@ -258,10 +259,15 @@ def find_members(prepared: Prepared, told: Container[str] = ()) -> list[Result]:
 def find_trained(prepared: Prepared, name: str) -> Result:
     """Return the finished run or import of a name, or the ensemble; of a run with rounds, the last that was kept.
 
-    Where there is no such run, or it has not been trained, an InputError names the command that trains it.
+    Where there is no such run, or it has not been trained, an InputError names the command that trains it. The ensemble
+    is made where it is not there, but not beside a process that trains: it would lack what that one has not finished.
     """
     if name == ENSEMBLE:
-        return ensemble(prepared, find_members(prepared))
+        if is_patient():
+            return ensemble(prepared, find_members(prepared))
+        if (combined := find_ensemble(prepared, members_of(prepared))) is None:
+            raise InputError(f"no ensemble of all that is finished yet; {prepared.competition.command('status')}")
+        return combined
     if name not in list_imported(prepared):
         prepared.competition.run(name)  # names the nearest of those there are
     result = find_result(prepared, name)

@@ -8,8 +8,10 @@ import time
 import pytest
 from support.warm import Warm
 
+import kit as package
 from kit.core import activity, arrays, terminal
 from kit.core.arrays import BeingMade, fill_array, impatient
+from kit.core.errors import InputError
 from kit.core.files import write_json
 
 WAITING = """
@@ -65,6 +67,9 @@ def test_commands_that_look_answer_beside_one_that_runs_and_status_shows_it(kit,
         code, out, err = kit(*command, *(["colours"] if len(command) == 1 else []))
         assert code == 0, err
         assert "beside 'train colours svm" in err and "waiting" not in err
+    with pytest.raises(InputError, match=r"no ensemble of all that is finished yet; \./run\.sh status colours"):
+        package.open("colours", workspace=kit.workspace).oof()
+    assert not (kit.workspace / "runs" / "colours" / "ensemble").exists()
     assert busy.poll() is None
     (kit.workspace / "go").touch()
     busy.communicate()

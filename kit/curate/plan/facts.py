@@ -19,6 +19,7 @@ from kit.core.errors import InputError
 from kit.core.machine import memory_gibibytes
 from kit.core.names import MULTILABEL
 from kit.core.shapes import Vectors
+from kit.core.terminal import track
 from kit.data.class_names import are_codes
 from kit.data.decoding import decode_image
 from kit.data.table import read_classes, read_table
@@ -45,8 +46,8 @@ def encode_paths(spec: EncoderSpec, paths: Sequence[str]) -> Vectors:
 
     run = ImageForward(load_encoder(spec), choose_precision(spec, device_name()))
     geometry = run.preprocessing.geometry
-    blocks = (list(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH))
-    return np.concatenate([run(decode_block(block, geometry)) for block in blocks])
+    blocks = [list(paths[i : i + BATCH]) for i in range(0, len(paths), BATCH)]
+    return np.concatenate([run(decode_block(block, geometry)) for block in track(blocks, f"look by {spec.name}")])
 
 
 @dataclass(frozen=True)
