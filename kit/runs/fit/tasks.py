@@ -137,6 +137,8 @@ def encode_tasks(prepared: Prepared, encoder: str, args: dict[str, Any]) -> list
     pool = prepared.pool
     if len(pool) <= RANGE or has_features(pool, encoder, args):
         return []
+    weights = spec_of(pool, encoder, args).file
+    named = () if weights is None else (weights,)
     tasks = []
     for start in range(0, len(pool), RANGE):
         stop = min(start + RANGE, len(pool))
@@ -148,7 +150,7 @@ def encode_tasks(prepared: Prepared, encoder: str, args: dict[str, Any]) -> list
                 f"encode {start:,} to {stop:,}",
                 gpus=1.0 if _has_gpu() else 0.0,
                 minds_amx=minds_amx(spec_of(pool, encoder, args)),
-                reads=(prepared.competition.folder, *(Path(path) for path in pool.paths[start:stop])),
+                reads=(prepared.competition.folder, *named, *(Path(path) for path in pool.paths[start:stop])),
                 writes=(piece, piece.with_name(f"{piece.name.partition('.')[0]}.json")),
             )
         )
