@@ -158,13 +158,13 @@ def make_mover(root: Path, installed: Path, home: Path) -> Callable[[str | Path]
     Parameters
     ----------
     root
-        The driver's workspace, for which `home` stands here.
+        The driver's workspace, for which `home` stands here; no absolute path leads out of `home`, whatever its dots.
     installed
         Where the driver's kit lies; what is below it comes with this node's kit.
     """
 
     def move(path: str | Path) -> Path:
-        path = Path(path)
+        path = Path(os.path.normpath(path))
         if path.is_relative_to(installed / "kit"):
             return CHECKOUT / path.relative_to(installed)
         if path.is_relative_to(root):
@@ -180,14 +180,15 @@ def find_carried(path: Path, folders: Sequence[Path]) -> Path | None:
     Parameters
     ----------
     path
-        Absolute, as it lies on the driver's machine.
+        As it lies on the driver's machine: absolute, or below its workspace.
     folders
         Of which one may be this node's workspace.
     """
     for folder in folders:
         with suppress(OSError, ValueError):
             said = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-            return make_mover(Path(said["root"]), Path(said["installed"]), folder)(path)
+            root = Path(said["root"])
+            return make_mover(root, Path(said["installed"]), folder)(root / path)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,9 @@ def _find_path(path: str, lookup: tuple[Path, ...], text: str) -> Path:
     """Return the first existing place of a path named by an encoder."""
     named = Path(path).expanduser()
     places = [named] if named.is_absolute() else [base / path for base in lookup]
-    carried = find_carried(named, lookup) if named.is_absolute() else None
+    carried = find_carried(named, lookup) if named.is_absolute() or ".." in named.parts else None
     for place in [carried, *places] if carried else places:
         if place.exists():
-            return place.absolute()  # a link stays one: a file is carried to other nodes by its name
+            plain = Path(os.path.normpath(place.absolute()))  # a link stays one: files are carried by name
+            return plain if plain.exists() and plain.samefile(place) else place.resolve()
     raise MissingWeights(f"encoder {text!r}: no such file; looked for {some(places)}")
