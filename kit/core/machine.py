@@ -1,6 +1,7 @@
 """What this machine has: cores, memory, disk, GPUs, Ray.
 
-Reads what the system, torch and installed packages tell of themselves; reaches no other machine, writes nothing.
+Reads what the system, torch and installed packages tell of themselves, and asks the head of a
+Ray cluster that this machine belongs to whether it answers; writes nothing.
 """
 
 from __future__ import annotations
