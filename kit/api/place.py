@@ -69,11 +69,19 @@ def looking(competition: Competition) -> Iterator[None]:
 
 
 def check_begun(competition: Competition) -> None:
-    """Refuse a look at runs where there are no folds yet: a look would make them, and those who read write nothing."""
-    if not competition.workspace.folds(competition.name).exists():
-        raise InputError(
-            f"no folds of {competition.name} yet, so no finished run; {competition.command('train')} makes both"
-        )
+    """Refuse a look at runs where there are no folds yet: a look would make them, and those who read write nothing.
+
+    Where the data are missing too, that is said: whoever gets them first can make folds.
+    """
+    from kit.data.table.sources import check_root
+
+    if competition.workspace.folds(competition.name).exists():
+        return
+    if competition.data.embedded is None:
+        check_root(competition)
+    raise InputError(
+        f"no folds of {competition.name} yet, so no finished run; {competition.command('train')} makes both"
+    )
 
 
 @contextmanager

@@ -40,7 +40,8 @@ SHOWN_AFTER = 0.5  # seconds: what takes less shows no bar
 SILENT_SECONDS = 30.0  # without a line, where no bar is drawn; then one says how far the work is
 NOTEBOOK_SECONDS = 1.0  # between two states of a notebook's line
 
-out = Console(width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH, force_jupyter=False)
+_is_piped = sys.stdout is None or not sys.stdout.isatty()  # None: the shell closed it
+out = Console(width=PIPE_WIDTH if _is_piped and not os.environ.get("COLUMNS") else None, force_jupyter=False)
 err = Console(stderr=not is_kernel(), force_jupyter=False)
 _overheard: list[tuple[str, str, str]] | None = None
 

@@ -60,7 +60,7 @@ def test_encoders_that_a_plan_chose_by_the_labels_mark_the_cv_of_all_that_reads_
     assert "optimistic" not in remarks_of(prepared, results)["probe"]  # it reads one of those that were joined
     note_chosen(home, [[("given", {})]])
     remarks = remarks_of(prepared, [*results, ensemble(prepared, results)])
-    told = "had a say in the encoders of probe, or in what these see of an image"
+    told = "the labels that are scored had a say in the encoders, or in what these see of an image"
     assert told in remarks["probe"] and told in remarks["ensemble"] and "optimistic" not in remarks["forest"]
 
 
