@@ -8,7 +8,7 @@ explain.py measures whether explanations point at evidence that was planted; pre
 
 from kit.bench.coverage import Coverage, Luck, bench_coverage, render_coverage
 from kit.bench.explain import Pointing, bench_explain, describe_explain, render_explain
-from kit.bench.noise import bench_noise, render_noise
+from kit.bench.noise import bench_noise, bench_search_noise, render_noise
 from kit.bench.semi import Line, Measurement, bench_semi, compare_with_baseline, render_semi
 from kit.bench.speed import Timing, bench
 
@@ -23,6 +23,7 @@ __all__ = [
     "bench_coverage",
     "bench_explain",
     "bench_noise",
+    "bench_search_noise",
     "bench_semi",
     "compare_with_baseline",
     "describe_explain",

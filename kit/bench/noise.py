@@ -13,14 +13,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
+from kit.bench.kept import code_key
 from kit.core import terminal
+from kit.core.deadline import within
 from kit.core.engine import Task, run_tasks
 from kit.core.errors import InputError, MissingWeights, TeacherMissing
-from kit.core.files import Workspace
+from kit.core.files import Workspace, key_of, read_json, write_json
 from kit.core.names import ENSEMBLE
 from kit.core.shapes import Labels, Proba
 from kit.core.terminal import Progress, empty_table, note
@@ -32,12 +35,16 @@ from kit.runs.fit.fold import read_sweep
 from kit.runs.noise import Optimism
 from kit.runs.store import Result, find_result
 from kit.runs.store.build import build_model
-from kit.runs.store.find import made_rounds
+from kit.runs.store.find import made_rounds, run_key
 from kit.runs.store.score import decide_anew, decided_rows
-from kit.runs.store.thresholds import read_thresholds
+from kit.runs.store.thresholds import decision_key, read_thresholds
+from kit.runs.tuning import read_space, tune
+from kit.runs.tuning.setting import change
 from kit.scoring.predictions import Predictions
 
 N_CHANCE = 20  # permutations against which the same predictions are scored
+MADE_BY = ("data", "features", "models", "runs", "scoring", "bench/noise.py")
+Gains = tuple[float | None, float]  # over the same with nothing chosen, where something is, and over chance
 
 
 @dataclass(frozen=True)
@@ -62,33 +69,82 @@ def bench_noise(prepared: Prepared, n_draws: int, with_networks: bool = False) -
         raise InputError(
             f"bench noise: every run of {prepared.competition.name} needs a network; --all-runs takes networks too"
         )
-    drawn: dict[str, list[tuple[float, float]]] = {}
-    made: dict[int, dict[str, tuple[float, float]]] = {}
-    with Progress("labels permuted", n_draws) as progress:
-        for done in run_tasks([_make_task(prepared, names, draw) for draw in range(n_draws)], prepared):
-            made[done.task.arguments["draw"]] = done.value
-            progress.advance()
-    for draw in range(n_draws):
-        for name, gains in made[draw].items():
-            drawn.setdefault(name, []).append(gains)
+    drawn = _draw(prepared, "do_draw", {"names": names}, n_draws)
     members = [name for name in drawn if name != ENSEMBLE and _is_member(prepared, name)]
     return [
-        _summarise(prepared, name, np.array(gains), members if name == ENSEMBLE else None)
+        _summarise(prepared, name, np.array(gains, dtype=float), members if name == ENSEMBLE else None)
         for name, gains in drawn.items()
     ]
 
 
-def _make_task(prepared: Prepared, names: list[str], draw: int) -> Task:
+def bench_search_noise(prepared: Prepared, names: Sequence[str], n_draws: int, n_trials: int) -> list[Optimism]:
+    """Tune runs on permuted labels `n_draws` times, at least 2, and say how far what `tune` reports is above 0.
+
+    A run that has teachers is taught by those that are made on the same labels. Errors are those of `tune`.
+    """
+    for name in names:
+        read_space(prepared.competition, prepared.competition.run(name))
+    drawn = _draw(prepared, "do_searches", {"names": list(names), "n_trials": n_trials}, n_draws)
+    return [_summarise_search(prepared, name, np.array(gains), n_trials) for name, gains in drawn.items()]
+
+
+def _draw(prepared: Prepared, function: str, arguments: dict[str, Any], n_draws: int) -> dict[str, list[Any]]:
+    """Have labels permuted `n_draws` times; return what a function of this file measured then, by run.
+
+    What was measured of a draw lies in the cache, by all that decides it: a killed call goes on with the next draw.
+    """
+    competition = prepared.competition
+    made = {each for name in arguments["names"] for each in (name, *_list_teachers(prepared, name))}
+    runs = [competition.run(name) for name in competition.runs if name in made]
+    keys = [(run.model_dump(), None if run.pseudo else run_key(prepared, run)) for run in runs]
+    decides = (prepared.pool.key, prepared.fold_key, prepared.metric.key, decision_key(prepared))
+    key = key_of(code_key(MADE_BY), function, arguments, keys, competition.ensemble.model_dump(), *decides)
+    home = competition.workspace.cache(competition.name) / "noise" / key
+    files = [home / f"{draw}.json" for draw in range(n_draws)]
+    waiting = [draw for draw, file in enumerate(files) if not file.exists()]
+    with Progress("labels permuted", n_draws) as progress:
+        progress.resume_at(n_draws - len(waiting))
+        tasks = [_make_task(prepared, function, {**arguments, "draw": draw}) for draw in waiting]
+        for done in run_tasks(tasks, prepared):
+            write_json(files[done.task.arguments["draw"]], done.value)
+            progress.advance()
+    drawn: dict[str, list[Any]] = {}
+    for file in files:
+        for name, gains in read_json(file).items():
+            drawn.setdefault(name, []).append(gains)
+    return drawn
+
+
+def _make_task(prepared: Prepared, function: str, arguments: dict[str, Any]) -> Task:
     """Return the task of one draw, whose runs are thrown away where they are made."""
     competition = prepared.competition
     reads = (competition.folder, competition.root, competition.workspace.cache(competition.name))
-    return Task(f"{__name__}:do_draw", {"names": names, "draw": draw}, f"labels permuted, draw {draw}", reads=reads)
+    return Task(f"{__name__}:{function}", arguments, f"labels permuted, draw {arguments['draw']}", reads=reads)
 
 
-def do_draw(prepared: Prepared, names: list[str], draw: int) -> dict[str, tuple[float, float]]:
+def do_draw(prepared: Prepared, names: list[str], draw: int) -> dict[str, Gains]:
     """Make the runs on labels that are permuted once; return what `_measure` does."""
     with tempfile.TemporaryDirectory() as home, _silence():
         return _measure(permute(prepared, draw, Path(home)), names, draw)
+
+
+def do_searches(prepared: Prepared, names: list[str], n_trials: int, draw: int) -> dict[str, float]:
+    """Tune runs on labels that are permuted once; return how much better each one's choice is than its own values."""
+    with tempfile.TemporaryDirectory() as home, _silence():
+        noisy, gains = permute(prepared, draw, Path(home)), {}
+        for name in names:
+            for teacher in _list_teachers(noisy, name):
+                crossval(noisy, teacher)
+            with within(None):  # a search sets the time limit anew
+                gains[name] = tune(noisy, name, n_trials).comparison.difference
+        return gains
+
+
+def _list_teachers(prepared: Prepared, name: str) -> list[str]:
+    """Return the runs that teach a run, theirs before them."""
+    run = prepared.competition.run(name)
+    teachers = run.pseudo.teachers if run.pseudo else []
+    return list(dict.fromkeys(each for teacher in teachers for each in (*_list_teachers(prepared, teacher), teacher)))
 
 
 def list_runs(prepared: Prepared, with_networks: bool) -> list[str]:
@@ -139,7 +195,7 @@ def permute_labels(labels: Labels, blocks: np.ndarray, draws: np.random.Generato
     return permuted
 
 
-def _measure(noisy: Prepared, names: Sequence[str], draw: int) -> dict[str, tuple[float, float]]:
+def _measure(noisy: Prepared, names: Sequence[str], draw: int) -> dict[str, Gains]:
     """Return, by run, how much better its nested score is than with fixed settings, and than chance."""
     gains, members = {}, []
     for name in names:
@@ -185,12 +241,12 @@ def _fix(noisy: Prepared, result: Result) -> Predictions | None:
     return Predictions(ids, noisy.classes, proba, noisy.pool.task)
 
 
-def _compare(noisy: Prepared, result: Result, fixed: Predictions | None, draw: int) -> tuple[float, float]:
-    """Return how much better a run's score is than with nothing chosen, NaN where nothing is, and than chance."""
+def _compare(noisy: Prepared, result: Result, fixed: Predictions | None, draw: int) -> Gains:
+    """Return how much better a run's score is than with nothing chosen, None where nothing is, and than chance."""
     metric = noisy.metric
     labels, proba = decided_rows(noisy, result)
     score = metric.score(labels, proba)
-    over_fixed = np.nan if fixed is None else metric.sign * (score - metric.score(*decide_anew(noisy, fixed)))
+    over_fixed = None if fixed is None else metric.sign * (score - metric.score(*decide_anew(noisy, fixed)))
     return over_fixed, metric.sign * (score - _score_by_chance(noisy, labels, proba, draw))
 
 
@@ -217,8 +273,15 @@ def _summarise(prepared: Prepared, name: str, gains: np.ndarray, members: list[s
         chance_error,
         n_draws,
         members,
-        prepared.pool.is_multilabel and read_thresholds(prepared) is None,
+        prepared.pool.is_multilabel and prepared.metric.needs != "proba" and read_thresholds(prepared) is None,
     )
+
+
+def _summarise_search(prepared: Prepared, name: str, gains: np.ndarray, n_trials: int) -> Optimism:
+    """Return mean and standard error of (n_draws,) gains of a search."""
+    error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
+    key = run_key(prepared, change(prepared.competition.run(name), {})) if not _list_teachers(prepared, name) else None
+    return Optimism(name, key, float(gains.mean()), error, None, None, len(gains), n_trials=n_trials)
 
 
 @contextmanager
@@ -232,16 +295,22 @@ def _silence() -> Iterator[None]:
 
 
 def render_noise(measured: Sequence[Optimism]) -> Table:
-    """Return the optimism of every run as a table; a star stands where it exceeds one standard error."""
+    """Return the optimism of every run, or search, as a table; a star stands where it exceeds one standard error."""
+    is_search = all(each.n_trials is not None for each in measured)
+    who = "tune" if is_search else "the leaderboard"
     caption = (
         "labels permuted within the folds: above 0, a nested score is better than it should be\n"
-        "* by more than one standard error; the leaderboard says so too"
+        f"* by more than one standard error; {who} says so too"
     )
     table = empty_table(f"Optimism on noise, {max(each.n_draws for each in measured)} draws", caption)
-    for header in ("run", "nested - fixed ± SE", "nested - chance ± SE", ""):
+    over = "tuned - untuned" if is_search else "nested - fixed"
+    for header in ("run", f"{over} ± SE", *([] if is_search else ["nested - chance ± SE"]), ""):
         table.add_column(header, justify="left" if header == "run" else "right")
     for each in measured:
-        fixed = "nothing chosen" if each.over_fixed is None else f"{each.over_fixed:+.4f} ± {each.over_fixed_se:.4f}"
-        chance = f"{each.over_chance:+.4f} ± {each.over_chance_se:.4f}"
-        table.add_row(each.run, fixed, chance, "*" if each.exceeds else "")
+        told = [
+            (each.over_fixed, each.over_fixed_se),
+            *([] if is_search else [(each.over_chance, each.over_chance_se)]),
+        ]
+        cells = ["nothing chosen" if value is None else f"{value:+.4f} ± {error:.4f}" for value, error in told]
+        table.add_row(each.run, *cells, "*" if each.exceeds else "")
     return table

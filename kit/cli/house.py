@@ -82,6 +82,10 @@ def bench_(
         int, typer.Option(min=2, help="Of recipes, members, sent: draws of labels per setting; of noise: permutations.")
     ] = 8,
     all_runs: Annotated[bool, typer.Option("--all-runs", help="Of noise: networks too.")] = False,
+    tuned: Annotated[
+        list[str] | None, typer.Option("--tune", metavar="RUN", help="Of noise: what tune reports of these runs.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Of noise with --tune: settings to try in every draw.")] = 10,
     only: Annotated[
         list[str] | None, typer.Option(help="Of recipes, members and sent: a setting, such as 'trashnet 15'.")
     ] = None,
@@ -91,13 +95,13 @@ def bench_(
 ) -> None:
     """Time decoding and encoders; or measure semi, networks, recipes, members, explain, coverage, noise, ..."""
     if comp == NOISE:
-        _bench_noise(of or DEFAULT, draws, all_runs)
+        _bench_noise(of or DEFAULT, draws, all_runs, tuned or [], trials)
         return
     if comp == ENGINES:
         _bench_engines(of or DEFAULT)
         return
-    if of is not None or all_runs:
-        raise InputError("a second COMP and --all-runs are read by bench noise and bench engines alone")
+    if of is not None or all_runs or tuned:
+        raise InputError("a second COMP, --all-runs and --tune are read by bench noise and bench engines alone")
     if comp in (RECIPES, MEMBERS):
         (_bench_recipes if comp == RECIPES else _bench_members)(data, weights, draws, only or [], output)
         return
@@ -173,17 +177,22 @@ def _bench_size(data: Path | None) -> None:
     say(render_size(lines), [asdict(line) for line in lines])
 
 
-def _bench_noise(comp: str, draws: int, all_runs: bool) -> None:
-    """Make a competition's runs on permuted labels and print how optimistic their scores are."""
-    from kit.bench import bench_noise, render_noise
+def _bench_noise(comp: str, draws: int, all_runs: bool, tuned: list[str], trials: int) -> None:
+    """Make a competition's runs on permuted labels, or tune some there, and print how optimistic the figures are."""
+    from kit.bench import bench_noise, bench_search_noise, render_noise
     from kit.runs.noise import keep_noise
 
+    if all_runs and tuned:
+        raise InputError("bench noise: --tune measures searches, --all-runs the runs themselves; call it twice")
     prepared = ready(read(comp))
     with holding(prepared.competition):
-        measured = bench_noise(prepared, draws, all_runs)
+        if tuned:
+            measured = bench_search_noise(prepared, tuned, draws, trials)
+        else:
+            measured = bench_noise(prepared, draws, all_runs)
         keep_noise(prepared, measured)
     say(render_noise(measured), [asdict(each) | {"exceeds": each.exceeds} for each in measured])
-    suggest("leaderboard", comp)
+    suggest("tune", comp, tuned[0]) if tuned else suggest("leaderboard", comp)
 
 
 def _bench_engines(comp: str) -> None:

@@ -1,6 +1,6 @@
-"""What nested numbers are worth on labels that mean nothing: measured by ``bench noise``, read by the leaderboard.
+"""What nested numbers are worth on labels that mean nothing: measured by ``bench noise``, read by what prints them.
 
-Reads and writes ``runs/NAME/noise.json``, which holds the last measurement.
+Reads and writes ``runs/NAME/noise.json``, which holds the last measurement of every run and of every search.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class Optimism:
         The run's name, and its key with the true labels; of an ensemble, and of what was not trained yet, no key.
     over_fixed, over_fixed_se
         The nested score less that of the same run with its settings fixed, in the mean of the draws, above 0 where the
-        nested one is better, and one standard error; None where nothing is chosen.
+        nested one is better, and one standard error; None where nothing is chosen. Of a search: what its choice scores
+        on folds that it did not use, less what the run's own values score there.
     over_chance, over_chance_se
-        The nested score less that of the same predictions against labels that are permuted once more.
+        The nested score less that of the same predictions against labels that are permuted once more; None of a search.
     n_draws
         How often the labels were permuted.
     members
@@ -35,24 +36,32 @@ class Optimism:
     has_thresholds
         Whether thresholds per class were chosen too. They pay also where labels mean nothing: how much they flatter
         only chance tells.
+    n_trials
+        Of a search by `tune`: how many settings it tried; None of a run.
     """
 
     run: str
     key: str | None
     over_fixed: float | None
     over_fixed_se: float | None
-    over_chance: float
-    over_chance_se: float
+    over_chance: float | None
+    over_chance_se: float | None
     n_draws: int
     members: list[str] | None = None
     has_thresholds: bool = False
+    n_trials: int | None = None
+
+    @property
+    def is_told_by_chance(self) -> bool:
+        """Return whether chance is what the score is compared with, and not the same settings fixed."""
+        return self.over_fixed is None or self.has_thresholds
 
     @property
     def told(self) -> tuple[float, float]:
         """Return the optimism and its standard error: against fixed settings where nothing else is chosen."""
-        if self.over_fixed is None or self.over_fixed_se is None or self.has_thresholds:
-            return self.over_chance, self.over_chance_se
-        return self.over_fixed, self.over_fixed_se
+        by_chance = self.over_chance, self.over_chance_se
+        value, error = by_chance if self.is_told_by_chance else (self.over_fixed, self.over_fixed_se)
+        return value or 0.0, error or 0.0
 
     @property
     def exceeds(self) -> bool:
@@ -62,18 +71,16 @@ class Optimism:
 
 
 def keep_noise(prepared: Prepared, measured: Iterable[Optimism]) -> None:
-    """Write what was measured, of these folds and this metric."""
-    document = {"folds": prepared.fold_key, "metric": prepared.metric.key, "runs": [asdict(each) for each in measured]}
+    """Write what was measured, of these folds and this metric; of what was not measured now, the earlier stays."""
+    rows = {(each.run, each.n_trials is None): asdict(each) for each in [*_read_all(prepared), *measured]}
+    document = {"folds": prepared.fold_key, "metric": prepared.metric.key, "runs": list(rows.values())}
     write_json(_file(prepared), document)
 
 
 def read_noise(prepared: Prepared, result: Result) -> Optimism | None:
     """Return what was measured of a run; None where nothing was, or of other folds, metric, settings or members."""
-    document = read_object(_file(prepared), "folds", "metric", "runs") or {}
-    if (document.get("folds"), document.get("metric")) != (prepared.fold_key, prepared.metric.key):
-        return None
-    rows: list[dict[str, Any]] = document["runs"]
-    found = next((Optimism(**row) for row in rows if row["run"] == result.name), None)
+    of_run = [each for each in _read_all(prepared) if each.run == result.name and each.n_trials is None]
+    found = next(iter(of_run), None)
     if found is None or found.key not in (None, result.record.key):
         return None
     return found if found.members is None or set(found.members) == set(result.record.members) else None
@@ -85,11 +92,39 @@ def describe_noise(prepared: Prepared, result: Result) -> str | None:
     if found is None or not found.exceeds:
         return None
     value, error = found.told
-    against = "chance" if found.over_fixed is None or found.has_thresholds else "the same settings fixed"
+    against = "chance" if found.is_told_by_chance else "the same settings fixed"
     return (
         f"CV optimistic by {value:.3f} ± {error:.3f}: so much above {against} is it where labels mean nothing "
         f"(bench noise, {found.n_draws} draws)"
     )
+
+
+def describe_search(prepared: Prepared, name: str, key: str) -> str:
+    """Say by how much what `tune` reports of a run flatters, or that nobody has measured it; * where by more than 1 SE.
+
+    The models by whose predictions the search chose for a row had learned from the row's label, on the search's folds.
+    `key` is that of the run with its own values.
+    """
+    of_search = [each for each in _read_all(prepared) if each.run == name and each.n_trials is not None]
+    found = next(iter(of_search), None)
+    if found is None or found.key not in (None, key):
+        command = prepared.competition.command("bench noise", "--tune", name)
+        return f"the models that chose for a row had learned from its label; {command} says by how much that flatters"
+    value, error = found.told
+    mark, more = ("* ", "so much better") if found.exceeds else ("", "no surer")
+    return (
+        f"{mark}tuned - untuned where labels mean nothing: {value:+.4f} ± {error:.4f}, {more} than it should be "
+        f"(bench noise, {found.n_draws} draws of {found.n_trials} trials)"
+    )
+
+
+def _read_all(prepared: Prepared) -> list[Optimism]:
+    """Return all that was measured of today's folds and metric."""
+    document = read_object(_file(prepared), "folds", "metric", "runs") or {}
+    if (document.get("folds"), document.get("metric")) != (prepared.fold_key, prepared.metric.key):
+        return []
+    rows: list[dict[str, Any]] = document["runs"]
+    return [Optimism(**row) for row in rows]
 
 
 def _file(prepared: Prepared) -> Path:

@@ -7,12 +7,16 @@ import json
 import numpy as np
 import pytest
 
-from kit.bench.noise import bench_noise, list_runs, permute
+from kit.bench import noise
+from kit.bench.noise import bench_noise, bench_search_noise, list_runs, permute, render_noise
 from kit.data.prepared import prepare
-from kit.report.board import remarks_on
+from kit.report.board import leaderboard, remarks_on
+from kit.report.board.board import describe_nesting
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.noise import Optimism, keep_noise, read_noise
+from kit.runs.noise import Optimism, describe_search, keep_noise, read_noise
+from kit.runs.store.find import run_key
+from kit.runs.tuning.setting import change
 
 RUNS = """
 [runs.probe]
@@ -94,3 +98,59 @@ def test_thresholds_are_told_of_against_chance_since_they_pay_on_noise_too(given
     keep_noise(given, [measured])
     noted = read_noise(given, crossval(given, "probe"))
     assert noted is not None and noted.has_thresholds
+
+
+def test_a_search_is_measured_on_folds_that_it_did_not_use_and_nothing_is_left(given):
+    before = files_of(given)
+    (measured,) = bench_search_noise(given, ["forest"], 2, 2)
+    assert (measured.run, measured.n_draws, measured.n_trials) == ("forest", 2, 2)
+    assert measured.over_chance is None and measured.told == (measured.over_fixed, measured.over_fixed_se)
+    assert files_of(given) == before and render_noise([measured]).row_count == 1
+
+
+def test_what_tune_reports_says_by_how_much_it_flatters_or_that_nobody_measured_it(given):
+    key = run_key(given, change(given.competition.run("probe"), {}))
+    assert "bench noise colours --tune probe" in describe_search(given, "probe", key)
+    for value, is_marked in ((0.02, True), (0.005, False)):
+        keep_noise(given, [Optimism("probe", key, value, 0.01, None, None, 9, n_trials=5)])
+        told = describe_search(given, "probe", key)
+        assert told.startswith("* ") is is_marked and f"{value:+.4f} ± 0.0100" in told and "9 draws of 5 trials" in told
+    assert "bench noise" in describe_search(given, "probe", "another key")
+
+
+def test_what_was_measured_of_a_search_stays_beside_what_is_measured_of_runs(given):
+    result = crossval(given, "probe")
+    keep_noise(given, [Optimism("probe", None, 0.02, 0.01, None, None, 9, n_trials=5)])
+    keep_noise(given, [Optimism("probe", result.record.key, 0.01, 0.02, 0.0, 0.01, 7)])
+    assert describe_search(given, "probe", "any").startswith("* ")
+    assert read_noise(given, result) == Optimism("probe", result.record.key, 0.01, 0.02, 0.0, 0.01, 7)
+
+
+def test_the_leaderboard_says_what_is_not_nested_to_the_letter_and_what_is_known_of_it(given):
+    results = [crossval(given, name) for name in ("probe", "forest")]
+    results.append(ensemble(given, results))
+    (told,) = describe_nesting(given, leaderboard(given, results, {}))
+    assert told.startswith("chosen for each fold on the other folds' oof") and "bench noise colours" in told
+    keep_noise(given, [Optimism("ensemble", None, 0.01, 0.02, 0.0, 0.01, 9, ["probe", "forest"])])
+    rows = leaderboard(given, results, {})
+    (told,) = describe_nesting(given, rows)
+    assert "ensemble; by at most one SE above nothing" in told
+    assert {row.run: row.flattered for row in rows} == {"probe": None, "forest": None, "ensemble": 0.01}
+
+
+def test_thresholds_that_were_chosen_are_named(several):
+    prepared, result = several
+    (row,) = leaderboard(prepared, [result], {})
+    assert result.record.nested is None and row.nested == "folds"
+
+
+def test_a_killed_call_goes_on_with_the_next_draw(given, monkeypatch):
+    first = bench_noise(given, 2)
+    draws = []
+    measure = noise._measure
+    monkeypatch.setattr(
+        noise, "_measure", lambda prepared, names, draw: draws.append(draw) or measure(prepared, names, draw)
+    )
+    assert bench_noise(given, 2) == first and not draws
+    bench_noise(given, 3)
+    assert draws == [2]

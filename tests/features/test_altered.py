@@ -22,7 +22,7 @@ from kit.data.decoding import decode_image, read_small_grey
 from kit.data.images import Pool
 from kit.data.prepared import prepare
 from kit.features.altered import AlteredCopy, alignment, confirm, find_altered, find_candidates, find_encoded, windows
-from kit.features.altered.symmetries import lay_in_all_ways
+from kit.features.altered.symmetries import NAMES, lay
 from kit.features.altered.telling import list_straddling, warn_of_copies
 
 N_PICTURES = 16
@@ -120,16 +120,44 @@ def test_many_images_near_one_are_compared_some_at_a_time(planted, monkeypatch):
     whole = windows.place(thumbnails, first, second)
     held = []
 
-    def watch(squares):
-        held.append(len(squares))
-        return lay_in_all_ways(squares)
+    def watch(rows, inner, second, n_each):
+        held.append(len(second))
+        return fit(rows, inner, second, n_each)
 
+    fit = windows._fit
     monkeypatch.setattr(windows, "PAIRS", 6)
-    monkeypatch.setattr(windows, "lay_in_all_ways", watch)
+    monkeypatch.setattr(windows, "_fit", watch)
     parts = windows.place(thumbnails, first, second)
     assert max(held) <= 6 and sum(held) == len(first)
     assert np.array_equal(parts.windows, whole.windows) and np.array_equal(parts.ways, whole.ways)
     assert parts.agreement == pytest.approx(whole.agreement, abs=1e-5)
+
+
+def test_gradients_are_moved_as_an_image_is_laid():
+    squares = torch.rand(3, windows.SIDE, windows.SIDE, generator=torch.Generator().manual_seed(0))
+    index, sign = windows._list_moves()
+    for way in range(len(NAMES)):
+        moved = windows._take_gradients(squares)[:, index[way]] * sign[way]
+        assert torch.equal(moved, windows._take_gradients(lay(squares, way)))
+
+
+def test_the_same_windows_of_many_images_are_cut_as_each_windows_own():
+    images = 255 * torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    places = windows._list_windows()
+    at_once, one_by_one = windows._Cutter.of(places, 16).cut(images), windows.cut(images, torch.tensor(places), 12)
+    torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-3)
+
+
+def test_how_well_images_fit_is_the_correlation_of_what_is_laid_and_cut():
+    draws = torch.Generator().manual_seed(0)
+    outer, small = 255 * torch.rand(2, 16, 16, generator=draws), 255 * torch.rand(2, 12, 12, generator=draws)
+    inner = windows._Inner.of(windows._take_gradients(small))
+    cuts = windows.describe(windows.cut(outer, torch.tensor(windows._list_windows()), windows.SIDE))
+    beside = windows._describe_parts(windows._take_gradients(torch.zeros(2, 12, 12)))  # flat: fits nothing
+    fits = windows._fit(torch.cat([cuts, beside], dim=1), inner, np.array([1, 0]), np.array([1, 1]))
+    for way in range(len(NAMES)):
+        laid = windows.describe(lay(small[[1, 0]], way))
+        torch.testing.assert_close(fits[:, way, 1:], (cuts @ laid[..., None])[:, 1:, 0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("stages", [alignment.ROUGH, alignment.EXACT])

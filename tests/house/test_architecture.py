@@ -26,7 +26,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "curate": "look_alikes mining plan start triage words",
     "report": "board correlation explain page",
     "api": "place stages sending starting tables pictures fresh opened competition",
-    "bench": "coverage explain noise pretrain semi kept recipes members sent size speed engines",
+    "bench": "coverage explain pretrain semi kept noise recipes members sent size speed engines",
     "cli": "app completion call streams bundle correlation data decisions device everything explain history house "
     "kaggle leaderboard mine models plan prompts remote report share start status train triage tune",
 }

@@ -12,13 +12,6 @@ NAMES = ("", "turned by 90°", "turned by 180°", "turned by 270°")
 NAMES += ("mirrored", "mirrored and turned by 90°", "turned upside down and mirrored", "mirrored and turned by 270°")
 
 
-def lay_in_all_ways(squares: torch.Tensor) -> torch.Tensor:
-    """Return (n, 8, side, side) of (n, side, side): as they are, turned, mirrored, mirrored and turned."""
-    import torch
-
-    return torch.stack([lay(squares, way) for way in range(len(NAMES))], dim=1)
-
-
 def lay(squares: torch.Tensor, way: int) -> torch.Tensor:
     """Return (..., side, side) in one of the eight ways, by its place in `NAMES`."""
     import torch

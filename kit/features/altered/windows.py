@@ -6,6 +6,7 @@ original so, and an original in its framed copy. Reads and writes nothing.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import numpy as np
 from kit.core import terminal
 from kit.core.process import count_threads, open_threads
 from kit.core.shapes import Pixels, Rows, Scores
-from kit.features.altered.symmetries import lay_in_all_ways
+from kit.features.altered.symmetries import N_TURNS, NAMES
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +61,9 @@ def place(thumbnails: Pixels, first: Rows, second: Rows) -> Placements:
     import torch
     from torch.nn import functional
 
-    greys, windows = to_greys(thumbnails), torch.tensor(_list_windows())
+    greys, windows = to_greys(thumbnails), _list_windows()
     small = functional.interpolate(greys[:, None], (SIDE, SIDE), mode="bilinear", antialias=True)[:, 0]
+    inner, cutter = _Inner.of(_take_gradients(small)), _Cutter.of(windows, greys.shape[-1])
     agreement = np.empty((len(first), N_TRIED), dtype=np.float32)
     ways, at = np.empty((len(first), N_TRIED), dtype=np.int64), np.empty((len(first), N_TRIED), dtype=np.int64)
     wholes, of_pair = np.unique(first, return_inverse=True)
@@ -72,17 +74,42 @@ def place(thumbnails: Pixels, first: Rows, second: Rows) -> Placements:
 
     def fit(pairs: Rows) -> tuple[Scores, Rows, Rows]:
         held, n_each = np.unique(of_pair[pairs], return_counts=True)
-        cuts = describe(cut(greys[wholes[held]], windows, SIDE))
-        laid = lay_in_all_ways(small[second[pairs]])  # (n_pairs, n_ways, SIDE, SIDE)
-        fits = _fit_whole(cuts, describe(laid), n_each)
-        fits[..., 0] = torch.maximum(fits[..., 0], _fit_parts(small[first[pairs]], laid))
-        return _take_best(fits)
+        cuts = describe(cutter.cut(greys[wholes[held]]))
+        parts = _describe_parts(inner.gradients[wholes[held]])
+        return _take_best(_fit(torch.cat([cuts, parts], dim=1), inner, second[pairs], n_each))
 
     with open_threads(count_threads()) as threads:
         fitted = zip(blocks, [threads.submit(fit, pairs) for pairs in blocks], strict=True)
         for pairs, best in terminal.track(list(fitted), "altered copies"):
             agreement[pairs], ways[pairs], at[pairs] = best.result()
-    return Placements(agreement, ways, windows.numpy()[at])
+    return Placements(agreement, ways, np.array(windows, dtype=np.float32)[at])
+
+
+@dataclass(frozen=True)
+class _Inner:
+    """Hold the gradients of images (n_images, n_gradients), and their lengths in each of the eight ways.
+
+    Of the whole image `lengths` (n_images, n_ways), of what lies beside a bar `part_lengths` (n_images, n_ways, 4): the
+    mean is taken off. Nothing is turned for that: turning moves gradients and changes their signs.
+    """
+
+    gradients: torch.Tensor
+    lengths: torch.Tensor
+    part_lengths: torch.Tensor
+
+    @classmethod
+    def of(cls, gradients: torch.Tensor) -> _Inner:
+        import torch
+
+        index, sign = _list_moves()
+        parts = torch.cat([torch.ones(1, gradients.shape[1]), _list_parts()])  # the whole, then beside each bar
+        sums = torch.zeros(len(index), len(parts), gradients.shape[1])
+        sums.scatter_(2, index[:, None].expand(-1, len(parts), -1), parts * sign[:, None])
+        totals = torch.einsum("ng,wpg->nwp", gradients, sums)
+        squares = torch.einsum("ng,wpg->nwp", gradients.square(), sums.abs())
+        spread = squares - totals.square() / parts.sum(dim=1)
+        lengths = spread.clamp_min(0).sqrt().clamp_min(FLAT)
+        return cls(gradients, lengths[..., 0], lengths[..., 1:])
 
 
 def _take_best(fit: torch.Tensor) -> tuple[Scores, Rows, Rows]:
@@ -125,6 +152,59 @@ def cut(images: torch.Tensor, windows: torch.Tensor, side: int) -> torch.Tensor:
     return cuts.reshape(*windows.shape[:2], side, side)
 
 
+@dataclass(frozen=True)
+class _Cutter:
+    """Cut the same windows of many images, along one axis after the other: `cut`, but in a tenth of the time.
+
+    Parameters
+    ----------
+    spans
+        (n_spans, SIDE, side): what takes the pixels of one span of rows, or of columns, from an image's.
+    of_rows
+        By span of the rows: which spans of the columns go with it, and the windows' places.
+    n_windows
+        How many windows there are.
+    """
+
+    spans: torch.Tensor
+    of_rows: dict[int, tuple[list[int], list[int]]]
+    n_windows: int
+
+    @classmethod
+    def of(cls, windows: list[tuple[float, float, float, float]], side: int) -> _Cutter:
+        import torch
+
+        spans = list(dict.fromkeys(span for width, height, x, y in windows for span in ((height, y), (width, x))))
+        of_rows: dict[int, tuple[list[int], list[int]]] = {}
+        for place, (width, height, x, y) in enumerate(windows):
+            columns, places = of_rows.setdefault(spans.index((height, y)), ([], []))
+            columns.append(spans.index((width, x)))
+            places.append(place)
+        return cls(torch.stack([_resample(*span, side) for span in spans]), of_rows, len(windows))
+
+    def cut(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the windows of images (n_images, side, side) as squares (n_images, n_windows, SIDE, SIDE)."""
+        across = (images @ self.spans.flatten(0, 1).T).unflatten(2, self.spans.shape[:2])
+        squares = images.new_empty(len(images), self.n_windows, SIDE, SIDE)
+        for span, (columns, places) in self.of_rows.items():
+            rows = self.spans[span] @ across[:, :, columns].flatten(2)  # (n_images, SIDE, n_columns * SIDE)
+            squares[:, places] = rows.unflatten(2, (-1, SIDE)).transpose(1, 2)
+        return squares
+
+
+def _resample(share: float, middle: float, side: int) -> torch.Tensor:
+    """Return what takes SIDE pixels of a span from `side` ones, (SIDE, side): between the two that are nearest."""
+    import torch
+
+    centres = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
+    at = (((middle + share * centres + 1) * side - 1) / 2).clamp(0, side - 1)
+    low = at.floor().clamp_max(side - 2)
+    rows, low, weight = torch.arange(SIDE), low.long(), at - low
+    matrix = torch.zeros(SIDE, side)
+    matrix[rows, low], matrix[rows, low + 1] = 1 - weight, weight
+    return matrix
+
+
 def describe(squares: torch.Tensor) -> torch.Tensor:
     """Return the gradients of squares (..., side, side) as rows of mean 0 and unit length; 0 where flat."""
     rows = _take_gradients(squares)
@@ -145,30 +225,55 @@ def beside_bars(images: torch.Tensor) -> list[torch.Tensor]:
     return [images[..., bar:, :], images[..., :-bar, :], images[..., bar:], images[..., :-bar]]
 
 
-def _fit_whole(cuts: torch.Tensor, laid: torch.Tensor, n_each: Rows) -> torch.Tensor:
+def _fit(wholes: torch.Tensor, inner: _Inner, second: Rows, n_each: Rows) -> torch.Tensor:
     """Return how well each image, in each way, fits each window of its whole, (n_pairs, n_ways, n_windows).
 
-    `cuts` are the windows of the wholes, and `n_each` says how many pairs in turn each whole has.
+    `wholes` are the described windows and, as the last four, what lies beside a bar; `n_each` says how many pairs in
+    turn each whole has.
     """
     import torch
 
-    parts = zip(laid.split(n_each.tolist()), cuts, strict=True)
-    return torch.cat([(rows.flatten(0, 1) @ windows.T).unflatten(0, rows.shape[:2]) for rows, windows in parts])
+    index, sign = _list_moves()
+    laid = inner.gradients[second][:, index.flatten()].unflatten(1, index.shape).mul_(sign)
+    parts = zip(laid.split(n_each.tolist()), wholes, strict=True)
+    fits = torch.cat([(rows.flatten(0, 1) @ windows.T).unflatten(0, rows.shape[:2]) for rows, windows in parts])
+    n_parts = inner.part_lengths.shape[-1]
+    beside = (fits[..., -n_parts:] / inner.part_lengths[second]).amax(dim=-1)
+    fits = fits[..., :-n_parts] / inner.lengths[second][..., None]
+    fits[..., 0] = torch.maximum(fits[..., 0], beside)
+    return fits
 
 
-def _fit_parts(wholes: torch.Tensor, laid: torch.Tensor) -> torch.Tensor:
-    """Return how well three quarters of each image fit the same of its whole, at best, (n_pairs, n_ways)."""
-    parts = _list_parts()  # (n_parts, n_gradients)
-    sizes = parts.sum(dim=1)
-    ours = _take_gradients(wholes)[:, None] * parts  # (n_pairs, n_parts, n_gradients)
-    ours = (ours - ours.sum(dim=-1, keepdim=True) / sizes[:, None]) * parts
-    ours = ours / ours.norm(dim=-1, keepdim=True).clamp_min(FLAT)
-    theirs = _take_gradients(laid)  # (n_pairs, n_ways, n_gradients)
-    spread = theirs.square() @ parts.T - (theirs @ parts.T).square() / sizes
-    lengths = spread.clamp_min(0).sqrt().clamp_min(FLAT)
-    return ((theirs @ ours.mT) / lengths).amax(dim=-1)
+def _describe_parts(gradients: torch.Tensor) -> torch.Tensor:
+    """Return gradients (n, n_gradients) beside a bar at each side, (n, 4, n_gradients), of mean 0 and unit length."""
+    parts = _list_parts()
+    rows = gradients[:, None] * parts
+    rows = (rows - rows.sum(dim=-1, keepdim=True) / parts.sum(dim=1)[:, None]) * parts
+    return rows / rows.norm(dim=-1, keepdim=True).clamp_min(FLAT)
 
 
+@functools.cache
+def _list_moves() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return, of an image laid in each way, which gradient of the image each of its own is, and with which sign.
+
+    Both are (n_ways, n_gradients), in the order of `_take_gradients`.
+    """
+    import torch
+
+    n_across = SIDE * (SIDE - 1)
+    numbers = torch.arange(1, 2 * n_across + 1)  # from 1 on, so that each has a sign
+    across, down = numbers[:n_across].view(SIDE, SIDE - 1), numbers[n_across:].view(SIDE - 1, SIDE)
+    moves = []
+    for way in range(len(NAMES)):
+        across_now, down_now = (-across.flip(-1), down.flip(-1)) if way >= N_TURNS else (across, down)
+        for _ in range(way % N_TURNS):
+            across_now, down_now = torch.rot90(down_now), -torch.rot90(across_now)
+        moves.append(torch.cat([across_now.flatten(), down_now.flatten()]))
+    together = torch.stack(moves)
+    return together.abs() - 1, together.sign().float()
+
+
+@functools.cache
 def _list_parts() -> torch.Tensor:
     """Return which gradients lie beside a bar above, below, on the left and on the right, (4, n_gradients), 1 or 0."""
     import torch

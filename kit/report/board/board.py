@@ -37,7 +37,7 @@ def render_board(prepared: Prepared, rows: Sequence[Row], width: int) -> Table:
     caption += [
         *describe_luck(prepared, rows),
         *_tell_expected(prepared, rows),
-        *describe_nesting(rows),
+        *describe_nesting(prepared, rows),
         *notes,
         *_footnotes(rows),
     ]
@@ -62,12 +62,22 @@ def _tell_expected(prepared: Prepared, rows: Sequence[Row]) -> list[str]:
     return [sentence] if sentence else []
 
 
-def describe_nesting(rows: Sequence[Row]) -> list[str]:
-    """Say of which runs something was chosen by models that had seen the scored fold; nothing where of none."""
-    seen = [row.run for row in rows if row.nested == BY_FOLDS]
-    if not seen:
-        return []
-    return [f"chosen for each fold on the other folds' oof, whose models saw its labels: {', '.join(seen)}"]
+def describe_nesting(prepared: Prepared, rows: Sequence[Row]) -> list[str]:
+    """Say of which runs something was chosen by models that had seen the scored fold, and what is known of that.
+
+    Nothing where of none; what `bench noise` found to flatter by more than one standard error has a remark of its own.
+    """
+    seen = [row for row in rows if row.nested == BY_FOLDS]
+    unknown = [row.run for row in seen if row.flattered is None]
+    small = [row.run for row in seen if row.flattered is not None and row.flattered <= (row.flattered_se or 0.0)]
+    chosen = "chosen for each fold on the other folds' oof, whose models saw its labels"
+    lines = []
+    if unknown:
+        command = prepared.competition.command("bench noise")
+        lines.append(f"{chosen}: {', '.join(unknown)}; {command} says by how much that flatters")
+    if small:
+        lines.append(f"{chosen}: {', '.join(small)}; by at most one SE above nothing where labels mean nothing")
+    return lines
 
 
 def _fit_columns(columns: Columns, rows: Sequence[Row], width: int) -> tuple[Columns, list[str]]:

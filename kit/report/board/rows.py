@@ -21,7 +21,9 @@ from kit.report.board.remarks import remarks_on, sources_of
 from kit.report.board.solution import Label, local_score, read_solution, why_cv_only
 from kit.runs.alarm import find_doubts
 from kit.runs.decide.decisions import decided_test
+from kit.runs.noise import read_noise
 from kit.runs.store import Result, compare_with_the_best, read_provenance
+from kit.runs.store.pairs import BY_FOLDS
 from kit.scoring.metrics import Estimate
 
 BEST, SAME = "best", "not distinguishable"
@@ -45,8 +47,9 @@ class Row:
     `corrected` is the best CV without the luck by which the best of all runs was chosen, of that run alone;
     `interval` and `local_interval` are the ends of the 95 % intervals of `cv` and `local`;
     `over_base` is the paired difference of the kept round of pseudo labels to the same model without any;
-    `nested` says how what was chosen on the scored images was: by ``"pairs"`` of folds, models that did not see the
-    fold, or by the other ``"folds"``' oof, whose models did; None where nothing was;
+    `nested` says how what was chosen on the scored images, thresholds too, was: by ``"pairs"`` of folds, models that
+    did not see the fold, or by the other ``"folds"``' oof, whose models did; None where nothing was;
+    `flattered` is how far such a score was above what it should be where labels mean nothing, by ``bench noise``;
     `expected` is the score of what is sent, the mean of the folds' models at the test's class shares, and how it is
     known;
     `beside` holds the out-of-fold scores in other metrics by name;
@@ -76,6 +79,8 @@ class Row:
     over_base: float | None = None
     over_base_se: float | None = None
     nested: str | None = None
+    flattered: float | None = None
+    flattered_se: float | None = None
     expected: Expected | None = None
     beside: dict[str, Score] = field(default_factory=dict)
 
@@ -143,6 +148,8 @@ def _row(
             cv_only = str(refusal)
     over_base = _over_base(record.rounds)
     public, private = _kaggle_scores(prepared, ledger, result)
+    flattered = noise.told if (noise := read_noise(prepared, result)) else (None, None)
+    chooses_thresholds = record.thresholds is not None and record.thresholds.gain is not None
     return Row(
         run=name,
         model=record.model,
@@ -165,7 +172,9 @@ def _row(
         seconds=record.seconds,
         remarks=remarks_on(prepared, result, cv_only),
         pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
-        nested=record.nested,
+        nested=BY_FOLDS if chooses_thresholds else record.nested,
+        flattered=flattered[0],
+        flattered_se=flattered[1],
         beside=score_beside(prepared, result),
     )
 

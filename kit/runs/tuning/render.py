@@ -20,6 +20,7 @@ def render(tuned: Tuned, with_toml: bool = False) -> str:
         f"  tuned - untuned     {fresh.difference:+.4f} +- {fresh.error:.4f}   {tuned.metric}, on the same images",
         f"  tuned                {_spell(fresh.tuned)}   {where}; no row chose the setting it is scored with "
         f"({n_chosen})",
+        *([f"  {tuned.nesting}"] if tuned.nesting else []),
         f"  untuned              {_spell(fresh.untuned)}   what the run has, on the same folds",
         f"  best of the search   {_spell(tuned.best)}   optimistic: the best of many, on the rows that chose it",
         "",

@@ -16,6 +16,7 @@ from kit.core.terminal import stage
 from kit.data.prepared import Prepared
 from kit.models.search import OneOf
 from kit.runs.fit.crossval import check_run
+from kit.runs.noise import describe_search
 from kit.runs.seen import FITS, SUFFIX, note_setting, note_untuned
 from kit.runs.store.find import run_key
 from kit.runs.store.score import decide_anew
@@ -46,6 +47,8 @@ class Tuned:
         Whether nothing that was tried beat the run's own values.
     own_trial
         The number of the trial that has the run's own values; None where the space does not hold them.
+    nesting
+        How far the comparison flatters the search, in words: see `kit.runs.noise.describe_search`.
     """
 
     run: Run
@@ -58,6 +61,7 @@ class Tuned:
     comparison: Comparison
     is_own: bool
     own_trial: int | None
+    nesting: str = ""
 
     @property
     def has_helped(self) -> bool:
@@ -91,6 +95,7 @@ class Tuned:
                 "difference": fresh.difference,
                 "se": fresh.error,
                 "distinguishable": fresh.is_distinguishable,
+                "nesting": self.nesting,
             },
             "verdict": self.verdict,
             "helped": self.has_helped,
@@ -148,6 +153,7 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
         comparison=compare_on_fresh_folds(prepared, candidates, fits),
         is_own=best == 0,
         own_trial=own_trial,
+        nesting=describe_search(prepared, name, keys[0]),
     )
 
 

@@ -151,7 +151,7 @@ def _list_waiting(prepared: Prepared, run: Run, folds: Iterable[int], folder: Pa
 def _make_tasks(prepared: Prepared, run: Run, folds: Iterable[int], folder: Path) -> list[Task]:
     """Return a task for each fold."""
     needs = describe_needs(prepared, run)
-    where = str(folder.relative_to(prepared.root))
+    where = str(folder.relative_to(_runs(prepared)))
     return [
         Task(
             f"{__name__}:do_fold",
@@ -167,9 +167,14 @@ def _make_tasks(prepared: Prepared, run: Run, folds: Iterable[int], folder: Path
     ]
 
 
+def _runs(prepared: Prepared) -> Path:
+    """Return the folder of everything computed, below which a search's fits lie, be it thrown away or kept."""
+    return prepared.competition.workspace.runs(prepared.competition.name)
+
+
 def do_fold(prepared: Prepared, settings: dict[str, Any], fold: int, where: str) -> None:
     """Fit one fold of a setting and write what its model says of the fold's images."""
-    run, folder, images = Run.model_validate(settings), prepared.root / where, prepared.held_out(fold)
+    run, folder, images = Run.model_validate(settings), _runs(prepared) / where, prepared.held_out(fold)
     if _read_fold(prepared, fold, folder) is not None:
         return
     model, _, _ = fit_model(prepared, run, fold, folder / f"fold_{fold}")
