@@ -57,6 +57,10 @@ class Prepared:
         The values of black and white where images have greys of more than 8 bits, else None.
     originals
         The files that such images came as, by those that the pool names.
+    fits_idle_pairs
+        Whether models of pairs of folds (`kit.runs.store.pairs`) are fitted where they have nothing to choose: those
+        with a single setting. What such a run predicts stays the same without; what is expected of what is sent, and
+        how an ensemble's score is nested, is then as of runs without pairs.
     """
 
     competition: Competition
@@ -69,6 +73,7 @@ class Prepared:
     findings: Audit | None = None
     greys: Range | None = None
     originals: dict[str, str] = field(default_factory=dict)
+    fits_idle_pairs: bool = True
 
     @property
     def classes(self) -> tuple[str, ...]:

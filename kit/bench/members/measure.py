@@ -28,7 +28,6 @@ from kit.models.trust import trusted
 from kit.runs.fit.crossval import crossval, crossval_run
 from kit.runs.fit.rounds import adopt_twin
 from kit.runs.store.find import find_run, rounds_of
-from kit.runs.store.pairs import without_idle_pairs
 
 N_DRAWS = 10
 FITTED_BY = (
@@ -168,15 +167,14 @@ def _with_runs(everything: Prepared, runs: dict[str, Run]) -> Prepared:
 def _measure(everything: Prepared, setting: PhotoSetting, draw: int) -> Kept:
     """Fit all members on one draw."""
     laid, truth = lay_out(everything, setting, draw)
-    results = []
-    with without_idle_pairs():
-        for name, run in laid.competition.runs.items():
-            for each in rounds_of(run):
-                if run.pseudo is None:
-                    result = crossval(laid, name)
-                else:
-                    result = find_run(laid, each) or adopt_twin(laid, each) or crossval_run(laid, each)
-                results.append(replace(result, name=each.name))
-        kept = keep_results(laid, truth, results)
+    laid, results = replace(laid, fits_idle_pairs=False), []
+    for name, run in laid.competition.runs.items():
+        for each in rounds_of(run):
+            if run.pseudo is None:
+                result = crossval(laid, name)
+            else:
+                result = find_run(laid, each) or adopt_twin(laid, each) or crossval_run(laid, each)
+            results.append(replace(result, name=each.name))
+    kept = keep_results(laid, truth, results)
     shutil.rmtree(everything.competition.workspace.runs(laid.competition.name))  # its features are copies
     return kept

@@ -8,8 +8,7 @@ is cheap: of heads that keep their weights and have no teachers. They lie in ``R
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -32,24 +31,6 @@ FEATURES = 1000  # numbers of an image, as estimated, for each encoder
 NEAR_SECONDS = 1e-10  # of a number of two images that are compared: one core, 20 thousand million steps a second
 FLOW_SECONDS = 2e-7  # of one probability that flows over the graph until it rests
 LEARN_SECONDS = 2e-8  # of a number of an image in a regression that learns one class
-
-
-_leaves_out_idle = False
-
-
-@contextmanager
-def without_idle_pairs() -> Iterator[None]:
-    """Let no pairs be fitted in this block that have nothing to choose: those of models with a single setting.
-
-    What such a run predicts stays the same. What is expected of what is sent, and how an ensemble's score is nested, is
-    then as of runs without pairs.
-    """
-    global _leaves_out_idle
-    before, _leaves_out_idle = _leaves_out_idle, True
-    try:
-        yield
-    finally:
-        _leaves_out_idle = before
 
 
 @dataclass(frozen=True)
@@ -102,7 +83,7 @@ def wants_pairs(prepared: Prepared, run: Run, model: Model) -> bool:
         return False
     if not model.keeps_weights or model.resumes or run.pseudo is not None:
         return False
-    if _leaves_out_idle and len(model.sweep_values()) < 2:
+    if not prepared.fits_idle_pairs and len(model.sweep_values()) < 2:
         return False
     return estimate_seconds(prepared, run, model) <= MOST_SECONDS and _count_bytes(prepared, model) <= MOST_BYTES
 
