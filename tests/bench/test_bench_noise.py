@@ -10,8 +10,7 @@ import pytest
 from kit.bench import noise
 from kit.bench.noise import bench_noise, bench_search_noise, list_runs, permute, render_noise
 from kit.data.prepared import prepare
-from kit.report.board import leaderboard, remarks_on
-from kit.report.board.board import describe_nesting
+from kit.report.board import describe_nesting, leaderboard, remarks_on
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.noise import Optimism, describe_search, keep_noise, read_noise

@@ -2,6 +2,7 @@
 
 - `rows`: what is known of every run. `board`: the rows as a table. `classes`: one run, class by class.
 - `luck`: what of the best CV is the luck by which the best was chosen.
+- `nesting`: of which runs something was chosen by models that had seen the fold.
 - `expected`: what is expected of what is sent.
 - `remarks`: what must be known of a CV before it is believed.
 - `mistakes`: the images that a run says wrong, the surest first.
@@ -14,6 +15,7 @@ from kit.report.board.classes import render_classes, score_classes
 from kit.report.board.expected import describe_expected
 from kit.report.board.luck import describe_luck
 from kit.report.board.mistakes import rank_mistakes, share_wrong
+from kit.report.board.nesting import describe_nesting
 from kit.report.board.remarks import optimistic_lists, remarks_on
 from kit.report.board.rows import SAME, Row, leaderboard, used_test_images
 from kit.report.board.solution import local_score, read_solution, solution_hash, why_cv_only
@@ -23,6 +25,7 @@ __all__ = [
     "Row",
     "describe_expected",
     "describe_luck",
+    "describe_nesting",
     "leaderboard",
     "local_score",
     "optimistic_lists",

@@ -13,8 +13,8 @@ from kit.data.prepared import Prepared
 from kit.features.weights import LOCAL_DIR
 from kit.report.board.expected import describe_expected
 from kit.report.board.luck import describe_luck
+from kit.report.board.nesting import describe_nesting
 from kit.report.board.rows import JOINED, SAME, Row
-from kit.runs.store.pairs import BY_FOLDS
 
 SEVERAL_WIDTH = 24  # characters that the names of several encoders may take
 
@@ -60,24 +60,6 @@ def _tell_expected(prepared: Prepared, rows: Sequence[Row]) -> list[str]:
     row = next((row for row in scored if row.run == ENSEMBLE), scored[0] if scored else None)
     sentence = row and row.cv is not None and describe_expected(prepared, row.run, row.cv, row.expected)
     return [sentence] if sentence else []
-
-
-def describe_nesting(prepared: Prepared, rows: Sequence[Row]) -> list[str]:
-    """Say of which runs something was chosen by models that had seen the scored fold, and what is known of that.
-
-    Nothing where of none; what `bench noise` found to flatter by more than one standard error has a remark of its own.
-    """
-    seen = [row for row in rows if row.nested == BY_FOLDS]
-    unknown = [row.run for row in seen if row.flattered is None]
-    small = [row.run for row in seen if row.flattered is not None and row.flattered <= (row.flattered_se or 0.0)]
-    chosen = "chosen for each fold on the other folds' oof, whose models saw its labels"
-    lines = []
-    if unknown:
-        command = prepared.competition.command("bench noise")
-        lines.append(f"{chosen}: {', '.join(unknown)}; {command} says by how much that flatters")
-    if small:
-        lines.append(f"{chosen}: {', '.join(small)}; by at most one SE above nothing where labels mean nothing")
-    return lines
 
 
 def _fit_columns(columns: Columns, rows: Sequence[Row], width: int) -> tuple[Columns, list[str]]:

@@ -26,6 +26,7 @@ from kit.report.page.parts import Section, charts_of
 from kit.report.page.pictures import write_numbers, write_pictures
 from kit.report.page.render import render_page
 from kit.report.page.sections import SECTIONS
+from kit.runs.noise import read_noise
 from kit.runs.store import Result, commit
 
 PAGE = "report.html"
@@ -39,7 +40,7 @@ def refresh_report(prepared: Prepared, results: Sequence[Result], skipped: dict[
     home = competition.workspace.runs(competition.name)
     runs = [(result.name, result.record.key, result.record.cv) for result in results]
     sheets = [(path.name, path.stat().st_mtime_ns) for path in (*latest_sheets(prepared), *find_sheets(prepared))]
-    remarks = [remarks_on(prepared, result, None) for result in results]
+    remarks = [(*remarks_on(prepared, result, None), read_noise(prepared, result)) for result in results]
     plans = (competition.facts.model_dump(), competition.decision.model_dump(), solution_hash(prepared))
     key = key_of(__version__, runs, skipped, read_ledger(competition), prepared.pool.key, plans, remarks, sheets)
     if (home / PAGE).exists() and read_json(home / FIGURES / KEY) == key:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit.report.board import SAME, shorten_encoder
+from kit.report.board import SAME, describe_nesting, shorten_encoder
 from kit.report.board.levels import LevelScore, score_levels
 from kit.report.page.evidence import Evidence
 from kit.report.page.parts import Measured, Part, Plot, Section, Series, SortableTable, Text
@@ -62,6 +62,9 @@ def build(evidence: Evidence) -> Section:
         series.append(Series("local score", names, local, errors, kind="points"))
     chart = Plot("cv", f"{score[0].upper()}{score[1:]} and standard error", metric, "", series=series, upright=True)
     parts: list[Part] = [table, chart]
+    parts += [
+        Text(f"{line[0].upper()}{line[1:]}.", "note") for line in describe_nesting(evidence.prepared, evidence.board)
+    ]
     if evidence.skipped:
         parts.append(Text(f"Skipped: {', '.join(evidence.skipped)}.", "note"))
     if evidence.prepared.hierarchy is not None:
