@@ -9,8 +9,10 @@ member that adds nothing gets no weight, and is not bundled.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from kit.data.prepared import Prepared
 from kit.runs.record import record_of
 from kit.runs.store.find import find_usable
 from kit.runs.store.imported import list_imported, read_import, stale_imports
-from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, pairs_of, predict_apart, settle_pair
+from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, Apart, pairs_of, predict_apart, settle_pair
 from kit.runs.store.result import Result, read_result, write_result
 from kit.runs.store.score import decide_anew, describe_run, oof_rows, score_anew
 from kit.runs.store.sent import PairProba, describe_sent
@@ -35,7 +37,6 @@ from kit.scoring.metrics import paired_difference
 from kit.scoring.mixing import Mixture, find_copies, fit_greedy, fit_weighed, of_choices, take_uniform
 from kit.scoring.predictions import Predictions, write_predictions
 
-Apart = Callable[[int], np.ndarray]  # of a fold: the other folds' rows, by models that did not see the fold
 Fit = Callable[[Labels, np.ndarray, Groups | None], Mixture]  # of labels, members' probabilities and groups
 Weigh = Callable[[Labels, np.ndarray, Groups | None, Record | None], Mixture]  # and of what is known of the members
 
@@ -54,9 +55,10 @@ def ensemble(prepared: Prepared, members: list[Result]) -> Result:
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / key
     started = time.perf_counter()
     oof, test, learned = combine(prepared, members, method)
-    write_predictions(folder / "oof.parquet", oof)
+    write_predictions(folder / "oof.parquet", oof.predictions)
     write_predictions(folder / "test.parquet", test)
-    document = describe_run(prepared, ENSEMBLE, oof) | learned | {"key": key, "model": f"ensemble ({method})"}
+    document = describe_run(prepared, ENSEMBLE, oof.predictions, oof.apart) | learned
+    document |= {"key": key, "model": f"ensemble ({method})"}
     document |= {"teachers": {}, "seconds": round(time.perf_counter() - started, 1)}
     result = write_result(ENSEMBLE, folder, document)
     _tell(prepared, result, f"weighed in {document['seconds']:.0f} s")
@@ -96,7 +98,7 @@ def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
     """Return the finished ensemble of exactly these members, or None."""
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / _key(prepared, members)
     result = read_result(ENSEMBLE, folder)
-    return score_anew(prepared, result) if result else None
+    return score_anew(prepared, result, _mix_apart(prepared, members)) if result else None
 
 
 def _key(prepared: Prepared, members: list[Result]) -> str:
@@ -106,7 +108,18 @@ def _key(prepared: Prepared, members: list[Result]) -> str:
     return key_of(__version__, keys, prepared.fold_key, method, metric)
 
 
-def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
+@dataclass(frozen=True)
+class Nested:
+    """Hold an ensemble's nested oof predictions, and by fold what its mixture says of the other folds' images.
+
+    That is by models that did not see the fold either; None where a member has none.
+    """
+
+    predictions: Predictions
+    apart: Apart | None
+
+
+def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Nested, Predictions, dict[str, Any]]:
     """Return nested oof predictions, test predictions, and what was learned on all rows."""
     proba, labels = _member_proba(prepared, members)
     copies = find_copies(proba)
@@ -119,6 +132,7 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
     oof = _mix_nested(prepared, labels, proba, fit, apart)
     test = Predictions(test_ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
     names = [member.name for member in members]
+    pairs = None if apart is None else _mix_pairs(prepared, members, final)
 
     def by_name(values: Weights | None) -> dict[str, float]:
         return {} if values is None else dict(zip(names, values.round(6).tolist(), strict=True))
@@ -130,7 +144,7 @@ def combine(prepared: Prepared, members: list[Result], method: str) -> tuple[Pre
         "copies": {names[copy]: names[kept] for copy, kept in copies.items()},
         "members": {member.name: member.record.key for member in members},
         "nested": BY_FOLDS if apart is None else BY_PAIRS,
-        "sent": describe_sent(prepared, oof, test, None if apart is None else _mix_pairs(prepared, members, final)),
+        "sent": describe_sent(prepared, oof.predictions, test, pairs),
     }  # fmt: skip
 
 
@@ -159,17 +173,21 @@ def _leave_out(weigh: Weigh, copies: Collection[int], members: Sequence[Result])
     return fit
 
 
-def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit, apart: Apart | None) -> Predictions:
+def _mix_nested(prepared: Prepared, labels: Labels, proba: np.ndarray, fit: Fit, apart: Apart | None) -> Nested:
     """Return oof predictions, every block's mixed by what the other blocks taught: by models apart, if there are."""
-    blocks, groups = scored_blocks(prepared), prepared.scored_groups
+    blocks, groups, several = scored_blocks(prepared), prepared.scored_groups, prepared.pool.is_multilabel
     mixed = np.empty(proba.shape[1:])  # (n_images, n_classes), with several labels per image (n_images, n_classes, 2)
-    for block in np.unique(blocks):
+    others: dict[int, Proba] = {}
+    for block in np.unique(blocks).tolist():
         rest, here = blocks != block, blocks == block
-        teaching = None if apart is None else apart(int(block))
-        mixed[here] = fit(labels[rest], proba[:, rest] if teaching is None else teaching, groups[rest])(proba[:, here])
+        teaching = proba[:, rest] if apart is None else apart(block)
+        mixture = fit(labels[rest], teaching, groups[rest])
+        mixed[here] = mixture(proba[:, here])
+        if apart is not None and several:
+            others[block] = mixture(teaching)[..., 1]
     ids = prepared.pool.ids[prepared.labeled[prepared.scored_rows]]
-    several = prepared.pool.is_multilabel
-    return Predictions(ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
+    oof = Predictions(ids, prepared.classes, mixed[..., 1] if several else mixed, prepared.pool.task)
+    return Nested(oof, others.__getitem__ if others else None)
 
 
 def _find_apart(prepared: Prepared, members: Sequence[Result]) -> Apart | None:
@@ -181,6 +199,22 @@ def _find_apart(prepared: Prepared, members: Sequence[Result]) -> Apart | None:
         return of_choices(predict_apart(prepared, members, fold), prepared.pool.is_multilabel)
 
     return apart
+
+
+def _mix_apart(prepared: Prepared, members: Sequence[Result]) -> Apart | None:
+    """Return what thresholds of an ensemble are chosen by, made when first asked for; None where oof chooses them."""
+    if not prepared.pool.is_multilabel or (apart := _find_apart(prepared, members)) is None:
+        return None
+
+    @functools.cache
+    def mix() -> Apart:
+        proba, labels = _member_proba(prepared, members)
+        fit = _choose_fit(prepared, prepared.competition.ensemble.method)
+        mixed = _mix_nested(prepared, labels, proba, _leave_out(fit, find_copies(proba), members), apart).apart
+        assert mixed is not None
+        return mixed
+
+    return lambda fold: mix()(fold)
 
 
 def _mix_pairs(prepared: Prepared, members: Sequence[Result], mixture: Mixture) -> PairProba:
@@ -274,4 +308,5 @@ def _decided(prepared: Prepared, members: list[Result]) -> tuple[Labels, Proba]:
     proba, labels = _member_proba(prepared, members)
     fit = _choose_fit(prepared, prepared.competition.ensemble.method)
     fit = _leave_out(fit, find_copies(proba), members)
-    return decide_anew(prepared, _mix_nested(prepared, labels, proba, fit, _find_apart(prepared, members)))
+    oof = _mix_nested(prepared, labels, proba, fit, _find_apart(prepared, members))
+    return decide_anew(prepared, oof.predictions, oof.apart)

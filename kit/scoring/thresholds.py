@@ -101,17 +101,21 @@ def nest_thresholds(
     blocks: Groups,
     hierarchy: Hierarchy | None = None,
     groups: Groups | None = None,
+    apart: Callable[[int], Proba] | None = None,
 ) -> dict[int, Weights]:
     """Return for each block the thresholds that the other blocks choose, (n_classes,).
 
-    Parameters are those of `choose_thresholds`; with a single block nothing may choose, and all are one half.
+    Parameters are those of `choose_thresholds`; with a single block nothing may choose, and all are one half. `apart`
+    gives of a block what models that did not see it say of the other blocks' images, in their order; `proba` counts
+    where there is none.
     """
     every, half = np.unique(blocks), np.full(proba.shape[1], 0.5)
     nested = dict.fromkeys(every.tolist(), half)
     for block in every.tolist() if len(every) > 1 else ():
         rest = blocks != block
         grouped = None if groups is None else groups[rest]
-        chosen = choose_thresholds(metric, labels[rest], proba[rest], blocks[rest], hierarchy, grouped)
+        others = proba[rest] if apart is None else apart(block)
+        chosen = choose_thresholds(metric, labels[rest], others, blocks[rest], hierarchy, grouped)
         nested[block] = chosen.thresholds
     return nested
 

@@ -137,7 +137,7 @@ def test_the_leaderboard_says_what_is_not_nested_to_the_letter_and_what_is_known
     assert {row.run: row.flattered for row in rows} == {"probe": None, "forest": None, "ensemble": 0.01}
 
 
-def test_thresholds_that_were_chosen_are_named(several):
+def test_thresholds_that_oof_chose_are_named(several):
     prepared, result = several
     (row,) = leaderboard(prepared, [result], {})
     assert result.record.nested is None and row.nested == "folds"

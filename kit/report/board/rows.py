@@ -23,7 +23,7 @@ from kit.runs.alarm import find_doubts
 from kit.runs.decide.decisions import decided_test
 from kit.runs.noise import read_noise
 from kit.runs.store import Result, compare_with_the_best, read_provenance
-from kit.runs.store.pairs import BY_FOLDS
+from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS
 from kit.scoring.metrics import Estimate
 
 BEST, SAME = "best", "not distinguishable"
@@ -149,7 +149,8 @@ def _row(
     over_base = _over_base(record.rounds)
     public, private = _kaggle_scores(prepared, ledger, result)
     flattered = noise.told if (noise := read_noise(prepared, result)) else (None, None)
-    chooses_thresholds = record.thresholds is not None and record.thresholds.gain is not None
+    thresholds = record.thresholds if record.thresholds and record.thresholds.gain is not None else None
+    nested = {record.nested, thresholds and thresholds.nested}
     return Row(
         run=name,
         model=record.model,
@@ -172,7 +173,7 @@ def _row(
         seconds=record.seconds,
         remarks=remarks_on(prepared, result, cv_only),
         pseudo_precision=None if solution is None else _pseudo_precision(prepared, result, solution),
-        nested=BY_FOLDS if chooses_thresholds else record.nested,
+        nested=next((how for how in (BY_FOLDS, BY_PAIRS) if how in nested), None),
         flattered=flattered[0],
         flattered_se=flattered[1],
         beside=score_beside(prepared, result),

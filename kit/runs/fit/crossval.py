@@ -34,7 +34,7 @@ from kit.runs.seen import are_prompts_spoiled, note_prompts, readable_prompts
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import describe_exclusion
 from kit.runs.store.find import PREDICTED_SPLITS, find_run, find_settled, run_key, teachers_of
-from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, Pairs, wants_pairs
+from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, Pairs, apart_in, wants_pairs
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
 from kit.runs.store.score import describe_run, remark_on_zeros
 from kit.runs.store.seals import read_seals
@@ -120,7 +120,8 @@ def crossval_run(prepared: Prepared, run: Run) -> Result:
         refitted = fold_folder(folder, EVERYTHING) / f"{split}.parquet"
         whole[split] = read_predictions(refitted) if run.refit else mean_predictions(parts[split])
         write_predictions(folder / f"{split}.parquet", whole[split])
-    document = describe_run(prepared, run.name, oof) | {
+    apart = apart_in(prepared, folder, chosen) if has_pairs else None
+    document = describe_run(prepared, run.name, oof, apart) | {
         "key": key,
         "model": run.model,
         "options": build_model(prepared.competition, run).options(),

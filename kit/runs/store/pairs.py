@@ -8,7 +8,7 @@ is cheap: of heads that keep their weights and have no teachers. They lie in ``R
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +25,7 @@ from kit.models.model import Model
 from kit.runs.store.result import Result
 
 BY_PAIRS, BY_FOLDS = "pairs", "folds"  # how a choice is nested
+Apart = Callable[[int], Proba]  # of a fold: the scored rows outside it, by models that did not see the fold either
 MOST_SECONDS = 600.0  # of all pairs of a run, as estimated; beyond, the other folds' oof chooses
 MOST_BYTES = 1e9  # of all pairs' sweeps
 FEATURES = 1000  # numbers of an image, as estimated, for each encoder
@@ -120,14 +121,24 @@ def predict_apart(prepared: Prepared, results: Sequence[Result], fold: int) -> n
     Of the shape (n_runs, n_images, n_classes), in the order of the scored rows outside the fold, each run at the
     setting that was chosen for the fold. Every run has pairs.
     """
-    probas, folds = [], prepared.folds[prepared.scored_rows]
-    for result in results:
+    return np.stack([apart_in(prepared, result.folder, result.record.chosen)(fold) for result in results])
+
+
+def apart_in(prepared: Prepared, folder: Path, chosen: dict[str, Any]) -> Apart:
+    """Return what gives the scored rows outside a fold, (n_images, n_classes), by a run's models of pairs of folds.
+
+    The run lies in `folder`, its settings are those that were `chosen`, as in run.json.
+    """
+    folds = prepared.folds[prepared.scored_rows]
+
+    def apart(fold: int) -> Proba:
         whole = np.empty((len(folds), len(prepared.classes)), dtype=np.float32)
         for other in prepared.scored:
             if other != fold:
-                whole[folds == other] = settle_pair(prepared, result.folder, result.record.chosen, other, fold)
-        probas.append(whole[folds != fold])
-    return np.stack(probas)
+                whole[folds == other] = settle_pair(prepared, folder, chosen, other, fold)
+        return whole[folds != fold]
+
+    return apart
 
 
 def pairs_of(prepared: Prepared, result: Result) -> Pairs | None:

@@ -38,6 +38,8 @@ class Thresholds(BaseModel):
         What they add to the score over one half, and one standard error; None where the user gave them.
     per_fold
         By block of oof rows, one per class: those that the other blocks chose.
+    nested
+        By what the other blocks chose them: ``"pairs"``, models that did not see the fold either, or ``"folds"``, oof.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -46,6 +48,7 @@ class Thresholds(BaseModel):
     gain: float | None
     gain_se: float | None
     per_fold: dict[str, list[float]]
+    nested: str = "folds"
 
 
 class RunRecord(BaseModel):

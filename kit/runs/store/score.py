@@ -18,15 +18,19 @@ from kit.core.names import IS_CHECKOUT
 from kit.core.rounding import list_versions
 from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
+from kit.runs.store.pairs import Apart, apart_in, pairs_of
 from kit.runs.store.result import Result
 from kit.runs.store.thresholds import decide_oof, decision_key, thresholds_of
 from kit.scoring.metrics import Contest, compare_with_best, correct_best, count_zeros, estimate, paired_difference
 from kit.scoring.predictions import Predictions
 
 
-def describe_run(prepared: Prepared, name: str, oof: Predictions) -> dict[str, Any]:
-    """Return what every run's run.json says: score, standard error, versions, commit, time."""
-    return _score(prepared, oof) | {
+def describe_run(prepared: Prepared, name: str, oof: Predictions, apart: Apart | None = None) -> dict[str, Any]:
+    """Return what every run's run.json says: score, standard error, versions, commit, time.
+
+    `apart` chooses thresholds, where there are any: see `kit.runs.store.thresholds.thresholds_of`.
+    """
+    return _score(prepared, oof, apart) | {
         "name": name,
         "classes": prepared.classes,
         "fold_key": prepared.fold_key,
@@ -46,19 +50,29 @@ def remark_on_zeros(prepared: Prepared, oof: Predictions) -> str | None:
     return f"{n} images have a probability of exactly 0 for what they are; each costs about 36 in log_loss"
 
 
-def score_anew(prepared: Prepared, result: Result) -> Result:
-    """Return a run scored by the competition's metric and thresholds, also if others counted when it was made."""
+def score_anew(prepared: Prepared, result: Result, apart: Apart | None = None) -> Result:
+    """Return a run scored by the competition's metric and thresholds, also if others counted when it was made.
+
+    `apart` is that of an ensemble, as in `describe_run`; a run of pairs has its own.
+    """
     today = (prepared.metric.key, decision_key(prepared))
     if (result.record.metric_key, result.record.decision) == today and result.record.interval is not None:
         return result
-    return result.with_record(**_score(prepared, result.predictions("oof")))
+    return result.with_record(**_score(prepared, result.predictions("oof"), apart or apart_of(prepared, result)))
 
 
-def _score(prepared: Prepared, oof: Predictions) -> dict[str, Any]:
+def apart_of(prepared: Prepared, result: Result) -> Apart | None:
+    """Return what gives a run's rows outside a fold by models that did not see it; None of a run without pairs."""
+    if pairs_of(prepared, result) is None:
+        return None
+    return apart_in(prepared, result.folder, result.record.chosen)
+
+
+def _score(prepared: Prepared, oof: Predictions, apart: Apart | None) -> dict[str, Any]:
     """Return CV, standard error and 95 % interval in the competition's metric."""
     metric = prepared.metric
     labels, proba = oof_rows(prepared, oof)
-    thresholds = thresholds_of(prepared, labels, proba)
+    thresholds = thresholds_of(prepared, labels, proba, apart)
     proba = decide_oof(prepared, proba, thresholds)
     cv, error, low, high = estimate(metric, labels, proba, prepared.scored_groups)
     return {
@@ -79,10 +93,10 @@ def oof_rows(prepared: Prepared, oof: Predictions) -> tuple[Labels, Proba]:
     return prepared.labels[rows], oof.at(prepared.pool.ids[prepared.labeled[rows]]).proba
 
 
-def decide_anew(prepared: Prepared, oof: Predictions) -> tuple[Labels, Proba]:
+def decide_anew(prepared: Prepared, oof: Predictions, apart: Apart | None = None) -> tuple[Labels, Proba]:
     """Return what `oof_rows` does, for which one half is the threshold that the other folds choose today."""
     labels, proba = oof_rows(prepared, oof)
-    return labels, decide_oof(prepared, proba, thresholds_of(prepared, labels, proba))
+    return labels, decide_oof(prepared, proba, thresholds_of(prepared, labels, proba, apart))
 
 
 def decided_rows(prepared: Prepared, result: Result) -> tuple[Labels, Proba]:

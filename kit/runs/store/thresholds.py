@@ -14,6 +14,7 @@ from kit.core.names import COMPETITION_FILE
 from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.data.folds import assign_folds
 from kit.data.prepared import Prepared
+from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, Apart
 from kit.runs.store.result import Thresholds
 from kit.scoring.predictions import Predictions
 from kit.scoring.thresholds import ChosenThresholds, apply_thresholds, choose_thresholds, nest_thresholds
@@ -35,7 +36,7 @@ def decision_key(prepared: Prepared) -> str | None:
     if not prepared.pool.is_multilabel:
         return None
     fixed = read_thresholds(prepared)
-    return key_of("nested" if fixed is None else fixed.tolist())
+    return key_of("nested, of heads by pairs of folds" if fixed is None else fixed.tolist())
 
 
 def sent_key(prepared: Prepared, thresholds: Thresholds | None) -> str:
@@ -84,17 +85,18 @@ def _read_file(prepared: Prepared, name: str) -> dict[str, Any]:
         raise InputError(f"{path}: not TOML: {error}; write lines of class = 0.3") from error
 
 
-def thresholds_of(prepared: Prepared, labels: Labels, proba: Proba) -> Thresholds | None:
+def thresholds_of(prepared: Prepared, labels: Labels, proba: Proba, apart: Apart | None = None) -> Thresholds | None:
     """Return the thresholds for a run's predictions, those of each fold as the other folds choose them.
 
-    Labels and probabilities are in the order of `scored_rows`. None where an image has one label.
+    Labels and probabilities are in the order of `scored_rows`; `apart` gives those of the rows outside a fold by models
+    that did not see it either. None where an image has one label.
     """
     if not prepared.pool.is_multilabel:
         return None
     fixed, blocks = read_thresholds(prepared), scored_blocks(prepared)
     if fixed is None:
         arguments = (prepared.metric, labels, proba, blocks, prepared.hierarchy, prepared.scored_groups)
-        chosen, nested = choose_thresholds(*arguments), nest_thresholds(*arguments)
+        chosen, nested = choose_thresholds(*arguments), nest_thresholds(*arguments, apart)
     else:
         chosen, nested = ChosenThresholds(fixed, None, None), dict.fromkeys(np.unique(blocks).tolist(), fixed)
     return Thresholds(
@@ -102,6 +104,7 @@ def thresholds_of(prepared: Prepared, labels: Labels, proba: Proba) -> Threshold
         gain=chosen.gain,
         gain_se=chosen.gain_se,
         per_fold={str(block): values.round(6).tolist() for block, values in nested.items()},
+        nested=BY_FOLDS if apart is None else BY_PAIRS,
     )
 
 

@@ -16,6 +16,7 @@ from kit.core.names import ENSEMBLE
 from kit.core.terminal import Progress
 from kit.data.prepared import Prepared
 from kit.runs.store.result import Result
+from kit.runs.store.score import apart_of
 from kit.runs.verify.claims import (
     verify_coverage,
     verify_features,
@@ -66,6 +67,7 @@ def verify(prepared: Prepared, results: Sequence[Result], with_weights: bool = T
                 progress.advance()
     sentences = [f"folds: {len(prepared.folds)} labelled images, checked on reading"]
     for run in runs.values():
+        apart = apart_of(prepared, run)
         if is_fitted(run):
             if run.record.rounds:
                 verify_rounds(prepared, runs, run)
@@ -78,7 +80,7 @@ def verify(prepared: Prepared, results: Sequence[Result], with_weights: bool = T
             verify_test_mean(prepared, run)
             verify_files(prepared, run)
         elif run.name == ENSEMBLE:
-            verify_ensemble(prepared, runs, run)
-        verify_score(prepared, run)
+            apart = verify_ensemble(prepared, runs, run)
+        verify_score(prepared, run, apart)
         sentences.append(describe_checks(prepared, run, with_weights))
     return [*sentences, verify_log(prepared, runs.values())]

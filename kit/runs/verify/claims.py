@@ -10,6 +10,7 @@ from kit.config.competition import Run
 from kit.core.errors import InputError, LeakFound, some
 from kit.data.prepared import Prepared, describe_classes
 from kit.runs.fit.fold import find_changed
+from kit.runs.store.pairs import Apart
 from kit.runs.store.result import EVERYTHING, IMPORTED, Result, fold_folder
 from kit.runs.store.score import oof_rows
 from kit.runs.store.seals import changed_features
@@ -78,16 +79,19 @@ def verify_coverage(prepared: Prepared, run: ReadRun) -> None:
             raise LeakFound(f"{run.name}: {split} does not cover the {images} images: {some(apart)} differ")
 
 
-def verify_score(prepared: Prepared, run: ReadRun) -> None:
-    """CV and standard error must be those of the oof."""
+def verify_score(prepared: Prepared, run: ReadRun, apart: Apart | None) -> None:
+    """CV and standard error must be those of the oof, thresholds those that the other folds choose.
+
+    `apart` is what they choose by where a run's models of pairs of folds did: see `thresholds_of`.
+    """
     metric = _metric_of(prepared, run)
     if metric is None:
         return
     labels, proba = oof_rows(prepared, run.predictions("oof"))
-    thresholds = thresholds_of(prepared, labels, proba)
+    thresholds = thresholds_of(prepared, labels, proba, apart)
     noted = run.record.thresholds if run.record.decision == decision_key(prepared) else thresholds
     if thresholds and (not noted or (noted.values, noted.per_fold) != (thresholds.values, thresholds.per_fold)):
-        raise LeakFound(f"{run.name}: run.json says other thresholds than those that the other folds' oof rows choose")
+        raise LeakFound(f"{run.name}: run.json says other thresholds than those that the other folds' rows choose")
     proba = decide_oof(prepared, proba, thresholds)
     cv, error = score_with_error(metric, labels, proba, prepared.scored_groups)
     if differ(np.array([cv, error]), np.array([run.record.cv, run.record.se])):

@@ -15,7 +15,7 @@ from kit.runs.fit.restore import read_settled
 from kit.runs.fit.sweep import choose_per_fold
 from kit.runs.pseudo.rounds import choose_for_fold
 from kit.runs.store.exclusion import leave_out
-from kit.runs.store.pairs import Pairs
+from kit.runs.store.pairs import BY_PAIRS, Apart, Pairs
 from kit.runs.store.result import Result, fold_folder
 from kit.runs.store.rounds import choose_rounds
 from kit.runs.store.sent import describe_sent
@@ -171,13 +171,15 @@ def _read_sweep(prepared: Prepared, run: ReadRun, fold: int) -> Proba:
     return sweep
 
 
-def verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: ReadRun) -> None:
-    """The ensemble must be what its members give."""
+def verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: ReadRun) -> Apart | None:
+    """The ensemble must be what its members give; return what chose its thresholds, where pairs of folds did."""
     members: list[Result] = [runs[member] for member in run.record.members.items()]
     oof, test, learned = combine(prepared, members, prepared.competition.ensemble.method)
-    for split, again in (("oof", oof), ("test", test)):
+    for split, again in (("oof", oof.predictions), ("test", test)):
         if differ(run.predictions(split).at(again.ids).proba, again.proba, REFIT_TOLERANCE):
             remedy = f"delete {run.folder} and {prepared.competition.command('ensemble')} makes it anew"
             cause = f"{split}.parquet is not what its members give: {some(run.record.members)}"
             raise LeakFound(f"{run.name}: {cause}; {remedy}")
     check_sent(run, learned["sent"])
+    thresholds = run.record.thresholds
+    return oof.apart if thresholds is not None and thresholds.nested == BY_PAIRS else None
