@@ -75,7 +75,7 @@ def test_the_thresholds_of_a_fold_do_not_change_with_its_labels(heads):
     for before, after in zip(ours, theirs, strict=True):
         first, second = before.record.thresholds, after.record.thresholds
         assert first.nested == second.nested == "pairs" and min(first.per_fold["0"]) < 0.5
-        assert first.per_fold["0"] == second.per_fold["0"] and first.per_fold != second.per_fold
+        assert first.per_fold["0"] == second.per_fold["0"] and first.values != second.values
 
 
 def test_thresholds_are_derived_again_and_edited_ones_named(heads):
