@@ -39,7 +39,7 @@ def competitions_home(workspace: Path) -> Path:
 def holding(competition: Competition) -> Iterator[None]:
     """Hold the competition's runs folder against a second call; `status` sees meanwhile what is done."""
     from kit.core import activity, terminal
-    from kit.core.files import hold
+    from kit.core.held import hold
 
     folder = competition.workspace.runs(competition.name)
     command = called_as.get() or shlex.join(sys.argv[1:])
@@ -55,7 +55,7 @@ def looking(competition: Competition) -> Iterator[None]:
     """
     from kit.core import arrays, terminal
     from kit.core.activity import read_activity
-    from kit.core.files import hold, is_held
+    from kit.core.held import hold, is_held
 
     folder = competition.workspace.runs(competition.name)
     busy = read_activity(folder) if is_held(folder) else None
@@ -63,7 +63,8 @@ def looking(competition: Competition) -> Iterator[None]:
         with hold(folder, terminal.warn, called_as.get()):
             yield
         return
-    terminal.note(f"beside {busy.command!r}, which runs (process {busy.pid}): this shows what is finished")
+    how_far = f", at {told}" if (told := terminal.spell_activity(busy)) else ""
+    terminal.note(f"beside {busy.command!r}, which runs (process {busy.pid}{how_far}): this shows what is finished")
     with arrays.impatient():
         yield
 

@@ -21,7 +21,8 @@ from rich.table import Table
 
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
-from kit.core.files import Workspace, hold
+from kit.core.files import Workspace
+from kit.core.held import hold
 from kit.core.shapes import Mask, Pixels, Scores
 from kit.core.terminal import empty_table, stage, track, warn
 from kit.data.decoding import decode_image

@@ -22,7 +22,8 @@ from kit.bench.explain import mean_and_error
 from kit.config.competition import Competition, order_runs
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
-from kit.core.files import Workspace, hold, read_json
+from kit.core.files import Workspace, read_json
+from kit.core.held import hold
 from kit.core.names import base_of
 from kit.core.shapes import Labels, Rows
 from kit.core.terminal import empty_table, stage, warn

@@ -20,7 +20,8 @@ from kit.bench.members.measure import OF_PIP
 from kit.bench.recipes.sets import label_of, list_available, read_set
 from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import Run
-from kit.core.files import Workspace, hold, key_of, read_json, write_json
+from kit.core.files import Workspace, key_of, read_json, write_json
+from kit.core.held import hold
 from kit.core.names import ENSEMBLE
 from kit.core.shapes import Labels
 from kit.core.terminal import empty_table, stage, warn

@@ -93,7 +93,7 @@ def download(
 def _fetch(slug: str, folder: Path) -> int:
     """Download and unpack what is not there; return the number of files fetched."""
     from kit.core import terminal
-    from kit.core.files import hold
+    from kit.core.held import hold
     from kit.kaggle.client.download import download_data
     from kit.kaggle.client.session import Kaggle
 

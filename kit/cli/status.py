@@ -121,14 +121,13 @@ def _headline(activity: Activity) -> str:
 
 def _details(activity: Activity) -> list[tuple[str, str]]:
     """Return what a running command tells of itself, line by line."""
-    from kit.core.terminal import spell_bars, spell_seconds
+    from kit.core.terminal import spell_bars, spell_facts, spell_seconds
 
-    facts = ", ".join(f"{name} {value}" for name, value in activity.facts.items())
     devices = [f"{each['name']} ({each['memory_gib']:.1f} GiB)" for each in activity.devices]
     memory = [] if activity.memory_gib is None else [f"{activity.memory_gib:.1f} GiB of memory"]
     disk = [] if activity.disk_free_gib is None else [f"{activity.disk_free_gib:,.0f} GiB free on the disk"]
     lines = [
-        ("  working on", facts),
+        ("  working on", spell_facts(activity.facts)),
         ("  progress", spell_bars(activity.bars)),
         ("  last line", activity.stage),
         ("  uses", ", ".join([*devices, *memory, *disk])),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from kit.core.errors import InputError
 from kit.core.files import read_json, write_json
+from kit.core.held import Held, hold_lock
+from kit.core.terminal import note as tell_user
 from kit.core.terminal import warn
 
 if TYPE_CHECKING:
@@ -73,15 +75,13 @@ def fill_array(
     import numpy as np
 
     if (array := read_array(path, shape, dtype)) is None:
-        from filelock import FileLock, Timeout
-
         lock = path.with_suffix(".lock")
         try:
-            with FileLock(lock, blocking=_patience.get()):
+            with hold_lock(lock, path.with_suffix(".holder"), path, tell_user if _patience.get() else None):
                 if not path.exists():  # else another process made it while this one waited
                     _fill_part(path, shape, dtype, fill, block, after_block)
-        except Timeout as error:
-            raise BeingMade(f"{path}: another process is making it now; call again when it is done") from error
+        except Held as error:
+            raise BeingMade(f"{path}: being made now by {error}; call again when it is done") from error
         with contextlib.suppress(OSError):  # whoever waits for this lock file, or makes a new one, finds `path` made
             lock.unlink()
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Files as the interface between stages: written atomically, keyed by content, locked against a second run.
+"""Files as the interface between stages: written atomically, keyed by content.
 
 Every file of the kit is written under a temporary name beside its place, flushed to the disk and renamed, so a
 reader sees the old file or the whole one, whatever kills the writer.
@@ -13,17 +13,12 @@ import io
 import json
 import os
 import secrets
-import shlex
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 KEY_LENGTH = 16  # hexadecimal digits of a key: 64 bits
-POLL_SECONDS = 0.5
-HOLDER = ".holder"  # who holds a folder, while it is held
 
 
 @dataclass(frozen=True)
@@ -125,55 +120,3 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def hold(folder: Path, say: Callable[[str], None], command: str = "") -> Iterator[None]:
-    """Hold a workspace folder alone. While another call holds it, say which one, and wait.
-
-    The lock is the operating system's, so a killed call leaves none behind. `command` is what others are told of this
-    one; by default its words.
-    """
-    from filelock import FileLock, Timeout
-
-    holder = folder / HOLDER  # beside the lock file, which some versions of filelock empty or remove
-    lock = FileLock(folder / ".lock", poll_interval=POLL_SECONDS)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        say(f"{folder}: waiting for {_describe_holder(holder)}")
-        lock.acquire()
-    with contextlib.suppress(OSError):  # a courtesy to those who wait, which a full disk need not grant
-        facts = {"command": command or shlex.join(sys.argv[1:]), "pid": os.getpid(), "since": time.time()}
-        holder.write_text(json.dumps(facts), encoding="utf-8")
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            holder.unlink()
-        lock.release()
-
-
-def is_held(folder: Path) -> bool:
-    """Tell whether another process holds a folder now."""
-    from filelock import FileLock, Timeout
-
-    if not (folder / ".lock").exists():
-        return False
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return True
-    lock.release()
-    return False
-
-
-def _describe_holder(holder: Path) -> str:
-    """Say who holds a folder; the file may not be written yet, and some systems let nobody read it meanwhile."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        facts = json.loads(holder.read_text(encoding="utf-8"))
-        seconds = time.time() - facts["since"]
-        since = f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min"
-        return f"`{facts['command']}` (process {facts['pid']}, since {since})"
-    return "another call"

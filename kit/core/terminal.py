@@ -301,6 +301,19 @@ def spell_bars(bars: Iterable[dict[str, Any]]) -> str:
     return " · ".join(map(_spell_bar, bars))
 
 
+def spell_facts(facts: dict[str, Any]) -> str:
+    """Return what a process is working on: ``"run 3 of 7: probe, fold 2"``."""
+    place, run = facts.get("place"), facts.get("run")
+    first = [": ".join(str(each) for each in (f"run {place}", run) if each)] if place else [f"run {run}"] if run else []
+    others = [f"{name} {value}" for name, value in facts.items() if name not in ("place", "run")]
+    return ", ".join([*first, *others])
+
+
+def spell_activity(told: activity.Activity) -> str:
+    """Return in one line how far another process is; empty where it did not tell."""
+    return " · ".join(filter(None, (spell_facts(told.facts), spell_bars(told.bars)))) or told.stage
+
+
 def _spell_bar(bar: dict[str, Any]) -> str:
     parts = [f"{bar['label']} {bar['done']:,}/{bar['total']:,}"]
     parts += [bar["detail"]] if bar["detail"] else []

@@ -187,7 +187,7 @@ def note_prompts(folder: Path, prompts: PromptList, beside: Iterable[PromptList]
     """Remember that a score of this version of the list was seen; the first look counts.
 
     `beside` are the lists that lie beside it, remembered at the first look of all. Hold the competition's runs folder
-    (`kit.core.files.hold`) where another process may note too.
+    (`kit.core.held.hold`) where another process may note too.
     """
     looks = _read_looks(folder)
     is_first = not looks and _read_first(folder) is None  # a look at `names` leaves no row

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from kit.config.competition import order_runs
+from kit.core.activity import tell
 from kit.core.arrays import is_patient
 from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
 from kit.core.engine import cancel_tasks, is_remote
@@ -81,12 +82,19 @@ def _train_in_turn(
     try:
         if is_remote():
             begin_runs(prepared, names)
-        for name in names:
+        for i, name in enumerate(names):
+            _tell_place(i, len(names))
             if (result := _attempt(prepared, name, skipped, strict, done)) is not None:
                 trained[name] = result
     finally:
+        tell(place=None)
         cancel_tasks()  # what a node had done before it was asked for: a later call may want it anew
     return trained
+
+
+def _tell_place(i: int, n_runs: int) -> None:
+    """Tell `status` which of several runs comes now, of 0..n_runs - 1."""
+    tell(place=f"{i + 1} of {n_runs}" if n_runs > 1 else None)
 
 
 def _train_in_time(
@@ -109,6 +117,7 @@ def _train_in_time(
         name = max(fitting, key=lambda name: pace.worth(name) / max(seconds[name], LEAST_SECONDS))
         waiting.remove(name)
         others = sum(seconds[other] for other in waiting if seconds[other] <= left)
+        _tell_place(len(names) - len(waiting) - 1, len(names))
         with within(max(PATIENCE * seconds[name], left - others)):
             result = _attempt(prepared, name, skipped, strict, done)
         if result is not None:
@@ -117,6 +126,7 @@ def _train_in_time(
             cut.append(name)
         if not time_is_up():
             seconds |= {other: pace.estimate(other) for other in waiting}  # what is encoded by now costs nothing
+    tell(place=None)
     for name in [*cut, *sorted(waiting, key=seconds.__getitem__)]:
         if (result := None if time_is_up() else _attempt(prepared, name, skipped, strict, done)) is not None:
             trained[name] = result

@@ -115,10 +115,11 @@ def test_status_of_an_empty_workspace_is_one_sentence(kit):
 
 
 def test_who_looks_does_not_wait_for_an_array_that_is_being_made(tmp_path):
-    from filelock import FileLock
+    from kit.core.held import hold_lock
 
     path = tmp_path / "features.npy"
-    with FileLock(path.with_suffix(".lock")), impatient(), pytest.raises(BeingMade, match="another process"):
+    held = hold_lock(path.with_suffix(".lock"), path.with_suffix(".holder"), path, None, "train colours")
+    with held, impatient(), pytest.raises(BeingMade, match=r"made now by `train colours` \(process"):
         fill_array(path, (2, 2), "float32", lambda rows, start, stop: None)
     assert arrays._patience.get()
 

@@ -20,7 +20,8 @@ from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import HOME, Run
 from kit.config.runs import PseudoPlan
 from kit.core.errors import InputError
-from kit.core.files import Workspace, hold, key_of
+from kit.core.files import Workspace, key_of
+from kit.core.held import hold
 from kit.core.terminal import stage, warn
 from kit.curate.plan.recipe import WHITENED
 from kit.data.prepared import Prepared

@@ -30,7 +30,8 @@ from kit.bench.recipes.ways import (
     try_settings,
 )
 from kit.bench.semi import PhotoSetting
-from kit.core.files import Workspace, hold, key_of, read_json, write_json
+from kit.core.files import Workspace, key_of, read_json, write_json
+from kit.core.held import hold
 from kit.core.shapes import Labels, Proba
 from kit.core.terminal import stage, warn
 from kit.curate.plan import Wishes

@@ -10,7 +10,8 @@ import pandas as pd
 from kit.config.competition import Competition
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
-from kit.core.files import Workspace, hold
+from kit.core.files import Workspace
+from kit.core.held import hold
 from kit.core.terminal import warn
 from kit.data.prepared import describe_classes
 from kit.data.table import read_classes, read_table

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kit.config.competition import Competition
 from kit.core.errors import InputError
 from kit.core.files import read_json, write_json
+from kit.core.held import Held, hold
 from kit.core.rounding import describe_rounding
 from kit.features.device import device_name
 from kit.runs.share.manifest import PLACE
@@ -141,19 +142,13 @@ def now() -> str:
 @contextlib.contextmanager
 def pushing(competition: Competition) -> Iterator[None]:
     """Hold the pushes of a competition alone; InputError while another call holds them: waiting would send twice."""
-    from filelock import FileLock, Timeout
-
     folder = remote_folder(competition)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(blocking=False)
-    except Timeout:
+        with hold(folder, None):
+            yield
+    except Held as error:
         raise InputError(
-            f"another call pushes or pulls {competition.name} now, so nothing was sent; wait for it to end, then look: "
+            f"pushes of {competition.name} are held by {error}, so nothing was sent; wait for it to end, then look: "
             f"{competition.command('remote status')}"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()

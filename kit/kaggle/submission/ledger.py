@@ -16,7 +16,8 @@ from typing import Any, TypeAlias
 
 from kit.config.competition import Competition
 from kit.core.errors import InputError
-from kit.core.files import hold, write_csv
+from kit.core.files import write_csv
+from kit.core.held import hold
 from kit.core.terminal import warn
 from kit.data.prepared import Prepared
 from kit.runs.store import Result
