@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from kit.data.prepared import Prepared
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import check_run, crossval
 from kit.runs.fit.fold import read_sweep
+from kit.runs.fit.tasks import describe_needs
 from kit.runs.noise import Optimism
 from kit.runs.store import Result, find_result
 from kit.runs.store.build import build_model
@@ -104,7 +105,11 @@ def _draw(prepared: Prepared, function: str, arguments: dict[str, Any], n_draws:
     waiting = [draw for draw, file in enumerate(files) if not file.exists()]
     with Progress("labels permuted", n_draws) as progress:
         progress.resume_at(n_draws - len(waiting))
-        tasks = [_make_task(prepared, function, {**arguments, "draw": draw}) for draw in waiting]
+        reads = _list_reads(prepared, made) if waiting else ()
+        tasks = [
+            Task(f"{__name__}:{function}", {**arguments, "draw": draw}, f"labels permuted, draw {draw}", reads=reads)
+            for draw in waiting
+        ]
         for done in run_tasks(tasks, prepared):
             write_json(files[done.task.arguments["draw"]], done.value)
             progress.advance()
@@ -115,11 +120,15 @@ def _draw(prepared: Prepared, function: str, arguments: dict[str, Any], n_draws:
     return drawn
 
 
-def _make_task(prepared: Prepared, function: str, arguments: dict[str, Any]) -> Task:
-    """Return the task of one draw, whose runs are thrown away where they are made."""
-    competition = prepared.competition
-    reads = (competition.folder, competition.root, competition.workspace.cache(competition.name))
-    return Task(f"{__name__}:{function}", arguments, f"labels permuted, draw {arguments['draw']}", reads=reads)
+def _list_reads(prepared: Prepared, names: Iterable[str]) -> tuple[Path, ...]:
+    """Return what a node without the workspace needs to make runs anew: what they read, and the user's own metric."""
+    competition, custom = prepared.competition, prepared.competition.metric_file
+    places = [competition.root, competition.workspace.cache(competition.name)]
+    places += [] if custom is None else [custom[0] / custom[1]]
+    for name in names:
+        untaught = competition.run(name).model_copy(update={"pseudo": None})  # its teachers are made anew too
+        places += describe_needs(prepared, untaught).reads
+    return tuple(dict.fromkeys(places))
 
 
 def do_draw(prepared: Prepared, names: list[str], draw: int) -> dict[str, Gains]:

@@ -15,7 +15,8 @@ from kit.config.strict import Table
 from kit.core.errors import InputError, nearest, some
 from kit.core.files import Workspace
 from kit.core.names import COMPETITION_FILE, ENSEMBLE, MULTILABEL, command_line, default_workspace
-from kit.scoring.metrics import Metric, find_metric
+from kit.scoring.metrics import METRICS, Metric, find_metric
+from kit.scoring.metrics.custom import CUSTOM_NAME, locate_custom
 from kit.scoring.task import Task
 
 # names of folders beside the runs'
@@ -76,6 +77,14 @@ class Competition(Table):
         `kit.data.prepared.Prepared.metric` tells it.
         """
         return find_metric(self.facts.metric, (self.folder, self.workspace.root))
+
+    @property
+    def metric_file(self) -> tuple[Path, Path] | None:
+        """Return the folder that holds the user's own metric, and its file relative to it; None for one of the kit."""
+        name = self.facts.metric
+        if name in METRICS or not CUSTOM_NAME.fullmatch(name):
+            return None
+        return locate_custom(name, (self.folder, self.workspace.root))
 
     @property
     def task(self) -> Task:

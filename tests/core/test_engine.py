@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from kit.core import engine
 from kit.core.deadline import set_deadline
-from kit.core.engine import elsewhere
+from kit.core.engine import alike, elsewhere
 from kit.core.engine import task as serving
 from kit.core.engine.task import Order, Task, work
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
@@ -73,25 +74,47 @@ def test_a_lack_of_memory_is_told_and_no_answer_for_a_cluster():
         serving.refuse_lack(outcome)
 
 
-def test_a_node_that_computes_in_another_precision_is_refused(monkeypatch, tmp_path):
-    pytest.importorskip("ray")
-    from kit.core.engine import cluster
+def refusal(node: alike.Computer, has_gpu: bool = False, minds_amx: bool = True, desk: Any = None) -> str:
+    """Return what is said of a node beside this machine; ``"None"`` where it computes the same."""
+    driver, order = describe(), Order(Task("m:f", {}, "f", minds_amx=minds_amx), 1, None, has_gpu)
+    return str(alike.find_difference(driver, node, order, desk))
 
-    def refused(has_gpu: bool, minds_amx: bool = True) -> str:
-        order = Order(Task("m:f", {}, "f", minds_amx=minds_amx), 1, None, has_gpu)
-        return str(cluster._differs(origin, order, counter))
 
-    counter, token = Counter(), elsewhere.Token(tmp_path, "")
-    origin = cluster.Origin("s", "driver", cluster.list_software(), True, token, tmp_path, tmp_path, ())
-    monkeypatch.setattr(cluster, "has_amx", lambda: True)
-    assert refused(False) == "None"
-    monkeypatch.setattr(cluster, "has_amx", lambda: False)
-    assert "without AMX, driver one with it" in refused(False)
-    assert refused(False, minds_amx=False) == "None"
-    monkeypatch.setattr(cluster, "half_on_gpu", lambda: "bfloat16")
-    assert refused(True) == "None"
-    monkeypatch.setattr(cluster, "half_on_gpu", lambda: "float16")
-    assert "a GPU of float16" in refused(True) and "one of bfloat16" in refused(True)
+def describe(**changes: Any) -> alike.Computer:
+    return replace(alike.describe_computer(), host="driver", has_amx=True, **changes)
+
+
+def test_a_node_that_computes_in_another_precision_is_refused(monkeypatch):
+    node, desk = replace(describe(), host="node"), Counter()
+    assert refusal(node) == "None"
+    without = replace(node, has_amx=False)
+    assert "without AMX, driver one with it" in refusal(without)
+    assert refusal(without, minds_amx=False) == "None"
+    monkeypatch.setattr(alike, "half_on_gpu", lambda: "bfloat16")
+    assert refusal(node, True, desk=desk) == "None"
+    monkeypatch.setattr(alike, "half_on_gpu", lambda: "float16")
+    assert "a GPU of float16" in (said := refusal(node, True, desk=desk)) and "one of bfloat16" in said
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"versions": {"numpy": "1.0"}}, "node n has numpy 1.0, not "),
+        ({"decoders": {"pillow": "9.9"}}, "node n decodes images by pillow 9.9, not "),
+        ({"decoders": {"libjpeg-turbo": "none", "libjpeg": "6b"}}, "libjpeg-turbo none, not "),
+        ({"kernels": {"blas": "openblas Haswell"}}, "set OPENBLAS_CORETYPE alike on both, or leave it out"),
+        ({"kernels": {"torch": "OLD"}}, "round differently: set ATEN_CPU_CAPABILITY alike on both, or leave it out"),
+    ],
+)
+def test_a_node_that_would_give_other_bytes_is_refused(change, said):
+    driver = describe()
+    node = replace(driver, host="n", **{name: getattr(driver, name) | values for name, values in change.items()})
+    assert said in refusal(node) and "driver" in refusal(node) and "leave it out" in refusal(node)
+
+
+def test_a_node_that_finds_neighbours_in_another_way_is_refused():
+    said = refusal(replace(describe(), host="n", faiss="none"))
+    assert said.startswith("node n has no faiss and driver has faiss ") and "install the same there" in said
 
 
 def test_a_task_computes_with_the_number_of_threads_it_is_told(monkeypatch):
@@ -262,6 +285,24 @@ def test_weights_named_by_an_absolute_path_are_found_where_they_were_carried(dri
     file.unlink()
     carried = parse_encoder(encoder, lookup=(driver, home)).file
     assert carried is not None and carried.is_relative_to(home) and carried.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("base", ["inside", "of the kit", "outside", "data"])
+@pytest.mark.parametrize("named", ["m.pt", "../m.pt", "../../../m.pt"])
+def test_a_file_named_by_a_relative_path_is_found_where_it_was_carried(tmp_path, monkeypatch, base, named):
+    monkeypatch.setattr(elsewhere.tempfile, "gettempdir", lambda: str(tmp_path))
+    root, installed = tmp_path / "a" / "b" / "driver", tmp_path / "a" / "b" / "there"
+    folder = {
+        "inside": root / "competitions" / "x",
+        "of the kit": installed / "kit" / "competitions" / "x",
+        "outside": tmp_path / "a" / "b" / "c",
+        "data": tmp_path / "a" / "b" / "photos",
+    }[base]
+    home = elsewhere.make_home("session", root, installed)
+    move = elsewhere.make_mover(root, installed, home)
+    lookup = (folder if base == "data" else move(folder), home)  # a data root's absolute path stays as it is
+    assert move(folder / named) in elsewhere.list_places(named, lookup)
+    assert elsewhere.list_places(named, (folder, root)) == [folder / named, root / named]
 
 
 def test_a_node_waits_for_a_workspace_once(driver, monkeypatch):

@@ -12,7 +12,6 @@ import importlib
 import logging
 import os
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,18 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import __version__
 from kit.core.activity import tell
 from kit.core.deadline import seconds_left
 from kit.core.engine import elsewhere
-from kit.core.engine.elsewhere import Counter, Desk, Token, make_home, make_mover
+from kit.core.engine.alike import Computer, describe_computer, find_difference
+from kit.core.engine.elsewhere import Desk, Token, make_home, make_mover
 from kit.core.engine.task import Done, Node, Order, Outcome, Task, read_outcome, refuse_lack, work
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
 from kit.core.names import CHECKOUT
-from kit.core.precision import half_on_gpu, has_amx
 from kit.core.process import count_threads, set_up_process
-from kit.core.rounding import list_versions
 from kit.core.terminal import count, stage
 
 AUTO = "auto"  # the cluster that this machine is a node of
@@ -52,10 +49,8 @@ class Origin:
 
     Parameters
     ----------
-    versions
-        Of Python, the kit and the packages that decide how numbers are rounded.
-    has_amx
-        Whether the driver's CPU has AMX, by which the precision of encoding and training on a CPU is chosen.
+    computer
+        What decides the bytes that the driver computes.
     root, installed
         The workspace, and where the kit lies.
     hidden
@@ -63,9 +58,7 @@ class Origin:
     """
 
     session: str
-    host: str
-    versions: dict[str, str]
-    has_amx: bool
+    computer: Computer
     token: Token
     root: Path
     installed: Path
@@ -239,8 +232,7 @@ class RayEngine:
             with write_atomic(token.path, "w") as file:
                 file.write(token.content)
             self._tokens[root] = token
-        host, token = socket.gethostname(), self._tokens[root]
-        return Origin(self._session, host, list_software(), has_amx(), token, root, CHECKOUT, shared.hidden)
+        return Origin(self._session, describe_computer(), self._tokens[root], root, CHECKOUT, shared.hidden)
 
     def _get(self, task: Task, reference: Any) -> Outcome:
         """Return what became of a task, its retries included."""
@@ -288,11 +280,6 @@ class RayEngine:
                 self._ray.cancel(reference, force=is_forced)
             if references:
                 _, references = self._ray.wait(references, num_returns=len(references), timeout=END_SECONDS)
-
-
-def list_software() -> dict[str, str]:
-    """Return the versions that must be the same on all nodes, where results shall be."""
-    return {"kit": __version__, "Python": ".".join(map(str, sys.version_info[:2]))} | list_versions()
 
 
 def _lack(n_times: int) -> str:
@@ -355,7 +342,7 @@ def _work_there(order: Order, references: list[Any], origin: Origin, desk: Any) 
     if not order.has_gpu:
         os.environ["KIT_DEVICE"] = "cpu"
     shared = _receive(references[0])
-    if (error := _differs(origin, order, _Reached(desk))) is not None:
+    if (error := find_difference(origin.computer, describe_computer(), order, _Reached(desk))) is not None:
         return Outcome(None, error, [], socket.gethostname()), []
     desk.begin.remote(order.task.label, socket.gethostname())
     try:
@@ -365,23 +352,6 @@ def _work_there(order: Order, references: list[Any], origin: Origin, desk: Any) 
         return refuse_lack(_work_apart(order, shared, origin, _Reached(desk))), []
     finally:
         desk.end.remote(order.task.label)
-
-
-def _differs(origin: Origin, order: Order, desk: Counter) -> InputError | None:
-    """Return what is to be said where this node would round numbers otherwise; else None."""
-    own, here = list_software(), socket.gethostname()
-    odd = [f"{name} {own[name]}, not {version}" for name, version in origin.versions.items() if own[name] != version]
-    if odd:
-        cause = f"{', '.join(odd)} as {origin.host} has: install the same there, or leave it out"
-        return InputError(f"node {here} has {cause}")
-    if order.task.minds_amx and not order.has_gpu and has_amx() != origin.has_amx:
-        one, other = ("with AMX", "without it") if has_amx() else ("without AMX", "with it")
-        return InputError(
-            f"node {here} has a CPU {one}, {origin.host} one {other}: bfloat16 and float32 mix; leave it out"
-        )
-    if order.has_gpu and (half := half_on_gpu()) != (first := desk.ask("agree", half, here))[0]:
-        return InputError(f"node {here} has a GPU of {half}, {first[1]} one of {first[0]}, and they mix; leave one out")
-    return None
 
 
 def _work_apart(order: Order, shared: Any, origin: Origin, desk: _Reached) -> Outcome:

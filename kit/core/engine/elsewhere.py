@@ -2,8 +2,8 @@
 
 Whether a node sees the workspace a token tells: a file that the driver writes into it and a task looks for. Where it is
 not seen, a task works in a workspace of the node's own below the system's folder of temporary files; its
-``.driver.json`` says where the driver's files lie, so that weights named by an absolute path are found. `Desk` stands
-on the driver's machine: it hands out what a task reads and takes what it has written, checkpoints while the task runs.
+``.driver.json`` says where the driver's files lie, so that weights are found by the path that names them there. `Desk`
+stands on the driver's machine: it hands out what a task reads and takes what it has written, checkpoints meanwhile.
 What is fetched keeps its time of change, by which caches know it; what is carried back does not.
 """
 
@@ -36,6 +36,7 @@ TOKEN = ".engine-"
 LEFT_OUT = (".lock", ".part", ".rows")  # of processes that write now
 PREFIX = "kit-"
 ORIGIN = ".driver.json"
+OUTSIDE = "outside"  # of the driver's workspace
 
 
 @dataclass(frozen=True)
@@ -169,27 +170,41 @@ def make_mover(root: Path, installed: Path, home: Path) -> Callable[[str | Path]
             return CHECKOUT / path.relative_to(installed)
         if path.is_relative_to(root):
             return home / path.relative_to(root)
-        return home / "outside" / path.relative_to(path.anchor) if path.is_absolute() else path
+        return home / OUTSIDE / path.relative_to(path.anchor) if path.is_absolute() else path
 
     return move
 
 
-def find_carried(path: Path, folders: Sequence[Path]) -> Path | None:
-    """Return where a file of the driver lies on this node; None in folders to which nothing was carried.
+def list_places(path: str | Path, folders: Sequence[Path]) -> list[Path]:
+    """Return where a file that the user named may lie, in the order in which it is looked for.
+
+    On a node to which files were carried, the places that they were carried to come first.
 
     Parameters
     ----------
     path
-        As it lies on the driver's machine: absolute, or below its workspace.
+        As the user wrote it: absolute, or below one of the `folders`.
     folders
-        Of which one may be this node's workspace.
+        In which a relative path is looked up; of which one may be this node's workspace.
     """
-    for folder in folders:
+    places = [Path(path)] if Path(path).is_absolute() else [folder / path for folder in folders]
+    for home in folders:
         with suppress(OSError, ValueError):
-            said = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-            root = Path(said["root"])
-            return make_mover(root, Path(said["installed"]), folder)(root / path)
-    return None
+            origin = json.loads((home / ORIGIN).read_text(encoding="utf-8"))
+            root, installed = Path(origin["root"]), Path(origin["installed"])
+            move = make_mover(root, installed, home)
+            there = [_move_back(folder, root, installed, home) for folder in folders]
+            places = [move(folder / path) for folder in there] + places
+            break
+    return list(dict.fromkeys(places))
+
+
+def _move_back(folder: Path, root: Path, installed: Path, home: Path) -> Path:
+    """Return where a folder of this node lies on the driver's machine: what undoes `make_mover`."""
+    for here, there in ((home / OUTSIDE, Path(root.anchor)), (home, root), (CHECKOUT / "kit", installed / "kit")):
+        if folder.is_relative_to(here):
+            return there / folder.relative_to(here)
+    return folder
 
 
 def make_home(session: str, root: Path, installed: Path) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kit.core.engine.elsewhere import find_carried
+from kit.core.engine.elsewhere import list_places
 from kit.core.errors import InputError, MissingWeights, some
 from kit.core.files import hash_file
 from kit.core.installed import is_lacking, spell_lack
@@ -171,10 +171,8 @@ def digest_of(path: Path) -> str:
 
 def _find_path(path: str, lookup: tuple[Path, ...], text: str) -> Path:
     """Return the first existing place of a path named by an encoder."""
-    named = Path(path).expanduser()
-    places = [named] if named.is_absolute() else [base / path for base in lookup]
-    carried = find_carried(named, lookup) if named.is_absolute() or ".." in named.parts else None
-    for place in [carried, *places] if carried else places:
+    places = list_places(Path(path).expanduser(), lookup)
+    for place in places:
         if place.exists():
             plain = Path(os.path.normpath(place.absolute()))  # a link stays one: files are carried by name
             return plain if plain.exists() and plain.samefile(place) else place.resolve()

@@ -34,8 +34,6 @@ from kit.runs.fit.restore import read_settled
 from kit.runs.store import Result, fold_folder
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
-from kit.scoring.metrics import METRICS
-from kit.scoring.metrics.custom import CUSTOM_NAME, locate_custom
 
 CARRIED_WEIGHTS = "open_clip_model.safetensors"
 TOKENIZER = ("tokenizer", "vocab", "merges", "special_tokens", "config", "spiece", "sentencepiece")
@@ -68,9 +66,8 @@ class Contents:
 
     def add_metric(self) -> None:
         """Copy a user's own metric, for it decides which form a submission has."""
-        competition = self.prepared.competition
-        if competition.metric.name not in METRICS and CUSTOM_NAME.fullmatch(competition.metric.name):
-            home, file = locate_custom(competition.metric.name, (competition.folder, competition.workspace.root))
+        if (custom := self.prepared.competition.metric_file) is not None:
+            home, file = custom
             _copy(home / file, self.folder / file)
 
     @property

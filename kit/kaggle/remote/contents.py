@@ -40,8 +40,6 @@ from kit.runs.store.exclusion import find_excluded
 from kit.runs.store.find import find_result, rounds_of, run_key
 from kit.runs.store.ledger import FILE as LEDGER
 from kit.runs.store.result import run_folder
-from kit.scoring.metrics import METRICS
-from kit.scoring.metrics.custom import CUSTOM_NAME, locate_custom
 
 FORMAT = 1
 MANIFEST, SUFFIX = "push.json", ".pack"
@@ -199,9 +197,8 @@ def _list_competition(prepared: Prepared) -> Iterator[tuple[str, Path]]:
     yield COMPETITION_FILE, competition.file
     for file in sorted((competition.folder / "prompts").glob("*.toml")):
         yield f"prompts/{file.name}", file
-    name = competition.metric.name
-    if name not in METRICS and CUSTOM_NAME.fullmatch(name):
-        folder, relative = locate_custom(name, (competition.folder, competition.workspace.root))
+    if (custom := competition.metric_file) is not None:
+        folder, relative = custom
         yield relative.as_posix(), folder / relative
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kit.config.competition import Run
+from kit.core.engine.elsewhere import list_places
 from kit.core.errors import InputError, some
 from kit.core.files import key_of
 from kit.data.images import Images, ids_of
@@ -73,9 +74,9 @@ def _classes_in(images: Images) -> set[int]:
 def find_excluded(prepared: Prepared, run: Run, exclude: str) -> Path:
     """Return the file: beside competition.toml, below the data root or the workspace, or by its whole path."""
     competition = prepared.competition
-    for folder in competition.lookup:
-        if (folder / exclude).is_file():
-            return folder / exclude
+    for place in list_places(exclude, competition.lookup):
+        if place.is_file():
+            return place
     looked = ", ".join(map(str, competition.lookup))
     key = f"{competition.file}: [runs.{run.name}] exclude = {exclude!r}"
     raise InputError(f"{key}: no such file in {looked}")
