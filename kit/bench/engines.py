@@ -1,18 +1,20 @@
 """Engines: what a Ray cluster costs beside one process, `all` by both in turn, in one run.
 
-Workspaces are thrown away; what else lies in the competition's workspace, its images and weights, is linked into them.
-Workers are warm: each has imported what tasks import before the stopwatch starts, and so has this process. Seconds
-of the CPU are told beside those of the clock, for a machine that does other work too: this process' and, of a cluster
-whose nodes are all on this machine, theirs. Says too whether both wrote the same submission, byte for byte.
+Workspaces are thrown away; what else lies in the competition's workspace, its images, weights and metrics, is linked
+into them. Workers are warm: each has imported what tasks import before the stopwatch starts, and so has this process.
+Processes that a round begins end with it. Seconds of the CPU are told beside those of the clock, for a machine that
+does other work too: this process' and its children's and, of a cluster whose nodes are all on this machine, theirs.
+Says too whether both wrote the same submission, byte for byte.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +97,8 @@ def _read_again(competition: Competition, changes: Sequence[str], seed: int | No
     """Return what reads the competition into another workspace, into which what belongs to its own is linked."""
 
     def read(root: Path) -> Competition:
-        for place in competition.workspace.root.iterdir():
-            if place.is_dir() and not place.name.startswith(".") and place.name not in MADE:
+        for place in competition.workspace.root.absolute().iterdir():
+            if place.exists() and not place.name.startswith(".") and place.name not in MADE:  # a link may lead nowhere
                 (root / place.name).symlink_to(place)
         return read_competition(str(competition.folder), Workspace(root), tuple(changes), seed)
 
@@ -104,8 +106,12 @@ def _read_again(competition: Competition, changes: Sequence[str], seed: int | No
 
 
 def _count_cpu(is_local: bool) -> float:
-    """Return the CPU seconds of this process and, of a cluster, of Ray's processes on this machine, as Linux tells."""
-    seconds = time.process_time()
+    """Return the CPU seconds of this process, of its children that ended, and of a cluster's processes here.
+
+    Those of Ray are seen where Linux shows them.
+    """
+    of_children = os.times()
+    seconds = time.process_time() + of_children.children_user + of_children.children_system
     for file in () if is_local else Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             title = file.with_name("cmdline").read_bytes().partition(b"\0")[0]
@@ -122,8 +128,21 @@ def _time_all(
     with tempfile.TemporaryDirectory() as root, engine.paused(is_local):
         competition = read(Path(root).resolve())
         started, computed = time.perf_counter(), _count_cpu(is_local)
-        submission = do_all(prepare(competition))
+        with _ending_children():
+            submission = do_all(prepare(competition))
         lasted, computed = time.perf_counter() - started, _count_cpu(is_local) - computed
         if submission is None:
             raise InputError(f"{competition.name}: there are no test images, so no submission to compare")
         return lasted, computed, submission.read_bytes()
+
+
+@contextmanager
+def _ending_children() -> Iterator[None]:
+    """End the processes that were begun in this block and outlive it: the next round shall have the machine alone."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    finally:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+            process.join()

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import socket
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -102,13 +103,19 @@ def count_cores() -> int:
 
 def find_cluster() -> str | None:
     """Return the address of the cluster that `ray start` made or joined here, where it answers; Ray is not imported."""
-    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     with suppress(OSError, ValueError):
-        address = (folder / CLUSTER).read_text(encoding="ascii").strip()
+        address = (_find_ray_folder() / CLUSTER).read_text(encoding="ascii").strip()
         host, _, port = address.rpartition(":")
         socket.create_connection((host, int(port)), REACH_SECONDS).close()
         return address
     return None
+
+
+def _find_ray_folder() -> Path:
+    """Return the folder of Ray's temporary files: macOS' own has too long a name for the paths of sockets."""
+    names = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
+    said = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    return Path(said or (tempfile.gettempdir() if os.name == "nt" else "/tmp"))
 
 
 def memory_gibibytes() -> float:

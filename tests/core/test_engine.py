@@ -177,6 +177,15 @@ def test_a_node_fetches_what_it_lacks_once(driver, tmp_path, monkeypatch):
     assert counter.asked.count("read") == 4 + 1
 
 
+def test_what_lies_behind_a_link_is_carried_once_in_each_place(driver, tmp_path):
+    (disk := tmp_path / "disk").mkdir()
+    (disk / "2.png").write_bytes(b"2")
+    (driver / "data" / "more").symlink_to(disk)
+    (driver / "data" / "again").symlink_to(driver / "data")
+    files = {str(file.relative_to(driver)) for file in elsewhere.list_files(driver / "data")}
+    assert files == {"data/1.png", "data/more/2.png"}
+
+
 def test_what_says_that_all_is_done_is_carried_last(driver, tmp_path):
     counter, folder, there = Counter(), tmp_path / "node", driver / "runs/a/svm/fold_1"
     folder.mkdir()

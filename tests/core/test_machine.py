@@ -31,3 +31,11 @@ def test_a_cluster_is_found_where_it_answers(tmp_path, monkeypatch):
         (tmp_path / machine.CLUSTER).write_text(address)
         assert machine.find_cluster() == address
     assert machine.find_cluster() is None
+
+
+def test_the_folder_of_rays_sockets_has_a_short_name_on_macos(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for system, folder in (("linux", tmp_path), ("darwin", machine.Path("/tmp"))):
+        monkeypatch.setattr(machine.sys, "platform", system)
+        assert machine._find_ray_folder() == folder

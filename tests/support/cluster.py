@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -83,9 +84,9 @@ def can_hide() -> bool:
 @contextmanager
 def _head(num_cpus: int, settings: dict[str, int]) -> Iterator[Any]:
     """Start a head; end its cluster."""
-    kept = {name: os.environ.get(name) for name in SETTINGS}
-    os.environ.update(SETTINGS)
-    with warnings.catch_warnings():
+    kept = {name: os.environ.get(name) for name in (*SETTINGS, "RAY_TMPDIR")}
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as short:
+        os.environ.update(SETTINGS | {"RAY_TMPDIR": short})  # paths of sockets hold a hundred bytes
         warnings.simplefilter("ignore")  # Ray's own
         from ray.cluster_utils import Cluster
 

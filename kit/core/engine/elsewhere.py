@@ -137,11 +137,25 @@ class Counter(Protocol):
 
 
 def list_files(place: Path) -> Iterator[Path]:
-    """Give a file, or the files below a folder, the oldest first; nothing of what is not there."""
+    """Give a file, or the files below a folder, the oldest first; nothing of what is not there. Links are followed."""
     if place.is_file():
         yield place
-    found = [file for file in place.rglob("*") if file.is_file() and not _is_left_out(file)] if place.is_dir() else []
+    found = [file for file in _walk(place) if not _is_left_out(file) and file.is_file()]
     yield from sorted(found, key=lambda file: (file.stat().st_mtime_ns, file.name == FITTED, file.name))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Give what is in a folder and in those below it, behind links too; a link to what it lies in is left alone."""
+    outer: dict[Path, tuple[tuple[int, int], ...]] = {}  # of a folder itself and those that it lies in
+    for name, folders, files in os.walk(folder, followlinks=True):
+        with suppress(FileNotFoundError):  # it was deleted meanwhile
+            facts = (path := Path(name)).stat()
+            here, above = (facts.st_dev, facts.st_ino), outer.get(path.parent, ())
+            outer[path] = (*above, here)
+            if here in above:
+                folders.clear()
+                files.clear()
+        yield from (Path(name, file) for file in files)
 
 
 def _is_left_out(file: Path) -> bool:
