@@ -12,7 +12,7 @@ import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +158,10 @@ def _as_greys(image: Image.Image) -> Greys | None:
 
 
 def _open_dicom(data: bytes, path: str | Path) -> Image.Image:
-    """Return the picture of a DICOM file: colours as they are, greys as its scale says, white where it is meant."""
+    """Return the picture of a DICOM file: colours as they are, greys as its scale says, white where it is meant.
+
+    Where it has a window, the first of several, black and white are its ends, as where a radiologist looks at it.
+    """
     from PIL import Image
 
     try:
@@ -172,7 +175,11 @@ def _open_dicom(data: bytes, path: str | Path) -> Image.Image:
         values = pixel_array(file, index=0 if int(file.get("NumberOfFrames", 1) or 1) > 1 else None)
         if file.get("SamplesPerPixel", 1) != 1:
             return Image.fromarray(values.astype(np.uint8))
-        if file.get("PhotometricInterpretation") == "MONOCHROME1":  # the highest value is black
+        is_inverted = file.get("PhotometricInterpretation") == "MONOCHROME1"  # the highest value is black
+        windowed = _apply_window(apply_modality_lut(values, file), file)
+        if windowed is not None:
+            return Image.fromarray(255 - windowed if is_inverted else windowed)
+        if is_inverted:
             values = 2 ** int(file.BitsStored) - 1 - values.astype(np.int64)
         scaled = np.asarray(apply_modality_lut(values, file))
     except Exception as error:  # the library raises anything on what it cannot decode
@@ -180,6 +187,24 @@ def _open_dicom(data: bytes, path: str | Path) -> Image.Image:
     if (scaled == scaled.round()).all():
         return Image.fromarray(scaled.astype(np.int32))
     return Image.fromarray(scaled.astype(np.float32))
+
+
+def _apply_window(values: np.ndarray, file: Any) -> NDArray[np.uint8] | None:
+    """Return greys as the first window of a DICOM file shows them, in 8 bits; None where it has no valid one."""
+    from pydicom.pixels.processing import apply_windowing
+
+    center, width = (file.get(name) for name in ("WindowCenter", "WindowWidth"))
+    if center is None or width is None:
+        return None
+    center, width = (float(np.ravel(each)[0]) for each in (center, width))
+    if not width > 0:
+        return None
+    beyond = np.array([center - 50 * width, center + 50 * width])  # black and white, also where the window bends
+    try:
+        windowed = apply_windowing(np.concatenate([np.asarray(values, dtype=np.float64).ravel(), beyond]), file, 0)
+    except ValueError:  # a window or its function that the standard does not know
+        return None
+    return render_greys(windowed[:-2].reshape(values.shape), *windowed[-2:])
 
 
 def _register_heif(path: str | Path) -> None:

@@ -81,6 +81,7 @@ def test_the_samples_columns_are_the_classes_whatever_folders_say(data):
         ("id,cat,dog\n5,.5,.5\n6,.5,.5\n", "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n", "log_loss"),
         ("id,label\n5,.5\n6,.5\n", "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n", "roc_auc"),
         ("id,label\n5,a b c d e\n6,a b c d e\n", "id,label\n1,a\n2,a\n3,b\n4,b\n", "map@5"),
+        ("id,label\n5,cat 0.1\n6,cat 0.1\n", "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n", "gap"),
         ("id,label\n5,cat\n6,cat\n", "id,label\n1,cat\n2,cat\n3,dog\n4,dog\n", "accuracy"),
         ("id,labels\n5,cat\n6,cat\n", "id,labels\n1,cat\n2,cat dog\n3,dog\n4,dog cat\n", "samples_f1"),
     ],

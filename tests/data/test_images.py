@@ -113,8 +113,8 @@ def test_the_formats_of_phones_and_the_web_are_read(tmp_path, suffix):
 
 
 def dicom(path: Path, greys: np.ndarray, **tags: object) -> None:
-    """Write greys as a DICOM file."""
-    import pydicom
+    """Write greys as a DICOM file; the test is skipped without the library."""
+    pydicom = pytest.importorskip("pydicom")
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
     meta = pydicom.dataset.FileMetaDataset()
@@ -138,7 +138,21 @@ def test_dicom_is_read_with_its_scale_and_where_the_highest_is_black(tmp_path):
     assert tuple(decode_image(tmp_path / "b.dcm").shape) == (3, 20, 24)
 
 
+def test_the_first_window_of_a_dicom_file_says_what_is_black_and_white(tmp_path):
+    greys = np.arange(480).reshape(20, 24)
+    window = {"WindowCenter": ["140", "300"], "WindowWidth": ["201", "50"], "RescaleIntercept": "-100"}
+    dicom(tmp_path / "a.dcm", greys, RescaleSlope="1", **window)
+    expected = np.clip((greys - 100 - 40) / 200, 0, 1) * 255  # from 140 - 100 to 140 + 100
+    shown = np.asarray(open_image(tmp_path / "a.dcm"))[..., 0]
+    assert np.abs(shown - expected).max() < 1.5 and read_greys(tmp_path / "a.dcm") is None
+    dicom(tmp_path / "b.dcm", greys, RescaleSlope="1", PhotometricInterpretation="MONOCHROME1", **window)
+    assert (np.asarray(open_image(tmp_path / "b.dcm"))[..., 0] == 255 - shown).all()
+    dicom(tmp_path / "c.dcm", greys, WindowCenter="140", WindowWidth="0")
+    assert (read_greys(tmp_path / "c.dcm") == greys).all()  # no window: the whole range
+
+
 def test_a_dicom_file_that_is_none_is_an_error(tmp_path):
+    pytest.importorskip("pydicom")
     (tmp_path / "a.dcm").write_bytes(bytes(132))
     (tmp_path / "b.dcm").write_bytes(bytes(128) + b"DICM" + bytes(40))
     for name in ("a.dcm", "b.dcm"):
@@ -148,10 +162,8 @@ def test_a_dicom_file_that_is_none_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(("suffix", "module"), [("heic", "pillow_heif"), ("dcm", "pydicom")])
 def test_a_missing_library_is_named_with_its_remedy(tmp_path, monkeypatch, suffix, module):
-    from pillow_heif import from_pillow
-
     if suffix == "heic":
-        from_pillow(picture(8, 8)).save(tmp_path / "a.heic")
+        pytest.importorskip("pillow_heif").from_pillow(picture(8, 8)).save(tmp_path / "a.heic")
     else:
         dicom(tmp_path / "a.dcm", np.zeros((4, 4)))
     monkeypatch.setitem(sys.modules, module, None)

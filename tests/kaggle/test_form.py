@@ -204,6 +204,7 @@ def test_columns_that_are_neither_are_named():
         (["0", "0"], CATS, "accuracy", "label"),
         (["bat", "bat"], THREE, "map@5", "ranked"),
         (["bat knot", "bat knot"], THREE, "top_2", "ranked"),
+        (["bat 0.03", "bat 0.03"], THREE, "gap", "confidence"),
     ],
 )
 def test_the_metric_decides_what_the_cells_leave_open(cells, classes, metric, kind):

@@ -27,6 +27,22 @@ def apk(labels: np.ndarray, proba: np.ndarray, k: int) -> float:
     return float(np.mean(totals))
 
 
+def rank_all(labels: np.ndarray, proba: np.ndarray) -> float:
+    """Return the global average precision as its definition reads: down one list of all images, image by image."""
+    rows = sorted(range(len(labels)), key=lambda row: -proba[row].max())
+    right, total = 0, 0.0
+    for place, row in enumerate(rows, start=1):
+        if proba[row].argmax() == labels[row]:
+            right += 1
+            total += right / place
+    return total / len(labels)
+
+
+def gap_of_library(is_right: np.ndarray, confidence: np.ndarray) -> float:
+    """Return the global average precision by the library's, which is a mean over what is right alone."""
+    return float(library.average_precision_score(is_right, confidence) * is_right.mean()) if is_right.any() else 0.0
+
+
 SINGLE = {
     "accuracy": lambda y, p: library.accuracy_score(y, p.argmax(1)),
     "balanced_accuracy": lambda y, p: library.balanced_accuracy_score(y, p.argmax(1)),
@@ -44,6 +60,7 @@ SINGLE = {
     "weighted_f3": lambda y, p: library.fbeta_score(y, p.argmax(1), beta=3, average="weighted"),
     "top_2": lambda y, p: library.top_k_accuracy_score(y, p, k=2, labels=range(N_CLASSES)),
     "map@3": lambda y, p: apk(y[:, None], p, 3),
+    "gap": lambda y, p: gap_of_library(p.argmax(1) == y, p.max(1)),
 }
 TWO = {  # of the second class, as where nobody says which is positive
     "roc_auc": lambda y, p: library.roc_auc_score(y, p[:, 1]),
@@ -111,7 +128,7 @@ def test_metrics_of_several_labels_agree_with_scikit_learn(name, seed):
 
 ON_DRAWS = [
     *(("two", name) for name in TWO),
-    *(("one", name) for name in ("brier", "log_loss", "macro_f2", "micro_f05", "weighted_f3")),
+    *(("one", name) for name in ("brier", "log_loss", "macro_f2", "micro_f05", "weighted_f3", "gap")),
     *(("several", name) for name in ("macro_f2", "micro_f05", "weighted_f3", "samples_f2")),
 ]
 
@@ -124,6 +141,16 @@ def test_metrics_agree_with_scikit_learn_on_random_draws(task, name):
         for seed in range(N_DRAWS):
             labels, proba = draw_few(seed, n_classes, task == "several")
             assert metric.score(labels, proba) == pytest.approx(compared(labels, proba), abs=1e-9), seed
+
+
+def test_global_average_precision_is_that_of_one_list_of_all_images_and_has_an_error():
+    labels, proba = draw_single(0)
+    score, error = score_with_error(find_metric("gap@1"), labels, proba)
+    assert score == pytest.approx(rank_all(labels, proba), abs=1e-12)
+    drawn = [rank_all(labels[rows], proba[rows]) for rows in bootstrap_rows(len(labels))]
+    assert error == pytest.approx(np.std(drawn), rel=0.1)
+    halves = [rank_all(labels[rows], proba[rows]) for rows in np.array_split(np.arange(len(labels)), 2)]
+    assert score != pytest.approx(np.mean(halves), abs=1e-6)  # no mean over images
 
 
 @pytest.mark.parametrize(("name", "n_classes"), [("log_loss", 3), ("brier", 3)])

@@ -66,6 +66,14 @@ class Sample:
         return bool(cells) and all(map(NUMBER.fullmatch, cells)) and any("." in cell for cell in cells)
 
     @property
+    def has_confidence(self) -> bool:
+        """Tell whether every filled cell of its label is a class and a decimal number: how sure it is."""
+        cells = [cell.split() for cell in self.cells if cell.strip()]
+        return bool(cells) and all(
+            len(words) == 2 and "." in words[1] and NUMBER.fullmatch(words[1]) is not None for words in cells
+        )
+
+    @property
     def n_guesses(self) -> int:
         """Return how many words its label's cells hold, all the same number; 1 where they differ."""
         counts = {len(cell.split()) for cell in self.cells}
@@ -123,6 +131,8 @@ def guess_metric(sample: Sample | None, is_multilabel: bool, classes: Collection
         return Guess("log_loss", f"{sample.file} has a column per class, for probabilities")
     if sample.is_decimal and len(classes) == 2:
         return Guess("roc_auc", f"{sample.file} has one number per image, {min(sample.cells)}")
+    if sample.has_confidence and not is_multilabel:
+        return Guess("gap", f"{sample.file} has a class and a confidence per image")
     if is_multilabel:
         return Guess("samples_f1", f"{sample.file} has one cell per image, for several labels")
     if sample.n_guesses >= MANY and not any(" " in name for name in classes):

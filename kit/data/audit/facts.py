@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FILE = "audit.parquet"
 PARTS = "audit.part-*.parquet"  # what a killed audit leaves, and the next one goes on from
 THUMBNAIL = "thumbnail"  # the one heavy column, read apart and only for the images that are compared
-VERSION = "3"  # of what is measured; another one in the cache is measured anew
+VERSION = "4"  # of what is measured; another one in the cache is measured anew
 SAVE_EVERY = 1024  # files: what a killed audit loses at most
 N_STAT_THREADS = 8
 ROW_GROUP = 8192  # images that are unpacked at a time: 300,000 thumbnails are 240 MB, and as much again packed

@@ -96,7 +96,7 @@ def _suit_probabilities(
     form: Form, metric: Metric, sample: pd.DataFrame, classes: tuple[str, ...], positive: str | None
 ) -> Form:
     """Return the form that holds probabilities, or refuse one that holds labels alone."""
-    if form.has_numbers:
+    if form.has_numbers or (form.kind == "confidence" and metric.name == "gap"):
         return form
     if form.kind == "zero_one":
         return replace(form, kind="probabilities", spelling=())

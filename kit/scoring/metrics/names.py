@@ -31,6 +31,7 @@ EXAMPLES = {  # of the names with a number, for hints
     "samples_f2": SEVERAL,
     "binary_f1": ONE,
 }
+ALIASES = {"gap@1": "gap", "micro_ap": "gap", "global_average_precision": "gap"}  # names of competitions' pages
 AVERAGES = {
     "macro": decisions.macro_fbeta,
     "micro": decisions.micro_fbeta,
@@ -119,6 +120,9 @@ _KIT = (
         share=probabilities.share_average_precision,
         left_out=probabilities.lacks_positives,
     ),
+    Metric(
+        "gap", probabilities.global_average_precision, share=probabilities.share_global_average_precision, tasks=ONE
+    ),
 )
 METRICS = {metric.name: metric for metric in _KIT}
 
@@ -129,7 +133,7 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
     Parameters
     ----------
     name
-        A name in `METRICS`; ``map@K`` or ``top_K`` for K in 1..1000; an F-beta, such as ``samples_f2``, ``macro_f05``
+        A name in `METRICS` or `ALIASES`; ``map@K`` or ``top_K`` for K in 1..1000; an F-beta, such as ``samples_f2``, ``macro_f05``
         or ``binary_f1`` (of the positive class); or the dotted path ``module.function`` of a user's function. A metric
         is returned as it is.
     folders
@@ -142,6 +146,7 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
     """
     if isinstance(name, Metric):
         return name
+    name = ALIASES.get(name, name)
     if name in METRICS:
         return METRICS[name]
     if match := AT_K.fullmatch(name):
@@ -150,7 +155,7 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
         return _f_beta(match[1], match[2])
     if CUSTOM_NAME.fullmatch(name):
         return read_custom(name, folders)
-    raise InputError(f"{name!r} is not a metric; {nearest(name, {*METRICS, *EXAMPLES})}")
+    raise InputError(f"{name!r} is not a metric; {nearest(name, {*METRICS, *EXAMPLES, *ALIASES})}")
 
 
 def check_metric_name(name: str, task: str) -> None:
@@ -160,6 +165,7 @@ def check_metric_name(name: str, task: str) -> None:
     """
     if CUSTOM_NAME.fullmatch(name):
         return
+    name = ALIASES.get(name, name)
     suited = [known for known, metric in METRICS.items() if task in metric.tasks]
     suited += [example for example, tasks in EXAMPLES.items() if task in tasks]
     if name not in METRICS and not AT_K.fullmatch(name) and not F_BETA.fullmatch(name):

@@ -122,6 +122,30 @@ def share_average_precision(labels: Labels, proba: Proba) -> Callable[[Rows], fl
     return average_precision
 
 
+def global_average_precision(labels: Labels, proba: Proba) -> float:
+    """Return the average precision of each image's likeliest class, all images in one ranking by confidence, 0..1.
+
+    Also called micro average precision, GAP or GAP@1: the mean over images of the precision down to an image, where it
+    is right, else 0. Equal confidences are one place. T. Weyand et al., "Google Landmarks Dataset v2", CVPR 2020, 4.
+    """
+    return share_global_average_precision(labels, proba)(np.arange(len(labels)))
+
+
+def share_global_average_precision(labels: Labels, proba: Proba) -> Callable[[Rows], float]:
+    """Return `global_average_precision` of resamples: the images are sorted once."""
+    confidence = proba.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    is_right = (proba.argmax(axis=1) == labels)[order]
+    ends = np.searchsorted(-confidence[order], -confidence[order], side="right") - 1  # the last of its place
+
+    def average_precision(rows: Rows) -> float:
+        weights = np.bincount(rows, minlength=len(order))[order]
+        until, right_until = np.cumsum(weights)[ends], np.cumsum(weights * is_right)[ends]
+        return float((weights * is_right * right_until / np.maximum(until, 1)).sum() / max(len(rows), 1))
+
+    return average_precision
+
+
 def auc_of_class(labels: Labels, proba: Proba, code: int) -> float:
     """Return the area under the ROC curve of one class against the rest, 0..1."""
     return macro_auc(*_one_class(labels, proba, code))
