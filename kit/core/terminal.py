@@ -126,9 +126,10 @@ def escape(text: object) -> str:
 def empty_table(title: str = "", caption: str = "") -> Table:
     """Return a table without columns, in the style of all tables; `title` and `caption` are plain text."""
     from rich import box
-    from rich.table import Table
 
-    return Table(
+    from kit.core.columns import WholeWords
+
+    return WholeWords(
         title=escape(title) or None, caption=escape(caption) or None, title_justify="left", caption_justify="left",
         header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip

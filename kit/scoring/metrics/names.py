@@ -133,9 +133,9 @@ def find_metric(name: str | Metric, folders: Sequence[Path] = ()) -> Metric:
     Parameters
     ----------
     name
-        A name in `METRICS` or `ALIASES`; ``map@K`` or ``top_K`` for K in 1..1000; an F-beta, such as ``samples_f2``, ``macro_f05``
-        or ``binary_f1`` (of the positive class); or the dotted path ``module.function`` of a user's function. A metric
-        is returned as it is.
+        A name in `METRICS` or `ALIASES`; ``map@K`` or ``top_K`` for K in 1..1000; an F-beta, such as ``samples_f2``,
+        ``macro_f05`` or ``binary_f1`` (of the positive class); or the dotted path ``module.function`` of a user's
+        function. A metric is returned as it is.
     folders
         Where the file of a user's function is looked for, in order.
 
