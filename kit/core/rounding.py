@@ -22,7 +22,8 @@ OPENBLAS = "openblas"
 
 def describe_rounding() -> dict[str, str]:
     """Return the number of threads, the kernels that compute here, and the versions of those who call them."""
-    return {"threads": str(count_threads()), **list_kernels(), **list_versions()}
+    kernels = {f"{name} kernels": chosen for name, chosen in list_kernels().items()}
+    return {"threads": str(count_threads()), **kernels, **list_versions()}
 
 
 @functools.cache

@@ -19,7 +19,8 @@ from kit.core.process import count_threads
 from kit.core.rounding import find_openblas, list_kernels
 from kit.kaggle.client import session
 from kit.kaggle.remote import script
-from kit.models.training.loop import read_epoch
+from kit.kaggle.remote import session as remote_session
+from kit.models.training.checkpoint import aside, read_progress
 
 
 def seal(working: Path, name: str) -> None:
@@ -48,6 +49,27 @@ def test_a_pack_never_touches_the_one_before_so_that_a_kill_leaves_one_that_is_w
     code, out, err = far.remote("pull")
     assert code == 0 and "taken, and counts" in out, err
     assert not list(far.workspace.glob(f"runs/{NAME}/remote/*/*.zip"))
+
+
+def test_a_run_that_ends_while_it_is_packed_is_in_the_pack(far, monkeypatch):
+    far("train", NAME, "svm")
+    whole = folder_of(far.workspace, "svm")
+    written = (whole / "run.json").read_bytes()
+    (whole / "run.json").unlink()
+    (whole / "fold_1" / "fitted.json").unlink()
+    far.push("svm")
+    list_results = remote_session._list_results
+
+    def list_and_end(prepared, name):
+        results = list_results(prepared, name)
+        (folder_of(prepared.competition.workspace.root, name) / "run.json").write_bytes(written)
+        return results
+
+    monkeypatch.setattr(remote_session, "_list_results", list_and_end)
+    working = far.train_session(1e-6)
+    with zipfile.ZipFile(working / "unfinished.zip") as packed:
+        assert {name.rpartition("/")[2] for name in packed.namelist()} >= {"fitted.json"}
+    assert not (working / "runs.zip").exists()
 
 
 def test_a_download_that_breaks_for_good_is_taken_up_by_the_next_pull(far):
@@ -96,7 +118,7 @@ def test_what_there_is_is_packed_now_and_then_and_taken_of_a_session_that_kaggle
     assert far.capsys.readouterr().err.count("packed") > 1
     code, out, err = far.remote("pull")
     assert code == 0 and "net: not finished" in out and f"remote push {NAME} net" in flat(err)
-    assert read_epoch(folder_of(far.workspace, "net") / "fold_0" / "checkpoint.pt") > 0
+    assert read_progress(folder_of(far.workspace, "net") / "fold_0" / "checkpoint.pt")
 
 
 def test_runs_that_fail_the_checks_of_verify_are_not_taken(far):
@@ -192,29 +214,31 @@ def test_of_two_checkpoints_the_one_after_more_epochs_is_kept_whichever_was_writ
     whole = folder_of(far.workspace, "svm")
     (whole / "run.json").unlink()
     (whole / "fold_1" / "fitted.json").unlink()
-    behind, ahead, damaged = (whole / "fold_1" / f"checkpoint_{i}.pt" for i in range(3))
-    for file in (behind, ahead, damaged):
-        torch.save({"epoch": 5, "network": torch.ones(2)}, file)
+    behind, ahead, damaged, other = (whole / "fold_1" / f"checkpoint_{i}.pt" for i in range(4))
+    for file in (behind, ahead, damaged, other):
+        torch.save({"key": "gpu", "epoch": 5, "network": torch.ones(2)}, file)
     far.push("svm")
     far.train_session(seconds=1e-6)
-    torch.save({"epoch": 2}, behind)
-    torch.save({"epoch": 7}, ahead)
+    torch.save({"key": "gpu", "epoch": 2}, behind)
+    torch.save({"key": "gpu", "epoch": 7}, ahead)
+    torch.save({"key": "cpu", "epoch": 2}, other)
     damaged.write_text("damaged")
     code, out, err = far.remote("pull")
-    assert code == 0 and [read_epoch(file) for file in (behind, ahead, damaged)] == [5, 7, 5]
+    assert code == 0 and [read_progress(file) for file in (behind, ahead, damaged)] == [("gpu", n) for n in (5, 7, 5)]
+    assert read_progress(other) == ("cpu", 2) and read_progress(aside(other, "gpu")) == ("gpu", 5)
     assert flat(err).count("what lies here is after epoch 7, the session's after epoch 5") == 1
-    assert "svm: not finished; 2 files" in out
+    assert "svm: not finished; 3 files" in out
 
 
 def test_what_decides_the_last_digits_is_named_where_the_session_had_another(far):
     far.push("svm")
     file = far.train_session() / "output.json"
     told = json.loads(file.read_text())
-    told["place"] |= {"threads": "4", "blas": "openblas Zen9"}
+    told["place"] |= {"threads": "4", "blas kernels": "openblas Zen9", "torch kernels": "AVX9"}
     file.write_text(json.dumps(told))
     code, out, err = far.remote("pull", "--json")
-    assert code == 0 and set(json.loads(out)["place"]) == {"threads", "blas"}
-    assert "threads 4 (here 1)" in flat(err) and "blas openblas Zen9 (here " in flat(err)
+    assert code == 0 and set(json.loads(out)["place"]) == {"threads", "blas kernels", "torch kernels"}
+    assert "threads 4 (here 1)" in flat(err) and "blas kernels openblas Zen9 (here " in flat(err)
     ledger = json.loads((folder_of(far.workspace, "svm") / "fold_0" / "provenance.json").read_text())
     assert ledger["threads"] == 1 and ledger["kernels"] == list_kernels()
 

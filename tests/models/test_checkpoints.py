@@ -82,11 +82,14 @@ def test_time_up_leaves_a_checkpoint_and_the_next_call_goes_on(labeled, tmp_path
 
 
 @pytest.mark.parametrize("other", [{"seed": 7}, {"recipe": QUICK}, {"made_from": "other weights"}])
-def test_a_checkpoint_of_other_settings_is_ignored(labeled, tmp_path, monkeypatch, other):
+def test_a_checkpoint_of_other_settings_is_set_aside(labeled, tmp_path, monkeypatch, other):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     checkpoint = tmp_path / "checkpoint.pt"
     train(labeled, **{"recipe": RICH, "checkpoint": checkpoint, **other})
     assert same(train(labeled, RICH, checkpoint=checkpoint), train(labeled, RICH))
+    calls: list[int] = []
+    train(labeled, **{"recipe": RICH, "checkpoint": checkpoint, **other}, forward=counting(calls))
+    assert not sum(calls)  # it was set aside, not lost
 
 
 def test_another_device_of_the_same_kind_goes_on(labeled, tmp_path, monkeypatch):

@@ -113,6 +113,7 @@ class Session:
     def pack(self, ended: str, message: str) -> None:
         """Write what is finished and what is not; the earlier pack goes once output.json tells of this one."""
         names = self.manifest["runs"]
+        begun = _list_begun(self.prepared, names)  # before the results: a run that ends meanwhile is in both
         results = [result for name in names for result in _list_results(self.prepared, name)]
         finished = [name for name in names if is_finished(self.prepared, name)]
         unfinished = [name for name in names if name not in finished]
@@ -122,7 +123,7 @@ class Session:
             place = Path(made)
             if results:
                 share_runs(self.prepared, results, place / RUNS)
-            _pack_folders(self.prepared, unfinished, place / UNFINISHED)
+            _pack_folders(self.prepared, begun, place / UNFINISHED)
             written = {path.name: path for path in sorted(place.iterdir())}
             told = read_json(self.output / OUTPUT)
             before = {place_of(told["files"], name) for name in told["files"]} if told else set()
@@ -182,9 +183,13 @@ def _find_root(folder: Path, competition: Competition) -> Path:
     return next((path for path in chain([folder], places) if all((path / name).exists() for name in named)), folder)
 
 
-def _pack_folders(prepared: Prepared, names: Sequence[str], file: Path) -> None:
-    """Pack the folders of runs that are not finished; no file where there is nothing."""
-    folders = [folder for folder in list_folders(prepared, names) if not (folder / "run.json").exists()]
+def _list_begun(prepared: Prepared, names: Sequence[str]) -> list[Path]:
+    """Return the folders of runs, and of their rounds, that are not finished now."""
+    return [folder for folder in list_folders(prepared, names) if not (folder / "run.json").exists()]
+
+
+def _pack_folders(prepared: Prepared, folders: Sequence[Path], file: Path) -> None:
+    """Pack the files of runs in these folders; no file where there is nothing."""
     places = {f"runs/{place}": path for place, path in list_files(prepared, folders)}
     if places:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packing:

@@ -1,4 +1,4 @@
-"""Folds and checkpoints of runs that a session did not finish: taken where they are further than what lies here.
+"""Folds and checkpoints of runs that a session did not finish: taken where further than what lies here, or beside it.
 
 Reads ``unfinished.zip``, as `session` writes it; writes the folders of runs.
 """
@@ -71,13 +71,21 @@ def _take_fold(source: Path, target: Path) -> int:
 
 
 def _take_checkpoint(source: Path, target: Path) -> bool:
-    """Move a checkpoint to its place where it is further than the one that lies there; return whether it was."""
-    from kit.models.training.loop import read_epoch
+    """Move a checkpoint to its place, unless what is there of the same training is as far; return whether it was moved.
 
-    there, here = read_epoch(source), read_epoch(target)
-    if there <= here:
-        if there < here:
-            warn(f"{target}: not taken, what lies here is after epoch {here}, the session's after epoch {there}")
+    Beside one of another training, of another kind of device or precision, it is kept under a name of its own.
+    """
+    from kit.models.training.checkpoint import aside, read_progress
+
+    theirs, ours = read_progress(source), read_progress(target)
+    if theirs is None:
+        return False
+    if ours is not None and ours[0] != theirs[0]:
+        target = aside(target, theirs[0])
+        ours = read_progress(target)
+    if ours is not None and theirs[1] <= ours[1]:
+        if theirs[1] < ours[1]:
+            warn(f"{target}: not taken, what lies here is after epoch {ours[1]}, the session's after epoch {theirs[1]}")
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(source, target)

@@ -21,7 +21,7 @@ from kit.core.deadline import check_deadline, time_is_up
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
 from kit.core.shapes import Rows
-from kit.core.terminal import Progress, note
+from kit.core.terminal import Progress
 from kit.data.ahead import read_ahead
 from kit.data.images import Images
 from kit.data.store import read_rows, read_store
@@ -40,6 +40,7 @@ from kit.models.training.batches import (
     split_off,
     weighted_targets,
 )
+from kit.models.training.checkpoint import find_checkpoint, load
 from kit.models.training.curve import Stretches
 from kit.models.training.finessl import make_method
 from kit.models.training.hold_out import HoldOut
@@ -316,17 +317,11 @@ class Loop:
                 raise
 
     def _resume(self, checkpoint: Path, key: str) -> None:
-        """Go on from a checkpoint of the same settings and images; ignore any other."""
-        if not checkpoint.exists():
+        """Go on from the checkpoint of the same settings, images and kind of device, where there is one."""
+        found = find_checkpoint(checkpoint, key)
+        if found is None:
             return
-        try:
-            state = _load(checkpoint)
-        except Exception as error:  # a damaged file makes the unpickler raise anything
-            note(f"{checkpoint} cannot be read ({type(error).__name__}): training begins anew")
-            return
-        if state.get("key") != key:
-            note(f"{checkpoint} is of other settings, images or kind of device: training begins anew")
-            return
+        state = load(found)
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
         self.epoch, self.record = state["epoch"], state["record"]
@@ -336,16 +331,3 @@ class Loop:
         parts["hold_out"] = self.hold_out
         parts |= {"ema": self.ema.module} if self.ema else {}
         return parts | ({"method": self.method} if self.method else {})
-
-
-def read_epoch(checkpoint: Path) -> int:
-    """Return after how many epochs a checkpoint was written; -1 where there is none, or it cannot be read."""
-    try:
-        return int(_load(checkpoint, mmap=True)["epoch"])
-    except Exception:  # a damaged file makes the unpickler raise anything
-        return -1
-
-
-def _load(checkpoint: Path, mmap: bool = False) -> dict[str, Any]:
-    """Return what a checkpoint holds, in the memory of the CPU; with `mmap` its tensors stay on the disk."""
-    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=mmap)
