@@ -158,8 +158,13 @@ def _watch(tower: nn.Module, batch: torch.Tensor) -> _Watched:
         sizes.append(sum(tensor.numel() for tensor in tensors))
 
     hooks = [module.register_forward_hook(note) for module in tower.modules() if not list(module.children())]
-    with FlopCounterMode(display=False) as counter:
-        values = _forward(tower, batch)
+    is_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # in one step attention is neither counted nor seen by hooks
+    try:
+        with FlopCounterMode(display=False) as counter:
+            values = _forward(tower, batch)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fast)
     for hook in hooks:
         hook.remove()
     return _Watched(values.shape[1], max(sizes), sum(sizes), counter.get_total_flops())

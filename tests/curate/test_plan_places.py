@@ -41,6 +41,15 @@ def test_operations_and_traffic_are_counted():
     assert (watched.n_dims, watched.largest, watched.traffic) == (800, 3200, 600 + 1600 + 3200)
 
 
+def test_operations_of_attention_are_counted_where_torch_would_do_it_in_one_step():
+    n_images, n_tokens, n_dims, n_hidden = 2, 5, 16, 24
+    layer = torch.nn.TransformerEncoderLayer(n_dims, 2, n_hidden, batch_first=True).eval()
+    watched = _watch(torch.nn.Sequential(layer, torch.nn.Flatten()), torch.zeros(n_images, n_tokens, n_dims))
+    of_weights = n_tokens * (4 * n_dims**2 + 2 * n_dims * n_hidden)
+    assert watched.flops == 2 * n_images * (of_weights + 2 * n_tokens**2 * n_dims)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_here_a_plan_takes_what_was_measured_and_elsewhere_it_is_a_guess():
     here, *elsewhere = estimate_places(make_plan())
     assert (here.seconds, here.is_guess) == (130.0, False)
