@@ -29,6 +29,15 @@ def test_of_many_images_scikit_learn_gets_the_same_graph(tmp_path, many):
     assert ours.predict_proba(asked) == pytest.approx(theirs.predict_proba(values[1]), abs=1e-6)
 
 
+def test_an_image_that_a_bag_draws_twice_is_one_node(tmp_path, monkeypatch):
+    labeled, others = split(*clouds(tmp_path))
+    drawn = labeled.take(np.append(np.arange(len(labeled)), [0, 0, 3]))
+    for few in (5, len(labeled.pool)):
+        monkeypatch.setattr(label_spreading, "FEW", few)
+        plain, bagged = (LabelSpreading("given", n_neighbors=4).fit(images, others) for images in (labeled, drawn))
+        assert (bagged.predict_proba(others) == plain.predict_proba(others)).all()
+
+
 def test_all_folds_share_the_neighbours(tmp_path, many):
     labeled, others = split(*clouds(tmp_path))
     model = LabelSpreading("given", n_neighbors=4).fit(labeled, others)

@@ -54,7 +54,8 @@ class LabelSpreading(OnPixels):
         from sklearn import semi_supervised
 
         others = unlabeled.take(np.flatnonzero(~np.isin(unlabeled.rows, labeled.rows)))  # pseudo-labelled ones once
-        both = labeled.join(others)
+        drawn = np.unique(labeled.rows, return_index=True)[1]  # of a bag's images each is one node
+        both = labeled.take(np.sort(drawn)).join(others)
         self._pairs = self._find_neighbours(both) if len(both.pool) > FEW else None
         kernel: Any = "knn" if self._pairs is None else PoolKernel(self._pairs, self.n_neighbors)  # its hint: str alone
         spreading = semi_supervised.LabelSpreading(
