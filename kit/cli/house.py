@@ -97,11 +97,13 @@ def bench_(
     if comp == NOISE:
         _bench_noise(of or DEFAULT, draws, all_runs, tuned or [], trials)
         return
+    if all_runs or tuned:
+        raise InputError(f"--all-runs and --tune are read by {PROGRAM} bench noise alone")
     if comp == ENGINES:
         _bench_engines(of or DEFAULT)
         return
-    if of is not None or all_runs or tuned:
-        raise InputError("a second COMP, --all-runs and --tune are read by bench noise and bench engines alone")
+    if of is not None:
+        raise InputError(f"a second COMP is read by {PROGRAM} bench noise and bench engines alone")
     if comp in (RECIPES, MEMBERS):
         (_bench_recipes if comp == RECIPES else _bench_members)(data, weights, draws, only or [], output)
         return

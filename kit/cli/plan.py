@@ -71,7 +71,10 @@ def describe_present(competition: Competition, planned: Plan) -> str:
     if not (results := find_finished(prepared)):
         return ""
     best = max(results, key=lambda result: prepared.metric.sign * result.record.cv)
-    replaced = list_replaced(competition.file.read_text(encoding="utf-8-sig"), planned)
+    finished = {result.name for result in results}
+    replaced = [
+        name for name in list_replaced(competition.file.read_text(encoding="utf-8-sig"), planned) if name in finished
+    ]
     way = f"but {some(replaced)}, which an earlier plan wrote; history keeps what they reached" if replaced else "all"
     return (
         f"{count(len(results), 'run')} of today finished: {best.name} reaches {prepared.metric.name} "
