@@ -36,10 +36,14 @@ class Listing(Table):
         How labels are written: ``"rows"``, a row per image and label; ``"cell"``, all in one cell; ``"columns"``, a
         column per class that holds 0 or 1, also with one label each; ``"tags"``, columns that each hold a label or
         nothing, as in Azure Custom Vision's export. By default it is inferred where there is no doubt.
+        ``"shares"``: a column per class that holds the share of the raters who chose it; the image's one class is that
+        of the largest share.
         ``"pixels"``: each row is an image, its grey values or colours in columns or in one cell; without a column of
         ids, these are row numbers that begin where the sample submission's do.
     separator
         Of ``"cell"``: what stands between two labels. By default it is inferred where there is no doubt.
+    value
+        Of ``"rows"``: the column that holds 0 where the image does not have the label of the row.
     pattern
         In place of `csv`: a regular expression, searched in each file's path below `images`, whose group
         ``(?P<label>...)`` is the class, as in ``"(?P<label>cat|dog)[.][0-9]+[.]jpg"``; ``(?P<id>...)`` and
@@ -52,8 +56,9 @@ class Listing(Table):
     file: str | None = None
     label: str | Annotated[list[str], Field(min_length=1)] | None = None
     group: str | None = None
-    form: Literal["rows", "cell", "columns", "tags", "pixels"] | None = None
+    form: Literal["rows", "cell", "columns", "tags", "shares", "pixels"] | None = None
     separator: Annotated[str, Field(min_length=1)] | None = None
+    value: str | None = None
     pattern: str | None = None
 
     @property
@@ -84,7 +89,9 @@ class Listing(Table):
             raise ValueError(f"pattern {pattern!r} is no regular expression ({error})") from error
         if odd := sorted(set(groups) - {"label", "id", "group"}):
             raise ValueError(f"pattern {pattern!r}: group {some(odd)} is unknown; there are label, id and group")
-        if columns := [key for key in ("id", "file", "label", "group", "form", "separator") if getattr(self, key)]:
+        if columns := [
+            key for key in ("id", "file", "label", "group", "form", "separator", "value") if getattr(self, key)
+        ]:
             raise ValueError(f"{some(columns)} names columns of a csv; with pattern write (?P<{columns[0]}>...) in it")
 
 

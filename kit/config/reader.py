@@ -225,16 +225,21 @@ def _check_forms(competition: Competition, file: Path) -> None:
     """Refuse keys on several labels per image where an image has one, and pseudo labels where it may have several."""
     is_multilabel = competition.facts.task == MULTILABEL
     for listing in [source for source in competition.data.labeled_sources if isinstance(source, Listing)]:
-        several = {"form": listing.form if listing.form not in ("columns", "pixels") else None}
+        several = {"form": listing.form if listing.form not in ("columns", "shares", "pixels") else None}
         several |= {"separator": listing.separator}
         for key, value in several.items():
             if value is not None and not is_multilabel:
                 cause = f"labeled.{key} says how several labels per image are written"
                 raise InputError(f'{file}: [data] {cause}; it needs task = "multilabel" in [competition]')
-        if isinstance(listing.label, list) and listing.form not in ("columns", None) and not is_multilabel:
+        if isinstance(listing.label, list) and listing.form not in ("columns", "shares", None) and not is_multilabel:
             raise InputError(f'{file}: [data] labeled.label = [...] of one label each is read with form = "columns"')
         if listing.separator is not None and listing.form not in (None, "cell"):
             raise InputError(f'{file}: [data] labeled.separator is read with form = "cell" alone, not "{listing.form}"')
+        if listing.form == "shares" and is_multilabel:
+            cause = "takes the class of the largest share for the one label of an image"
+            raise InputError(f'{file}: [data] labeled.form = "shares" {cause}; it needs task = "multiclass"')
+        if listing.value is not None and listing.form != "rows":
+            raise InputError(f'{file}: [data] labeled.value is read with form = "rows" alone')
     for name, run in competition.runs.items() if is_multilabel else ():
         if run.pseudo is not None:
             cause = "pseudo labels name one class per image"

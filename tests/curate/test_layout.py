@@ -4,7 +4,7 @@ import io
 import tarfile
 
 import pytest
-from support.folders import touch, zip_files
+from support.folders import touch, write, zip_files
 
 from kit.config.data import Listing
 from kit.config.reader import read_competition
@@ -262,3 +262,44 @@ def test_a_csv_is_believed_where_folders_beside_validation_images_are_no_classes
 def test_images_beside_the_class_folders_are_not_counted(tmp_path, data):
     touch(data, *below("train", CLASS_FOLDERS), "train/stray.jpg")
     check(infer_layout(data), tmp_path, (4, 0, 0))
+
+
+def test_shares_of_raters_become_the_likeliest_class_with_a_sentence(tmp_path, data, capsys):
+    touch(data, *(f"train/{i}.jpg" for i in range(4)), "test/9.jpg")
+    write(data / "train.csv", "id,smooth,disk\n0,.7,.3\n1,.1,.9\n2,.2,.8\n3,.5,.5\n")
+    write(data / "sample_submission.csv", "id,smooth,disk\n9,.5,.5\n")
+    layout = infer_layout(data)
+    assert (layout.task, layout.metric, layout.labeled.form) == ("multiclass", "log_loss", "shares")
+    write_competition("shares", layout, tmp_path / "competitions")
+    table = read_table(read_competition("shares", Workspace(tmp_path)))
+    labeled = table[table["split"] == "labeled"]
+    assert dict(zip(labeled["id"], labeled["label"], strict=True)) == {
+        "0": "smooth",
+        "1": "disk",
+        "2": "disk",
+        "3": "smooth",
+    }
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the class of the largest share, 0.75 in the median; below one half it is in 0 of 4 rows" in told
+    write(data / "train.csv", "id,smooth,disk,star\n0,.7,.9,.1\n1,.1,.6,.3\n2,.2,.3,.5\n3,.4,.3,.3\n")
+    with pytest.raises(InputError, match=r"add up to 0\.5 to 1\.6 a row: they answer several questions"):
+        infer_layout(data)
+
+
+@pytest.mark.parametrize(
+    ("files", "ids", "cause"),
+    [
+        (
+            ["0_1", "0_2", "1_1", "1_2"],
+            ["0", "1"],
+            "'0' has several images, 'train/0_1.jpg', 'train/0_2.* side by",
+        ),
+        (["im0", "im1"], ["im0_cat", "im0_dog", "im1_cat", "im1_dog"], "'im0_cat' is an image and a class in one"),
+    ],
+)
+def test_ids_that_name_no_image_by_themselves_are_explained(data, files, ids, cause):
+    touch(data, *(f"train/{name}.jpg" for name in files))
+    rows = "".join(f"{image_id},{'cd'[n % 2]}\n" for n, image_id in enumerate(ids))
+    write(data / "train.csv", f"id,label\n{rows}")
+    with pytest.raises(InputError, match=cause):
+        infer_layout(data)

@@ -17,6 +17,7 @@ from kit.runs.store.build import build_model
     ("text", "message"),
     [
         ("id,label\na,x\nb,y\na,y\nc,x\n", {"form": "rows", "separator": None}),
+        ("id,label,is\na,x,1\na,y,1\nb,x,0\nb,y,1\nc,x,1\nc,y,0\n", {"form": "rows", "value": "is"}),
         ("id,label\na,x;y\nb,y\nc,x\n", {"form": "cell", "separator": ";"}),
         ("id,tags\na,x y\nb,y\nc,x\n", {"form": "cell", "separator": " "}),
         ("id,x,y\na,1,1\nb,0,1\nc,1,0\n", {"form": "columns", "label": None}),

@@ -74,6 +74,20 @@ def test_every_form_can_be_named(tmp_path, form, keys):
     assert table["label"].tolist() == ["x|y", "y", "", "x"]
 
 
+TRIPLES = "id,label,has\na,x,1\na,y,1\nb,x,0\nb,y,1\nc,x,0\nc,y,0\nd,x,1\nd,y,0\n"
+
+
+def test_rows_of_labels_that_an_image_lacks_are_left_out_and_never_read_as_labels(tmp_path):
+    touch(tmp_path / "data", *(f"images/{name}.jpg" for name in "abcd"))
+    write(tmp_path / "data" / "train.csv", TRIPLES)
+    table = read_table(set_task(tmp_path, with_keys('label = "label", form = "rows", value = "has"')))
+    assert table["label"].tolist() == ["x|y", "y", "", "x"]
+    with pytest.raises(InputError, match=r"every image has a row of every 'label', .* labeled\.value = .has."):
+        read_table(set_task(tmp_path, with_keys('label = "label", form = "rows"')))
+    with pytest.raises(InputError, match=r'labeled\.value is read with form = "rows" alone'):
+        set_task(tmp_path, with_keys('form = "cell", value = "has"'))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

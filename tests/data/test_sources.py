@@ -141,9 +141,12 @@ def test_a_row_with_too_few_cells_is_refused(tmp_path, listed):
     assert "row 3: 1 cells where the header has 2" in refusal(tmp_path, CSV_LABELED)
 
 
-def test_a_csv_with_semicolons_is_refused(tmp_path, listed):
-    write(listed / "train.csv", "id;label\n000001;cat\n")
-    assert "separated by ';', not by commas" in refusal(tmp_path, CSV_LABELED)
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_csv_of_another_separator_is_read_by_it(tmp_path, listed, separator):
+    text = (listed / "train.csv").read_text()
+    expected = read(tmp_path, CSV_LABELED)
+    write(listed / "train.csv", text.replace(",", separator))
+    assert read(tmp_path, CSV_LABELED).equals(expected)
 
 
 @pytest.mark.parametrize(

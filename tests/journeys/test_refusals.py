@@ -17,7 +17,6 @@ from kit.curate.triage import find_sheets
 from kit.data.folds.file import read_folds
 from kit.data.prepared import prepare
 from kit.data.table import read_table
-from kit.data.table.scan import read_csv
 from kit.kaggle.submission.sample import read_sample
 from kit.report.board import read_solution
 from kit.report.explain import latest_sheets
@@ -194,13 +193,6 @@ def test_a_sample_of_another_unicode_form_keeps_its_own_ids(colours):
     prepared = prepare(competition)
     sample = read_sample(prepared)
     assert sample.rows.iloc[0, 0] == composed and sample.ids[0] == apart and apart in read_solution(prepared)
-
-
-@pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_a_csv_of_another_separator_is_refused_by_it(tmp_path, separator):
-    write(tmp_path / "a.csv", f"id{separator}red\n1{separator}0,5\n")
-    with pytest.raises(InputError, match=r"a\.csv: separated by .*, not by commas; save it with commas"):
-        read_csv(tmp_path / "a.csv")
 
 
 def test_a_probability_below_zero_is_named_where_the_row_sums_to_one(colours, tmp_path):

@@ -41,6 +41,45 @@ def test_one_number_is_the_probability_of_the_positive_class(tmp_path, capsys, p
     check(prepared, lines)
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("header", ["id,label", 'id,"label"'])
+def test_what_parts_the_samples_cells_parts_those_of_the_submission(tmp_path, separator, header):
+    prepared = make_sent(tmp_path, sample_of(header, "{id},cat").replace(",", separator))
+    test = drawn(prepared)
+    lines = written(prepared, test)
+    assert lines[0] == header.replace(",", separator)
+    likeliest = [prepared.classes[code] for code in test.at(np.array(TEST_IDS)).proba.argmax(axis=1)]
+    assert lines[1:] == [f"{image_id}{separator}{name}" for image_id, name in zip(TEST_IDS, likeliest, strict=True)]
+    check(prepared, lines)
+
+
+def test_numbers_with_a_decimal_comma_are_refused(tmp_path):
+    prepared = make_sent(tmp_path, sample_of("id;dog", "{id};0,5"), metric="roc_auc")
+    with pytest.raises(InputError, match="'dog' holds numbers with a decimal comma, 0,5; write decimal points"):
+        written(prepared)
+
+
+@pytest.mark.parametrize(
+    ("cell", "metric", "expected"),
+    [
+        ("['a']", "accuracy", "['{0}']"),
+        ('"[""a""]"', "accuracy", '["{0}"]'),
+        ("[a]", "accuracy", "[{0}]"),
+        ("\"['a', 'b']\"", "map@2", "['{0}', '{1}']"),
+        ("\"['a','b']\"", "map@2", "['{0}','{1}']"),
+    ],
+)
+def test_a_list_in_a_cell_is_written_as_the_sample_writes_it(tmp_path, cell, metric, expected):
+    prepared = make_sent(tmp_path, sample_of("id,label", f"{{id}},{cell}"), ("a", "b", "c"), metric)
+    test = drawn(prepared)
+    lines = written(prepared, test)
+    order = np.argsort(-test.at(np.array(TEST_IDS)).proba, axis=1, kind="stable")
+    assert cells(lines) == [expected.format(*(prepared.classes[code] for code in row)) for row in order]
+    check(prepared, lines)
+    with pytest.raises(InputError, match="'a' is no list of labels"):
+        check(prepared, [lines[0], *(f"{image_id},a" for image_id in TEST_IDS)])
+
+
 def test_a_nearly_certain_probability_is_not_written_as_certain(tmp_path):
     prepared = make_sent(tmp_path, sample_of("id,label", "{id},0"), ("0", "1"), "log_loss")
     proba = np.tile(np.array([1e-12, 1.0], dtype=np.float32), (6, 1))

@@ -12,15 +12,17 @@ from typing import Any
 
 import pandas as pd
 
+from kit.core.errors import InputError, some
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.curate.start.columns import count_values, named_columns, read_cells, words_of
-from kit.data.table.labels import JOINER, SWITCHES, TAG
+from kit.data.table.labels import JOINER, SWITCHES, TAG, find_value_column
 
 ALWAYS = (JOINER, ";")  # separators that no name holds
 PLURALS = {"labels", "tags", "classes", "categories", "attributes", "targets", "objects", "findings", "ids"}
 IN_NAMES = (",", " ")  # separators that a name may hold
 LIST = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 PATH = "/"
+SHARES_SUM = 0.02  # that the shares of a row may lie off 1 by rounding
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ def read_label_column(rows: pd.DataFrame, image_id: str | None, label: str) -> W
     if image_id is not None:
         pairs = {pair for pair in zip(read_cells(rows, image_id), cells, strict=True) if pair[1].strip()}
         if len(pairs) > len({of_image for of_image, _ in pairs}):
+            if value := find_value_column(rows, image_id, label):
+                on = [SWITCHES.get(cell, True) for cell in read_cells(rows, value)]
+                single = [names if is_on else () for names, is_on in zip(single, on, strict=True)]
+                return Written({"label": label, "form": "rows", "value": value}, single, MULTILABEL)
             return Written({"label": label, "form": "rows"}, single, MULTILABEL)
     if sum(map(bool, map(LIST.fullmatch, cells))) > len(cells) / 2:
         parts = [tuple(re.findall(r"[^\[\]'\",\s][^\[\]'\",]*", cell)) for cell in cells]
@@ -107,6 +113,29 @@ def find_switches(rows: pd.DataFrame, spare: Collection[str | None]) -> Written 
     if len(switches) == len(columns) and written.task == MULTILABEL:
         return Written({"form": "columns"}, written.labels, written.task)
     return written
+
+
+def find_shares(rows: pd.DataFrame, columns: Sequence[str]) -> Written | None:
+    """Return the labels of columns of raters' shares, the largest of each row; None where cells are no shares.
+
+    InputError where shares of a row do not add up to 1: then they answer several questions, and none is the class.
+    """
+    if len(columns) < 2 or rows.empty:
+        return None
+    shares = rows.loc[:, list(columns)].apply(pd.to_numeric, errors="coerce").astype(float)
+    if not ((shares >= 0) & (shares <= 1)).all(axis=None) or shares.isin((0, 1)).all(axis=None):
+        return None
+    sums = shares.sum(axis=1)
+    if ((sums - 1).abs() > SHARES_SUM).any():
+        cause = (
+            f"columns {some(map(repr, columns), 3)} hold shares that add up to {sums.min():g} to {sums.max():g} a row"
+        )
+        remedy = (
+            "leave the columns of one question, whose shares add up to 1, or write its answer into a column: --label"
+        )
+        raise InputError(f"{cause}: they answer several questions, and an image has one class; {remedy}")
+    labels = [(str(name),) for name in shares.idxmax(axis=1)]
+    return Written({"label": list(columns), "form": "shares"}, labels)
 
 
 def find_tags(rows: pd.DataFrame, spare: Collection[str | None]) -> Written | None:

@@ -21,6 +21,7 @@ from kit.curate.start.choices import Answers, Choice
 from kit.curate.start.columns import ID_COLUMNS, LABEL_COLUMNS
 from kit.curate.start.folders import find_class_folders, find_named
 from kit.curate.start.groups import choose_group, offer_folds
+from kit.curate.start.hints import explain_ids
 from kit.curate.start.listed import Labeled, find_listed
 from kit.curate.start.roles import LABELED, TEST, UNLABELED, VALIDATION, find_roles
 from kit.curate.start.samples import Sample, find_sample, find_solution, guess_metric
@@ -344,7 +345,7 @@ def _no_labels(survey: Survey) -> InputError:
     return InputError(
         f"{survey.root}: no labels found: neither class folders (train/<class>/, or <class>/) nor a CSV with a "
         f"column of image names ({some(ID_COLUMNS, 3)}, ...) and one of classes ({some(LABEL_COLUMNS, 3)}, ...); "
-        f"found {survey.show()}"
+        f"found {survey.show()}{explain_ids(survey)}"
     )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from kit.config.data import Listing
 from kit.core.errors import InputError, nearest, some
 from kit.core.names import MULTICLASS
-from kit.curate.start.cells import Written, find_switches, find_tags, read_label_column, read_switches
+from kit.curate.start.cells import Written, find_shares, find_switches, find_tags, read_label_column, read_switches
 from kit.curate.start.choices import Answers, split_answer
 from kit.curate.start.columns import (
     ID_COLUMNS,
@@ -222,6 +222,8 @@ def _choose_label(
         return _column(rows, image_id, by_rank[0][0], "its name", 3, by_rank[1])
     if written := find_switches(rows, spare) or find_tags(rows, spare):
         return _Column(written, f"{len(written.classes)} columns that hold one label each", 5)
+    if not any(by_rank) and (written := find_shares(rows, others)):
+        return _Column(written, f"{len(others)} columns of shares: the largest is taken for the class", 5)
     known = next((names for names in by_rank if names), [])
     if len(known) == 1:
         return _column(rows, image_id, known[0], "its name", 4, [])
@@ -244,7 +246,9 @@ def _by_sample(
     known = known_columns(telling, LABEL_COLUMNS)
     if len(sample.columns) > 1:
         shared = [name for name in others if name in sample.columns]
-        if len(shared) >= ENOUGH * len(sample.columns) and (written := read_switches(rows, shared)):
+        if len(shared) >= ENOUGH * len(sample.columns) and (
+            written := read_switches(rows, shared) or find_shares(rows, shared)
+        ):
             return _Column(written, f"the columns of {sample.file}", 1)
         wanted = set(sample.columns)
         holding = [name for name in telling if len(wanted & set(rows[name])) >= ENOUGH * len(wanted)]

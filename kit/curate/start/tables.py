@@ -14,7 +14,7 @@ import pandas as pd
 from kit.core.errors import InputError
 from kit.data.table.pixels import looks_like_pixels
 from kit.data.table.records import is_json, read_rows
-from kit.data.table.scan import is_tsv, read_text
+from kit.data.table.scan import read_text, separator_of
 
 TABLE = re.compile(r"\.(csv|tsv|json)(\.zip)?\Z", re.IGNORECASE)
 PIXEL_CELL = re.compile(r"\s*\[?\s*\d+(\.\d+)?([\s,;]+\d+(\.\d+)?){63,}\s*\]?\s*")  # 8 x 8 and more
@@ -34,14 +34,15 @@ def read_table_rows(file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     if is_json(file.name):
         return read_rows(file), ()
     text = read_text(file)
-    pixels = _pixel_columns(text, "\t" if is_tsv(file.name) else ",")
+    separator = separator_of(text, file.name)
+    pixels = _pixel_columns(text, separator)
     if not pixels:
         return read_rows(file), ()
     wanted = set(pixels)
     try:
         rows = pd.read_csv(
             io.StringIO(text),
-            sep="\t" if is_tsv(file.name) else ",",
+            sep=separator,
             usecols=lambda name: name.strip() not in wanted,
             dtype=object,
             keep_default_na=False,

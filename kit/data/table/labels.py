@@ -96,8 +96,8 @@ def read_label_lists(
     if form == "columns":
         labels = read_switches(cells, file)
     elif form == "cell":
-        if listing.separator is None and _are_lists(cells[0]):
-            labels = [_split_list(cell, file, row) for row, cell in cells[0].items()]
+        if listing.separator is None and are_lists(cells[0]):
+            labels = [split_list(cell, f"{file}: row {row}") for row, cell in cells[0].items()]
         else:
             separator = listing.separator or _find_separator(cells[0], key, file)
             labels = [_split_cell(cell, separator, file, row) for row, cell in cells[0].items()]
@@ -105,6 +105,8 @@ def read_label_lists(
         if listing.form is None:
             _refuse_parts(cells, key, file)
         labels = [[cell for cell in row if cell.strip()] for row in zip(*cells, strict=True)]
+    if form == "rows":
+        labels = _leave_out_absent(rows, id_name, columns[0], listing, labels, key, file)
     _refuse_joiner(labels, rows.index, key, file)
     return _gather(rows, id_name, listing, labels, file) if form == "rows" else (rows, labels)
 
@@ -113,7 +115,7 @@ def label_columns(rows: pd.DataFrame, id_name: str, listing: Listing, key: str, 
     """Return the columns that may hold labels: those named, else all but id and group."""
     if listing.label is not None:
         return [listing.label] if isinstance(listing.label, str) else list(listing.label)
-    others = (id_name, listing.group, listing.file)
+    others = (id_name, listing.group, listing.file, listing.value)
     columns = [name for name in rows.columns if is_named(name) and name not in others]
     if not columns:
         raise InputError(f"{file}: no column but {id_name!r}, so no labels; is it separated by commas? ({key})")
@@ -146,6 +148,35 @@ def are_switches(rows: pd.DataFrame, name: str) -> bool:
     return all(_switch(cell) is not None for cell in set(rows.loc[:, [name]].to_numpy().ravel().tolist()))
 
 
+def find_value_column(rows: pd.DataFrame, id_name: str, label: str) -> str | None:
+    """Return the column of 0 and 1 that says of every image and every label whether the image has it.
+
+    None where rows are labels that images have: not every image has a row of every label, or no such column is there.
+    """
+    ids, labels = rows[id_name].tolist(), rows[label].tolist()
+    n_labels = len(set(labels))
+    if n_labels < 2 or not len(set(ids)) * n_labels == len(rows) == len(set(zip(ids, labels, strict=True))):
+        return None
+    others = [name for name in rows.columns if is_named(name) and name not in (id_name, label)]
+    return next((name for name in others if are_switches(rows, name) and len(set(rows[name].tolist())) > 1), None)
+
+
+def _leave_out_absent(
+    rows: pd.DataFrame, id_name: str, label: str, listing: Listing, labels: list[list[str]], key: str, file: Path
+) -> list[list[str]]:
+    """Return the labels of rows without those whose value is 0; refuse a column of values that nobody named."""
+    if listing.value is None:
+        if label in rows.columns and (value := find_value_column(rows, id_name, label)):
+            cause = f"every image has a row of every {label!r}, and {value!r} holds 0 or 1"
+            raise InputError(f'{file}: {cause}; write {key}.value = "{value}" to leave out rows of 0')
+        return labels
+    cells = read_column(rows, listing.value, f"{key}.value", file)
+    odd = cells.loc[_read_truth(cells).isna()]
+    if len(odd):
+        raise InputError(f"{file}: row {odd.index[0]}, column {listing.value!r}: {odd.iloc[0]!r} is not 0 or 1")
+    return [names if has_it else [] for names, has_it in zip(labels, is_on(cells), strict=True)]
+
+
 def _find_separator(cells: pd.Series, key: str, file: Path) -> str:
     """Return what stands between labels, where there is no doubt; of cells of one label each, what stands nowhere."""
     present = [separator for separator in SEPARATORS if cells.str.contains(separator, regex=False).any()]
@@ -160,21 +191,26 @@ def _find_separator(cells: pd.Series, key: str, file: Path) -> str:
     raise InputError(f"{file}: how {shown!r} parts labels is in doubt; {remedy}")
 
 
-def _are_lists(cells: pd.Series) -> bool:
+def are_lists(cells: pd.Series) -> bool:
     """Tell whether cells are lists in brackets, all that are not empty."""
     filled = cells.loc[cells.str.strip() != ""]
     return len(filled) > 0 and bool(filled.str.match(LIST).all())
 
 
-def _split_list(cell: str, file: Path, row: Hashable) -> list[str]:
-    """Return the labels of a list in brackets, with or without quotes; none for an empty cell."""
+def split_list(cell: str, where: str) -> list[str]:
+    """Return the labels of a list in brackets, with or without quotes; none for an empty cell.
+
+    InputError where it is none; `where` it stands is told.
+    """
     opened = LIST.fullmatch(cell)
+    if cell.strip() and not opened:
+        raise InputError(f"{where}: {cell!r} is no list of labels; write ['a', 'b']")
     inside = opened[1].strip().rstrip(",") if opened else ""
     labels, at = [], 0
     while at < len(inside):
         part = QUOTED.match(inside, at)
         if part is None:
-            raise InputError(f"{file}: row {row}: {cell!r} is no list of labels; write ['a', 'b']")
+            raise InputError(f"{where}: {cell!r} is no list of labels; write ['a', 'b']")
         labels.append(re.sub(r"\\(.)", r"\1", next(group for group in part.groups() if group is not None)))
         at = part.end()
     return [label for label in labels if label.strip()]

@@ -19,7 +19,7 @@ from kit.core.errors import InputError, some
 from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.terminal import note, warn
 from kit.data.table.labels import read_label_lists
-from kit.data.table.matching import Matches, list_files, match_images, nearest_file
+from kit.data.table.matching import Matches, describe_views, list_files, match_images, nearest_file, views_of
 from kit.data.table.naming import name_images
 from kit.data.table.one_label import read_label
 from kit.data.table.pixels import read_pixel_rows
@@ -175,12 +175,19 @@ def _find_paths(competition: Competition, split: str, listing: Listing, names: p
     paths = pd.Series(matches.paths, index=names.index, dtype=object)
     missing = names.loc[paths.isna()]
     if len(missing):
-        near = nearest_file(missing.iloc[0], files)
-        _report_missing(missing, len(names), near, shown, file, split)
+        _report_missing(missing, len(names), _hint(missing.iloc[0], files), shown, file, split)
         if split == "test":  # in the submission all the same: the audit says that it cannot be read
             paths = paths.where(paths.notna(), [f"{folders[0]}/{name}" for name in names])
     _refuse_same_file(names, paths, file)
     return paths
+
+
+def _hint(name: str, files: Sequence[tuple[str, str]]) -> str:
+    """Say what is there in place of an image: several of its id, the file of the nearest name, or nothing."""
+    if views := views_of(name, [below for _, below in files]):
+        return describe_views(name, views)
+    near = nearest_file(name, files)
+    return f"the nearest file is {near!r}" if near else "there is no image at all"
 
 
 def _tell_matches(names: pd.Series, matches: Matches, file: Path) -> None:
@@ -201,10 +208,9 @@ def _path(matches: Matches, row: int) -> str:
     return str(matches.paths[row])
 
 
-def _report_missing(missing: pd.Series, n_names: int, near: str | None, shown: str, file: Path, split: str) -> None:
+def _report_missing(missing: pd.Series, n_names: int, hint: str, shown: str, file: Path, split: str) -> None:
     """Warn of images without a file; refuse where most have none."""
     named = some(f"{name!r} (row {row})" for row, name in missing.items())
-    hint = f"the nearest file is {near!r}" if near else "there is no image at all"
     text = f"{file}: no image in {shown} for {named}; {hint}"
     if n_names - len(missing) < MIN_SHARE * n_names:
         raise InputError(f"{text}: put the images there, mend the ids or name the images' folder ({split}.images)")

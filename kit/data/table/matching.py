@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.core.errors import some
 from kit.core.shapes import Mask, Rows, Texts
 from kit.data.table.scan import PLAIN_SUFFIXES, is_image, scan_files, strip_suffix
 
 N_NEAR = 200  # names before and after an id, of which the nearest is told
+VIEW = r"[ _.-][a-z0-9]{1,8}"  # behind an id, in the names of several images of it
 NUMBER = re.compile(r"0*([0-9]+?)(?:\.0*)?\Z")
 
 
@@ -120,6 +122,25 @@ def nearest_file(name: str, files: Sequence[tuple[str, str]]) -> str | None:
     near = by_name[max(0, at - N_NEAR) : at + N_NEAR]
     close = difflib.get_close_matches(wanted, [stem for stem, _ in near], n=1, cutoff=0.0)
     return next((below for stem, below in near if close and stem == close[0]), None)
+
+
+def views_of(name: str, files: Iterable[str]) -> list[str]:
+    """Return the images that an id fits but for a mark and a few characters behind it: ``id_1.png``, ``id-left.jpg``.
+
+    Empty where there are not several of one folder.
+    """
+    wanted = re.compile(re.escape(_name(name).casefold()) + VIEW)
+    views = sorted(file for file in files if is_image(file) and wanted.fullmatch(_folded(file)))
+    folder = views[0].rpartition("/")[0] if views else ""
+    views = [view for view in views if view.rpartition("/")[0] == folder]
+    return views if len(views) > 1 else []
+
+
+def describe_views(name: str, views: Sequence[str]) -> str:
+    """Say that an id has several images, and what can be done."""
+    shown = some(map(repr, views), 3)
+    remedy = f"put those of an id side by side in one picture named {_name(name)!r}, or keep one of them by that name"
+    return f"{name!r} has several images, {shown}, and a row is one image: {remedy}"
 
 
 def _look_up(keys: Texts, below: Texts, rows: Rows) -> tuple[Rows, dict[int, list[int]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kit.config.data import Listing
@@ -20,7 +21,7 @@ from kit.data.table.scan import read_column
 def read_label(
     rows: pd.DataFrame, id_name: str, listing: Listing, key: str, file: Path, sample_columns: Collection[str] = ()
 ) -> pd.Series:
-    """Return the one label of every row, from a column of classes or from a column of 0 and 1 per class.
+    """Return the one label of every row, from a column of classes, or from a column of 0 and 1 or of shares per class.
 
     Where `listing` names no column and several might be it, one that the sample submission has too, `sample_columns`,
     is taken. `key` and `file` are the listing's key in competition.toml and its CSV, for messages.
@@ -28,6 +29,8 @@ def read_label(
     InputError where it is in doubt which columns hold the labels, or a row has not exactly one 1.
     """
     columns = label_columns(rows, id_name, listing, key, file)
+    if listing.form == "shares":
+        return _read_shares([read_column(rows, name, f"{key}.label", file) for name in columns], file)
     is_per_class = len(columns) > 1 and all(are_switches(rows, name) for name in columns)
     if listing.form == "columns" or isinstance(listing.label, list) or (is_per_class and _is_one_hot(rows, columns)):
         return _read_one_hot([read_column(rows, name, f"{key}.label", file) for name in columns], file)
@@ -42,6 +45,19 @@ def read_label(
     if columns[0] == id_name:
         raise InputError(f"{key}: column {id_name!r} is both id and label; name the label's column")
     return read_column(rows, columns[0], f"{key}.label", file)
+
+
+def _read_shares(cells: list[pd.Series], file: Path) -> pd.Series:
+    """Return the name of the column of each row's largest share, of equal ones the first; say what is lost."""
+    shares = pd.concat(cells, axis=1).apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    is_odd = ~((shares >= 0) & (shares <= 1)).all(axis=1)
+    if is_odd.any():
+        row = cells[0].index[int(np.flatnonzero(is_odd)[0])]
+        raise InputError(f"{file}: row {row}: a share is no number of 0 to 1; mend it")
+    largest, names = shares.max(axis=1), np.array([column.name for column in cells], dtype=object)
+    cause = f"an image's label is the class of the largest share, {np.median(largest):.2f} in the median"
+    note(f"{file}: {cause}; below one half it is in {int((largest < 0.5).sum())} of {len(shares)} rows")
+    return pd.Series(names[shares.argmax(axis=1)], index=cells[0].index, dtype=object)
 
 
 def _is_one_hot(rows: pd.DataFrame, columns: list[str]) -> bool:

@@ -25,7 +25,7 @@ from kit.core.files import key_of
 from kit.core.shapes import Vectors
 from kit.core.terminal import Progress, note, stage
 from kit.data.decoding import EIGHT_BITS, grey_range
-from kit.data.table.scan import is_tsv, read_csv, read_text
+from kit.data.table.scan import read_csv, read_text, separator_of
 from kit.data.table.sources import id_column, is_named, name_key
 
 if TYPE_CHECKING:
@@ -77,9 +77,14 @@ def find_pixel_columns(file: Path, listing: Listing) -> list[str]:
 
     InputError where there are none of a square image.
     """
-    separator = "\t" if is_tsv(file.name) else ","
+    text = read_text(file)
     head = pd.read_csv(
-        io.StringIO(read_text(file)), sep=separator, dtype=object, keep_default_na=False, na_filter=False, nrows=1
+        io.StringIO(text),
+        sep=separator_of(text, file.name),
+        dtype=object,
+        keep_default_na=False,
+        na_filter=False,
+        nrows=1,
     )
     taken = {listing.id, listing.group, *(listing.label if isinstance(listing.label, list) else [listing.label])}
     names = [str(name) for name in head.columns if str(name) not in taken and is_named(str(name))]
@@ -132,7 +137,8 @@ def _read_parts(file: Path, columns: list[str]) -> tuple[pd.DataFrame, Vectors]:
                 cause = f"{len(numbers)} pixels where the first row has {n_values}"
                 raise InputError(f"{file}: row {row}: {cause}; all images of a CSV have one size")
         return rows, np.array(values, dtype=np.float32).reshape(len(values), n_values)
-    text, separator = read_text(file), "\t" if is_tsv(file.name) else ","
+    text = read_text(file)
+    separator = separator_of(text, file.name)
     wanted = set(columns)
     kept = {"dtype": object, "keep_default_na": False, "na_filter": False}
     try:

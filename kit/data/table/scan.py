@@ -36,16 +36,16 @@ MAX_ZIPS = 3  # within each other, around one table
 def read_csv(file: Path) -> pd.DataFrame:
     """Read a CSV file as text, nothing converted; the index holds each row's line as a text editor counts it.
 
-    A ``.tsv`` is separated by tabs; either may lie alone inside a zip, and that inside another one.
+    It may be separated by semicolons, tabs or bars, too; it may lie alone inside a zip, and that inside another one.
 
     Raises
     ------
     InputError
-        When it is neither UTF-8 nor marked as UTF-16, has no header or no commas, holds a NUL, or a row has another
+        When it is neither UTF-8 nor marked as UTF-16, has no header, holds a NUL, or a row has another
         number of cells.
     """
-    separator = "\t" if is_tsv(file.name) else ","
     text = read_text(file)
+    separator = separator_of(text, file.name)
     header = next(csv.reader(io.StringIO(text[: text.find("\n") + 1 or None], newline=""), delimiter=separator), [])
     if len(header) > MANY_COLUMNS:
         return _read_wide(text, separator, file)
@@ -53,13 +53,22 @@ def read_csv(file: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{file}: empty; it needs a header and a row per image")
     header = [name.strip() for name in rows[0]]
-    if len(header) == 1 and (other := next((mark for mark in OTHER_SEPARATORS if mark in header[0]), None)):
-        raise InputError(f"{file}: separated by {other!r}, not by commas; save it with commas")
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(header):
-            cause = f"{len(row)} cells where the header has {len(header)}; quote cells that hold a comma"
+            cause = f"{len(row)} cells where the header has {len(header)}; quote cells that hold {separator!r}"
             raise InputError(f"{file}: row {line}: {cause}")
     return pd.DataFrame(rows[1:], columns=header, index=lines[1:], dtype=object)
+
+
+def separator_of(text: str, name: str = "") -> str:
+    """Return what parts the cells of a table: a comma, or where its header has none what else parts that.
+
+    A ``.tsv`` by its `name` is separated by tabs.
+    """
+    if is_tsv(name):
+        return "\t"
+    header = next(csv.reader(io.StringIO(text[: text.find("\n") + 1 or None], newline="")), [])
+    return next((mark for mark in OTHER_SEPARATORS if len(header) == 1 and mark in header[0]), ",")
 
 
 def is_tsv(name: str) -> bool:

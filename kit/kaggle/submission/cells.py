@@ -8,10 +8,39 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import pandas as pd
+
+from kit.data.table.labels import JOINER, are_lists, split_list
+
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 WHOLE = re.compile(r"[+-]?\d+")
 SWITCHES = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}  # in lower case
 Spelling = tuple[tuple[str, str], ...]  # of each class its text
+
+
+def find_lists(sample: pd.DataFrame) -> tuple[str, str] | None:
+    """Return the quote, and what stands between two names, of a column whose cells are lists in brackets.
+
+    None where no column has such cells. Where no cell holds two names, a comma and a space stand between.
+    """
+    for at in range(sample.shape[1]):
+        cells = sample.iloc[:, at]
+        if not are_lists(cells):
+            continue
+        insides = [cell.strip()[1:-1].strip() for cell in cells if cell.strip()]
+        quote = next((inside[0] for inside in insides if inside and inside[0] in "'\""), "")
+        pairs = [inside for inside in insides if len(split_list(f"[{inside}]", "sample")) > 1]
+        return quote, "," if pairs and not any(", " in inside for inside in pairs) else ", "
+    return None
+
+
+def plain_lists(sample: pd.DataFrame) -> pd.DataFrame:
+    """Return a sample whose lists in brackets are names with `JOINER` between them, which no name holds."""
+    plain = sample.copy()
+    for at in range(sample.shape[1]):
+        if are_lists(sample.iloc[:, at]):
+            plain.isetitem(at, [JOINER.join(split_list(cell, "sample")) for cell in sample.iloc[:, at]])
+    return plain
 
 
 def is_number(cell: str) -> bool:

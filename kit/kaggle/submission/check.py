@@ -67,7 +67,7 @@ def _check_label_cells(prepared: Prepared, form: Form, table: pd.DataFrame) -> N
     """Refuse a cell that names what is no class, or a class twice; an empty one is an image without labels."""
     none = prepared.competition.decision.none_of_these
     for image_id, cell in _cells(form, table):
-        labels = cell.split(form.separator) if cell else []
+        labels = form.split(cell)
         if labels != [none]:
             _check_names(image_id, cell, labels, set(prepared.classes))
 
@@ -78,10 +78,12 @@ def _check_guesses(prepared: Prepared, form: Form, table: pd.DataFrame) -> None:
     known = {spelling.get(name, name) for name in named_classes(prepared)}
     if form.kind == "ranked":
         for image_id, cell in _cells(form, table):
-            _check_names(image_id, cell, cell.split(form.separator), known)
+            _check_names(image_id, cell, form.split(cell), known)
         return
     in_cell = form.kind == "confidence" and form.separator
     labels = {cell.rpartition(form.separator)[0] if in_cell else cell for _, cell in _cells(form, table)}
+    if form.listed is not None:
+        labels = {label for cell in labels for label in form.split(cell)}
     if unknown := sorted(labels - known):
         raise InputError(f"submission: labels that are not classes: {some(unknown)}")
 

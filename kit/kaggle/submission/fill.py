@@ -72,12 +72,12 @@ def _write_cells(
         return [[spelling[str(number)] for number in numbers] if spelling else _round(numbers)]
     if form.kind == "ranked":
         best = np.argsort(-proba, axis=1, kind="stable")[:, : form.n_ranked]
-        return [[form.separator.join(ranked) for ranked in spelled[best]]]
+        return [[form.join(ranked) for ranked in spelled[best]]]
     if form.kind == "labels":
-        return [_label_cells(prepared, proba, form.separator)]
+        return [_label_cells(prepared, proba, form)]
     labels, certainty = spelled[proba.argmax(axis=1)], _round(proba.max(axis=1))
     if form.kind == "label":
-        return [labels]
+        return [labels if form.listed is None else [form.join([label]) for label in labels]]
     if len(form.values) == 2:
         return [labels, certainty]
     return [[f"{label}{form.separator}{sure}" for label, sure in zip(labels, map(_text, certainty), strict=True)]]
@@ -108,7 +108,7 @@ def _decide(proba: Proba, several: bool) -> np.ndarray:
     return np.eye(proba.shape[1], dtype=np.int8)[decide(proba, False)]
 
 
-def _label_cells(prepared: Prepared, proba: Proba, separator: str) -> list[str]:
+def _label_cells(prepared: Prepared, proba: Proba, form: Form) -> list[str]:
     """Return each image's labels as one cell; of a path only its end, for the end names the parents."""
     has, hierarchy = decide(proba, True) == 1, prepared.hierarchy
     plan, tree = prepared.competition.decision, prepared.competition.data.hierarchy
@@ -117,8 +117,8 @@ def _label_cells(prepared: Prepared, proba: Proba, separator: str) -> list[str]:
     if hierarchy is not None and not with_parents:
         for child in np.flatnonzero(hierarchy.parents >= 0):
             named[:, hierarchy.parents[child]] &= ~has[:, child]
-    names, empty = np.array(prepared.classes, dtype=object), plan.none_of_these or ""
-    return [separator.join(names[row]) or empty for row in named]
+    names, empty = np.array(prepared.classes, dtype=object), [plan.none_of_these] if plan.none_of_these else []
+    return [form.join(names[row] if row.any() else empty) for row in named]
 
 
 def _tell_of_zeros(prepared: Prepared, form: Form, proba: Proba) -> None:

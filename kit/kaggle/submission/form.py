@@ -7,7 +7,7 @@ Works on the rows of a CSV and the names of the classes; reads and writes nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,12 +15,15 @@ import pandas as pd
 
 from kit.core.errors import InputError, some
 from kit.core.names import MULTILABEL
+from kit.data.table.labels import split_list
 from kit.kaggle.submission.cells import (
+    find_lists,
     is_fraction,
     is_number,
     is_on,
     is_switch,
     is_whole,
+    plain_lists,
     spell_classes,
     spell_switch,
 )
@@ -64,6 +67,9 @@ class Form:
         How the sample writes classes, (class, text), where that is not their names; of yes and no (0, 1).
     guess
         What was taken for granted and no file says; "" where nothing was.
+    listed
+        Of cells that are lists in brackets, such as ``['cat', 'dog']``: the quote around a name ("" for none), and what
+        stands between two; None of other cells.
     """
 
     kind: Kind
@@ -76,6 +82,21 @@ class Form:
     positive: str | None = None
     spelling: tuple[tuple[str, str], ...] = ()
     guess: str = ""
+    listed: tuple[str, str] | None = None
+
+    def join(self, names: Iterable[str]) -> str:
+        """Return several names as one cell."""
+        if self.listed is None:
+            return self.separator.join(names)
+        quote, between = self.listed
+        written = [quote + name.replace(quote, f"\\{quote}") + quote if quote else name for name in names]
+        return f"[{between.join(written)}]"
+
+    def split(self, cell: str) -> list[str]:
+        """Return the names in a cell; InputError where it should be a list and is none."""
+        if self.listed is not None:
+            return split_list(cell, "submission")
+        return cell.split(self.separator) if cell else []
 
     @property
     def has_numbers(self) -> bool:
@@ -110,6 +131,8 @@ def read_form(
     InputError
         When there is no column to fill in, or columns or cells fit neither labels nor classes.
     """
+    if listed := find_lists(sample):
+        return replace(read_form(plain_lists(sample), classes, task, ids, positive), listed=listed)
     id_column = find_id_column(sample, classes, ids)
     names = list(sample.columns)
     values = [at for at in range(len(names)) if at != id_column and not _is_index(sample, at)]

@@ -5,6 +5,7 @@ Reads sample_submission.csv and, where there is none, the listing of the labelle
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from kit.data.table.labels import is_on, label_columns
 from kit.data.table.records import read_rows
 from kit.data.table.scan import IMAGE_SUFFIXES, read_csv
 from kit.data.table.sources import find_file, id_column, name_key
+from kit.kaggle.submission.cells import plain_lists
 from kit.kaggle.submission.form import CELL_SEPARATORS, Form, read_form, split_row_id
 from kit.kaggle.submission.identity import meant_ids
 from kit.kaggle.submission.style import PLAIN, Style, read_style
@@ -85,6 +87,7 @@ def read_sample(prepared: Prepared) -> Sample:
         path = find_file(competition, "sample_submission", competition.data.sample_submission)
         rows, style = read_csv(path), read_style(path)
     try:
+        _refuse_decimal_commas(rows, style)
         form = find_form(prepared, rows, known)
         _check_columns(prepared, rows, form)
     except InputError as error:
@@ -95,6 +98,14 @@ def read_sample(prepared: Prepared) -> Sample:
     return Sample(rows, form, ids, is_known, codes, style, notes)
 
 
+def _refuse_decimal_commas(rows: pd.DataFrame, style: Style) -> None:
+    """Refuse numbers such as 0,5 in a sample without commas between its cells: nobody could score them."""
+    for name in rows.columns if style.separator != "," else ():
+        cells = rows.loc[:, [name]].to_numpy().ravel()
+        if len(cells) and all(re.fullmatch(r"\d+,\d+", cell) for cell in cells):
+            raise InputError(f"column {name!r} holds numbers with a decimal comma, {cells[0]}; write decimal points")
+
+
 def find_form(prepared: Prepared, rows: pd.DataFrame, known: Ids) -> Form:
     """Return the form of a sample's rows: what they show, ``[submission]`` says and the metric reads.
 
@@ -103,11 +114,14 @@ def find_form(prepared: Prepared, rows: pd.DataFrame, known: Ids) -> Form:
     """
     plan, classes = prepared.competition.submission, named_classes(prepared)
     form = read_form(rows, classes, prepared.pool.task, known.tolist(), plan.positive)
+    rows = rows if form.listed is None else plain_lists(rows)
     if plan.form is not None:
         form = state_form(form, plan.form, rows, classes, plan.positive)
     form = suit_form(form, prepared.metric, rows, classes, plan.positive, is_stated=plan.form is not None)
     if form.kind not in ("labels", "ranked"):
         return form
+    if form.listed is not None:
+        return replace(form, n_ranked=min(form.n_ranked, len(prepared.classes)))
     sources = prepared.competition.data.labeled_sources
     given = [source.separator for source in sources if isinstance(source, Listing) and source.separator]
     separators = [prepared.competition.decision.separator, form.separator, *given, CELL_SEPARATORS[0]]

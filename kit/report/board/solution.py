@@ -80,7 +80,13 @@ def _read_label_sets(prepared: Prepared, path: Path, table: pd.DataFrame) -> dic
     if given is not None:
         asked = [given.label] if isinstance(given.label, str) else given.label or []
         label = given.label if set(asked) <= set(table.columns) else None
-        update = {"form": given.form, "separator": given.separator, "label": label, "group": given.group}
+        update = {
+            "form": given.form,
+            "separator": given.separator,
+            "value": given.value,
+            "label": label,
+            "group": given.group,
+        }
         listing = listing.model_copy(update=update)
     rows, lists = read_label_lists(table, id_name, listing, name_key(competition, "solution"), path)
     renamed, lineage = competition.data.renamed, read_lineage(competition)
