@@ -5,6 +5,7 @@ A command is a function under ``@command(panel=..., example=...)``; its file is 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -77,6 +78,28 @@ def _hide_flag_types(params: list[Any]) -> list[Any]:
 
 class Command(TyperCommand):
     """One command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of a call; where one is missing, say how the whole call is typed."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ != "MissingParameter" or ctx.resilient_parsing:
+                raise
+            raise InputError(self._complete(ctx, words)) from error
+
+    def _complete(self, ctx: Any, words: list[str]) -> str:
+        """Return what a call lacks, and the call with it, its example beside it."""
+        given = self.make_parser(ctx).parse_args(list(words))[0]
+        lacking = [param for param in self.get_params(ctx) if param.required and not given.get(param.name)]
+        named = [str(param.metavar or param.name).upper() for param in lacking]
+        options = [[param.opts[0]] if param.param_type_name == "option" else [] for param in lacking]
+        added = [word for option, name in zip(options, named, strict=True) for word in (*option, name)]
+        call = f"{ctx.command_path} {shlex.join(words)} {' '.join(added)}".replace("  ", " ")
+        what = f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} missing"
+        example = (self.epilog or "").removeprefix(EXAMPLE)
+        return f"{what}; type: {call}{f' (for example {example})' if example else ''}"
 
     def invoke(self, ctx: Any) -> Any:
         """Run it; what was given on the command line and what was not is known meanwhile."""

@@ -15,6 +15,7 @@ from kit import __version__
 from kit.cli import app as _  # noqa: F401  (imports every command)
 from kit.cli.app import EXAMPLE, PANELS, app, hoist
 from kit.config.known import list_competitions, list_runs
+from kit.core.errors import InputError
 from kit.core.files import Workspace
 from kit.core.names import ENSEMBLE, PROGRAM
 
@@ -63,3 +64,18 @@ def test_the_programs_name_is_written_in_one_place():
         texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         written = [node.value for node in texts if PROGRAM in node.value and node not in docstrings]
         assert file in (BY_ITSELF, HOME / "kit" / "core" / "names.py") or not written, file
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (["import", "digits"], "import digits NAME --oof OOF"),
+        (["import", "digits", "--oof", "my oof.csv"], "import digits --oof 'my oof.csv' NAME"),
+        (["new"], "new NAME --data DATA"),
+        (["new", "pets"], "new pets --data DATA"),
+    ],
+)
+def test_a_call_that_lacks_a_word_is_shown_as_it_must_be_typed(words, call):
+    with pytest.raises(InputError) as refused:
+        GROUP.main(list(words), prog_name=PROGRAM, standalone_mode=False)
+    assert f"missing; type: {PROGRAM} {call} (for example {PROGRAM} {words[0]} " in str(refused.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_the_report_prints_and_is_one_json_document(report, capsys, monkeypatch)
     document = json.loads(json.dumps(report.as_dict()))
     assert document["probe"]["n_labeled"] == 23
     assert document["broken"][1]["problem"] == "empty: the file has zero bytes"
+
+
+def test_a_report_of_many_faults_and_classes_is_short(report, capsys):
+    many = {"broken": report.broken * 30, "unnamed": ["a"] * 300, "classes": {f"c{n}": 1 for n in range(100)}}
+    replace(report, **many).print()
+    output = capsys.readouterr().out
+    listed = [line for line in output.splitlines() if line.startswith(("broken: ", "no row names it: "))]
+    assert len(listed) == 12 and "... and 295 more; --json lists all" in listed[-1]
+    assert "c24" in output and "c25" not in output and "... and 75 more; --json has all" in output
 
 
 def test_images_without_duplicates_make_a_report_that_prints(tmp_path, capsys):

@@ -14,7 +14,7 @@ from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, folder_of
 
 from kit.core.files import Workspace
 from kit.features.weights import parse_encoder
-from kit.kaggle.remote.state import pushing
+from kit.kaggle.remote.state import pushing, remote_folder
 from kit.kaggle.remote.weights import list_weights
 
 TAUGHT = """
@@ -97,6 +97,7 @@ def test_of_two_pushes_at_once_one_is_refused(far):
     with pushing(far.read(NAME)):
         code, _, err = far.remote("push", "--yes")
     assert code == 2 and "nothing was sent" in err and "remote status" in err and far.server.kernels == []
+    assert not remote_folder(far.read(NAME)).exists()
 
 
 def test_a_push_beside_one_that_runs_is_refused(far):

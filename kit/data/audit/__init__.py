@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-N_SHOWN = 10  # lines of each kind in the report
+N_SHOWN = 5  # lines of each kind in the report: five kinds, 25 lines in all
+N_CLASSES = 25  # whose images are counted one by one
 NO_LABEL = "(no label)"  # stands for images of which is known that they show no class
 
 
@@ -184,8 +185,11 @@ def _table_of_classes(report: Audit) -> Table:
     table.add_column("split")
     table.add_column("class", overflow="fold")
     table.add_column("images", justify="right")
-    for name, n_images in report.classes.items():
+    for name, n_images in list(report.classes.items())[:N_CLASSES]:
         table.add_row("labeled", terminal.escape(name), str(n_images))
+    if len(report.classes) > N_CLASSES:
+        rest = sum(list(report.classes.values())[N_CLASSES:])
+        table.add_row("labeled", f"... and {len(report.classes) - N_CLASSES} more; --json has all", str(rest))
     for split, n_images in report.splits.items():
         table.add_row(split, "all, broken ones too", str(n_images), style="bold")
     return table

@@ -144,11 +144,25 @@ def pushing(competition: Competition) -> Iterator[None]:
     """Hold the pushes of a competition alone; InputError while another call holds them: waiting would send twice."""
     folder = remote_folder(competition)
     folder.mkdir(parents=True, exist_ok=True)
+    is_ours = False
     try:
         with hold(folder, None):
+            is_ours = True
             yield
     except Held as error:
         raise InputError(
             f"pushes of {competition.name} are held by {error}, so nothing was sent; wait for it to end, then look: "
             f"{competition.command('remote status')}"
         ) from None
+    finally:
+        if is_ours:
+            _remove_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder of pushes, and the one above, where a refused push left nothing in them but the lock."""
+    with contextlib.suppress(OSError):
+        if all(path.name == ".lock" for path in folder.iterdir()):
+            (folder / ".lock").unlink(missing_ok=True)
+            folder.rmdir()
+            folder.parent.rmdir()
