@@ -344,20 +344,21 @@ def test_an_ensemble_that_its_members_do_not_give_is_named(combined, split):
         verify(prepared, [result])
 
 
-@pytest.mark.parametrize("name", ["cv", "se", "cv_se"])
-def test_what_is_expected_of_a_sent_ensemble_must_follow_from_its_members(combined, name):
+@pytest.mark.parametrize("name", ["cv", "se", "cv_se", "gain"])
+def test_what_is_expected_of_sent_ensembles_runs_without_pairs_and_rounds_must_follow(combined, name):
     prepared, result = combined
-    sent = result.record.sent
-    claimed = claim(result, sent=sent | {name: (sent[name] or 0.5) + 0.01})
-    with pytest.raises(LeakFound, match=rf"ensemble: run.json says that {name} of what is sent is"):
-        verify(prepared, [claimed])
+    for sent_run in (result, *(find_result(prepared, run) for run in ("svm", "taught"))):
+        sent = sent_run.record.sent
+        claimed = claim(sent_run, sent=sent | {name: (sent.get(name) or 0.5) + 0.01})
+        with pytest.raises(LeakFound, match=rf"{sent_run.name}: run.json says that {name} of what is sent is"):
+            verify(prepared, [claimed])
 
 
-def test_what_is_expected_of_sent_rounds_must_follow_from_their_predictions(trained):
-    prepared, _, _ = trained
-    whole = find_result(prepared, "taught")
-    claimed = claim(whole, sent=whole.record.sent | {"cv": whole.record.sent["cv"] - 0.01})
-    with pytest.raises(LeakFound, match=r"taught: run.json says that cv of what is sent is"):
+def test_of_an_import_nothing_is_expected(trained):
+    prepared, teacher, _ = trained
+    friend = import_predictions(prepared, "friend", *[teacher.folder / f"{split}.parquet" for split in ("oof", "test")])
+    claimed = claim(friend, sent=teacher.record.sent)
+    with pytest.raises(LeakFound, match=r"friend: run.json says that cv of what is sent is .*, derived again None"):
         verify(prepared, [claimed])
 
 

@@ -5,7 +5,8 @@ Re-derived are: that no fold's model was fitted on the fold's own images, as far
 pseudo labels are those which the teachers' models *of the same fold* give; that a swept setting of a fold is the one
 which the other folds choose, and that the models of pairs of folds saw neither; that oof and test are the folds'
 predictions, which are as they were written, and the ensemble's what its members give; that CV and standard error follow
-from the oof. That groups do not straddle folds is checked whenever the fold file is read. Nothing is fitted again.
+from the oof, and what is expected of what is sent from those and the test predictions. That groups do not straddle
+folds is checked whenever the fold file is read. Nothing is fitted again.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ def verify(prepared: Prepared, results: Sequence[Result], with_weights: bool = T
             verify_files(prepared, run)
         elif run.name == ENSEMBLE:
             apart = verify_ensemble(prepared, runs, run)
+        else:
+            verify_sent(prepared, run)
         verify_score(prepared, run, apart)
         sentences.append(describe_checks(prepared, run, with_weights))
     return [*sentences, verify_log(prepared, runs.values())]

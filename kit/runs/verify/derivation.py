@@ -19,7 +19,7 @@ from kit.runs.store.pairs import BY_PAIRS, Apart, Pairs
 from kit.runs.store.result import Result, fold_folder
 from kit.runs.store.rounds import choose_rounds
 from kit.runs.store.sent import describe_sent
-from kit.runs.verify.pairs import check_sent
+from kit.runs.verify.pairs import check_sent, is_told
 from kit.runs.verify.sources import REFIT_TOLERANCE, ReadRun, can_derive, differ, read_ledger
 
 
@@ -131,7 +131,7 @@ def verify_rounds(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run:
         ours, theirs = run.fold_predictions(fold, "oof"), source.fold_predictions(fold, "oof")
         if not np.array_equal(ours.proba, theirs.at(ours.ids).proba):
             raise LeakFound(f"{run.name} fold {fold}: its oof is not that of {source.name}, the round that it names")
-    if run.record.sent:
+    if is_told(prepared, run):
         check_sent(run, describe_sent(prepared, run.predictions("oof"), run.predictions("test"), None))
 
 
@@ -180,6 +180,7 @@ def verify_ensemble(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], ru
             remedy = f"delete {run.folder} and {prepared.competition.command('ensemble')} makes it anew"
             cause = f"{split}.parquet is not what its members give: {some(run.record.members)}"
             raise LeakFound(f"{run.name}: {cause}; {remedy}")
-    check_sent(run, learned["sent"])
+    if is_told(prepared, run):
+        check_sent(run, learned["sent"])
     thresholds = run.record.thresholds
     return oof.apart if thresholds is not None and thresholds.nested == BY_PAIRS else None

@@ -16,6 +16,7 @@ from kit.runs.fit.pairs import restore_pair, sweep_pair
 from kit.runs.store.build import build_model
 from kit.runs.store.exclusion import leave_out
 from kit.runs.store.pairs import list_pairs, merge_folds, pair_folder, read_pairs, wants_pairs
+from kit.runs.store.result import IMPORTED
 from kit.runs.store.sent import sent_of_run
 from kit.runs.verify.sources import REFIT_TOLERANCE, TOLERANCE, ReadRun, can_derive, differ
 
@@ -47,19 +48,25 @@ def verify_pairs(prepared: Prepared, run: ReadRun, with_weights: bool) -> None:
 
 
 def verify_sent(prepared: Prepared, run: ReadRun) -> None:
-    """What is expected of what is sent must follow from oof, pairs and test predictions."""
+    """What is expected of what is sent must follow from oof, pairs and test predictions; of an import nothing is."""
     record = run.record
-    if not record.pairs or record.sent.get("metric_key") != prepared.metric.key:
+    if not is_told(prepared, run):
         return
-    splits = (run.predictions(split) for split in ("oof", "test"))
-    check_sent(run, sent_of_run(prepared, run.folder, record.chosen, record.pairs, record.refit, *splits))
+    again: dict[str, Any] = {}
+    if run.folder.name != IMPORTED:
+        splits = (run.predictions(split) for split in ("oof", "test"))
+        again = sent_of_run(prepared, run.folder, record.chosen, record.pairs, record.refit, *splits)
+    check_sent(run, again)
+
+
+def is_told(prepared: Prepared, run: ReadRun) -> bool:
+    """Return whether what run.json says of what is sent is shown: it is of today's metric."""
+    return run.record.sent.get("metric_key") == prepared.metric.key
 
 
 def check_sent(run: ReadRun, again: dict[str, Any]) -> None:
     """What run.json says of what is sent must be what was derived `again`, in the same metric."""
     noted = run.record.sent
-    if noted.get("metric_key") != again.get("metric_key"):
-        return
     for name in ("cv", "cv_se", "score", "se", "gain", "gain_se"):
         ours, theirs = noted.get(name), again.get(name)
         if ours != theirs and (ours is None or theirs is None or abs(ours - theirs) > TOLERANCE):
