@@ -29,7 +29,9 @@ from kit.data.prepared import Prepared
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import Result
+from kit.runs.store.score import oof_rows
 from kit.scoring.metrics import hits
+from kit.scoring.shares import Shares, score_at
 
 SETTINGS = ("trashnet 15", "grocery 5")
 FIRST = 100  # the number of the first draw: the estimate was made by looking at earlier ones
@@ -48,6 +50,9 @@ class Sent:
         Of what is sent, the mean of the folds' models, at the test's class shares, and its standard error.
     accuracy
         Of what is sent, on the hidden images.
+    chance
+        By how much the labelled images came out easier than the hidden ones for one fold's model, at the same class
+        shares: images are drawn alike within the classes, so that it is 0 in the mean. None of an ensemble.
     """
 
     setting: str
@@ -57,6 +62,7 @@ class Sent:
     expected: float
     error: float
     accuracy: float
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Bias:
     ----------
     within
         Share of the draws in which what came lies within 1.96 standard errors of what was expected.
+    less_chance, less_chance_se
+        Of what was expected, without the chance by which images were easy or hard: known more closely.
     """
 
     setting: str
@@ -78,6 +86,8 @@ class Bias:
     of_expected: float
     of_expected_se: float
     within: float
+    less_chance: float | None = None
+    less_chance_se: float | None = None
 
 
 def bench_sent(data: Path, workspace: Workspace, n_draws: int, only: Sequence[str] = ()) -> list[Sent]:
@@ -126,7 +136,17 @@ def _score(laid: Prepared, truth: Labels, setting: str, draw: int, result: Resul
     proba = result.predictions("test").at(laid.pool.ids[laid.split("test")]).proba
     record, sent = result.record, result.record.sent
     accuracy = float(hits(truth, proba).mean())
-    return Sent(setting, draw, result.name, record.cv, sent["score"], sent["se"], accuracy)
+    chance = None if result.name == ENSEMBLE else _measure_chance(laid, truth, result)
+    return Sent(setting, draw, result.name, record.cv, sent["score"], sent["se"], accuracy, chance)
+
+
+def _measure_chance(laid: Prepared, truth: Labels, result: Result) -> float:
+    """Return how much easier the labelled images are than the hidden ones for one fold's model: see `Sent`."""
+    labels, oof = oof_rows(laid, result.predictions("oof"))
+    shares = [np.bincount(codes, minlength=len(laid.classes)) / len(codes) for codes in (labels, truth)]
+    ids = laid.pool.ids[laid.split("test")]
+    alone = [hits(truth, result.fold_predictions(fold, "test").at(ids).proba).mean() for fold in laid.scored]
+    return score_at("accuracy", labels, oof, Shares(*shares, is_shifted=True)) - float(np.mean(alone))
 
 
 def summarise(measured: Sequence[Sent]) -> list[Bias]:
@@ -140,16 +160,22 @@ def summarise(measured: Sequence[Sent]) -> list[Bias]:
         missed = np.array([each.expected for each in draws]) - came
         of_cv = mean_and_error(np.array([each.cv for each in draws]) - came)
         within = float((np.abs(missed) <= 1.96 * np.array([each.error for each in draws])).mean())
-        lines.append(Bias(setting, run, len(draws), float(came.mean()), *of_cv, *mean_and_error(missed), within))
+        chance = [each.chance for each in draws if each.chance is not None]
+        less_chance = mean_and_error(missed - np.array(chance)) if len(chance) == len(draws) else (None, None)
+        biases = (*of_cv, *mean_and_error(missed), within, *less_chance)
+        lines.append(Bias(setting, run, len(draws), float(came.mean()), *biases))
     return lines
 
 
 def render_sent(lines: Sequence[Bias]) -> Table:
     """Return the biases as a table."""
     table = empty_table("Expected of what is sent, less what came", "accuracy on hidden images; ± is the SE over draws")
-    for header in ("set, labels per class", "run", "draws", "accuracy", "CV - accuracy", "expected - accuracy", "held"):
-        table.add_column(header, justify="left" if header in ("set, labels per class", "run") else "right")
+    texts, numbers = ("set, labels per class", "run"), ("CV - accuracy", "expected - accuracy", "less chance", "held")
+    for header in (*texts, "draws", "accuracy", *numbers):
+        table.add_column(header, justify="left" if header in texts else "right")
     for line in lines:
-        biases = (f"{line.of_cv:+.4f} ± {line.of_cv_se:.4f}", f"{line.of_expected:+.4f} ± {line.of_expected_se:.4f}")
-        table.add_row(line.setting, line.run, str(line.draws), f"{line.accuracy:.3f}", *biases, f"{line.within:.0%}")
+        pairs = ((line.of_cv, line.of_cv_se), (line.of_expected, line.of_expected_se))
+        pairs += ((line.less_chance, line.less_chance_se),)
+        told = ["" if value is None else f"{value:+.4f} ± {error:.4f}" for value, error in pairs]
+        table.add_row(line.setting, line.run, str(line.draws), f"{line.accuracy:.3f}", *told, f"{line.within:.0%}")
     return table

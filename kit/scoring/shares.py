@@ -1,9 +1,10 @@
 """Class shares: how frequent each class is among new images, and what labelled images score at those shares.
 
 Arrays in, numbers out. The shares are those that make what the model says of the new images most probable, found by
-expectation maximisation (Saerens, Latinne and Decaestecker 2002) on probabilities that a temperature has calibrated on
-labelled images which the model did not see (Alexandari, Kundaje and Shrikumar 2020). It holds where the classes look as
-they did, and only their shares are others.
+expectation maximisation (Saerens, Latinne and Decaestecker 2002) on probabilities that a temperature and a bias of each
+class have calibrated on labelled images which the model did not see (Alexandari, Kundaje and Shrikumar 2020, section 3;
+with a prior on the biases, since labels are few). It holds where the classes look as they did, and only their shares
+are others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from kit.scoring.metrics.uncertainty.spread import sum_groups
 from kit.scoring.mixing import PROBA_FLOOR, apply_temperature, fit_temperature
 
 UNSURE = 0.05  # chance that the detector sees other shares where there are none
+BIAS_SPREAD = 0.58  # of a class's log-odds: the deviation of a normal prior around no bias
 PULL = 0.1  # images of the labelled shares for each new one: what holds the shares of rare classes
 MOST_STEPS = 200
 SETTLED = 1e-4  # of a share
@@ -52,7 +54,30 @@ def estimate_shares(labels: Labels, oof: Proba, new: Proba, groups: Groups | Non
     temperature = fit_temperature(labels, _log(oof))
     calibrated = apply_temperature(_log(new), temperature)
     is_shifted = _differ(labels, apply_temperature(_log(oof), temperature), calibrated, groups)
-    return Shares(labeled, _maximise(calibrated, labeled), is_shifted)
+    return Shares(labeled, _maximise(_unbias(labels, _log(oof), _log(new), temperature), labeled), is_shifted)
+
+
+def _unbias(labels: Labels, log_oof: np.ndarray, log_new: np.ndarray, temperature: float) -> Proba:
+    """Return new images' probabilities by the temperature and biases of the classes that fit labelled images best.
+
+    A model of few labels predicts some classes too often, and is right of these the more often: what it then takes for
+    their shares would tell too well of it. The search begins at a `temperature` and no bias.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax, softmax
+
+    wanted = np.eye(log_oof.shape[1])[labels]
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        sharper, biases = np.exp(values[0]), values[1:]
+        log_proba = log_softmax(sharper * log_oof + biases, axis=1)
+        wrong = np.exp(log_proba) - wanted
+        value = biases @ biases / (2 * BIAS_SPREAD**2) - (wanted * log_proba).sum()
+        return value, np.r_[sharper * (wrong * log_oof).sum(), wrong.sum(axis=0) + biases / BIAS_SPREAD**2]
+
+    start = np.r_[-np.log(temperature), np.zeros(log_oof.shape[1])]
+    best = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    return softmax(np.exp(best[0]) * log_new + best[1:], axis=1)
 
 
 def _differ(labels: Labels, oof: Proba, new: Proba, groups: Groups | None) -> bool:

@@ -29,6 +29,16 @@ def test_other_shares_are_seen_and_found():
     assert apart.max() < 0.6 * np.abs(EVEN - SKEWED).sum()
 
 
+def test_a_class_that_is_predicted_too_often_is_not_taken_for_a_frequent_one():
+    def share_of_first(seed):
+        draws = np.random.default_rng(seed)
+        (labels, oof), (_, new) = draw(draws, 400, EVEN), draw(draws, 1500, SKEWED)
+        oof, new = (each * [4.0, 1, 1, 1] for each in (oof, new))
+        return estimate_shares(labels, *(each / each.sum(axis=1, keepdims=True) for each in (oof, new))).new[0]
+
+    assert abs(np.mean([share_of_first(seed) for seed in range(5)]) - SKEWED[0]) < 0.06
+
+
 def test_equal_shares_are_rarely_taken_for_others():
     assert np.mean([estimate(seed, EVEN).is_shifted for seed in range(100)]) <= 0.1
 
