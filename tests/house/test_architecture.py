@@ -16,7 +16,7 @@ ORDER = {  # of the wings, and of the rooms inside each: a file or folder import
     "shards deadline stopwatch tensors precision rounding machine engine",
     "scoring": "task hierarchy metrics predictions rejection chances mixing shares roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
-    "data": "digits decoding images table class_names audit folds sheet ahead store nvjpeg greys prepared",
+    "data": "digits decoding images table class_names folds audit sheet ahead store nvjpeg greys prepared",
     "features": "transclip weights device encoders measure forward encoding cache whitening joint prompts nearest "
     "neighbours altered",
     "models": "search trust model balance logistic training copies heads networks classic options",
@@ -64,6 +64,11 @@ def test_wings_import_one_way():
         for other in imported(file):
             if other[0] != "__version__":
                 assert WINGS.index(other[0]) <= WINGS.index(wing), f"{file} imports kit.{'.'.join(other)}, right of it"
+
+
+def test_folds_alone_split_data():
+    splitters = "sklearn.model_selection"
+    assert {place_of(file) for file in FILES if splitters in file.read_text(encoding="utf-8")} == {("data", "folds")}
 
 
 def test_models_know_nothing_of_competitions():

@@ -20,6 +20,7 @@ from kit.data.audit.drift import Probe, tell_apart
 from kit.data.audit.duplicates import find_clusters, list_images, name_some_images
 from kit.data.audit.facts import audit_files
 from kit.data.audit.image_file import SEPARATOR
+from kit.data.folds import fold_groups
 from kit.data.images import SPLITS
 from kit.data.table.labels import split_labels
 from kit.data.table.listing import list_unnamed
@@ -102,14 +103,14 @@ def audit(competition: Competition, table: pd.DataFrame) -> Audit:
         summarise_audit(competition, table, facts, clusters),
         unnamed=list_unnamed(competition, table["path"]),
         refused=[list_images(table.iloc[rows]) for rows in refused],
-        probe=ask_probe(table, facts, cache),
+        probe=ask_probe(table, facts, cache, fold_groups(table, clusters)),
     )
 
 
-def ask_probe(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
-    """Return whether the usable test images look like the labelled ones."""
-    compared = facts["problem"].isna() & table["split"].isin(["labeled", "test"])
-    return tell_apart(table.loc[compared], facts.loc[compared], cache)
+def ask_probe(table: pd.DataFrame, facts: pd.DataFrame, cache: Path, groups: Groups) -> Probe:
+    """Return whether the usable test images look like the labelled ones; `groups` are of all images, (n_images,)."""
+    compared = (facts["problem"].isna() & table["split"].isin(["labeled", "test"])).to_numpy()
+    return tell_apart(table.loc[compared], facts.loc[compared], cache, groups[compared])
 
 
 def summarise_audit(competition: Competition, table: pd.DataFrame, facts: pd.DataFrame, clusters: Groups) -> Audit:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.core.shapes import Pixels, Vectors
+from kit.core.shapes import Groups, Mask, Pixels, Vectors
 from kit.data.audit.facts import read_thumbnails
 from kit.data.audit.image_file import SMALL_SIDE
+from kit.data.folds import split_rows
 from kit.scoring.metrics.uncertainty import Z_95
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-MIN_IMAGES = 20  # per side
+MIN_IMAGES = 20  # per side, or groups of them
 MAX_IMAGES = 5000  # per side
 N_FOLDS = 5  # of the probe alone
 INVERSE_PENALTY = 0.01
@@ -48,30 +49,50 @@ class Probe:
     verdict: str
 
 
-def tell_apart(table: pd.DataFrame, facts: pd.DataFrame, cache: Path) -> Probe:
+def tell_apart(table: pd.DataFrame, facts: pd.DataFrame, cache: Path, groups: Groups | None = None) -> Probe:
     """Let a logistic regression tell labelled from test images by thumbnail and size.
 
-    The images are usable ones; `kit.data.audit.facts.audit_files` returned their facts, and keeps the thumbnails in
-    `cache`.
+    Parameters
+    ----------
+    table, facts
+        Of usable images; `kit.data.audit.facts.audit_files` returned the facts, and keeps the thumbnails in `cache`.
+    groups
+        (n_images,): images of one group are known together or not at all, and count as one in the standard error; each
+        is one by itself by default.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
+    groups = np.arange(len(table)) if groups is None else groups
     draw = np.random.default_rng(0)
     sides = [draw.permutation(np.flatnonzero(table["split"] == split))[:MAX_IMAGES] for split in ("labeled", "test")]
     n_labeled, n_test = map(len, sides)
-    if min(n_labeled, n_test) < MIN_IMAGES:
-        cause = f"it takes {MIN_IMAGES} images on either side, there are {n_labeled} and {n_test}"
+    n_groups = [len(np.unique(groups[side])) for side in sides]
+    if min(n_groups) < MIN_IMAGES:
+        what = "images" if n_groups == [n_labeled, n_test] else "groups of images"
+        cause = f"it takes {MIN_IMAGES} {what} on either side, there are {n_groups[0]} and {n_groups[1]}"
         return Probe(None, None, n_labeled, n_test, f"train against test: not asked, {cause}")
     rows = draw.permutation(np.concatenate(sides))
     is_test = np.isin(rows, sides[1])
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, solver="newton-cholesky"))
     seen = _describe(facts.iloc[rows], read_thumbnails(cache, table["path"].iloc[rows].tolist()))
-    aucs = cross_val_score(probe, seen, is_test, cv=N_FOLDS, scoring="roc_auc")
-    auc, error = float(aucs.mean()), _auc_error(float(aucs.mean()), n_labeled, n_test)
+    auc = _cross_validate(seen, is_test, groups[rows])
+    error = _auc_error(auc, *n_groups)
     return Probe(auc, error, n_labeled, n_test, _name_verdict(auc, error))
+
+
+def _cross_validate(seen: Vectors, is_test: Mask, groups: Groups) -> float:
+    """Return the mean area under the ROC curve of probes that saw no image of the groups they judge."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = split_rows(is_test.astype(np.int64), groups, N_FOLDS, seed=0)
+    aucs = []
+    for here in (folds == fold for fold in np.unique(folds)):
+        if len(np.unique(is_test[here])) == len(np.unique(is_test[~here])) == 2:
+            probe = make_pipeline(StandardScaler(), LogisticRegression(C=INVERSE_PENALTY, solver="newton-cholesky"))
+            aucs.append(
+                roc_auc_score(is_test[here], probe.fit(seen[~here], is_test[~here]).decision_function(seen[here]))
+            )
+    return float(np.mean(aucs)) if aucs else 0.5  # where one group fills a side, nothing can be told
 
 
 def _describe(facts: pd.DataFrame, thumbnails: Pixels) -> Vectors:

@@ -61,7 +61,7 @@ def _audit(evidence: Evidence) -> Audit:
         return audit(competition, read_table(competition))
     rows = np.flatnonzero(pool.splits != "unlabeled")
     table = pd.DataFrame({"path": pool.paths[rows], "split": pool.splits[rows], "label": None})
-    probe = ask_probe(table, audit_files(table, pool.cache), pool.cache)
+    probe = ask_probe(table, audit_files(table, pool.cache), pool.cache, pool.groups[rows])
     named = [*(prepared.originals.get(path, path) for path in pool.paths), *(image["path"] for image in facts.broken)]
     return replace(facts, unnamed=list_unnamed(competition, named), probe=probe)
 
