@@ -2,6 +2,7 @@
 
 An array of at most `SHARD_BYTES` is one file, ``KEY.npy``. A larger one is ``KEY-0000-of-0007.npy`` and so on, each
 filled and healed by itself, so that several processes can fill different ones; `Sharded` reads them as one array.
+Ranges of rows that processes elsewhere have made lie in ``KEY.START-STOP.npy`` until the array is put together.
 """
 
 from __future__ import annotations
@@ -137,8 +138,37 @@ def list_shards(path: Path) -> list[Path]:
     return files if files and len(files) == int(files[0].stem.rpartition("-")[2]) else []
 
 
+def range_at(path: Path, start: int, stop: int) -> Path:
+    """Return the file of the rows `start` to `stop` of an array that `path` shall hold."""
+    return path.with_name(f"{path.stem}.{start}-{stop}.npy")
+
+
+def list_ranges(path: Path) -> list[tuple[int, int, Path]]:
+    """Return the first row, the one after the last, and the file of each range that was made elsewhere, in order."""
+    ranges = [(file.stem.rpartition(".")[2].partition("-"), file) for file in path.parent.glob(f"{path.stem}.*-*.npy")]
+    return sorted((int(first), int(last), file) for (first, _, last), file in ranges)
+
+
+def take_rows(
+    ranges: Sequence[tuple[int, int, Path]], start: int, stop: int, shape: tuple[int, ...], dtype: DTypeLike
+) -> np.ndarray | None:
+    """Return rows of an array of a `shape` that lie in one of the `ranges`; None where none holds them all."""
+    for first, last, file in ranges:
+        if first <= start and stop <= last:
+            values = read_array(file, (last - first, *shape[1:]), dtype)
+            return None if values is None else values[start - first : stop - first]
+    return None
+
+
+def remove_ranges(path: Path) -> None:
+    """Delete the ranges of an array that was put together, or is given up."""
+    for _, _, file in list_ranges(path):
+        file.unlink(missing_ok=True)
+
+
 def remove_array(path: Path) -> None:
     """Delete an array, finished or not."""
+    remove_ranges(path)
     for suffix in (".npy", *UNFINISHED):
         path.with_suffix(suffix).unlink(missing_ok=True)
         for file in path.parent.glob(f"{path.stem}{NUMBERED}{suffix}"):
@@ -147,4 +177,5 @@ def remove_array(path: Path) -> None:
 
 def is_begun(path: Path) -> bool:
     """Return whether any part of an array was made."""
-    return path.exists() or path.with_suffix(".part").exists() or any(path.parent.glob(f"{path.stem}{NUMBERED}.*"))
+    is_there = path.exists() or path.with_suffix(".part").exists() or any(path.parent.glob(f"{path.stem}{NUMBERED}.*"))
+    return is_there or bool(list_ranges(path))

@@ -1,8 +1,8 @@
 """Decode once: one uint8 memory map per geometry, read by training batch by batch.
 
 Writes ``runs/NAME/cache/store/<key>.npy`` (n_images, 3, height, width), keyed by the pool's content and the geometry;
-several files where one would be large (`kit.core.shards`). A killed decode goes on at the next block. Encoders use the
-same `Geometry` on the original, once, and keep features.
+several files where one would be large (`kit.core.shards`), beside it the ranges that other processes decode. A killed
+decode goes on at the next block. Encoders use the same `Geometry` on the original, once, and keep features.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from kit.core.arrays import fill_array
 from kit.core.deadline import check_deadline
 from kit.core.files import key_of, write_atomic
 from kit.core.shapes import Pixels, Rows
-from kit.core.shards import fill_shards
+from kit.core.shards import fill_shards, list_ranges, list_shards, range_at, remove_ranges, take_rows
 from kit.core.terminal import Progress, stage
 from kit.data.decoding import decode_image
 from kit.data.images import Gallery, Images, Pool, pool_behind
@@ -93,19 +94,50 @@ def read_store(pool: Pool | Gallery, geometry: Geometry) -> Pixels:
     at the next.
     """
     pool = pool_behind(pool)
-    path = _locate(pool, geometry)
+    path, shape = _locate(pool, geometry), (len(pool), 3, geometry.height, geometry.width)
+    ranges = list_ranges(path)
     with Progress("store", len(pool)) as progress:
 
         def fill(rows: Pixels, start: int, stop: int) -> None:
             progress.resume_at(start)
-            rows[:] = decode_block(pool.paths[start:stop], geometry).numpy()
+            ready = take_rows(ranges, start, stop, shape, "uint8")
+            rows[:] = decode_block(pool.paths[start:stop], geometry).numpy() if ready is None else ready
             progress.advance(stop - start)
 
-        shape = (len(pool), 3, geometry.height, geometry.width)
         pixels = fill_shards(path, shape, "uint8", fill, BLOCK, check_deadline)
     if progress.n_made:
         stage("store", progress.summary(f"images decoded to {geometry.height} x {geometry.width} pixels"))
+    if ranges:
+        remove_ranges(path)
     return pixels
+
+
+def has_store(pool: Pool, geometry: Geometry) -> bool:
+    """Return whether the decoded images of the whole pool are there."""
+    return bool(list_shards(_locate(pool, geometry)))
+
+
+def decode_range(pool: Pool, start: int, stop: int, geometry: Geometry) -> None:
+    """Decode the images `start` to `stop` of a pool into a file of their own, from which `read_store` takes them.
+
+    Any process on any machine that sees the cache may call it, several at once of different ranges. What comes out is
+    the same as decoded in one go where ranges begin at multiples of `BLOCK`, and end there or with the pool.
+    """
+    if has_store(pool, geometry):
+        return
+
+    def fill(rows: Pixels, first: int, last: int) -> None:
+        rows[:] = decode_block(pool.paths[start + first : start + last], geometry).numpy()
+        progress.advance(last - first)
+
+    shape = (stop - start, 3, geometry.height, geometry.width)
+    with Progress("store", stop - start) as progress:
+        fill_array(store_range(pool, start, stop, geometry), shape, "uint8", fill, BLOCK, check_deadline)
+
+
+def store_range(pool: Pool, start: int, stop: int, geometry: Geometry) -> Path:
+    """Return where `decode_range` leaves a range."""
+    return range_at(_locate(pool, geometry), start, stop)
 
 
 def keep_pixels(pool: Pool, geometry: Geometry, pixels: Pixels) -> None:

@@ -21,13 +21,13 @@ from kit.core.deadline import check_deadline
 from kit.core.errors import InputError, some
 from kit.core.files import key_of, read_object, write_atomic, write_json
 from kit.core.shapes import Pixels, Rows, Vectors
-from kit.core.shards import fill_shards, is_begun, list_shards, read_shards
+from kit.core.shards import fill_shards, is_begun, list_shards, range_at, read_shards, remove_ranges
 from kit.core.terminal import Progress, stage, track, warn
 from kit.data.images import Images, Pool, ids_of, pool_behind
 from kit.data.nvjpeg import has_decoder
 from kit.data.store import BLOCK, Geometry, read_rows, read_store
 from kit.features.encoders import preprocessing_of
-from kit.features.encoding import Encoding, NotFinite, list_pieces, range_at, remove_features
+from kit.features.encoding import Encoding, NotFinite, remove_features
 from kit.features.weights import EncoderSpec, spec_of
 
 HISTOGRAM_BINS = 8  # per colour
@@ -135,8 +135,7 @@ def _encode_pool(pool: Pool, spec: EncoderSpec, precision: str) -> tuple[Vectors
     if progress.n_made:
         stage("features", f"{spec.text}: {progress.summary('images encoded')}")
     _seal(path, values)
-    for _, _, piece in list_pieces(path):
-        piece.unlink(missing_ok=True)
+    remove_ranges(path)
     return values, key
 
 
@@ -229,7 +228,7 @@ def _made_at(pool: Pool, spec: EncoderSpec) -> Path | None:
 def _check_note(path: Path, spec: EncoderSpec) -> str | None:
     """Throw features away that were made with another preprocessing; return the images noted as overflowing."""
     note = read_object(path.with_suffix(".json")) or {}
-    is_made = is_begun(path) or bool(list_pieces(path))
+    is_made = is_begun(path)
     if not is_made and not note:
         return None
     if note.get("preprocessing") == preprocessing_of(spec).key:

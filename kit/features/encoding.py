@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kit.core.arrays import read_array
 from kit.core.errors import some
 from kit.core.files import write_json
 from kit.core.shapes import Vectors
-from kit.core.shards import remove_array
+from kit.core.shards import list_ranges, remove_array, take_rows
 from kit.core.terminal import Progress, warn
 from kit.data.ahead import Ahead
 from kit.data.images import Pool
@@ -52,7 +51,7 @@ class Encoding:
         self._note = {"encoder": spec.text, "precision": precision, "preprocessing": encoder.preprocessing.key}
         self._forward = ImageForward(encoder, precision, list_devices())
         self._decoder = BlockDecoder(encoder.preprocessing.geometry, self._forward.device)
-        self._pieces = [] if within else list_pieces(path)
+        self._pieces = [] if within else list_ranges(path)
         self._decoded = Ahead(self._decode, self._following)
         self.shape = (self._last - self._first, self._forward.n_dims)
         write_json(path.with_suffix(".json"), self._note)
@@ -91,29 +90,12 @@ class Encoding:
 
     def _piece_of(self, start: int, stop: int) -> Vectors | None:
         """Return the features of images that `encode_range` has encoded; None where it has not."""
-        for first, last, file in self._pieces:
-            if first <= start and stop <= last:
-                values = read_array(file, (last - first, self._forward.n_dims), "float16")
-                return None if values is None else values[start - first : stop - first]
-        return None
-
-
-def range_at(path: Path, start: int, stop: int) -> Path:
-    """Return the file of the features of rows `start` to `stop` of those that `path` shall hold."""
-    return path.with_name(f"{path.stem}.{start}-{stop}.npy")
-
-
-def list_pieces(path: Path) -> list[tuple[int, int, Path]]:
-    """Return the first row, the one after the last, and the file of what `encode_range` has encoded."""
-    ranges = [(file.stem.rpartition(".")[2].partition("-"), file) for file in path.parent.glob(f"{path.stem}.*-*.npy")]
-    return sorted((int(first), int(last), file) for (first, _, last), file in ranges)
+        return take_rows(self._pieces, start, stop, self.shape, "float16")
 
 
 def remove_features(path: Path) -> None:
     """Delete features, finished or not, and the note beside them."""
     remove_array(path)
-    for _, _, piece in list_pieces(path):
-        piece.unlink(missing_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)
 
 

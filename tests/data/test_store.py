@@ -86,6 +86,24 @@ def test_the_time_limit_stops_decoding_between_blocks_and_a_later_call_goes_on(t
         set_deadline(None)
 
 
+def test_ranges_that_others_decode_are_taken_and_give_the_same_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "BLOCK", 2)
+    pool, geometry = make_pool(tmp_path, 9), Geometry(16, 16)
+    read_store(pool, geometry)
+    (file,) = (tmp_path / "store").iterdir()
+    expected = file.read_bytes()
+    file.unlink()
+    for start, stop in ((2, 6), (8, 9)):
+        store.decode_range(pool, start, stop, geometry)
+    decoded, decode = [], store.decode_block
+    monkeypatch.setattr(store, "decode_block", lambda paths, *rest: decoded.append(len(paths)) or decode(paths, *rest))
+    read_store(pool, geometry)
+    assert decoded == [2, 2] and file.read_bytes() == expected
+    assert list((tmp_path / "store").iterdir()) == [file]
+    store.decode_range(pool, 0, 2, geometry)  # all is there
+    assert decoded == [2, 2]
+
+
 def test_rows_are_read_in_the_order_asked_for_whatever_their_type():
     stored = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float16)
     rows = np.array([7, 0, 7, 3])

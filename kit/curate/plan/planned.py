@@ -7,7 +7,7 @@ from typing import Any
 
 from kit.curate.plan.facts import PlanFacts
 from kit.curate.plan.portfolio import Member
-from kit.runs.fit.tasks import RANGE
+from kit.runs.fit.decoding import RANGE
 
 FLOAT_BYTES, MEGABYTE = 4, 2**20
 

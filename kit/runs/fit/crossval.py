@@ -19,10 +19,12 @@ from kit.core.engine import Task, begin_tasks, is_remote, run_tasks
 from kit.core.errors import InputError, TeacherMissing
 from kit.core.terminal import Progress, stage, warn
 from kit.data.prepared import Prepared
+from kit.data.store import read_store
 from kit.features.cache import GIVEN, encode_images
 from kit.features.device import list_devices
 from kit.features.prompts import prompts_of, warm_text_weights
 from kit.features.weights import find_weights, spec_of
+from kit.runs.fit.decoding import decode_tasks, find_geometry
 from kit.runs.fit.fold import read_fitted, read_sweep, seconds_of
 from kit.runs.fit.pairs import list_waiting, seconds_of_pairs
 from kit.runs.fit.restore import read_settled
@@ -166,7 +168,7 @@ def begin_runs(prepared: Prepared, names: Sequence[str]) -> None:
     Of a cluster's nodes none waits then while this process settles a run. The local engine begins nothing.
     """
     runs = [prepared.competition.run(name) for name in names if not is_finished(prepared, name)]
-    _encode_apart(prepared, runs)
+    make_apart(prepared, runs)
     for run in runs:
         if run.pseudo is not None:
             continue
@@ -181,14 +183,18 @@ def begin_runs(prepared: Prepared, names: Sequence[str]) -> None:
             begin_tasks(pair_tasks(prepared, run, key, list_waiting(prepared, folder)), prepared)
 
 
-def _encode_apart(prepared: Prepared, runs: Sequence[Run]) -> None:
-    """Have a large pool encoded in ranges by the nodes of a cluster, before runs ask for its features."""
+def make_apart(prepared: Prepared, runs: Sequence[Run]) -> None:
+    """Have a large pool encoded and decoded in ranges by the nodes of a cluster, before runs ask for what comes out."""
     models = [build_model(prepared.competition, run) for run in runs]
     used = [each for model in models if not model.resumes for each in model.encoders_used if each[0] != GIVEN]
     for encoder, args in {repr(each): each for each in used}.values():
         if ranges := encode_tasks(prepared, encoder, args):
             _have_done(prepared, "features", ranges)
             encode_images(prepared.pool.select(np.arange(1)), encoder, args)
+    for geometry in dict.fromkeys(find_geometry(model, prepared.pool) for model in models):
+        if geometry is not None and (ranges := decode_tasks(prepared, geometry)):
+            _have_done(prepared, "store", ranges)
+            read_store(prepared.pool, geometry)
 
 
 def _fit_folds(prepared: Prepared, run: Run, key: str) -> None:
@@ -197,7 +203,7 @@ def _fit_folds(prepared: Prepared, run: Run, key: str) -> None:
     waiting = [fold for fold in prepared.scored if read_fitted(folder, fold) is None]
     tell(run=run.name)
     if is_remote() and waiting:  # with a time limit nothing was begun ahead
-        _encode_apart(prepared, [run])
+        make_apart(prepared, [run])
     if is_remote() or len(list_devices()) > 1:
         _have_done(prepared, f"copies of {run.name}", copy_tasks(prepared, run, key, waiting))
     _have_done(prepared, f"train {run.name}", fold_tasks(prepared, run, key, waiting))

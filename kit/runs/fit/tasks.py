@@ -19,6 +19,7 @@ from kit.features.device import minds_amx
 from kit.features.weights import spec_of
 from kit.models.copies import checkpoint_of
 from kit.models.model import Model
+from kit.runs.fit.decoding import RANGE
 from kit.runs.fit.fold import CHECKPOINT, fit_copy, fit_fold, fit_model, read_fitted, refit, settle_fold
 from kit.runs.fit.pairs import fit_pair
 from kit.runs.fit.restore import restore_fold
@@ -31,7 +32,6 @@ from kit.runs.store.result import EVERYTHING, fold_folder, run_folder
 HERE = f"{__name__}:"
 GIBIBYTES = 1.0  # that Python, torch and scikit-learn take
 COPIES_OF_FEATURES = 6  # float32 beside float16, the pool's and the fold's, and what a solver holds
-RANGE = 4096  # images that a task encodes: whole blocks
 SLIVER = 0.05  # of a GPU: of what reads features in the precision of this machine's GPU
 
 
