@@ -27,7 +27,7 @@ from kit.models.search import Between, OneOf
 from kit.runs.clean import list_removable
 from kit.runs.fit.crossval import crossval
 from kit.runs.store.find import run_key
-from kit.runs.tuning import read_space, render, study_folder, tune
+from kit.runs.tuning import read_space, render, study, study_folder, tune
 from kit.runs.tuning.honest import choose_apart, fresh_folds
 from kit.runs.tuning.report import write_run
 from kit.runs.tuning.setting import change, read_oof, score_folds
@@ -76,6 +76,19 @@ def test_what_a_model_declares_lies_within_its_own_limits(name):
         for value in ends(dimension):
             TypeAdapter(hints[field], config=ConfigDict(strict=True)).validate_python(value)
         assert dimension.needs is None or dimension.needs in hints
+
+
+def test_the_trials_that_a_cluster_begins_ahead_are_those_that_follow(dialled, monkeypatch):
+    begun, waiting = [], []
+    monkeypatch.setattr(study, "is_remote", lambda: True)
+    monkeypatch.setattr(study, "begin_setting", lambda prepared, run, home: begun.append(run.options["dial"]))
+    monkeypatch.setattr(study, "cancel_setting", lambda prepared, run, home: waiting.append(run.options["dial"]))
+    run = dialled.competition.run("dialled")
+    space = read_space(dialled.competition, run)
+    trials = study.search(dialled, run, space, folder_of(dialled, "dialled"), 12)
+    assert [trial.options["dial"] for trial in trials][: study.N_RANDOM] == begun == waiting
+    again = study.search(dialled, run, space, folder_of(dialled, "dialled"), 13)
+    assert len(again) == 13 and len(begun) == study.N_RANDOM  # scores decide all that follow
 
 
 def test_without_a_search_table_the_declared_space_is_searched(colours):

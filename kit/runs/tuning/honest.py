@@ -19,7 +19,7 @@ from kit.core.terminal import Progress
 from kit.data.folds import assign_folds, assign_label_set_folds, scored_folds
 from kit.data.prepared import Prepared
 from kit.runs.store.score import decide_anew
-from kit.runs.tuning.setting import predict_folds, read_oof
+from kit.runs.tuning.setting import begin_setting, predict_folds, read_oof
 from kit.scoring.metrics import distinguishable, paired_difference, score_with_error
 from kit.scoring.predictions import concatenate
 
@@ -66,6 +66,8 @@ def compare_on_fresh_folds(prepared: Prepared, candidates: list[Run], home: Path
     seed, fresh = (None, prepared) if has_teachers else fresh_folds(prepared)
     chosen = choose_apart(prepared, fresh, candidates, home)
     folds_of = {i: [fold for fold in fresh.scored if i in (0, chosen[fold])] for i in (0, *chosen.values())}
+    for i, folds in folds_of.items():
+        begin_setting(fresh, candidates[i], home, folds)
     predictions = {}  # by candidate and fold
     with Progress("fresh folds", len(folds_of)) as progress:
         for i, folds in folds_of.items():

@@ -56,7 +56,7 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
     if _are_scores(scored, len(prepared.scored)) and (folder / "oof.parquet").exists():
         yield from scored
         return
-    begin_tasks(_list_waiting(prepared, run, prepared.scored, folder), prepared)
+    begin_setting(prepared, run, home)
     sweeps, so_far = {}, []
     for fold in prepared.scored[:-1]:
         sweeps[fold] = _fit_fold(prepared, run, fold, folder)
@@ -70,6 +70,22 @@ def score_folds(prepared: Prepared, run: Run, home: Path) -> Iterator[float | No
     for fold in sweeps:
         (folder / f"fold_{fold}.npy").unlink(missing_ok=True)
     yield so_far[-1]
+
+
+def begin_setting(prepared: Prepared, run: Run, home: Path, folds: Iterable[int] | None = None) -> None:
+    """Have the folds of a setting begun that are not fitted, all that are scored by default: a cluster fits them then.
+
+    InputError where the setting is refused.
+    """
+    folder = home / run_key(prepared, run)
+    if not (folder / SCORED).exists():
+        waiting = [fold for fold in folds or prepared.scored if not (folder / f"fold_{fold}.npy").exists()]
+        begin_tasks(_make_tasks(prepared, run, waiting, folder), prepared)
+
+
+def cancel_setting(prepared: Prepared, run: Run, home: Path) -> None:
+    """Take back what was begun of a setting and is not waited for."""
+    cancel_tasks(_make_tasks(prepared, run, prepared.scored, home / run_key(prepared, run)))
 
 
 def _are_scores(scored: Any, n_folds: int) -> bool:
@@ -109,7 +125,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
         oof = read_predictions(folder / "oof.parquet")
         return {fold: oof.at(ids_of(prepared.held_out(fold))) for fold in folds}
     needed = prepared.scored if swept else folds
-    begin_tasks(_list_waiting(prepared, run, needed, folder), prepared)
+    begin_setting(prepared, run, home, needed)
     settled = _settle(
         replace(prepared, scored=tuple(needed)), run, {fold: _fit_fold(prepared, run, fold, folder) for fold in needed}
     )
@@ -119,7 +135,7 @@ def predict_folds(prepared: Prepared, run: Run, home: Path, folds: Iterable[int]
 def discard(prepared: Prepared, run: Run, home: Path) -> None:
     """Delete the fits of a setting that was given up."""
     folder = home / run_key(prepared, run)
-    cancel_tasks(_make_tasks(prepared, run, prepared.scored, folder))
+    cancel_setting(prepared, run, home)
     if folder.is_dir() and not (folder / SCORED).exists():
         shutil.rmtree(folder)
 
@@ -140,12 +156,6 @@ def _read_fold(prepared: Prepared, fold: int, folder: Path) -> Proba | None:
     """Return what a fold's model said, or None where it is not fitted."""
     images = prepared.held_out(fold)
     return read_array(folder / f"fold_{fold}.npy", (None, len(images), images.n_classes), "float32")
-
-
-def _list_waiting(prepared: Prepared, run: Run, folds: Iterable[int], folder: Path) -> list[Task]:
-    """Return the tasks of folds that are not fitted: a cluster fits them side by side, if some in vain."""
-    waiting = [fold for fold in folds if not (folder / f"fold_{fold}.npy").exists()]
-    return _make_tasks(prepared, run, waiting, folder)
 
 
 def _make_tasks(prepared: Prepared, run: Run, folds: Iterable[int], folder: Path) -> list[Task]:

@@ -2,36 +2,43 @@
 
 Writes study.db, a SQLite file. A trial is never lost: one that was running when its process was killed is set up again
 with the same values, and its finished folds are read. The sampler is seeded anew for every trial by the number of those
-before it, so that a search that was interrupted proposes what an uninterrupted one would have.
+before it, so that a search that was interrupted proposes what an uninterrupted one would have. On a cluster the first
+trials, whose values no score decides, are begun at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.config.competition import Run
 from kit.core.deadline import time_is_up
+from kit.core.engine import is_remote
 from kit.core.errors import DamagedFile, InputError, TimeIsUp
 from kit.core.files import key_of
 from kit.core.terminal import Progress, note
 from kit.data.prepared import Prepared
 from kit.models.search import OneOf
+from kit.runs.fit.crossval import make_apart
 from kit.runs.fit.fold import fold_seed
 from kit.runs.seen import FITS, TUNE, note_setting
 from kit.runs.store.build import build_model
 from kit.runs.store.find import run_key
 from kit.runs.store.thresholds import decision_key
 from kit.runs.tuning.database import opened
-from kit.runs.tuning.setting import change, discard, score_folds
+from kit.runs.tuning.setting import begin_setting, cancel_setting, change, discard, score_folds
 from kit.runs.tuning.space import Dimension, ends, is_whole
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.samplers import TPESampler
 
+N_RANDOM = 10  # trials that are drawn at random, before scores decide what is tried
 DIGITS = 3  # significant, of the numbers that are tried: what is printed is what was scored
 COMPLETE, PRUNED, REFUSED = "complete", "pruned", "refused"
 
@@ -68,17 +75,18 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
     Earlier trials count, be they complete, pruned or refused. The first is the run's own values, where the space holds
     them. The folder is that of `study_folder`; the runs folder is held.
     """
-    from optuna.samplers import TPESampler
-
     distributions = {field: _distribution(run, field, dimension) for field, dimension in space.items()}
     sign = prepared.metric.sign
     with opened(folder / "study.db", sign) as study:
         _set_up_again(study, distributions)
         _propose_own_values(prepared, run, study, distributions)
         trials = _finished(study)
-        with Progress(f"tune {run.name}", n_trials - len(trials)) as progress:
+        with (
+            _begun_ahead(prepared, run, study, distributions, range(len(trials), n_trials), folder / FITS),
+            Progress(f"tune {run.name}", n_trials - len(trials)) as progress,
+        ):
             while len(trials) < n_trials and not time_is_up():
-                study.sampler = TPESampler(seed=fold_seed(run.seed, len(trials)))
+                study.sampler = _make_sampler(run, len(trials))
                 try:
                     _run_trial(prepared, run, study, distributions, folder / FITS)
                 except TimeIsUp:
@@ -91,6 +99,56 @@ def search(prepared: Prepared, run: Run, space: dict[str, Dimension], folder: Pa
                 else:
                     progress.advance()
     return trials
+
+
+def _make_sampler(run: Run, number: int) -> TPESampler:
+    """Return what proposes the values of a trial, by how many came before it."""
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=fold_seed(run.seed, number), n_startup_trials=N_RANDOM)
+
+
+@contextlib.contextmanager
+def _begun_ahead(
+    prepared: Prepared,
+    run: Run,
+    study: optuna.Study,
+    distributions: dict[str, Any],
+    numbers: range,
+    home: Path,
+) -> Iterator[None]:
+    """Have trials of these numbers begun on a cluster whose values no score decides; here nothing is begun.
+
+    What of them nobody has waited for when the block ends is taken back.
+    """
+    begun: list[Run] = []
+    if is_remote() and numbers:
+        make_apart(prepared, [run])
+    for options in _list_undecided(run, study, distributions, numbers) if is_remote() else ():
+        with contextlib.suppress(InputError, RuntimeError, ValueError):  # the trial is refused when its turn comes
+            begin_setting(prepared, setting := change(run, _round(distributions, options)), home)
+            begun.append(setting)
+    try:
+        yield
+    finally:
+        for setting in begun:
+            cancel_setting(prepared, setting, home)
+
+
+def _list_undecided(
+    run: Run, study: optuna.Study, distributions: dict[str, Any], numbers: range
+) -> Iterator[dict[str, Any]]:
+    """Give the values of the next trials as far as no score decides them: those queued, then those drawn at random."""
+    import optuna
+    from optuna.trial import TrialState
+
+    waiting = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.WAITING]
+    queued = [trial.system_attrs["fixed_params"] for trial in waiting]
+    for number in numbers:
+        if queued:
+            yield queued.pop(0)
+        elif number < N_RANDOM:
+            yield optuna.create_study(sampler=_make_sampler(run, number)).ask(distributions).params
 
 
 def spell_options(options: dict[str, Any]) -> str:
