@@ -129,7 +129,8 @@ def _push(
         given = options.changes, options.seed
         with holding(competition):
             file = pack(prepared, plan, *given, lacks)
-        push = send_push(kaggle, prepared, plan, file, hours, accelerator if with_gpu else "", internet, *given)
+        wanted = hours, accelerator if with_gpu else "", internet
+        push = send_push(kaggle, prepared, plan, file, *wanted, *given, before=earlier.version)
     text = f"{', '.join(push.runs)}: pushed as version {push.notebook_version} of {push.notebook}\n{push.url}"
     say(text, {"push": push.model_dump(), "quota": quota})
     suggest("remote", "status", competition.name if competition.is_known else str(competition.folder))

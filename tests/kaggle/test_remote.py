@@ -14,6 +14,8 @@ from support.remote_site import DATASET, NAME, NOTEBOOK, RemoteSite, folder_of
 
 from kit.core.files import Workspace
 from kit.features.weights import parse_encoder
+from kit.kaggle.remote import sending
+from kit.kaggle.remote.sending import write_notebook
 from kit.kaggle.remote.state import pushing, remote_folder
 from kit.kaggle.remote.weights import list_weights
 
@@ -123,6 +125,20 @@ def test_a_session_of_another_workspace_is_left_alone(far, template, tmp_path):
     assert code == 2 and f"remote push {NAME} --replace" in flat(err) and len(far.server.kernels) == 1
     other.push("--replace")
     assert len(far.server.kernels) == 2
+
+
+def test_a_push_that_another_workspace_overtook_says_what_it_replaced(far, template, tmp_path, monkeypatch):
+    far.push("svm")
+    far.end_session()
+    other, write = RemoteSite(copy_workspace(template, tmp_path / "other"), far.server, far.capsys), write_notebook
+
+    def be_overtaken(*given):
+        far.server.notebooks.save(far.server.kernels[0])
+        write(*given)
+
+    monkeypatch.setattr(sending, "write_notebook", be_overtaken)
+    code, _, err = other.remote("push", "--replace", "--yes")
+    assert code == 0 and "another workspace pushed version 2" in flat(err) and "version 3 replaces it" in flat(err)
 
 
 def test_a_push_that_breaks_off_after_one_that_was_taken_does_not_count_as_another_workspaces(far):

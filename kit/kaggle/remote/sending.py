@@ -101,8 +101,12 @@ def send_push(
     internet: bool,
     changes: Sequence[str] = (),
     seed: int | None = None,
+    before: int = 0,
 ) -> Push:
     """Upload what `pack` wrote and push the notebook; return the push as Kaggle took it. Call it under `pushing`.
+
+    `before` is the version of the notebook that the push was decided upon; 0 where there was none. Where another
+    workspace has pushed meanwhile, a warning says so.
 
     Raises
     ------
@@ -132,8 +136,21 @@ def send_push(
     push = write_push(competition, push)
     push = write_push(competition, _upload(kaggle, push, file))
     push = _push_notebook(kaggle, prepared, push)
+    _warn_of_replaced(push, before)
     shutil.rmtree(remote_folder(competition) / OUTBOX, ignore_errors=True)
     return push
+
+
+def _warn_of_replaced(push: Push, before: int) -> None:
+    """Say which versions of a notebook a push has replaced that were not there when it was decided upon."""
+    if replaced := list(range(before + 1, push.notebook_version or 0)):
+        versions = f"version{'s' if len(replaced) > 1 else ''} {', '.join(map(str, replaced))}"
+        warn(
+            f"{push.notebook}: another workspace pushed {versions} while this push was under way, and version "
+            f"{push.notebook_version} replaces {'them' if len(replaced) > 1 else 'it'}: no pull there can take what its"
+            f" session leaves, which stays at https://www.kaggle.com/code/{push.notebook} under Versions; push there "
+            "again once this push is taken"
+        )
 
 
 def name_notebook(kaggle: Kaggle, competition: Competition) -> str:
@@ -153,6 +170,8 @@ class Earlier:
         OWNER/SLUG.
     status
         Kaggle's word; empty where there is no such notebook.
+    version
+        Its newest version's number; 0 where there is no such notebook.
     is_ours
         Whether its newest version is the push.
     is_known
@@ -162,6 +181,7 @@ class Earlier:
     push: Push | None
     notebook: str
     status: str
+    version: int
     is_ours: bool
     is_known: bool
 
@@ -180,7 +200,8 @@ def find_earlier(kaggle: Kaggle, competition: Competition) -> Earlier:
             push = push.at("sent", notebook_version=found["version"])
         elif push.stage == "sending":
             push = push.at("uploaded")
-    return Earlier(push, notebook, found["status"] if found else "", is_ours, is_known)
+    status, version = (found["status"], found["version"]) if found else ("", 0)
+    return Earlier(push, notebook, status, version, is_ours, is_known)
 
 
 def check_earlier(competition: Competition, earlier: Earlier, replaces: bool = False) -> None:
