@@ -7,30 +7,37 @@ there is not fitted again, and ways of mixing are compared in seconds. Hidden la
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kit.bench.kept import Kept, code_key, keep, keep_results, read_kept
 from kit.bench.recipes.measure import home_of
-from kit.bench.recipes.sets import DIGITS, label_of, list_available, read_set
+from kit.bench.recipes.sets import DIGITS, label_of, list_available, list_encoders, read_set
 from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import HOME, Run
 from kit.config.runs import PseudoPlan
+from kit.core.engine import Task, is_remote, run_tasks
 from kit.core.errors import InputError
 from kit.core.files import Workspace, key_of
 from kit.core.held import hold
 from kit.core.terminal import stage, warn
 from kit.curate.plan.recipe import WHITENED
 from kit.data.prepared import Prepared
+from kit.features.cache import encode_images
 from kit.models.trust import trusted
-from kit.runs.fit.crossval import crossval, crossval_run
+from kit.runs.fit.crossval import crossval, crossval_run, make_apart
 from kit.runs.fit.rounds import adopt_twin
+from kit.runs.fit.tasks import describe_needs
 from kit.runs.store.find import find_run, rounds_of
 
 N_DRAWS = 10
+MADE = "members"  # folder of the sets' workspace in which tasks leave draws
 FITTED_BY = (
     "data",
     "features",
@@ -97,19 +104,46 @@ def bench_members(
     measured: dict[str, dict[int, Kept]] = {}
     with hold(home.root, warn):
         for setting in available:
-            label, everything = label_of(setting), None
-            encoders = OF_DIGITS if setting.name == DIGITS else _find_encoders(weights)
-            runs = list_members(encoders)
+            label = label_of(setting)
+            runs = list_members(OF_DIGITS if setting.name == DIGITS else _find_encoders(weights))
             made_by = key_of(code_key(FITTED_BY, WITHOUT), [run.model_dump(mode="json") for run in runs.values()])
             stem = f"{label.replace(' ', '-')}-{made_by[:8]}"
-            for number in draws:
-                file = draws_of / f"{stem}-{number}.npz"
-                if not file.exists():
-                    everything = everything or read_set(data, setting, home)
-                    keep(file, _measure(_with_runs(everything, runs), setting, number))
-                    stage("bench", f"{label}, draw {number}")
-                measured.setdefault(label, {})[number] = read_kept(file)
+            files = {number: draws_of / f"{stem}-{number}.npz" for number in draws}
+            waiting = [number for number, file in files.items() if not file.exists()]
+            if waiting:
+                everything = _with_runs(read_set(data, setting, home), runs)
+                for done in run_tasks(_make_tasks(everything, setting, waiting, stem), everything):
+                    file = files[done.task.arguments["draw"]]
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(home.root / MADE / file.name, file)
+                    stage("bench", f"{label}, draw {done.task.arguments['draw']}")
+            measured[label] = {number: read_kept(file) for number, file in files.items()}
     return measured
+
+
+def _make_tasks(everything: Prepared, setting: PhotoSetting, draws: Sequence[int], stem: str) -> list[Task]:
+    """Return a task for each draw; on a cluster the set is encoded first, once for all of them."""
+    runs = [run.model_copy(update={"pseudo": None}) for run in everything.competition.runs.values()]
+    if is_remote():
+        make_apart(everything, runs)
+        for encoder, args in list_encoders(everything):
+            encode_images(everything.pool.select(np.arange(1)), encoder, args)
+    reads = tuple(dict.fromkeys(place for run in runs for place in describe_needs(everything, run).reads))
+    return [
+        Task(
+            f"{__name__}:do_draw",
+            {"setting": asdict(setting), "draw": draw, "name": f"{stem}-{draw}.npz"},
+            f"members of {label_of(setting)}, draw {draw}",
+            reads=reads,
+            writes=(everything.root / MADE / f"{stem}-{draw}.npz",),
+        )
+        for draw in draws
+    ]
+
+
+def do_draw(everything: Prepared, setting: dict[str, Any], draw: int, name: str) -> None:
+    """Fit all members on one draw, and keep what they predict in a file of that name."""
+    keep(everything.root / MADE / name, _measure(everything, PhotoSetting(**setting), draw))
 
 
 def list_members(encoders: dict[str, dict[str, Any]]) -> dict[str, Run]:
