@@ -41,6 +41,7 @@ def test_the_shortest_side_geometry_agrees_with_torchvisions_pillow_path(shape):
         ]
     )(image)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    assert isinstance(expected, torch.Tensor)
     apart = (Geometry(32, 32).apply(pixels).int() - expected.int()).abs()
     assert apart.max() <= 2 and apart.float().mean() < 0.1
 

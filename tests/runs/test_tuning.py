@@ -180,7 +180,7 @@ def test_the_search_finds_the_better_values_and_gives_hopeless_ones_up(dialled):
     tuned = tune(dialled, "dialled", 20)
     assert len(tuned.trials) == 20 and {trial.state for trial in tuned.trials} == {"complete", "pruned"}
     assert tuned.options["dial"] > 0.8 and tuned.verdict == "tuning helped"
-    assert tuned.best[0] == min(trial.score for trial in tuned.trials if trial.state == "complete")
+    assert tuned.best[0] == min(trial.score or 0.0 for trial in tuned.trials if trial.state == "complete")
     assert tuned.comparison.difference > 0 and tuned.comparison.is_distinguishable
 
 
@@ -306,7 +306,7 @@ def test_what_memory_gains_on_its_own_folds_is_not_called_a_gain(colours):
 def test_a_refused_trial_is_named_and_the_search_goes_on(colours, monkeypatch, capsys):
     class Diverging(Dialled):
         def fit(self, labeled, unlabeled):
-            if self.dial > 0.6:
+            if (self.dial or 0.0) > 0.6:
                 raise InputError("training diverged; lower dial")
             return self
 
