@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import zipfile
@@ -19,8 +20,10 @@ from kit.data.prepared import Prepared, prepare
 from kit.runs.fit.crossval import crossval, is_finished
 from kit.runs.history import list_entries
 from kit.runs.share import merge_runs, share_runs
+from kit.runs.share.same import is_same
 from kit.runs.store import find_result
 from kit.runs.store.ledger import read_ledger
+from kit.runs.store.result import read_result
 from kit.runs.verify import verify
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions
 
@@ -58,6 +61,17 @@ def change(packed: Path, target: Path, edit) -> Path:
         for name, content in files.items():
             written.writestr(name, content)
     return target
+
+
+def shift(file: Path, most: float) -> None:
+    """Change predictions by up to `most`, so that each row still sums to 1."""
+    old = read_predictions(file)
+    proba = old.proba + np.float32(most) * (np.roll(old.proba, 1, axis=1) - old.proba)
+    write_predictions(file, Predictions(old.ids, old.classes, proba))
+
+
+def edit_json(file: Path, **changes) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def edit_manifest(**changes):
@@ -114,8 +128,9 @@ def test_a_run_made_here_whose_line_of_the_log_is_lost_stays_with_all_that_it_ha
     home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
     shutil.copytree(home / "svm", there / "svm")
     svm = find_result(theirs, "svm")
-    oof = svm.predictions("oof")
-    write_predictions(svm.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba + np.float32(1e-6)))
+    shift(svm.folder / "oof.parquet", 1e-6)
+    for file in svm.folder.rglob("provenance.json"):
+        edit_json(file, threads=4, kernels={"blas": "openblas Zen"})
     (svm.folder / "pairs").mkdir()
     before = (svm.folder / "oof.parquet").read_bytes()
     assert merge_runs(theirs, packed)[0][0].counts
@@ -123,16 +138,65 @@ def test_a_run_made_here_whose_line_of_the_log_is_lost_stays_with_all_that_it_ha
     assert ("svm", svm.record.key) in read_ledger(there).runs
 
 
-def test_a_copied_run_of_other_predictions_is_replaced_and_nothing_is_left_of_it(ours, packed, tmp_path):
+def test_a_run_is_another_one_where_scores_predictions_or_what_it_was_fitted_on_differ(ours, tmp_path):
+    checked = find_result(ours, "taught")
+    fold = f"fold_{ours.scored[0]}"
+    edits = {
+        "nothing": lambda folder: None,
+        "where it was made": lambda folder: edit_json(folder / "run.json", machine="other", made="2020", log="0" * 64),
+        "its rounding": lambda folder: edit_json(folder / "run.json", cv=checked.record.cv + 1e-6),
+        "its CV": lambda folder: edit_json(folder / "run.json", cv=0.123),
+        "what is expected of it": lambda folder: edit_json(folder / "run.json", sent={"value": 0.9}),
+        "its teachers": lambda folder: edit_json(folder / "run.json", teachers={}),
+        "the pool": lambda folder: shift(folder / "unlabeled.parquet", 1e-3),
+        "the pool in a fold": lambda folder: shift(folder / fold / "unlabeled.parquet", 1e-3),
+        "its training": lambda folder: edit_json(folder / fold / "provenance.json", labeled=[]),
+        "a file": lambda folder: (folder / "test.parquet").unlink(),
+        "a damaged file": lambda folder: (folder / "test.parquet").write_bytes(b"?"),
+    }
+    alike = []
+    for number, (what, edit) in enumerate(edits.items()):
+        folder = tmp_path / str(number) / checked.folder.name
+        shutil.copytree(checked.folder, folder)
+        edit(folder)
+        alike += [what] if is_same(read_result("taught", folder), checked) else []
+    assert alike == ["nothing", "where it was made", "its rounding"]
+
+
+def test_a_copied_or_edited_run_that_is_another_is_replaced_and_nothing_is_left_of_it(ours, packed, tmp_path):
     theirs = clone(ours, tmp_path / "ann")
     home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
     shutil.copytree(home / "svm", there / "svm")
-    svm, checked = find_result(theirs, "svm"), find_result(ours, "svm").predictions("oof").proba
-    oof = svm.predictions("oof")
-    write_predictions(svm.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba[:, [1, 2, 0]]))
+    svm, checked = find_result(theirs, "svm"), find_result(ours, "svm")
+    shift(svm.folder / "unlabeled.parquet", 1e-3)
     merge_runs(theirs, packed)
-    assert np.array_equal(find_result(theirs, "svm").predictions("oof").proba, checked)
+    again = find_result(theirs, "svm")
+    assert np.array_equal(again.predictions("unlabeled").proba, checked.predictions("unlabeled").proba)
+    edit_json(again.folder / "run.json", cv=0.123)  # known by now, but not so
+    assert [run.remark for run in merge_runs(theirs, packed)[0]] == ["", "here already"]
+    assert find_result(theirs, "svm").record.cv == checked.record.cv
     assert [path.name for path in (there / "svm").iterdir()] == [svm.folder.name]
+
+
+def test_a_kill_amid_a_merge_leaves_no_unchecked_run_that_counts_as_known(ours, packed, tmp_path, monkeypatch):
+    theirs = clone(ours, tmp_path / "ann")
+    home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
+    shutil.copytree(home / "svm", there / "svm")
+    shift(find_result(theirs, "svm").folder / "oof.parquet", 1e-3)
+    replace = os.replace
+
+    def die_at_a_folder(source: Path, target: Path) -> None:
+        if Path(source).is_dir():
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(os, "replace", die_at_a_folder)
+        with pytest.raises(KeyboardInterrupt):
+            merge_runs(theirs, packed)
+    assert find_result(theirs, "svm") is None
+    assert merge_runs(theirs, packed)[0][0].is_new
+    assert verify(theirs, [find_result(theirs, "svm")]) and len(list((there / "svm").iterdir())) == 1
 
 
 def test_the_zip_holds_nothing_that_could_be_executed_and_no_path(ours, packed):

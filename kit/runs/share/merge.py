@@ -11,28 +11,27 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from kit.core.errors import InputError, LeakFound, some
-from kit.core.files import Workspace, write_json
+from kit.core.files import Workspace, hash_file, write_json
 from kit.core.terminal import track
 from kit.data.prepared import Prepared
 from kit.runs.clean import REMOVED
 from kit.runs.share.manifest import FOLDS, IMAGES, MANIFEST, PLACE, Manifest, SharedFile, check_fit
+from kit.runs.share.same import is_same
 from kit.runs.store.find import find_usable
 from kit.runs.store.ledger import note_finished, read_chain, read_ledger
-from kit.runs.store.result import IMPORTED, Result, read_record, read_result
+from kit.runs.store.result import IMPORTED, NEXT, Result, read_record, read_result
 from kit.runs.verify import verify
 from kit.runs.verify.claims import verify_identity
 from kit.runs.verify.sources import find_settings
-from kit.scoring.predictions import Predictions
 
 UNPACKING = ".merging"
 MOST_FACTS = 2**28  # bytes of the manifest and the tables
 BLOCK = 2**20
-ROUNDING = 1e-4  # of a probability, by which machines differ
 KINDS = (stat.S_IFREG, 0)  # of a member of the zip: a plain file, or none said
 
 
@@ -199,55 +198,47 @@ def _read_run(file: Path, shadow: Prepared, name: str, folder: str, key: str) ->
 
 
 def _move(home: Path, result: Result, file: Path) -> bool:
-    """Move a run to its place; False where it is here already.
+    """Move a run to its place; False where it is here already, as the log has it.
 
-    One that the log does not know was trained here and its line lost, or copied here by hand. Where it is the one that
-    was checked, it stays with all that it has; else it makes way, and is deleted once the other is in its place.
+    One that the log does not know so was trained here and its line lost, or copied here by hand, or edited. Where it is
+    the one that was checked, it stays with all that it has; else it makes way. A kill leaves what the next call mends:
+    a run that is not here, or one that the log does not know.
     """
     target = home / result.name / result.folder.name
     here = read_result(result.name, target)
-    is_known = (result.name, result.record.key) in read_ledger(home).runs
-    if here is not None and is_known:
+    if here is not None and _is_known(home, here):
         return False
-    stays = here is not None and _is_same(here, result)
-    document = here.record.document if here is not None and stays else result.record.document
-    if not stays:
-        document = {key: value for key, value in document.items() if key != "features"}  # cached elsewhere
-    document = document | {"from": file.name, "log": read_chain(home).newest}  # of our looks, not of theirs
-    write_json(result.folder / "run.json", document)
-    note_finished(home, document | {"name": result.name}, result.folder / "run.json")
-    if stays:
-        os.replace(result.folder / "run.json", target / "run.json")
+    if here is not None and is_same(here, result):
+        prepared = target / NEXT
+        note = _write(home, here.record.document, file, prepared)
+        os.replace(prepared, target / "run.json")
+        note_finished(home, note | {"name": result.name}, target / "run.json")
         return True
+    document = {key: value for key, value in result.record.document.items() if key != "features"}  # cached elsewhere
+    document = _write(home, document, file, result.folder / "run.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}{REMOVED}")
     if target.exists():  # begun here and not finished, or another one
         shutil.rmtree(aside, ignore_errors=True)
         target.rename(aside)
+    note_finished(home, document | {"name": result.name}, result.folder / "run.json")
     os.replace(result.folder, target)
     shutil.rmtree(aside, ignore_errors=True)
     return True
 
 
-def _is_same(here: Result, checked: Result) -> bool:
-    """Return whether a run that lies here is the one that was checked, but for what machines round otherwise."""
-    for file in checked.folder.rglob("provenance.json"):
-        place = here.folder / file.relative_to(checked.folder)
-        if not place.is_file() or place.read_bytes() != file.read_bytes():
-            return False
-    try:
-        return all(_is_close(here.predictions(split), checked.predictions(split)) for split in ("oof", "test"))
-    except (InputError, OSError, ValueError):  # the one here is broken
-        return False
+def _is_known(home: Path, here: Result) -> bool:
+    """Return whether the log knows a run with this very run.json; an earlier kit did not note its SHA-256."""
+    ledger, place = read_ledger(home), (here.name, here.record.key)
+    seals = ledger.seals.get(place)
+    return place in ledger.runs and (not seals or hash_file(here.folder / "run.json") in seals)
 
 
-def _is_close(here: Predictions, checked: Predictions) -> bool:
-    """Return whether predictions are the same but for rounding."""
-    return (
-        here.classes == checked.classes
-        and np.array_equal(here.ids, checked.ids)
-        and np.allclose(here.proba, checked.proba, rtol=0, atol=ROUNDING)
-    )
+def _write(home: Path, document: dict[str, Any], file: Path, target: Path) -> dict[str, Any]:
+    """Write the run.json of a run that came from a file; return it."""
+    document = document | {"from": file.name, "log": read_chain(home).newest}  # of our looks, not of theirs
+    write_json(target, document)
+    return document
 
 
 def _describe(prepared: Prepared, name: str, key: str, is_new: bool) -> Merged:
