@@ -25,7 +25,7 @@ from kit.core.shapes import Groups, Labels, Proba, Weights
 from kit.core.terminal import count, note, stage, track
 from kit.data.prepared import Prepared
 from kit.runs.record import record_of
-from kit.runs.store.find import find_usable
+from kit.runs.store.find import find_usable, result_at
 from kit.runs.store.imported import list_imported, read_import, stale_imports
 from kit.runs.store.pairs import BY_FOLDS, BY_PAIRS, Apart, pairs_of, predict_apart, settle_pair
 from kit.runs.store.result import Result, read_result, write_result
@@ -99,6 +99,18 @@ def find_ensemble(prepared: Prepared, members: list[Result]) -> Result | None:
     folder = prepared.competition.workspace.runs(prepared.competition.name) / ENSEMBLE / _key(prepared, members)
     result = read_result(ENSEMBLE, folder)
     return score_anew(prepared, result, _mix_apart(prepared, members)) if result else None
+
+
+def score_combined(prepared: Prepared, combined: Result) -> Result | None:
+    """Return a finished ensemble scored as today, its thresholds as `ensemble` chooses them; None without its members.
+
+    As it is where it was scored so.
+    """
+    try:
+        members = [result_at(prepared, name, key) for name, key in combined.record.members.items()]
+    except InputError:
+        return combined if score_anew(prepared, combined) is combined else None
+    return score_anew(prepared, combined, _mix_apart(prepared, members))
 
 
 def _key(prepared: Prepared, members: list[Result]) -> str:

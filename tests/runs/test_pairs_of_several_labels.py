@@ -16,6 +16,8 @@ from kit.data.prepared import Prepared
 from kit.report.board import leaderboard
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
+from kit.runs.history.compare import compare
+from kit.runs.history.entries import find_entry, kept_oof, list_entries
 from kit.runs.verify import verify
 
 N_LABELED, N_TEST = 120, 12
@@ -86,6 +88,20 @@ def test_thresholds_are_derived_again_and_edited_ones_named(heads):
         edited = result.with_record(thresholds=noted | {"per_fold": noted["per_fold"] | {"0": [0.9] * 3}})
         with pytest.raises(LeakFound, match=f"{result.name}: run.json says other thresholds"):
             verify(heads, [*(each for each in results[:2] if each is not result), edited])
+
+
+def test_two_runs_are_compared_by_the_thresholds_of_their_cvs(heads):
+    plain, strict, combined = make_all(heads)
+    for ours, theirs in ((plain, strict), (combined, plain)):
+        found = compare(heads, *(find_entry(heads, list_entries(heads), each.record.key) for each in (ours, theirs)))
+        assert found.difference == pytest.approx(ours.record.cv - theirs.record.cv) and not found.why_not
+    home = heads.competition.workspace.runs(heads.competition.name)
+    place = kept_oof(home, "strict", strict.record.key)
+    place.parent.mkdir()
+    (strict.folder / "oof.parquet").rename(place)  # as `clean` does
+    (strict.folder / "run.json").unlink()
+    found = compare(heads, *(find_entry(heads, list_entries(heads), each.record.key) for each in (plain, strict)))
+    assert f"the thresholds of strict {strict.record.key[:8]} are chosen by its oof" in found.why_not
 
 
 def test_a_model_without_pairs_and_an_ensemble_with_it_choose_thresholds_by_oof(heads):
