@@ -33,11 +33,12 @@ from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import check_run, crossval
 from kit.runs.fit.fold import read_sweep
 from kit.runs.fit.tasks import describe_needs
-from kit.runs.noise import Optimism
-from kit.runs.store import Result, find_result
+from kit.runs.noise import Optimism, measured_key
+from kit.runs.store import Result
 from kit.runs.store.build import build_model
-from kit.runs.store.find import made_rounds, run_key
-from kit.runs.store.score import decide_anew, decided_rows
+from kit.runs.store.find import made_rounds, settings_key
+from kit.runs.store.pairs import BY_PAIRS, Apart, apart_in, pairs_of
+from kit.runs.store.score import apart_of, decide_anew, decided_rows
 from kit.runs.store.thresholds import decision_key, read_thresholds
 from kit.runs.tuning import read_space, tune
 from kit.runs.tuning.setting import change
@@ -97,7 +98,7 @@ def _draw(prepared: Prepared, function: str, arguments: dict[str, Any], n_draws:
     competition = prepared.competition
     made = {each for name in arguments["names"] for each in (name, *_list_teachers(prepared, name))}
     runs = [competition.run(name) for name in competition.runs if name in made]
-    keys = [(run.model_dump(), None if run.pseudo else run_key(prepared, run)) for run in runs]
+    keys = [(run.model_dump(), settings_key(prepared, run)) for run in runs]
     decides = (prepared.pool.key, prepared.fold_key, prepared.metric.key, decision_key(prepared))
     key = key_of(code_key(MADE_BY), function, arguments, keys, competition.ensemble.model_dump(), *decides)
     home = competition.workspace.cache(competition.name) / "noise" / key
@@ -214,12 +215,11 @@ def _measure(noisy: Prepared, names: Sequence[str], draw: int) -> dict[str, Gain
             continue
         fixed = _fix(noisy, result)
         gains[name] = _compare(noisy, result, fixed, draw)
-        members.append((result, result.predictions("oof") if fixed is None else fixed))
+        members.append((result, _as_chosen(noisy, result) if fixed is None else fixed))
     members = [each for each in members if _is_member(noisy, each[0].name)]
     if len(members) > 1:
         combined = ensemble(noisy, [result for result, _ in members])
-        probas = [oof.at(combined.predictions("oof").ids).proba for _, oof in members]
-        even = dataclasses.replace(combined.predictions("oof"), proba=np.mean(probas, axis=0, dtype=np.float32))
+        even = _mean([each for _, each in members], combined.predictions("oof"))
         gains[ENSEMBLE] = _compare(noisy, combined, even, draw)
     return gains
 
@@ -230,14 +230,25 @@ def _is_member(prepared: Prepared, name: str) -> bool:
     return name in (competition.default_runs if competition.ensemble.members is None else competition.ensemble.members)
 
 
-def _fix(noisy: Prepared, result: Result) -> Predictions | None:
+@dataclass(frozen=True)
+class Fixed:
+    """Hold a run's oof with nothing chosen, and by fold the other folds' rows by models that did not see it either.
+
+    The latter, which choose thresholds, are None of a run without models of pairs of folds.
+    """
+
+    oof: Predictions
+    apart: Apart | None
+
+
+def _fix(noisy: Prepared, result: Result) -> Fixed | None:
     """Return a run's oof with nothing chosen: no round of pseudo labels, the swept setting where nothing may choose.
 
     None where nothing was chosen.
     """
     if result.record.rounds:
         first = made_rounds(noisy, noisy.competition.run(result.name))[0]
-        return _fix(noisy, first) or first.predictions("oof")
+        return _fix(noisy, first) or _as_chosen(noisy, first)
     values = result.record.chosen.get("values", [])
     if len(values) < 2:
         return None
@@ -247,15 +258,38 @@ def _fix(noisy: Prepared, result: Result) -> Predictions | None:
     if noisy.hierarchy is not None:
         proba = noisy.hierarchy.make_consistent(proba)
     ids = np.concatenate([ids_of(noisy.held_out(fold)) for fold in noisy.scored])
-    return Predictions(ids, noisy.classes, proba, noisy.pool.task)
+    chosen = {"values": values, "per_fold": {str(fold): values[position] for fold in noisy.scored}}
+    apart = None if pairs_of(noisy, result) is None else apart_in(noisy, result.folder, chosen)
+    return Fixed(Predictions(ids, noisy.classes, proba, noisy.pool.task), apart)
 
 
-def _compare(noisy: Prepared, result: Result, fixed: Predictions | None, draw: int) -> Gains:
-    """Return how much better a run's score is than with nothing chosen, None where nothing is, and than chance."""
-    metric = noisy.metric
+def _as_chosen(noisy: Prepared, result: Result) -> Fixed:
+    """Return a run as it is."""
+    return Fixed(result.predictions("oof"), apart_of(noisy, result))
+
+
+def _mean(members: Sequence[Fixed], like: Predictions) -> Fixed:
+    """Return the mean of runs, in the order of `like`."""
+    proba = np.mean([each.oof.at(like.ids).proba for each in members], axis=0, dtype=np.float32)
+    aparts = [each.apart for each in members if each.apart is not None]
+
+    def apart(fold: int) -> Proba:
+        return np.stack([each(fold) for each in aparts]).mean(axis=0, dtype=np.float32)
+
+    return Fixed(dataclasses.replace(like, proba=proba), apart if len(aparts) == len(members) else None)
+
+
+def _compare(noisy: Prepared, result: Result, fixed: Fixed | None, draw: int) -> Gains:
+    """Return how much better a run's score is than with nothing chosen, None where nothing is, and than chance.
+
+    What is fixed has thresholds that are chosen as the run's are: by models of pairs of folds, or by oof.
+    """
+    metric, thresholds = noisy.metric, result.record.thresholds
     labels, proba = decided_rows(noisy, result)
-    score = metric.score(labels, proba)
-    over_fixed = None if fixed is None else metric.sign * (score - metric.score(*decide_anew(noisy, fixed)))
+    score, over_fixed = metric.score(labels, proba), None
+    if fixed is not None:
+        apart = fixed.apart if thresholds is not None and thresholds.nested == BY_PAIRS else None
+        over_fixed = metric.sign * (score - metric.score(*decide_anew(noisy, fixed.oof, apart)))
     return over_fixed, metric.sign * (score - _score_by_chance(noisy, labels, proba, draw))
 
 
@@ -272,10 +306,9 @@ def _summarise(prepared: Prepared, name: str, gains: np.ndarray, members: list[s
     errors = gains.std(axis=0, ddof=1) / np.sqrt(n_draws) if n_draws > 1 else np.full(2, np.nan)
     (over_fixed, over_chance), (fixed_error, chance_error) = gains.mean(axis=0).tolist(), errors.tolist()
     is_chosen = not np.isnan(over_fixed)
-    trained = find_result(prepared, name) if name in prepared.competition.runs else None
     return Optimism(
         name,
-        trained and trained.record.key,
+        measured_key(prepared, name, members),
         over_fixed if is_chosen else None,
         fixed_error if is_chosen else None,
         over_chance,
@@ -289,7 +322,7 @@ def _summarise(prepared: Prepared, name: str, gains: np.ndarray, members: list[s
 def _summarise_search(prepared: Prepared, name: str, gains: np.ndarray, n_trials: int) -> Optimism:
     """Return mean and standard error of (n_draws,) gains of a search."""
     error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
-    key = run_key(prepared, change(prepared.competition.run(name), {})) if not _list_teachers(prepared, name) else None
+    key = settings_key(prepared, change(prepared.competition.run(name), {}))
     return Optimism(name, key, float(gains.mean()), error, None, None, len(gains), n_trials=n_trials)
 
 

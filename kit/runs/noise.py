@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.core.files import read_object, write_json
+from kit.core.errors import InputError
+from kit.core.files import key_of, read_object, write_json
 from kit.data.prepared import Prepared
+from kit.runs.store.find import settings_key
 from kit.runs.store.result import Result
+from kit.runs.store.thresholds import decision_key
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Optimism:
     Parameters
     ----------
     run, key
-        The run's name, and its key with the true labels; of an ensemble, and of what was not trained yet, no key.
+        The run's name, and the key of what decides it with the true labels: see `measured_key`.
     over_fixed, over_fixed_se
         The nested score less that of the same run with its settings fixed, in the mean of the draws, above 0 where the
         nested one is better, and one standard error; None where nothing is chosen. Of a search: what its choice scores
@@ -70,20 +73,36 @@ class Optimism:
         return value > error
 
 
+def measured_key(prepared: Prepared, name: str, members: Iterable[str] | None = None) -> str | None:
+    """Return the key by which a measurement of a run, or of an ensemble of `members`, is known again.
+
+    It tells the settings, and those of teachers and members, whether trained or not. None where one is no run today.
+    """
+    runs, plan = prepared.competition.runs, prepared.competition.ensemble
+    try:
+        if members is None:
+            return settings_key(prepared, runs[name]) if name in runs else None
+        keys = [(member, settings_key(prepared, runs[member])) for member in sorted(members) if member in runs]
+    except InputError:  # words or weights are not there any more
+        return None
+    return key_of(plan.method, keys)
+
+
 def keep_noise(prepared: Prepared, measured: Iterable[Optimism]) -> None:
-    """Write what was measured, of these folds and this metric; of what was not measured now, the earlier stays."""
+    """Write what was measured, of these folds, metric and ways to decide; of what was not, the earlier stays."""
     rows = {(each.run, each.n_trials is None): asdict(each) for each in [*_read_all(prepared), *measured]}
-    document = {"folds": prepared.fold_key, "metric": prepared.metric.key, "runs": list(rows.values())}
-    write_json(_file(prepared), document)
+    write_json(_file(prepared), _measured_on(prepared) | {"runs": list(rows.values())})
 
 
 def read_noise(prepared: Prepared, result: Result) -> Optimism | None:
-    """Return what was measured of a run; None where nothing was, or of other folds, metric, settings or members."""
+    """Return what was measured of a run; None where nothing was, or of other settings, members, folds, metric, ..."""
     of_run = [each for each in _read_all(prepared) if each.run == result.name and each.n_trials is None]
     found = next(iter(of_run), None)
-    if found is None or found.key not in (None, result.record.key):
+    if found is None or found.key is None or set(found.members or ()) != set(result.record.members):
         return None
-    return found if found.members is None or set(found.members) == set(result.record.members) else None
+    if not result.record.members and not result.record.rounds:
+        return found if found.key == result.record.key else None
+    return found if found.key == measured_key(prepared, result.name, result.record.members or None) else None
 
 
 def describe_noise(prepared: Prepared, result: Result) -> str | None:
@@ -103,11 +122,11 @@ def describe_search(prepared: Prepared, name: str, key: str) -> str:
     """Say by how much what `tune` reports of a run flatters, or that nobody has measured it; * where by more than 1 SE.
 
     The models by whose predictions the search chose for a row had learned from the row's label, on the search's folds.
-    `key` is that of the run with its own values.
+    `key` is the `settings_key` of the run with its own values.
     """
     of_search = [each for each in _read_all(prepared) if each.run == name and each.n_trials is not None]
     found = next(iter(of_search), None)
-    if found is None or found.key not in (None, key):
+    if found is None or found.key != key:
         command = prepared.competition.command("bench noise", "--tune", name)
         return f"the models that chose for a row had learned from its label; {command} says by how much that flatters"
     value, error = found.told
@@ -119,12 +138,17 @@ def describe_search(prepared: Prepared, name: str, key: str) -> str:
 
 
 def _read_all(prepared: Prepared) -> list[Optimism]:
-    """Return all that was measured of today's folds and metric."""
+    """Return all that was measured of today's folds and metric, of several labels by today's thresholds."""
     document = read_object(_file(prepared), "folds", "metric", "runs") or {}
-    if (document.get("folds"), document.get("metric")) != (prepared.fold_key, prepared.metric.key):
+    if any(document.get(name) != value for name, value in _measured_on(prepared).items()):
         return []
     rows: list[dict[str, Any]] = document["runs"]
     return [Optimism(**row) for row in rows]
+
+
+def _measured_on(prepared: Prepared) -> dict[str, str | None]:
+    """Return what every measurement hangs on."""
+    return {"folds": prepared.fold_key, "metric": prepared.metric.key, "decision": decision_key(prepared)}
 
 
 def _file(prepared: Prepared) -> Path:

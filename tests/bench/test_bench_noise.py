@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 
 from kit.bench import noise
 from kit.bench.noise import bench_noise, bench_search_noise, list_runs, permute, render_noise
+from kit.config.runs import PseudoPlan
 from kit.data.prepared import prepare
 from kit.report.board import describe_nesting, leaderboard, remarks_on
 from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
-from kit.runs.noise import Optimism, describe_search, keep_noise, read_noise
-from kit.runs.store.find import run_key
+from kit.runs.noise import Optimism, describe_search, keep_noise, measured_key, read_noise
+from kit.runs.store.find import run_key, settings_key
 from kit.runs.tuning.setting import change
 
 RUNS = """
@@ -54,15 +56,52 @@ def test_runs_are_measured_without_networks_and_nothing_of_the_users_is_touched(
     measured = {each.run: each for each in bench_noise(given, 2)}
     assert list(measured) == ["probe", "forest", "ensemble"]
     assert measured["forest"].over_fixed is None and measured["probe"].over_fixed is not None
-    assert measured["probe"].key == result.record.key and measured["forest"].key is None
+    assert measured["probe"].key == result.record.key
     assert files_of(given) == before and (result.folder / "run.json").read_bytes() == kept
 
 
 def test_what_was_measured_of_an_ensemble_is_not_told_of_one_of_other_members(given):
     results = [crossval(given, name) for name in ("probe", "forest")]
     keep_noise(given, bench_noise(given, 2))
-    assert read_noise(given, ensemble(given, results)) is not None
+    assert all(read_noise(given, each) is not None for each in (*results, ensemble(given, results)))
     assert read_noise(given, ensemble(given, results[:1])) is None
+    runs = given.competition.runs
+    changed = {"forest": runs["forest"].model_copy(update={"options": {"pixels": 4, "n_trees": 4}})}
+    other = dataclasses.replace(given, competition=given.competition.model_copy(update={"runs": runs | changed}))
+    results = [crossval(other, name) for name in ("probe", "forest")]
+    told = [read_noise(other, each) is not None for each in (*results, ensemble(other, results))]
+    assert told == [True, False, False]
+
+
+def test_what_decides_a_taught_run_is_told_by_words_weights_and_teachers_before_it_is_trained(given):
+    taught = given.competition.run("probe").model_copy(
+        update={"name": "taught", "pseudo": PseudoPlan(teachers=["forest"]), "exclude": "left.csv"}
+    )
+    left = given.competition.folder / "left.csv"
+
+    def key(**options) -> str:
+        forest = given.competition.run("forest")
+        forest = forest.model_copy(update={"options": forest.options | options})
+        runs = given.competition.runs | {"forest": forest}
+        other = dataclasses.replace(given, competition=given.competition.model_copy(update={"runs": runs}))
+        return settings_key(other, taught)
+
+    left.write_text(f"id\n{given.pool.ids[given.labeled[0]]}\n")
+    first = key()
+    assert key() == first != key(n_trees=4)
+    left.write_text(f"id\n{given.pool.ids[given.labeled[1]]}\n")
+    assert key() != first
+    assert settings_key(given, given.competition.run("probe")) == run_key(given, given.competition.run("probe"))
+
+
+def test_what_was_measured_under_other_thresholds_is_not_told(several):
+    prepared, result = several
+    keep_noise(prepared, [Optimism(result.name, result.record.key, 0.1, 0.01, 0.1, 0.01, 9)])
+    assert read_noise(prepared, result) is not None
+    decision = prepared.competition.decision.model_copy(update={"thresholds": 0.3})
+    other = prepared.competition.model_copy(update={"decision": decision})
+    assert read_noise(dataclasses.replace(prepared, competition=other), result) is None
+    (prepared.competition.workspace.runs(prepared.competition.name) / "noise.json").unlink()  # others share it
 
 
 def test_the_ensemble_that_is_measured_has_the_members_of_the_users(embedded):
@@ -92,7 +131,7 @@ def test_the_command_prints_and_keeps_what_it_measured(given, run_command):
 
 
 def test_thresholds_are_told_of_against_chance_since_they_pay_on_noise_too(given):
-    measured = Optimism("probe", None, 0.2, 0.01, 0.004, 0.01, 9, has_thresholds=True)
+    measured = Optimism("probe", measured_key(given, "probe"), 0.2, 0.01, 0.004, 0.01, 9, has_thresholds=True)
     assert measured.told == (0.004, 0.01) and not measured.exceeds
     keep_noise(given, [measured])
     noted = read_noise(given, crossval(given, "probe"))
@@ -119,7 +158,7 @@ def test_what_tune_reports_says_by_how_much_it_flatters_or_that_nobody_measured_
 
 def test_what_was_measured_of_a_search_stays_beside_what_is_measured_of_runs(given):
     result = crossval(given, "probe")
-    keep_noise(given, [Optimism("probe", None, 0.02, 0.01, None, None, 9, n_trials=5)])
+    keep_noise(given, [Optimism("probe", "any", 0.02, 0.01, None, None, 9, n_trials=5)])
     keep_noise(given, [Optimism("probe", result.record.key, 0.01, 0.02, 0.0, 0.01, 7)])
     assert describe_search(given, "probe", "any").startswith("* ")
     assert read_noise(given, result) == Optimism("probe", result.record.key, 0.01, 0.02, 0.0, 0.01, 7)
@@ -130,7 +169,9 @@ def test_the_leaderboard_says_what_is_not_nested_to_the_letter_and_what_is_known
     results.append(ensemble(given, results))
     (told,) = describe_nesting(given, leaderboard(given, results, {}))
     assert told.startswith("chosen for each fold on the other folds' oof") and "bench noise colours" in told
-    keep_noise(given, [Optimism("ensemble", None, 0.01, 0.02, 0.0, 0.01, 9, ["probe", "forest"])])
+    members = ["probe", "forest"]
+    key = measured_key(given, "ensemble", members)
+    keep_noise(given, [Optimism("ensemble", key, 0.01, 0.02, 0.0, 0.01, 9, members)])
     rows = leaderboard(given, results, {})
     (told,) = describe_nesting(given, rows)
     assert "ensemble; by at most one SE above nothing" in told

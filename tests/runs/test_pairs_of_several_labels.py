@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.folders import write
 
+from kit.bench.noise import _as_chosen, _compare, _fix, _mean
 from kit.config.reader import read_competition
 from kit.core.errors import LeakFound
 from kit.core.files import Workspace
@@ -18,6 +19,7 @@ from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.history.compare import compare
 from kit.runs.history.entries import find_entry, kept_oof, list_entries
+from kit.runs.store.score import apart_of
 from kit.runs.verify import verify
 
 N_LABELED, N_TEST = 120, 12
@@ -37,6 +39,10 @@ encoder = "given"
 model = "linear_probe"
 encoder = "given"
 C = 0.3
+[runs.swept]
+model = "linear_probe"
+encoder = "given"
+C = "nested"
 [runs.forest]
 model = "forest"
 encoder = "given"
@@ -102,6 +108,21 @@ def test_two_runs_are_compared_by_the_thresholds_of_their_cvs(heads):
     (strict.folder / "run.json").unlink()
     found = compare(heads, *(find_entry(heads, list_entries(heads), each.record.key) for each in (plain, strict)))
     assert f"the thresholds of strict {strict.record.key[:8]} are chosen by its oof" in found.why_not
+
+
+def test_what_bench_noise_holds_fixed_has_thresholds_chosen_as_the_runs_are(heads):
+    plain, strict, combined = make_all(heads)
+    assert _compare(heads, plain, _as_chosen(heads, plain), 0)[0] == 0
+    even = _mean([_as_chosen(heads, each) for each in (plain, strict)], combined.predictions("oof"))
+    assert even.apart is not None
+    swept = crossval(heads, "swept")
+    fixed = _fix(heads, swept)
+    options = {name: value for name, value in swept.record.chosen["default"].items() if value is not None}
+    run = heads.competition.run("plain").model_copy(update={"options": {"encoder": "given"} | options})
+    competition = heads.competition.model_copy(update={"runs": heads.competition.runs | {"plain": run}})
+    same = apart_of(heads, crossval(dataclasses.replace(heads, competition=competition), "plain"))
+    assert fixed is not None and fixed.apart is not None and same is not None
+    assert np.allclose(fixed.apart(0), same(0), atol=1e-4)
 
 
 def test_a_model_without_pairs_and_an_ensemble_with_it_choose_thresholds_by_oof(heads):

@@ -86,6 +86,23 @@ def run_key(prepared: Prepared, run: Run) -> str:
     return key_of(parts)
 
 
+def settings_key(prepared: Prepared, run: Run) -> str:
+    """Return the key of what decides a run's predictions where its teachers may not have been trained yet.
+
+    Without teachers it is `run_key`; with some the settings of theirs stand for their results.
+    """
+    if run.pseudo is None:
+        return run_key(prepared, run)
+    parts: list[object] = [run_key(prepared, run.model_copy(update={"pseudo": None})), run.pseudo.model_dump()]
+    parts.extend(part for each in run.encoders_of_cores for part in _encoder_identity(prepared, *each))
+    for name in run.pseudo.teachers:
+        if name in prepared.competition.runs:
+            parts.append(settings_key(prepared, prepared.competition.run(name)))
+        elif imported := read_import(prepared, name):
+            parts.append(imported.record.key)
+    return key_of(parts)
+
+
 def _encoder_identity(prepared: Prepared, encoder: str | None, encoder_args: dict[str, Any] | None) -> list[object]:
     """Return what an encoder's weights are, whatever their file is called; nothing of given features."""
     if encoder is None or encoder == GIVEN:

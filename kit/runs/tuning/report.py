@@ -18,7 +18,7 @@ from kit.models.search import OneOf
 from kit.runs.fit.crossval import check_run
 from kit.runs.noise import describe_search
 from kit.runs.seen import FITS, SUFFIX, note_setting, note_untuned
-from kit.runs.store.find import run_key
+from kit.runs.store.find import run_key, settings_key
 from kit.runs.store.score import decide_anew
 from kit.runs.tuning.honest import Comparison, compare_on_fresh_folds
 from kit.runs.tuning.setting import change, read_oof, score_folds
@@ -153,7 +153,7 @@ def tune(prepared: Prepared, name: str, n_trials: int, seconds: float | None = N
         comparison=compare_on_fresh_folds(prepared, candidates, fits),
         is_own=best == 0,
         own_trial=own_trial,
-        nesting=describe_search(prepared, name, keys[0]),
+        nesting=describe_search(prepared, name, settings_key(prepared, untuned)),
     )
 
 
