@@ -19,6 +19,7 @@ from kit.runs.ensemble import ensemble
 from kit.runs.fit.crossval import crossval
 from kit.runs.history.compare import compare
 from kit.runs.history.entries import find_entry, kept_oof, list_entries
+from kit.runs.store.result import Result, Thresholds
 from kit.runs.store.score import apart_of
 from kit.runs.verify import verify
 
@@ -69,6 +70,12 @@ def heads(tmp_path):
     return Prepared(competition, pool, np.arange(N_LABELED), labels[:N_LABELED], folds, (0, 1, 2))
 
 
+def thresholds_of(result: Result) -> Thresholds:
+    """Return the thresholds of a run, which must have some."""
+    assert result.record.thresholds is not None
+    return result.record.thresholds
+
+
 def make_all(prepared):
     """Return two heads and the ensemble of them."""
     results = [crossval(prepared, name) for name in ("plain", "strict")]
@@ -81,7 +88,7 @@ def test_the_thresholds_of_a_fold_do_not_change_with_its_labels(heads):
         make_all(prepared) for prepared in (heads, dataclasses.replace(heads, labels=np.where(here, 1, heads.labels)))
     )
     for before, after in zip(ours, theirs, strict=True):
-        first, second = before.record.thresholds, after.record.thresholds
+        first, second = thresholds_of(before), thresholds_of(after)
         assert first.nested == second.nested == "pairs" and min(first.per_fold["0"]) < 0.5
         assert first.per_fold["0"] == second.per_fold["0"] and first.values != second.values
 
@@ -90,7 +97,7 @@ def test_thresholds_are_derived_again_and_edited_ones_named(heads):
     results = make_all(heads)
     verify(heads, results)
     for result in (results[0], results[-1]):
-        noted = result.record.thresholds.model_dump()
+        noted = thresholds_of(result).model_dump()
         edited = result.with_record(thresholds=noted | {"per_fold": noted["per_fold"] | {"0": [0.9] * 3}})
         with pytest.raises(LeakFound, match=f"{result.name}: run.json says other thresholds"):
             verify(heads, [*(each for each in results[:2] if each is not result), edited])
@@ -128,7 +135,7 @@ def test_what_bench_noise_holds_fixed_has_thresholds_chosen_as_the_runs_are(head
 def test_a_model_without_pairs_and_an_ensemble_with_it_choose_thresholds_by_oof(heads):
     results = [crossval(heads, name) for name in ("plain", "forest")]
     results.append(ensemble(heads, results))
-    assert [result.record.thresholds.nested for result in results] == ["pairs", "folds", "folds"]
+    assert [thresholds_of(result).nested for result in results] == ["pairs", "folds", "folds"]
     assert {row.run: row.nested for row in leaderboard(heads, results, {})} == {
         "plain": "pairs", "forest": "folds", "ensemble": "folds"
     }  # fmt: skip

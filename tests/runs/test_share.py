@@ -21,13 +21,27 @@ from kit.runs.fit.crossval import crossval, is_finished
 from kit.runs.history import list_entries
 from kit.runs.share import merge_runs, share_runs
 from kit.runs.share.same import is_same
-from kit.runs.store import find_result
+from kit.runs.store import Result, find_result
 from kit.runs.store.ledger import read_ledger
 from kit.runs.store.result import read_result
 from kit.runs.verify import verify
 from kit.scoring.predictions import Predictions, read_predictions, write_predictions
 
 TAUGHT = FOREST_AND_SVM + '[runs.taught]\nmodel = "svm"\npixels = 4\npseudo = { teachers = ["forest"], rounds = 1 }\n'
+
+
+def find(prepared: Prepared, name: str) -> Result:
+    """Return a run that must be there."""
+    result = find_result(prepared, name)
+    assert result is not None
+    return result
+
+
+def read(name: str, folder: Path) -> Result:
+    """Return the run of a folder, which must be whole."""
+    result = read_result(name, folder)
+    assert result is not None
+    return result
 
 
 def clone(prepared: Prepared, folder: Path, *changes: str) -> Prepared:
@@ -48,7 +62,7 @@ def ours(colours) -> Prepared:
 
 @pytest.fixture
 def packed(ours, tmp_path) -> Path:
-    share_runs(ours, [find_result(ours, name) for name in ("svm", "taught")], tmp_path / "ours.zip")
+    share_runs(ours, [find(ours, name) for name in ("svm", "taught")], tmp_path / "ours.zip")
     return tmp_path / "ours.zip"
 
 
@@ -90,9 +104,9 @@ def test_shared_runs_are_reused_by_a_teammate_with_their_teachers(ours, packed, 
     ]
     assert is_finished(theirs, "taught") and any(check.startswith("forest: ") for check in checks)
     for name in ("svm", "taught"):
-        proba = [find_result(each, name).predictions("test").proba for each in (ours, theirs)]
-        assert np.array_equal(*proba)
-    assert verify(theirs, [find_result(theirs, "taught")])
+        our_proba, their_proba = (find(each, name).predictions("test").proba for each in (ours, theirs))
+        assert np.array_equal(our_proba, their_proba)
+    assert verify(theirs, [find(theirs, "taught")])
     assert {entry.name: entry.line["from"] for entry in list_entries(theirs)}["svm"] == "ours.zip"
     assert [run.remark for run in merge_runs(theirs, packed)[0]] == ["here already", "here already"]
 
@@ -104,7 +118,7 @@ def test_runs_with_models_of_pairs_of_folds_are_shared_with_them(embedded, tmp_p
     theirs = clone(ours, tmp_path / "ann")
     merged, _ = merge_runs(theirs, tmp_path / "probe.zip")
     assert probe.record.pairs and [run.counts for run in merged] == [True]
-    assert verify(theirs, [find_result(theirs, "probe")])
+    assert verify(theirs, [find(theirs, "probe")])
 
 
 def test_runs_copied_from_another_clone_are_reused_as_they_are(ours, tmp_path):
@@ -118,16 +132,16 @@ def test_a_run_copied_by_hand_makes_way_for_the_one_that_merge_has_checked(ours,
     theirs = clone(ours, tmp_path / "ann")
     home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
     shutil.copytree(home / "svm", there / "svm")
-    assert "copied from elsewhere: svm" in verify(theirs, [find_result(theirs, "svm")])[-1]
+    assert "copied from elsewhere: svm" in verify(theirs, [find(theirs, "svm")])[-1]
     assert merge_runs(theirs, packed)[0][0].counts
-    assert "copied from elsewhere" not in verify(theirs, [find_result(theirs, "svm")])[-1]
+    assert "copied from elsewhere" not in verify(theirs, [find(theirs, "svm")])[-1]
 
 
 def test_a_run_made_here_whose_line_of_the_log_is_lost_stays_with_all_that_it_has(ours, packed, tmp_path):
     theirs = clone(ours, tmp_path / "ann")
     home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
     shutil.copytree(home / "svm", there / "svm")
-    svm = find_result(theirs, "svm")
+    svm = find(theirs, "svm")
     shift(svm.folder / "oof.parquet", 1e-6)
     for file in svm.folder.rglob("provenance.json"):
         edit_json(file, threads=4, kernels={"blas": "openblas Zen"})
@@ -139,7 +153,7 @@ def test_a_run_made_here_whose_line_of_the_log_is_lost_stays_with_all_that_it_ha
 
 
 def test_a_run_is_another_one_where_scores_predictions_or_what_it_was_fitted_on_differ(ours, tmp_path):
-    checked = find_result(ours, "taught")
+    checked = find(ours, "taught")
     fold = f"fold_{ours.scored[0]}"
     edits = {
         "nothing": lambda folder: None,
@@ -159,7 +173,7 @@ def test_a_run_is_another_one_where_scores_predictions_or_what_it_was_fitted_on_
         folder = tmp_path / str(number) / checked.folder.name
         shutil.copytree(checked.folder, folder)
         edit(folder)
-        alike += [what] if is_same(read_result("taught", folder), checked) else []
+        alike += [what] if is_same(read("taught", folder), checked) else []
     assert alike == ["nothing", "where it was made", "its rounding"]
 
 
@@ -167,14 +181,14 @@ def test_a_copied_or_edited_run_that_is_another_is_replaced_and_nothing_is_left_
     theirs = clone(ours, tmp_path / "ann")
     home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
     shutil.copytree(home / "svm", there / "svm")
-    svm, checked = find_result(theirs, "svm"), find_result(ours, "svm")
+    svm, checked = find(theirs, "svm"), find(ours, "svm")
     shift(svm.folder / "unlabeled.parquet", 1e-3)
     merge_runs(theirs, packed)
-    again = find_result(theirs, "svm")
+    again = find(theirs, "svm")
     assert np.array_equal(again.predictions("unlabeled").proba, checked.predictions("unlabeled").proba)
     edit_json(again.folder / "run.json", cv=0.123)  # known by now, but not so
     assert [run.remark for run in merge_runs(theirs, packed)[0]] == ["", "here already"]
-    assert find_result(theirs, "svm").record.cv == checked.record.cv
+    assert find(theirs, "svm").record.cv == checked.record.cv
     assert [path.name for path in (there / "svm").iterdir()] == [svm.folder.name]
 
 
@@ -182,7 +196,7 @@ def test_a_kill_amid_a_merge_leaves_no_unchecked_run_that_counts_as_known(ours, 
     theirs = clone(ours, tmp_path / "ann")
     home, there = (each.competition.workspace.runs("colours") for each in (ours, theirs))
     shutil.copytree(home / "svm", there / "svm")
-    shift(find_result(theirs, "svm").folder / "oof.parquet", 1e-3)
+    shift(find(theirs, "svm").folder / "oof.parquet", 1e-3)
     replace = os.replace
 
     def die_at_a_folder(source: Path, target: Path) -> None:
@@ -196,7 +210,7 @@ def test_a_kill_amid_a_merge_leaves_no_unchecked_run_that_counts_as_known(ours, 
             merge_runs(theirs, packed)
     assert find_result(theirs, "svm") is None
     assert merge_runs(theirs, packed)[0][0].is_new
-    assert verify(theirs, [find_result(theirs, "svm")]) and len(list((there / "svm").iterdir())) == 1
+    assert verify(theirs, [find(theirs, "svm")]) and len(list((there / "svm").iterdir())) == 1
 
 
 def test_the_zip_holds_nothing_that_could_be_executed_and_no_path(ours, packed):
@@ -269,7 +283,7 @@ def test_what_leads_outside_a_run_is_refused(ours, packed, tmp_path, place):
 
 @pytest.mark.parametrize(("name", "folder"), [("../../../svm", ""), ("other", ""), ("svm", "../../../svm")])
 def test_a_run_that_the_zip_does_not_hold_is_refused(ours, packed, tmp_path, name, folder):
-    svm = find_result(ours, "svm")  # a run that lies here already must not be moved away
+    svm = find(ours, "svm")  # a run that lies here already must not be moved away
     run = {"name": name, "key": svm.record.key, "folder": folder or svm.record.key, "is_asked_for": True}
 
     def add(files: dict[str, bytes]) -> None:
@@ -309,7 +323,7 @@ def test_links_repeated_names_and_changed_contents_are_refused(ours, packed, tmp
 
 
 def test_a_run_whose_score_is_not_its_own_is_refused_whole(ours, tmp_path):
-    svm, forest = (find_result(ours, name) for name in ("svm", "forest"))
+    svm, forest = (find(ours, name) for name in ("svm", "forest"))
     oof = read_predictions(svm.folder / "oof.parquet")
     write_predictions(svm.folder / "oof.parquet", Predictions(oof.ids, oof.classes, oof.proba[:, [1, 2, 0]]))
     share_runs(ours, [forest, svm], tmp_path / "false.zip")
