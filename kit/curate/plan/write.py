@@ -31,7 +31,7 @@ def write_plan(competition: Competition, plan: Plan, is_draft: bool = False) -> 
     cannot be told apart.
     """
     text, kept = rewrite(competition.file.read_text(encoding="utf-8-sig"), plan, is_draft)
+    note_chosen(competition.workspace.runs(competition.name), plan.chosen)  # first: a kill leaves no run unmarked
     with write_atomic(competition.file, "w") as file:
         file.write(text)
-    note_chosen(competition.workspace.runs(competition.name), plan.chosen)
     return kept

@@ -16,6 +16,7 @@ import pandas as pd
 
 from kit.core.errors import InputError, some
 from kit.core.shapes import Ids
+from kit.core.terminal import count
 from kit.data.prepared import Prepared
 from kit.data.table.scan import read_csv
 
@@ -103,10 +104,16 @@ def read_foreign(path: Path, prepared: Prepared, wanted: Ids, spare: Collection[
     targets = [name for name in rest if name.lower() in TARGET_NAMES and name not in used]
     predicted = _predicted(table, columns) if targets else []
     for name in targets:
-        others = _contradict(table[name].to_list(), ids, predicted, prepared, found)
-        found.other_labels |= others or {}
-        if others is None:
-            found.facts.append(f"column {name} is what the file predicts, so it is not compared with our labels")
+        others, is_predicted = _contradict(table[name].to_list(), ids, predicted, prepared, found)
+        if not is_predicted:
+            found.other_labels |= others
+        elif others:
+            found.facts.append(
+                f"column {name} is what the file predicts, and on {count(len(others), 'image')} not our label: "
+                "mistakes, or it learned from other labels"
+            )
+        else:
+            found.facts.append(f"column {name} is what the file predicts")
     if extra := [name for name in rest if name not in used and name not in folds]:
         found.facts.append(f"left out: {some(extra)}")
     return found
@@ -287,19 +294,19 @@ def _learn_order(
 
 def _contradict(
     targets: Sequence[object], ids: Sequence[str], predicted: Sequence[str], prepared: Prepared, found: Foreign
-) -> dict[str, str] | None:
-    """Return by id which labels of a column are others than ours; of numbers only where it is known what they mean.
+) -> tuple[dict[str, str], bool]:
+    """Return by id which labels of a column are others than ours, and whether the file itself predicts the column.
 
-    None where the labels are what the file itself predicts.
+    Of numbers only where it is known what they mean.
     """
     if prepared.pool.is_multilabel:
-        return {}
+        return {}, False
     ours = prepared.labels[prepared.scored_rows].tolist()
     label_of = dict(zip(prepared.pool.ids[prepared.labeled[prepared.scored_rows]], ours, strict=True))
-    told = []
+    told, is_predicted = [], False
     for reading in _read_targets(targets, ids, prepared, found):
-        if np.mean([theirs == each for theirs, each in zip(reading, predicted, strict=True)]) >= LEAST_PREDICTED:
-            return None
+        agreement = np.mean([theirs == each for theirs, each in zip(reading, predicted, strict=True)])
+        is_predicted |= bool(agreement >= LEAST_PREDICTED)
         pairs = [(each, prepared.classes[label_of[each]], theirs)
                  for each, theirs in zip(ids, reading, strict=True) if each in label_of]  # fmt: skip
         others = {each: f"{theirs}, ours {name}" for each, name, theirs in pairs if theirs not in (None, name)}
@@ -309,7 +316,7 @@ def _contradict(
         told = [others for others in told if len(others) <= (1 - MAJORITY) * len(label_of)]
     told.sort(key=len)
     is_clear = len(told) == 1 or (len(told) > 1 and len(told[0]) < len(told[1]))
-    return told[0] if is_clear else {}
+    return told[0] if is_clear else {}, is_predicted
 
 
 def _read_targets(
