@@ -29,7 +29,7 @@ class Trust:
 
 
 TRUSTED: dict[str, dict[Any, Trust]] = {
-    "smooth": {0.8: Trust(0, 0), 0.5: Trust(0.017, 0.037), 0.9: Trust(0.039, 0.058), 0.0: Trust(0.183, 0.134)},
+    "smooth": {0.8: Trust(0, 0), 0.5: Trust(0.017, 0.04), 0.9: Trust(0.042, 0.056), 0.0: Trust(0.179, 0.133)},
 }
 """Of each setting the trusted value first."""
 
