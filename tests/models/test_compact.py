@@ -1,11 +1,14 @@
 """Compact forests predict what scikit-learn's predict, and hold no number for every node and class."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.utils.parallel import delayed
 
 from kit.models.classic import compact
-from kit.models.classic.compact import grow_forest
+from kit.models.classic.compact import grow_forest, own_warning_filters
 
 N_TREES = 7
 
@@ -35,3 +38,14 @@ def test_leaves_keep_the_classes_that_they_hold_alone(images):
     n_nodes = sum(tree.node_count for tree in forest.splits)
     assert forest.shares.shape == (n_nodes, 25) and forest.shares.nnz <= n_nodes
     assert all(tree.value.size == tree.node_count for tree in forest.splits)
+
+
+def test_the_threads_of_a_forest_may_empty_their_list_of_warning_filters_and_not_ours():
+    ours, words = warnings.filters, list(warnings.filters)
+    function, args, kwargs = delayed(str)(1)
+    with pytest.raises(UserWarning, match="should be used with"):
+        function(*args, **kwargs)  # as a thread does that is handed an emptied list
+    with own_warning_filters():
+        assert function(*args, **kwargs) == "1"
+        warnings.resetwarnings()
+    assert warnings.filters is ours and list(ours) == words

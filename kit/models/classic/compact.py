@@ -7,6 +7,9 @@ shares of the leaves as a sparse matrix. What is predicted is what scikit-learn 
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +61,18 @@ class CompactForest:
         return total.toarray() / len(self.splits)
 
 
+@contextmanager
+def own_warning_filters() -> Iterator[None]:
+    """Give scikit-learn's threads a list of warning filters to themselves.
+
+    Each of them puts its own in place of the list that all share and then the old one back; where two do so at once
+    one of them may empty the list for good, and a third then warns of a `Parallel` that was not missing.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`sklearn.utils.parallel.delayed` should be used", UserWarning)
+        yield
+
+
 def grow_forest(forest: Any, features: Vectors, labels: Labels, weights: Weights) -> CompactForest:
     """Fit a scikit-learn forest, a few trees at a time, and return what is needed of it.
 
@@ -75,7 +90,8 @@ def grow_forest(forest: Any, features: Vectors, labels: Labels, weights: Weights
     forest.set_params(warm_start=True)
     splits, shares = [], []
     for stop in [*range(at_a_time, n_trees, at_a_time), n_trees]:
-        forest.set_params(n_estimators=stop).fit(features, labels, sample_weight=weights)
+        with own_warning_filters():
+            forest.set_params(n_estimators=stop).fit(features, labels, sample_weight=weights)
         for grown in forest.estimators_[len(splits) :]:
             only_splits, of_leaves = _compact(grown.tree_)
             splits.append(only_splits)

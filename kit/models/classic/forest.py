@@ -12,7 +12,7 @@ from kit.core.names import MULTICLASS, MULTILABEL
 from kit.core.shapes import Proba
 from kit.data.images import Images
 from kit.models.balance import Adjustable, balance_images
-from kit.models.classic.compact import grow_forest
+from kit.models.classic.compact import grow_forest, own_warning_filters
 from kit.models.classic.on_pixels import OnPixels
 from kit.models.search import Between, OneOf
 
@@ -62,7 +62,8 @@ class Forest(OnPixels, Adjustable):
             labeled = _repeat_by_weight(labeled)
         features = self._features(labeled)
         if labeled.is_multilabel:
-            self.forest_ = forest.fit(features, labeled.labels, sample_weight=labeled.weights)
+            with own_warning_filters():
+                self.forest_ = forest.fit(features, labeled.labels, sample_weight=labeled.weights)
         else:
             self.compact_ = grow_forest(forest, features, labeled.labels, labeled.weights)
         return self
@@ -77,7 +78,9 @@ class Forest(OnPixels, Adjustable):
 
     def _predict_each(self, images: Images) -> Proba:
         """Return the share of the trees' leaves that have each class, (n_images, n_classes)."""
-        proba = self.forest_.predict_proba(self._features(images))  # of every class (n_images, 1 or 2)
+        features = self._features(images)
+        with own_warning_filters():
+            proba = self.forest_.predict_proba(features)  # of every class (n_images, 1 or 2)
         columns = [
             both[:, list(seen).index(1)] if 1 in seen else np.zeros(len(images))
             for both, seen in zip(proba, self.forest_.classes_, strict=True)
