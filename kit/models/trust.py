@@ -92,10 +92,10 @@ class Known:
 
 
 RECORD: dict[str, Known] = {
-    JOINT: Known(Trust(0, 0), Trust(0, 0), 0.597),
-    JOINED: Known(Trust(0.051, 0.035), Trust(0.13, 0.103), 0.04),
-    PLAIN: Known(Trust(0.072, 0.041), Trust(0.195, 0.124), 0.019),
-    NEIGHBOURS: Known(Trust(0.023, 0.011), Trust(0.063, 0.032), 0.344),
+    JOINT: Known(Trust(0, 0), Trust(0, 0), 0.701),
+    JOINED: Known(Trust(0.054, 0.044), Trust(0.145, 0.149), 0.062),
+    PLAIN: Known(Trust(0.077, 0.052), Trust(0.21, 0.171), 0.022),
+    NEIGHBOURS: Known(Trust(0.022, 0.011), Trust(0.062, 0.031), 0.215),
 }
 """It follows from ``kit/bench/members.json`` by `kit.bench.members.derive_record`; a test holds that it does, and
 ``./run.sh bench members`` measures it again.

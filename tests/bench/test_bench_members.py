@@ -12,7 +12,7 @@ from kit.bench.members import (
     OfRounds,
     bench_members,
     compare_rules,
-    derive_gain,
+    derive_expected,
     derive_record,
     describe_kinds,
     describe_rounds,
@@ -26,7 +26,7 @@ from kit.bench.recipes import sets
 from kit.bench.semi import PhotoSetting
 from kit.core.files import Workspace
 from kit.models.trust import JOINT, PLAIN, RECORD, Trust
-from kit.runs.store.rounds import GAIN, GAIN_SPREAD
+from kit.runs.store.rounds import EXPECTED
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 ENCODERS = {"one": {"encoder": TINY_CLIP}, "two": {"encoder": TINY_CLIP, "encoder_args": {"force_quick_gelu": True}}}
@@ -35,7 +35,7 @@ ENCODERS = {"one": {"encoder": TINY_CLIP}, "two": {"encoder": TINY_CLIP, "encode
 def test_what_is_believed_of_members_and_rounds_follows_from_the_committed_evidence():
     kinds, rounds = read_members()
     assert derive_record(kinds) == RECORD
-    assert derive_gain(rounds) == Trust(GAIN, GAIN_SPREAD)
+    assert derive_expected(rounds) == EXPECTED
 
 
 def test_a_record_is_the_mean_over_sets_and_as_unsure_as_a_further_set():
@@ -48,12 +48,19 @@ def test_a_record_is_the_mean_over_sets_and_as_unsure_as_a_further_set():
     assert alike.error.sd == 0.02 and alike.share > 0  # no surer than half of the mean
 
 
-def test_a_round_is_expected_to_gain_what_it_gained_over_sets():
-    rounds = [OfRounds(name, run, gain, 0.01, 0, 0, 8) for name, run, gain in
-              (("a", "x", 0.02), ("a", "y", 0.0), ("b", "x", -0.02))]  # fmt: skip
-    gain = derive_gain(rounds)
-    assert gain.excess == pytest.approx(-0.005, abs=1e-3)
-    assert gain.sd == pytest.approx(np.sqrt(0.03**2 / 2 + (0.01**2 + 0.01**2 + 0.01**2) / 2), abs=1e-3)
+def test_a_round_is_expected_to_gain_a_part_of_its_teachers_lead_and_what_it_gained_beyond_over_sets():
+    leads = {"a": (0.0, 0.1, -0.1), "b": (0.0, 0.06, -0.02)}
+    beyond = {"a": 0.02, "b": -0.02}
+    rounds = [
+        OfRounds(name, str(i), beyond[name] + 0.4 * lead, 0.01, beyond[name] + 0.4 * lead + 0.015, lead, 0, 0, 8)
+        for name, of_set in leads.items()
+        for i, lead in enumerate(of_set)
+    ]
+    expected = derive_expected(rounds)
+    assert (expected.share, expected.gain, expected.excess) == pytest.approx((0.4, 0.0, 0.015), abs=1e-3)
+    assert expected.gain_sd == pytest.approx(np.hypot(0.04 / np.sqrt(2), 0.01), abs=1e-3)
+    assert expected.excess_sd == pytest.approx(0.0, abs=1e-3)
+    assert expected.ahead_sd == pytest.approx(np.sqrt(np.mean(np.square([*leads["a"], *leads["b"]]))), abs=1e-3)
 
 
 @pytest.fixture

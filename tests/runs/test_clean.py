@@ -58,6 +58,7 @@ def test_runs_and_ensembles_of_other_settings_go(colours):
     assert find_result(now, "taught").folder not in listed(now)
 
 
+@pytest.mark.usefixtures("no_worse_is_kept")
 def test_rounds_after_a_dropped_one_are_known_and_stay(prepared):
     crossval(prepared, "svm"), crossval(prepared, "taught")
     home = prepared.competition.workspace.runs("colours")

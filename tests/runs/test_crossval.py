@@ -122,6 +122,7 @@ def test_an_untrained_teacher_is_named(colours):
         crossval(prepare(colours(MEMORISER)), "student")
 
 
+@pytest.mark.usefixtures("no_worse_is_kept")
 def test_pseudo_labels_come_from_the_same_folds_models(colours):
     prepared = prepare(colours(MEMORISER))
     crossval(prepared, "memoriser")
@@ -217,6 +218,7 @@ def test_fold_seeds_differ_and_fit_scikit_learn():
     assert len(seeds) == 20 and all(0 <= seed < 2**32 for seed in seeds)
 
 
+@pytest.mark.usefixtures("no_worse_is_kept")
 def test_rounds_are_runs_of_their_own(colours):
     prepared = prepare(colours(MEMORISER))
     crossval(prepared, "memoriser")
@@ -225,6 +227,7 @@ def test_rounds_are_runs_of_their_own(colours):
     assert {path.name for path in home.iterdir()} >= {"student.1", "student.2", "memoriser"}
 
 
+@pytest.mark.usefixtures("no_worse_is_kept")
 def test_a_round_worse_than_the_one_before_is_dropped(colours):
     prepared = prepare(colours(MEMORISER))
     crossval(prepared, "memoriser")

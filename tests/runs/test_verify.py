@@ -169,6 +169,7 @@ def test_a_ledger_that_names_other_teachers_than_run_json_is_named(trained, chan
         verify(prepared, [student])
 
 
+@pytest.mark.usefixtures("no_worse_is_kept")
 def test_a_run_of_rounds_passes_with_them_and_its_ledger_must_be_theirs(trained):
     prepared, _, _ = trained
     whole = find_result(prepared, "taught")

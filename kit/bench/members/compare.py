@@ -15,15 +15,21 @@ from rich.table import Table
 
 from kit.bench.explain import mean_and_error
 from kit.bench.kept import Kept, Rule, mix_by, without_copies
-from kit.bench.members.measure import WEAKLY_TAUGHT
+from kit.bench.members.rounds import (
+    DIGITS,
+    Draws,
+    OfRounds,
+    derive_trust,
+    describe_first_rounds,
+    expect_by_others,
+    settle,
+)
 from kit.core.files import read_json, write_json
-from kit.core.names import base_of, round_of
 from kit.core.shapes import Groups, Labels, Proba, Rows, Scores
 from kit.core.terminal import empty_table
-from kit.models.trust import JOINT, RECORD, Known, Trust
-from kit.runs.store.rounds import choose_among
+from kit.models.trust import JOINT, RECORD, Known
 from kit.scoring.chances import Record
-from kit.scoring.metrics import find_metric, hits
+from kit.scoring.metrics import hits
 from kit.scoring.mixing import (
     Mixture,
     apply_temperature,
@@ -37,9 +43,7 @@ FILE = Path(__file__).parents[1] / "members.json"
 HOPELESS, PLANNED = "hopeless", "as planned"
 CLEARLY = 2.0  # paired standard errors
 TINY = 1e-7  # probability: the logarithm of a certain error stays finite
-DIGITS = 3  # to which trust is rounded
 LEAST_SHARE = 10.0**-DIGITS
-Draws = Mapping[int, Kept]
 
 
 @dataclass(frozen=True)
@@ -65,27 +69,6 @@ class OfKind:
     loss: float
     loss_sd: float
     share: float
-    draws: int
-
-
-@dataclass(frozen=True)
-class OfRounds:
-    """Hold what the first round of a run gains over the same run without pseudo labels, on one set.
-
-    Parameters
-    ----------
-    gain, sd
-        Mean over draws of the difference in hidden accuracy, -1..1, and its standard deviation over draws.
-    kept, kept_se
-        The same difference of the round that the rule keeps, and its standard error over draws.
-    """
-
-    setting: str
-    run: str
-    gain: float
-    sd: float
-    kept: float
-    kept_se: float
     draws: int
 
 
@@ -164,28 +147,6 @@ def _cost(truth: Labels, proba: Proba) -> tuple[float, float]:
     return 1 - float(hits(truth, proba).mean()), -float(scaled[np.arange(len(truth)), truth].mean())
 
 
-def describe_rounds(measured: Mapping[str, Draws]) -> list[OfRounds]:
-    """Return what rounds gain on every set: the first one, and the one that the rule keeps."""
-    lines, metric = [], find_metric("accuracy")
-    for setting, draws in measured.items():
-        names = next(iter(draws.values())).names
-        for run in dict.fromkeys(base_of(name) for name in names if round_of(name) is not None):
-            first, kept = [], []
-            for draw in draws.values():
-                rounds = draw.take([name for name in draw.names if base_of(name) == run and round_of(name) is not None])
-                right = (
-                    hits(draw.truth, rounds.test[0]).mean(),
-                    *(hits(draw.truth, each).mean() for each in rounds.test),
-                )
-                folds = np.unique(draw.folds).tolist()
-                choice = choose_among(draw.labels, list(rounds.oof), draw.folds, draw.groups, folds, metric)
-                first.append(right[2] - right[1])
-                kept.append(right[choice.kept + 1] - right[1])
-            figures = [float(np.mean(first)), float(np.std(first)), *mean_and_error(np.array(kept))]
-            lines.append(OfRounds(setting, run, *(round(value, 4) for value in figures), draws=len(draws)))
-    return lines
-
-
 def derive_record(kinds: Sequence[OfKind]) -> dict[str, Known]:
     """Return what each kind costs beside the joint probe, in errors and in log-loss: the mean over sets.
 
@@ -196,35 +157,11 @@ def derive_record(kinds: Sequence[OfKind]) -> dict[str, Known]:
     record = {}
     for kind in dict.fromkeys(line.kind for line in kinds):
         of_sets = [[getattr(line, name) for line in kinds if line.kind == kind] for name in ("error", "loss")]
-        trusts = [_trust(costs, np.zeros(len(costs))) for costs in of_sets]
+        trusts = [derive_trust(costs, np.zeros(len(costs))) for costs in of_sets]
         surely = [replace(each, sd=max(each.sd, round(each.excess / 2, DIGITS))) for each in trusts]
         share = float(np.mean([line.share for line in kinds if line.kind == kind]))
         record[kind] = Known(surely[0], surely[1], max(round(share, DIGITS), LEAST_SHARE))
     return record
-
-
-def derive_gain(rounds: Sequence[OfRounds]) -> Trust:
-    """Return what a round of pseudo labels gains, of a metric's unit, and how far one more run on one more set differs.
-
-    The mean over sets; its standard deviation is that over sets, over runs and over draws together. Runs whose teacher
-    is weaker than they are do not count: the labelled images tell those.
-    """
-    known = [line for line in rounds if line.run != WEAKLY_TAUGHT]
-    settings = dict.fromkeys(line.setting for line in known)
-    of_set = [[line for line in known if line.setting == setting] for setting in settings]
-    means = [float(np.mean([line.gain for line in lines])) for lines in of_set]
-    within = [
-        float(np.sqrt(np.var([line.gain for line in lines]) + np.mean([line.sd**2 for line in lines])))
-        for lines in of_set
-    ]
-    return _trust(means, within)
-
-
-def _trust(means: Sequence[float], within: Sequence[float] | Scores) -> Trust:
-    between = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
-    return Trust(
-        round(float(np.mean(means)), DIGITS), round(float(np.sqrt(between + np.mean(np.square(within)))), DIGITS)
-    )
 
 
 def best_alone(labels: Labels, proba: Proba, groups: Groups, record: Record | None) -> Mixture:
@@ -248,12 +185,13 @@ RULES: dict[str, Rule] = {
 
 def compare_rules(measured: Mapping[str, Draws], rules: Mapping[str, Rule] = RULES) -> list[Standing]:
     """Return how ways of mixing compare on every set, by the record of the other photos."""
-    kinds, lines = describe_kinds(measured), []
+    kinds, rounds, lines = describe_kinds(measured), describe_first_rounds(measured), []
     for setting, draws in measured.items():
-        photos = setting.split()[0]
+        photos, expected = setting.split()[0], expect_by_others(rounds, setting)
         record = derive_record([line for line in kinds if line.setting.split()[0] != photos])
-        for members, chosen in selections(next(iter(draws.values())).names.tolist()).items():
-            taken = {number: draw.take(chosen) for number, draw in draws.items()}
+        settled = {number: settle(draw, expected) for number, draw in draws.items()}
+        for members, chosen in selections(next(iter(settled.values())).names.tolist()).items():
+            taken = {number: draw.take(chosen) for number, draw in settled.items()}
             if members.endswith(HOPELESS):
                 taken = {number: _with_hopeless(draw, number) for number, draw in taken.items()}
             right = np.stack([[hits(draw.truth, each).mean() for each in draw.test] for draw in taken.values()])
@@ -285,12 +223,8 @@ def compare_planned(measured: Mapping[str, Draws]) -> list[Standing]:
 
 def selections(names: Sequence[str]) -> dict[str, list[str]]:
     """Return which members are combined: all, those of a plan, and each with a hopeless one."""
-    every = [name for name in names if round_of(name) is None]
-    last = [
-        str(name) for name in names if round_of(name) and f"{base_of(name)}.{(round_of(name) or 0) + 1}" not in names
-    ]
-    planned = [name for name in every if name == JOINT or name.startswith("probe_")]
-    chosen = {"all": [*every, *last], "of a plan": planned}
+    planned = [name for name in names if name == JOINT or name.startswith("probe_")]
+    chosen = {"all": list(names), "of a plan": planned}
     return chosen | {f"{name}, {HOPELESS}": members for name, members in chosen.items()}
 
 
@@ -345,11 +279,20 @@ def write_members(kinds: Sequence[OfKind], rounds: Sequence[OfRounds], file: Pat
 def render_members(lines: Sequence[Standing], rounds: Sequence[OfRounds]) -> list[Table]:
     """Return the comparisons as tables: points of accuracy."""
     taught = empty_table()
-    for column in ("set, labels per class", "run", "first round", "by the rule", "draws"):
+    for column in (
+        "set, labels per class",
+        "run",
+        "its teacher ahead",
+        "first round, labelled",
+        "hidden",
+        "by the rule",
+        "draws",
+    ):
         taught.add_column(column)
     for each in rounds:
         kept = f"{100 * each.kept:+.1f} ± {100 * each.kept_se:.1f}"
-        taught.add_row(each.setting, each.run, f"{100 * each.gain:+.1f}", kept, str(each.draws))
+        figures = [f"{100 * value:+.1f}" for value in (each.ahead, each.told, each.gain)]
+        taught.add_row(each.setting, each.run, *figures, kept, str(each.draws))
     return [render_mixing(lines), taught]
 
 

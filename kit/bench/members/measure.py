@@ -51,7 +51,7 @@ FITTED_BY = (
 WITHOUT = ("models/trust.py", "runs/store/rounds.py")
 """The code that decides what members predict; the second is evidence, which their settings or the rounds kept read."""
 N_ROUNDS = 2
-WEAKLY_TAUGHT = "taught_by_weakest"
+JOINTLY_TAUGHT, WEAKLY_TAUGHT = "taught_by_joint", "taught_by_weakest"
 N_JOINED = 2  # encoders side by side: a plan joins the good ones
 MOBILE = "mobilenet"  # without neighbours: one weak probe more
 MOBILENET, MINI_CLIP = "mobilenetv2_100/model.safetensors", "mini-clip"  # below --weights; the others come with pip
@@ -168,7 +168,7 @@ def list_members(encoders: dict[str, dict[str, Any]]) -> dict[str, Run]:
     add(f"copy_{second}", "linear_probe", **encoders[second], C=29.0)
     for name, student, teachers in (
         ("taught_by_itself", SHARED, [f"probe_{second}"]),
-        ("taught_by_joint", {}, ["joint"]),
+        (JOINTLY_TAUGHT, {}, ["joint"]),
         (WEAKLY_TAUGHT, {}, [f"plain_{weakest}"]),
     ):
         plan = PseudoPlan(teachers=teachers, rounds=N_ROUNDS)

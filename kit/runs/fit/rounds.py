@@ -24,6 +24,7 @@ from kit.runs.store.find import (
     rounds_of,
     run_key,
     settled_key,
+    teachers_of,
 )
 from kit.runs.store.pairs import BY_FOLDS
 from kit.runs.store.result import EVERYTHING, Result, fold_folder, run_folder, write_result
@@ -40,8 +41,12 @@ def settle_rounds(prepared: Prepared, run: Run, make: Callable[[Prepared, Run], 
     found = find_settled(prepared, run)
     if found is not None and found.record.rounds["end"] is not None:
         return found
-    made, end = [], ALL
-    for each in rounds_of(run):
+    made, end, rounds = [], ALL, list(rounds_of(run))
+
+    def choose() -> Choice:
+        return choose_rounds(prepared, made, teachers_of(prepared, rounds[1]))
+
+    for each in rounds:
         if (result := find_run(prepared, each)) is None:
             if made and picks_nothing(prepared, each):
                 note(f"{each.name}: no pseudo label passes in any fold: skipped, rounds end")
@@ -51,14 +56,17 @@ def settle_rounds(prepared: Prepared, run: Run, make: Callable[[Prepared, Run], 
         made.append(result)
         if len(made) == 1:
             continue
-        choice = choose_rounds(prepared, made)
+        choice = choose()
         if choice.is_over:
-            difference, error = choice.against_base[-1]
-            note(f"{each.name}: {difference:+.4f} +- {error:.4f} against {made[0].name}: dropped, rounds end")
+            (difference, error), chance = choice.against_base[-1], choice.chances[-1]
+            note(
+                f"{each.name}: {difference:+.4f} +- {error:.4f} against {made[0].name}, a gain of what is sent with a "
+                f"probability of {chance:.2f}: dropped, rounds end"
+            )
             end = DROPPED
             break
         found = _replace(found, _put_together(prepared, run, made, choice, None))  # what a time limit leaves counts
-    result = _replace(found, _put_together(prepared, run, made, choose_rounds(prepared, made), end))
+    result = _replace(found, _put_together(prepared, run, made, choose(), end))
     _tell(prepared, result)
     return result
 
@@ -126,6 +134,7 @@ def _put_together(prepared: Prepared, run: Run, made: list[Result], choice: Choi
             "kept": choice.kept,
             "per_fold": {str(fold): number for fold, number in choice.per_fold.items()},
             "against_base": [list(pair) for pair in choice.against_base],
+            "chances": [round(chance, 4) for chance in choice.chances],
             "end": end,
         },
     }  # fmt: skip

@@ -117,7 +117,7 @@ def describe_end(result: Result) -> str | None:
     if rounds["end"] == EMPTY:
         sentences.append(f"round {len(against) + 1} skipped: nothing passes")
     elif kept < len(against):
-        sentences.append(f"round {kept + 1} dropped: {_against(against[kept])}")
+        sentences.append(f"round {kept + 1} dropped: {_against(against[kept])}{_chance(rounds, kept)}")
     elif rounds["end"] is None:
         sentences.append(f"round {len(against) + 1} is not made yet")
     if len(set(rounds["per_fold"].values()) | {kept}) > 1:
@@ -128,6 +128,12 @@ def describe_end(result: Result) -> str | None:
 def _against(pair: Sequence[float]) -> str:
     """Spell the difference to the run without pseudo labels."""
     return f"{pair[0]:+.3f} ± {pair[1]:.3f} against no pseudo labels"
+
+
+def _chance(rounds: dict[str, Any], number: int) -> str:
+    """Spell the probability that a round gains; nothing of a run that an earlier kit made."""
+    chances = rounds.get("chances", [])
+    return f", a gain of what is sent with a probability of {chances[number]:.2f}" if number < len(chances) else ""
 
 
 def remarks_on_choice(result: Result) -> list[str]:

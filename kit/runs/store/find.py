@@ -26,6 +26,7 @@ from kit.runs.store.exclusion import read_exclusion
 from kit.runs.store.imported import read_import, what_is_gone
 from kit.runs.store.pairs import wants_pairs
 from kit.runs.store.result import EVERYTHING, Result, read_record, read_result, run_folder
+from kit.runs.store.rounds import describe_rule
 from kit.runs.store.score import score_anew
 from kit.runs.store.source import source_key
 from kit.scoring.predictions import Predictions, concatenate
@@ -139,7 +140,7 @@ def settled_key(prepared: Prepared, run: Run, made: list[Result]) -> str:
     """Return the key of a run of these rounds: the rounds, what would teach the first one, and what chooses."""
     _, taught, *_ = rounds_of(run)
     keys = [result.record.key for result in made]
-    return key_of(__version__, "rounds", keys, run_key(prepared, taught), prepared.metric.key)
+    return key_of(__version__, "rounds", describe_rule(), keys, run_key(prepared, taught), prepared.metric.key)
 
 
 def find_settled(prepared: Prepared, run: Run) -> Result | None:

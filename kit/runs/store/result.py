@@ -99,8 +99,8 @@ class RunRecord(BaseModel):
         Prompt lists that were written after a score was seen.
     rounds
         Of a run with rounds of pseudo labels: how many were ``kept``, by all scored images and ``per_fold`` by the
-        other folds', each one's difference ``against_base``, the run without pseudo labels, and one standard error,
-        and why they ``end``, None while they do not.
+        other folds', each one's difference ``against_base``, the run without pseudo labels, and one standard error, the
+        ``chances`` that what is sent of it is better, and why they ``end``, None while they do not.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", validate_by_name=True, protected_namespaces=())

@@ -117,7 +117,8 @@ def _choose_again(prepared: Prepared, teachers: list[ReadRun], run: ReadRun, fol
 def verify_rounds(prepared: Prepared, runs: dict[tuple[str, str], ReadRun], run: ReadRun) -> None:
     """A run of rounds must be those which the other folds choose, fold by fold."""
     made: list[Result] = [runs[round_made] for round_made in run.record.teachers.items()]
-    choice, noted = choose_rounds(prepared, made), run.record.rounds
+    teachers: list[Result] = [runs[teacher] for teacher in made[1].record.teachers.items()] if len(made) > 1 else []
+    choice, noted = choose_rounds(prepared, made, teachers), run.record.rounds
     per_fold = {str(fold): number for fold, number in choice.per_fold.items()}
     if run.record.metric_key == prepared.metric.key and (noted["kept"], noted["per_fold"]) != (choice.kept, per_fold):
         raise LeakFound(
