@@ -9,7 +9,6 @@ writes ``runs/bench-explain``; a second call re-uses what is there.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from rich.table import Table
 
 from kit.config.reader import read_competition
 from kit.core.errors import InputError
-from kit.core.files import Workspace
+from kit.core.files import Workspace, write_folder
 from kit.core.held import hold
 from kit.core.shapes import Mask, Pixels, Scores
 from kit.core.terminal import empty_table, stage, track, warn
@@ -154,10 +153,9 @@ def _lay_out(name: str, photos: Path, data: Path | None, home: Workspace) -> Pre
     """Plant evidence in photos and return them as a prepared competition."""
     root = home.root / "planted" / name
     if not root.is_dir():
-        part = root.with_name(f".{name}.{os.getpid()}.part")
-        for folder, image_id, pixels in _planted(photos, SIDES[name]):
-            _save(part / "train" / folder / f"{image_id}.png", pixels)
-        part.rename(root)
+        with write_folder(root) as part:
+            for folder, image_id, pixels in _planted(photos, SIDES[name]):
+                _save(part / "train" / folder / f"{image_id}.png", pixels)
     changes = [f"data.root={json.dumps(str(root), ensure_ascii=False)}"]
     if data is not None:
         encoder = f"timm:mobilenetv2_100@{(data / MOBILENET).resolve()}"

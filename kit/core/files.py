@@ -13,6 +13,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,31 @@ def write_atomic(path: Path, mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def write_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder that becomes `folder` when the block ends without an error.
+
+    Of two processes that write the same folder at once, the first to end is the one whose folder stays; the other's
+    is dropped.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or the folder cannot be made; nothing is left behind.
+    """
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        try:
+            temporary.replace(folder)
+        except OSError:
+            if not folder.is_dir():  # not because another process was first
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, value: object, indent: int | None = 1) -> None:

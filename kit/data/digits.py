@@ -6,14 +6,13 @@ and solution.csv, which nothing but the scorer opens. The split is drawn with se
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kit.core.files import write_folder
 from kit.core.shapes import Labels, Texts
 
 SHOTS = 15  # labels per class
@@ -27,11 +26,9 @@ def write_digit_classes(folder: Path) -> None:
     if folder.is_dir():
         return
     pixels, labels = _load_digits()
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for row, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        _save(image, part / str(label) / f"{row:06d}.png")
-    os.replace(part, folder)
+    with write_folder(folder) as part:
+        for row, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            _save(image, part / str(label) / f"{row:06d}.png")
 
 
 def write_digits(folder: Path) -> None:
@@ -44,16 +41,14 @@ def write_digits(folder: Path) -> None:
     pixels, labels = _load_digits()
     splits = _split(labels)
     ids = np.array([f"{number:06d}" for number in np.random.default_rng(SEED + 1).permutation(len(pixels)) + 1])
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    for row, (image, split) in enumerate(zip(pixels, splits, strict=True)):
-        _save(image, part / split / f"{ids[row]}.png")
     table = pd.DataFrame({"id": ids, "label": labels.astype(str)})
     of_split = {split: table.loc[splits == split].sort_values("id") for split in ("train", "test")}
-    of_split["train"].to_csv(part / "train.csv", index=False)
-    of_split["test"].assign(label="0").to_csv(part / "sample_submission.csv", index=False)
-    of_split["test"].to_csv(part / "solution.csv", index=False)
-    os.replace(part, folder)
+    with write_folder(folder) as part:
+        for row, (image, split) in enumerate(zip(pixels, splits, strict=True)):
+            _save(image, part / split / f"{ids[row]}.png")
+        of_split["train"].to_csv(part / "train.csv", index=False)
+        of_split["test"].assign(label="0").to_csv(part / "sample_submission.csv", index=False)
+        of_split["test"].to_csv(part / "solution.csv", index=False)
 
 
 def _load_digits() -> tuple[NDArray[np.uint8], Labels]:

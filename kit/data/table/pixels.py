@@ -10,7 +10,6 @@ import io
 import math
 import os
 import re
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ import pandas as pd
 from kit.config.competition import Competition
 from kit.config.data import Listing
 from kit.core.errors import InputError, some
-from kit.core.files import key_of
+from kit.core.files import key_of, write_folder
 from kit.core.shapes import Vectors
 from kit.core.terminal import Progress, note, stage
 from kit.data.decoding import EIGHT_BITS, grey_range
@@ -203,21 +202,13 @@ def _write_images(images: NDArray[np.uint8], folder: Path) -> None:
     """Write images as PNG files into a folder that appears when all of them are there."""
     from PIL import Image
 
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-
     def write(number: int) -> None:
-        Image.fromarray(np.ascontiguousarray(images[number])).save(temporary / f"{number:07d}.png", compress_level=1)
+        Image.fromarray(np.ascontiguousarray(images[number])).save(part / f"{number:07d}.png", compress_level=1)
 
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as threads, Progress("pixels", len(images)) as progress:
-            for start in range(0, len(images), WRITE_BLOCK):
-                block = range(start, min(start + WRITE_BLOCK, len(images)))
-                list(threads.map(write, block))
-                progress.advance(len(block))
-        if not folder.is_dir():
-            temporary.replace(folder)
-        stage("pixels", progress.summary("rows written as images"))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    progress = Progress("pixels", len(images))
+    with write_folder(folder) as part, ThreadPoolExecutor(os.cpu_count()) as threads, progress:
+        for start in range(0, len(images), WRITE_BLOCK):
+            block = range(start, min(start + WRITE_BLOCK, len(images)))
+            list(threads.map(write, block))
+            progress.advance(len(block))
+    stage("pixels", progress.summary("rows written as images"))

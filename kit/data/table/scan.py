@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import shutil
 import sys
 import zipfile
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from kit.core.errors import InputError, nearest, some
+from kit.core.files import write_folder
 from kit.data.table.archives import is_archive as is_archive
 from kit.data.table.archives import list_members, named, unpack
 from kit.data.table.archives import strip_archive as strip_archive
@@ -141,14 +141,8 @@ def extract_archive(archive: Path, folder: Path) -> Path:
     InputError as of `kit.data.table.archives.unpack`; nothing is left behind then.
     """
     if not folder.exists():
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
-            unpack(archive, temporary)
-            temporary.replace(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with write_folder(folder) as part:
+            unpack(archive, part)
     return _enter_single_folder(folder)
 
 
