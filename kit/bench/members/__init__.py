@@ -1,8 +1,8 @@
 """Members: ensembles of unequal members, and rounds of pseudo labels beside their base, on photos and digits.
 
 measure.py fits the members draw by draw and keeps what they predict, so that a second call goes on and another way of
-mixing is measured in seconds; compare.py compares ways of mixing, rounds.py rounds with their base. Both derive what
-`kit.models.trust` and `kit.runs.store.rounds` hold; the figures that those follow from are committed as
+mixing is measured in seconds; compare.py compares ways of mixing, rounds.py rounds with their base, and both derive
+what `kit.models.trust` and `kit.runs.store.rounds` hold. The figures that those follow from are committed as
 ``kit/bench/members.json``.
 """
 
