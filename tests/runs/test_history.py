@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import shutil
@@ -151,6 +152,15 @@ def test_adopt_writes_a_run_that_is_gone_or_of_another_name_as_a_new_table(twice
     assert competition.runs["svm"] == prepared.competition.runs["svm"]
 
 
+def test_adopt_writes_new_keys_below_the_runs_own_last_one(twice):
+    prepared, _, second = twice
+    file = prepared.competition.file
+    text = file.read_text().replace("pixels = 4  # enough for colours\nC = 3\n", "C = 3  # mine\n")
+    file.write_text(text.replace("[runs.forest]", "# a forest for comparison\n[runs.forest]"))
+    adopt(prepared, entries_of(prepared, second.record.key))
+    assert "C = 0.01  # mine\npixels = 8\n\n# a forest for comparison\n[runs.forest]\n" in file.read_text()
+
+
 def test_adopt_refuses_a_member_of_a_grid_and_what_has_no_settings(colours):
     prepared = prepare(colours('[runs.svm]\nmodel = "svm"\npixels = 4\ngrid = { C = [1, 3] }\n'))
     result = crossval(prepared, "svm_3")
@@ -191,6 +201,11 @@ def test_runs_are_sorted_and_found_by_a_part_of_the_key(twice):
     assert [entry.cv for entry in sort_entries(entries, "cv")] == [second.record.cv, 0.5]
     assert [entry.cv for entry in sort_entries(entries, "cv", sign=-1)] == [0.5, second.record.cv]
     assert find_entry(prepared, entries, second.record.key[:6]).key == second.record.key
+    shared = [dataclasses.replace(entries[0], name="pseudo.0"), dataclasses.replace(entries[0], name="svm")]
+    for rounds in (shared, shared[::-1]):  # a round 0 and the run that it is
+        assert find_entry(prepared, rounds, first.record.key[:6]).name == "svm"
+    with pytest.raises(InputError, match=r"svm .*other .*; write the name"):
+        find_entry(prepared, [shared[1], dataclasses.replace(entries[0], name="other")], first.record.key)
     with pytest.raises(InputError, match="--sort size: "):
         sort_entries(entries, "size")
     with pytest.raises(InputError, match="svn: no finished run of this name or key; did you mean 'svm'"):

@@ -105,8 +105,21 @@ def _edit(table: Any, old: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Bring one table to the wanted values; lines that say them already are not touched."""
     for key in [key for key in old if key not in wanted and key != OF_TUNE]:
         table.remove(key)
+    added = {key: value for key, value in wanted.items() if key not in old}
     for key, value in wanted.items():
-        if key not in old or not _is_same(old[key], value):
+        if key not in added and not _is_same(old[key], value):
+            table[key] = value if not isinstance(value, dict) else _inline(value)
+    _add(table, added)
+
+
+def _add(table: Any, added: dict[str, Any]) -> None:
+    """Write new keys right below the table's last one: what stands under that is a comment on what comes next."""
+    plain = [item for key, item in table.value.body if key is not None and not item.is_table()]
+    if added and plain:
+        lines = [f"{key} = {toml_value(value)}\n" for key, value in added.items()]
+        plain[-1].trivia.trail = "\n" + "".join(lines)
+    else:
+        for key, value in added.items():
             table[key] = value if not isinstance(value, dict) else _inline(value)
 
 

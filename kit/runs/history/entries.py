@@ -102,15 +102,20 @@ def sort_entries(entries: Iterable[Entry], by: str, sign: int = 1) -> list[Entry
 def find_entry(prepared: Prepared, entries: list[Entry], word: str) -> Entry:
     """Return the run that a key, the first digits of one, or a name stands for: of a name today's, else the last.
 
+    Of a key that a run shares with a round of another, that run.
+
     What stands for none, or for several, raises InputError.
     """
     of_name = [entry for entry in entries if word in (entry.name, base_of(entry.name))]
     if of_name:
         return next((entry for entry in of_name if entry.is_today), of_name[-1])
     of_key = [entry for entry in entries if len(word) >= LEAST_KEY and entry.key.startswith(word)]
+    if len({entry.key for entry in of_key}) == 1:  # the same settings: a run, and the round 0 of another
+        of_key = [entry for entry in of_key if round_of(entry.name) is None] or of_key[:1]
     if len({(entry.name, entry.key) for entry in of_key}) > 1:
         places = some(f"{entry.name} {entry.key}" for entry in of_key)
-        raise InputError(f"{word}: several runs have such a key: {places}; write more of it, or the name")
+        remedy = "write the name" if len({entry.key for entry in of_key}) == 1 else "write more of it, or the name"
+        raise InputError(f"{word}: several runs have such a key: {places}; {remedy}")
     if not of_key:
         known = {entry.name for entry in entries} | {entry.key for entry in entries}
         shown = prepared.competition.command("history")
