@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.core.arrays import is_patient
 from kit.core.errors import InputError, MissingWeights, TimeIsUp
 from kit.core.installed import is_lacking
 
@@ -116,13 +115,11 @@ def names_of_runs(competition: Any, runs: Sequence[str]) -> list[str]:
 
 def list_finished(prepared: Prepared) -> list[Result]:
     """Return every finished run, imports and the ensemble among them; InputError where there is none."""
-    from kit.runs.train import find_finished
+    from kit.runs.train import find_finished, way_to_runs
 
     competition, results = prepared.competition, find_finished(prepared)
     if not results:
-        raise InputError(
-            f"no finished run of {competition.name} yet; {competition.command('all' if is_patient() else 'status')}"
-        )
+        raise InputError(f"no finished run of {competition.name} yet; {way_to_runs(competition)}")
     return results
 
 

@@ -54,11 +54,12 @@ def _look(
         render_entries,
         sort_entries,
     )
+    from kit.runs.train import way_to_runs
 
     competition = prepared.competition
     entries = list_entries(prepared, with_rounds=rounds or run is not None)
     if not entries:
-        raise InputError(f"no run of {competition.name} was ever finished here; {competition.command('all')}")
+        raise InputError(f"no run of {competition.name} was ever finished here; {way_to_runs(competition)}")
     if run is None:
         ordered = sort_entries(entries, sort, prepared.metric.sign)
         ordered = ordered[::-1] if sort == "date" else ordered

@@ -25,7 +25,7 @@ def share(
     from kit.core.errors import InputError
     from kit.core.names import ENSEMBLE, PROGRAM
     from kit.runs.share import share_runs
-    from kit.runs.train import find_finished, find_trained
+    from kit.runs.train import find_finished, find_trained, way_to_runs
 
     if file is None or file.suffix != ".zip":
         raise InputError(f"share: the last word names the file and ends in .zip: {PROGRAM} share {comp} RUN {comp}.zip")
@@ -37,7 +37,7 @@ def share(
         found = [find_trained(prepared, name) for name in runs or ()] or find_finished(prepared)
         results = [result for result in found if result.name != ENSEMBLE]
         if not results:
-            raise InputError(f"no finished run of {competition.name} yet; {competition.command('all')}")
+            raise InputError(f"no finished run of {competition.name} yet; {way_to_runs(competition)}")
         manifest = share_runs(prepared, results, file)
     megabytes = file.stat().st_size / 2**20
     lines = [

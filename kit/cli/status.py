@@ -55,7 +55,7 @@ def _read(comp: str | None) -> dict[str, Activity]:
     activities = {name: each for name, each in told.items() if each is not None}
     if not activities:
         what = "nothing" if comp is None else f"nothing of {names[0]}"
-        raise InputError(f"{what} has run in {workspace.root} yet")
+        raise InputError(f"{what} has run in {workspace.root} yet; what was just begun shows itself after some seconds")
     return activities
 
 

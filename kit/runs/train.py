@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
-from kit.config.competition import order_runs
+from kit.config.competition import Competition, order_runs
 from kit.core.activity import tell
 from kit.core.arrays import is_patient
 from kit.core.deadline import check_deadline, seconds_left, time_is_up, within
 from kit.core.engine import cancel_tasks, is_remote
-from kit.core.errors import InputError, MissingWeights, TeacherMissing, TimeIsUp
+from kit.core.errors import InputError, MissingWeights, TeacherMissing, TimeIsUp, some
 from kit.core.files import read_object, write_json
 from kit.core.names import ENSEMBLE
 from kit.core.terminal import count, note, stage, warn
@@ -276,7 +276,9 @@ def find_trained(prepared: Prepared, name: str) -> Result:
         if is_patient():
             return ensemble(prepared, find_members(prepared))
         if (combined := find_ensemble(prepared, members_of(prepared))) is None:
-            raise InputError(f"no ensemble of all that is finished yet; {prepared.competition.command('status')}")
+            finished = [result.name for result in find_finished(prepared) if result.name != ENSEMBLE]
+            alone = f"; or name a run that is finished: {some(finished)}" if finished else ""
+            raise InputError(f"no ensemble of all that is finished yet: {way_to_runs(prepared.competition)}{alone}")
         return combined
     if name not in list_imported(prepared):
         prepared.competition.run(name)  # names the nearest of those there are
@@ -284,6 +286,13 @@ def find_trained(prepared: Prepared, name: str) -> Result:
     if result is None:
         raise InputError(f"run {name} has not been trained; {prepared.competition.command('train', name)}")
     return result
+
+
+def way_to_runs(competition: Competition) -> str:
+    """Say how runs are had where none is finished: by a command, or by waiting for the one that works on them now."""
+    if is_patient():
+        return f"{competition.command('all')} makes them"
+    return f"a command that runs now is at work; {competition.command('status')} shows how far it is"
 
 
 def find_finished(prepared: Prepared) -> list[Result]:

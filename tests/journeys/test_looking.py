@@ -67,9 +67,18 @@ def test_commands_that_look_answer_beside_one_that_runs_and_status_shows_it(kit,
         code, out, err = kit(*command, *(["colours"] if len(command) == 1 else []))
         assert code == 0, err
         assert "beside 'train colours svm" in err and "waiting" not in err
-    with pytest.raises(InputError, match=r"no ensemble of all that is finished yet; \./run\.sh status colours"):
+    with pytest.raises(InputError, match=r"yet: .*; \./run\.sh status colours.*: forest"):
         package.open("colours", workspace=kit.workspace).oof()
     assert not (kit.workspace / "runs" / "colours" / "ensemble").exists()
+    home, aside = kit.workspace / "runs" / "colours", kit.workspace / "aside"
+    aside.mkdir()
+    for name in ("forest", "history.jsonl"):
+        (home / name).rename(aside / name)
+    for command in ("history", "report", "leaderboard"):
+        code, _, err = kit(command, "colours")
+        assert code == 2 and "a command that runs now is at work; ./run.sh status colours" in " ".join(err.split())
+    for path in aside.iterdir():
+        path.rename(home / path.name)
     assert busy.poll() is None
     (kit.workspace / "go").touch()
     busy.communicate()

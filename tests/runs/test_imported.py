@@ -12,6 +12,7 @@ from support.colours import FOREST_AND_SVM, SVM
 from kit.core.errors import InputError
 from kit.core.files import read_json
 from kit.data.prepared import prepare
+from kit.kaggle.bundle import predict_fresh
 from kit.kaggle.submission import make_submission
 from kit.report.board import remarks_on
 from kit.runs.ensemble import check_members, ensemble
@@ -283,6 +284,8 @@ def test_without_test_predictions_an_import_is_scored_but_neither_sent_nor_combi
     assert check_members(prepare(colours(FOREST_AND_SVM))) == ["forest", "svm"]
     with pytest.raises(InputError, match=r"friend: imported without test predictions; .*--test FILE"):
         make_submission(prepared, friend)
+    with pytest.raises(InputError, match=r"predict: friend was imported: its model is not here.*; name a run that can"):
+        predict_fresh(prepared, [friend], pd.DataFrame())
     assert "friend: imported" in verify(prepared, [friend])[1]
     again = import_predictions(
         prepared, "friend", tmp_path / "oof_theirs.csv", write_theirs(prepared, tmp_path, "test")

@@ -37,7 +37,7 @@ def predict_fresh(prepared: Prepared, results: list[Result], table: pd.DataFrame
     InputError
         When a run cannot predict new images: it was imported, refitted on everything, or has lost its weights.
     """
-    members, whole = choose_members(prepared, results, drop=False)
+    members, whole = choose_members(prepared, results, drop=False, task="predict")
     with tempfile.TemporaryDirectory(prefix="predict-") as scratch:
         folder = Path(scratch) / "bundle"
         folder.mkdir()

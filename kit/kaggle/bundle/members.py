@@ -32,14 +32,17 @@ class BundledRun:
     temperature: float = 1.0
 
 
-def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tuple[list[BundledRun], Result | None]:
+def choose_members(
+    prepared: Prepared, results: list[Result], drop: bool, task: str = "bundle"
+) -> tuple[list[BundledRun], Result | None]:
     """Return the runs that go, with their shares, and the run or ensemble whose decisions go with them.
 
     Decisions are thresholds with several labels per image, and which images show none of the classes. They are of the
     mixture: where runs are dropped, the ensemble of the others is made anew.
 
     Of an ensemble's members those without any weight do not go. With `drop` runs that cannot go are left out, and their
-    weight is shared among the others. The second is None where an image simply gets its most probable class.
+    weight is shared among the others. `task` is what a refusal begins with. The second is None where an image simply
+    gets its most probable class.
 
     Raises
     ------
@@ -52,7 +55,9 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tup
     needed = [result for result in results if weights[result.name] > 0]
     reasons = {result.name: reason for result in needed if (reason := _why_not(prepared, result))}
     if reasons and (not drop or len(reasons) == len(needed)):
-        raise InputError(f"bundle: {_list_reasons(reasons, len(needed))}")
+        rest = "; name a run that can" if task != "bundle" else _say_drop(len(reasons), len(needed))
+        named = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+        raise InputError(f"{task}: {named}{rest}")
     going = [result for result in needed if result.name not in reasons]
     total, decides = sum(weights[result.name] for result in going), decides_more(prepared)
     if idle := [result.name for result in results if result not in needed]:
@@ -69,11 +74,9 @@ def choose_members(prepared: Prepared, results: list[Result], drop: bool) -> tup
     return chosen, whole if decides else None
 
 
-def _list_reasons(reasons: dict[str, str], n_needed: int) -> str:
-    """Tell which runs cannot go and why, and that they can be left out where others stay."""
-    named = "; ".join(f"{name} {reason}" for name, reason in reasons.items())
-    rest = "" if len(reasons) == n_needed else ". Or leave them out: --drop shares their weights among the rest"
-    return f"{named}{rest}"
+def _say_drop(n_reasons: int, n_needed: int) -> str:
+    """Tell that runs that cannot go can be left out, where others stay."""
+    return "" if n_reasons == n_needed else ". Or leave them out: --drop shares their weights among the rest"
 
 
 def decides_more(prepared: Prepared) -> bool:
@@ -97,7 +100,7 @@ def asks_neighbours(prepared: Prepared, result: Result, run: Run) -> bool:
 def _why_not(prepared: Prepared, result: Result) -> str | None:
     """Tell why a run cannot predict new test images elsewhere, and what helps; None where it can."""
     if result.folder.name == IMPORTED:
-        return "was imported: its model is not here"
+        return "was imported: its model is not here, so it predicts no new images"
     run = settings_of(prepared, result)
     model = build_model(prepared.competition, run)
     if run.refit:

@@ -14,7 +14,6 @@ from pathlib import Path
 from kit import __version__
 from kit.core.errors import InputError
 from kit.core.files import key_of, read_json, write_atomic, write_json
-from kit.core.names import PROGRAM
 from kit.core.terminal import count, stage, track, warn
 from kit.curate.triage import find_sheets
 from kit.data.prepared import Prepared
@@ -28,6 +27,7 @@ from kit.report.page.render import render_page
 from kit.report.page.sections import SECTIONS
 from kit.runs.noise import read_noise
 from kit.runs.store import Result, commit
+from kit.runs.train import way_to_runs
 
 PAGE = "report.html"
 FIGURES = "report"  # the folder of pictures and numbers
@@ -58,7 +58,7 @@ def write_report(prepared: Prepared, results: Sequence[Result], skipped: dict[st
     """
     competition = prepared.competition
     if not results:
-        raise InputError(f"no finished run of {competition.name} yet; {PROGRAM} all {competition.name} makes them")
+        raise InputError(f"no finished run of {competition.name} yet; {way_to_runs(competition)}")
     sections = list(_build(Evidence(prepared, results, skipped)))
     home = competition.workspace.runs(competition.name)
     charts = charts_of([part for section in sections for part in section.parts])
