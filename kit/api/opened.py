@@ -37,7 +37,7 @@ class Opened:
         self._workspace, self._changes = workspace_folder(workspace), _as_words(changes)
         self._ready: tuple[Settings, Prepared] | None = None
         with self._call("open()"):
-            self._settings()
+            self._check_changed(self._settings())
 
     def _settings(self) -> Settings:
         """Read competition.toml."""
@@ -45,6 +45,16 @@ class Opened:
         from kit.core.files import Workspace
 
         return read_competition(self._asked, Workspace(self._workspace), self._changes, self._seed)
+
+    def _check_changed(self, settings: Settings) -> None:
+        """Refuse a change of an option that the run's model does not have, before anything is computed."""
+        changed = [change.partition("=")[0].strip().split(".") for change in self._changes]
+        if names := {path[1] for path in changed if path[0] == "runs" and len(path) > 2}:
+            from kit.runs.store.build import build_model
+
+            for run in settings.runs.values():
+                if names & {run.name, run.grid}:
+                    build_model(settings, run)
 
     def _prepare(self, settings: Settings) -> Prepared:
         """Return the competition made ready: as it was, where competition.toml says the same."""

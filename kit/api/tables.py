@@ -67,8 +67,9 @@ def board_table(rows: Sequence[Row]) -> pd.DataFrame:
 def _flatten(row: Row) -> dict[str, Any]:
     """Return a line of the leaderboard as cells."""
     low, high = row.interval or (None, None)
-    cells: dict[str, Any] = {"run": row.run, "model": row.model, "encoder": row.encoder}
-    cells |= _numbers(cv=row.cv, se=row.se, low=low, high=high)
+    cells: dict[str, Any] = {"run": row.run}
+    cells |= _numbers(cv=row.cv, se=row.se)  # first: pandas leaves out columns in the middle where the screen is narrow
+    cells |= {"model": row.model, "encoder": row.encoder} | _numbers(low=low, high=high)
     for name, score in row.beside.items():
         cells |= _numbers(**{name: score.score, f"{name}_se": score.se})
     cells |= _numbers(difference=row.difference, difference_se=row.difference_se) | {"verdict": row.verdict}

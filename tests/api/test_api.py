@@ -60,13 +60,12 @@ def test_an_untrained_run_is_refused_in_the_words_of_the_command_line(opened, wo
 
 
 def test_a_change_that_is_at_fault_is_named_in_place_of_the_file(workspace):
-    competition = kit.open("colours", workspace=workspace, changes={"runs.svm.pixel": 4}, quiet=True)
-    with pytest.raises(kit.InputError, match=r"^--set runs\.svm\.pixel=4: "):
-        competition.train("svm")
+    with pytest.raises(kit.InputError, match=r"^--set runs\.svm\.pixel=4: .*did you mean 'pixels'"):
+        kit.open("colours", workspace=workspace, changes={"runs.svm.pixel": 4}, quiet=True)
 
 
 def test_a_quiet_competition_prints_nothing(opened, capsys):
-    opened.leaderboard()
+    assert opened.leaderboard().columns.tolist()[:3] == ["run", "cv", "se"]  # pandas leaves out those in the middle
     opened.submission("svm")
     streams = capsys.readouterr()
     assert (streams.out, streams.err) == ("", "")
