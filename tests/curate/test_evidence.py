@@ -13,6 +13,8 @@ from kit.core.errors import InputError
 from kit.curate.start import Answers, infer_layout, write_competition
 from kit.curate.start.roles import FolderTree, find_roles, role_of
 
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
 TWO_LABELS = "image,species,breed\n1,cat,tabby\n2,cat,siam\n3,dog,tabby\n4,dog,siam\n"
 
 

@@ -13,6 +13,8 @@ from support.layouts import LAYOUTS, Page
 
 from kit.scoring.metrics import METRICS
 
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
 FAST = ("--set", "runs.forest.n_trees=40", "--set", "folds.n=2")
 
 

@@ -38,6 +38,8 @@ from kit.runs.seen import CHOICE
 from kit.runs.store.build import build_model
 from kit.runs.store.ledger import read_acts
 
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
 SIDE = 80  # pixels: more than what is taken for small
 N_EACH = 4
 
