@@ -44,6 +44,8 @@ from kit.models import MODELS
 from kit.runs.fit.crossval import crossval
 from kit.runs.store import Result
 
+pytest_plugins = ["support.looks"]
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real Kaggle, whatever it forgets
 LOOPBACK = Path(__file__).with_name("support") / "loopback"

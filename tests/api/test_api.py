@@ -163,6 +163,7 @@ def test_a_time_limit_ends_with_its_call(opened):
     assert seconds_left() is None
 
 
+@pytest.mark.usefixtures("quick_looks")
 def test_a_table_of_paths_and_labels_becomes_a_competition(opened, workspace):
     images = opened.images
     table = images.loc[images["split"] != "test", ["path", "label"]]

@@ -27,6 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace
 
 
+@pytest.mark.usefixtures("quick_looks")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_holds(name: str, folder: Path):
     example = EXAMPLES[name]

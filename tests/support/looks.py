@@ -6,12 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-
-import kit.curate.plan.networks
-import kit.curate.plan.portfolio
-import kit.features.encoders
-from kit.features.forward import ImageForward
 
 LOADED: dict[Any, Any] = {}
 MEASURED: dict[Any, Any] = {}
@@ -27,7 +21,9 @@ def _remember(made: dict[Any, Any], make):
     return remembered
 
 
-def _tell_by_colour(forward: ImageForward, pixels: torch.Tensor) -> np.ndarray:
+def _tell_by_colour(forward, pixels) -> np.ndarray:
+    import torch
+
     small = torch.nn.functional.adaptive_avg_pool2d(pixels.float(), 4).flatten(1) / 255
     return torch.nn.functional.normalize(small, dim=1).numpy()
 
@@ -35,9 +31,13 @@ def _tell_by_colour(forward: ImageForward, pixels: torch.Tensor) -> np.ndarray:
 @pytest.fixture
 def quick_looks(monkeypatch):
     """Let the planner look at images without a forward pass: what it makes of what it sees is the same code."""
-    load = _remember(LOADED, kit.features.encoders.load_encoder)
-    measure = _remember(MEASURED, kit.curate.plan.portfolio.measure_encoder)
-    monkeypatch.setattr(kit.features.encoders, "load_encoder", load)
-    monkeypatch.setattr(kit.curate.plan.portfolio, "measure_encoder", measure)
-    monkeypatch.setattr(kit.curate.plan.networks, "measure_encoder", measure)
+    import kit.curate.plan.networks as networks
+    import kit.curate.plan.portfolio as portfolio
+    import kit.features.encoders as encoders
+    from kit.features.forward import ImageForward
+
+    monkeypatch.setattr(encoders, "load_encoder", _remember(LOADED, encoders.load_encoder))
+    measure = _remember(MEASURED, portfolio.measure_encoder)
+    monkeypatch.setattr(portfolio, "measure_encoder", measure)
+    monkeypatch.setattr(networks, "measure_encoder", measure)
     monkeypatch.setattr(ImageForward, "__call__", _tell_by_colour)
