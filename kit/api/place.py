@@ -74,10 +74,16 @@ def check_begun(competition: Competition) -> None:
 
     Where the data are missing too, that is said: whoever gets them first can make folds.
     """
+    from kit.core.held import HOLDER, describe_holder, is_held
     from kit.data.table.sources import check_root
 
     if competition.workspace.folds(competition.name).exists():
         return
+    if is_held(folder := competition.workspace.runs(competition.name)):
+        raise InputError(
+            f"no folds of {competition.name} yet, so no finished run: they are being made by "
+            f"{describe_holder(folder / HOLDER)}; {competition.command('status')} shows how far it is"
+        )
     if competition.data.embedded is None:
         check_root(competition)
     raise InputError(

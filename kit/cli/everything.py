@@ -26,18 +26,20 @@ from kit.core.installed import spell_lack
 @command("all", panel=START, example="all digits --time-limit 30m")
 def all_(comp: Comp = DEFAULT, time_limit: TimeLimit = None, note: Note = None, track: Track = None) -> None:
     """Do everything: check, folds, all runs, ensemble, one submission, leaderboard, verify, report."""
-    from kit.api.stages import do_all
     from kit.core import terminal
     from kit.core.stopwatch import Stopwatch
-    from kit.runs.store.ledger import noting
-    from kit.runs.track import make_logger, read_trackers
-    from kit.runs.train import describe_skipped
 
-    competition, watch, trackers = read(comp), Stopwatch(), read_trackers(track or ())
-    with holding(competition), noting(note):
+    with holding(competition := read(comp)):  # `status` knows of it while the modules below are imported
+        from kit.api.stages import do_all
+        from kit.runs.store.ledger import noting
+        from kit.runs.track import make_logger, read_trackers
+        from kit.runs.train import describe_skipped
+
+        watch, trackers = Stopwatch(), read_trackers(track or ())
         with watch.measure("images"):
             prepared = ready(competition, time_limit, held=True, look_again=True)
-        made = do_all(prepared, watch, options.strict, make_logger(prepared, trackers))
+        with noting(note):
+            made = do_all(prepared, watch, options.strict, make_logger(prepared, trackers))
         board = make_board(prepared, made.finished, made.skipped, submission=made.submission, report=made.report)
     say(*board)
     for line in describe_skipped(made.skipped):

@@ -43,19 +43,22 @@ def status(
 
 def _read(comp: str | None) -> dict[str, Activity]:
     """Return what the last command of each competition told; InputError where none ever ran."""
-    from kit.core.activity import FILE, read_activity
+    from kit.core.activity import FILE
     from kit.core.files import Workspace
+    from kit.core.held import HOLDER, read_work
 
     workspace = Workspace(options.workspace)
     if comp is None:
-        names = sorted(path.parent.name for path in (workspace.root / "runs").glob(f"*/{FILE}"))
+        names = sorted(
+            {path.parent.name for name in (FILE, HOLDER) for path in (workspace.root / "runs").glob(f"*/{name}")}
+        )
     else:
         names = [read(comp).name]
-    told = {name: read_activity(workspace.runs(name)) for name in names}
+    told = {name: read_work(workspace.runs(name)) for name in names}
     activities = {name: each for name, each in told.items() if each is not None}
     if not activities:
         what = "nothing" if comp is None else f"nothing of {names[0]}"
-        raise InputError(f"{what} has run in {workspace.root} yet; what was just begun shows itself after some seconds")
+        raise InputError(f"{what} has run in {workspace.root} yet; what was just begun shows itself after a second")
     return activities
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kit.core.activity import read_activity
+from kit.core.activity import Activity, read_activity
 from kit.core.files import read_object
 from kit.core.terminal import spell_activity, spell_seconds
 
@@ -95,6 +95,19 @@ def is_held(folder: Path) -> bool:
         return True
     lock.release()
     return False
+
+
+def read_work(folder: Path) -> Activity | None:
+    """Return what the last command in a folder told of itself; of one that only just holds it what its note says.
+
+    None where none ever ran.
+    """
+    told = read_activity(folder)
+    if (told is None or not told.is_running) and is_held(folder):
+        with contextlib.suppress(OSError, KeyError, TypeError):
+            facts = read_object(folder / HOLDER, "command", "pid", "host", "since") or {}
+            return Activity(facts["command"], facts["pid"], facts["host"], facts["since"], time.time())
+    return told
 
 
 def describe_holder(holder: Path) -> str:

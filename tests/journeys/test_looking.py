@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
+import pandas as pd
 import pytest
 from support.warm import Warm
 
@@ -131,6 +133,36 @@ def test_who_looks_does_not_wait_for_an_array_that_is_being_made(tmp_path):
     with held, impatient(), pytest.raises(BeingMade, match=r"made now by `train colours` \(process"):
         fill_array(path, (2, 2), "float32", lambda rows, start, stop: None)
     assert arrays._patience.get()
+
+
+def test_who_looks_beside_a_first_audit_hears_who_reads_the_images_and_reads_none(tmp_path):
+    from kit.core.held import hold_lock
+    from kit.data.audit.facts import FILE, audit_files
+
+    table, cache = pd.DataFrame({"path": [tmp_path / "gone.png"], "split": "test", "label": None}), tmp_path / "cache"
+    with impatient(), pytest.raises(BeingMade, match="not read yet: a command that runs now begins with it"):
+        audit_files(table, cache)
+    cache.mkdir()
+    lock = (cache / FILE).with_suffix(".lock")
+    held = hold_lock(lock, lock.with_suffix(".holder"), cache / FILE, None, "all colours")
+    shown = activity.shown(tmp_path, "all colours")
+    with held, shown, impatient(), pytest.raises(BeingMade, match=r"read now by `all colours` \(process"):
+        audit_files(table, cache)
+    assert not (cache / FILE).exists()
+
+
+def test_a_command_that_has_told_nothing_yet_is_known_by_its_lock(kit):
+    from kit.core.held import hold
+
+    home = kit.workspace / "runs" / "colours"
+    shutil.rmtree(home, ignore_errors=True)
+    (kit.workspace / "folds" / "colours.csv").unlink(missing_ok=True)
+    with hold(home, None, "all colours"):
+        for command in (["status"], ["status", "colours"]):
+            code, out, err = kit(*command)
+            assert code == 0 and "all colours: runs for" in " ".join(out.split()), err
+        code, _, err = kit("leaderboard", "colours")
+        assert code == 2 and "being made by `all colours` (process" in " ".join(err.split())
 
 
 def test_a_pipe_hears_every_half_minute_how_far_the_work_is(monkeypatch, capsys):

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.core import terminal
+from kit.core.arrays import BeingMade, is_patient
 from kit.core.errors import InputError
 from kit.core.files import write_atomic
+from kit.core.held import Held, hold_lock
 from kit.core.process import open_threads
 from kit.core.shapes import Pixels
 from kit.data.audit.image_file import SMALL_SIDE, measure_file, read_stamp
@@ -56,18 +58,16 @@ def audit_files(table: pd.DataFrame, cache: Path) -> pd.DataFrame:
     ------
     InputError
         When no image, or none of a class, can be read.
+    BeingMade
+        When another process reads the files now, or is about to, and this one does not wait (`kit.core.arrays`).
     """
     import pyarrow as pa
 
-    light = [name for name in _schema().names if name != THUMBNAIL]
+    paths, light = list(dict.fromkeys(table["path"])), [name for name in _schema().names if name != THUMBNAIL]
     known = _read_known(cache, light)
-    todo = _list_changed(list(dict.fromkeys(table["path"])), known)
-    if todo or any(cache.glob(PARTS)):
-        whole = pa.concat_tables([_read_known(cache, _schema().names), *(_measure_files(todo, cache) if todo else ())])
-        whole = whole.combine_chunks().take(sorted(_find_rows(whole).values()))
-        _write_known(whole, cache)
-        known = whole.select(light)
-        del whole
+    if _list_changed(paths, known) or any(cache.glob(PARTS)):
+        with _reading_alone(cache):  # of what another process measured meanwhile nothing is measured again
+            known = _measure_changed(paths, cache).select(light)
     row_of = _find_rows(known)
     rows = pa.array([row_of[path] for path in table["path"]], pa.int64())
     facts = known.drop_columns(["path", "mtime_ns"]).take(rows).to_pandas(self_destruct=True).set_axis(table.index)
@@ -96,6 +96,22 @@ def read_thumbnails(cache: Path, paths: Collection[str]) -> Pixels:
     if n_read != len(row_of):
         raise InputError(f"{cache / FILE}: was changed while it was read; call again")
     return pixels[[row_of[path] for path in paths]] if len(row_of) < len(paths) else pixels
+
+
+@contextlib.contextmanager
+def _reading_alone(cache: Path) -> Iterator[None]:
+    """Let one process read the files at a time; the others wait, or are told by whom they are read and how far."""
+    file, lock = cache / FILE, (cache / FILE).with_suffix(".lock")
+    if not (is_patient() or file.exists() or lock.exists()):
+        raise BeingMade("the images are not read yet: a command that runs now begins with it; call again when it has")
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold_lock(lock, file.with_suffix(".holder"), file, terminal.note if is_patient() else None):
+            yield
+    except Held as error:
+        raise BeingMade(f"the images are being read now by {error}; call again when they are") from error
+    with contextlib.suppress(OSError):  # whoever waits for this lock file, or makes a new one, finds the files measured
+        lock.unlink()
 
 
 def _schema() -> pa.Schema:
@@ -142,6 +158,18 @@ def _read_stamps(paths: list[str]) -> list[tuple[int, int]]:
     with ThreadPoolExecutor(N_STAT_THREADS) as threads:
         stamps = threads.map(lambda block: [read_stamp(path) for path in block], blocks)
         return list(itertools.chain.from_iterable(stamps))
+
+
+def _measure_changed(paths: list[str], cache: Path) -> pa.Table:
+    """Measure the files of which nothing is known yet, write the whole audit, and return it."""
+    import pyarrow as pa
+
+    known = _read_known(cache, _schema().names)
+    todo = _list_changed(paths, known)
+    whole = pa.concat_tables([known, *(_measure_files(todo, cache) if todo else ())])
+    whole = whole.combine_chunks().take(sorted(_find_rows(whole).values()))
+    _write_known(whole, cache)
+    return whole
 
 
 def _measure_files(paths: list[str], cache: Path) -> list[pa.Table]:
