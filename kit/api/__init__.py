@@ -132,6 +132,15 @@ def new(
             if test is not None:
                 raise InputError("test names test images beside a DataFrame; those of a folder are found in it")
             start_folder(name, Path(data), place, answers, wishes, force)
+        elif not hasattr(data, "columns"):
+            raise InputError(
+                f"data is a {type(data).__name__}; give a folder, an archive, or a DataFrame: "
+                'pandas.DataFrame({"path": [...], "label": [...]})'
+            )
+        elif not (test is None or isinstance(test, str | Path) or hasattr(test, "columns")):
+            raise InputError(
+                f'test is a {type(test).__name__}; give a folder, or a DataFrame: pandas.DataFrame({{"path": [...]}})'
+            )
         else:
             start_frame(name, data, place, answers, wishes, force, test)
     return Competition(name, workspace, quiet=quiet)

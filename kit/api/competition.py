@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.api.opened import Opened
+from kit.api.opened import Opened, as_names
 from kit.api.place import computing, in_time
 from kit.core.names import ENSEMBLE
 
@@ -163,7 +163,7 @@ class Competition(Opened):
 
         from kit.api.stages import names_of_runs, train_named
 
-        named = [runs] if isinstance(runs, str) else list(runs)
+        named = as_names(runs, "runs", '"probe" or ["probe", "svm"]')
         with self._call("train()"), in_time(time_limit), computing(engine, address):
             names_of_runs(self._settings(), named)  # a name that is none is told before the images are read
             with self._holding() as prepared:
@@ -349,13 +349,14 @@ class Competition(Opened):
     def mistakes(self, run: str | None = None) -> Mistakes:
         """Return the labelled images that a run mistakes out of fold, those that it is surest of first.
 
-        A notebook shows a contact sheet; a wrong label is often among the first. `run` is the best by default.
+        A notebook shows a contact sheet, as the report does (``report``); `table` has them all. A wrong label is often
+        among the first: ``triage`` looks for those. `run` is the best by default.
 
         Examples
         --------
         >>> mistakes = digits.mistakes("svm")
         >>> mistakes
-        <svm: 11 of 150 labelled images mistaken out of fold>
+        <svm: 11 of 150 labelled images mistaken out of fold; .table lists them, .save(PNG) draws them>
         >>> mistakes.table.columns.tolist()
         ['id', 'label', 'said', 'sureness', 'fold', 'path']
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,10 +102,27 @@ class Opened:
             called_as.reset(told)
 
 
+def as_names(given: object, what: str, form: str) -> list[str]:
+    """Return one name, or several, as a list; InputError that shows the right `form` where it is something else."""
+    names = [given] if isinstance(given, str) else given
+    if isinstance(names, Iterable) and not isinstance(names, Mapping | bytes):
+        names = list(names)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise InputError(f"{what} is {given!r} ({type(given).__name__}); it is to look like {form}")
+
+
 def _as_words(changes: Changes) -> tuple[str, ...]:
-    """Return changes as ``--set`` takes them."""
+    """Return changes as ``--set`` takes them; InputError where they are neither a dict nor texts."""
     from kit.config.toml import toml_value
 
-    if isinstance(changes, Mapping):
-        return tuple(f"{key}={toml_value(value)}" for key, value in changes.items())
-    return tuple(changes)
+    form = '{"runs.probe.C": 3} or ["runs.probe.C=3"]'
+    if not isinstance(changes, Mapping):
+        return tuple(as_names(changes, "changes", form))
+    as_names(changes.keys(), "a key of changes", form)
+    plain = {key: getattr(value, "tolist", lambda value=value: value)() for key, value in changes.items()}  # of NumPy
+    for key, value in plain.items():
+        if not isinstance(value, str | bool | int | float | list | tuple | dict):
+            found = f"changes[{key!r}] is {value!r} ({type(value).__name__})"
+            raise InputError(f"{found}; a value is a text, a number, True or False, a list or a dict of such")
+    return tuple(f"{key}={toml_value(value)}" for key, value in plain.items())

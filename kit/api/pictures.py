@@ -42,7 +42,7 @@ class Mistakes:
         return len(self.table)
 
     def __repr__(self) -> str:
-        return f"<{self.title}>"
+        return f"<{self.title}; .table lists them, .save(PNG) draws them>"
 
     @property
     def title(self) -> str:

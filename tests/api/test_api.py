@@ -64,6 +64,28 @@ def test_a_change_that_is_at_fault_is_named_in_place_of_the_file(workspace):
         kit.open("colours", workspace=workspace, changes={"runs.svm.pixel": 4}, quiet=True)
 
 
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        (3, r"^changes is 3 \(int\); it is to look like \{\"runs.probe.C\": 3\} or"),
+        ({"runs.svm.C": None}, r"^changes\['runs.svm.C'\] is None \(NoneType\); a value is a text, a number"),
+        ({3: 1}, r"^a key of changes is .*; it is to look like \{"),
+        ([("runs.svm.C", 3)], r"^changes is \[.*\]"),
+    ],
+)
+def test_changes_of_a_wrong_type_are_refused_with_the_right_form(workspace, changes, refusal):
+    with pytest.raises(kit.InputError, match=refusal):
+        kit.open("colours", workspace=workspace, changes=changes, quiet=True)
+
+
+def test_runs_and_data_of_a_wrong_type_are_refused_with_the_right_form(opened, workspace):
+    with pytest.raises(kit.InputError, match=r'^runs is 3 \(int\); it is to look like "probe" or'):
+        opened.train(3)
+    with pytest.raises(kit.InputError, match=r"^data is a dict; give a folder, an archive, or a DataFrame: pandas"):
+        kit.new({"path": []}, "theirs", workspace=workspace)
+    kit.open("colours", workspace=workspace, changes={"runs.svm.C": np.float64(3)}, quiet=True)
+
+
 def test_a_quiet_competition_prints_nothing(opened, capsys):
     assert opened.leaderboard().columns.tolist()[:3] == ["run", "cv", "se"]  # pandas leaves out those in the middle
     opened.submission("svm")
