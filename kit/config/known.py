@@ -31,10 +31,10 @@ def list_own(workspace: Workspace) -> list[str]:
 
 
 def _has_data(folder: Path, workspace: Workspace) -> bool:
-    """Tell whether the data folder of a competition is there."""
+    """Tell whether the data folder of a competition is there, or the kit brings its images."""
     try:
-        root = tomllib.loads((folder / COMPETITION_FILE).read_text(encoding="utf-8-sig"))["data"]["root"]
-        return (workspace.root / root).is_dir()
+        data = tomllib.loads((folder / COMPETITION_FILE).read_text(encoding="utf-8-sig"))["data"]
+        return "embedded" in data or (workspace.root / data["root"]).is_dir()
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from kit.config.competition import RESERVED, RUN_NAME, Competition
 from kit.config.data import ClassNames, Data, Facts, Listing, Tree
 from kit.config.grid import expand_grids
-from kit.config.known import list_competitions
+from kit.config.known import list_competitions, list_own
 from kit.config.plans import DecisionPlan, EnsemblePlan, Folds, Mining, SubmissionPlan
 from kit.config.runs import Cores, PseudoPlan, Run
 from kit.config.strict import Table
@@ -126,7 +126,8 @@ def _find_folder(name: str, workspace: Workspace) -> Path:
     if path.is_dir():
         raise InputError(f"{path}: no {COMPETITION_FILE} there; {PROGRAM} new NAME --data {path} writes one")
     makes = f"{PROGRAM} new NAME --data FOLDER makes one of a folder of images"
-    raise InputError(f"no competition {name!r}; {nearest(name, competitions)}; {makes}")
+    here = f"images are here of {some(list_own(workspace))}"
+    raise InputError(f"no competition {name!r}; {nearest(name, competitions)}; {here}; {makes}")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def test_a_folder_without_a_competition_says_how_to_write_one(tmp_path):
 
 
 def test_an_unknown_competition_names_the_nearest(tmp_path):
-    with pytest.raises(InputError, match="no competition 'digit'; did you mean 'digits'"):
+    with pytest.raises(
+        InputError, match=r"no competition 'digit'; did you mean 'digits'.*; images are here of digits;"
+    ):
         read_competition("digit", Workspace(tmp_path))
 
 

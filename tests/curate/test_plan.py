@@ -91,6 +91,8 @@ def test_facts_are_counted(photos):
 def test_without_the_hub_a_plan_has_the_forest_and_probes_on_what_pip_brings(photos):
     plan = plan_runs(read_facts(photos()), Wishes())
     assert names(plan) == ["forest", "joint", "probe_lite0", "probe_lite2"]
+    encoding = [run.work.seconds for run in plan.runs]  # is done, and counted, at the run that comes first
+    assert encoding[1] > 0 == encoding[2] == encoding[3] and plan.runs[1].seconds > encoding[1]
     named = [each["encoder"] for each in plan.runs[1].table["encoders"]]
     assert named == ["timm:tf_efficientnet_lite0@pip", "timm:tf_efficientnet_lite2@pip"]
     assert any("hub cannot be reached" in note and "hf download" in note for note in plan.notes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from kit.curate.plan.facts import PlanFacts
@@ -62,6 +64,22 @@ def encoding_work(member: Member, facts: PlanFacts) -> Work:
     n_ranges = max(1, -(-n // RANGE))
     return Work(
         cost.seconds * n, cost.decoding * n, cost.flops * n, cost.traffic * n, cost.megabytes, n_ranges, is_dealt=True
+    )
+
+
+def join_work(works: Iterable[Work]) -> Work:
+    """Return what it takes to encode with several encoders, one after the other."""
+    return reduce(
+        lambda one, other: Work(
+            one.seconds + other.seconds,
+            one.decoding + other.decoding,
+            one.flops + other.flops,
+            one.traffic + other.traffic,
+            max(one.megabytes, other.megabytes),
+            max(one.n_parts, other.n_parts),
+            is_dealt=True,
+        ),
+        works,
     )
 
 

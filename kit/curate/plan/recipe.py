@@ -16,6 +16,7 @@ from kit.curate.plan.planned import (
     count_pairs,
     encoder_keys,
     encoding_work,
+    join_work,
     words_of,
 )
 from kit.curate.plan.portfolio import Member, Portfolio, gather
@@ -126,25 +127,26 @@ def _pixel_megabytes(facts: PlanFacts) -> float:
 
 def _heads(facts: PlanFacts, wishes: Wishes, members: tuple[Member, ...]) -> list[PlannedRun]:
     """Return a probe on every encoder, words alone where an encoder of the hub reads them, and the joint probe."""
-    runs = []
+    runs: list[PlannedRun] = []
     shared = _neighbours(facts, wishes)
+    joint = _joint(facts, members, shared)
     for member in members:
+        encoding = Work() if joint and member.is_joined else encoding_work(member, facts)  # else the joint run did it
         table = {"model": "linear_probe", **encoder_keys(member), **words_of(member, facts), **shared}
-        seconds = member.cost.seconds * facts.n_images + _head_seconds(facts, [member], bool(shared))
-        work = replace(encoding_work(member, facts), n_fits=facts.n_folds + count_pairs(facts))
+        seconds = encoding.seconds + _head_seconds(facts, [member], bool(shared))
+        work = replace(encoding, n_fits=_count_fits(facts))
         megabytes = _head_megabytes(facts, [member])
         runs.append(PlannedRun(f"probe_{member.name}", table, member.reason, seconds, megabytes, work))
         if words_of(member, facts) and member.source == "hub" and wishes.preset != "quick":
             table = {"model": "zero_shot", **encoder_keys(member), **words_of(member, facts)}
             reason = "words alone: shows what better words are worth"
             runs.append(PlannedRun(f"zero_shot_{member.name}", table, reason, 5.0, megabytes))
-    joint = _joint(facts, members, shared)
     taught = _taught(facts, joint[0], members, shared) if joint and wishes.preset == BEST else []
     return [*joint, *runs, *taught]
 
 
 def _joint(facts: PlanFacts, members: tuple[Member, ...], shared: dict[str, Any]) -> list[PlannedRun]:
-    """Return the probe on the good encoders side by side, where there are several; encoding is counted at their own."""
+    """Return the probe on the good encoders side by side, where there are several; it comes first, and encodes."""
     members = tuple(member for member in members if member.is_joined)
     if len(members) < 2:
         return []
@@ -153,9 +155,9 @@ def _joint(facts: PlanFacts, members: tuple[Member, ...], shared: dict[str, Any]
     table = {"model": "linear_probe", "encoders": encoders, **words, **shared}
     flow = ", and labels flow along the neighbours that any of them names" if shared else ""
     reason = f"the good encoders side by side: they err on different images{flow}; the best bet with few labels"
-    seconds = _head_seconds(facts, list(members), bool(shared))
-    fits = Work(n_fits=facts.n_folds + count_pairs(facts))
-    return [PlannedRun("joint", table, reason, seconds, _head_megabytes(facts, list(members)), fits)]
+    work = replace(join_work(encoding_work(member, facts) for member in members), n_fits=_count_fits(facts))
+    seconds = work.seconds + _head_seconds(facts, list(members), bool(shared))
+    return [PlannedRun("joint", table, reason, seconds, _head_megabytes(facts, list(members)), work)]
 
 
 def _taught(
@@ -175,7 +177,13 @@ def _taught(
         f"learns what {' and '.join(teachers)} say of unlabelled images, {ROUNDS} rounds; one that is no better than "
         "the same run without is left out"
     )
-    return [PlannedRun("joint_taught", table, reason, (ROUNDS + 1) * joint.seconds, joint.megabytes, joint.work)]
+    seconds = (ROUNDS + 1) * (joint.seconds - joint.work.seconds)
+    return [PlannedRun("joint_taught", table, reason, seconds, joint.megabytes, Work(n_fits=joint.work.n_fits))]
+
+
+def _count_fits(facts: PlanFacts) -> int:
+    """Return how many times a head is fitted: without every fold, and without every pair of them."""
+    return facts.n_folds + count_pairs(facts)
 
 
 def _neighbours(facts: PlanFacts, wishes: Wishes) -> dict[str, Any]:
