@@ -167,7 +167,7 @@ def _scorer(metric: Metric, labels: Labels, log_odds: np.ndarray) -> Callable[[n
         counts = [_count(log_odds[:, code], labels[:, code] == 1) for code in columns]
         right, decided = (np.stack(column) for column in zip(*counts, strict=True))  # (n_classes, n_thresholds)
         n_images, of = labels.sum(axis=0), metric.of_counts
-        return lambda places: _or_worst(of(Counts(right[columns, places], n_images, decided[columns, places])))
+        return lambda places: _or_worst(float(of(Counts(right[columns, places], n_images, decided[columns, places]))))
     drawn = np.random.default_rng(0).permutation(len(labels))[:MOST_IMAGES]
     labels, log_odds = labels[drawn], log_odds[drawn]
 

@@ -12,8 +12,8 @@ import pytest
 
 HOME = Path(__file__).parents[2]
 ORDER = {  # of the wings, and of the rooms inside each: a file or folder imports only from what stands before it
-    "core": "shapes names errors installed process files activity notebook figures wheel columns terminal held arrays "
-    "shards deadline stopwatch tensors precision rounding machine engine",
+    "core": "shapes pairs names errors installed process files activity notebook figures wheel columns terminal held "
+    "arrays shards deadline stopwatch tensors precision rounding machine engine",
     "scoring": "task hierarchy metrics predictions rejection chances mixing shares roc thresholds",
     "config": "grid known strict toml data plans runs competition reader",
     "data": "digits decoding images table class_names folds audit sheet ahead store nvjpeg greys prepared",

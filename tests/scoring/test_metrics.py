@@ -244,15 +244,15 @@ def test_every_metric_of_every_task_is_compared_with_scikit_learn():
         assert {name for name, metric in METRICS.items() if task in metric.tasks} <= set(compared)
 
 
-@pytest.mark.parametrize("name", ["macro_auc", "map", "macro_f1"])
+@pytest.mark.parametrize("name", ["macro_auc", "map", "macro_f1", "micro_f1", "weighted_f1", "macro_f2"])
 @pytest.mark.parametrize("draw", [draw_single, draw_several])
 def test_what_resamples_share_gives_what_each_would_give_alone(name, draw):
     labels, proba = draw(0, ties=True)
-    metric = METRICS[name]
+    metric = find_metric(name)
     ours = metric.read(labels, proba)
-    shared = metric.share(labels, ours)
-    for rows in list(bootstrap_rows(N_IMAGES, n_draws=5)):
-        assert shared(rows) == pytest.approx(metric.of(labels[rows], ours[rows]), abs=1e-9)
+    samples = [*bootstrap_rows(N_IMAGES, n_draws=5), np.arange(7), np.arange(0)]
+    alone = [metric.of(labels[rows], ours[rows]) for rows in samples[:-1]]
+    assert metric.share(labels, ours)(samples) == pytest.approx([*alone, np.nan], abs=1e-9, nan_ok=True)
 
 
 def test_top_1_is_accuracy_and_map_at_1_too():

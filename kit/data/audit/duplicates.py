@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kit.core import terminal
 from kit.core.errors import some
+from kit.core.pairs import join_pairs
 from kit.core.shapes import Groups, Mask, Pixels, Rows, Scores, Texts, Vectors
 from kit.data.audit.facts import read_thumbnails
 
@@ -113,12 +114,8 @@ def _join_equal(facts: pd.DataFrame, usable: Mask) -> Groups:
 
 def _join_chains(clusters: Groups, pairs: Rows, is_labeled: Mask) -> Groups:
     """Join the clusters of labelled images that are near, named by the position of the first image."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     first, second = clusters[pairs[:, is_labeled[pairs].all(axis=0)]]
-    edges = coo_array((np.ones(len(first)), (first, second)), shape=(len(clusters), len(clusters)))
-    _, chains = connected_components(edges, directed=False)
+    chains = join_pairs(len(clusters), first, second)
     _, start, chains = np.unique(chains[clusters], return_index=True, return_inverse=True)
     return start[chains]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kit.config.competition import Competition
 from kit.core import terminal
 from kit.core.errors import InputError, some
+from kit.core.pairs import join_pairs
 from kit.core.shapes import Folds, Groups, Ids, Labels, Mask, Rows, Texts, Weights
 
 if TYPE_CHECKING:
@@ -100,16 +101,13 @@ def fold_groups(table: pd.DataFrame, clusters: Groups) -> Groups:
     `clusters` are from `kit.data.audit.duplicates`; the table's column `group` is read.
     """
     import pandas as pd
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
 
     _, clusters = np.unique(clusters, return_inverse=True)
     given, _ = pd.factorize(table["group"])  # -1 where there is none
     grouped = given >= 0
     n_clusters = int(clusters.max(initial=-1)) + 1
     n_nodes = n_clusters + int(given.max(initial=-1)) + 1
-    edges = (np.ones(int(grouped.sum())), (clusters[grouped], n_clusters + given[grouped]))
-    _, component = connected_components(coo_array(edges, shape=(n_nodes, n_nodes)), directed=False)
+    component = join_pairs(n_nodes, clusters[grouped], n_clusters + given[grouped])
     return np.unique(component[clusters], return_inverse=True)[1].astype(np.int64)
 
 

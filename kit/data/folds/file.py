@@ -22,6 +22,7 @@ from kit.core import terminal
 from kit.core.errors import InputError, some
 from kit.core.files import csv_text, write_atomic
 from kit.core.names import MULTILABEL
+from kit.core.pairs import join_pairs
 from kit.core.shapes import Folds, Groups, Ids, Mask, Texts
 from kit.data.folds import (
     NO_FOLD,
@@ -187,9 +188,6 @@ def join_copies(competition: Competition, table: pd.DataFrame, clusters: Groups)
     InputError
         When the file cannot be read.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     file = copy_file(competition)
     if not file.exists():
         return clusters
@@ -201,8 +199,7 @@ def join_copies(competition: Competition, table: pd.DataFrame, clusters: Groups)
     pairs = [(row_of[a], row_of[b]) for a, b, _ in rows if a in row_of and b in row_of]
     _, clusters = np.unique(clusters, return_inverse=True)
     first, second = clusters[np.array(pairs, dtype=np.int64).reshape(-1, 2)].T
-    edges = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(clusters), len(clusters)))
-    return connected_components(edges, directed=False)[1][clusters].astype(np.int64)
+    return join_pairs(len(clusters), first, second)[clusters]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from kit.core import terminal
 from kit.core.errors import MissingWeights, some
+from kit.core.pairs import join_pairs
 from kit.core.shapes import Groups
 from kit.data.audit.duplicates import MAX_CHAIN_SHARE, MAX_CLUSTER
 from kit.data.folds.file import write_copies
@@ -112,10 +113,6 @@ def _believe(prepared: Prepared, copies: Sequence[AlteredCopy]) -> list[AlteredC
 
 def _chain(groups: Groups, pairs: Sequence[AlteredCopy]) -> Groups:
     """Return the groups of all images, those of a pair joined."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     _, groups = np.unique(groups, return_inverse=True)
     first, second = (groups[[getattr(copy, side) for copy in pairs]] if pairs else [] for side in ("first", "second"))
-    edges = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(groups), len(groups)))
-    return connected_components(edges, directed=False)[1][groups]
+    return join_pairs(len(groups), first, second)[groups]

@@ -18,6 +18,7 @@ from kit.core.files import key_of
 from kit.models.model import Model
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # what statements, and nothing else, stand in
 IDLE_FIELDS = ("annotation", "returns", "type_comment")
 
 
@@ -34,14 +35,16 @@ def hash_code(source: str) -> str:
         tree = ast.parse(source)
     except SyntaxError:
         return key_of(source)
-    code = _spell(tree, in_class=False)
-    words = set(_words(code))
-    return key_of(code, sorted(meaning for name, meaning in _imports(tree) if repr(name) in words))
+    values: set[str] = set()
+    code = _spell(tree, False, values)
+    return key_of(code, sorted(meaning for name, meaning in _imports(tree) if repr(name) in values))
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
     """Give each imported name, and what it stands for: of what is the kit's, whatever the room that it comes from."""
-    for node in ast.walk(tree):
+    statements: list[ast.AST] = [tree]
+    for node in statements:
+        statements += [part for block in BLOCKS for part in getattr(node, block, ())]
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
@@ -49,29 +52,27 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, list[str]]]:
                 yield name, [name, "kit" if module.partition(".")[0] == "kit" else module, alias.name]
 
 
-def _words(code: object) -> Iterator[str]:
-    """Give every text of nested lists."""
-    if isinstance(code, list):
-        for part in code:
-            yield from _words(part)
-    elif isinstance(code, str):
-        yield code
+def _spell(node: object, in_class: bool, values: set[str]) -> object:
+    """Return a part of a syntax tree as nested lists that are the same in every version of Python.
 
-
-def _spell(node: object, in_class: bool) -> object:
-    """Return a part of a syntax tree as nested lists that are the same in every version of Python."""
+    Names and other values, as Python writes them, are added to `values`.
+    """
     if isinstance(node, list):
-        return [_spell(part, in_class) for part in node if not _is_idle(part, in_class)]
+        return [_spell(part, in_class, values) for part in node if not _is_idle(part, in_class)]
     if not isinstance(node, ast.AST):
-        return repr(node)
+        value = repr(node)
+        values.add(value)
+        return value
     if isinstance(node, ast.AnnAssign) and node.value is not None and not in_class:  # in a class it declares a field
         node = ast.Assign([node.target], node.value)
-    is_class = isinstance(node, ast.ClassDef)
-    within = is_class or (in_class and not isinstance(node, FUNCTIONS))
+    within = isinstance(node, ast.ClassDef) or (in_class and not isinstance(node, FUNCTIONS))
     is_field = isinstance(node, ast.AnnAssign)
-    fields = {name: value for name, value in ast.iter_fields(node) if is_field or name not in IDLE_FIELDS}
-    given = {name: value for name, value in fields.items() if value is not None and value != []}
-    return [type(node).__name__, *([name, _spell(value, within)] for name, value in given.items())]
+    code: list[object] = [type(node).__name__]
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is not None and value != [] and (is_field or name not in IDLE_FIELDS):
+            code.append([name, _spell(value, within, values)])
+    return code
 
 
 def _is_idle(node: object, in_class: bool) -> bool:

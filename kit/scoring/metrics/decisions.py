@@ -5,12 +5,12 @@ Labels and decisions are (n_images,) class codes, or (n_images, n_classes) of 0 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from kit.core.shapes import Labels, Proba, Scores, Weights
-from kit.scoring.metrics.metric import Counts, decide
+from kit.core.shapes import Labels, Mask, Proba, Rows, Scores, Weights
+from kit.scoring.metrics.metric import Counts, ResampledMetric, decide, ratio
 
 
 def count_decisions(labels: Labels, decided: Labels, n_classes: int | None = None) -> Counts:
@@ -43,57 +43,61 @@ def fbeta_of_images(labels: Labels, decided: Labels, beta: float = 1.0) -> Score
     return np.nan_to_num(counts.fbeta(beta), nan=1.0)
 
 
-def macro_fbeta(counts: Counts, beta: float = 1.0) -> float:
+def macro_fbeta(counts: Counts, beta: float = 1.0) -> Scores:
     """Return the mean F-beta over classes that occur as label or decision, 0..1."""
     return _mean(counts.fbeta(beta))
 
 
-def micro_fbeta(counts: Counts, beta: float = 1.0) -> float:
+def micro_fbeta(counts: Counts, beta: float = 1.0) -> Scores:
     """Return F-beta over all pairs of image and class, 0..1; accuracy where an image has one class."""
-    pairs = Counts(*(np.array([float(column.sum())]) for column in counts))
-    return float(pairs.fbeta(beta)[0])
+    return Counts(*(column.sum(axis=-1) for column in counts)).fbeta(beta)
 
 
-def weighted_fbeta(counts: Counts, beta: float = 1.0) -> float:
+def weighted_fbeta(counts: Counts, beta: float = 1.0) -> Scores:
     """Return the mean F-beta over classes, each weighing as much as it has images, 0..1."""
-    n_labels = counts.labeled.sum()
-    return float(np.nan_to_num(counts.fbeta(beta)) @ counts.labeled / n_labels) if n_labels else float("nan")
+    weighted = (np.nan_to_num(counts.fbeta(beta)) * counts.labeled).sum(axis=-1)
+    return ratio(weighted, counts.labeled.sum(axis=-1))
 
 
-def fbeta_of_class(counts: Counts, beta: float, code: int) -> float:
+def fbeta_of_class(counts: Counts, beta: float, code: int) -> Scores:
     """Return the F-beta of one class, 0..1; 0 where no image is of it or decided for it, as scikit-learn has it."""
-    return float(np.nan_to_num(Counts(*(column[code : code + 1] for column in counts)).fbeta(beta)[0]))
+    return np.nan_to_num(Counts(*(column[..., code] for column in counts)).fbeta(beta))
 
 
-def balanced_accuracy(counts: Counts) -> float:
+def balanced_accuracy(counts: Counts) -> Scores:
     """Return the mean recall over classes that occur as label, 0..1."""
     return _mean(counts.recall)
 
 
 def of_counts(
-    metric: Callable[[Counts], float], n_classes: int | None = None
+    metric: Callable[[Counts], Scores], n_classes: int | None = None
 ) -> Callable[[np.ndarray, np.ndarray], float]:
     """Return a metric of counts as one of labels and decisions; `n_classes` where it asks for a certain class."""
-    return lambda labels, decided: metric(count_decisions(labels, decided, n_classes))
+    return lambda labels, decided: float(metric(count_decisions(labels, decided, n_classes)))
 
 
-def share_counts(
-    metric: Callable[[Counts], float], n_classes: int | None = None
-) -> Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], float]]:
-    """Return a metric of counts as one of resamples: with several labels per image they are one matrix product."""
+def of_counts_at_once(
+    metric: Callable[[Counts], Scores], n_classes: int | None = None
+) -> Callable[[np.ndarray, np.ndarray], ResampledMetric]:
+    """Return a metric of counts as one of resamples, which are counted together."""
+    return lambda labels, decided: lambda samples: metric(count_samples(labels, decided, samples, n_classes))
 
-    def share(labels: Labels, decided: Labels) -> Callable[[np.ndarray], float]:
-        if labels.ndim == 1:
-            return lambda rows: metric(count_decisions(labels[rows], decided[rows], n_classes))
+
+def count_samples(labels: Labels, decided: Labels, samples: Sequence[Rows], n_classes: int | None = None) -> Counts:
+    """Count as `count_decisions`, for each sample of rows: (n_samples, n_classes)."""
+    n_samples, n_images = len(samples), len(labels)
+    rows, sample = np.concatenate(samples), np.repeat(np.arange(n_samples), [len(rows) for rows in samples])
+    if labels.ndim == 2:
+        drawn = np.bincount(sample * n_images + rows, minlength=n_samples * n_images).reshape(n_samples, n_images)
         pairs = np.hstack([labels & decided, labels, decided]).astype(np.float32)  # whole numbers, exact to 2**24
+        return Counts(*np.split((drawn.astype(np.float32) @ pairs).astype(np.float64), 3, axis=1))
+    n_classes = n_classes or int(max(labels.max(initial=-1), decided.max(initial=-1))) + 1
 
-        def score(rows: np.ndarray) -> float:
-            weights = np.bincount(rows, minlength=len(pairs)).astype(np.float32)
-            return metric(Counts(*np.split((weights @ pairs).astype(np.float64), 3)))
+    def count(codes: Labels, among: Mask | slice = slice(None)) -> np.ndarray:
+        cells = np.bincount((sample * n_classes + codes[rows])[among], minlength=n_samples * n_classes)
+        return cells.reshape(n_samples, n_classes)
 
-        return score
-
-    return share
+    return Counts(count(labels, (labels == decided)[rows]), count(labels), count(decided))
 
 
 def mcc(labels: Labels, decided: Labels) -> float:
@@ -116,7 +120,6 @@ def quadratic_kappa(labels: Labels, decided: Labels, grades: Weights | None = No
     return 1 - float(((given - chosen) ** 2).mean() / by_chance) if by_chance > 0 else 0.0
 
 
-def _mean(per_class: np.ndarray) -> float:
-    """Return the mean over the classes that have a score."""
-    scored = per_class[~np.isnan(per_class)]
-    return float(scored.mean()) if len(scored) else float("nan")
+def _mean(per_class: np.ndarray) -> Scores:
+    """Return the mean over the classes that have a score; NaN where none has."""
+    return ratio(np.nansum(per_class, axis=-1), np.isfinite(per_class).sum(axis=-1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -20,11 +20,14 @@ TWO = {  # names of yes and no, in any case: the second is the positive class
 }  # fmt: skip
 
 
-ResampledMetric = Callable[[Rows], float]  # the metric of a resample, given as positions with repeats
+ResampledMetric = Callable[[Sequence[Rows]], Scores]  # the metric of each resample, given as positions with repeats
 
 
 class Counts(NamedTuple):
-    """Count images per class, (n_classes,) each: rightly decided for the class, labelled with it, decided for it."""
+    """Count images per class: rightly decided for the class, labelled with it, decided for it.
+
+    (n_classes,) each, or (n_samples, n_classes) of several samples of images.
+    """
 
     right: np.ndarray
     labeled: np.ndarray
@@ -32,22 +35,22 @@ class Counts(NamedTuple):
 
     @property
     def f1(self) -> np.ndarray:
-        """Return F1 per class, (n_classes,); NaN for a class that is neither label nor decision."""
+        """Return F1 per class, of the counts' shape; NaN for a class that is neither label nor decision."""
         return self.fbeta(1.0)
 
     def fbeta(self, beta: float) -> np.ndarray:
-        """Return F-beta per class, (n_classes,): recall counts `beta` times as much as precision; NaN as `f1`."""
+        """Return F-beta per class, as `f1`: recall counts `beta` times as much as precision."""
         weight = beta**2
         return ratio((1 + weight) * self.right, weight * self.labeled + self.decided)
 
     @property
     def recall(self) -> np.ndarray:
-        """Return the share of a class's images that are decided for it, (n_classes,); NaN where it has no image."""
+        """Return the share of a class's images that are decided for it, as `f1`; NaN where it has no image."""
         return ratio(self.right, self.labeled)
 
     @property
     def precision(self) -> np.ndarray:
-        """Return the share of the images decided for a class that are of it, (n_classes,); NaN where there are none."""
+        """Return the share of the images decided for a class that are of it, as `f1`; NaN where there are none."""
         return ratio(self.right, self.decided)
 
 
@@ -101,7 +104,7 @@ class Metric:
     key
         Changes where the metric gives other numbers under the same name; the name by default.
     of_counts
-        The metric as a function of each class's counts, where it is one; else None.
+        The metric as a function of each class's counts, of one sample or of several, where it is one; else None.
     bind
         ``bind(metric, kinds)`` returns the metric of certain classes, where it needs to know more of them than their
         codes: which is the positive one, or how far grades lie apart. See `for_classes`.
@@ -117,7 +120,7 @@ class Metric:
     left_out: Callable[[Labels, int], Mask] | None = None
     range: tuple[float, float] | None = None
     key: str = ""
-    of_counts: Callable[[Counts], float] | None = None
+    of_counts: Callable[[Counts], Scores] | None = None
     bind: Callable[[Metric, Classes], Metric] | None = None
 
     def __post_init__(self) -> None:
@@ -176,6 +179,11 @@ def decide(proba: Proba, is_multilabel: bool) -> Labels:
     return (proba >= THRESHOLD).astype(np.int8) if is_multilabel else proba.argmax(axis=1)
 
 
+def of_each(score: Callable[[Rows], float]) -> ResampledMetric:
+    """Return a metric of one resample as one of several."""
+    return lambda samples: np.array([score(rows) for rows in samples])
+
+
 def positive_of(names: tuple[str, ...]) -> tuple[str, bool]:
     """Return the positive one of two classes, and whether their names say so: else it is the last, a guess."""
     lowered = [name.strip().lower() for name in names]
@@ -187,4 +195,4 @@ def positive_of(names: tuple[str, ...]) -> tuple[str, bool]:
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Divide; NaN where there is nothing to divide by."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.greater(whole, 0))

@@ -44,9 +44,9 @@ def _mean_of(name: str, per_image: Callable[[Labels, np.ndarray], Scores], **fac
     return Metric(name, lambda labels, predicted: float(per_image(labels, predicted).mean()), per_image, **facts)
 
 
-def _count_metric(name: str, of: Callable[[Counts], float], n_classes: int | None = None, **facts: Any) -> Metric:
+def _count_metric(name: str, of: Callable[[Counts], Scores], n_classes: int | None = None, **facts: Any) -> Metric:
     """Return a metric of how many images are rightly decided, labelled and decided per class."""
-    share = decisions.share_counts(of, n_classes)
+    share = decisions.of_counts_at_once(of, n_classes)
     return Metric(name, decisions.of_counts(of, n_classes), share=share, needs="labels", of_counts=of, **facts)
 
 

@@ -6,12 +6,12 @@ Labels are (n_images,) class codes, or (n_images, n_classes) of 0 and 1 where an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from kit.core.shapes import Labels, Mask, Proba, Rows, Scores
+from kit.scoring.metrics.metric import ResampledMetric, of_each
 
 EPSILON = np.finfo(np.float64).eps  # the clip of scikit-learn's log_loss; a certain error costs 36
 
@@ -85,15 +85,15 @@ def ranks_of_labels(labels: Labels, proba: Proba) -> np.ndarray:
 
 def macro_auc(labels: Labels, proba: Proba) -> float:
     """Return the mean over classes of the area under the ROC curve of one against the rest, 0..1."""
-    return share_auc(labels, proba)(np.arange(len(labels)))
+    return share_auc(labels, proba)([np.arange(len(labels))])[0]
 
 
 def macro_average_precision(labels: Labels, proba: Proba) -> float:
     """Return the mean over classes of the average precision of one against the rest, 0..1."""
-    return share_average_precision(labels, proba)(np.arange(len(labels)))
+    return share_average_precision(labels, proba)([np.arange(len(labels))])[0]
 
 
-def share_auc(labels: Labels, proba: Proba) -> Callable[[Rows], float]:
+def share_auc(labels: Labels, proba: Proba) -> ResampledMetric:
     """Return `macro_auc` of resamples: the images are sorted once."""
     ranking = _Ranking(labels, proba)
 
@@ -106,10 +106,10 @@ def share_auc(labels: Labels, proba: Proba) -> Callable[[Rows], float]:
         n_pairs = n_positives * (len(rows) - n_positives)
         return _mean_over(1 - wrong / np.maximum(n_pairs, 1), n_pairs > 0)
 
-    return auc
+    return of_each(auc)
 
 
-def share_average_precision(labels: Labels, proba: Proba) -> Callable[[Rows], float]:
+def share_average_precision(labels: Labels, proba: Proba) -> ResampledMetric:
     """Return `macro_average_precision` of resamples: the images are sorted once."""
     ranking = _Ranking(labels, proba)
 
@@ -119,7 +119,7 @@ def share_average_precision(labels: Labels, proba: Proba) -> Callable[[Rows], fl
         n_positives = ranking.add(drawn.weights)
         return _mean_over(total / np.maximum(n_positives, 1), n_positives > 0)
 
-    return average_precision
+    return of_each(average_precision)
 
 
 def global_average_precision(labels: Labels, proba: Proba) -> float:
@@ -128,10 +128,10 @@ def global_average_precision(labels: Labels, proba: Proba) -> float:
     Also called micro average precision, GAP or GAP@1: the mean over images of the precision down to an image, where it
     is right, else 0. Equal confidences are one place. T. Weyand et al., "Google Landmarks Dataset v2", CVPR 2020, 4.
     """
-    return share_global_average_precision(labels, proba)(np.arange(len(labels)))
+    return share_global_average_precision(labels, proba)([np.arange(len(labels))])[0]
 
 
-def share_global_average_precision(labels: Labels, proba: Proba) -> Callable[[Rows], float]:
+def share_global_average_precision(labels: Labels, proba: Proba) -> ResampledMetric:
     """Return `global_average_precision` of resamples: the images are sorted once."""
     confidence = proba.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
@@ -143,7 +143,7 @@ def share_global_average_precision(labels: Labels, proba: Proba) -> Callable[[Ro
         until, right_until = np.cumsum(weights)[ends], np.cumsum(weights * is_right)[ends]
         return float((weights * is_right * right_until / np.maximum(until, 1)).sum() / max(len(rows), 1))
 
-    return average_precision
+    return of_each(average_precision)
 
 
 def auc_of_class(labels: Labels, proba: Proba, code: int) -> float:
@@ -156,12 +156,12 @@ def average_precision_of_class(labels: Labels, proba: Proba, code: int) -> float
     return macro_average_precision(*_one_class(labels, proba, code))
 
 
-def share_auc_of_class(labels: Labels, proba: Proba, code: int) -> Callable[[Rows], float]:
+def share_auc_of_class(labels: Labels, proba: Proba, code: int) -> ResampledMetric:
     """Return `auc_of_class` of resamples: the images are sorted once."""
     return share_auc(*_one_class(labels, proba, code))
 
 
-def share_average_precision_of_class(labels: Labels, proba: Proba, code: int) -> Callable[[Rows], float]:
+def share_average_precision_of_class(labels: Labels, proba: Proba, code: int) -> ResampledMetric:
     """Return `average_precision_of_class` of resamples: the images are sorted once."""
     return share_average_precision(*_one_class(labels, proba, code))
 

@@ -20,7 +20,7 @@ import numpy as np
 from kit.core.shapes import Groups, Labels, Mask, Proba, Rows, Scores
 from kit.scoring.metrics.metric import Metric
 from kit.scoring.metrics.names import find_metric
-from kit.scoring.metrics.uncertainty.resamples import bootstrap_rows, make_scorer, score_deviations
+from kit.scoring.metrics.uncertainty.resamples import bootstrap_rows, score_deviations, score_rows
 from kit.scoring.metrics.uncertainty.spread import Z_95, count_effective, jackknife_deviations, widen
 
 N_NORMAL = 2000  # draws of all runs' scores together: the 95 % quantile is good to 2 %
@@ -160,6 +160,5 @@ def _score_both_sides(
     for rows in bootstrap_rows(n_images, groups, n_draws):
         sides[0].append(rows)
         sides[1].append(np.flatnonzero(np.bincount(rows, minlength=n_images) == 0))
-    scorers = [make_scorer(metric, labels, np.asarray(proba)) for proba in probas]
-    inside, outside = (np.array([[scorer(rows) for scorer in scorers] for rows in side]) for side in sides)
+    inside, outside = (score_rows(metric, labels, probas, side) for side in sides)
     return inside, outside

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 
 from kit.core.errors import InputError
 from kit.core.shapes import Groups, Labels, Proba, Rows
 from kit.core.terminal import track
-from kit.scoring.metrics.metric import Metric, ResampledMetric
+from kit.scoring.metrics.metric import Metric, ResampledMetric, of_each
 from kit.scoring.metrics.uncertainty.spread import count_effective
 
 N_BOOTSTRAP = 400
 FEWEST_GROUPS = 30  # as many equal ones: fewer are left out in turn, for a bootstrap of them is too sure
 FEWEST_IMAGES = 60  # the same of images: a draw of fewer often lacks a rare class
 FEWEST_DRAWS = 50  # a standard error of so many is itself good to a tenth
+LARGEST_BLOCK = 500_000  # images drawn for the resamples that are counted together
+LARGEST_KEPT = 4_000_000  # of resamples that are kept: 32 MB
 LARGEST_WORK = 100_000_000  # probabilities that the draws of a metric of probabilities may touch together
 
 
@@ -71,14 +75,29 @@ def _draw_scores(metric: Metric, labels: Labels, probas: Sequence[Proba], groups
     n_draws = N_BOOTSTRAP
     if metric.needs == "proba":
         n_draws = int(np.clip(LARGEST_WORK // max(probas[0].size, 1), FEWEST_DRAWS, N_BOOTSTRAP))
-    draws = track(bootstrap_rows(len(labels), groups, n_draws), "bootstrap", n_draws)
+    codes = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    if len(labels) * n_draws <= LARGEST_KEPT:
+        return score_rows(
+            metric, labels, probas, _keep_rows(len(labels), codes if codes is None else codes.tobytes(), n_draws)
+        )
+    draws = track(bootstrap_rows(len(labels), codes, n_draws), "bootstrap", n_draws)
     return score_rows(metric, labels, probas, draws)
+
+
+@lru_cache(maxsize=1)
+def _keep_rows(n_images: int, codes: bytes | None, n_draws: int) -> list[Rows]:
+    """Return the resamples of `bootstrap_rows`, the last of which are kept: the runs of a table have the same ones."""
+    groups = None if codes is None else np.frombuffer(codes, dtype=np.intp)
+    return list(bootstrap_rows(n_images, groups, n_draws))
 
 
 def score_rows(metric: Metric, labels: Labels, probas: Sequence[Proba], samples: Iterable[Rows]) -> np.ndarray:
     """Return the scores on each sample of rows, (n_samples, n_runs)."""
     scorers = [make_scorer(metric, np.asarray(labels), np.asarray(proba)) for proba in probas]
-    return np.array([[score(rows) for score in scorers] for rows in samples])
+    each, n_at_once = iter(samples), max(LARGEST_BLOCK // max(len(labels), 1), 1)
+    blocks = iter(lambda: list(islice(each, n_at_once)), [])
+    scores = [np.stack([score(block) for score in scorers], axis=1) for block in blocks]
+    return np.concatenate([np.empty((0, len(scorers))), *scores])
 
 
 def make_scorer(metric: Metric, labels: Labels, proba: Proba) -> ResampledMetric:
@@ -93,7 +112,7 @@ def make_scorer(metric: Metric, labels: Labels, proba: Proba) -> ResampledMetric
         except InputError:  # a custom metric that asks for every class, of which a rare one was not drawn
             return float("nan")
 
-    return score
+    return of_each(score)
 
 
 def bootstrap_rows(n_images: int, groups: Groups | None = None, n_draws: int = N_BOOTSTRAP) -> Iterator[Rows]:
