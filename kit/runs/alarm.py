@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from kit.core.names import ENSEMBLE
-from kit.core.shapes import Proba
+from kit.core.shapes import Labels, Proba
 from kit.data.prepared import Prepared
 from kit.runs.store.result import IMPORTED, Result, fold_folder
 from kit.scoring.metrics import error_of_mean
@@ -100,6 +100,7 @@ class _FoldProba:
         ids = prepared.pool.ids[prepared.split(split)]
         self.oof = oof
         self.others = [result.fold_predictions(fold, split).at(ids).proba for fold in prepared.scored]
+        self.decided = [list(map(_decide, folds)) for folds in (self.oof, self.others)]
 
     def confidence(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how sure it is of every scored image, and of every other one in the mean of the folds' models."""
@@ -107,8 +108,8 @@ class _FoldProba:
 
     def agreement(self, other: _FoldProba) -> tuple[np.ndarray, np.ndarray]:
         """Return how far it agrees with another run on every scored image and on every other one."""
-        on_scored = [_agreement(*pair) for pair in zip(self.oof, other.oof, strict=True)]
-        elsewhere = [_agreement(*pair) for pair in zip(self.others, other.others, strict=True)]
+        pairs = zip(self.decided, other.decided, strict=True)
+        on_scored, elsewhere = ([_agreement(*fold) for fold in zip(*both, strict=True)] for both in pairs)
         return np.concatenate(on_scored), np.mean(elsewhere, axis=0)
 
 
@@ -118,17 +119,23 @@ def _read_scored(prepared: Prepared, result: Result) -> list[Proba]:
     return [result.fold_predictions(fold, "oof").at(ids).proba for fold, ids in held_out.items()]
 
 
+def _is_multiclass(proba: Proba) -> bool:
+    return np.allclose(proba.sum(axis=1), 1, atol=1e-3)
+
+
 def _confidence(proba: Proba) -> np.ndarray:
     """Return the probability of the most likely class; of several labels that of all decisions, in the mean."""
-    is_multiclass = np.allclose(proba.sum(axis=1), 1, atol=1e-3)
-    return proba.max(axis=1) if is_multiclass else np.maximum(proba, 1 - proba).mean(axis=1)
+    return proba.max(axis=1) if _is_multiclass(proba) else np.maximum(proba, 1 - proba).mean(axis=1)
 
 
-def _agreement(ours: Proba, theirs: Proba) -> np.ndarray:
+def _decide(proba: Proba) -> Labels:
+    """Return the most likely class, (n_images, 1); of several labels each decision, (n_images, n_classes)."""
+    return proba.argmax(axis=1)[:, None] if _is_multiclass(proba) else (proba >= 0.5).astype(np.int8)
+
+
+def _agreement(ours: Labels, theirs: Labels) -> np.ndarray:
     """Return whether two models name the same class; of several labels the share of the same decisions."""
-    if np.allclose(ours.sum(axis=1), 1, atol=1e-3):
-        return (ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(np.float64)
-    return ((ours >= 0.5) == (theirs >= 0.5)).mean(axis=1)
+    return (ours == theirs).mean(axis=1)
 
 
 def _agreements(told: dict[str, _FoldProba]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

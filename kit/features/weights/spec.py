@@ -61,7 +61,7 @@ class EncoderSpec:
         MissingWeights where the library is not installed.
         """
         self.check_library()
-        version = importlib.metadata.version("timm" if self.library == "timm" else "open_clip_torch")
+        version = _version_of("timm" if self.library == "timm" else "open_clip_torch")
         weights = [digest_of(file) for file in self._files()] or self.tag
         if self.is_pip:
             weights = [find_package(self.name, self.text).sha256]
@@ -82,6 +82,12 @@ class EncoderSpec:
         if self.folder is not None:
             return sorted(file for file in self.folder.iterdir() if file.suffix in (".json", ".safetensors"))
         return [] if self.file is None else [self.file]
+
+
+@functools.cache
+def _version_of(package: str) -> str:
+    """Return the version of a package that is installed: looking it up takes milliseconds."""
+    return importlib.metadata.version(package)
 
 
 def parse_encoder(text: str, args: dict[str, Any] | None = None, lookup: tuple[Path, ...] = ()) -> EncoderSpec:
