@@ -114,5 +114,5 @@ def _believe(prepared: Prepared, copies: Sequence[AlteredCopy]) -> list[AlteredC
 def _chain(groups: Groups, pairs: Sequence[AlteredCopy]) -> Groups:
     """Return the groups of all images, those of a pair joined."""
     _, groups = np.unique(groups, return_inverse=True)
-    first, second = (groups[[getattr(copy, side) for copy in pairs]] if pairs else [] for side in ("first", "second"))
+    first, second = groups[np.array([(copy.first, copy.second) for copy in pairs], dtype=np.int64).reshape(-1, 2)].T
     return join_pairs(len(groups), first, second)[groups]
