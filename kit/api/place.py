@@ -24,7 +24,11 @@ called_as: ContextVar[str] = ContextVar("called_as", default="")  # the call in 
 
 
 def workspace_folder(workspace: str | Path | None) -> Path:
-    """Return the workspace's folder: the one given, else the default."""
+    """Return the workspace's folder: the one given, else the default. InputError for what is no path."""
+    if not isinstance(workspace, str | Path | None):
+        raise InputError(
+            f'workspace is {workspace!r} ({type(workspace).__name__}); it is to look like "/kaggle/working"'
+        )
     return Path(workspace or default_workspace()).expanduser().resolve()
 
 

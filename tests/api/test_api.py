@@ -81,6 +81,8 @@ def test_changes_of_a_wrong_type_are_refused_with_the_right_form(workspace, chan
 def test_runs_and_data_of_a_wrong_type_are_refused_with_the_right_form(opened, workspace):
     with pytest.raises(kit.InputError, match=r'^runs is 3 \(int\); it is to look like "probe" or'):
         opened.train(3)
+    with pytest.raises(kit.InputError, match=r"^workspace is 3 \(int\); it is to look like"):
+        kit.open("colours", workspace=3)
     with pytest.raises(kit.InputError, match=r"^data is a dict; give a folder, an archive, or a DataFrame: pandas"):
         kit.new({"path": []}, "theirs", workspace=workspace)
     kit.open("colours", workspace=workspace, changes={"runs.svm.C": np.float64(3)}, quiet=True)
