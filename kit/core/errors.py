@@ -30,6 +30,10 @@ class DamagedFile(InputError):
     """Report which file that the kit wrote cannot be read any more; no setting is at fault."""
 
 
+class NodeLost(RuntimeError):
+    """Report which task a cluster lost again and again, with its node or its result; no setting is at fault."""
+
+
 class Stopped(BaseException):
     """Report that the user pressed Ctrl-C; not an Exception, so that nothing catches it on the way."""
 

@@ -16,8 +16,9 @@ from kit.core import engine
 from kit.core.deadline import set_deadline
 from kit.core.engine import alike, elsewhere
 from kit.core.engine import task as serving
+from kit.core.engine.cluster import RayEngine
 from kit.core.engine.task import Order, Task, work
-from kit.core.errors import InputError, MissingWeights, TimeIsUp
+from kit.core.errors import InputError, MissingWeights, NodeLost, TimeIsUp
 from kit.core.process import count_threads, with_threads
 from kit.core.terminal import warn
 from kit.features.weights import parse_encoder
@@ -132,6 +133,35 @@ def test_an_unknown_engine_is_refused():
 def test_an_address_needs_a_cluster():
     with pytest.raises(InputError, match="add --engine ray"):
         engine.make_engine("local", "10.0.0.1:6379")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (
+            "NodeDiedError",
+            NodeLost,
+            r"^double: lost 4 times with its node \(NodeDiedError: gone\); what was",
+        ),
+        ("OutOfDiskError", NodeLost, r"^double: lost 4 times with its node \(OutOfDiskError: gone\); what was"),
+        ("OutOfMemoryError", RuntimeError, "^double: memory was lacking 4 times; smaller batches"),
+        ("WorkerCrashedError", RuntimeError, "^double: its process died 4 times; what was computed is kept"),
+    ],
+)
+def test_what_a_cluster_loses_is_one_sentence_that_tells_a_lost_node_from_a_task_at_fault(error, kind, said):
+    exceptions = pytest.importorskip("ray.exceptions")
+
+    class Ray:
+        def get(self, reference):
+            if error == "WorkerCrashedError":  # its words are its own
+                raise exceptions.WorkerCrashedError
+            raise getattr(exceptions, error)("gone\nand more")
+
+    cluster = RayEngine("head:6379")
+    cluster._ray = Ray()
+    with pytest.raises(kind, match=said) as raised:
+        cluster._get(task(double, number=1), None)
+    assert type(raised.value) is kind
 
 
 def test_ray_is_imported_by_nobody_who_did_not_ask():

@@ -19,7 +19,7 @@ from support.warm import Warm
 
 from kit.config.reader import read_competition
 from kit.core.deadline import set_deadline
-from kit.core.errors import InputError, TeacherMissing, TimeIsUp
+from kit.core.errors import InputError, NodeLost, TeacherMissing, TimeIsUp
 from kit.core.files import Workspace
 from kit.data.prepared import prepare
 from kit.models import MODELS
@@ -315,6 +315,17 @@ def test_a_refused_trial_is_named_and_the_search_goes_on(colours, monkeypatch, c
     states = [trial.state for trial in tuned.trials]
     assert states.count("refused") and len(states) == 8 and tuned.options["dial"] <= 0.6
     assert "is refused: training diverged" in capsys.readouterr().err
+
+
+def test_a_trial_whose_node_is_lost_is_not_refused_and_is_tried_again(dialled, monkeypatch):
+    def lose(*_):
+        raise NodeLost("dialled, fold 0: lost 4 times with its node")
+        yield
+
+    with monkeypatch.context() as lost, pytest.raises(NodeLost):
+        lost.setattr("kit.runs.tuning.study.score_folds", lose)
+        tune(dialled, "dialled", 3)
+    assert [trial.state for trial in tune(dialled, "dialled", 3).trials].count("refused") == 0
 
 
 def test_time_that_is_up_before_a_trial_is_said_and_the_next_call_goes_on(dialled):

@@ -26,7 +26,7 @@ from kit.core.engine import elsewhere
 from kit.core.engine.alike import Computer, describe_computer, find_difference
 from kit.core.engine.elsewhere import Desk, Token, make_home, make_mover
 from kit.core.engine.task import Done, Node, Order, Outcome, Task, read_outcome, refuse_lack, work
-from kit.core.errors import InputError
+from kit.core.errors import InputError, NodeLost
 from kit.core.files import write_atomic
 from kit.core.names import CHECKOUT
 from kit.core.process import count_threads, set_up_process
@@ -34,6 +34,7 @@ from kit.core.terminal import count, stage
 
 AUTO = "auto"  # the cluster that this machine is a node of
 RETRIES = 3  # of a task whose worker or node died, or that lacked memory
+GO_ON = "what was computed is kept, call again to go on"
 LOOK_SECONDS = 2.0  # between two looks at which tasks run
 REACH_SECONDS = 5.0
 SAID = 200  # characters of what Ray says of a cluster that it does not join
@@ -197,7 +198,7 @@ class RayEngine:
         """Queue a task; return its reference."""
         nodes = [node for node in self._nodes() if node.get("CPU", 0) >= 1]
         if not nodes:
-            raise RuntimeError("no node of the Ray cluster is left that has a core; start one, and call again to go on")
+            raise NodeLost("no node of the Ray cluster is left that has a core; start one, and call again to go on")
         n_threads = count_threads()
         has_gpus = any(node.get("GPU", 0) for node in nodes)
         most = max(node.get("memory", GIB) for node in nodes)
@@ -249,10 +250,12 @@ class RayEngine:
             raise error.cause or error from error
         except exceptions.OutOfMemoryError as error:
             raise RuntimeError(f"{task.label}: {_lack(1 + RETRIES)}") from error
-        except (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.RaySystemError) as error:
-            raise RuntimeError(
-                f"{task.label}: its process died {1 + RETRIES} times; what was computed is kept, call again to go on"
-            ) from error
+        except exceptions.WorkerCrashedError as error:
+            raise RuntimeError(f"{task.label}: its process died {1 + RETRIES} times; {GO_ON}") from error
+        except exceptions.TaskCancelledError:
+            raise
+        except exceptions.RayError as error:
+            raise NodeLost(f"{task.label}: lost {1 + RETRIES} times with its node ({_name(error)}); {GO_ON}") from error
         _await(written)
         return outcome
 
@@ -280,6 +283,11 @@ class RayEngine:
                 self._ray.cancel(reference, force=is_forced)
             if references:
                 _, references = self._ray.wait(references, num_returns=len(references), timeout=END_SECONDS)
+
+
+def _name(error: Exception) -> str:
+    """Return what Ray calls an error, and its first line."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _lack(n_times: int) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kit.config.competition import Run
 from kit.core.deadline import time_is_up
 from kit.core.engine import is_remote
-from kit.core.errors import DamagedFile, InputError, TimeIsUp
+from kit.core.errors import DamagedFile, InputError, NodeLost, TimeIsUp
 from kit.core.files import key_of
 from kit.core.terminal import Progress, note
 from kit.data.prepared import Prepared
@@ -180,7 +180,7 @@ def _run_trial(prepared: Prepared, run: Run, study: optuna.Study, distributions:
                 return
         if score is None or not math.isfinite(score):
             raise InputError(f"its score is {score}")
-    except DamagedFile:  # the values are not at fault, and are tried again once it is mended
+    except (DamagedFile, NodeLost):  # the values are not at fault, and are tried again once it is mended
         raise
     except (InputError, RuntimeError, ValueError) as error:
         note(f"trial {trial.number} is refused: {error}")
