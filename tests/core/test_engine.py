@@ -144,6 +144,7 @@ def test_an_address_needs_a_cluster():
             r"^double: lost 4 times with its node \(NodeDiedError: gone\); what was",
         ),
         ("OutOfDiskError", NodeLost, r"^double: lost 4 times with its node \(OutOfDiskError: gone\); what was"),
+        ("asking: ObjectStoreFullError", NodeLost, r"^double: lost 4 times .*\(ObjectStoreFullError: "),
         ("OutOfMemoryError", RuntimeError, "^double: memory was lacking 4 times; smaller batches"),
         ("WorkerCrashedError", RuntimeError, "^double: its process died 4 times; what was computed is kept"),
     ],
@@ -155,7 +156,8 @@ def test_what_a_cluster_loses_is_one_sentence_that_tells_a_lost_node_from_a_task
         def get(self, reference):
             if error == "WorkerCrashedError":  # its words are its own
                 raise exceptions.WorkerCrashedError
-            raise getattr(exceptions, error)("gone\nand more")
+            gone = getattr(exceptions, error.removeprefix("asking: "))("gone\nand more")
+            raise exceptions.RayTaskError("double", "a traceback", gone) if error.startswith("asking") else gone
 
     cluster = RayEngine("head:6379")
     cluster._ray = Ray()

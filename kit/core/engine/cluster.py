@@ -207,7 +207,7 @@ class RayEngine:
             "num_gpus": task.gpus if has_gpus else 0,
             "memory": int(min(task.gibibytes * GIB, SHARE * most)),
             "max_retries": RETRIES,
-            "retry_exceptions": [MemoryError],
+            "retry_exceptions": [MemoryError, self._ray.exceptions.RayError],  # the latter where the desk restarts
             "scheduling_strategy": "SPREAD",
             "name": task.label,
         }
@@ -247,6 +247,8 @@ class RayEngine:
             if isinstance(error.cause, ModuleNotFoundError):
                 cause = f"a node of the Ray cluster cannot import {error.cause.name}"
                 raise InputError(f"{cause}; install there what is installed here") from error
+            if isinstance(error.cause, exceptions.RayError):  # the desk, or what it was asked for
+                raise _lost(task, error.cause) from error
             raise error.cause or error from error
         except exceptions.OutOfMemoryError as error:
             raise RuntimeError(f"{task.label}: {_lack(1 + RETRIES)}") from error
@@ -255,7 +257,7 @@ class RayEngine:
         except exceptions.TaskCancelledError:
             raise
         except exceptions.RayError as error:
-            raise NodeLost(f"{task.label}: lost {1 + RETRIES} times with its node ({_name(error)}); {GO_ON}") from error
+            raise _lost(task, error) from error
         _await(written)
         return outcome
 
@@ -285,9 +287,10 @@ class RayEngine:
                 _, references = self._ray.wait(references, num_returns=len(references), timeout=END_SECONDS)
 
 
-def _name(error: Exception) -> str:
-    """Return what Ray calls an error, and its first line."""
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+def _lost(task: Task, error: Exception) -> NodeLost:
+    """Return what to say of a task that is lost: Ray's name of the error, and its first line."""
+    name = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    return NodeLost(f"{task.label}: lost {1 + RETRIES} times with its node ({name}); {GO_ON}")
 
 
 def _lack(n_times: int) -> str:
