@@ -46,6 +46,7 @@ from kit.runs.store import Result
 
 pytest_plugins = ["support.looks"]
 
+os.fsync = lambda _: None  # no test cuts the power, and a disk takes milliseconds for each of many thousand files
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["KAGGLE_API_ENVIRONMENT"] = "LOCALHOST"  # no test reaches the real Kaggle, whatever it forgets
 LOOPBACK = Path(__file__).with_name("support") / "loopback"
