@@ -146,6 +146,8 @@ def test_a_plan_is_measured_untouched_beside_the_baselines_and_a_second_call_mea
     assert sum("scikit-learn" in way for way in named) == 2
     assert {f"{name} = {value:g}" for name, values in ways.TRIED.items() for value in values} < named
     assert all(each.accuracy > 0.3 for each in first if each.way in (ways.JOINT, ways.ENSEMBLED))
+    made = sorted((workspace.root / "runs" / "bench-recipes").glob("trashnet-4-*"))
+    assert [file.name.split("-", 3)[3] for file in made] == ["0-others.json", "0-planned.json", "0.npz"]
     monkeypatch.setattr(measure, "plan_draw", lambda *_: pytest.fail("measured again"))
     assert bench_recipes(photos, weights, workspace, [0]) == first
     standings = compare_planned(read_planned(photos, weights, workspace, [0]))

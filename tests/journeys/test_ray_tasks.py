@@ -1,18 +1,21 @@
-"""Ray: searches, draws, stores and weights give one process' bytes."""
+"""Ray: searches, draws, stores and weights give one process' bytes, be the workspace seen by the nodes or not."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from support.cluster import three_nodes
-from support.colours import lay_out, write_toml
+from support.cluster import blind_nodes, can_hide, three_nodes
+from support.colours import COLOURS, draw, lay_out, write_toml
 
+from kit.bench.recipes import sets
+from kit.bench.semi import PhotoSetting
 from kit.config.competition import HOME
 from kit.config.reader import read_competition
 from kit.core.engine import make_engine, using
@@ -63,42 +66,86 @@ class Nodes:
         return prepare(read_competition("colours", Workspace(self.make_workspace(name))))
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory) -> Iterator[Nodes]:
-    """Three nodes of one core each, which see everything."""
-    base = tmp_path_factory.mktemp("base")
+SEEING, BLIND = "seeing", "blind"
+HIDING = pytest.param(BLIND, marks=pytest.mark.skipif(not can_hide(), reason="needs the right to mount disks"))
+
+
+@pytest.fixture(scope="module", params=[SEEING, HIDING])
+def nodes(request, tmp_path_factory) -> Iterator[Nodes]:
+    """Three nodes of one core each, which see everything; or two that see nothing of the workspaces and weights."""
+    base, homes = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("homes")
     shutil.copytree(HOME / "digits" / "tiny-clip", base / "weights" / "tiny-clip")
-    with three_nodes() as cluster:
+    is_blind = request.param == BLIND
+    with blind_nodes([base], [homes / name for name in "ab"]) if is_blind else three_nodes() as cluster:
         yield Nodes(cluster.address, base)
+    assert bool(list(homes.glob("*/kit-*"))) == is_blind
 
 
-def read_fits(workspace: Path) -> dict[str, bytes]:
-    """Return what a search has left of its settings."""
-    return {
-        file.parent.name: file.read_bytes() for file in workspace.glob("runs/colours/tune/svm/*/fits/*/oof.parquet")
-    }
+@pytest.fixture(scope="module")
+def made_here() -> dict[str, Any]:
+    """What this process has made, by the test: it is the same whatever the nodes see."""
+    return {}
 
 
-def test_a_search_finds_what_it_finds_here(nodes, run_command):
-    made, told = [], []
-    for name, options in (("search-here", ()), ("search-there", nodes.options)):
-        workspace = nodes.make_workspace(name)
-        code, out, err = run_command(workspace, "tune", "colours", "svm", "--trials", "4", "--json", *options)
-        assert code == 0, err
-        made.append(read_fits(workspace))
-        told.append(out.replace(name, ""))
-    assert made[0] == made[1] and len(made[0]) >= 4
-    assert told[0] == told[1]
+@pytest.fixture
+def compare(request, nodes, made_here, run_command) -> Callable[..., tuple[Any, Any]]:
+    """Return a function that runs a command here and on the nodes, and returns what was read of both."""
+
+    def run(read: Callable[[Path, str], Any], *call: str) -> tuple[Any, Any]:
+        test = request.node.name.replace(f"{request.node.callspec.params['nodes']}", "")
+
+        def make(where: str, *options: str) -> Any:
+            workspace = nodes.make_workspace(f"{test}-{where}")
+            code, out, err = run_command(workspace, *call, *options)
+            assert code == 0, err
+            return read(workspace, out.replace(str(workspace), ""))
+
+        if test not in made_here:
+            made_here[test] = make("here")
+        return made_here[test], make("there", *nodes.options)
+
+    return run
 
 
-def test_draws_of_noise_are_those_made_here(nodes, run_command):
-    told = []
-    for name, options in (("noise-here", ()), ("noise-there", nodes.options)):
-        call = "bench", "noise", "colours", "--draws", "2", "--json"
-        code, out, err = run_command(nodes.make_workspace(name), *call, *options)
-        assert code == 0, err
-        told.append(out)
-    assert told[0] == told[1] and '"named"' in told[0]
+def read_fits(workspace: Path, out: str) -> tuple[str, dict[str, bytes]]:
+    """Return what a search said, and has left of its settings."""
+    files = workspace.glob("runs/colours/tune/svm/*/fits/*/oof.parquet")
+    return out, {file.parent.name: file.read_bytes() for file in files}
+
+
+def test_a_search_finds_what_it_finds_here(compare):
+    here, there = compare(read_fits, "tune", "colours", "svm", "--trials", "4", "--json")
+    assert here == there and len(here[1]) >= 4
+
+
+def test_draws_of_noise_are_those_made_here(compare):
+    here, there = compare(lambda _, out: out, "bench", "noise", "colours", "--draws", "2", "--json")
+    assert here == there and '"named"' in here
+
+
+@pytest.fixture
+def photos(nodes, monkeypatch) -> Path:
+    """Photos of three classes, of which four labels are drawn."""
+    folder, draws = nodes.base / "photos", np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (of_class := folder / "trashnet" / name).mkdir(parents=True, exist_ok=True)
+        for number in range(14):
+            draw(colour, draws, 80).save(of_class / f"{number:02d}.png")
+    monkeypatch.setattr(sets, "SETTINGS", (PhotoSetting("trashnet", 4),))
+    return folder
+
+
+@pytest.mark.parametrize("what, n_files", [("members", 2), ("recipes", 6)])
+def test_draws_of_photos_are_those_made_here(what, n_files, compare, nodes, photos):
+    weights = ("--weights", str(nodes.base / "weights")) if what == "recipes" else ()
+
+    def read(workspace: Path, out: str) -> Any:
+        files = [*workspace.glob("runs/bench-recipes/trash*"), *workspace.glob("runs/bench-members/draws/*")]
+        return out, len(files)
+
+    call = "bench", what, "--data", str(photos), "--draws", "2", "--json", *weights
+    here, there = compare(read, *call)
+    assert here == there and there[1] == n_files
 
 
 def test_a_store_that_nodes_decode_is_the_one_made_here(nodes, monkeypatch):
@@ -122,11 +169,9 @@ def refuse(*given: Any) -> None:
     raise AssertionError("this process decodes")
 
 
-def test_weights_that_a_path_out_of_the_workspace_names_are_found(nodes, run_command):
-    made = []
-    for name, options in (("weights-here", ()), ("weights-there", nodes.options)):
-        workspace = nodes.make_workspace(name)
-        code, _, err = run_command(workspace, "train", "colours", "named", *options)
-        assert code == 0, err
-        made.append([file.read_bytes() for file in sorted(workspace.glob("runs/colours/named/*/*.parquet"))])
-    assert made[0] == made[1] and made[0]
+def test_weights_that_a_path_out_of_the_workspace_names_are_found(compare):
+    def read(workspace: Path, _: str) -> list[bytes]:
+        return [file.read_bytes() for file in sorted(workspace.glob("runs/colours/named/*/*.parquet"))]
+
+    here, there = compare(read, "train", "colours", "named")
+    assert here == there and here

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from kit.bench.kept import Kept, code_key, keep, keep_results, read_kept
 from kit.bench.recipes.measure import home_of
-from kit.bench.recipes.sets import DIGITS, label_of, list_available, list_encoders, read_set
+from kit.bench.recipes.sets import DIGITS, label_of, list_available, list_encoders, make_task, read_set
 from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import HOME, Run
 from kit.config.runs import PseudoPlan
@@ -116,7 +116,7 @@ def bench_members(
                     file = files[done.task.arguments["draw"]]
                     file.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(home.root / MADE / file.name, file)
-                    stage("bench", f"{label}, draw {done.task.arguments['draw']}")
+                    stage("bench", done.task.label)
             measured[label] = {number: read_kept(file) for number, file in files.items()}
     return measured
 
@@ -129,15 +129,10 @@ def _make_tasks(everything: Prepared, setting: PhotoSetting, draws: Sequence[int
         for encoder, args in list_encoders(everything):
             encode_images(everything.pool.select(np.arange(1)), encoder, args)
     reads = tuple(dict.fromkeys(place for run in runs for place in describe_needs(everything, run).reads))
+    function, made = f"{__name__}:do_draw", everything.root / MADE
     return [
-        Task(
-            f"{__name__}:do_draw",
-            {"setting": asdict(setting), "draw": draw, "name": f"{stem}-{draw}.npz"},
-            f"members of {label_of(setting)}, draw {draw}",
-            reads=reads,
-            writes=(everything.root / MADE / f"{stem}-{draw}.npz",),
-        )
-        for draw in draws
+        make_task(function, setting, draw, ", members", {"name": name}, reads, [made / name])
+        for draw, name in ((draw, f"{stem}-{draw}.npz") for draw in draws)
     ]
 
 

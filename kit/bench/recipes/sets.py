@@ -6,14 +6,16 @@ Every image is encoded once for all draws of its set: what a run of a draw needs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kit.bench.semi import PhotoSetting, draw_rows, lay_out, read_photos
 from kit.config.reader import parse_run
+from kit.core.engine import Task
 from kit.core.errors import InputError, nearest
 from kit.core.files import Workspace, write_atomic
 from kit.core.shapes import Labels, Rows, Vectors
@@ -97,6 +99,31 @@ def read_set(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
     competition = everything.competition.model_copy(update={"runs": {}, "folder": folder})
     pool = replace(everything.pool, prompts=folder / "prompts", lookup=competition.lookup)
     return replace(everything, competition=competition, pool=pool)
+
+
+def make_task(
+    function: str,
+    setting: PhotoSetting,
+    number: int,
+    more: str,
+    arguments: dict[str, Any],
+    reads: Sequence[Path],
+    writes: Sequence[Path],
+) -> Task:
+    """Return the task of a draw, for a function of what is shared, ``setting``, ``draw`` and further `arguments`.
+
+    `more` follows the setting and the draw in what the task is called; `reads` and `writes` are of `Task`.
+    """
+    from kit.features.device import device_name
+
+    return Task(
+        function,
+        {"setting": asdict(setting), "draw": number, **arguments},
+        f"{label_of(setting)}, draw {number}{more}",
+        gpus=1.0 if device_name().startswith("cuda") else 0.0,
+        reads=tuple(reads),
+        writes=tuple(writes),
+    )
 
 
 def plan_draw(everything: Prepared, setting: PhotoSetting, number: int, wishes: Wishes) -> Draw:

@@ -79,11 +79,8 @@ def _see_middle(draw: Draw) -> list[Joined]:
 
 def try_settings(draw: Draw) -> dict[str, Proba]:
     """Return what the planned joint probe says, and the same with one setting changed; nothing where none is joint."""
-    run = draw.laid.competition.runs.get("joint")
-    if run is None:
+    if (joint := _find_joint(draw)) is None:
         return {}
-    joint = build_model(draw.laid.competition, run)
-    assert isinstance(joint, LinearProbe)
     proba = {JOINT: _predict(joint, draw)} | _try_views(joint, draw)
     for name, values in TRIED.items():
         planned = getattr(joint, name)
@@ -94,20 +91,40 @@ def try_settings(draw: Draw) -> dict[str, Proba]:
     return proba
 
 
-def _try_views(joint: LinearProbe, draw: Draw) -> dict[str, Proba]:
-    """Return what the joint probe says where its encoders see the whole image, and where they see its middle."""
+def encode_views(draw: Draw) -> None:
+    """Encode the whole set as all of these ways see it."""
+    _see_middle(draw)
+    if (joint := _find_joint(draw)) is not None:
+        _list_views(joint, draw)
+
+
+def _find_joint(draw: Draw) -> LinearProbe | None:
+    """Return the planned joint probe; None where none is joint."""
+    run = draw.laid.competition.runs.get("joint")
+    joint = None if run is None else build_model(draw.laid.competition, run)
+    assert joint is None or isinstance(joint, LinearProbe)
+    return joint
+
+
+def _list_views(joint: LinearProbe, draw: Draw) -> dict[str, list[Joined]]:
+    """Return the joint probe's encoders as they see the whole image, and its middle; the set is encoded by them."""
     specs = [spec_of(draw.test.pool, *encoder) for encoder in joint.encoders_used]
     views = {
-        WHOLE: [whole_args(spec) or spec.args for spec in specs],
-        MIDDLE: [middle_args(spec.args) for spec in specs],
+        WHOLE: [(spec.text, whole_args(spec) or spec.args) for spec in specs],
+        MIDDLE: [(spec.text, middle_args(spec.args)) for spec in specs],
     }
-    proba = {}
-    for way, view in views.items():
-        encoders = [(spec.text, args) for spec, args in zip(specs, view, strict=True)]
+    for encoders in views.values():
         share_features(draw.pool, draw.full, encoders)
-        probe = replace(joint, encoder=None, encoder_args={}, encoders=_tables(encoders))
-        proba[way] = _predict(probe, draw)
-    return proba
+    return views
+
+
+def _try_views(joint: LinearProbe, draw: Draw) -> dict[str, Proba]:
+    """Return what the joint probe says where its encoders see the whole image, and where they see its middle."""
+    probes = {
+        way: replace(joint, encoder=None, encoder_args={}, encoders=_tables(encoders))
+        for way, encoders in _list_views(joint, draw).items()
+    }
+    return {way: _predict(probe, draw) for way, probe in probes.items()}
 
 
 def spell(setting: str, value: float) -> str:
