@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 MIB = 2**20
+TRIES = 3  # to start a node: Ray gives it 30 seconds, which are few where other work runs
 NODE = {"object_store_memory": 80 * MIB}
 UNSHARE = ("unshare", "-m", "--pid", "--fork", "--kill-child", "--mount-proc")
 QUICKLY = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
@@ -33,7 +34,7 @@ def three_nodes() -> Iterator[Any]:
     """Start a cluster of a head and two nodes of one core each; end it."""
     with _head(1, QUICKLY) as cluster:
         for _ in range(2):
-            cluster.add_node(**NODE, num_cpus=1)
+            _try_again(lambda: cluster.add_node(**NODE, num_cpus=1))
         yield cluster
 
 
@@ -49,9 +50,11 @@ def blind_nodes(hidden: Sequence[Path], homes: Sequence[Path]) -> Iterator[Any]:
         A folder for the temporary files of each node.
     """
     with _head(0, {}) as cluster:  # a busy machine answers late: a node is not given up quickly
-        nodes = [_start_blind(cluster.address, hidden, home) for home in homes]
+        nodes: list[subprocess.Popen[bytes]] = []
         try:
-            wait_for(lambda: sum(node["Alive"] for node in cluster.global_state.node_table()) == 1 + len(nodes))
+            for home in homes:  # one after the other: of nodes that start at once, two may choose one socket
+                home.mkdir(parents=True)
+                nodes.append(_try_again(lambda home=home: _start_blind(cluster, hidden, home)))
             yield cluster
         finally:
             for node in nodes:
@@ -59,18 +62,36 @@ def blind_nodes(hidden: Sequence[Path], homes: Sequence[Path]) -> Iterator[Any]:
                 node.wait()
 
 
-def _start_blind(address: str, hidden: Sequence[Path], home: Path) -> subprocess.Popen[bytes]:
-    """Start a node with mounts and processes of its own."""
-    home.mkdir(parents=True)
+def _start_blind(cluster: Any, hidden: Sequence[Path], home: Path) -> subprocess.Popen[bytes]:
+    """Start a node with mounts and processes of its own, and wait until the cluster has it."""
     mounts = [f"mount -t tmpfs none {shlex.quote(str(folder))}" for folder in hidden]
     ray = Path(sys.executable).with_name("ray")
-    words = [str(ray), "start", f"--address={address}", "--num-cpus=1", f"--object-store-memory={80 * MIB}", "--block"]
+    words = [str(ray), "start", f"--address={cluster.address}", "--num-cpus=1"]
+    words += [f"--object-store-memory={80 * MIB}", "--block"]
     command = " && ".join([*mounts, f"exec {shlex.join(words)}"])
-    environment = os.environ | {"TMPDIR": str(home)}
-    return subprocess.Popen(
+    environment, n_before = os.environ | {"TMPDIR": str(home)}, _count_alive(cluster)
+    node = subprocess.Popen(
         [*UNSHARE, "sh", "-c", command],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    wait_for(lambda: node.poll() is not None or _count_alive(cluster) > n_before)
+    if node.poll() is not None:
+        raise TimeoutError(f"a node of {home} timed out or ended during startup")
+    return node
+
+
+def _count_alive(cluster: Any) -> int:
+    return sum(node["Alive"] for node in cluster.global_state.node_table())
+
+
+def _try_again(start: Callable[[], Any], n_tries: int = TRIES) -> Any:
+    """Start a node, again where it timed out."""
+    try:
+        return start()
+    except Exception as error:  # Ray's has no class of its own
+        if n_tries == 1 or "timed out" not in str(error).casefold():
+            raise
+        return _try_again(start, n_tries - 1)
 
 
 def can_hide() -> bool:
@@ -91,7 +112,7 @@ def _head(num_cpus: int, settings: dict[str, int]) -> Iterator[Any]:
         from ray.cluster_utils import Cluster
 
         node = NODE | {"num_cpus": num_cpus, "include_dashboard": False, "_system_config": settings}
-        cluster = Cluster(True, head_node_args=node)
+        cluster = _try_again(lambda: Cluster(True, head_node_args=node))
         try:
             yield cluster
         finally:
