@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -17,9 +18,10 @@ from rich.table import Table
 from kit.bench.explain import mean_and_error
 from kit.bench.kept import code_key
 from kit.bench.members.measure import OF_PIP
-from kit.bench.recipes.sets import label_of, list_available, read_set
+from kit.bench.recipes.sets import encode_ahead, label_of, list_available, make_task, read_set
 from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import Run
+from kit.core.engine import run_tasks
 from kit.core.files import Workspace, key_of, read_json, write_json
 from kit.core.held import hold
 from kit.core.names import ENSEMBLE
@@ -96,20 +98,26 @@ def bench_sent(data: Path, workspace: Workspace, n_draws: int, only: Sequence[st
     InputError where no photos are there.
     """
     available = list_available(data, list(only) or SETTINGS)
-    home = Workspace(workspace.root / "runs" / "bench-sent")
+    home, made_by = Workspace(workspace.root / "runs" / "bench-sent"), key_of([code_key(MADE_BY), OF_PIP])[:8]
     measured: list[Sent] = []
     with hold(home.root, warn):
         for setting in available:
-            everything = None
-            for draw in range(FIRST, FIRST + n_draws):
-                made_by = key_of([code_key(MADE_BY), OF_PIP])[:8]
-                file = home.root / "draws" / f"{label_of(setting).replace(' ', '-')}-{made_by}-{draw}.json"
-                if not file.exists():
-                    everything = everything or _with_runs(read_set(data, setting, home))
-                    write_json(file, [asdict(each) for each in _measure(everything, setting, draw)])
-                    stage("bench", f"{label_of(setting)}, draw {draw}")
-                measured += [Sent(**each) for each in read_json(file)]
+            stem = f"{label_of(setting).replace(' ', '-')}-{made_by}"
+            files = {draw: home.root / "draws" / f"{stem}-{draw}.json" for draw in range(FIRST, FIRST + n_draws)}
+            if waiting := [draw for draw, file in files.items() if not file.exists()]:
+                everything = _with_runs(read_set(data, setting, home))
+                reads, function = encode_ahead(everything), f"{__name__}:do_draw"
+                tasks = [make_task(function, setting, draw, ", sent", {}, reads, []) for draw in waiting]
+                for done in run_tasks(tasks, everything):
+                    write_json(files[done.task.arguments["draw"]], done.value)
+                    stage("bench", done.task.label)
+            measured += [Sent(**each) for file in files.values() for each in read_json(file)]
     return measured
+
+
+def do_draw(everything: Prepared, setting: dict[str, Any], draw: int) -> list[dict[str, Any]]:
+    """Return what is measured on one draw, in the form of JSON."""
+    return [asdict(each) for each in _measure(everything, PhotoSetting(**setting), draw)]
 
 
 def _with_runs(everything: Prepared) -> Prepared:

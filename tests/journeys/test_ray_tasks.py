@@ -14,6 +14,7 @@ import pytest
 from support.cluster import blind_nodes, can_hide, three_nodes
 from support.colours import COLOURS, draw, lay_out, write_toml
 
+from kit.bench import sent
 from kit.bench.recipes import sets
 from kit.bench.semi import PhotoSetting
 from kit.config.competition import HOME
@@ -132,15 +133,16 @@ def photos(nodes, monkeypatch) -> Path:
         for number in range(14):
             draw(colour, draws, 80).save(of_class / f"{number:02d}.png")
     monkeypatch.setattr(sets, "SETTINGS", (PhotoSetting("trashnet", 4),))
+    monkeypatch.setattr(sent, "SETTINGS", ("trashnet 4",))
     return folder
 
 
-@pytest.mark.parametrize("what, n_files", [("members", 2), ("recipes", 6)])
+@pytest.mark.parametrize("what, n_files", [("members", 2), ("recipes", 6), ("sent", 2)])
 def test_draws_of_photos_are_those_made_here(what, n_files, compare, nodes, photos):
     weights = ("--weights", str(nodes.base / "weights")) if what == "recipes" else ()
 
     def read(workspace: Path, out: str) -> Any:
-        files = [*workspace.glob("runs/bench-recipes/trash*"), *workspace.glob("runs/bench-members/draws/*")]
+        files = [*workspace.glob("runs/bench-recipes/trash*"), *workspace.glob("runs/bench-[ms]*/draws/*")]
         return out, len(files)
 
     call = "bench", what, "--data", str(photos), "--draws", "2", "--json", *weights

@@ -14,26 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kit.bench.kept import Kept, code_key, keep, keep_results, read_kept
 from kit.bench.recipes.measure import home_of
-from kit.bench.recipes.sets import DIGITS, label_of, list_available, list_encoders, make_task, read_set
+from kit.bench.recipes.sets import DIGITS, encode_ahead, label_of, list_available, make_task, read_set
 from kit.bench.semi import PhotoSetting, lay_out
 from kit.config.competition import HOME, Run
 from kit.config.runs import PseudoPlan
-from kit.core.engine import Task, is_remote, run_tasks
+from kit.core.engine import Task, run_tasks
 from kit.core.errors import InputError
 from kit.core.files import Workspace, key_of
 from kit.core.held import hold
 from kit.core.terminal import stage, warn
 from kit.curate.plan.recipe import WHITENED
 from kit.data.prepared import Prepared
-from kit.features.cache import encode_images
 from kit.models.trust import trusted
-from kit.runs.fit.crossval import crossval, crossval_run, make_apart
+from kit.runs.fit.crossval import crossval, crossval_run
 from kit.runs.fit.rounds import adopt_twin
-from kit.runs.fit.tasks import describe_needs
 from kit.runs.store.find import find_run, rounds_of
 
 N_DRAWS = 10
@@ -122,13 +118,8 @@ def bench_members(
 
 
 def _make_tasks(everything: Prepared, setting: PhotoSetting, draws: Sequence[int], stem: str) -> list[Task]:
-    """Return a task for each draw; on a cluster the set is encoded first, once for all of them."""
-    runs = [run.model_copy(update={"pseudo": None}) for run in everything.competition.runs.values()]
-    if is_remote():
-        make_apart(everything, runs)
-        for encoder, args in list_encoders(everything):
-            encode_images(everything.pool.select(np.arange(1)), encoder, args)
-    reads = tuple(dict.fromkeys(place for run in runs for place in describe_needs(everything, run).reads))
+    """Return a task for each draw."""
+    reads = encode_ahead(everything)
     function, made = f"{__name__}:do_draw", everything.root / MADE
     return [
         make_task(function, setting, draw, ", members", {"name": name}, reads, [made / name])

@@ -15,7 +15,7 @@ import pandas as pd
 
 from kit.bench.semi import PhotoSetting, draw_rows, lay_out, read_photos
 from kit.config.reader import parse_run
-from kit.core.engine import Task
+from kit.core.engine import Task, is_remote
 from kit.core.errors import InputError, nearest
 from kit.core.files import Workspace, write_atomic
 from kit.core.shapes import Labels, Rows, Vectors
@@ -30,6 +30,8 @@ from kit.features.cache import adopt_features, encode_images, has_features, squa
 from kit.features.joint import Joined
 from kit.features.weights import EncoderSpec
 from kit.models.classic.on_pixels import OnPixels
+from kit.runs.fit.crossval import make_apart
+from kit.runs.fit.tasks import describe_needs
 from kit.runs.store.build import build_model
 
 DIGITS = "digits"  # which come with scikit-learn
@@ -99,6 +101,16 @@ def read_set(data: Path, setting: PhotoSetting, home: Workspace) -> Prepared:
     competition = everything.competition.model_copy(update={"runs": {}, "folder": folder})
     pool = replace(everything.pool, prompts=folder / "prompts", lookup=competition.lookup)
     return replace(everything, competition=competition, pool=pool)
+
+
+def encode_ahead(everything: Prepared) -> list[Path]:
+    """Return what draws of a set's runs read; on a cluster the set is encoded first, once for all of them."""
+    runs = [run.model_copy(update={"pseudo": None}) for run in everything.competition.runs.values()]
+    if is_remote():
+        make_apart(everything, runs)
+        for encoder, args in list_encoders(everything):
+            encode_images(everything.pool.select(np.arange(1)), encoder, args)
+    return list(dict.fromkeys(place for run in runs for place in describe_needs(everything, run).reads))
 
 
 def make_task(
