@@ -169,6 +169,7 @@ def test_ledger_and_server_agree_after_faults_at_random(start):
     assert send_with_faults(start, 8, seed=1) > 5
 
 
+@pytest.mark.slow
 def test_ledger_and_server_agree_after_a_hundred_submissions_with_faults_at_random(start):
     assert send_with_faults(start, 100, seed=0) > 100
 
