@@ -235,6 +235,24 @@ def test_numbers_are_not_taken_for_the_names_of_classes_that_are_numbers(colours
     assert "other labels than ours for 1 of 18 images" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("prefix", ["pred_", ""])
+def test_numbers_that_stand_for_other_classes_in_a_file_are_told_by_its_labels(colours, tmp_path, capsys, prefix):
+    competition = colours(SVM)
+    for name, number in {"red": "0", "blue": "1", "green": "2"}.items():
+        (competition.root / "train" / name).rename(competition.root / "train" / number)
+        for file in competition.root.glob("*.csv"):
+            file.write_text(file.read_text().replace(name, number))
+    prepared = prepare(competition)
+    theirs = np.array([2, 0, 1])[prepared.labels]  # what the file calls each of our classes
+    for names, told in ((theirs, True), (prepared.labels, False)):  # columns by its numbers, and by ours
+        table = pd.DataFrame(np.eye(3)[names] * 0.4 + 0.2, columns=[f"{prefix}{name}" for name in prepared.classes])
+        table.insert(0, "id", prepared.pool.ids[prepared.labeled])
+        table.assign(target=theirs).to_csv(tmp_path / "oof.csv", index=False)
+        assert import_predictions(prepared, "friend", tmp_path / "oof.csv").record.cv == 1
+        heard = " ".join(capsys.readouterr().err.split())
+        assert ("told by its column target: 0 is 1, 1 is 2, 2 is 0" in heard) is told
+
+
 def test_an_import_that_is_always_right_is_doubtful_where_our_best_run_errs_often(embedded, tmp_path):
     prepared = prepare(embedded('[runs.probe]\nmodel = "linear_probe"\nencoder = "given"\n'))
     right = import_predictions(prepared, "friend", write_theirs(prepared, tmp_path))

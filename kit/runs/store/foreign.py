@@ -222,11 +222,11 @@ def _find_classes(
     """Return the column of each class; of a file of labels the one column that holds them."""
     classes = prepared.classes
     named = {name.removeprefix("class:"): name for name in rest}
-    if set(classes) <= named.keys():
-        return {name: named[name] for name in classes}
     prefixed = {OF_CLASS.sub(r"\1", name): name for name in rest}
-    if set(classes) <= prefixed.keys():
-        return {name: prefixed[name] for name in classes}
+    for by_name in (named, prefixed):
+        if set(classes) <= by_name.keys():
+            columns = {name: by_name[name] for name in classes}
+            return _recode(columns, table, ids, rest, prepared, found)
     numbered = {int(key): name for key, name in prefixed.items() if NUMBER.fullmatch(key)}
     first = 0 if 0 in numbered else 1
     if len(classes) > 1 and all(first + i in numbered for i in range(len(classes))):
@@ -243,6 +243,38 @@ def _find_classes(
         f"{path}: columns are not the classes: {some(apart)}; name them by class, or by number (pred_0, pred_1, ...) "
         "with --classes a,b,c for their order"
     )
+
+
+def _recode(
+    columns: dict[str, str], table: pd.DataFrame, ids: Sequence[str], rest: Sequence[str], prepared: Prepared,
+    found: Foreign,
+) -> dict[str, str]:  # fmt: skip
+    """Return the column of each class; classes called by numbers may stand for others in the file.
+
+    A column of labels tells for which, and the file is right more often so.
+    """
+    by_number = {int(name): column for name, column in columns.items() if NUMBER.fullmatch(name)}
+    first = min(by_number, default=-1)
+    if sorted(by_number) != list(range(first, first + len(columns))):
+        return columns
+    labels = np.array(prepared.classes, dtype=object)[prepared.labels] if not prepared.pool.is_multilabel else ()
+    ours = dict(zip(prepared.pool.ids[prepared.labeled], labels, strict=False))
+    for name in (name for name in rest if name.lower() in TARGET_NAMES):
+        order = _learn_order(table[name].to_list(), ids, prepared, first) or ()
+        recoded = {each: by_number[first + i] for i, each in enumerate(order)}
+        ways = [] if not order or recoded == columns else [_predicted(table, each) for each in (columns, recoded)]
+        rights = [sum(ours.get(image) == each for image, each in zip(ids, way, strict=True)) for way in ways]
+        if rights and rights[1] > rights[0]:
+            _tell_order(order, first, name, found)
+            return {each: recoded[each] for each in prepared.classes}
+    return columns
+
+
+def _tell_order(order: tuple[str, ...], first: int, column: str, found: Foreign) -> None:
+    """Note what the numbers of classes stand for, as a column of labels tells it."""
+    shown = ", ".join(f"{first + i} is {each}" for i, each in enumerate(order[:3]))
+    found.order = order
+    found.facts.append(f"classes by number, told by its column {column}: {shown}{', ...' if order[3:] else ''}")
 
 
 def _order_of(
@@ -262,9 +294,7 @@ def _order_of(
     targets = [name for name in rest if name.lower() in TARGET_NAMES]
     for name in targets:
         if order := _learn_order(table[name].to_list(), ids, prepared, first):
-            shown = ", ".join(f"{first + i} is {each}" for i, each in enumerate(order[:3]))
-            found.order = order
-            found.facts.append(f"classes by number, told by its column {name}: {shown}{', ...' if order[3:] else ''}")
+            _tell_order(order, first, name, found)
             return order
     shown = ", ".join(f"{first + i} is {each}" for i, each in enumerate(classes[:3]))
     found.guesses.append(
@@ -356,27 +386,3 @@ def _check_order(path: Path, given: Iterable[str], classes: tuple[str, ...]) -> 
         odd = sorted(set(order) ^ set(classes)) or [f"{len(order)} names for {len(classes)} classes"]
         raise InputError(f"{path}: --classes does not name every class once: {some(odd)}")
     return order
-
-
-def compare_folds(prepared: Prepared, folds: dict[str, str] | None) -> tuple[str, str]:
-    """Return whether predictions were made on our folds, ``"same"``, ``"other"`` or ``"unknown"``, and a sentence."""
-    from scipy.optimize import linear_sum_assignment
-
-    if folds is None:
-        return "unknown", "it does not say its folds: that no model saw what it predicts is taken on trust"
-    rows = prepared.scored_rows
-    ids = prepared.pool.ids[prepared.labeled[rows]]
-    _, ours = np.unique(prepared.folds[rows], return_inverse=True)
-    _, theirs = np.unique([folds.get(each, "") for each in ids], return_inverse=True)
-    counts = np.zeros((ours.max() + 1, theirs.max() + 1), dtype=np.int64)  # ours x theirs
-    np.add.at(counts, (ours, theirs), 1)
-    matched = counts[linear_sum_assignment(counts, maximize=True)].sum()
-    n_moved = len(ids) - int(matched)
-    if n_moved == 0 and counts.shape[0] == counts.shape[1]:
-        return "same", "its folds are ours"
-    return "other", (
-        f"{n_moved} of {len(ids)} images are in other folds than ours ({counts.shape[1]} folds against "
-        f"{counts.shape[0]}). Its own CV stands where no model saw what it predicts. A blend's does not quite: weights "
-        "for one of our folds are learned from rows whose models saw images of that fold, so the CV leans upwards. "
-        "Train on one fold file, folds/NAME.csv, to avoid it"
-    )

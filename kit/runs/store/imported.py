@@ -16,7 +16,7 @@ from kit.core.files import key_of
 from kit.core.shapes import Ids
 from kit.core.terminal import note, warn
 from kit.data.prepared import Prepared
-from kit.runs.store.foreign import Foreign, Reading, compare_folds, read_foreign
+from kit.runs.store.foreign import Foreign, Reading, read_foreign
 from kit.runs.store.result import IMPORTED, Result, read_result, write_result
 from kit.runs.store.score import describe_run
 from kit.scoring.predictions import Predictions, write_predictions
@@ -107,7 +107,7 @@ def import_predictions(
     document = describe_run(prepared, name, oof_predictions)
     read = [_digest(each) for each in (oof_predictions, test_predictions) if each is not None]
     document |= {"key": key_of(*read), "model": IMPORTED, "teachers": {}, "seconds": None}
-    kind, sentence = compare_folds(prepared, found.folds)
+    kind, sentence = _compare_folds(prepared, found.folds)
     (warn if kind == "other" else note)(f"{name}: {sentence}")
     if other := found.other_labels:
         shown = some(f"{image} ({words})" for image, words in other.items())
@@ -190,3 +190,27 @@ def _spread_labels(path: Path, prepared: Prepared, table: pd.DataFrame) -> pd.Da
     if unknown := sorted(set(labels) - set(classes)):
         raise InputError(f"{path}: labels that are not classes: {some(unknown)}")
     return table.iloc[:, :1].assign(**{name: (labels == name).astype(np.float64) for name in classes})
+
+
+def _compare_folds(prepared: Prepared, folds: dict[str, str] | None) -> tuple[str, str]:
+    """Return whether predictions were made on our folds, ``"same"``, ``"other"`` or ``"unknown"``, and a sentence."""
+    from scipy.optimize import linear_sum_assignment
+
+    if folds is None:
+        return "unknown", "it does not say its folds: that no model saw what it predicts is taken on trust"
+    rows = prepared.scored_rows
+    ids = prepared.pool.ids[prepared.labeled[rows]]
+    _, ours = np.unique(prepared.folds[rows], return_inverse=True)
+    _, theirs = np.unique([folds.get(each, "") for each in ids], return_inverse=True)
+    counts = np.zeros((ours.max() + 1, theirs.max() + 1), dtype=np.int64)  # ours x theirs
+    np.add.at(counts, (ours, theirs), 1)
+    matched = counts[linear_sum_assignment(counts, maximize=True)].sum()
+    n_moved = len(ids) - int(matched)
+    if n_moved == 0 and counts.shape[0] == counts.shape[1]:
+        return "same", "its folds are ours"
+    return "other", (
+        f"{n_moved} of {len(ids)} images are in other folds than ours ({counts.shape[1]} folds against "
+        f"{counts.shape[0]}). Its own CV stands where no model saw what it predicts. A blend's does not quite: weights "
+        "for one of our folds are learned from rows whose models saw images of that fold, so the CV leans upwards. "
+        "Train on one fold file, folds/NAME.csv, to avoid it"
+    )
