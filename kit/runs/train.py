@@ -284,7 +284,8 @@ def find_trained(prepared: Prepared, name: str) -> Result:
         prepared.competition.run(name)  # names the nearest of those there are
     result = find_result(prepared, name)
     if result is None:
-        raise InputError(f"run {name} has not been trained; {prepared.competition.command('train', name)}")
+        way = prepared.competition.command("train", name) if is_patient() else way_to_runs(prepared.competition)
+        raise InputError(f"run {name} has not been trained; {way}")
     return result
 
 

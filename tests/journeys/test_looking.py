@@ -69,6 +69,9 @@ def test_commands_that_look_answer_beside_one_that_runs_and_status_shows_it(kit,
         code, out, err = kit(*command, *(["colours"] if len(command) == 1 else []))
         assert code == 0, err
         assert "beside 'train colours svm" in err and "waiting" not in err
+    code, _, err = kit("submission", "colours", "svm")
+    told = "run svm has not been trained; a command that runs now is at work; ./run.sh status colours"
+    assert code == 2 and told in " ".join(err.split())
     with pytest.raises(InputError, match=r"yet: .*; \./run\.sh status colours.*: forest"):
         package.open("colours", workspace=kit.workspace).oof()
     assert not (kit.workspace / "runs" / "colours" / "ensemble").exists()

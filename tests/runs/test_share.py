@@ -228,7 +228,8 @@ def test_the_zip_holds_nothing_that_could_be_executed_and_no_path(ours, packed):
 def test_runs_of_other_settings_are_kept_in_the_history_and_do_not_count(ours, packed, tmp_path):
     theirs = clone(ours, tmp_path / "ann", "runs.svm.C=0.5")
     svm, _ = merge_runs(theirs, packed)[0]
-    assert not svm.counts and "[runs.svm] has other settings here: " in svm.remark and "adopt" in svm.remark
+    assert not svm.counts and "[runs.svm] has other settings here: " in svm.remark
+    assert "in place of ours, untrained; " in svm.remark and "--as svm_theirs" in svm.remark
     assert not is_finished(theirs, "svm") and svm.key in {entry.key for entry in list_entries(theirs)}
 
 

@@ -254,7 +254,8 @@ def _describe(prepared: Prepared, name: str, key: str, is_new: bool) -> Merged:
     if not counts:
         is_taken = name in competition.runs
         why = f"[runs.{name}] has other settings here" if is_taken else "no run of this name here"
-        beside = ("--as", f"{name}_theirs") if is_taken else ()
-        remark = f"{why}: {competition.command('adopt', key, *beside)} writes its settings"
-        remark += ", under which it is trained again" if is_taken else ", then it counts"
+        remark = f"{why}: {competition.command('adopt', key)} writes its settings, then it counts"
+        if is_taken:
+            beside = competition.command("adopt", key, "--as", f"{name}_theirs")
+            remark += f" in place of ours, untrained; {beside} writes them beside ours, and it is trained again"
     return Merged(name, key, record.cv, record.se, is_new, counts, remark)
